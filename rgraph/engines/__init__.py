@@ -1,0 +1,1 @@
+"""Engines: sets of kernels, an allocator, and nothing else."""

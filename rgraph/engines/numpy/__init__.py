@@ -1,0 +1,62 @@
+"""The reference engine: NumPy on all cores of a CPU. Always there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import convolution
+from .pool import Pool
+
+
+class NumpyEngine:
+    """Kernels and memory of the CPU, through NumPy."""
+
+    name = "numpy"
+    xp = np
+
+    def __init__(self) -> None:
+        self.pool = Pool()
+        self.kernels = {
+            "convolution": _convolution,
+            "convolution_transpose": _convolution_transpose,
+            "convolution_weights": _convolution_weights,
+        }
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An array to be written. Images and volumes in rows are channels-last in memory."""
+        if len(shape) < 4:
+            return self.pool.take(shape, dtype)
+        rows, channels, *spatial = shape
+        return np.moveaxis(self.pool.take((rows, *spatial, channels), dtype), -1, 1)
+
+    def from_numpy(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def to_numpy(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def generator(self, seed: Any) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+
+    def finish(self) -> None:
+        self.pool.next_run()
+
+
+def _convolution(run: Any, w: Any, x: Any, *, out: Any, **at: Any) -> Any:
+    if x.ndim < w.ndim:
+        return _convolution(run, w, x[None], out=out[None], **at)[0]
+    return convolution.convolution(x, w, out=out, **at)
+
+
+def _convolution_transpose(run: Any, w: Any, g: Any, *, out: Any, **at: Any) -> Any:
+    if g.ndim < w.ndim:
+        return _convolution_transpose(run, w, g[None], out=out[None], **at)[0]
+    return convolution.convolution_data_gradient(g, w, out=out, **at)
+
+
+def _convolution_weights(run: Any, x: Any, g: Any, *, out: Any, **at: Any) -> Any:
+    if x.ndim == len(at["kernel"]) + 1:
+        x, g = x[None], g[None]
+    return convolution.convolution_weight_gradient(x, g, out=out, **at)

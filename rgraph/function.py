@@ -1,0 +1,498 @@
+"""Functions: what people compose, evaluate and differentiate."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import autodiff, graph, ops, passes
+from . import device as _device
+from .graph import GraphError, Node, Placeholder
+from .graph.node import describe, resolve
+from .minibatch import Minibatch
+from .ops import records
+from .plan import Plan
+from .variables import Constant, Operand, Parameter, Variable, handle
+
+_runs = itertools.count(1)
+_seed = 0
+
+
+def set_seed(seed: int) -> None:
+    """Makes everything random (initial values, dropout) from here on the same in every run.
+
+    >>> C.set_seed(7)
+    """
+    global _seed, _runs
+    _seed, _runs = int(seed), itertools.count(1)
+    graph.node.reset_random(_seed)
+
+
+class Function(Operand):
+    """One or more values as a function of inputs.
+
+    Operations give functions. `Function(f)`, also as a decorator, makes one of a Python function
+    of variables. Calling a function on variables or functions gives a new one; the parameters
+    are shared.
+
+    >>> @C.Function
+    ... def twice(x):
+    ...     return x * 2
+    >>> twice(C.constant([1, 2])).eval()
+    array([2., 4.], dtype=float32)
+    """
+
+    def __new__(cls, source: Any = None, *args: Any, **kwargs: Any) -> Function:
+        if isinstance(source, Function):
+            return source
+        self = super().__new__(cls)
+        if callable(source):
+            nodes, arguments = trace(source)
+            self._start(nodes, arguments, getattr(source, "__name__", ""))
+        elif source is not None:
+            self._start(source, *args, **kwargs)
+        return self
+
+    def _start(
+        self, nodes: Iterable[Node], signature: Sequence[Node] | None = None, name: str = ""
+    ) -> None:
+        self._nodes = [resolve(n) for n in nodes]
+        self._signature = None if signature is None else list(signature)
+        self._name = name
+        self._plans: dict[Any, Plan] = {}
+
+    # What it is made of
+
+    @property
+    def node(self) -> Node:
+        """The node of its only output."""
+        if len(self._nodes) != 1:
+            raise GraphError(
+                f"{self.name or 'this function'} has {len(self._nodes)} outputs, where one value "
+                "is needed",
+                mend="take one of its outputs: f.outputs[0]",
+            )
+        return self._current()[0]
+
+    def _current(self) -> list[Node]:
+        self._nodes = [resolve(n) for n in self._nodes]
+        graph.complete(self._nodes)
+        return self._nodes
+
+    def _leaves(self, kind: type[Node]) -> list[Variable]:
+        return [handle(n) for n in graph.order(self._nodes) if isinstance(n, kind)]
+
+    @property
+    def name(self) -> str:
+        return self._name or (self._nodes[0].name if len(self._nodes) == 1 else "")
+
+    @property
+    def output(self) -> Variable:
+        return Variable(self.node)
+
+    @property
+    def outputs(self) -> tuple[Variable, ...]:
+        return tuple(Variable(n) if n.op else handle(n) for n in self._current())
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """The parameters that it reads, in the order in which it reads them."""
+        return tuple(self._leaves(graph.Parameter))
+
+    @property
+    def constants(self) -> tuple[Any, ...]:
+        return tuple(self._leaves(graph.Constant))
+
+    @property
+    def placeholders(self) -> tuple[Variable, ...]:
+        return tuple(self._leaves(Placeholder))
+
+    @property
+    def arguments(self) -> tuple[Variable, ...]:
+        """Its inputs and unbound placeholders, in the order in which a call takes them."""
+        found = self._leaves(graph.Input) + self._leaves(Placeholder)
+        if self._signature is None:
+            return tuple(found)
+        declared = [handle(resolve(n)) for n in self._signature]
+        return tuple(declared + [v for v in found if v not in declared])
+
+    @property
+    def signature(self) -> tuple[Variable, ...]:
+        return self.arguments
+
+    @property
+    def inputs(self) -> tuple[Variable, ...]:
+        """The operands of the operation that gives its output."""
+        return tuple(Variable(n) if n.op else handle(n) for n in self.node.inputs)
+
+    @property
+    def op_name(self) -> str:
+        node = self.node
+        return node.op.name if node.op else node.kind
+
+    @property
+    def root_function(self) -> Function:
+        return self
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(describe(a.node) for a in self.arguments)
+        outputs = ", ".join(describe(n) for n in self._nodes)
+        return f"{self.name or self._nodes[0].op and self.op_name}({arguments}) -> {outputs}"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        found = [v for v in (*self.parameters, *self.arguments, *self.outputs) if v.name == name]
+        if not found:
+            raise AttributeError(f"{self!r} has no attribute or variable '{name}'")
+        return found[0]
+
+    # Composing
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function applied: to variables and functions it gives a function, to arrays values.
+
+        Positional and named arguments correspond to `arguments`. What is left out stays open.
+        """
+        given = self._match(args, kwargs)
+        if given and all(_is_data(v) for v in given.values()):
+            return self.eval(given)
+        replace = {k.node: records.as_node(v) for k, v in given.items()}
+        rest = [a.node for a in self.arguments if a.node not in replace]
+        nodes = graph.copy(self._current(), replace)
+        return Function(nodes, rest or None, self._name)
+
+    def _match(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[Variable, Any]:
+        parameters = self.arguments
+        if len(args) > len(parameters):
+            raise GraphError(
+                f"{self.name or 'the function'} takes {len(parameters)} arguments "
+                f"({', '.join(p.name or '?' for p in parameters)}), got {len(args)}"
+            )
+        given: dict[Variable, Any] = {}
+        for parameter, value in zip(parameters, args, strict=False):
+            given[parameter] = value
+        for name, value in kwargs.items():
+            named = [p for p in parameters if p.name == name]
+            if not named or named[0] in given:
+                raise GraphError(
+                    f"{self.name or 'the function'} has no free argument '{name}'; it has "
+                    f"{', '.join(p.name or '?' for p in parameters)}"
+                )
+            given[named[0]] = value
+        return given
+
+    def __rshift__(self, other: Any) -> Any:
+        """`f >> g` is g applied to the result of f."""
+        return Function(other)(*self.outputs) if len(self._nodes) > 1 else Function(other)(self)
+
+    def __lshift__(self, other: Any) -> Any:
+        """`f << g` is f applied to the result of g."""
+        return self(other)
+
+    def replace_placeholders(self, substitutions: Mapping[Any, Any]) -> Function:
+        """Binds placeholders for good, here and wherever they are used; returns the function.
+
+        A placeholder may be bound to what depends on it: that ties a cycle, which must have a
+        delay in it.
+
+        >>> x = C.sequence.input_variable(1)
+        >>> p = C.placeholder()
+        >>> total = x + C.sequence.past_value(p)
+        >>> _ = total.replace_placeholders({p: total})
+        >>> total.eval({x: np.array([[1], [2], [3]])})[0]
+        array([[1.],
+               [3.],
+               [6.]], dtype=float32)
+        """
+        bindings = {records.as_node(k): records.as_node(v) for k, v in substitutions.items()}
+        for node in bindings:
+            if not isinstance(node, Placeholder):
+                raise GraphError(f"{describe(node)} is no placeholder, it is bound already")
+        graph.bind(bindings)  # type: ignore[arg-type]
+        try:
+            self._current()
+        except GraphError:
+            for node in bindings:
+                node.target = None  # type: ignore[attr-defined]
+            raise
+        self._plans.clear()
+        return self
+
+    def replace_placeholder(self, substitution: Any) -> Function:
+        """Binds the only placeholder."""
+        (only,) = self.placeholders
+        return self.replace_placeholders({only: substitution})
+
+    def clone(self, method: str = "clone", substitutions: Mapping[Any, Any] | None = None) -> Any:
+        """A copy.
+
+        Args:
+            method: `"share"`: with the same parameters; `"clone"`: with parameters of its own
+                that start at the same values; `"freeze"`: with constants in their place.
+            substitutions: what to put in the place of inputs, placeholders or inner values.
+
+        >>> f = C.Parameter(2, init=1) * C.placeholder()
+        >>> f.clone("freeze").parameters
+        ()
+        """
+        changes: dict[str, Callable[[Node], Node | None]] = {
+            "share": lambda leaf: None,
+            "clone": _own_parameter,
+            "freeze": _frozen_parameter,
+        }
+        method = str(getattr(method, "value", method)).rpartition(".")[2]
+        if method not in changes:
+            raise ValueError(f"method must be one of {', '.join(changes)}, got {method!r}")
+        replace = {
+            records.as_node(k): records.as_node(v) for k, v in (substitutions or {}).items()
+        }
+        signature = [a.node for a in self.arguments if a.node not in replace]
+        nodes = graph.copy(self._current(), replace, changes[method])
+        return Function(nodes, signature or None, self._name)
+
+    def find_by_name(self, name: str, depth: int = 0) -> Any:
+        """The variable or function below of this name, or None. Raises if there are several."""
+        found = self.find_all_with_name(name, depth)
+        if len(found) > 1:
+            raise GraphError(f"there are {len(found)} values named '{name}'")
+        return found[0] if found else None
+
+    def find_all_with_name(self, name: str, depth: int = 0) -> list[Any]:
+        """All variables and functions below of this name."""
+        return [records.hold(n) for n in graph.order(self._nodes) if n.name == name]
+
+    # Running
+
+    def eval(
+        self,
+        arguments: Any = None,
+        outputs: Sequence[Any] | None = None,
+        device: Any = None,
+        as_numpy: bool = True,
+    ) -> Any:
+        """The function's value.
+
+        Args:
+            arguments: a dict from inputs (or their names) to values, or just the value if there
+                is one input. A batch is an array (N, *shape) or a list of samples; sequences
+                are a list of arrays (frames, *shape), one such array for a single sequence, or
+                an array (N, frames, *shape) for equally long ones.
+            outputs: which values to compute; by default the function's outputs.
+            device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
+
+        Returns:
+            for a sequence a list of arrays (frames, *shape); for a batch an array (N, *shape);
+            else one array. A dict from outputs to these if there are several.
+
+        Raises:
+            GraphError: an input is missing or does not fit.
+        """
+        nodes = self._current() if outputs is None else [records.as_node(o) for o in outputs]
+        values = self._run(nodes, arguments, device)
+        if outputs is None and len(nodes) == 1:
+            return values[0]
+        keys = self.outputs if outputs is None else outputs
+        return dict(zip(keys, values, strict=True))
+
+    def grad(
+        self,
+        at: Any = None,
+        wrt: Sequence[Any] | Any = None,
+        outputs: Sequence[Any] | None = None,
+        device: Any = None,
+        as_numpy: bool = True,
+        grad_root: Any = None,
+    ) -> Any:
+        """The gradient of the sum of all elements of the output.
+
+        Args:
+            at: the inputs' values, as for `eval`.
+            wrt: inputs and parameters, or one; by default the inputs with `needs_gradient`.
+            outputs: values to compute along with it.
+            grad_root: the value to differentiate, by default the function's output.
+
+        Returns:
+            an array for a parameter, a batch or list for an input, each in the form that `eval`
+            gives; a dict from `wrt` to these if there are several. With `outputs`, the pair of
+            that and a dict of their values.
+
+        >>> x = C.input_variable(2, needs_gradient=True)
+        >>> C.square(x).grad({x: [[1, 2]]})
+        array([[2., 4.]], dtype=float32)
+        """
+        if wrt is None:
+            wrt = [a for a in self.arguments if a.needs_gradient]
+        single = not isinstance(wrt, (list, tuple, set, frozenset))
+        chosen = [wrt] if single else list(wrt)
+        if not chosen:
+            raise GraphError(
+                "no input of the function needs a gradient",
+                mend="say which: grad(at, wrt=[…]), or declare the input with needs_gradient=True",
+            )
+        root = self.node if grad_root is None else records.as_node(grad_root)
+        extra = [records.as_node(o) for o in outputs or ()]
+        key = ("grad", root, *(records.as_node(w) for w in chosen))
+        nodes = self._gradient_nodes(key)
+        values = self._run([*nodes, *extra], at, device, shape_like=[*key[2:], *extra])
+        found = values[: len(chosen)]
+        result = found[0] if len(chosen) == 1 else dict(zip(chosen, found, strict=True))
+        if outputs is None:
+            return result
+        return result, dict(zip(outputs, values[len(chosen) :], strict=True))
+
+    def _gradient_nodes(self, key: tuple[Any, ...]) -> list[Node]:
+        self._current()
+        if key not in self._plans:
+            self._plans[key] = autodiff.gradients(key[1], key[2:])  # type: ignore[assignment]
+        return self._plans[key]  # type: ignore[return-value]
+
+    def gradients(self, wrt: Sequence[Any]) -> list[Function]:
+        """The gradients of the sum of the output, as functions: they have gradients themselves.
+
+        >>> x = C.input_variable(1)
+        >>> (first,) = (x * x * x).gradients([x])
+        >>> first.grad({x: [[2.0]]}, wrt=[x])
+        array([[12.]], dtype=float32)
+        """
+        nodes = autodiff.gradients(self.node, [records.as_node(w) for w in wrt])
+        return [Function([n]) for n in nodes]
+
+    def _run(
+        self,
+        nodes: Sequence[Node],
+        arguments: Any,
+        device: Any = None,
+        training: bool = False,
+        shape_like: Sequence[Node] | None = None,
+    ) -> list[Any]:
+        engine = _device.engine(device)
+        key = (engine.name, *nodes)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = Plan(passes.optimize(nodes), engine)
+        data = self._feed(arguments)
+        batch = Minibatch(self._needed(plan, data), data, engine, read=plan.inputs)
+        rows = plan.run(
+            batch.arrays, batch.layouts, batch.size, training, (_seed << 32) + next(_runs)
+        )
+        return [batch.read(n, r) for n, r in zip(shape_like or nodes, rows, strict=True)]
+
+    def _needed(self, plan: Plan, data: Mapping[Node, Any]) -> list[graph.Input]:
+        """The inputs that the plan reads, and those that say how long its sequences are."""
+        given = [a.node for a in self.arguments if a.is_input and a.node in data]
+        inputs = dict.fromkeys([*plan.inputs, *given])
+        axes = {a for n in inputs for a in n.axes or ()}
+        for v in self.arguments:
+            if plan.axes.intersection(v.dynamic_axes) - axes:
+                inputs[v.node] = None
+        return list(inputs)  # type: ignore[arg-type]
+
+    def _feed(self, arguments: Any) -> dict[Node, Any]:
+        if arguments is None:
+            return {}
+        if not isinstance(arguments, Mapping):
+            inputs = self.arguments
+            if len(inputs) != 1:
+                raise GraphError(
+                    f"the function has {len(inputs)} inputs "
+                    f"({', '.join(i.name or '?' for i in inputs)})",
+                    mend="say which value is whose: {x: …, y: …}",
+                )
+            return {inputs[0].node: arguments}
+        named = {a.name: a.node for a in self.arguments if a.name}
+        feed = {}
+        for key, value in arguments.items():
+            node = named.get(key) if isinstance(key, str) else records.as_node(key)
+            if node is None:
+                raise GraphError(f"the function has no input named '{key}'; it has {list(named)}")
+            feed[resolve(node)] = value
+        return feed
+
+
+def _is_data(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, list)) or np.isscalar(value)
+
+
+def _own_parameter(leaf: Node) -> Node | None:
+    if not isinstance(leaf, graph.Parameter):
+        return None
+    assert leaf.shape is not None
+    new = graph.Parameter(leaf.shape, leaf.dtype, leaf.initializer, leaf.name, where=leaf.origin)
+    if graph.INFERRED not in leaf.shape:
+        new.value = leaf.value
+    return new
+
+
+def _frozen_parameter(leaf: Node) -> Node | None:
+    if not isinstance(leaf, graph.Parameter):
+        return None
+    return graph.Constant(leaf.value, None, leaf.dtype, leaf.name, where=leaf.origin)
+
+
+def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
+    """Calls a Python function on placeholders: the nodes that it gives, and the placeholders."""
+    names = [
+        p.name
+        for p in inspect.signature(f).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    arguments = [Placeholder(name=n) for n in names]
+    result = f(*map(handle, arguments))
+    outputs = result if isinstance(result, (tuple, list)) else [result]
+    nodes = []
+    for o in outputs:
+        nodes += o._current() if isinstance(o, Function) else [records.as_node(o)]
+    return nodes, arguments
+
+
+def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]], Function]:
+    """Makes a layer of a Python function: a `Function` whose parts messages and `summary` name.
+
+    Args:
+        op_name: what kind of layer it is.
+        name: its own name, which `find_by_name` finds.
+
+    Source: CNTK's `BlockFunction`.
+
+    >>> @C.BlockFunction("Twice", "my_twice")
+    ... def twice(x):
+    ...     return x * 2
+    >>> twice.name
+    'my_twice'
+    """
+
+    def decorate(f: Callable[..., Any]) -> Function:
+        with graph.errors.layer(f"{op_name} '{name}'" if name else op_name):
+            nodes, arguments = trace(f)
+            nodes = [ops.shaping.mark_block(n, op_name, name) for n in nodes]
+        return Function(nodes, arguments, name)
+
+    return decorate
+
+
+def combine(*operands: Any, name: str = "") -> Function:
+    """Several functions or variables as one function with all their outputs.
+
+    >>> x = C.input_variable(1)
+    >>> len(C.combine(x + 1, x + 2).outputs)
+    2
+    """
+    flat = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    nodes: list[Node] = []
+    for o in flat:
+        nodes += o._current() if isinstance(o, Function) else [records.as_node(o)]
+    return Function(nodes, None, name)
+
+
+def _hold(node: Node) -> Any:
+    return Function([node]) if node.op else handle(node)
+
+
+records.hold = _hold
+
+__all__ = ["Constant", "Function", "Parameter", "Variable", "combine", "set_seed"]

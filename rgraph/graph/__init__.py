@@ -1,0 +1,39 @@
+"""Nodes, axes, layouts: what a program is before anything runs it."""
+
+from .axis import BATCH, SEQUENCE, Axis
+from .errors import GraphError
+from .layout import Layout
+from .node import (
+    INFERRED,
+    Constant,
+    Input,
+    Node,
+    Op,
+    Parameter,
+    Placeholder,
+    apply,
+    bind,
+    complete,
+)
+from .traverse import components, copy, order
+
+__all__ = [
+    "BATCH",
+    "INFERRED",
+    "SEQUENCE",
+    "Axis",
+    "Constant",
+    "GraphError",
+    "Input",
+    "Layout",
+    "Node",
+    "Op",
+    "Parameter",
+    "Placeholder",
+    "apply",
+    "bind",
+    "complete",
+    "components",
+    "copy",
+    "order",
+]

@@ -1,0 +1,102 @@
+"""Axes. A dynamic axis (the batch, a time axis) has a name; a static one has an index."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import GraphError
+
+_fresh = itertools.count(1)
+
+
+class Axis:
+    """An axis of a variable, as CNTK's `Axis`.
+
+    Args:
+        which: an index for a static axis, a name for a dynamic one.
+        is_ordered: whether frames along the axis have an order (a time axis) or not (the batch).
+
+    Two axes are the same axis when their names (or indices) are equal.
+
+    >>> Axis(1).static_axis_index()
+    1
+    >>> Axis("time").is_sequence_axis
+    True
+    """
+
+    __slots__ = ("index", "is_ordered", "name", "source")
+
+    def __init__(self, which: int | str, is_ordered: bool = True, source: Any = None) -> None:
+        self.index = which if isinstance(which, int) else None
+        self.name = which if isinstance(which, str) else f"staticAxisIdx={which}"
+        self.is_ordered = is_ordered
+        # The node whose run decides the lengths along this axis; None if the minibatch does.
+        self.source = source
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Axis) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"Axis('{self.name}')"
+
+    @property
+    def is_static_axis(self) -> bool:
+        return self.index is not None
+
+    @property
+    def is_dynamic_axis(self) -> bool:
+        return self.index is None
+
+    @property
+    def is_sequence_axis(self) -> bool:
+        return self.is_dynamic_axis and self.is_ordered
+
+    @property
+    def is_batch_axis(self) -> bool:
+        return self.is_dynamic_axis and not self.is_ordered
+
+    def static_axis_index(self, checked: bool = True) -> int:
+        if self.index is None:
+            raise GraphError(f"{self!r} is a dynamic axis, it has no index")
+        return self.index
+
+    @staticmethod
+    def default_batch_axis() -> Axis:
+        return BATCH
+
+    @staticmethod
+    def default_dynamic_axis() -> Axis:
+        return SEQUENCE
+
+    @staticmethod
+    def new_unique_dynamic_axis(name: str) -> Axis:
+        """A time axis of its own: sequences on it may differ in length from all others."""
+        return Axis(f"{name}#{next(_fresh)}")
+
+
+BATCH = Axis("defaultBatchAxis", is_ordered=False)
+SEQUENCE = Axis("defaultDynamicAxis")
+
+
+def union(operands: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
+    """The dynamic axes of a result whose operands have these; unknown if one is unknown."""
+    if any(axes is None for axes in operands):
+        return None
+    longest: tuple[Axis, ...] = ()
+    for axes in operands:
+        assert axes is not None
+        if len(axes) == len(longest) == 2 and axes != longest:
+            raise GraphError(
+                f"the operands are sequences along different axes, {longest[1].name} and "
+                f"{axes[1].name}; their frames do not correspond",
+                mend="declare both inputs with the same sequence axis, or carry one over to the "
+                "other's axis with sequence.broadcast_as or reconcile_dynamic_axes",
+            )
+        if len(axes) > len(longest):
+            longest = axes
+    return longest

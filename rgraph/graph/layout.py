@@ -1,0 +1,97 @@
+"""How the frames of a minibatch of sequences lie in memory: packed rows, no padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+
+class Layout:
+    """Sequences sorted by length, longest first, and time-major.
+
+    The frames of step t are the rows `offsets[t] : offsets[t] + counts[t]`, and the sequences
+    still alive at t are the first `counts[t]` of that order.
+
+    Args:
+        lengths: the length of each sequence, in the minibatch's order.
+        batch_order: the order in which values that have only a batch axis keep their rows:
+            the sequences' indices in the minibatch. By default this layout's own.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_order: np.ndarray | None = None) -> None:
+        self.given = np.asarray(lengths, np.intp)
+        self.order = np.argsort(-self.given, kind="stable")
+        self.lengths = self.given[self.order]
+        self.steps = int(self.lengths[0]) if len(self.lengths) else 0
+        ends = np.bincount(self.lengths, minlength=self.steps + 1)
+        self.counts = (len(self.given) - np.cumsum(ends))[: self.steps].tolist()
+        self.offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.intp).tolist()
+        self.rows = self.offsets[-1]
+        self.batch_order = self.order if batch_order is None else batch_order
+
+    def __len__(self) -> int:
+        """The number of sequences."""
+        return len(self.given)
+
+    @cached_property
+    def batch_rows(self) -> np.ndarray:
+        """For each sequence, longest first: its row in values that have only a batch axis."""
+        inverse = np.empty(len(self), np.intp)
+        inverse[self.batch_order] = np.arange(len(self))
+        return inverse[self.order]
+
+    @cached_property
+    def sorted_rows(self) -> np.ndarray:
+        """For each row of values that have only a batch axis: its sequence, longest first."""
+        return np.argsort(self.batch_rows)
+
+    @cached_property
+    def sorted_as_batch(self) -> bool:
+        return bool(np.array_equal(self.batch_rows, np.arange(len(self))))
+
+    @cached_property
+    def sequence_of_row(self) -> np.ndarray:
+        """For each frame: which sequence, longest first, it belongs to."""
+        return np.concatenate([np.arange(n) for n in self.counts] or [np.empty(0, np.intp)])
+
+    @cached_property
+    def step_of_row(self) -> np.ndarray:
+        return np.repeat(np.arange(self.steps), self.counts)
+
+    @cached_property
+    def length_of_row(self) -> np.ndarray:
+        """For each frame: the length of its sequence."""
+        return self.lengths[self.sequence_of_row]
+
+    @cached_property
+    def batch_row_of_row(self) -> np.ndarray:
+        """For each frame: its sequence's row in values that have only a batch axis."""
+        return self.batch_rows[self.sequence_of_row]
+
+    @cached_property
+    def last_row(self) -> np.ndarray:
+        """For each sequence, longest first: the row of its last frame."""
+        return np.asarray(self.offsets, np.intp)[self.lengths - 1] + np.arange(len(self))
+
+    def row(self, sequence: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """The rows of these steps of these sequences (longest first)."""
+        return np.asarray(self.offsets, np.intp)[step] + sequence
+
+    @cached_property
+    def rows_of_sequences(self) -> list[np.ndarray]:
+        """For each sequence, in the minibatch's order: the rows of its frames."""
+        offsets = np.asarray(self.offsets[:-1], np.intp)
+        place = np.argsort(self.order)
+        return [offsets[: self.given[i]] + place[i] for i in range(len(self))]
+
+    def pack(self, sequences: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
+        """Writes the sequences (minibatch's order) into the rows of `out`."""
+        for rows, frames in zip(self.rows_of_sequences, sequences, strict=True):
+            out[rows] = frames
+        return out
+
+    def unpack(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The sequences, in the minibatch's order, as arrays of their own."""
+        return [rows[index] for index in self.rows_of_sequences]

@@ -1,0 +1,174 @@
+"""Walks over graphs: order, loops, copies. Cycles close at delays and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .axis import Axis
+from .errors import GraphError
+from .node import Node, Placeholder, bind, complete, describe, resolve
+
+
+def _before(node: Node) -> tuple[Node, ...]:
+    """What must be computed before `node`, within a step; a delay waits for its initial state."""
+    inputs = node.inputs[1:] if node.is_delay else node.inputs
+    sources = tuple(a.source for a in node.axes or () if a.source is not None)
+    return inputs + tuple(s for s in sources if s is not node) if sources else inputs
+
+
+def order(roots: Iterable[Node], enter: Callable[[Node], bool] = lambda n: True) -> list[Node]:
+    """All nodes below `roots` that `enter` admits, operands first.
+
+    What a delay delays comes somewhere, not necessarily before it.
+    Raises `GraphError` for a cycle that has no delay in it.
+    """
+    done: dict[Node, None] = {}
+    entered: set[Node] = set()
+    pending = [resolve(r) for r in roots][::-1]
+    while pending:
+        root = pending.pop()
+        if root in done or not enter(root):
+            continue
+        stack = [(root, iter(_before(root)))]
+        entered.add(root)
+        while stack:
+            node, rest = stack[-1]
+            for operand in rest:
+                if operand in done or not enter(operand):
+                    continue
+                if operand in entered:
+                    raise _no_delay([n for n, _ in stack], operand)
+                entered.add(operand)
+                stack.append((operand, iter(_before(operand))))
+                break
+            else:
+                stack.pop()
+                done[node] = None
+                if node.is_delay:
+                    pending.append(node.inputs[0])
+    return list(done)
+
+
+def _no_delay(path: list[Node], again: Node) -> GraphError:
+    cycle = path[path.index(again) :]
+    lines = [f"  {n.op.name if n.op else n.kind} {describe(n)}, at {n.origin}" for n in cycle]
+    return GraphError(
+        "a cycle of operations has no delay in it, so each waits for the others:\n"
+        + "\n".join(lines),
+        mend="put sequence.past_value (or future_value) on what should be the step before's",
+    )
+
+
+def components(roots: Iterable[Node]) -> list[list[Node]]:
+    """The strongly connected components below `roots`, operands first (Tarjan, 1972).
+
+    A loop is a component of several nodes, or of one that feeds itself. The nodes of each
+    component are in the order of `order`.
+    """
+    nodes = order(roots)
+    position = {n: i for i, n in enumerate(nodes)}
+    index: dict[Node, int] = {}
+    low: dict[Node, int] = {}
+    open_stack: list[Node] = []
+    is_open: set[Node] = set()
+    result: list[list[Node]] = []
+
+    def enter(node: Node) -> tuple[Node, list[Node]]:
+        index[node] = low[node] = len(index)
+        open_stack.append(node)
+        is_open.add(node)
+        extra = node.inputs[:1] if node.is_delay else ()
+        return node, [*extra, *_before(node)]
+
+    for root in nodes:
+        if root in index:
+            continue
+        stack = [enter(root)]
+        while stack:
+            node, rest = stack[-1]
+            if rest:
+                operand = rest.pop()
+                if operand not in index:
+                    stack.append(enter(operand))
+                elif operand in is_open:
+                    low[node] = min(low[node], index[operand])
+                continue
+            stack.pop()
+            if stack:
+                parent = stack[-1][0]
+                low[parent] = min(low[parent], low[node])
+            if low[node] == index[node]:
+                component = [open_stack.pop()]
+                while component[-1] is not node:
+                    component.append(open_stack.pop())
+                is_open.difference_update(component)
+                result.append(sorted(component, key=position.__getitem__))
+    return result
+
+
+def copy(
+    roots: Iterable[Node],
+    replace: Mapping[Node, Node],
+    change: Callable[[Node], Node | None] = lambda n: None,
+) -> list[Node]:
+    """The graph below `roots` with nodes replaced; what depends on none of them is shared.
+
+    Args:
+        replace: what stands for what in the copy.
+        change: gives a new leaf for a leaf, or None to keep it.
+    """
+    roots = [resolve(r) for r in roots]
+    replaced = {resolve(k): resolve(v) for k, v in replace.items()}
+    nodes = order(roots, enter=lambda n: n not in replaced)
+    for node in nodes:
+        if not node.op:
+            new = change(node)
+            if new is not None:
+                replaced[node] = new
+    touched = _dependents(nodes, replaced)
+    made: dict[Node, Node] = dict(replaced)
+    ties: dict[Placeholder, Node] = {}
+    axes: dict[Axis, Axis] = {}
+    for node in nodes:
+        if node not in touched or node in made:
+            continue
+        new = Node(node.op, (), _renamed(node.attrs, axes), node.name, node.origin)
+        if node.op is not None and node.op.new_axis:
+            old = node.attrs["axis"]
+            new.attrs["axis"] = axes[old] = Axis.new_unique_dynamic_axis(old.name)
+            axes[old].source = new
+        inputs = list(node.inputs)
+        if node.is_delay:  # its input may not be copied yet
+            later = Placeholder(where=node.origin)
+            ties[later] = inputs[0]
+            inputs[0] = later
+        new.inputs = [made.get(i, i) for i in inputs]
+        made[node] = new
+    bind({later: made.get(node, node) for later, node in ties.items()})
+    copies = [made.get(r, r) for r in roots]
+    complete([*copies, *(n for o, n in made.items() if o not in replaced)])
+    return copies
+
+
+def _renamed(attrs: Mapping[str, Any], axes: Mapping[Axis, Axis]) -> dict[str, Any]:
+    """Attributes that name a copied time axis name the copy's."""
+    if not axes:
+        return dict(attrs)
+    return {
+        k: tuple(axes.get(a, a) for a in v) if isinstance(v, tuple) and v and isinstance(v[0], Axis) else v
+        for k, v in attrs.items()
+    }
+
+
+def _dependents(nodes: list[Node], replaced: Mapping[Node, Node]) -> set[Node]:
+    """The nodes that some replaced node reaches, through delays too."""
+    touched = set(replaced)
+    grew = True
+    while grew:
+        grew = False
+        for node in nodes:
+            if node not in touched and any(i in touched for i in node.inputs):
+                touched.add(node)
+                grew = True
+    return touched

@@ -1,0 +1,197 @@
+"""Recurrences: a step function fed with its own delayed output."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import ops
+from ..function import BlockFunction, Function
+from ..graph import GraphError
+from ..variables import placeholder
+
+Step = Callable[..., Any]
+
+
+def _as_step(step_function: Step, inputs: int) -> tuple[Function, int]:
+    """The step function, and how many states it has."""
+    step = Function(step_function)
+    count = len(step.arguments) - inputs
+    if count < 1:
+        raise GraphError(
+            f"a step function takes its previous state and {inputs or 'no'} input, "
+            f"this one takes {len(step.arguments)} arguments",
+            mend="write it as def step(previous_state, x): …",
+        )
+    if len(step.outputs) < count:
+        raise GraphError(
+            f"the step function takes {count} states and gives {len(step.outputs)} values",
+            mend="return the new states, in the order in which it takes the previous ones",
+        )
+    return step, count
+
+
+def _tied(
+    step: Function, initial: Sequence[Any], inputs: Sequence[Any], go_backwards: bool
+) -> Function:
+    """The step function over whole sequences: each state is fed back to it with a delay."""
+    delay = ops.sequence.future_value if go_backwards else ops.sequence.past_value
+    after = [placeholder(name=f"state {i}") for i in range(len(initial))]
+    before = [delay(a, s) for a, s in zip(after, initial, strict=True)]
+    result = step(*before, *inputs)
+    return result.replace_placeholders(dict(zip(after, result.outputs, strict=False)))
+
+
+def _states(initial_state: Any, count: int) -> list[Any]:
+    if not isinstance(initial_state, tuple):
+        return [initial_state] * count
+    if len(initial_state) != count:
+        raise GraphError(
+            f"the step function has {count} states, initial_state has {len(initial_state)}"
+        )
+    return list(initial_state)
+
+
+def Recurrence(
+    step_function: Step,
+    go_backwards: bool = False,
+    initial_state: Any = 0,
+    return_full_state: bool = False,
+    name: str = "",
+) -> Function:
+    """A recurrence of any step function over a sequence.
+
+    Args:
+        step_function: `step(state, x)` gives the new state; `step(h, c, x)` gives `(h, c)`, and
+            so on. A Python function of variables, or a layer such as `LSTM(100)`.
+        go_backwards: whether to begin at each sequence's end.
+        initial_state: the state before the first frame: a number, an array, a parameter, or a
+            function that gives one value per sequence; a tuple of these for several states. A
+            number stands for a state of any shape.
+        return_full_state: whether to give all states, not only the first.
+
+    Returns:
+        a function of a sequence; its first state (or all of them) at every frame.
+
+    Source: CNTK's `Recurrence`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> total = C.layers.Recurrence(lambda state, x: state + x)(x)
+    >>> total.eval({x: np.array([[1], [2], [3]])})[0]
+    array([[1.],
+           [3.],
+           [6.]], dtype=float32)
+    """
+    step, count = _as_step(step_function, 1)
+    initial = _states(initial_state, count)
+
+    @BlockFunction("Recurrence", name)
+    def recurrence(x: Any) -> Any:
+        states = _tied(step, initial, [x], go_backwards)
+        return _chosen(states, count, return_full_state)
+
+    return recurrence
+
+
+def _chosen(states: Function, count: int, full: bool) -> Any:
+    return states.outputs[:count] if full else states.outputs[0]
+
+
+def RecurrenceFrom(
+    step_function: Step,
+    go_backwards: bool = False,
+    return_full_state: bool = False,
+    name: str = "",
+) -> Function:
+    """As `Recurrence`, but the initial states are arguments: `f(initial_state, …, x)`.
+
+    Source: CNTK's `RecurrenceFrom`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> total = C.layers.RecurrenceFrom(lambda state, x: state + x)(10, x)
+    >>> total.eval({x: np.array([[1], [2]])})[0]
+    array([[11.],
+           [13.]], dtype=float32)
+    """
+    step, count = _as_step(step_function, 1)
+
+    def recurrence_from(*values: Any) -> Any:
+        states = _tied(step, values[:-1], values[-1:], go_backwards)
+        return _chosen(states, count, return_full_state)
+
+    names = [f"initial_state{i}" for i in range(count)] + ["x"]
+    recurrence_from.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
+    )
+    return BlockFunction("RecurrenceFrom", name)(recurrence_from)
+
+
+def Fold(
+    folder_function: Step,
+    go_backwards: bool = False,
+    initial_state: Any = 0,
+    return_full_state: bool = False,
+    name: str = "",
+) -> Function:
+    """The last state of a `Recurrence` (the first frame's if it goes backwards).
+
+    Source: CNTK's `Fold`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.layers.Fold(C.plus)(x).eval({x: np.array([[1], [2], [3]])})
+    array([[6.]], dtype=float32)
+    """
+    step, count = _as_step(folder_function, 1)
+    initial = _states(initial_state, count)
+    end = ops.sequence.first if go_backwards else ops.sequence.last
+
+    @BlockFunction("Fold", name)
+    def fold(x: Any) -> Any:
+        states = _tied(step, initial, [x], go_backwards).outputs[:count]
+        return tuple(map(end, states)) if return_full_state else end(states[0])
+
+    return fold
+
+
+def UnfoldFrom(
+    generator_function: Step,
+    until_predicate: Callable[..., Any] | None = None,
+    length_increase: float = 1,
+    name: str = "",
+) -> Function:
+    """A sequence made from a state: `f(initial_state, dynamic_axes_like)`.
+
+    Args:
+        generator_function: `generator(state)` gives the next output, which is also the next
+            state, or a pair of output and state.
+        until_predicate: of an output, not 0 for the last one of a sequence.
+        length_increase: how much longer than `dynamic_axes_like` the result may get.
+
+    Source: CNTK's `UnfoldFrom`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> double = C.layers.UnfoldFrom(lambda state: state * 2)
+    >>> double(1, x).eval({x: np.zeros((3, 1))})[0]
+    array([2., 4., 8.], dtype=float32)
+    """
+    generator = Function(generator_function)
+
+    @BlockFunction("UnfoldFrom", name)
+    def unfold(initial_state: Any, dynamic_axes_like: Any) -> Any:
+        like = dynamic_axes_like
+        if length_increase != 1:
+            factors = ops.sequence.broadcast_as(length_increase, like)
+            like = ops.sequence.where(factors)
+        state = placeholder(name="state")
+        before = ops.sequence.past_value(state, initial_state)
+        result = generator(ops.reconcile_dynamic_axes(before, like))
+        output, new = result.outputs[0], result.outputs[-1]
+        result.replace_placeholders({state: ops.reconcile_dynamic_axes(new, like)})
+        if until_predicate is None:
+            return output
+        ends = ops.sequence.past_value(Function(until_predicate)(output))
+        running = Recurrence(lambda alive, end: (1 - end) * alive, initial_state=1)(ends)
+        return ops.sequence.gather(output, running)
+
+    return unfold

@@ -1,0 +1,167 @@
+"""What people feed becomes arrays in packed rows, and results become what people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .graph import Axis, GraphError, Input, Layout, Node
+from .graph.node import describe
+
+checked_mode = False  # whether inputs are searched for NaN
+
+
+class Minibatch:
+    """The arrays of one minibatch.
+
+    Attributes:
+        arrays: for each input, its values in rows.
+        layouts: for each time axis, how its frames lie.
+        size: the number of samples or sequences.
+
+    Raises `GraphError` for a missing input, a value of another shape or type than the input's,
+    and inputs that disagree in the number or the lengths of their sequences.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Input],
+        data: Mapping[Node, Any],
+        engine: Any,
+        read: Sequence[Input] | None = None,
+    ) -> None:
+        """`read`: those of `inputs` whose values are needed, not only their lengths."""
+        for node in inputs:
+            if node not in data:
+                raise GraphError(
+                    f"input {describe(node)} was given no value\n  made at {node.origin}",
+                    mend="pass it: eval({x: array, …})",
+                )
+        samples = {n: _samples(n, data[n]) for n in inputs}
+        self.engine = engine
+        self.layouts: dict[Axis, Layout] = {}
+        self.size = _count(samples)
+        self._order: np.ndarray | None = None
+        lengths: dict[Axis, tuple[Input, list[int]]] = {}
+        for node in inputs:
+            if len(node.axes or ()) == 2:
+                self._add_layout(node, [len(s) for s in samples[node]], lengths)
+        self.arrays = {
+            n: self._rows(n, samples[n]) for n in (inputs if read is None else read)
+        }
+
+    def _add_layout(
+        self, node: Input, own: list[int], lengths: dict[Axis, tuple[Input, list[int]]]
+    ) -> None:
+        axis = (node.axes or ())[1]
+        other = lengths.setdefault(axis, (node, own))
+        if other[1] != own:
+            i = next(i for i, (a, b) in enumerate(zip(other[1], own, strict=True)) if a != b)
+            raise GraphError(
+                f"inputs {describe(other[0])} and {describe(node)} share a time axis, but their "
+                f"sequences {i} have {other[1][i]} and {own[i]} frames",
+                mend="feed sequences of equal lengths, or give one input an axis of its own: "
+                "sequence.input_variable(…, sequence_axis=C.Axis.new_unique_dynamic_axis('name'))",
+            )
+        if axis not in self.layouts:
+            self.layouts[axis] = layout = Layout(own, self._order)
+            self._order = layout.batch_order
+
+    def _rows(self, node: Input, samples: Any) -> Any:
+        axes, shape = node.axes or (), node.shape or ()
+        if not axes:
+            return self.engine.from_numpy(samples)
+        if len(axes) == 2:
+            layout = self.layouts[axes[1]]
+            out = self.engine.empty((layout.rows, *shape), node.dtype)
+            return layout.pack(samples, out)
+        rows = self.engine.empty((len(samples), *shape), node.dtype)
+        rows[...] = samples if self._order is None else samples[self._order]
+        return rows
+
+    def read(self, node: Node, rows: Any) -> Any:
+        """The value of `node` as people read it: a list of sequences, a batch, or one array."""
+        axes = node.axes or ()
+        array = self.engine.to_numpy(rows)
+        if len(axes) == 2:
+            return self.layouts[axes[1]].unpack(array)
+        if axes and self._order is not None:
+            result = np.empty_like(array)
+            result[self._order] = array
+            return result
+        return array if array.flags.writeable else array.copy()
+
+
+def _count(samples: Mapping[Input, Any]) -> int:
+    sizes = {n: len(s) for n, s in samples.items() if n.axes}
+    if len(set(sizes.values())) > 1:
+        raise GraphError(
+            "the inputs have different numbers of samples or sequences:\n"
+            + "\n".join(f"  {describe(n)}: {size}" for n, size in sizes.items())
+        )
+    return next(iter(sizes.values()), 1)
+
+
+def _samples(node: Input, data: Any) -> Any:
+    """The input's value as one array, an array with a batch axis, or a list of sequences."""
+    shape, axes = node.shape or (), node.axes or ()
+    if not axes:
+        return _array(node, data, 0)
+    if len(axes) == 1:
+        array = _array(node, data, 1)
+        return array[None] if array.ndim == len(shape) else array
+    if isinstance(data, (list, tuple)):
+        frames = [_array(node, s, 1) for s in data]
+        if frames and all(f.ndim == len(shape) for f in frames):  # one sequence, frame by frame
+            return [np.stack(frames)]
+        return frames
+    array = _array(node, data, 2)
+    return [array] if array.ndim == len(shape) + 1 else list(array)
+
+
+def _array(node: Input, data: Any, most: int) -> np.ndarray:
+    """`data` as an array of the input's type, with up to `most` axes before the sample's."""
+    if hasattr(data, "toarray"):  # a SciPy sparse matrix
+        data = data.toarray()
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        array = np.asarray(data, object)
+    shape = node.shape or ()
+    if array.dtype.kind not in "biuf":
+        raise GraphError(
+            f"input {describe(node)} was given values of type {array.dtype}, it needs numbers",
+            mend="pass an array of numbers; samples of different shapes can't be one batch",
+        )
+    array = array.astype(node.dtype, copy=False)
+    if shape == (1,) and (not array.ndim or array.shape[-1] != 1):
+        array = array[..., None]
+    lead = array.ndim - len(shape)
+    if not 0 <= lead <= most or not _matches(array.shape[lead:], shape):
+        raise GraphError(
+            f"input {describe(node)} was given an array of shape {array.shape}\n"
+            f"  made at {node.origin}",
+            mend=_shape_mend(array.shape, shape, most),
+        )
+    if checked_mode and np.isnan(array).any():
+        at = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
+        raise GraphError(f"input {describe(node)} has NaN, first at {at}")
+    return array
+
+
+def _matches(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return all(n in (m, -1) or m < 0 for m, n in zip(own, shape, strict=True))
+
+
+def _shape_mend(got: tuple[int, ...], shape: tuple[int, ...], most: int) -> str:
+    rank = len(shape)
+    if rank > 1 and got[-rank:] == (*shape[1:], shape[0]):
+        return "channels come first here: np.moveaxis(array, -1, -%d)" % rank
+    wanted = {
+        0: f"an array of shape {shape}",
+        1: f"samples of shape {shape}, in a batch of shape {('N', *shape)}",
+        2: f"a list of sequences of shape {('frames', *shape)} each",
+    }[most]
+    return "it takes " + wanted.replace("'", "")

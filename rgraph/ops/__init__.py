@@ -1,0 +1,92 @@
+"""Operations: one record each, by family. Called on variables they build graphs.
+
+The names are CNTK's, as `C.plus` or `C.ops.plus`; those of sequences are in `ops.sequence`.
+"""
+
+from . import (
+    contractions,
+    convolutions,
+    pointwise,
+    poolings,
+    random,
+    records,
+    reductions,
+    repetition,
+    sequence,
+    shaping,
+)
+from .contractions import times, times_transpose
+from .convolutions import convolution, convolution_transpose
+from .pointwise import (
+    abs,
+    acos,
+    asin,
+    asinh,
+    atan,
+    atanh,
+    ceil,
+    clip,
+    cos,
+    cosh,
+    element_and,
+    element_divide,
+    element_max,
+    element_min,
+    element_not,
+    element_or,
+    element_select,
+    element_times,
+    element_xor,
+    elu,
+    equal,
+    exp,
+    floor,
+    greater,
+    greater_equal,
+    hard_sigmoid,
+    leaky_relu,
+    less,
+    less_equal,
+    log,
+    log_add_exp,
+    minus,
+    negate,
+    not_equal,
+    param_relu,
+    plus,
+    pow,
+    reciprocal,
+    relu,
+    round,
+    selu,
+    sigmoid,
+    sign,
+    sin,
+    sinh,
+    softplus,
+    softsign,
+    sqrt,
+    square,
+    stop_gradient,
+    tan,
+    tanh,
+)
+from .poolings import AVG_POOLING, MAX_POOLING, pooling
+from .random import dropout
+from .reductions import (
+    argmax,
+    argmin,
+    log_softmax,
+    reduce_l1,
+    reduce_l2,
+    reduce_log_sum_exp,
+    reduce_max,
+    reduce_mean,
+    reduce_min,
+    reduce_prod,
+    reduce_sum,
+    reduce_sum_square,
+    softmax,
+)
+from .sequence import future_value, past_value, reconcile_dynamic_axes
+from .shaping import alias, reshape, slice, splice, transpose

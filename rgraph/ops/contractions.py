@@ -1,0 +1,267 @@
+"""Matrix products of every kind: one record, a sum over axes that two operands share.
+
+`contract` is NumPy's `einsum` for two operands, with the rows of dynamic operands implied. Its
+gradients are contractions again, so products, outer products and weight gradients are one thing.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph import INFERRED, Axis, GraphError, Node, apply
+from ..graph import axis as _axis
+from ..graph.node import Shape
+from .records import as_node, define, follow_axes, operation
+from .repetition import spread
+from .shaping import TRANSPOSE, reshape_to
+
+Labels = tuple[int, ...]
+_ROWS = -1  # the label of the rows in a recipe
+
+
+def _sizes(a: Shape, b: Shape, left: Labels, right: Labels) -> dict[int, int]:
+    sizes = dict(zip(left, a, strict=True))
+    for label, size in zip(right, b, strict=True):
+        if sizes.setdefault(label, size) != size:
+            raise GraphError(f"shapes {a} and {b} do not fit: {sizes[label]} meets {size}")
+    return sizes
+
+
+def _contracted(a: Shape, b: Shape, *, left: Labels, right: Labels, out: Labels, **_: Any) -> Shape:
+    sizes = _sizes(a, b, left, right)
+    return tuple(sizes[label] for label in out)
+
+
+@functools.lru_cache(maxsize=4096)
+def _recipe(left: Labels, right: Labels, out: Labels) -> tuple[Any, ...]:
+    """How to see both operands as stacks of matrices: which axes go where."""
+    shared = [n for n in left if n in right]
+    stack = [n for n in shared if n in out]
+    inner = [n for n in shared if n not in out]
+    rows = [n for n in left if n not in right]
+    columns = [n for n in right if n not in left]
+    order = stack + rows + columns
+    return (
+        tuple(left.index(n) for n in stack + rows + inner),
+        tuple(right.index(n) for n in stack + inner + columns),
+        len(stack),
+        len(inner),
+        tuple(order.index(n) for n in out),
+    )
+
+
+def _contract(run: Any, a: Any, b: Any, *, left: Labels, right: Labels, out: Labels) -> Any:
+    to_a, to_b, stack, inner, to_out = _recipe(left, right, out)
+    a, b = a.transpose(to_a), b.transpose(to_b)
+    split = a.ndim - inner
+    head, rows, columns = a.shape[:stack], a.shape[stack:split], b.shape[stack + inner :]
+    size = math.prod(a.shape[split:])
+    product = run.xp.matmul(
+        a.reshape(*head, math.prod(rows), size), b.reshape(*head, size, math.prod(columns))
+    )
+    return product.reshape(head + rows + columns).transpose(to_out)
+
+
+def _contract_arguments(node: Node) -> dict[str, Any]:
+    a, b = node.inputs
+    at = node.attrs
+    return {
+        "left": ((_ROWS,) if a.axes else ()) + at["left"],
+        "right": ((_ROWS,) if b.axes else ()) + at["right"],
+        "out": ((_ROWS,) if node.axes else ()) + at["out"],
+    }
+
+
+def _contract_axes(
+    operands: Sequence[tuple[Axis, ...] | None], *, over_rows: bool, **_: Any
+) -> tuple[Axis, ...] | None:
+    return () if over_rows else _axis.union(operands)
+
+
+def _align(inputs: Sequence[Node], axes: tuple[Axis, ...]) -> list[Node]:
+    whole = _axis.union([i.axes for i in inputs]) or ()
+    return follow_axes(inputs, whole)
+
+
+def _gradient(node: Node, g: Node) -> list[Node]:
+    a, b = node.inputs
+    left, right, out = (node.attrs[k] for k in ("left", "right", "out"))
+    return [_back(g, b, a, out, right, left), _back(g, a, b, out, left, right)]
+
+
+def _back(g: Node, other: Node, to: Node, out: Labels, others: Labels, own: Labels) -> Node:
+    over_rows = not to.axes and bool(g.axes or other.axes)
+    result = contract(g, other, out, others, own, over_rows)
+    return spread(result, to.axes or ())
+
+
+def _infer(a: Shape, b: Shape, *, left: Labels, right: Labels, **_: Any) -> list[Shape]:
+    known: dict[int, int] = {}
+    for labels, shape in ((left, a), (right, b)):
+        known.update({n: s for n, s in zip(labels, shape, strict=True) if s != INFERRED})
+    return [tuple(known.get(n, INFERRED) for n in left), tuple(known.get(n, INFERRED) for n in right)]
+
+
+CONTRACT = define(
+    "contract",
+    shape=_contracted,
+    infer=_infer,
+    axes=_contract_axes,
+    align=_align,
+    kernel=_contract,
+    arguments=_contract_arguments,
+    gradient=_gradient,
+    operands=("left", "right"),
+    cases=(
+        lambda rng: (
+            [rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 4, 5))],
+            {"left": (0, 1), "right": (1, 2), "out": (0, 2), "over_rows": False},
+        ),
+        lambda rng: (
+            [rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 4, 5))],
+            {"left": (0, 1), "right": (1, 2), "out": (2, 0), "over_rows": True},
+        ),
+    ),
+)
+
+
+def contract(
+    a: Node, b: Node, left: Labels, right: Labels, out: Labels, over_rows: bool = False
+) -> Node:
+    """The sum of products of `a` and `b` over the axes whose labels are not in `out`.
+
+    Args:
+        left, right, out: a label for each static axis of `a`, `b` and the result.
+        over_rows: whether to sum over the dynamic axes too.
+    """
+    return apply(CONTRACT, a, b, left=left, right=right, out=out, over_rows=over_rows)
+
+
+# CNTK's times: how many axes are contracted follows from the operands' ranks
+
+_TIMES_OPERANDS = ("left", "right")
+
+
+def _times_plan(
+    a: Shape, b: Shape, output_rank: int, map_rank: int | None
+) -> tuple[Labels, Labels, Labels, list[Shape]]:
+    """Labels of the contraction, and the shapes with inferred dimensions filled in."""
+    inner = len(b) - output_rank
+    if inner < 0:
+        raise GraphError(f"the right operand has {len(b)} axes, too few for output_rank={output_rank}")
+    if map_rank is not None and b[:inner] == (INFERRED,):
+        inner = len(a) - map_rank
+        b = (INFERRED,) * inner + b[1:]
+    if inner > len(a):
+        raise GraphError(
+            f"a left operand of shape {a} can't be multiplied by one of shape {b}: "
+            f"{inner} axes are to be summed over, it has {len(a)}"
+        )
+    outer = len(a) - inner
+    tail, head = a[outer:], b[:inner]
+    for x, y in zip(tail, head, strict=True):
+        if x != y and INFERRED not in (x, y):
+            raise GraphError(
+                f"the last {inner} axes of the left operand, {tail}, must equal the first "
+                f"{inner} of the right, {head}"
+            )
+    filled = [
+        a[:outer] + tuple(y if x == INFERRED else x for x, y in zip(tail, head, strict=True)),
+        tuple(x if y == INFERRED else y for x, y in zip(tail, head, strict=True)) + b[inner:],
+    ]
+    left = tuple(range(len(a)))
+    right = tuple(range(outer, outer + len(b)))
+    return left, right, left[:outer] + right[inner:], filled
+
+
+def _times_shape(
+    a: Shape | None, b: Shape | None, *, output_rank: int, map_rank: int | None
+) -> Shape | None:
+    if a is None or b is None:
+        whole = b is not None and map_rank == 0
+        return b[len(b) - output_rank :] if whole and b is not None else None
+    *_, out, (left, right) = _times_plan(a, b, output_rank, map_rank)
+    outer = len(out) - output_rank
+    return left[:outer] + right[len(right) - output_rank :]
+
+
+def _times_arguments(node: Node) -> dict[str, Any]:
+    a, b = node.inputs
+    left, right, out, _ = _times_plan(a.shape or (), b.shape or (), **node.attrs)
+    return {
+        "left": ((_ROWS,) if a.axes else ()) + left,
+        "right": ((_ROWS,) if b.axes else ()) + right,
+        "out": ((_ROWS,) if node.axes else ()) + out,
+    }
+
+
+def _times_gradient(node: Node, g: Node) -> list[Node]:
+    a, b = node.inputs
+    left, right, out, _ = _times_plan(a.shape or (), b.shape or (), **node.attrs)
+    return [_back(g, b, a, out, right, left), _back(g, a, b, out, left, right)]
+
+
+TIMES = define(
+    "times",
+    shape=_times_shape,
+    infer=lambda a, b, output_rank, map_rank: _times_plan(a, b, output_rank, map_rank)[3],
+    kernel=_contract,
+    arguments=_times_arguments,
+    gradient=_times_gradient,
+    operands=_TIMES_OPERANDS,
+    guess=True,
+    cases=(
+        lambda rng: (
+            [rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 4, 5))],
+            {"output_rank": 1, "map_rank": None},
+        ),
+        lambda rng: (
+            [rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 4, 2, 3))],
+            {"output_rank": 2, "map_rank": None},
+        ),
+    ),
+)
+
+
+@operation
+def times(
+    left: Any, right: Any, output_rank: int = 1, infer_input_rank_to_map: int | None = None
+) -> Any:
+    """The matrix product; of tensors, a sum over the axes that both operands share.
+
+    The last `output_rank` axes of `right` are the result's last; the axes of `right` before
+    them are summed over with as many last axes of `left`.
+
+    Args:
+        left: shape (…, *inner).
+        right: shape (*inner, *output).
+        output_rank: the number of output axes, len(output).
+        infer_input_rank_to_map: where `right` is a parameter with one inferred inner dimension:
+            how many leading axes of `left` are not summed over (0: all are summed over). By
+            default the inferred dimension stands for one axis.
+
+    >>> C.times([[1, 2], [3, 4]], [[5], [6]]).eval()
+    array([[17.],
+           [39.]], dtype=float32)
+    """
+    map_rank = infer_input_rank_to_map
+    if map_rank is not None and map_rank < 0:
+        map_rank = None
+    return apply(TIMES, as_node(left), as_node(right), output_rank=output_rank, map_rank=map_rank)
+
+
+@operation
+def times_transpose(left: Any, right: Any) -> Any:
+    """The product with the transpose of `right`, a matrix (or a vector, seen as a row).
+
+    >>> C.times_transpose([[1, 2], [3, 4]], [[5, 6]]).eval()
+    array([[17.],
+           [39.]], dtype=float32)
+    """
+    b = as_node(right)
+    if b.shape is not None and len(b.shape) == 1:
+        b = reshape_to(b, (1, *b.shape))
+    return times(as_node(left), apply(TRANSPOSE, b, perm=(1, 0)))

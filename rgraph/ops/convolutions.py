@@ -1,0 +1,452 @@
+"""Convolutions in one, two and three dimensions: three records, each other's gradients.
+
+    CONVOLUTION            kernel, operand -> result
+    CONVOLUTION_TRANSPOSE  kernel, result -> operand
+    CONVOLUTION_WEIGHTS    operand, result -> kernel, summed over all rows
+
+The kernels here say what is meant, in a line a tap; engines bring faster ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..graph import INFERRED, GraphError, Node, apply
+from ..graph.node import Shape
+from .records import as_node, define, operation
+from .shaping import as_shape, reshape_to
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
+    """One value for each spatial axis, from one for all, one each, or CNTK's with the channels'."""
+    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    if len(values) == 1:
+        return values * rank
+    if len(values) == rank + 1:
+        return values[1:]
+    if len(values) != rank:
+        raise GraphError(f"{what} {values} should have 1 or {rank} values, one per spatial axis")
+    return values
+
+
+def geometry(
+    spatial: Shape, strides: Any, auto_padding: Any, dilation: Any, groups: int
+) -> dict[str, Any]:
+    """Strides, zeros on each side, dilation: one of each per spatial axis of the kernel.
+
+    With CNTK's automatic padding a kernel of even size reaches one further at the end.
+    """
+    rank = len(spatial)
+    dilation = _per_axis(dilation, rank, "dilation")
+    reach = [(k - 1) * d for k, d in zip(spatial, dilation, strict=True)]
+    auto = _per_axis(auto_padding, rank, "auto_padding")
+    return {
+        "strides": _per_axis(strides, rank, "strides"),
+        "padding": tuple((r // 2, r - r // 2) if a else (0, 0) for r, a in zip(reach, auto, strict=True)),
+        "dilation": dilation,
+        "groups": groups,
+    }
+
+
+def _check(kernel: Shape, operand: Shape, groups: int) -> None:
+    rank = len(kernel) - 2
+    if len(operand) != rank + 1:
+        axes = ("channels", *("depth", "height", "width")[3 - rank :])
+        raise GraphError(
+            f"a kernel of shape {_readable(kernel)} needs an operand with {rank + 1} axes "
+            f"({', '.join(axes)}), got {operand}",
+            mend=_rank_mend(kernel, operand),
+        )
+    if kernel[1] != INFERRED and kernel[1] * groups != operand[0]:
+        raise GraphError(
+            f"the kernel is for {kernel[1] * groups} input channels, the operand has {operand[0]}",
+            mend="shapes are channels first, (channels, height, width)"
+            if kernel[1] * groups == operand[-1]
+            else "give the kernel C.InferredDimension as its second dimension",
+        )
+    if kernel[0] % groups or operand[0] % groups:
+        raise GraphError(
+            f"{operand[0]} input and {kernel[0]} output channels can't be split in {groups} groups"
+        )
+
+
+def _readable(kernel: Shape) -> str:
+    return str(kernel).replace(str(INFERRED), "inferred")
+
+
+def _rank_mend(kernel: Shape, operand: Shape) -> str:
+    rank = len(kernel) - 2
+    if len(operand) == rank:
+        return f"a single channel is an axis too: reshape the operand to {(1, *operand)}"
+    if len(operand) == rank + 2:
+        return (
+            "a sample's shape has neither batch nor time in it: declare the input as "
+            f"sequence.input_variable({operand[1:]}) and the convolution runs on every frame"
+        )
+    return ""
+
+
+def _out_spatial(kernel: Shape, operand: Shape, strides: Shape, padding: Pads, dilation: Shape) -> Shape:
+    sizes = []
+    for k, n, s, (low, high), d in zip(
+        kernel[2:], operand[1:], strides, padding, dilation, strict=True
+    ):
+        free = n + low + high - ((k - 1) * d + 1)
+        if free < 0:
+            raise GraphError(
+                f"the kernel spans {(k - 1) * d + 1} elements, the operand has only {n} there",
+                mend="pad it (auto_padding=[True]) or use a smaller kernel",
+            )
+        sizes.append(free // s + 1)
+    return tuple(sizes)
+
+
+def _forward_shape(
+    kernel: Shape | None,
+    operand: Shape | None,
+    *,
+    strides: Shape,
+    padding: Pads,
+    dilation: Shape,
+    groups: int,
+) -> Shape | None:
+    if kernel is None or operand is None:
+        return None
+    _check(kernel, operand, groups)
+    return (kernel[0], *_out_spatial(kernel, operand, strides, padding, dilation))
+
+
+def _infer(kernel: Shape, operand: Shape, *, groups: int, **_: Any) -> list[Shape]:
+    _check(kernel, operand, groups)
+    return [(kernel[0], operand[0] // groups, *kernel[2:]), operand]
+
+
+def _taps(
+    spatial: Shape, out: Shape, strides: Shape, dilation: Shape
+) -> Iterator[tuple[Any, tuple[slice, ...]]]:
+    """For each element of the kernel: its index, and the padded operand's part it meets."""
+    for tap in itertools.product(*map(range, spatial)):
+        yield tap, tuple(
+            slice(t * d, t * d + (n - 1) * s + 1, s)
+            for t, d, n, s in zip(tap, dilation, out, strides, strict=True)
+        )
+
+
+def _stored(result: Any, out: Any) -> Any:
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
+def _padded(run: Any, x: Any, padding: Pads) -> Any:
+    return run.xp.pad(x, ((0, 0), (0, 0), *padding)) if any(map(any, padding)) else x
+
+
+def _groups(count: int, *sizes: int) -> Iterator[tuple[slice, ...]]:
+    for i in range(count):
+        yield tuple(slice(i * n // count, (i + 1) * n // count) for n in sizes)
+
+
+def _forward(
+    run: Any,
+    w: Any,
+    x: Any,
+    *,
+    strides: Shape,
+    padding: Pads,
+    dilation: Shape,
+    groups: int,
+    out: Any = None,
+) -> Any:
+    xp = run.xp
+    x, single = (x, False) if x.ndim == w.ndim else (x[None], True)
+    x = _padded(run, x, padding)
+    size = tuple(
+        (n - (k - 1) * d - 1) // s + 1
+        for n, k, d, s in zip(x.shape[2:], w.shape[2:], dilation, strides, strict=True)
+    )
+    y = xp.zeros((x.shape[0], *size, w.shape[0]), x.dtype)
+    for of_in, of_out in _groups(groups, x.shape[1], w.shape[0]):
+        for tap, part in _taps(w.shape[2:], size, strides, dilation):
+            met = x[(slice(None), of_in, *part)]
+            y[..., of_out] += xp.tensordot(met, w[(of_out, slice(None), *tap)], ((1,), (1,)))
+    y = xp.moveaxis(y, -1, 1)
+    return _stored(y[0] if single else y, out)
+
+
+def _data(
+    run: Any,
+    w: Any,
+    g: Any,
+    *,
+    spatial: Shape,
+    strides: Shape,
+    padding: Pads,
+    dilation: Shape,
+    groups: int,
+    out: Any = None,
+) -> Any:
+    xp = run.xp
+    g, single = (g, False) if g.ndim == w.ndim else (g[None], True)
+    padded = tuple(n + low + high for n, (low, high) in zip(spatial, padding, strict=True))
+    x = xp.zeros((g.shape[0], w.shape[1] * groups, *padded), g.dtype)
+    for of_in, of_out in _groups(groups, x.shape[1], w.shape[0]):
+        for tap, part in _taps(w.shape[2:], g.shape[2:], strides, dilation):
+            step = xp.tensordot(g[:, of_out], w[(of_out, slice(None), *tap)], ((1,), (0,)))
+            x[(slice(None), of_in, *part)] += xp.moveaxis(step, -1, 1)
+    inside = (slice(low, low + n) for n, (low, _) in zip(spatial, padding, strict=True))
+    x = x[(slice(None), slice(None), *inside)]
+    return _stored(x[0] if single else x, out)
+
+
+def _weights(
+    run: Any,
+    x: Any,
+    g: Any,
+    *,
+    kernel: Shape,
+    strides: Shape,
+    padding: Pads,
+    dilation: Shape,
+    groups: int,
+    out: Any = None,
+) -> Any:
+    xp = run.xp
+    if x.ndim == len(kernel) + 1:
+        x, g = x[None], g[None]
+    x = _padded(run, x, padding)
+    w = xp.zeros((g.shape[1], x.shape[1] // groups, *kernel), g.dtype)
+    rows = (0, *range(2, g.ndim))
+    for of_in, of_out in _groups(groups, x.shape[1], w.shape[0]):
+        for tap, part in _taps(kernel, g.shape[2:], strides, dilation):
+            met = x[(slice(None), of_in, *part)]
+            w[(of_out, slice(None), *tap)] = xp.tensordot(g[:, of_out], met, (rows, rows))
+    return _stored(w, out)
+
+
+def _geometry_of(node: Node) -> dict[str, Any]:
+    return {k: node.attrs[k] for k in ("strides", "padding", "dilation", "groups")}
+
+
+def _weights_for(node: Node, x: Node, g: Node) -> Node:
+    kernel = (node.inputs[0].shape or ())[2:]
+    return apply(CONVOLUTION_WEIGHTS, x, g, kernel=kernel, **_geometry_of(node))
+
+
+def _data_for(node: Node, w: Node, g: Node, like: Node) -> Node:
+    spatial = (like.shape or ())[1:]
+    return apply(CONVOLUTION_TRANSPOSE, w, g, wanted=spatial, **_geometry_of(node))
+
+
+def _weights_gradient(node: Node, g: Node) -> list[Node]:
+    x, out = node.inputs
+    return [_data_for(node, g, out, x), apply(CONVOLUTION, g, x, **_geometry_of(node))]
+
+
+def _transposed_shape(
+    kernel: Shape | None, operand: Shape | None, *, wanted: Shape, groups: int, **attrs: Any
+) -> Shape | None:
+    if kernel is None or operand is None:
+        return None
+    if kernel[0] not in (INFERRED, operand[0]) or len(operand) != len(kernel) - 1:
+        raise GraphError(
+            f"kernels of shape {_readable(kernel)} need an operand of shape "
+            f"({kernel[0]}, *size) with {len(kernel) - 2} spatial axes, got {operand}"
+        )
+    smallest = tuple(
+        (n - 1) * s + (k - 1) * d + 1 - low - high
+        for n, s, k, d, (low, high) in zip(
+            operand[1:], attrs["strides"], kernel[2:], attrs["dilation"], attrs["padding"], strict=True
+        )
+    )
+    if not wanted:
+        return (kernel[1] * groups, *smallest)
+    for want, least, s in zip(wanted, smallest, attrs["strides"], strict=True):
+        if not least <= want < least + s:
+            most = tuple(n + s - 1 for n, s in zip(smallest, attrs["strides"], strict=True))
+            raise GraphError(
+                f"output size {wanted} does not fit: with these strides and kernels it can be "
+                f"from {smallest} to {most}"
+            )
+    return (kernel[1] * groups, *wanted)
+
+
+def _case(kernel: Shape, operand: Shape, **options: Any) -> Any:
+    options = {"strides": 1, "auto_padding": True, "dilation": 1, "groups": 1} | options
+    attrs = geometry(kernel[2:], **options)
+    return lambda rng: ([rng.normal(size=kernel), rng.normal(size=(2, *operand))], attrs)
+
+
+def _adjoint_cases(operands: str) -> tuple[Any, ...]:
+    """The cases of the forward record, turned round for its two adjoints."""
+
+    def turned(forward: Any) -> Any:
+        def case(rng: Any) -> Any:
+            (w, x), attrs = forward(rng)
+            out = _forward_shape(w.shape, x.shape[1:], **attrs)
+            g = rng.normal(size=(2, *out))
+            if operands == "kernel":
+                return [w, g], {"wanted": x.shape[2:], **attrs}
+            return [x, g], {"kernel": w.shape[2:], **attrs}
+
+        return case
+
+    return tuple(map(turned, CONVOLUTION.cases))
+
+
+CONVOLUTION = define(
+    "convolution",
+    shape=_forward_shape,
+    infer=_infer,
+    kernel=_forward,
+    gradient=lambda node, g: [
+        _weights_for(node, node.inputs[1], g),
+        _data_for(node, node.inputs[0], g, node.inputs[1]),
+    ],
+    operands=("kernel", "operand"),
+    guess=True,
+    into=True,
+    cases=(
+        _case((3, 2, 3, 3), (2, 4, 5)),
+        _case((3, 2, 2, 3), (2, 5, 5), strides=2, auto_padding=False),
+        _case((2, 2, 2), (2, 5), dilation=2),
+        _case((4, 1, 3, 2), (2, 4, 3), groups=2),
+        _case((2, 1, 2, 2, 2), (1, 3, 3, 2), strides=(1, 2, 1)),
+    ),
+)
+CONVOLUTION_TRANSPOSE = define(
+    "convolution_transpose",
+    shape=_transposed_shape,
+    infer=lambda w, x, **_: [(x[0], *w[1:]), x],
+    kernel=_data,
+    arguments=lambda node: {"spatial": (node.shape or ())[1:], **_geometry_of(node)},
+    gradient=lambda node, g: [
+        _weights_for(node, g, node.inputs[1]),
+        apply(CONVOLUTION, node.inputs[0], g, **_geometry_of(node)),
+    ],
+    operands=("kernel", "operand"),
+    guess=True,
+    into=True,
+    cases=_adjoint_cases("kernel"),
+)
+CONVOLUTION_WEIGHTS = define(
+    "convolution_weights",
+    shape=lambda x, g, kernel, groups, **_: (g[0], x[0] // groups, *kernel),
+    axes=lambda axes, **_: (),
+    align=None,
+    kernel=_weights,
+    gradient=_weights_gradient,
+    operands=("operand", "result"),
+    into=True,
+    cases=_adjoint_cases("operand"),
+)
+
+
+@operation
+def convolution(
+    convolution_map: Any,
+    operand: Any,
+    strides: int | Sequence[int] = (1,),
+    sharing: Sequence[bool] = (True,),
+    auto_padding: bool | Sequence[bool] = (True,),
+    dilation: int | Sequence[int] = (1,),
+    reduction_rank: int = 1,
+    groups: int = 1,
+    max_temp_mem_size_in_samples: int = 0,
+    sequential: bool = False,
+) -> Any:
+    """The convolution (cross-correlation) of each sample with a set of kernels.
+
+    Args:
+        convolution_map: the kernels, shape (output channels, input channels / groups, *kernel),
+            with one, two or three spatial axes. The input channels may be `C.InferredDimension`.
+        operand: shape (input channels, *size), per sample or per frame.
+        strides, dilation: one number, or one per spatial axis (a first one for the channels, as
+            in CNTK, is ignored).
+        auto_padding: whether zeros are put around so that with stride 1 the size stays; one
+            flag, or one per spatial axis (or a first one for the channels too).
+        reduction_rank: 0 if the operand has no channel axis (then the map has none either).
+        groups: how many groups of channels are convolved separately.
+        sharing, max_temp_mem_size_in_samples: accepted for CNTK's sake, without effect.
+
+    Returns:
+        shape (output channels, *size), size = (size - 1) // stride + 1 where padded.
+
+    Source: CNTK's `convolution`.
+
+    >>> image = C.input_variable((3, 8, 8))
+    >>> kernels = C.Parameter((16, C.InferredDimension, 3, 3), init=C.glorot_uniform())
+    >>> C.convolution(kernels, image).shape
+    (16, 8, 8)
+    """
+    w, x = as_node(convolution_map), as_node(operand)
+    if w.shape is None:
+        raise GraphError("the kernels' shape must be known when a convolution is written down")
+    if sequential:
+        raise GraphError(
+            "sequential=True is layers.SequentialConvolution's business; convolution has no such axis"
+        )
+    if reduction_rank == 0:
+        return _without_channels(w, x, geometry(w.shape, strides, auto_padding, dilation, groups))
+    if len(w.shape) - 2 not in (1, 2, 3):
+        raise GraphError(
+            f"kernels have shape (output channels, input channels, *kernel) with 1 to 3 spatial "
+            f"axes, got {_readable(w.shape)}"
+        )
+    return apply(
+        CONVOLUTION, w, x, **geometry(w.shape[2:], strides, auto_padding, dilation, groups)
+    )
+
+
+def _without_channels(w: Node, x: Node, attrs: dict[str, Any]) -> Node:
+    assert w.shape is not None and x.shape is not None
+    y = apply(CONVOLUTION, reshape_to(w, (1, 1, *w.shape)), reshape_to(x, (1, *x.shape)), **attrs)
+    return reshape_to(y, (y.shape or ())[1:])
+
+
+@operation
+def convolution_transpose(
+    convolution_map: Any,
+    operand: Any,
+    strides: int | Sequence[int] = (1,),
+    sharing: Sequence[bool] = (True,),
+    auto_padding: bool | Sequence[bool] = (True,),
+    output_shape: Sequence[int] | None = None,
+    dilation: int | Sequence[int] = (1,),
+    reduction_rank: int = 1,
+    max_temp_mem_size_in_samples: int = 0,
+) -> Any:
+    """The transposed convolution: what a convolution's gradient does to its operand.
+
+    Args:
+        convolution_map: shape (input channels, output channels, *kernel).
+        operand: shape (input channels, *size).
+        output_shape: the size to make, with or without channels in front; it must be one that
+            the convolution takes back to `size`. By default the smallest such.
+        others: as for `convolution`.
+
+    Returns:
+        shape (output channels, *output size); the size is (size - 1) * stride + 1 where padded,
+        and by the kernel's reach more where not.
+
+    Source: CNTK's `convolution_transpose`.
+
+    >>> image = C.input_variable((16, 4, 4))
+    >>> kernels = C.Parameter((16, 3, 3, 3), init=C.glorot_uniform())
+    >>> C.convolution_transpose(kernels, image, strides=2, output_shape=(8, 8)).shape
+    (3, 8, 8)
+    """
+    w, x = as_node(convolution_map), as_node(operand)
+    if w.shape is None or not 3 <= len(w.shape) <= 5:
+        raise GraphError(
+            "transposed kernels have shape (input channels, output channels, *kernel) with 1 to 3 "
+            f"spatial axes, got {w.shape}"
+        )
+    attrs = geometry(w.shape[2:], strides, auto_padding, dilation, 1)
+    wanted = as_shape(output_shape or ())[-(len(w.shape) - 2) :]
+    return apply(CONVOLUTION_TRANSPOSE, w, x, wanted=wanted if any(wanted) else (), **attrs)

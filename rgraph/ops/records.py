@@ -1,0 +1,79 @@
+"""The table of operations, and what turns a function over nodes into one that people call."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..graph import BATCH, Axis, Constant, GraphError, Node, Op, apply
+
+TABLE: dict[str, Op] = {}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def define(name: str, **fields: Any) -> Op:
+    """Makes the record of an operation and enters it into the table."""
+    fields.setdefault("align", follow_axes)
+    TABLE[name] = op = Op(name, **fields)
+    return op
+
+
+def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...]) -> list[Node]:
+    """What is the same for a whole sequence is given to each of its frames."""
+    return [
+        apply(TABLE["spread"], i, axes=axes) if i.axes == (BATCH,) and len(axes) == 2 else i
+        for i in inputs
+    ]
+
+
+def as_node(value: Any) -> Node:
+    """The node of a variable, function, number or array."""
+    if isinstance(value, Node):
+        return value
+    node = getattr(value, "node", None)
+    if isinstance(node, Node):
+        return node
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise GraphError(f"a ragged list is no operand: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise GraphError(
+            f"an operand must be a variable, a function, a number or an array of numbers, "
+            f"got {type(value).__name__} {value!r:.60}"
+        )
+    return Constant(array)
+
+
+# What a person gets to hold for a node. `rgraph.function` puts its own here, so that operations
+# give Functions without the floors below knowing of them.
+hold: Callable[[Node], Any] = lambda node: node  # noqa: E731
+
+
+def operation(build: F) -> F:
+    """Lets `build`, a function over nodes, be called by people.
+
+    Operands may be variables, functions, numbers and arrays, and `name=` names the result.
+    Called with nodes it gives a node, called by a person it gives what people hold.
+    """
+
+    @functools.wraps(build)
+    def call(*args: Any, name: str = "", **kwargs: Any) -> Any:
+        result = build(*args, **kwargs)
+        if name:
+            result = named(result, name)
+        return result if any(isinstance(a, Node) for a in args) else hold(result)
+
+    return call  # type: ignore[return-value]
+
+
+def named(node: Node, name: str) -> Node:
+    """`node` under this name; a node that has a name of its own keeps it."""
+    if node.op is None or node.name:
+        node = apply(TABLE["alias"], node)
+    node.name = name
+    return node

@@ -1,0 +1,328 @@
+"""Sums, maxima and what is made of them, over static axes, the batch, or everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..graph import Axis, GraphError, Node, Op, apply
+from ..graph.node import Shape
+from .pointwise import (
+    element_divide,
+    element_times,
+    equal,
+    exp,
+    minus,
+    plus,
+    sqrt,
+    square,
+)
+from .pointwise import abs as absolute
+from .records import as_node, define, operation
+from .repetition import broadcast_to, gather_up, spread
+from .shaping import rank_of, reshape_to, static_index
+
+Axes = int | Axis | Sequence[int | Axis] | None
+
+
+def _chosen(axis: Any, rank: int) -> Shape:
+    """The static axes that `axis` names, as negative indices; all for None."""
+    if axis is None:
+        return tuple(range(-rank, 0))
+    return tuple(sorted({static_index(a, rank) for a in axis}))
+
+
+def _kept(shape: Shape, axis: Any) -> Shape:
+    chosen = _chosen(axis, len(shape))
+    return tuple(1 if i - len(shape) in chosen else n for i, n in enumerate(shape))
+
+
+def _reduced(shape: Shape, *, axis: Any, keepdims: bool) -> Shape:
+    if axis is None:
+        return ()
+    if keepdims:
+        return _kept(shape, axis)
+    chosen = _chosen(axis, len(shape))
+    return tuple(n for i, n in enumerate(shape) if i - len(shape) not in chosen)
+
+
+def _back(value: Node, node: Node) -> Node:
+    """`value`, of the shape of the reduction `node`, repeated to its operand's shape."""
+    shape = node.inputs[0].shape or ()
+    return broadcast_to(reshape_to(value, _kept(shape, node.attrs["axis"])), shape)
+
+
+def _reduction(
+    name: str, kernel: Callable[..., Any], gradient: Callable[..., Node] | None, low: float = -2.0
+) -> Op:
+    """A record; `gradient(g, y, x, n)`: adjoint and result repeated, operand, elements per sum."""
+
+    def compute(run: Any, x: Any, *, axis: Shape, shape: Shape, rank: int) -> Any:
+        result = kernel(run.xp, x, axis) if axis else kernel(run.xp, x[..., None], (-1,))
+        return result.reshape(x.shape[: x.ndim - rank] + shape)
+
+    def arguments(node: Node) -> dict[str, Any]:
+        rank = rank_of(node)
+        return {"axis": _chosen(node.attrs["axis"], rank), "shape": node.shape, "rank": rank}
+
+    def back(node: Node, g: Node) -> list[Node]:
+        assert gradient is not None
+        return [gradient(_back(g, node), _back(node, node), node.inputs[0])]
+
+    return define(
+        name,
+        shape=_reduced,
+        kernel=compute,
+        arguments=arguments,
+        gradient=back if gradient else None,
+        cases=(
+            lambda rng: ([rng.uniform(low, 2, (2, 3, 4))], {"axis": None, "keepdims": True}),
+            lambda rng: ([rng.uniform(low, 2, (2, 3, 4))], {"axis": (1,), "keepdims": True}),
+            lambda rng: ([rng.uniform(low, 2, (2, 3, 4))], {"axis": (-2,), "keepdims": False}),
+        ),
+    )
+
+
+def _log_sum_exp(xp: Any, x: Any, axis: Shape) -> Any:
+    top = xp.max(x, axis=axis, keepdims=True)
+    return xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+
+
+def _index_of(find: str) -> Callable[..., Any]:
+    def kernel(xp: Any, x: Any, axis: Shape) -> Any:
+        moved = xp.moveaxis(x, axis, tuple(range(-len(axis), 0)))
+        flat = moved.reshape(moved.shape[: -len(axis)] + (-1,))
+        return getattr(xp, find)(flat, axis=-1).astype(x.dtype)
+
+    return kernel
+
+
+_SUM = _reduction("reduce_sum", lambda xp, x, axis: xp.sum(x, axis=axis), lambda g, y, x: g)
+_MAX = _reduction(
+    "reduce_max",
+    lambda xp, x, axis: xp.max(x, axis=axis),
+    lambda g, y, x: element_times(g, equal(x, y)),
+)
+_MIN = _reduction(
+    "reduce_min",
+    lambda xp, x, axis: xp.min(x, axis=axis),
+    lambda g, y, x: element_times(g, equal(x, y)),
+)
+_PROD = _reduction(
+    "reduce_prod",
+    lambda xp, x, axis: xp.prod(x, axis=axis),
+    lambda g, y, x: element_divide(element_times(g, y), x),
+    low=0.5,
+)
+_LOG_SUM_EXP = _reduction(
+    "reduce_log_sum_exp", _log_sum_exp, lambda g, y, x: element_times(g, exp(minus(x, y)))
+)
+_ARGMAX = _reduction("argmax", _index_of("argmax"), None)
+_ARGMIN = _reduction("argmin", _index_of("argmin"), None)
+
+
+def _mean_gradient(node: Node, g: Node) -> list[Node]:
+    x = node.inputs[0]
+    count = 1
+    for a in _chosen(node.attrs["axis"], len(x.shape or ())):
+        count *= (x.shape or ())[a]
+    return [element_divide(_back(g, node), float(count))]
+
+
+_MEAN = define(
+    "reduce_mean",
+    shape=_reduced,
+    kernel=lambda run, x, axis, shape, rank: (
+        run.xp.mean(x, axis=axis) if axis else x
+    ).reshape(x.shape[: x.ndim - rank] + shape),
+    arguments=_SUM.arguments,
+    gradient=_mean_gradient,
+    cases=_SUM.cases,
+)
+
+
+def _normal_axis(axis: Any) -> Any:
+    """None, or the static axes as a tuple; `Axis` objects that mean all axes become None."""
+    if axis is None or (isinstance(axis, Axis) and axis.name == "AllStaticAxes"):
+        return None
+    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
+    return tuple(a.static_axis_index() if isinstance(a, Axis) else int(a) for a in axes)
+
+
+def _names_rows(axis: Any) -> bool:
+    return isinstance(axis, Axis) and axis.name in ("AllAxes", "defaultBatchAxis")
+
+
+def reduce(op: Op, x: Any, axis: Axes, keepdims: bool) -> Node:
+    node = as_node(x)
+    if not _names_rows(axis):
+        return apply(op, node, axis=_normal_axis(axis), keepdims=keepdims)
+    assert isinstance(axis, Axis)
+    if op not in (_SUM, _MEAN):
+        raise GraphError(f"{op.name} over the batch is not defined; reduce_sum and reduce_mean are")
+    inner = node if axis.is_batch_axis else apply(op, node, axis=None, keepdims=keepdims)
+    total = gather_up(inner, ())
+    return element_divide(total, row_count(inner)) if op is _MEAN else total
+
+
+_ROW_COUNT = define(
+    "row_count",
+    shape=lambda s: (),
+    axes=lambda _: (),
+    align=None,
+    kernel=lambda run, x: run.xp.asarray(x.shape[0], x.dtype),
+    framewise=False,
+)
+
+
+def row_count(x: Node) -> Node:
+    """How many samples or frames `x` has in the minibatch."""
+    return apply(_ROW_COUNT, x)
+
+
+@operation
+def reduce_sum(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+    """The sum over static axes.
+
+    Args:
+        axis: one axis or several; None for all static axes (the result is a scalar per sample),
+            `C.Axis.default_batch_axis()` for the batch, `C.Axis.all_axes()` for everything.
+        keepdims: whether a reduced axis stays, with size 1.
+
+    >>> C.reduce_sum([[1, 2], [3, 4]], axis=0).eval()
+    array([[4., 6.]], dtype=float32)
+    """
+    return reduce(_SUM, x, axis, keepdims)
+
+
+@operation
+def reduce_mean(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+    """The mean over static axes; arguments as `reduce_sum`.
+
+    >>> C.reduce_mean([[1, 2], [3, 4]], axis=1).eval()
+    array([[1.5],
+           [3.5]], dtype=float32)
+    """
+    return reduce(_MEAN, x, axis, keepdims)
+
+
+@operation
+def reduce_max(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+    """The largest element over static axes; arguments as `reduce_sum`.
+
+    >>> C.reduce_max([[1, 2], [3, 4]], axis=1).eval()
+    array([[2.],
+           [4.]], dtype=float32)
+    """
+    return reduce(_MAX, x, axis, keepdims)
+
+
+@operation
+def reduce_min(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+    """The smallest element over static axes; arguments as `reduce_sum`.
+
+    >>> C.reduce_min([[1, 2], [3, 4]], axis=1).eval()
+    array([[1.],
+           [3.]], dtype=float32)
+    """
+    return reduce(_MIN, x, axis, keepdims)
+
+
+@operation
+def reduce_prod(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+    """The product over static axes; arguments as `reduce_sum`. No element may be 0 for gradients.
+
+    >>> C.reduce_prod([[1, 2], [3, 4]], axis=1).eval()
+    array([[ 2.],
+           [12.]], dtype=float32)
+    """
+    return reduce(_PROD, x, axis, keepdims)
+
+
+@operation
+def reduce_log_sum_exp(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+    """log of the sum of exp(x) over static axes, without overflow; arguments as `reduce_sum`.
+
+    >>> C.reduce_log_sum_exp([1000, 1000]).eval()
+    array(1000.6931, dtype=float32)
+    """
+    return reduce(_LOG_SUM_EXP, x, axis, keepdims)
+
+
+@operation
+def reduce_l1(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+    """The sum of absolute values over static axes; arguments as `reduce_sum`.
+
+    >>> C.reduce_l1([1, -2]).eval()
+    array(3., dtype=float32)
+    """
+    return reduce(_SUM, absolute(as_node(x)), axis, keepdims)
+
+
+@operation
+def reduce_sum_square(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+    """The sum of squares over static axes; arguments as `reduce_sum`.
+
+    >>> C.reduce_sum_square([1, -2]).eval()
+    array(5., dtype=float32)
+    """
+    return reduce(_SUM, square(as_node(x)), axis, keepdims)
+
+
+@operation
+def reduce_l2(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+    """The square root of the sum of squares over static axes; arguments as `reduce_sum`.
+
+    >>> C.reduce_l2([3, -4]).eval()
+    array(5., dtype=float32)
+    """
+    return sqrt(reduce(_SUM, square(as_node(x)), axis, keepdims))
+
+
+@operation
+def argmax(x: Any, axis: int | Axis | None = None) -> Any:
+    """The index of the largest element along an axis (kept, with size 1); None: of all.
+
+    >>> C.argmax([1, 5, 2]).eval()
+    array(1., dtype=float32)
+    """
+    return reduce(_ARGMAX, x, axis, keepdims=True)
+
+
+@operation
+def argmin(x: Any, axis: int | Axis | None = None) -> Any:
+    """The index of the smallest element along an axis (kept, with size 1); None: of all.
+
+    >>> C.argmin([4, 5, 2]).eval()
+    array(2., dtype=float32)
+    """
+    return reduce(_ARGMIN, x, axis, keepdims=True)
+
+
+# The softmax family
+
+
+def _log_softmax(x: Node, axis: Any) -> Node:
+    axes = _normal_axis(axis)
+    top = apply(_LOG_SUM_EXP, x, axis=axes, keepdims=True)
+    return minus(x, top)
+
+
+@operation
+def softmax(x: Any, axis: int | Axis | None = None) -> Any:
+    """exp(x) over the sum of exp(x) along an axis (None: over all static axes).
+
+    >>> C.softmax([1, 1]).eval()
+    array([0.5, 0.5], dtype=float32)
+    """
+    return exp(_log_softmax(as_node(x), axis))
+
+
+@operation
+def log_softmax(x: Any, axis: int | Axis | None = None) -> Any:
+    """The logarithm of `softmax`, without overflow.
+
+    >>> C.log_softmax([1, 1]).eval()
+    array([-0.6931472, -0.6931472], dtype=float32)
+    """
+    return _log_softmax(as_node(x), axis)

@@ -1,0 +1,124 @@
+"""Repeating a value along axes that it lacks, and summing back: each the other's adjoint.
+
+Dynamic axes: `spread` and `gather_up`. Static axes: `broadcast_to` and `sum_to`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..graph import Axis, GraphError, Node, apply
+from ..graph.node import Shape
+from .records import define
+
+
+def _spread(run: Any, x: Any, like: Any = None, *, axes: tuple[Axis, ...], own: int) -> Any:
+    if not own:
+        return run.xp.broadcast_to(x, (run.rows(axes), *x.shape))
+    layout = run.layouts[axes[1]]
+    if len(layout) == 1:
+        return run.xp.broadcast_to(x, (layout.rows, *x.shape[1:]))
+    return x[run.index(layout, "batch_row_of_row")]
+
+
+def _gather_up(run: Any, x: Any, *, axes: tuple[Axis, ...], over: tuple[Axis, ...]) -> Any:
+    if not axes:
+        return run.xp.add.reduce(x, axis=0)
+    layout = run.layouts[over[1]]
+    total = run.empty((len(layout), *x.shape[1:]), x.dtype)
+    total[...] = 0
+    for start, count in zip(layout.offsets, layout.counts, strict=False):
+        total[:count] += x[start : start + count]
+    return total if layout.sorted_as_batch else total[run.index(layout, "sorted_rows")]
+
+
+SPREAD = define(
+    "spread",
+    shape=lambda s, *_, **__: s,
+    axes=lambda operands, axes=None: operands[1] if axes is None else axes,
+    align=None,
+    kernel=_spread,
+    arguments=lambda node: {"axes": node.axes, "own": len(node.inputs[0].axes or ())},
+    operands=("operand", "like"),
+    guess=True,
+    gradient=lambda node, g: [gather_up(g, node.inputs[0].axes or ()), None],
+    framewise=False,
+)
+GATHER_UP = define(
+    "gather_up",
+    shape=lambda s, **_: s,
+    axes=lambda _, axes: axes,
+    align=None,
+    kernel=_gather_up,
+    arguments=lambda node: {"axes": node.axes, "over": node.inputs[0].axes},
+    gradient=lambda node, g: [spread(g, node.inputs[0].axes or ())],
+    framewise=False,
+)
+
+
+def spread(x: Node, axes: tuple[Axis, ...]) -> Node:
+    """`x` repeated along the dynamic axes of `axes` that it lacks."""
+    return x if x.axes == axes else apply(SPREAD, x, axes=axes)
+
+
+def gather_up(x: Node, axes: tuple[Axis, ...]) -> Node:
+    """The sum of `x` over its dynamic axes that are not in `axes`."""
+    return x if x.axes == axes else apply(GATHER_UP, x, axes=axes)
+
+
+def _broadcast_to(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:
+    rows = x.shape[: x.ndim - rank]
+    ones = (1,) * (len(shape) - rank)
+    return run.xp.broadcast_to(x.reshape(rows + ones + x.shape[x.ndim - rank :]), rows + shape)
+
+
+def _sum_to(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:
+    rows = x.shape[: x.ndim - rank]
+    own = x.shape[x.ndim - rank :]
+    padded = (1,) * (rank - len(shape)) + shape
+    axes = tuple(i - rank for i in range(rank) if padded[i] == 1 != own[i])
+    return run.xp.add.reduce(x, axis=axes, keepdims=True).reshape(rows + shape)
+
+
+def _shape_and_rank(node: Node) -> dict[str, Any]:
+    return {"shape": node.shape, "rank": len(node.inputs[0].shape or ())}
+
+
+def _broadcast_shape(own: Shape, *, shape: Shape) -> Shape:
+    fits = len(own) <= len(shape) and all(
+        a in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False)
+    )
+    if not fits:
+        raise GraphError(f"a value of shape {own} can't be repeated to shape {shape}")
+    return shape
+
+
+BROADCAST_TO = define(
+    "broadcast_to",
+    shape=_broadcast_shape,
+    kernel=_broadcast_to,
+    arguments=_shape_and_rank,
+    gradient=lambda node, g: [sum_to(g, node.inputs[0].shape or ())],
+    cases=(lambda rng: ([rng.normal(size=(2, 3, 1))], {"shape": (4, 3, 2)}),),
+)
+SUM_TO = define(
+    "sum_to",
+    shape=lambda own, shape: shape,
+    kernel=_sum_to,
+    arguments=_shape_and_rank,
+    gradient=lambda node, g: [broadcast_to(g, node.inputs[0].shape or ())],
+    cases=(
+        lambda rng: ([rng.normal(size=(2, 4, 3, 2))], {"shape": (3, 1)}),
+        lambda rng: ([rng.normal(size=(2, 4, 3))], {"shape": ()}),
+    ),
+)
+
+
+def broadcast_to(x: Node, shape: Shape) -> Node:
+    """`x` repeated to the static shape `shape`, as NumPy's `broadcast_to`."""
+    return x if x.shape == shape else apply(BROADCAST_TO, x, shape=shape)
+
+
+def sum_to(x: Node, shape: Shape) -> Node:
+    """`x` summed to `shape`: over the axes where `shape` has 1, and those it lacks in front."""
+    return x if x.shape == shape else apply(SUM_TO, x, shape=shape)

@@ -1,0 +1,529 @@
+"""Operations along time. The delay is the only one that loops are made of.
+
+Public names are CNTK's `sequence` module's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, Layout, Node, apply
+from ..graph.node import Shape
+from . import records
+from .pointwise import (
+    broadcast,
+    element_divide,
+    element_times,
+    equal,
+    exp,
+    minus,
+    shrink,
+)
+from .records import as_node, define, operation
+from .repetition import SPREAD, gather_up, spread
+
+Axes = tuple[Axis, ...]
+
+
+def _needs_time(axes: Axes | None, what: str) -> None:
+    if axes is not None and len(axes) < 2:
+        raise GraphError(
+            f"{what} needs a sequence, the operand has no time axis",
+            mend="declare the input with sequence.input_variable, or give the operand the time "
+            "axis of another with sequence.broadcast_as",
+        )
+
+
+def _delay_shape(x: Shape | None, initial: Shape | None, *, offset: int) -> Shape | None:
+    if x is None:
+        return initial or None
+    if initial and broadcast(x, initial) != x:
+        raise GraphError(
+            f"an initial state of shape {initial} does not fit a state of shape {x}",
+            mend=f"give it shape {x}, or a number",
+        )
+    return x
+
+
+def _delay_axes(axes: Sequence[Axes | None], *, offset: int) -> Axes | None:
+    _needs_time(axes[0], "a delay")
+    if axes[1] is not None and len(axes[1]) == 2:
+        raise GraphError(
+            "the initial state is a sequence, it should be one value per sequence",
+            mend="take one frame of it with sequence.first or sequence.last",
+        )
+    return axes[0]
+
+
+def initial_rows(run: Any, initial: Any, own: int, layout: Any, shape: Shape) -> Any:
+    """The initial state of each sequence, longest first: shape (sequences, *shape)."""
+    if own and not layout.sorted_as_batch:
+        initial = initial[run.index(layout, "batch_rows")]
+    lead = (len(layout),)
+    if own:
+        rank = initial.ndim - 1
+        initial = initial.reshape(lead + (1,) * (len(shape) - rank) + initial.shape[1:])
+    return run.xp.broadcast_to(initial, lead + shape)
+
+
+def delayed_block(run: Any, past: Any, initial: Any, counts: Any, t: int, offset: int) -> Any:
+    """The frames of step t, `offset` steps later (earlier if negative).
+
+    Args:
+        past: a function that gives the frames of another step.
+        initial: as `initial_rows` gives it.
+        counts: how many sequences are alive at each step.
+    """
+    alive, source = counts[t], t - offset
+    if not 0 <= source < len(counts):
+        return initial[:alive]
+    block = past(source)
+    if len(block) >= alive:
+        return block[:alive]
+    return run.xp.concatenate([block, initial[len(block) : alive]])
+
+
+def _delay(
+    run: Any, x: Any, initial: Any, *, offset: int, axis: Axis, own: int, out: Any = None
+) -> Any:
+    layout = run.layouts[axis]
+    first = initial_rows(run, initial, own, layout, x.shape[1:])
+    out = run.empty(x.shape, x.dtype) if out is None else out
+    starts = layout.offsets
+    for t in range(layout.steps):
+        out[starts[t] : starts[t + 1]] = delayed_block(
+            run, lambda s: x[starts[s] : starts[s + 1]], first, layout.counts, t, offset
+        )
+    return out
+
+
+def _delay_gradient(node: Node, g: Node) -> list[Node | None]:
+    initial, offset = node.inputs[1], node.attrs["offset"]
+    outside = element_times(g, apply(OUTSIDE, g, offset=offset))
+    return [delay(g, 0.0, -offset), shrink(outside, initial)]
+
+
+DELAY = define(
+    "delay",
+    shape=_delay_shape,
+    axes=_delay_axes,
+    align=None,
+    kernel=_delay,
+    arguments=lambda node: {
+        "offset": node.attrs["offset"],
+        "axis": (node.axes or ())[1],
+        "own": len(node.inputs[1].axes or ()),
+    },
+    gradient=_delay_gradient,
+    operands=("operand", "initial state"),
+    guess=True,
+    into=True,
+)
+
+
+def delay(x: Node, initial: Any, offset: int) -> Node:
+    """`x` as it was `offset` steps ago (will be, if negative); `initial` outside the sequence."""
+    return apply(DELAY, x, as_node(initial), offset=offset)
+
+
+def _outside(run: Any, like: Any, *, offset: int, axis: Axis, dtype: np.dtype) -> Any:
+    layout = run.layouts[axis]
+    step = run.index(layout, "step_of_row")[run.block(axis)]
+    if offset > 0:
+        return (step < offset).astype(dtype)
+    lengths = run.index(layout, "length_of_row")[run.block(axis)]
+    return (step >= lengths + offset).astype(dtype)
+
+
+def _sequence_axes(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
+    _needs_time(axes[0], "this")
+    return axes[0]
+
+
+OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
+    "outside",
+    shape=lambda s, offset: (),
+    axes=_sequence_axes,
+    kernel=_outside,
+    arguments=lambda node: {
+        "offset": node.attrs["offset"],
+        "axis": (node.axes or ())[1],
+        "dtype": node.dtype,
+    },
+    guess=True,
+)
+
+
+def _ends(run: Any, x: Any, *, last: bool, axis: Axis) -> Any:
+    layout = run.layouts[axis]
+    if layout.steps and layout.lengths[-1] == 0:
+        raise GraphError("an empty sequence has no first and no last frame")
+    if last:
+        frames = x[run.index(layout, "last_row")]
+    else:
+        frames = x[: len(layout)]
+    return frames if layout.sorted_as_batch else frames[run.index(layout, "sorted_rows")]
+
+
+def _no_time(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
+    _needs_time(axes[0], "this")
+    return None if axes[0] is None else axes[0][:1]
+
+
+def _ends_gradient(node: Node, g: Node) -> list[Node]:
+    frames = spread(g, node.inputs[0].axes or ())
+    place = apply(OUTSIDE, frames, offset=-1 if node.attrs["last"] else 1)
+    return [element_times(frames, place)]
+
+
+ENDS = define(
+    "ends",
+    shape=lambda s, last: s,
+    axes=_no_time,
+    align=None,
+    kernel=_ends,
+    arguments=lambda node: {"last": node.attrs["last"], "axis": (node.inputs[0].axes or ())[1]},
+    gradient=_ends_gradient,
+    framewise=False,
+)
+
+
+def _maximum(run: Any, x: Any, *, axis: Axis) -> Any:
+    layout = run.layouts[axis]
+    best = x[: len(layout)].copy()
+    for start, count in zip(layout.offsets[1:], layout.counts[1:], strict=False):
+        run.xp.maximum(best[:count], x[start : start + count], out=best[:count])
+    return best if layout.sorted_as_batch else best[run.index(layout, "sorted_rows")]
+
+
+def _maximum_gradient(node: Node, g: Node) -> list[Node]:
+    x = node.inputs[0]
+    axes = x.axes or ()
+    return [element_times(spread(g, axes), equal(x, spread(node, axes)))]
+
+
+MAXIMUM = define(
+    "sequence_max",
+    shape=lambda s: s,
+    axes=_no_time,
+    align=None,
+    kernel=_maximum,
+    arguments=lambda node: {"axis": (node.inputs[0].axes or ())[1]},
+    gradient=_maximum_gradient,
+    framewise=False,
+)
+
+
+# Frames chosen by a condition: the only place where a run decides how long sequences are
+
+
+def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
+    layout = run.layouts[source]
+    counts = run.engine.to_numpy(condition).reshape(layout.rows, -1)[:, 0]
+    chosen = []
+    for i in range(len(layout)):
+        rows = layout.row(np.full(layout.lengths[i], i), np.arange(layout.lengths[i]))
+        ends = np.floor(np.cumsum(counts[rows]) + 1e-4).astype(int)
+        chosen.append(np.repeat(np.arange(len(rows)), np.diff(ends, prepend=0)))
+    in_batch_order = [chosen[i] for i in layout.order.argsort()]
+    run.layouts[axis] = new = Layout([len(c) for c in in_batch_order], layout.batch_order)
+    return run.engine.from_numpy(new.pack(in_batch_order, np.empty(new.rows, counts.dtype)))
+
+
+def _chosen_rows(run: Any, index: Any, axis: Axis, source: Axis) -> Any:
+    """For each chosen frame: the row that it is in the sequence that it was chosen from."""
+    new, layout = run.layouts[axis], run.layouts[source]
+    step = run.engine.to_numpy(index).astype(int)
+    sequence = layout.sorted_rows[new.batch_row_of_row]
+    return run.engine.from_numpy(layout.row(sequence, step))
+
+
+def _gather(run: Any, x: Any, index: Any, *, axis: Axis, source: Axis) -> Any:
+    return x[_chosen_rows(run, index, axis, source)]
+
+
+def _scatter(run: Any, g: Any, index: Any, like: Any, *, axis: Axis, source: Axis) -> Any:
+    out = run.xp.zeros((run.layouts[source].rows, *g.shape[1:]), g.dtype)
+    run.xp.add.at(out, _chosen_rows(run, index, axis, source), g)
+    return out
+
+
+WHERE = define(
+    "sequence_where",
+    shape=lambda s, axis: (),
+    axes=lambda _, axis: (BATCH, axis),
+    align=None,
+    kernel=_where,
+    arguments=lambda node: {
+        "axis": node.attrs["axis"],
+        "source": (node.inputs[0].axes or ())[1],
+    },
+    operands=("condition",),
+    framewise=False,
+    new_axis=True,
+)
+GATHER = define(
+    "sequence_gather",
+    shape=lambda x, index: x,
+    axes=lambda axes: axes[1],
+    align=None,
+    kernel=_gather,
+    arguments=lambda node: {
+        "axis": (node.axes or ())[1],
+        "source": (node.inputs[0].axes or ())[1],
+    },
+    gradient=lambda node, g: [apply(SCATTER, g, node.inputs[1], node.inputs[0]), None],
+    operands=("sequence", "index"),
+    framewise=False,
+)
+SCATTER = define(
+    "sequence_scatter",
+    shape=lambda g, index, like: like,
+    axes=lambda axes: axes[2],
+    align=None,
+    kernel=_scatter,
+    arguments=lambda node: {
+        "axis": (node.inputs[0].axes or ())[1],
+        "source": (node.axes or ())[1],
+    },
+    gradient=lambda node, g: [apply(GATHER, g, node.inputs[1]), None, None],
+    operands=("sequence", "index", "like"),
+    framewise=False,
+)
+RECONCILE = define(
+    "reconcile_dynamic_axes",
+    shape=lambda x, like: x,
+    axes=lambda axes: axes[1],
+    align=lambda inputs, axes: [spread(inputs[0], axes), inputs[1]],
+    kernel=lambda run, x, like: x,
+    gradient=lambda node, g: [g, None],
+    operands=("operand", "like"),
+    guess=True,
+)
+
+
+# What people call
+
+
+def input_variable(
+    shape: int | Sequence[int],
+    dtype: Any = np.float32,
+    needs_gradient: bool = False,
+    is_sparse: bool = False,
+    sequence_axis: Axis = SEQUENCE,
+    name: str = "",
+) -> Any:
+    """An input that is a sequence of frames.
+
+    Args:
+        shape: one frame's shape, without batch and time.
+        dtype: np.float32 or np.float64.
+        needs_gradient: whether `grad` gives the gradient with respect to it by default.
+        sequence_axis: the time axis. Inputs with the same axis have equally long sequences.
+
+    >>> C.sequence.input_variable((3, 32, 32)).shape
+    (3, 32, 32)
+    """
+    return new_input(shape, dtype, needs_gradient, is_sparse, (BATCH, sequence_axis), name)
+
+
+def new_input(
+    shape: Any, dtype: Any, needs_gradient: bool, is_sparse: bool, axes: Axes, name: str
+) -> Any:
+    dims = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    node = Input(dims, axes, dtype, name)
+    node.needs_gradient, node.is_sparse = needs_gradient, is_sparse
+    return records.hold(node)
+
+
+@operation
+def past_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
+    """`x` as it was `time_step` frames ago.
+
+    Args:
+        x: a sequence.
+        initial_state: what it was before the first frame: a number, an array, a parameter, or a
+            value per sequence; 0 by default.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.past_value(x).eval({x: np.array([[1], [2], [3]])})[0]
+    array([[0.],
+           [1.],
+           [2.]], dtype=float32)
+    """
+    return delay(as_node(x), 0.0 if initial_state is None else initial_state, int(time_step))
+
+
+@operation
+def future_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
+    """`x` as it will be in `time_step` frames; otherwise as `past_value`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.future_value(x).eval({x: np.array([[1], [2], [3]])})[0]
+    array([[2.],
+           [3.],
+           [0.]], dtype=float32)
+    """
+    return delay(as_node(x), 0.0 if initial_state is None else initial_state, -int(time_step))
+
+
+@operation
+def first(seq: Any) -> Any:
+    """The first frame of each sequence.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.first(x).eval({x: np.array([[1], [2], [3]])})
+    array([[1.]], dtype=float32)
+    """
+    return apply(ENDS, as_node(seq), last=False)
+
+
+@operation
+def last(seq: Any) -> Any:
+    """The last frame of each sequence.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.last(x).eval({x: np.array([[1], [2], [3]])})
+    array([[3.]], dtype=float32)
+    """
+    return apply(ENDS, as_node(seq), last=True)
+
+
+@operation
+def is_first(seq: Any) -> Any:
+    """1 on the first frame of each sequence, 0 on the others.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.is_first(x).eval({x: np.array([[1], [2], [3]])})[0]
+    array([1., 0., 0.], dtype=float32)
+    """
+    return apply(OUTSIDE, as_node(seq), offset=1)
+
+
+@operation
+def is_last(seq: Any) -> Any:
+    """1 on the last frame of each sequence, 0 on the others.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.is_last(x).eval({x: np.array([[1], [2], [3]])})[0]
+    array([0., 0., 1.], dtype=float32)
+    """
+    return apply(OUTSIDE, as_node(seq), offset=-1)
+
+
+@operation
+def broadcast_as(operand: Any, broadcast_as_operand: Any) -> Any:
+    """A value per sequence (or one for all) given to each frame of another operand's sequences.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> y = C.sequence.broadcast_as(C.sequence.last(x), x)
+    >>> y.eval({x: np.array([[1], [2]])})[0]
+    array([[2.],
+           [2.]], dtype=float32)
+    """
+    x, like = as_node(operand), as_node(broadcast_as_operand)
+    if like.axes is None or x.axes is None:
+        return apply(SPREAD, x, like)
+    return spread(x, like.axes)
+
+
+@operation
+def reduce_sum(seq: Any) -> Any:
+    """The sum of each sequence's frames.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.reduce_sum(x).eval({x: np.array([[1], [2], [3]])})
+    array([[6.]], dtype=float32)
+    """
+    x = as_node(seq)
+    _needs_time(x.axes, "sequence.reduce_sum")
+    return gather_up(x, (BATCH,))
+
+
+@operation
+def reduce_max(seq: Any) -> Any:
+    """The largest of each sequence's frames, element by element.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.reduce_max(x).eval({x: np.array([[1], [5], [3]])})
+    array([[5.]], dtype=float32)
+    """
+    return apply(MAXIMUM, as_node(seq))
+
+
+@operation
+def softmax(seq: Any) -> Any:
+    """exp(x) over the sum of exp(x) along time, element by element.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.softmax(x).eval({x: np.array([[1], [1]])})[0]
+    array([[0.5],
+           [0.5]], dtype=float32)
+    """
+    x = as_node(seq)
+    _needs_time(x.axes, "sequence.softmax")
+    shifted = minus(x, apply(SPREAD, apply(MAXIMUM, x), x))
+    total = apply(SPREAD, gather_up(exp(shifted), (BATCH,)), x)
+    return element_divide(exp(shifted), total)
+
+
+@operation
+def where(condition: Any) -> Any:
+    """The numbers of the frames on which `condition` is not 0, as a sequence on a new time axis.
+
+    Source: CNTK's `sequence.where`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.where(x).eval({x: np.array([[1], [0], [1]])})[0]
+    array([0., 2.], dtype=float32)
+    """
+    axis = Axis.new_unique_dynamic_axis("where")
+    axis.source = apply(WHERE, as_node(condition), axis=axis)
+    return axis.source
+
+
+@operation
+def gather(seq: Any, condition: Any) -> Any:
+    """The frames of `seq` on which `condition` is not 0.
+
+    Source: CNTK's `sequence.gather`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.gather(x, x > 1).eval({x: np.array([[1], [2], [3]])})[0]
+    array([[2.],
+           [3.]], dtype=float32)
+    """
+    axis = Axis.new_unique_dynamic_axis("gather")
+    axis.source = apply(WHERE, as_node(condition), axis=axis)
+    return apply(GATHER, as_node(seq), axis.source)
+
+
+@operation
+def reconcile_dynamic_axes(x: Any, dynamic_axes_as: Any) -> Any:
+    """`x` on the dynamic axes of another operand, whose sequences must be as long.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.reconcile_dynamic_axes(5, x).eval({x: np.zeros((2, 1))})[0]
+    array([5., 5.], dtype=float32)
+    """
+    return apply(RECONCILE, as_node(x), as_node(dynamic_axes_as))
+
+
+__all__ = [
+    "broadcast_as",
+    "first",
+    "future_value",
+    "gather",
+    "input_variable",
+    "is_first",
+    "is_last",
+    "last",
+    "past_value",
+    "reduce_max",
+    "reduce_sum",
+    "softmax",
+    "where",
+]

@@ -1,0 +1,406 @@
+"""Operations that move elements and compute nothing: reshape, transpose, slice, splice."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph import INFERRED, Axis, GraphError, Node, apply
+from ..graph.node import Shape
+from .records import as_node, define, operation
+from .repetition import gather_up
+
+
+def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
+    """A static axis as a negative index, so that rows in front make no difference.
+
+    Raises `GraphError` for an axis that a value of this rank does not have.
+    """
+    if isinstance(axis, Axis):
+        axis = axis.static_axis_index()
+    if not -rank - extra <= axis < rank + extra:
+        raise GraphError(
+            f"axis {axis} does not exist: the operand has {rank} static axes"
+            + (f", 0 to {rank - 1}" if rank else "")
+        )
+    return axis - rank if axis >= 0 else axis
+
+
+def rank_of(node: Node, operand: int = 0) -> int:
+    return len(node.inputs[operand].shape or ())
+
+
+def _pass_on(node: Node, g: Node) -> list[Node]:
+    return [g]
+
+
+ALIAS = define(
+    "alias",
+    shape=lambda s, block="": s,
+    kernel=lambda run, x, **_: x,
+    gradient=_pass_on,
+    guess=True,
+    cases=(lambda rng: ([rng.normal(size=(2, 3))], {}),),
+)
+
+
+def mark_block(x: Node, kind: str, name: str) -> Node:
+    """`x` as what a layer of this kind and name gives."""
+    node = apply(ALIAS, x, block=kind)
+    node.name = name
+    return node
+
+
+@operation
+def alias(x: Any) -> Any:
+    """`x` under another name.
+
+    >>> C.alias(C.constant([1, 2]), name="y").name
+    'y'
+    """
+    return apply(ALIAS, as_node(x))
+
+
+def _vector(shape: Shape | None, *, who: str) -> Shape | None:
+    if shape is not None and len(shape) != 1:
+        raise GraphError(
+            f"{who} expects a vector per frame, got {shape}",
+            mend=f"put a Dense or a reshape to ({math.prod(shape)},) before it"
+            + (", or write a step function with convolutions" if len(shape) > 2 else ""),
+        )
+    return shape
+
+
+REQUIRE_VECTOR = define(
+    "require_vector",
+    shape=_vector,
+    kernel=lambda run, x, **_: x,
+    gradient=_pass_on,
+    guess=True,
+    cases=(lambda rng: ([rng.normal(size=(2, 3))], {"who": "a test"}),),
+)
+
+
+def require_vector(x: Any, who: str) -> Node:
+    """`x`, or an error which says that `who` needs a vector per frame."""
+    return apply(REQUIRE_VECTOR, as_node(x), who=who)
+
+
+# Reshape
+
+
+def _span(rank: int, begin: int | None, end: int | None) -> tuple[int, int]:
+    first = 0 if begin is None else begin if begin >= 0 else begin + rank
+    last = rank if end is None else end if end >= 0 else end + rank
+    return first, last
+
+
+def _reshaped(
+    shape: Shape | None, *, to: Shape, begin: int | None = None, end: int | None = None
+) -> Shape | None:
+    if shape is None:
+        return to if begin is None and end is None and INFERRED not in to else None
+    first, last = _span(len(shape), begin, end)
+    old, new = shape[first:last], list(to)
+    if new.count(INFERRED) > 1:
+        raise GraphError(f"only one dimension of a new shape can be inferred, got {to}")
+    if INFERRED in new:
+        others = math.prod(n for n in new if n != INFERRED)
+        new[new.index(INFERRED)] = math.prod(old) // others if others else 0
+    if math.prod(new) != math.prod(old):
+        raise GraphError(
+            f"{old} has {math.prod(old)} elements, the new shape {to} has {math.prod(new)}",
+            mend=f"to make a vector of it, reshape to ({math.prod(old)},) or to (-1,); "
+            "a shape here is one sample's or one frame's, without batch or time",
+        )
+    return shape[:first] + tuple(new) + shape[last:]
+
+
+RESHAPE = define(
+    "reshape",
+    shape=_reshaped,
+    kernel=lambda run, x, shape, rank: x.reshape(x.shape[: x.ndim - rank] + shape),
+    arguments=lambda node: {"shape": node.shape, "rank": rank_of(node)},
+    gradient=lambda node, g: [reshape_to(g, node.inputs[0].shape or ())],
+    guess=True,
+    cases=(
+        lambda rng: ([rng.normal(size=(2, 3, 4))], {"to": (2, 6)}),
+        lambda rng: ([rng.normal(size=(2, 3, 4))], {"to": (2, -1), "begin": 1, "end": 2}),
+    ),
+)
+
+
+def reshape_to(x: Node, shape: Shape) -> Node:
+    return x if x.shape == shape else apply(RESHAPE, x, to=tuple(shape))
+
+
+def as_shape(shape: int | Sequence[int]) -> Shape:
+    return (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+
+
+def _axis_number(axis: int | Axis | None) -> int | None:
+    return axis.static_axis_index() if isinstance(axis, Axis) else axis
+
+
+@operation
+def reshape(
+    x: Any,
+    shape: int | Sequence[int],
+    begin_axis: int | Axis | None = None,
+    end_axis: int | Axis | None = None,
+) -> Any:
+    """The elements of each sample in another shape, in the same (row-major) order.
+
+    Args:
+        x: any value.
+        shape: the new sizes; one may be `C.InferredDimension` (-1).
+        begin_axis, end_axis: the axes of `x` that `shape` replaces; by default all.
+
+    >>> C.reshape(C.constant([[0, 1], [2, 3], [4, 5]]), (2, 3)).eval()
+    array([[0., 1., 2.],
+           [3., 4., 5.]], dtype=float32)
+    """
+    begin, end = _axis_number(begin_axis), _axis_number(end_axis)
+    return apply(RESHAPE, as_node(x), to=as_shape(shape), begin=begin, end=end)
+
+
+# Transpose
+
+
+def _permutation(rank: int, perm: Sequence[int] | None) -> Shape:
+    if perm is None:
+        return tuple(range(rank))[::-1]
+    result = tuple(static_index(p, rank) + rank for p in perm)
+    if sorted(result) != list(range(rank)):
+        raise GraphError(f"{tuple(perm)} is not a permutation of the operand's {rank} axes")
+    return result
+
+
+def _transpose(run: Any, x: Any, *, perm: Shape) -> Any:
+    rows = x.ndim - len(perm)
+    return x.transpose(*range(rows), *(rows + p for p in perm))
+
+
+def _transpose_gradient(node: Node, g: Node) -> list[Node]:
+    perm = _permutation(rank_of(node), node.attrs["perm"])
+    return [apply(TRANSPOSE, g, perm=tuple(perm.index(i) for i in range(len(perm))))]
+
+
+TRANSPOSE = define(
+    "transpose",
+    shape=lambda s, perm: tuple(s[p] for p in _permutation(len(s), perm)),
+    kernel=_transpose,
+    arguments=lambda node: {"perm": _permutation(rank_of(node), node.attrs["perm"])},
+    gradient=_transpose_gradient,
+    cases=(lambda rng: ([rng.normal(size=(2, 3, 4, 2))], {"perm": (2, 0, 1)}),),
+)
+
+
+@operation
+def transpose(x: Any, perm: Sequence[int | Axis] | None = None) -> Any:
+    """`x` with its static axes in another order; reversed if `perm` is left out.
+
+    >>> C.transpose(C.constant([[0, 1], [2, 3], [4, 5]]), (1, 0)).eval()
+    array([[0., 2., 4.],
+           [1., 3., 5.]], dtype=float32)
+    """
+    numbers = None if perm is None else tuple(_axis_number(p) for p in perm)
+    return apply(TRANSPOSE, as_node(x), perm=numbers)
+
+
+# Slice, and its adjoint that puts a slice back where it was
+
+
+def _cut(shape: Shape, cuts: Sequence[tuple[int, int | None, int | None, int]]) -> list[builtins.slice]:
+    """One slice an axis, last axes only if `shape` has rows in front."""
+    result = [builtins.slice(0, n, 1) for n in shape]
+    for axis, begin, end, stride in cuts:
+        at = static_index(axis, len(shape))
+        size = shape[at]
+        first, last, _ = builtins.slice(begin, end if end != 0 or (begin or 0) >= 0 else None).indices(size)
+        if end == 0 and begin is not None and begin >= 0:
+            last = size  # CNTK: an end of 0 is the end
+        if last <= first:
+            raise GraphError(f"from {begin} to {end} there is nothing along axis {axis} of {shape}")
+        result[at] = builtins.slice(first, last, 1) if stride == 1 else builtins.slice(first, last, stride)
+    return result
+
+
+def _cut_shape(shape: Shape, *, cuts: Any) -> Shape:
+    return tuple(len(range(s.start, s.stop, abs(s.step))) for s in _cut(shape, cuts))
+
+
+def _slices(shape: Shape, cuts: Any) -> tuple[Any, ...]:
+    def back_and_forth(s: builtins.slice) -> builtins.slice:
+        if s.step > 0:
+            return s
+        return builtins.slice(s.stop - 1, s.start - 1 if s.start else None, s.step)
+
+    return (Ellipsis, *map(back_and_forth, _cut(shape, cuts)))
+
+
+def _place(run: Any, g: Any, *, shape: Shape, where: Any, rank: int) -> Any:
+    whole = run.empty(g.shape[: g.ndim - rank] + shape, g.dtype)
+    whole[...] = 0
+    whole[where] = g
+    return whole
+
+
+SLICE = define(
+    "slice",
+    shape=_cut_shape,
+    kernel=lambda run, x, where: x[where],
+    arguments=lambda node: {"where": _slices(node.inputs[0].shape or (), node.attrs["cuts"])},
+    gradient=lambda node, g: [
+        apply(PLACE, g, cuts=node.attrs["cuts"], shape=node.inputs[0].shape)
+    ],
+    cases=(
+        lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((1, 1, 3, 1),)}),
+        lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((0, 0, 3, 2), (1, 0, 4, -1))}),
+    ),
+)
+PLACE = define(
+    "place",
+    shape=lambda s, cuts, shape: shape,
+    kernel=_place,
+    arguments=lambda node: {
+        "shape": node.shape,
+        "where": _slices(node.shape or (), node.attrs["cuts"]),
+        "rank": rank_of(node),
+    },
+    gradient=lambda node, g: [apply(SLICE, g, cuts=node.attrs["cuts"])],
+    cases=(lambda rng: ([rng.normal(size=(2, 3, 2))], {"cuts": ((1, 1, 3, 1),), "shape": (3, 4)}),),
+)
+
+
+@operation
+def slice_axes(x: Any, cuts: Sequence[tuple[int, int | None, int | None, int]]) -> Any:
+    """`x` cut along several static axes; each cut is (axis, begin, end, stride)."""
+    return apply(SLICE, as_node(x), cuts=tuple(cuts))
+
+
+# Splice
+
+
+def _spliced(*shapes: Shape, axis: int) -> Shape:
+    rank = max(map(len, shapes))
+    at = static_index(axis, rank, extra=1)
+    if at < -rank:  # a new axis in front
+        shapes = tuple((1, *s) for s in shapes)
+        rank += 1
+    for s in shapes:
+        same = len(s) == rank and all(
+            a == b for i, (a, b) in enumerate(zip(s, shapes[0], strict=True)) if i != at + rank
+        )
+        if not same:
+            raise GraphError(
+                f"shapes {' and '.join(map(str, shapes))} can't be joined along axis {axis}: "
+                "they must agree along all others"
+            )
+    result = list(shapes[0])
+    result[at] = sum(s[at] for s in shapes)
+    return tuple(result)
+
+
+def _splice(run: Any, *arrays: Any, axis: int, new: bool, shape: Shape, out: Any = None) -> Any:
+    if new:
+        arrays = tuple(a.reshape(a.shape[: a.ndim + axis + 1] + (1,) + a.shape[a.ndim + axis + 1 :])
+                       for a in arrays)
+    rows = max((a.shape[: a.ndim - len(shape)] for a in arrays), default=())
+    out = run.empty(rows + shape, arrays[0].dtype) if out is None else out
+    start = 0
+    for a in arrays:
+        stop = start + a.shape[axis]
+        out[(Ellipsis, builtins.slice(start, stop), *[builtins.slice(None)] * (-axis - 1))] = a
+        start = stop
+    return out
+
+
+def _splice_arguments(node: Node) -> dict[str, Any]:
+    rank = max(len(i.shape or ()) for i in node.inputs)
+    at = static_index(node.attrs["axis"], rank, extra=1)
+    return {"axis": at, "new": at < -rank, "shape": node.shape}
+
+
+def _splice_gradient(node: Node, g: Node) -> list[Node]:
+    arguments = _splice_arguments(node)
+    start, parts = 0, []
+    for i in node.inputs:
+        shape = i.shape or ()
+        size = 1 if arguments["new"] else shape[arguments["axis"]]
+        part = apply(SLICE, g, cuts=((arguments["axis"], start, start + size, 1),))
+        parts.append(gather_up(reshape_to(part, shape), i.axes or ()))
+        start += size
+    return parts
+
+
+SPLICE = define(
+    "splice",
+    shape=_spliced,
+    kernel=_splice,
+    arguments=_splice_arguments,
+    gradient=_splice_gradient,
+    into=True,
+    cases=(
+        lambda rng: ([rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 2, 4))], {"axis": 0}),
+        lambda rng: ([rng.normal(size=(2, 3)), rng.normal(size=(2, 3))], {"axis": -1}),
+    ),
+)
+
+
+@operation
+def splice(*inputs: Any, axis: int | Axis = -1) -> Any:
+    """The inputs joined along a static axis; all other axes must agree.
+
+    >>> C.splice(C.constant([[1, 2]]), C.constant([[3, 4]]), axis=0).eval()
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
+    """
+    return apply(SPLICE, *map(as_node, inputs), axis=_axis_number(axis))
+
+
+@operation
+def slice(
+    x: Any,
+    axis: int | Axis | Sequence[int | Axis],
+    begin_index: int | Sequence[int],
+    end_index: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+) -> Any:
+    """`x` from `begin_index` up to `end_index` (0: to the end) along one axis or several.
+
+    Args:
+        axis: static axes.
+        begin_index, end_index, strides: one number, or one per axis; negative ones count from
+            the end, a negative stride goes backwards.
+
+    >>> C.slice(C.constant([[1, 2, 3], [4, 5, 6]]), 1, 0, 2).eval()
+    array([[1., 2.],
+           [4., 5.]], dtype=float32)
+    """
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+
+    def each(value: Any) -> list[int]:
+        return list(value) if isinstance(value, (list, tuple)) else [value] * len(axes)
+
+    steps = each(1 if strides is None else strides)
+    cuts = zip(axes, each(begin_index), each(end_index), steps, strict=True)
+    return slice_axes(as_node(x), [(_axis_number(a), b, e, s) for a, b, e, s in cuts])
+
+
+@operation
+def get_item(x: Any, key: Any) -> Any:
+    """`x[key]` for Python's indices and slices of static axes; an index drops no axis, as in CNTK."""
+    keys = key if isinstance(key, tuple) else (key,)
+    cuts: list[tuple[int, Any, Any, int]] = []
+    for axis, k in enumerate(keys):
+        if isinstance(k, int):
+            cuts.append((axis, k, k + 1 if k != -1 else None, 1))
+        elif isinstance(k, builtins.slice):
+            if k != builtins.slice(None):
+                cuts.append((axis, k.start or 0, k.stop, k.step or 1))
+        else:
+            raise GraphError(f"an index must be an integer or a slice, got {k!r}")
+    return slice_axes(as_node(x), cuts) if cuts else as_node(x)

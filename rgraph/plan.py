@@ -1,0 +1,306 @@
+"""A graph becomes a flat list of calls, with a loop for each cycle.
+
+Made once for a graph; nothing here depends on how many rows a minibatch has.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from .graph import (
+    Axis,
+    Constant,
+    GraphError,
+    Input,
+    Layout,
+    Node,
+    Parameter,
+    Placeholder,
+    components,
+)
+from .graph.errors import located
+from .graph.node import describe
+from .ops.sequence import delayed_block, initial_rows
+
+Env = list[Any]
+
+
+class Run:
+    """What kernels may ask of the run that they are part of.
+
+    Attributes:
+        xp: the array library.
+        layouts: the layout of each time axis.
+        batch: the number of samples (or sequences) of the minibatch.
+        training: whether what is random in training only is random.
+        step: the step of the loop that is being run, as (axis, rows), or None.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        layouts: dict[Axis, Layout],
+        batch: int,
+        training: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.engine, self.layouts, self.batch = engine, layouts, batch
+        self.training, self.seed = training, seed
+        self.xp = engine.xp
+        self.empty = engine.empty
+        self.step: tuple[Axis, slice] | None = None
+
+    def rows(self, axes: tuple[Axis, ...]) -> int:
+        if len(axes) < 2:
+            return self.batch
+        if self.step and self.step[0] == axes[1]:
+            return self.step[1].stop - self.step[1].start
+        return self.layouts[axes[1]].rows
+
+    def block(self, axis: Axis) -> slice:
+        """The rows that are being computed: one step's in a loop, all outside."""
+        return self.step[1] if self.step and self.step[0] == axis else slice(None)
+
+    def index(self, layout: Layout, which: str) -> Any:
+        return self.engine.from_numpy(getattr(layout, which))
+
+    def random(self, seed: Any, key: int) -> Any:
+        """A generator of random numbers for one operation in this run."""
+        if seed is None:
+            return self.engine.generator((self.seed, key))
+        return self.engine.generator((int(seed), 0))
+
+
+class Call:
+    """One kernel with where its operands come from and where its result goes."""
+
+    def __init__(self, node: Node, engine: Any, slot: Callable[[Node], int]) -> None:
+        assert node.op is not None and node.shape is not None
+        kernel = engine.kernels.get(node.op.name, node.op.kernel)
+        self.node = node
+        self.kernel = partial(kernel, **node.op.arguments(node))
+        self.operands = [slot(i) for i in node.inputs]
+        self.result = slot(node)
+        self.into = node.op.into
+        self.axes = node.axes or ()
+        self.shape, self.dtype = node.shape, node.dtype
+        self.dead: list[int] = []
+
+    def __call__(self, run: Run, env: Env, out: Any = None) -> None:
+        operands = [env[i] for i in self.operands]
+        if not self.into:
+            result = self.kernel(run, *operands)
+            if out is not None:
+                out[...] = result
+                result = out
+        else:
+            if out is None:
+                lead = (run.rows(self.axes),) if self.axes else ()
+                out = run.empty(lead + self.shape, self.dtype)
+            result = self.kernel(run, *operands, out=out)
+        env[self.result] = result
+
+
+class Loop:
+    """The steps of a cycle: what it reads from outside, what it keeps, what it computes."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        whole: set[Node],
+        engine: Any,
+        slot: Callable[[Node], int],
+    ) -> None:
+        self.nodes = nodes
+        delays = [n for n in nodes if n.is_delay]
+        self.axis, self.forward = _direction(nodes, delays)
+        self.calls = [Call(n, engine, slot) for n in nodes if not n.is_delay]
+        self.delays = [
+            (
+                slot(d),
+                slot(d.inputs[0]),
+                slot(d.inputs[1]),
+                len(d.inputs[1].axes or ()),
+                d.attrs["offset"],
+                d.shape or (),
+            )
+            for d in delays
+        ]
+        inside = set(nodes)
+        read = {i: None for n in nodes for i in (n.inputs[1:] if n.is_delay else n.inputs)}
+        outer = [i for i in read if i not in inside]
+        self.frames = [slot(i) for i in outer if len(i.axes or ()) == 2]
+        self.whole = [(slot(n), n.shape or (), n.dtype) for n in nodes if n in whole]
+        reach: dict[int, int] = {}
+        for _, source, *_, offset, _ in self.delays:
+            reach[source] = max(reach.get(source, 0), abs(offset))
+        self.reach = reach
+        self.result = {slot(n) for n in nodes}
+        self.reads = {slot(i) for i in outer} | {slot(d.inputs[1]) for d in delays}
+        self.dead: list[int] = []
+
+    def __call__(self, run: Run, env: Env) -> None:
+        layout = run.layouts[self.axis]
+        starts, counts = layout.offsets, layout.counts
+        kept = {i: run.empty((layout.rows, *shape), dtype) for i, shape, dtype in self.whole}
+        initial = [
+            initial_rows(run, env[first], own, layout, shape)
+            for _, _, first, own, _, shape in self.delays
+        ]
+        frames = [(i, env[i]) for i in self.frames]
+        history: dict[int, deque[Any]] = {i: deque(maxlen=n) for i, n in self.reach.items()}
+        sign = 1 if self.forward else -1
+        for t in range(layout.steps)[::sign]:
+            block = slice(starts[t], starts[t + 1])
+            run.step = (self.axis, block)
+            for i, value in frames:
+                env[i] = value[block]
+            for (result, source, _, _, offset, _), first in zip(self.delays, initial, strict=True):
+                past = history[source]
+                env[result] = delayed_block(
+                    run, lambda s: past[-abs(t - s)], first, counts, t, offset  # noqa: B023
+                )
+            for call in self.calls:
+                whole = kept.get(call.result)
+                call(run, env, None if whole is None else whole[block])
+            for i, past in history.items():
+                past.append(env[i])
+            for result, *_ in self.delays:
+                if result in kept:
+                    kept[result][block] = env[result]
+        run.step = None
+        for i in self.result:
+            env[i] = kept.get(i)
+        for i, value in frames:
+            env[i] = value
+
+
+def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, bool]:
+    """The time axis of a loop and whether it runs forward.
+
+    Raises `GraphError` if its delays look both ways, or if something in it needs all frames.
+    """
+    offsets = [d.attrs["offset"] for d in delays]
+    if min(offsets) < 0 < max(offsets):
+        lines = [f"  {'past' if d.attrs['offset'] > 0 else 'future'}_value at {d.origin}" for d in delays]
+        raise GraphError(
+            "a cycle looks both into the past and into the future, so no step can be first:\n"
+            + "\n".join(lines),
+            mend="use two recurrences, one per direction, and splice their outputs",
+        )
+    for n in nodes:
+        if n.op is not None and not n.op.framewise and not n.is_delay:
+            raise located(
+                GraphError(
+                    "it needs all frames of a sequence, and stands in a recurrence that computes "
+                    "them one by one",
+                    mend="take it out of the step function, or put sequence.past_value in its place",
+                ),
+                n.op.name,
+                n.origin,
+                [],
+            )
+    return (delays[0].axes or ())[1], offsets[0] > 0
+
+
+class Plan:
+    """The calls that compute `outputs` from inputs and parameters, on an engine.
+
+    Raises `GraphError` for a graph that can't run: a placeholder in it is not bound, or a shape
+    can't be known.
+    """
+
+    def __init__(self, outputs: Sequence[Node], engine: Any) -> None:
+        self.engine = engine
+        self.outputs = list(outputs)
+        self.slots: dict[Node, int] = {}
+        groups = components(outputs)
+        _check([n for group in groups for n in group])
+        self.inputs = [n for g in groups for n in g if isinstance(n, Input)]
+        self.constants = [n for g in groups for n in g if isinstance(n, Constant)]
+        self.parameters = [n for g in groups for n in g if isinstance(n, Parameter)]
+        self.axes = {a for g in groups for n in g for a in (n.axes or ()) if a.source is None}
+        self.steps = self._schedule(groups)
+        self.results = [self._slot(n) for n in outputs]
+        self._mark_dead()
+        self.stored = [(self._slot(c), engine.from_numpy(c.value)) for c in self.constants]
+
+    def _slot(self, node: Node) -> int:
+        return self.slots.setdefault(node, len(self.slots))
+
+    def _schedule(self, groups: Sequence[Sequence[Node]]) -> list[Call | Loop]:
+        loops = [g for g in groups if len(g) > 1 or g[0] in _fed(g[0])]
+        home = {n: id(g) for g in loops for n in g}
+        whole = {n for n in self.outputs if n in home}
+        for group in groups:
+            for n in group:
+                whole.update(i for i in n.inputs if i in home and home[i] != home.get(n))
+        return [
+            Loop(g, whole, self.engine, self._slot)
+            if g[0] in home
+            else Call(g[0], self.engine, self._slot)
+            for g in groups
+            if g[0].op
+        ]
+
+    def _mark_dead(self) -> None:
+        """Each value is let go after the last step that reads it."""
+        needed = set(self.results)
+        for step in reversed(self.steps):
+            reads = step.reads if isinstance(step, Loop) else set(step.operands)
+            made = step.result if isinstance(step, Loop) else {step.result}
+            step.dead = [i for i in reads | made if i not in needed]
+            needed |= reads
+
+    def run(
+        self,
+        feed: Mapping[Node, Any],
+        layouts: dict[Axis, Layout],
+        batch: int,
+        training: bool = False,
+        seed: int = 0,
+    ) -> list[Any]:
+        """The outputs' arrays, in rows.
+
+        Args:
+            feed: an array in rows for each input.
+            layouts: for each time axis of an input.
+            batch: the number of samples.
+        """
+        run = Run(self.engine, layouts, batch, training, seed)
+        env: Env = [None] * len(self.slots)
+        for node in self.inputs:
+            env[self.slots[node]] = feed[node]
+        for slot, array in self.stored:
+            env[slot] = array
+        for node in self.parameters:
+            env[self.slots[node]] = self.engine.from_numpy(node.value)
+        for step in self.steps:
+            step(run, env)
+            for i in step.dead:
+                env[i] = None
+        self.engine.finish()
+        return [env[i] for i in self.results]
+
+
+def _fed(node: Node) -> tuple[Node, ...]:
+    return node.inputs[:1] if node.is_delay else ()
+
+
+def _check(nodes: Sequence[Node]) -> None:
+    for node in nodes:
+        if isinstance(node, Placeholder):
+            raise GraphError(
+                f"placeholder {describe(node)} has no value\n  made at {node.origin}",
+                mend="call the function with an input, or use replace_placeholders",
+            )
+    for node in nodes:
+        if not node.is_complete:
+            raise GraphError(
+                f"the shape of {node.op.name if node.op else node.kind} can't be known: it "
+                f"depends on itself\n  made at {node.origin}",
+                mend="give the recurrence's initial_state its shape",
+            )

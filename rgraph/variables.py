@@ -1,0 +1,324 @@
+"""What people hold for a value: variables, parameters, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import graph, ops
+from .graph import BATCH, SEQUENCE, Axis, GraphError
+from .ops import records
+
+
+class Operand:
+    """What can stand in a formula: it has a node, and the operators of Python."""
+
+    node: graph.Node
+
+    def __add__(self, other: Any) -> Any:
+        return ops.plus(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return ops.plus(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return ops.minus(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return ops.minus(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return ops.element_times(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return ops.element_times(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return ops.element_divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return ops.element_divide(other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return ops.pow(self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return ops.pow(other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return ops.times(self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return ops.times(other, self)
+
+    def __neg__(self) -> Any:
+        return ops.negate(self)
+
+    def __abs__(self) -> Any:
+        return ops.abs(self)
+
+    def __lt__(self, other: Any) -> Any:
+        return ops.less(self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return ops.greater(self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return ops.greater_equal(self, other)
+
+    def __getitem__(self, key: Any) -> Any:
+        return ops.shaping.get_item(self, key)
+
+    # NumPy must not take `array * variable` apart element by element.
+    __array_ufunc__ = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One sample's (or frame's) shape; an unknown or free dimension is -1."""
+        shape = self.node.shape
+        return (graph.INFERRED,) if shape is None else shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.node.dtype.type if self.node.dtype is not None else None
+
+    @property
+    def dynamic_axes(self) -> tuple[Axis, ...]:
+        """() for what is the same for all samples, (batch,), or (batch, time)."""
+        return self.node.axes or ()
+
+    @property
+    def uid(self) -> str:
+        """A name that no other value has."""
+        node = self.node
+        return f"{node.op.name if node.op else node.kind}{node.uid}"
+
+    def is_sequence(self) -> bool:
+        return len(self.dynamic_axes) == 2
+
+
+class Variable(Operand):
+    """A value in a graph. Two variables are equal if they are the same value."""
+
+    def __init__(self, node: graph.Node) -> None:
+        self.node = node
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Variable) and self.node is other.node
+
+    def __hash__(self) -> int:
+        return hash(self.node)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def owner(self) -> Any:
+        """The function that computes it; None for inputs, parameters and constants."""
+        return records.hold(self.node) if self.node.op else None
+
+    @property
+    def is_input(self) -> bool:
+        return isinstance(self.node, graph.Input)
+
+    @property
+    def is_output(self) -> bool:
+        return self.node.op is not None
+
+    @property
+    def is_parameter(self) -> bool:
+        return isinstance(self.node, graph.Parameter)
+
+    @property
+    def is_constant(self) -> bool:
+        return isinstance(self.node, graph.Constant)
+
+    @property
+    def is_placeholder(self) -> bool:
+        return isinstance(self.node, graph.Placeholder)
+
+    @property
+    def needs_gradient(self) -> bool:
+        return getattr(self.node, "needs_gradient", self.is_parameter)
+
+    @property
+    def is_sparse(self) -> bool:
+        return getattr(self.node, "is_sparse", False)
+
+    def eval(self, arguments: Any = None, **options: Any) -> Any:
+        """The value, as `Function.eval`."""
+        return records.hold(ops.alias(self.node)).eval(arguments, **options)
+
+    def __repr__(self) -> str:
+        return f"{self.node.kind}({graph.node.describe(self.node)})"
+
+
+class Parameter(Variable):
+    """A value that is learned.
+
+    Args:
+        shape: its shape; `C.InferredDimension` stands for a size that follows from what the
+            parameter is applied to.
+        init: a number, an array, or an initializer (`C.glorot_uniform()`).
+        dtype: np.float32 (default) or np.float64.
+
+    >>> C.Parameter((2, 3), init=1).value
+    array([[1., 1., 1.],
+           [1., 1., 1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int] | None = None,
+        init: Any = None,
+        dtype: Any = None,
+        device: Any = None,
+        name: str = "",
+    ) -> None:
+        if shape is None:
+            if init is None or callable(init):
+                raise GraphError(
+                    "a parameter needs a shape, or an array as init",
+                    mend="write C.Parameter(shape, init=…); C.InferredDimension for a size to infer",
+                )
+            shape = np.shape(init)
+            dtype = dtype or (np.asarray(init).dtype if np.ndim(init) else None)
+            dtype = dtype if np.dtype(dtype or np.float32).kind == "f" else np.float32
+        node = graph.Parameter(
+            ops.shaping.as_shape(shape), dtype or np.float32, _initializer(init), name
+        )
+        if not callable(init) and np.ndim(init or 0):
+            node.value = init
+        super().__init__(node)
+        node.handle = self
+
+    @property
+    def value(self) -> np.ndarray:
+        """Its array, of the parameter's shape and dtype. What is set is copied."""
+        return self.node.value  # type: ignore[attr-defined]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.node.value = value  # type: ignore[attr-defined]
+
+    def asarray(self) -> np.ndarray:
+        return self.value
+
+
+class Constant(Variable):
+    """A fixed value: a number or an array, repeated to `shape` if that is given.
+
+    Without a dtype it takes the dtype of what it is used with.
+
+    >>> C.Constant(2, (1, 3)).value
+    array([[2., 2., 2.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        value: Any = None,
+        shape: int | Sequence[int] | None = None,
+        dtype: Any = None,
+        device: Any = None,
+        name: str = "",
+    ) -> None:
+        dims = None if shape is None else ops.shaping.as_shape(shape)
+        super().__init__(graph.Constant(0 if value is None else value, dims, dtype, name))
+        self.node.handle = self
+
+    @property
+    def value(self) -> np.ndarray:
+        return self.node.value  # type: ignore[attr-defined]
+
+    def asarray(self) -> np.ndarray:
+        return self.value
+
+
+def _initializer(init: Any) -> Callable[..., np.ndarray]:
+    if callable(init):
+        return init
+    value = 0 if init is None else init
+    return lambda shape, dtype: np.broadcast_to(np.asarray(value, dtype), shape).copy()
+
+
+def input_variable(
+    shape: int | Sequence[int],
+    dtype: Any = np.float32,
+    needs_gradient: bool = False,
+    is_sparse: bool = False,
+    dynamic_axes: Sequence[Axis] | Axis | None = None,
+    name: str = "",
+) -> Any:
+    """An input: a value that each evaluation is given, one per sample.
+
+    Args:
+        shape: one sample's shape, without the batch.
+        dtype: np.float32 or np.float64.
+        needs_gradient: whether `grad` gives the gradient with respect to it by default.
+        dynamic_axes: by default the batch alone; for sequences see `sequence.input_variable`.
+
+    >>> C.input_variable((3, 32, 32)).shape
+    (3, 32, 32)
+    """
+    axes: tuple[Axis, ...] = (BATCH,)
+    if isinstance(dynamic_axes, Axis):
+        axes = (dynamic_axes,) if dynamic_axes.is_batch_axis else (BATCH, dynamic_axes)
+    elif dynamic_axes is not None:
+        axes = tuple(dynamic_axes)
+    return ops.sequence.new_input(shape, dtype, needs_gradient, is_sparse, axes, name)
+
+
+def placeholder(
+    shape: int | Sequence[int] | None = None,
+    dynamic_axes: Sequence[Axis] | None = None,
+    name: str = "",
+) -> Any:
+    """A value that is not known yet: to be bound by `replace_placeholders` or by a call.
+
+    >>> p = C.placeholder()
+    >>> f = p * 2
+    >>> f(C.constant([1, 2])).eval()
+    array([2., 4.], dtype=float32)
+    """
+    dims = None if shape is None else ops.shaping.as_shape(shape)
+    axes = None if dynamic_axes is None else tuple(dynamic_axes)
+    return records.hold(graph.Placeholder(dims, axes, None, name))
+
+
+def parameter(shape: Any = None, init: Any = None, dtype: Any = None, name: str = "") -> Parameter:
+    """As `Parameter`."""
+    return Parameter(shape, init, dtype, name=name)
+
+
+def constant(value: Any = None, shape: Any = None, dtype: Any = None, name: str = "") -> Constant:
+    """As `Constant`.
+
+    >>> C.constant([1, 2]).shape
+    (2,)
+    """
+    return Constant(value, shape, dtype, name=name)
+
+
+_KINDS: dict[type, type[Variable]] = {graph.Parameter: Parameter, graph.Constant: Constant}
+
+
+def handle(node: graph.Node) -> Variable:
+    """The variable that people hold for a leaf."""
+    if node.handle is None:
+        kind = _KINDS.get(type(node), Variable)
+        node.handle = kind.__new__(kind)
+        Variable.__init__(node.handle, node)
+    return node.handle
+
+
+__all__ = ["Constant", "Parameter", "SEQUENCE", "Variable", "constant", "input_variable",
+           "parameter", "placeholder"]
