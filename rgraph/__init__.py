@@ -3,13 +3,33 @@
 `import rgraph as C` gives Microsoft CNTK's functional API: see README.
 """
 
-from . import device, initializer, layers, ops
+from . import debugging, device, initializer, layers, ops, testing
 from .function import BlockFunction, Function, combine, set_seed
 from .graph import INFERRED as InferredDimension
 from .graph import Axis, GraphError
 from .initializer import glorot_uniform
+from .learners import (
+    Learner,
+    UnitType,
+    UserLearner,
+    adam,
+    default_unit_gain_value,
+    learning_parameter_schedule,
+    learning_parameter_schedule_per_sample,
+    learning_rate_schedule,
+    momentum_as_time_constant_schedule,
+    momentum_schedule,
+    momentum_schedule_per_sample,
+    momentum_sgd,
+    set_default_unit_gain_value,
+    sgd,
+    training_parameter_schedule,
+)
+from .losses import binary_cross_entropy, cross_entropy_with_softmax, squared_error
+from .metrics import classification_error
 from .ops import *  # noqa: F403
 from .ops import sequence
+from .train import Trainer
 from .variables import (
     Constant,
     Parameter,

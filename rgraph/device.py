@@ -63,6 +63,13 @@ def _numpy_engine() -> Any:
     return NumpyEngine()
 
 
+def reference_run() -> Any:
+    """What a kernel needs to run outside a plan, on constants."""
+    from .plan import Run
+
+    return Run(_numpy_engine(), {}, 1)
+
+
 def engine(device: DeviceDescriptor | None = None) -> Any:
     """The engine that computes on a device."""
     if device is not None and device.kind != "cpu":

@@ -196,15 +196,15 @@ class Parameter(Variable):
         node = graph.Parameter(
             ops.shaping.as_shape(shape), dtype or np.float32, _initializer(init), name
         )
-        if not callable(init) and np.ndim(init or 0):
+        if not callable(init) and np.ndim(0 if init is None else init):
             node.value = init
         super().__init__(node)
         node.handle = self
 
     @property
     def value(self) -> np.ndarray:
-        """Its array, of the parameter's shape and dtype. What is set is copied."""
-        return self.node.value  # type: ignore[attr-defined]
+        """A copy of its array, of the parameter's shape and dtype. What is set is copied too."""
+        return self.node.value.copy()  # type: ignore[attr-defined]
 
     @value.setter
     def value(self, value: Any) -> None:

@@ -1,5 +1,41 @@
 """Layers: functions with parameters. CNTK's `layers` module."""
 
+from .basic import Activation, Dense, Dropout, Embedding, Label, identity
+from .cells import GRU, LSTM, RNNStep, RNNUnit, Stabilizer
+from .convolutional import Convolution, Convolution1D, Convolution2D, Convolution3D
+from .higher_order import For, ResNetBlock, Sequential, SequentialClique
+from .pooling import AveragePooling, GlobalAveragePooling, GlobalMaxPooling, MaxPooling
 from .recurrence import Fold, Recurrence, RecurrenceFrom, UnfoldFrom
+from .windows import Delay, PastValueWindow
 
-__all__ = ["Fold", "Recurrence", "RecurrenceFrom", "UnfoldFrom"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Activation",
+    "AveragePooling",
+    "Convolution",
+    "Convolution1D",
+    "Convolution2D",
+    "Convolution3D",
+    "Delay",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Fold",
+    "For",
+    "GlobalAveragePooling",
+    "GlobalMaxPooling",
+    "Label",
+    "MaxPooling",
+    "PastValueWindow",
+    "RNNStep",
+    "RNNUnit",
+    "Recurrence",
+    "RecurrenceFrom",
+    "ResNetBlock",
+    "Sequential",
+    "SequentialClique",
+    "Stabilizer",
+    "UnfoldFrom",
+    "identity",
+]

@@ -18,17 +18,20 @@ from .pointwise import (
     square,
 )
 from .pointwise import abs as absolute
-from .records import as_node, define, operation
+from .records import TABLE, as_node, define, operation
 from .repetition import broadcast_to, gather_up, spread
 from .shaping import rank_of, reshape_to, static_index
 
 Axes = int | Axis | Sequence[int | Axis] | None
+SPACE = "space"  # stands for all static axes but the first, the channels
 
 
 def _chosen(axis: Any, rank: int) -> Shape:
     """The static axes that `axis` names, as negative indices; all for None."""
     if axis is None:
         return tuple(range(-rank, 0))
+    if axis == SPACE:
+        return tuple(range(1 - rank, 0))
     return tuple(sorted({static_index(a, rank) for a in axis}))
 
 
@@ -178,6 +181,12 @@ _ROW_COUNT = define(
 def row_count(x: Node) -> Node:
     """How many samples or frames `x` has in the minibatch."""
     return apply(_ROW_COUNT, x)
+
+
+@operation
+def over_space(x: Any, op: str) -> Any:
+    """The reduction of this name over all static axes but the first, which stay with size 1."""
+    return apply(TABLE[op], as_node(x), axis=SPACE, keepdims=True)
 
 
 @operation

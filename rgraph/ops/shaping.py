@@ -63,10 +63,11 @@ def alias(x: Any) -> Any:
     return apply(ALIAS, as_node(x))
 
 
-def _vector(shape: Shape | None, *, who: str) -> Shape | None:
-    if shape is not None and len(shape) != 1:
+def _vector(shape: Shape | None, *, who: str, map_rank: int) -> Shape | None:
+    if shape is not None and len(shape) != 1 + map_rank:
+        expected = f"a grid of vectors, with {1 + map_rank} axes," if map_rank else "a vector"
         raise GraphError(
-            f"{who} expects a vector per frame, got {shape}",
+            f"{who} expects {expected} per frame, got {shape}",
             mend=f"put a Dense or a reshape to ({math.prod(shape)},) before it"
             + (", or write a step function with convolutions" if len(shape) > 2 else ""),
         )
@@ -79,13 +80,13 @@ REQUIRE_VECTOR = define(
     kernel=lambda run, x, **_: x,
     gradient=_pass_on,
     guess=True,
-    cases=(lambda rng: ([rng.normal(size=(2, 3))], {"who": "a test"}),),
+    cases=(lambda rng: ([rng.normal(size=(2, 3))], {"who": "a test", "map_rank": 0}),),
 )
 
 
-def require_vector(x: Any, who: str) -> Node:
-    """`x`, or an error which says that `who` needs a vector per frame."""
-    return apply(REQUIRE_VECTOR, as_node(x), who=who)
+def require_vector(x: Any, who: str, map_rank: int = 0) -> Node:
+    """`x`, or an error which says that `who` needs a vector (or a grid of them) per frame."""
+    return apply(REQUIRE_VECTOR, as_node(x), who=who, map_rank=map_rank)
 
 
 # Reshape

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import convolution
+from . import convolution, pointwise
 from .pool import Pool
 
 
@@ -22,6 +22,7 @@ class NumpyEngine:
             "convolution": _convolution,
             "convolution_transpose": _convolution_transpose,
             "convolution_weights": _convolution_weights,
+            "fused": pointwise.evaluate,
         }
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -21,34 +21,21 @@ held to one thread meanwhile, since its own threads would not help with the copi
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from .blocks import LEAST_ROWS, SMALL_PRODUCT, Block, Plan, Triple, cut
+from .threads import Array, run, scratch
+
 __all__ = ["convolution", "convolution_data_gradient", "convolution_weight_gradient"]
 
-Array = np.ndarray[Any, Any]
-Triple = tuple[int, int, int]
-Shape = tuple[int, ...]
 Padding = Sequence[tuple[int, int]]
 Empty = Callable[..., Array]
 
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-BLOCK_BYTES = 1 << 20  # of columns and results of a block: half of a second-level cache
-BLOCK_ROWS = 256  # outputs of a block at least: with fewer, preparing the weights would dominate
-PARALLEL_FLOPS = 1e7  # correlations below this are not worth waking another thread
-SMALL_PRODUCT = 750_000  # multiplications that OpenBLAS does fastest, without packing the factors
-LEAST_ROWS = 16  # of a small product
-FOLDED_LINES = 4  # length of lines to be folded, in kernels
 NARROW = 16  # channels
 
 
@@ -225,110 +212,6 @@ def _remainders(
     return classes
 
 
-# ------------------------------------------------------------------------------------------ plans
-
-
-class _Block(NamedTuple):
-    """A box of output lines, and the part of the input that it needs."""
-
-    box: tuple[slice, slice, slice]  # of (rows, D, H) of the output
-    part: tuple[slice, ...]  # of the input
-    inner: tuple[slice, ...]  # where that lies in its zero-padded copy
-    padded: Shape  # shape of the copy
-    windows: Shape  # (rows, D, H, W, *taps, C) of the patches, as a view of the copy
-    steps: Shape  # strides of that view
-    chunk: int  # outputs per product, where lines do not matter
-
-
-class _Plan(NamedTuple):
-    """The blocks of one correlation, and the layout of their columns."""
-
-    folded: int  # columns per patch; one in the full layout
-    direct: bool  # whether the input itself serves as columns
-    phases: int  # products per block: only every so many-th patch is a row of the same product
-    width: int  # columns per line
-    blocks: list[_Block]
-    parallel: bool
-
-
-@lru_cache(maxsize=256)
-def _plan(
-    source: Shape,
-    target: Shape,
-    kernel: Triple,
-    strides: Triple,
-    low: Triple,
-    dilation: Triple,
-    itemsize: int,
-    use: str,
-) -> _Plan:
-    """Plan a correlation of (rows, D, H, W, C) to (rows, D, H, W, O).
-
-    `use` is "product", "taps" or "elementwise", for what will be done with the columns.
-    """
-    rows, *lines, length, outputs = target
-    work = math.prod(kernel) * source[4] * outputs  # multiplications per output pixel
-    foldable = strides[2] == dilation[2] == 1 and length >= FOLDED_LINES * kernel[2]
-    folded = kernel[2] if foldable and use != "elementwise" else 1
-    phases = folded
-    if folded > 1 and use == "product" and LEAST_ROWS * work <= SMALL_PRODUCT:
-        phases = max(folded, -(-length * work // SMALL_PRODUCT))
-    width = length + phases - 1
-    parallel = 2.0 * work * math.prod(target[:4]) >= PARALLEL_FLOPS
-    line_bytes = (width * math.prod(kernel) // folded * source[4] + length * outputs) * itemsize
-    extent = (*kernel[:2], kernel[2] // folded)
-    blocks = []
-    for box in _boxes((rows, *lines), length, line_bytes, THREADS if parallel else 1):
-        size = [span.stop - span.start for span in box]
-        part, inner, padded = [box[0]], [slice(None)], [size[0]]
-        spans = (*box[1:], slice(0, width))
-        for span, k, s, p, d, n in zip(
-            spans, extent, strides, low, dilation, source[1:4], strict=True
-        ):
-            start = span.start * s - p
-            long = (span.stop - span.start - 1) * s + (k - 1) * d + 1
-            first = min(max(0, -start), long)
-            last = max(first, min(long, n - start))
-            inner.append(slice(first, last))
-            part.append(slice(start + first, start + last) if first < last else slice(0, 0))
-            padded.append(long)
-        padded.append(source[4])
-        unit = [math.prod(padded[axis + 1 :]) * itemsize for axis in range(5)]
-        steps = [unit[0]]
-        steps += [u * s for u, s in zip(unit[1:4], strides, strict=True)]
-        steps += [u * d for u, d in zip(unit[1:4], dilation, strict=True)]
-        windows, chunk = (*size, width, *extent, source[4]), _chunk(math.prod(size) * length, work)
-        block = box, tuple(part), tuple(inner), tuple(padded), windows, (*steps, itemsize), chunk
-        blocks.append(_Block(*block))
-    direct = kernel == strides == (1, 1, 1) and low == (0, 0, 0) and source[:4] == target[:4]
-    return _Plan(folded, direct, phases, width, blocks, parallel)
-
-
-def _boxes(
-    shape: Triple, length: int, line_bytes: int, at_least: int
-) -> Iterator[tuple[slice, slice, slice]]:
-    """Cut (rows, D, H) lines into boxes that suit the cache, but are worth a product."""
-    most = max(1, BLOCK_BYTES // max(line_bytes, 1), BLOCK_ROWS // length)
-    most = min(most, -(-math.prod(shape) // at_least))
-    steps = [1, 1, 1]
-    for axis in (2, 1, 0):
-        pieces = -(-shape[axis] // max(1, most // math.prod(shape[axis + 1 :])))
-        steps[axis] = -(-shape[axis] // pieces)
-        if pieces > 1:
-            break
-    cuts = [
-        [slice(i, min(i + step, n)) for i in range(0, n, step)]
-        for n, step in zip(shape, steps, strict=True)
-    ]
-    return product(*cuts)  # type: ignore[return-value]
-
-
-def _chunk(number: int, work: int) -> int:
-    """Largest divisor of `number` of outputs that makes a small product, or all of them."""
-    most = min(number, SMALL_PRODUCT // max(work, 1))
-    return next((m for m in range(most, LEAST_ROWS - 1, -1) if number % m == 0), number)
-
-
 # ---------------------------------------------------------------------------------- correlations
 
 
@@ -372,28 +255,28 @@ def _by_groups(
 
 def _correlate_group(x: Array, out: Array, w: Array, key: tuple[Any, ...]) -> None:
     """`_correlate` for one group."""
-    plan = _plan(x.shape, out.shape, *key, "product")
+    plan = cut(x.shape, out.shape, *key, "product")
     outputs = w.shape[-1]
     matrix = _matrix(w, plan)
     multiply = _multiply_lines if plan.folded > 1 else _multiply_chunks
     # The BLAS writes any array of dense pixels; chunks must moreover be consecutive.
     dense = out.strides[-1] == out.itemsize and out.strides[-2] >= outputs * out.itemsize
 
-    def work(blocks: Iterator[_Block]) -> None:
+    def work(blocks: Iterator[Block]) -> None:
         for block in blocks:
             columns = _columns(x, plan, block)
             part = out[block.box]
             if dense and (plan.folded > 1 or part.flags.c_contiguous):
                 multiply(columns, matrix, part, plan, block)
             else:
-                result = _scratch("result", part.shape, out.dtype)
+                result = scratch("result", part.shape, out.dtype)
                 multiply(columns, matrix, result, plan, block)
                 part[...] = result
 
-    _run(work, plan)
+    run(work, plan.blocks, plan.parallel)
 
 
-def _matrix(w: Array, plan: _Plan) -> Array:
+def _matrix(w: Array, plan: Plan) -> Array:
     """Taps as a matrix (length of a patch, O)."""
     if plan.folded > 1:
         w = w.transpose(2, 0, 1, 3, 4)
@@ -401,12 +284,12 @@ def _matrix(w: Array, plan: _Plan) -> Array:
     if w.size * LEAST_ROWS > SMALL_PRODUCT and w.strides[-2] < w.strides[-1]:
         # Cheaper to arrange, and as good a factor of a product that is not small.
         return w.transpose(4, 0, 1, 2, 3).reshape(outputs, -1).T
-    matrix = _scratch("matrix", w.shape, w.dtype)
+    matrix = scratch("matrix", w.shape, w.dtype)
     matrix[...] = w
     return matrix.reshape(-1, outputs)
 
 
-def _multiply_lines(columns: Array, matrix: Array, out: Array, plan: _Plan, block: _Block) -> None:
+def _multiply_lines(columns: Array, matrix: Array, out: Array, plan: Plan, block: Block) -> None:
     """Products of the folded layout: one per line and phase."""
     length = out.shape[3]
     for phase in range(plan.phases):
@@ -416,7 +299,7 @@ def _multiply_lines(columns: Array, matrix: Array, out: Array, plan: _Plan, bloc
         np.matmul(patches, matrix, out=out[:, :, :, phase :: plan.phases])
 
 
-def _multiply_chunks(columns: Array, matrix: Array, out: Array, plan: _Plan, block: _Block) -> None:
+def _multiply_chunks(columns: Array, matrix: Array, out: Array, plan: Plan, block: Block) -> None:
     """Products of the full layout."""
     patches = columns.reshape(-1, block.chunk, len(matrix))
     np.matmul(patches, matrix, out=out.reshape(-1, block.chunk, matrix.shape[1]))
@@ -424,18 +307,18 @@ def _multiply_chunks(columns: Array, matrix: Array, out: Array, plan: _Plan, blo
 
 def _correlate_taps_group(x: Array, g: Array, out: Array, key: tuple[Any, ...]) -> None:
     """`_correlate_taps` for one group."""
-    plan = _plan(x.shape, g.shape, *key, "taps")
+    plan = cut(x.shape, g.shape, *key, "taps")
     kd, kh, kw, inputs, outputs = out.shape
     length = g.shape[3]
 
-    def work(blocks: Iterator[_Block]) -> Array:
+    def work(blocks: Iterator[Block]) -> Array:
         total = np.zeros((kd * kh * kw * inputs, outputs), x.dtype)
-        term = _scratch("term", total.shape, x.dtype)
+        term = scratch("term", total.shape, x.dtype)
         for block in blocks:
             columns = _columns(x, plan, block)
             part = g[block.box]
             if plan.folded > 1 or not part.flags.c_contiguous:
-                values = _scratch("result", (*part.shape[:3], plan.width, outputs), x.dtype)
+                values = scratch("result", (*part.shape[:3], plan.width, outputs), x.dtype)
                 values[..., :length, :] = part
                 values[..., length:, :] = 0  # the patches that straddle two lines
             else:
@@ -446,15 +329,15 @@ def _correlate_taps_group(x: Array, g: Array, out: Array, key: tuple[Any, ...]) 
                 total += np.matmul(patches.T, rows, out=term)
         return total
 
-    total = sum(_run(work, plan))
+    total = sum(run(work, plan.blocks, plan.parallel))
     if plan.folded > 1:
         total = total.reshape(kw, kd, kh, inputs, outputs).transpose(1, 2, 0, 3, 4)
     out[...] = total.reshape(out.shape)
 
 
-def _windows(x: Array, block: _Block) -> Array:
+def _windows(x: Array, block: Block) -> Array:
     """Patches of a block as a view (rows, D, H, W, *taps, C) of a zero-padded copy."""
-    padded = _scratch("padded", block.padded, x.dtype)
+    padded = scratch("padded", block.padded, x.dtype)
     inner = padded[block.inner]
     if inner.shape != padded.shape:
         padded.fill(0)
@@ -462,12 +345,12 @@ def _windows(x: Array, block: _Block) -> Array:
     return np.ndarray(block.windows, x.dtype, padded, 0, block.steps)
 
 
-def _columns(x: Array, plan: _Plan, block: _Block) -> Array:
+def _columns(x: Array, plan: Plan, block: Block) -> Array:
     """Columns of a block, as (rows, D, H, width, length of one)."""
     if plan.direct:
         return x[block.box]
     windows = _windows(x, block)
-    columns = _scratch("columns", windows.shape, x.dtype)
+    columns = scratch("columns", windows.shape, x.dtype)
     channels = x.shape[-1]
     if 1 < channels <= NARROW:
         # Pixels of a few numbers are copied faster as one opaque thing each.
@@ -490,33 +373,33 @@ def _phases(columns: Array, phases: int) -> Iterator[Array]:
 
 def _correlate_elementwise(x: Array, out: Array, w: Array, key: tuple[Any, ...]) -> None:
     """`_correlate` for many small groups, such as depthwise: multiply and add, tap by tap."""
-    plan = _plan(x.shape, out.shape, *key, "elementwise")
+    plan = cut(x.shape, out.shape, *key, "elementwise")
     groups, inputs, outputs = w.shape[3:]
     target = out.reshape(*out.shape[:4], groups, outputs)
     # Factors of a whole line, since loops over the few channels of a pixel would be too short.
     lines = np.repeat(w.transpose(0, 1, 2, 4, 5, 3)[..., None, :], out.shape[3], axis=-2)
 
-    def work(blocks: Iterator[_Block]) -> None:
+    def work(blocks: Iterator[Block]) -> None:
         for block in blocks:
             part = target[block.box]
             part[...] = 0
             windows = _windows(x, block)
             windows = windows.reshape(*windows.shape[:-1], groups, inputs)
-            term = _scratch("term", part.shape[:5], x.dtype)
+            term = scratch("term", part.shape[:5], x.dtype)
             for *tap, i, o in np.ndindex(*w.shape[:3], inputs, outputs):
                 pixels = windows[(..., *tap, slice(None), i)]
                 part[..., o] += np.multiply(pixels, lines[(*tap, i, o)], out=term)
 
-    _run(work, plan)
+    run(work, plan.blocks, plan.parallel)
 
 
 def _correlate_taps_elementwise(x: Array, g: Array, out: Array, key: tuple[Any, ...]) -> None:
     """`_correlate_taps` for many small groups."""
-    plan = _plan(x.shape, g.shape, *key, "elementwise")
+    plan = cut(x.shape, g.shape, *key, "elementwise")
     groups, inputs, outputs = out.shape[3:]
     g = g.reshape(*g.shape[:4], groups, outputs)
 
-    def work(blocks: Iterator[_Block]) -> Array:
+    def work(blocks: Iterator[Block]) -> Array:
         total = np.zeros(out.shape, x.dtype)
         for block in blocks:
             part = g[block.box]
@@ -529,91 +412,4 @@ def _correlate_taps_elementwise(x: Array, g: Array, out: Array, key: tuple[Any, 
                 )
         return total
 
-    out[...] = sum(_run(work, plan))
-
-
-# --------------------------------------------------------------------------- threads and scratch
-
-_local = threading.local()
-
-
-def _scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """This thread's buffer of that name: its pages stay warm from call to call.
-
-    It begins at a line of the cache; vector instructions are slower across two.
-    """
-    buffers: dict[str, Array] = _local.__dict__
-    size = math.prod(shape) * dtype.itemsize
-    buffer = buffers.get(name)
-    if buffer is None or buffer.size < size:
-        buffer = np.empty(size + 63, np.uint8)
-        start = -buffer.ctypes.data % 64
-        buffer = buffers[name] = buffer[start : start + size]
-    return buffer[:size].view(dtype).reshape(shape)
-
-
-def _blas_threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """The getter and setter of the number of threads of NumPy's OpenBLAS, if it is one."""
-    try:
-        # Symbols of a library are found through the extension module that is linked to it.
-        library = ctypes.CDLL(np.linalg._umath_linalg.__file__)
-    except (AttributeError, OSError):
-        return None
-    for prefix, suffix in ("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", ""):
-        get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
-        put = getattr(library, f"{prefix}openblas_set_num_threads{suffix}", None)
-        if get and put:
-            return get, put
-    return None
-
-
-_blas = _blas_threads()
-_pool: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
-_users = 0
-_restore = 1
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Hold the BLAS to one thread while any correlation runs."""
-    global _users, _restore
-    if _blas is None:
-        yield
-        return
-    get, put = _blas
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _restore = get()
-            put(1)
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                put(_restore)
-
-
-def _forget_pool() -> None:
-    """The threads of the pool do not live on in a forked process."""
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
-
-
-def _run(work: Callable[[Iterator[_Block]], Any], plan: _Plan) -> list[Any]:
-    """Share the blocks among threads; `work` takes what it can get. Return its results."""
-    global _pool
-    blocks = iter(plan.blocks)  # taking the next of a list is safe among threads
-    with _one_blas_thread():
-        if not plan.parallel or len(plan.blocks) == 1 or _blas is None:
-            return [work(blocks)]
-        if _pool is None:
-            _pool = ThreadPoolExecutor(THREADS, "convolution")
-        others = [_pool.submit(work, blocks) for _ in range(THREADS - 1)]
-        return [work(blocks), *(other.result() for other in others)]
+    out[...] = sum(run(work, plan.blocks, plan.parallel))

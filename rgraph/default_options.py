@@ -1,0 +1,141 @@
+"""Defaults of layers' options, changed for a while: CNTK's `default_options` module."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class default_override_or:  # noqa: N801  (CNTK's name)
+    """Marks a parameter's default as one that `default_options` may override.
+
+    >>> from rgraph.default_options import default_override_or, takes_default_options
+    >>> @takes_default_options
+    ... def layer(pad=default_override_or(False)):
+    ...     return pad
+    >>> layer()
+    False
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return getattr(self.value, "__name__", "") or repr(self.value)
+
+
+class _Overrides:
+    """Options in force inside a `with` block, for some functions or (None) for all."""
+
+    def __init__(self, functions: frozenset[Any] | None, options: dict[str, Any]) -> None:
+        self.functions, self.options = functions, options
+
+    def __enter__(self) -> _Overrides:
+        _in_force.append(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _in_force.pop()
+
+
+_in_force: list[_Overrides] = []
+
+
+def default_options(**options: Any) -> _Overrides:
+    """Other defaults for the options of all layers that are made inside the `with` block.
+
+    An option that is given to a layer explicitly stays as given; of nested blocks the inner one
+    counts.
+
+    Source: CNTK's `default_options`.
+
+    >>> with C.default_options(activation=C.relu, pad=True):
+    ...     layer = C.layers.Convolution((3, 3), 8)
+    >>> layer(C.input_variable((1, 5, 5))).shape
+    (8, 5, 5)
+    """
+    return _Overrides(None, options)
+
+
+def default_options_for(functions: Any, **options: Any) -> _Overrides:
+    """As `default_options`, for one function that makes layers or a list of them.
+
+    >>> with C.default_options_for(C.layers.Dense, bias=False):
+    ...     layer = C.layers.Dense(2)
+    >>> [p.name for p in layer.parameters]
+    ['W']
+    """
+    several = isinstance(functions, Iterable)
+    return _Overrides(frozenset(functions if several else [functions]), options)
+
+
+def is_default_override(value: Any) -> bool:
+    """Whether `value` is a default that may be overridden, not a value that was given."""
+    return isinstance(value, default_override_or)
+
+
+def get_default_override(function: Any, **option: Any) -> Any:
+    """The value of one option: as given, or as overridden, or the default.
+
+    Args:
+        function: the function that makes a layer, or None for an option that all share.
+        option: the option's name and what the function was given for it.
+
+    Source: CNTK's `get_default_override`.
+
+    >>> from rgraph.default_options import default_override_or, get_default_override
+    >>> with C.default_options(init=0):
+    ...     get_default_override(C.layers.Dense, init=default_override_or(1))
+    0
+    """
+    if len(option) != 1:
+        raise TypeError(f"get_default_override takes one option, got {list(option)}")
+    ((name, value),) = option.items()
+    if function is not None and name not in inspect.signature(function).parameters:
+        raise TypeError(f"{function.__name__} has no option '{name}'")
+    if not is_default_override(value):
+        return value
+    for scope in reversed(_in_force):
+        if name in scope.options and (
+            function is None or scope.functions is None or function in scope.functions
+        ):
+            return scope.options[name]
+    return value.value
+
+
+def takes_default_options(factory: F) -> F:
+    """Lets a function that makes layers have its options resolved before it runs.
+
+    Those are the parameters whose default is a `default_override_or`.
+    """
+    signature = inspect.signature(factory)
+
+    @functools.wraps(factory)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            if is_default_override(value):
+                bound.arguments[name] = get_default_override(call, **{name: value})
+        return factory(*bound.args, **bound.kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+__all__ = [
+    "default_options",
+    "default_options_for",
+    "default_override_or",
+    "get_default_override",
+    "is_default_override",
+]

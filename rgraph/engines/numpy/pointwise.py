@@ -1,0 +1,86 @@
+"""Groups of pointwise operations, evaluated piece by piece while the pieces are in the cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .threads import THREADS, Array, run, scratch
+
+PIECE = 1 << 14  # elements of a piece: all registers of a program stay in a second-level cache
+PARALLEL = 1 << 17  # elements of a result that are worth waking another thread
+
+
+def evaluate(context: Any, *arrays: Array, program: Any, out: Array) -> Array:
+    """Runs a program of pointwise operations (`passes.fusion.Program`) on whole arrays.
+
+    Args:
+        arrays: the operands, broadcast to `out`.
+        out: the result's array, of any memory order.
+    """
+    if out.size <= 2 * PIECE:
+        return program.run(context, arrays, out)
+    result, operands = _collapsed(out, arrays)
+    pieces = list(_pieces(result.shape))
+
+    def work(queue: Iterator[Any]) -> None:
+        for piece in queue:
+            target = result[piece]
+            values = [a[piece] for a in operands]
+            program.run(context, values, target, _register)
+
+    run(work, pieces, out.size >= PARALLEL and len(pieces) >= THREADS)
+    return out
+
+
+def _register(number: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    return scratch(f"register {number}", shape, dtype)
+
+
+def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """The array in parts of about `PIECE` elements, along its first axes."""
+    inner = 1
+    axis = len(shape)
+    while axis and inner * shape[axis - 1] <= PIECE:
+        axis -= 1
+        inner *= shape[axis]
+    if axis == 0:
+        yield ()
+        return
+    step = max(1, PIECE // inner)
+    for outer in np.ndindex(*shape[: axis - 1]):
+        for start in range(0, shape[axis - 1], step):
+            yield (*outer, slice(start, start + step))
+
+
+def _collapsed(out: Array, arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
+    """The arrays with `out`'s memory order, and with as few axes as that allows.
+
+    Loops over short inner axes are slow; channels-last images become (pixels, channels), or one
+    axis if no operand is repeated.
+    """
+    order = sorted(range(out.ndim), key=lambda i: -out.strides[i] if out.shape[i] > 1 else -math.inf)
+    views = [np.broadcast_to(a, out.shape).transpose(order) for a in arrays]
+    result = out.transpose(order)
+    shape: list[int] = []
+    strides: list[list[int]] = [[] for _ in range(len(views) + 1)]
+    for axis, size in enumerate(result.shape):
+        if size == 1 and result.ndim > 1:
+            continue
+        steps = [v.strides[axis] for v in (result, *views)]
+        if shape and all(s[-1] == step * size for s, step in zip(strides, steps, strict=True)):
+            shape[-1] *= size
+            for s, step in zip(strides, steps, strict=True):
+                s[-1] = step
+        else:
+            shape.append(size)
+            for s, step in zip(strides, steps, strict=True):
+                s.append(step)
+    flat = [
+        np.lib.stride_tricks.as_strided(v, shape, s, writeable=v is result)
+        for v, s in zip((result, *views), strides, strict=True)
+    ]
+    return flat[0], flat[1:]

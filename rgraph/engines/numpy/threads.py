@@ -1,0 +1,112 @@
+"""The threads of the NumPy engine, their scratch memory, and the BLAS held to one thread.
+
+NumPy releases the interpreter's lock while it computes, so plain threads use all cores. The BLAS's
+own threads would not help with what stands between the products.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+_local = threading.local()
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """This thread's buffer of that name: its pages stay warm from call to call.
+
+    It begins at a line of the cache; vector instructions are slower across two.
+    """
+    buffers: dict[str, Array] = _local.__dict__
+    size = math.prod(shape) * dtype.itemsize
+    buffer = buffers.get(name)
+    if buffer is None or buffer.size < size:
+        buffer = np.empty(size + 63, np.uint8)
+        start = -buffer.ctypes.data % 64
+        buffer = buffers[name] = buffer[start : start + size]
+    return buffer[:size].view(dtype).reshape(shape)
+
+
+def _blas_threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """The getter and setter of the number of threads of NumPy's OpenBLAS, if it is one."""
+    try:
+        # Symbols of a library are found through the extension module that is linked to it.
+        library = ctypes.CDLL(np.linalg._umath_linalg.__file__)
+    except (AttributeError, OSError):
+        return None
+    for prefix, suffix in ("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", ""):
+        get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
+        put = getattr(library, f"{prefix}openblas_set_num_threads{suffix}", None)
+        if get and put:
+            return get, put
+    return None
+
+
+_blas = _blas_threads()
+_pool: ThreadPoolExecutor | None = None
+_lock = threading.Lock()
+_users = 0
+_restore = 1
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Hold the BLAS to one thread while any correlation runs."""
+    global _users, _restore
+    if _blas is None:
+        yield
+        return
+    get, put = _blas
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _restore = get()
+            put(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                put(_restore)
+
+
+def _forget_pool() -> None:
+    """The threads of the pool do not live on in a forked process."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def run(work: Callable[[Iterator[Any]], Any], items: Sequence[Any], parallel: bool) -> list[Any]:
+    """Shares the items among threads; `work` takes what it can get. Returns its results."""
+    global _pool
+    queue = iter(items)  # taking the next of a list is safe among threads
+
+    def task() -> Any:
+        # The BLAS may compute with leftovers in its own buffers, which it then discards.
+        with np.errstate(invalid="ignore"):
+            return work(queue)
+
+    if not parallel or len(items) == 1 or _blas is None or THREADS == 1:
+        return [work(queue)]
+    with _one_blas_thread():
+        if _pool is None:
+            _pool = ThreadPoolExecutor(THREADS, "rgraph")
+        others = [_pool.submit(task) for _ in range(THREADS - 1)]
+        return [task(), *(other.result() for other in others)]

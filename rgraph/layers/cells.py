@@ -1,0 +1,235 @@
+"""Step functions with parameters, for use in a recurrence: LSTM, GRU, RNNStep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import ops
+from ..default_options import default_override_or, takes_default_options
+from ..function import BlockFunction, Function
+from ..graph import INFERRED, GraphError
+from ..initializer import glorot_uniform
+from ..ops.records import hold
+from ..ops.shaping import as_shape, require_vector
+from ..variables import Parameter
+from .basic import identity
+
+
+@takes_default_options
+def Stabilizer(
+    steepness: float = 4, enable_self_stabilization: Any = default_override_or(True), name: str = ""
+) -> Function:
+    """Multiplies its input by a learned positive number, 1 at first.
+
+    The number is softplus(steepness * alpha) / steepness, with the parameter `alpha`.
+
+    Args:
+        enable_self_stabilization: False makes it do nothing.
+
+    Source: Ghahremani and Droppo, 2016, "Self-stabilized deep neural network"; CNTK's `Stabilizer`.
+
+    >>> C.layers.Stabilizer()(C.constant([1, 2])).eval()
+    array([1., 2.], dtype=float32)
+    """
+    if not enable_self_stabilization:
+        return identity
+    alpha = Parameter((), init=math.log(math.expm1(steepness)) / steepness, name="alpha")
+
+    @BlockFunction("Stabilizer", name)
+    def stabilize(x: Any) -> Any:
+        return ops.softplus(alpha * steepness) / steepness * x
+
+    return stabilize
+
+
+class _Cell:
+    """What the three cells share: their parameters, and the sums that go into their gates.
+
+    Parameters are named, shaped and ordered as CNTK's: the gates' weights stand side by side
+    along the last axis.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        shape: Any,
+        cell_shape: Any,
+        gates: int,
+        state_gates: int,
+        init: Any,
+        init_bias: Any,
+        stabilized: bool,
+        map_rank: int,
+    ) -> None:
+        self.kind, self.map_rank = kind, map_rank
+        out = as_shape(shape)
+        cell = out if cell_shape is None else as_shape(cell_shape)
+        if len(out) != 1 or len(cell) != 1:
+            raise GraphError(
+                f"{kind}: its shape must be a vector's, got {out if len(out) != 1 else cell}",
+                mend="for states that are images write a step function with convolutions",
+            )
+        self.out, self.size, self.init = out, cell[0], init
+        self.b = Parameter(gates * self.size, init=init_bias, name="b")
+        self.W = Parameter((INFERRED, gates * self.size), init=init, name="W")
+        self.H = Parameter((*out, state_gates * self.size), init=init, name="H")
+        self.project_to = out if cell_shape is not None else None
+        self.stabilized = stabilized
+
+    def finish(self) -> None:
+        """Makes the parameters that come after the cell's own."""
+        self.P = None
+        if self.project_to is not None:
+            self.P = Parameter((self.size, *self.project_to), init=self.init, name="P")
+        names = ("dh_stabilizer", "dc_stabilizer", "c_stabilizer", "P_stabilizer")
+        self.stable_h, self.stable_c, self.stable_new_c, self.stable_out = (
+            Stabilizer(enable_self_stabilization=self.stabilized, name=n) for n in names
+        )
+
+    def parameter(self, name: str, *lead: int) -> Parameter:
+        return Parameter((*lead, self.size), init=self.init, name=name)
+
+    def input(self, x: Any) -> Any:
+        return self.b + ops.times(hold(require_vector(x, self.kind, self.map_rank)), self.W)
+
+    def gate(self, total: Any, i: int) -> Any:
+        return ops.slice(total, -1, i * self.size, (i + 1) * self.size)
+
+    def output(self, h: Any) -> Any:
+        return h if self.P is None else ops.times(self.stable_out(h), self.P)
+
+    def layer(self, step: Callable[..., Any], name: str) -> Function:
+        return BlockFunction(self.kind, name)(step)
+
+
+@takes_default_options
+def LSTM(
+    shape: int | Sequence[int],
+    cell_shape: int | Sequence[int] | None = None,
+    activation: Any = default_override_or(ops.tanh),
+    use_peepholes: Any = default_override_or(False),
+    init: Any = default_override_or(glorot_uniform()),
+    init_bias: Any = default_override_or(0),
+    enable_self_stabilization: Any = default_override_or(False),
+    name: str = "",
+    *,
+    map_rank: int = 0,
+) -> Function:
+    """One step of a long short-term memory, `(h, c, x) -> (h, c)`, for `Recurrence`.
+
+    Args:
+        shape: the number n of outputs.
+        cell_shape: the number m of cells, whose output is then projected to n; by default n.
+        activation: of the new input and of the cells.
+        use_peepholes: whether the gates see the cells.
+        init, init_bias: initial values of weights and biases.
+        enable_self_stabilization: whether states pass through a `Stabilizer`.
+        map_rank: how many axes of the input come before that of the vectors: each vector then
+            has a state of its own. By default none: images are refused. (CNTK takes them, and
+            goes over the last axis.)
+
+    Its parameters: `b` (4 m,), `W` (inputs, 4 m), `H` (n, 4 m), the gates in the order input,
+    new value, forget, output; `Ci`, `Cf`, `Co` (m,) with peepholes; `P` (m, n) with a cell shape.
+
+    Source: Hochreiter and Schmidhuber, 1997; Gers et al., 2000; CNTK's `LSTM`.
+
+    >>> x = C.sequence.input_variable(3)
+    >>> C.layers.Recurrence(C.layers.LSTM(5))(x).shape
+    (5,)
+    """
+    cell = _Cell(
+        "LSTM", shape, cell_shape, 4, 4, init, init_bias, enable_self_stabilization, map_rank
+    )
+    peepholes = [cell.parameter(n) for n in ("Ci", "Cf", "Co")] if use_peepholes else []
+    cell.finish()
+
+    def gate(total: Any, i: int, peephole: int, c: Any) -> Any:
+        seen = cell.gate(total, i)
+        return ops.sigmoid(seen + peepholes[peephole] * c if peepholes else seen)
+
+    def lstm(dh: Any, dc: Any, x: Any) -> Any:
+        total = cell.input(x) + ops.times(cell.stable_h(dh), cell.H)
+        stable_c = cell.stable_c(dc)
+        new = gate(total, 0, 0, stable_c) * activation(cell.gate(total, 1))
+        c = gate(total, 2, 1, stable_c) * dc + new
+        h = gate(total, 3, 2, cell.stable_new_c(c)) * activation(c)
+        return cell.output(h), c
+
+    return cell.layer(lstm, name)
+
+
+@takes_default_options
+def GRU(
+    shape: int | Sequence[int],
+    cell_shape: int | Sequence[int] | None = None,
+    activation: Any = default_override_or(ops.tanh),
+    init: Any = default_override_or(glorot_uniform()),
+    init_bias: Any = default_override_or(0),
+    enable_self_stabilization: Any = default_override_or(False),
+    name: str = "",
+    *,
+    map_rank: int = 0,
+) -> Function:
+    """One step of a gated recurrent unit, `(h, x) -> h`, for `Recurrence`; options as `LSTM`.
+
+    Its parameters: `b` (3 n,), `W` (inputs, 3 n), `H` (n, 2 n), `H1` (n, n), the gates in the
+    order update, reset, new value.
+
+    Source: Cho et al., 2014; CNTK's `GRU`.
+
+    >>> x = C.sequence.input_variable(3)
+    >>> C.layers.Recurrence(C.layers.GRU(5))(x).shape
+    (5,)
+    """
+    cell = _Cell(
+        "GRU", shape, cell_shape, 3, 2, init, init_bias, enable_self_stabilization, map_rank
+    )
+    H1 = cell.parameter("H1", *cell.out)
+    cell.finish()
+
+    def gru(dh: Any, x: Any) -> Any:
+        stable_h = cell.stable_h(dh)
+        from_x, from_h = cell.input(x), ops.times(stable_h, cell.H)
+        update = ops.sigmoid(cell.gate(from_x, 0) + cell.gate(from_h, 0))
+        reset = ops.sigmoid(cell.gate(from_x, 1) + cell.gate(from_h, 1))
+        new = activation(cell.gate(from_x, 2) + ops.times(stable_h * reset, H1))
+        return cell.output((1 - update) * new + update * stable_h)
+
+    return cell.layer(gru, name)
+
+
+@takes_default_options
+def RNNStep(
+    shape: int | Sequence[int],
+    cell_shape: int | Sequence[int] | None = None,
+    activation: Any = default_override_or(ops.sigmoid),
+    init: Any = default_override_or(glorot_uniform()),
+    init_bias: Any = default_override_or(0),
+    enable_self_stabilization: Any = default_override_or(False),
+    name: str = "",
+    *,
+    map_rank: int = 0,
+) -> Function:
+    """One step of a plain recurrent network, activation(x @ W + h @ H + b); options as `LSTM`.
+
+    Source: Elman, 1990; CNTK's `RNNStep`.
+
+    >>> x = C.sequence.input_variable(3)
+    >>> C.layers.Recurrence(C.layers.RNNStep(5))(x).shape
+    (5,)
+    """
+    cell = _Cell(
+        "RNNStep", shape, cell_shape, 1, 1, init, init_bias, enable_self_stabilization, map_rank
+    )
+    cell.finish()
+
+    def step(dh: Any, x: Any) -> Any:
+        h = activation(cell.input(x) + ops.times(cell.stable_h(dh), cell.H))
+        return cell.output(h)
+
+    return cell.layer(step, name)
+
+
+RNNUnit = RNNStep  # CNTK's older name

@@ -1,0 +1,130 @@
+"""Layers made of other layers: chains and skip connections."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from .. import ops
+from ..function import Function, combine
+
+Layer = Callable[..., Any]
+
+
+def inject_name(f: Function, name: str) -> Function:
+    """`f`, whose result bears this name if there is one."""
+    if not name:
+        return f
+    if len(f.outputs) > 1:
+        return combine(list(f.outputs), name=name)
+    return f >> Function(lambda x: ops.alias(x, name=name))
+
+
+def _flat(layers: Any) -> Iterator[Any]:
+    for layer in layers:
+        if isinstance(layer, list):
+            yield from _flat(layer)
+        else:
+            yield layer
+
+
+def _values(result: Any) -> tuple[Any, ...]:
+    """What a layer gave, as the arguments of the next one."""
+    if isinstance(result, Function) and len(result.outputs) > 1:
+        return result.outputs
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+def Sequential(layers: Any, name: str = "") -> Any:
+    """Layers one after another: `Sequential([f, g, h])(x)` is h(g(f(x))).
+
+    Args:
+        layers: functions, layers or Python functions. A tuple in the list applies each of its
+            members to the same input; their results are the arguments of what follows. A list
+            in the list counts as its members.
+        name: the name of the result.
+
+    Source: CNTK's `Sequential`.
+
+    >>> L = C.layers
+    >>> model = L.Sequential([L.Dense(8, activation=C.relu), lambda x: x * 2, L.Dense(3)])
+    >>> model(C.input_variable(5)).shape
+    (3,)
+    >>> both = L.Sequential([(L.Dense(2), L.Dense(3)), C.splice])
+    >>> both(C.input_variable(5)).shape
+    (5,)
+    """
+    if not isinstance(layers, list):
+        return layers
+    flat = list(_flat(layers))
+
+    def chain(x: Any) -> Any:
+        values: tuple[Any, ...] = (x,)
+        for layer in flat:
+            if isinstance(layer, tuple):
+                values = tuple(v for f in layer for v in _values(Sequential(f)(*values)))
+            else:
+                values = _values(layer(*values))
+        return values
+
+    return inject_name(Function(chain), name)
+
+
+def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = "") -> Any:
+    """A chain of layers, one for each element of a range.
+
+    Args:
+        what_range: a range or any iterable.
+        constructor: makes a layer, or a list of them, from an element; it may take no argument.
+
+    Source: CNTK's `For`.
+
+    >>> model = C.layers.For(range(3), lambda i: C.layers.Dense(4 - i))
+    >>> model(C.input_variable(5)).shape
+    (2,)
+    """
+    if not callable(constructor) or isinstance(constructor, Function):
+        raise ValueError(
+            "For: the second argument must be a Python function that makes a layer, "
+            "write lambda: Dense(…)"
+        )
+    takes_element = bool(inspect.signature(constructor).parameters)
+    made = [constructor(i) if takes_element else constructor() for i in what_range]
+    return Sequential(made, name)
+
+
+def SequentialClique(functions: Iterable[Layer], name: str = "") -> Function:
+    """A chain in which each layer gets the sum of the input and all results before it.
+
+    Source: CNTK's `SequentialClique`.
+
+    >>> clique = C.layers.SequentialClique([C.abs, C.sqrt, C.square])
+    >>> clique(C.constant([2, 8])).eval()
+    array([ 36., 400.], dtype=float32)
+    """
+    layers = list(functions)
+
+    def clique(x: Any) -> Any:
+        for layer in layers:
+            out = layer(x)
+            x = x + out
+        return out
+
+    return inject_name(Function(clique), name)
+
+
+def ResNetBlock(f: Layer, name: str = "") -> Function:
+    """f(x) + x.
+
+    Source: He et al., 2016; CNTK's `ResNetBlock`.
+
+    >>> block = C.layers.ResNetBlock(C.square)
+    >>> block(C.constant([2, 3])).eval()
+    array([ 6., 12.], dtype=float32)
+    """
+
+    def skip(x: Any) -> Any:
+        return f(x) + x
+
+    return inject_name(Function(skip), name)

@@ -1,0 +1,90 @@
+"""Pooling layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import ops
+from ..default_options import default_override_or, takes_default_options
+from ..function import BlockFunction, Function
+from ..ops.shaping import as_shape
+
+
+def _pooling(kind: str, type_: int, window: Any, strides: Any, pad: Any, name: str) -> Function:
+    @BlockFunction(kind, name)
+    def pool(x: Any) -> Any:
+        return ops.pooling(x, type_, as_shape(window), strides=strides, auto_padding=pad)
+
+    return pool
+
+
+@takes_default_options
+def MaxPooling(
+    filter_shape: int | Sequence[int],
+    strides: int | Sequence[int] = 1,
+    pad: Any = default_override_or(False),
+    name: str = "",
+) -> Function:
+    """The largest element of each window that slides over the last axes.
+
+    Args:
+        filter_shape: the window's size.
+        strides: how far it moves, one number or one per axis.
+        pad: whether it may reach over the edge; one flag or one per axis.
+
+    Source: CNTK's `MaxPooling`.
+
+    >>> C.layers.MaxPooling((2, 2), strides=2)(C.input_variable((3, 8, 8))).shape
+    (3, 4, 4)
+    """
+    return _pooling("MaxPooling", ops.MAX_POOLING, filter_shape, strides, pad, name)
+
+
+@takes_default_options
+def AveragePooling(
+    filter_shape: int | Sequence[int],
+    strides: int | Sequence[int] = 1,
+    pad: Any = default_override_or(False),
+    name: str = "",
+) -> Function:
+    """The mean of each window (of what of it is not over the edge); options as `MaxPooling`.
+
+    Source: CNTK's `AveragePooling`.
+
+    >>> C.layers.AveragePooling((2, 2), strides=2)(C.input_variable((3, 8, 8))).shape
+    (3, 4, 4)
+    """
+    return _pooling("AveragePooling", ops.AVG_POOLING, filter_shape, strides, pad, name)
+
+
+def GlobalMaxPooling(name: str = "") -> Function:
+    """The largest element of each channel: (channels, height, width) to (channels, 1, 1).
+
+    Source: CNTK's `GlobalMaxPooling`.
+
+    >>> C.layers.GlobalMaxPooling()(C.input_variable((3, 8, 8))).shape
+    (3, 1, 1)
+    """
+
+    @BlockFunction("GlobalMaxPooling", name)
+    def pool(x: Any) -> Any:
+        return ops.reductions.over_space(x, "reduce_max")
+
+    return pool
+
+
+def GlobalAveragePooling(name: str = "") -> Function:
+    """The mean of each channel: (channels, height, width) to (channels, 1, 1).
+
+    Source: CNTK's `GlobalAveragePooling`.
+
+    >>> C.layers.GlobalAveragePooling()(C.input_variable((3, 8, 8))).shape
+    (3, 1, 1)
+    """
+
+    @BlockFunction("GlobalAveragePooling", name)
+    def pool(x: Any) -> Any:
+        return ops.reductions.over_space(x, "reduce_mean")
+
+    return pool

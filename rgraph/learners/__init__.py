@@ -1,0 +1,22 @@
+"""Learners: what changes parameters by their gradients. CNTK's `learners` module."""
+
+from .algorithms import (
+    adam,
+    default_unit_gain_value,
+    momentum_sgd,
+    set_default_unit_gain_value,
+    sgd,
+)
+from .learner import Learner, Options, UserLearner
+from .schedules import (
+    IGNORE,
+    Schedule,
+    UnitType,
+    learning_parameter_schedule,
+    learning_parameter_schedule_per_sample,
+    learning_rate_schedule,
+    momentum_as_time_constant_schedule,
+    momentum_schedule,
+    momentum_schedule_per_sample,
+    training_parameter_schedule,
+)

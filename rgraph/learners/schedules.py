@@ -1,0 +1,203 @@
+"""Schedules: a number that changes as training goes on, and the minibatch size it is meant for."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from enum import Enum
+from itertools import accumulate
+from typing import Any
+
+IGNORE = 0  # as a minibatch size: the value is for a minibatch, whatever its size
+
+Values = float | Sequence[float | tuple[int, float]]
+
+
+class UnitType(Enum):
+    """Whether a schedule's values are meant per sample or per minibatch.
+
+    >>> C.UnitType("sample")
+    <UnitType.sample: 'sample'>
+    """
+
+    sample = "sample"
+    minibatch = "minibatch"
+
+
+class Schedule:
+    """A piecewise constant value over the course of training.
+
+    Args:
+        values: a number, or a list of numbers, each for one unit, or of pairs (units, number).
+            The last number holds for ever.
+        minibatch_size: the size of the minibatches that the values are meant for; `IGNORE` if
+            they are for a whole minibatch of any size; None if a learner may still decide.
+        epoch_size: samples in a unit; None if a unit is a sweep over the data.
+
+    `schedule[n]` is the value after n samples (or sweeps, without an `epoch_size`).
+    """
+
+    def __init__(
+        self, values: Values, minibatch_size: int | None = None, epoch_size: int | None = None
+    ) -> None:
+        if epoch_size is not None and epoch_size < 1:
+            raise ValueError(f"epoch_size must be at least 1 sample, got {epoch_size}")
+        if isinstance(values, (int, float)):
+            if epoch_size is not None:
+                warnings.warn(
+                    "one number holds for all samples, epoch_size is ignored",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+            pairs: list[tuple[int, float]] = [(1, values)]
+        elif isinstance(values, (list, tuple)) and values:
+            pairs = [v if isinstance(v, tuple) else (1, v) for v in values]
+        else:
+            raise ValueError(
+                f"a schedule is a number, or a list of numbers or of pairs (units, number), "
+                f"got {values!r:.60}"
+            )
+        self.is_minibatch_size_explicitly_specified = minibatch_size is not None
+        self.minibatch_size = IGNORE if minibatch_size is None else int(minibatch_size)
+        self.epoch_size = epoch_size
+        self.values = [float(value) for _, value in pairs]
+        self.ends = [n * (epoch_size or 1) for n in accumulate(count for count, _ in pairs)]
+
+    @property
+    def is_sweep_based(self) -> bool:
+        return self.epoch_size is None
+
+    def __getitem__(self, count: int) -> float:
+        for end, value in zip(self.ends, self.values, strict=True):
+            if count < end:
+                return value
+        return self.values[-1]
+
+    def at(self, samples: int, sweeps: int) -> float:
+        """The value after so many samples and sweeps."""
+        return self[sweeps if self.is_sweep_based else samples]
+
+    def __repr__(self) -> str:
+        return f"Schedule({self.values}, minibatch_size={self.minibatch_size})"
+
+
+def learning_parameter_schedule(
+    schedule: Values | Schedule, minibatch_size: int | None = None, epoch_size: int | None = None
+) -> Schedule:
+    """A schedule for a learning rate, or for another of a learner's numbers.
+
+    Args:
+        schedule: a number, a list of numbers, each for `epoch_size` samples, or a list of pairs
+            (count, number), each for count times `epoch_size` samples.
+        minibatch_size: the minibatch size that the numbers are meant for: a learner scales them
+            to minibatches of other sizes. By default they are for a minibatch of any size.
+        epoch_size: in samples; by default a whole sweep over the data.
+
+    Source: CNTK's `learning_parameter_schedule`.
+
+    >>> s = C.learning_parameter_schedule([(3, 0.1), (1, 0.01)], minibatch_size=32, epoch_size=100)
+    >>> s[0], s[299], s[300], s[10**6]
+    (0.1, 0.1, 0.01, 0.01)
+    """
+    if isinstance(schedule, Schedule):
+        return schedule
+    return Schedule(schedule, minibatch_size, epoch_size)
+
+
+def learning_parameter_schedule_per_sample(
+    schedule: Values | Schedule, epoch_size: int | None = None
+) -> Schedule:
+    """As `learning_parameter_schedule`, for a minibatch size of 1: a rate per sample.
+
+    >>> C.learning_parameter_schedule_per_sample(0.01).minibatch_size
+    1
+    """
+    return learning_parameter_schedule(schedule, 1, epoch_size)
+
+
+def momentum_schedule(
+    momentum: Values | Schedule, epoch_size: int | None = None, minibatch_size: int | None = None
+) -> Schedule:
+    """A schedule for a momentum: the part of the smoothed gradient that a minibatch leaves of it.
+
+    Args:
+        minibatch_size: after as many samples that part is left; by default after a minibatch of
+            any size.
+
+    >>> C.momentum_schedule([0.99, 0.9], 1000)[1000]
+    0.9
+    """
+    return learning_parameter_schedule(momentum, minibatch_size, epoch_size)
+
+
+def momentum_schedule_per_sample(
+    momentum: Values | Schedule, epoch_size: int | None = None
+) -> Schedule:
+    """As `momentum_schedule`, for the part that is left after one sample.
+
+    >>> C.momentum_schedule_per_sample(0.999).minibatch_size
+    1
+    """
+    return momentum_schedule(momentum, epoch_size, 1)
+
+
+def momentum_as_time_constant_schedule(
+    momentum: Values | Schedule, epoch_size: int | None = None
+) -> Schedule:
+    """A momentum given as the number of samples after which 1/e of a gradient is left.
+
+    >>> round(C.momentum_as_time_constant_schedule(1100)[0], 6)
+    0.999091
+    """
+    if isinstance(momentum, Schedule):
+        return momentum
+    schedule = Schedule(momentum, 1, epoch_size)
+    schedule.values = [math.exp(-1.0 / n) if n else 0.0 for n in schedule.values]
+    return schedule
+
+
+def training_parameter_schedule(
+    schedule: Values | Schedule,
+    unit: UnitType | str = UnitType.minibatch,
+    epoch_size: int | None = None,
+) -> Schedule:
+    """CNTK's older form of `learning_parameter_schedule`, for values per sample or minibatch.
+
+    >>> C.training_parameter_schedule(0.01, "sample").minibatch_size
+    1
+    """
+    size = 1 if UnitType(unit) is UnitType.sample else IGNORE
+    return learning_parameter_schedule(schedule, size, epoch_size)
+
+
+def learning_rate_schedule(
+    lr: Values | Schedule, unit: UnitType | str, epoch_size: int | None = None
+) -> Schedule:
+    """CNTK's older form of `learning_parameter_schedule`, as `training_parameter_schedule`.
+
+    >>> C.learning_rate_schedule(0.01, C.UnitType.minibatch)[0]
+    0.01
+    """
+    return training_parameter_schedule(lr, unit, epoch_size)
+
+
+def as_schedule(
+    value: Any, minibatch_size: int | None, epoch_size: int | None, use_mean_gradient: bool = False
+) -> Schedule:
+    """What a learner was given as a number or a schedule, as a schedule.
+
+    A schedule without a minibatch size of its own takes the learner's.
+    """
+    if not isinstance(value, Schedule):
+        if isinstance(value, (int, float, list, tuple)):
+            return Schedule(value, minibatch_size or IGNORE, epoch_size)
+        raise ValueError(
+            f"a learning rate or momentum is a number, a list or a schedule "
+            f"(C.learning_parameter_schedule), got {type(value).__name__}"
+        )
+    if not value.is_minibatch_size_explicitly_specified and minibatch_size is not None:
+        value.minibatch_size = minibatch_size
+    if use_mean_gradient and value.minibatch_size == 1:
+        value.minibatch_size = IGNORE  # the gradient is a mean already: not to be divided twice
+    return value

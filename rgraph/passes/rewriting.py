@@ -1,0 +1,41 @@
+"""What passes are made of: a copy of a graph to work on, and putting nodes in others' place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..graph import Node, order
+from ..graph.node import resolve
+
+
+def private(outputs: Sequence[Node]) -> list[Node]:
+    """A copy of the graph; its leaves are shared."""
+    nodes = order(outputs)
+    made: dict[Node, Node] = {}
+    for node in nodes:
+        made[node] = node if node.op is None else twin(node)
+    for node in nodes:
+        if node.op is not None:
+            made[node].inputs = [made[i] for i in node.inputs]
+    return [made[resolve(o)] for o in outputs]
+
+
+def twin(node: Node) -> Node:
+    """A node of the same operation and type, without inputs."""
+    new = Node(node.op, (), node.attrs, node.name, node.origin)
+    new.shape, new.axes, new.dtype = node.shape, node.axes, node.dtype
+    return new
+
+
+def substitute(outputs: Sequence[Node], instead: Mapping[Node, Node]) -> list[Node]:
+    """Puts nodes in others' place everywhere below `outputs`."""
+
+    def final(node: Node) -> Node:
+        while node in instead:
+            node = instead[node]
+        return node
+
+    for node in order(outputs):
+        if node.op is not None and any(i in instead for i in node.inputs):
+            node.inputs = [final(i) for i in node.inputs]
+    return [final(o) for o in outputs]
