@@ -4,16 +4,20 @@
 """
 
 from . import debugging, device, initializer, layers, ops, testing
+from .default_options import default_options, default_options_for, default_override_or
 from .function import BlockFunction, Function, combine, set_seed
 from .graph import INFERRED as InferredDimension
 from .graph import Axis, GraphError
-from .initializer import glorot_uniform
+from .initializer import *
 from .learners import (
     Learner,
     UnitType,
     UserLearner,
+    adadelta,
+    adagrad,
     adam,
     default_unit_gain_value,
+    fsadagrad,
     learning_parameter_schedule,
     learning_parameter_schedule_per_sample,
     learning_rate_schedule,
@@ -21,6 +25,8 @@ from .learners import (
     momentum_schedule,
     momentum_schedule_per_sample,
     momentum_sgd,
+    nesterov,
+    rmsprop,
     set_default_unit_gain_value,
     sgd,
     training_parameter_schedule,

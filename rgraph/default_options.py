@@ -11,15 +11,17 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class default_override_or:  # noqa: N801  (CNTK's name)
-    """Marks a parameter's default as one that `default_options` may override.
+class default_override_or:
+    """As a parameter's default: one that `default_options` may override.
 
-    >>> from rgraph.default_options import default_override_or, takes_default_options
-    >>> @takes_default_options
-    ... def layer(pad=default_override_or(False)):
-    ...     return pad
-    >>> layer()
-    False
+    Source: CNTK's `default_override_or`.
+
+    >>> from rgraph.default_options import default_override_or, get_default_override
+    >>> def layer(pad=default_override_or(False)):
+    ...     return get_default_override(layer, pad=pad)
+    >>> with C.default_options(pad=True):
+    ...     layer()
+    True
     """
 
     def __init__(self, value: Any) -> None:
@@ -113,23 +115,34 @@ def get_default_override(function: Any, **option: Any) -> Any:
     return value.value
 
 
-def takes_default_options(factory: F) -> F:
-    """Lets a function that makes layers have its options resolved before it runs.
+def overridable(*names: str) -> Callable[[F], F]:
+    """Lets `default_options` change the defaults of these parameters of a function.
 
-    Those are the parameters whose default is a `default_override_or`.
+    >>> from rgraph.default_options import overridable
+    >>> @overridable("pad")
+    ... def layer(pad=False):
+    ...     return pad
+    >>> with C.default_options(pad=True):
+    ...     layer(), layer(pad=False)
+    (True, False)
     """
-    signature = inspect.signature(factory)
 
-    @functools.wraps(factory)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        for name, value in bound.arguments.items():
-            if is_default_override(value):
-                bound.arguments[name] = get_default_override(call, **{name: value})
-        return factory(*bound.args, **bound.kwargs)
+    def decorate(factory: F) -> F:
+        signature = inspect.signature(factory)
+        defaults = {n: default_override_or(signature.parameters[n].default) for n in names}
 
-    return call  # type: ignore[return-value]
+        @functools.wraps(factory)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind(*args, **kwargs)
+            for name, default in defaults.items():
+                value = given.arguments.get(name, default)
+                given.arguments[name] = get_default_override(call, **{name: value})
+            given.apply_defaults()
+            return factory(*given.args, **given.kwargs)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
 
 
 __all__ = [

@@ -1,6 +1,7 @@
 """Initial values of parameters: CNTK's `initializer` module.
 
-Each function gives an initializer, which `Parameter` asks for an array once its shape is known.
+Each function gives an initializer, which `Parameter` asks for an array once its shape is known:
+`init(shape, dtype)`. Any function like that will do in its place.
 """
 
 from __future__ import annotations
@@ -13,27 +14,43 @@ from typing import Any
 
 import numpy as np
 
+from .graph import GraphError
 from .graph.node import next_random
 
 Shape = tuple[int, ...]
 
 
+def _uniform(generator: np.random.Generator, width: float, shape: Shape) -> np.ndarray:
+    return generator.uniform(-width, width, shape)
+
+
+def _normal(generator: np.random.Generator, width: float, shape: Shape) -> np.ndarray:
+    return generator.normal(0, width, shape)
+
+
+def _truncated_normal(generator: np.random.Generator, width: float, shape: Shape) -> np.ndarray:
+    values = generator.standard_normal(shape)
+    while (outside := abs(values) > 2).any():
+        values = np.where(outside, generator.standard_normal(shape), values)
+    return values * width
+
+
 @dataclass(frozen=True)
 class Initializer:
-    """Random values whose width follows from a parameter's shape.
+    """Random values, whose width may follow from a parameter's shape.
+
+    A shape has three parts: inputs, outputs, and the size of a kernel. What stands where is said
+    by two ranks:
 
     Attributes:
         draw: `draw(generator, width, shape)`, the values.
         width: `width(fan_in, fan_out)`, half the range or the standard deviation.
         scale: a factor on the values.
-        output_rank: how many of the axes count outputs: the last ones for a positive number,
-            as in a matrix (inputs, outputs); the first ones for a negative one, as in kernels
-            (outputs, inputs, *size).
-        filter_rank: how many last axes are a kernel's size.
+        output_rank: how many axes are outputs: the last ones of a shape (inputs, outputs), or,
+            for a negative number, the first ones of a shape (outputs, inputs, *size). None
+            leaves it to the layer; 1 if that does not say either.
+        filter_rank: how many last axes are a kernel's size. None: as above; 0.
         seed: for the same values each time; None for the next ones of `C.set_seed`'s.
-
-    `output_rank` and `filter_rank` are None where the parameter's use is to say: 1 and 0, and
-    for kernels -1 and their number of spatial axes.
     """
 
     draw: Callable[[np.random.Generator, float, Shape], np.ndarray]
@@ -44,29 +61,72 @@ class Initializer:
     seed: int | None = None
 
     def fans(self, shape: Shape) -> tuple[int, int]:
-        """How many values go into each sum, and how many sums each value goes into."""
-        filters = len(shape) - 2 if len(shape) > 2 else 0
-        rank = filters if self.filter_rank is None else self.filter_rank
-        outputs = self.output_rank if self.output_rank is not None else -1 if rank else 1
-        reach = math.prod(shape[len(shape) - rank :])
-        rest = shape[: len(shape) - rank]
-        if outputs < 0:
-            return math.prod(rest[-outputs:]) * reach, math.prod(rest[:-outputs]) * reach
-        split = max(len(rest) - outputs, 0)
-        return math.prod(rest[:split]) * reach, math.prod(rest[split:]) * reach
+        """How many values each sum is over, and in how many sums each value stands."""
+        outputs = 1 if self.output_rank is None else self.output_rank
+        filters = self.filter_rank or 0
+        if shape and abs(outputs) + filters > len(shape):
+            raise GraphError(
+                f"an initializer with output_rank={outputs} and filter_rank={filters} needs a "
+                f"parameter with at least {abs(outputs) + filters} axes, got shape {shape}"
+            )
+        size = math.prod(shape[len(shape) - filters :])
+        rest = shape[: len(shape) - filters]
+        split = len(rest) - outputs if outputs >= 0 else -outputs
+        first, last = math.prod(rest[: max(split, 0)]) * size, math.prod(rest[split:]) * size
+        return (first, last) if outputs >= 0 else (last, first)
 
     def __call__(self, shape: Shape, dtype: Any) -> np.ndarray:
         generator = next_random() if self.seed is None else np.random.default_rng(self.seed)
-        width = self.scale * self.width(*self.fans(shape))
-        return self.draw(generator, width, shape).astype(dtype)
+        width = self.scale * self.width(*self.fans(shape)) if math.prod(shape) else 0.0
+        return np.asarray(self.draw(generator, width, shape), dtype)
 
 
-def _uniform(generator: np.random.Generator, width: float, shape: Shape) -> np.ndarray:
-    return generator.uniform(-width, width, shape)
+def uniform(scale: float, seed: int | None = None) -> Initializer:
+    """Uniform within ± scale.
+
+    >>> bool(abs(C.Parameter((2, 3), init=C.uniform(0.1)).value).max() <= 0.1)
+    True
+    """
+    return Initializer(_uniform, lambda i, o: 1.0, scale, seed=seed)
 
 
-def _normal(generator: np.random.Generator, width: float, shape: Shape) -> np.ndarray:
-    return generator.normal(0, width, shape)
+def normal(
+    scale: float,
+    output_rank: int | None = None,
+    filter_rank: int | None = None,
+    seed: int | None = None,
+) -> Initializer:
+    """Normal with standard deviation scale.
+
+    >>> C.Parameter((2, 3), init=C.normal(0.1)).shape
+    (2, 3)
+    """
+    return Initializer(_normal, lambda i, o: 1.0, scale, output_rank, filter_rank, seed)
+
+
+def truncated_normal(stdev: float, seed: int | None = None) -> Initializer:
+    """Normal with standard deviation stdev, drawn again where beyond ± 2 stdev.
+
+    >>> bool(abs(C.Parameter((2, 3), init=C.truncated_normal(0.1)).value).max() <= 0.2)
+    True
+    """
+    return Initializer(_truncated_normal, lambda i, o: 1.0, stdev, seed=seed)
+
+
+def xavier(
+    scale: float = 1.0,
+    output_rank: int | None = None,
+    filter_rank: int | None = None,
+    seed: int | None = None,
+) -> Initializer:
+    """Uniform within ± scale * sqrt(3 / fan in), as CNTK's (whose manual calls it Gaussian).
+
+    >>> C.Parameter((2, 3), init=C.xavier()).shape
+    (2, 3)
+    """
+    return Initializer(
+        _uniform, lambda i, o: math.sqrt(3 / i), scale, output_rank, filter_rank, seed
+    )
 
 
 def glorot_uniform(
@@ -85,6 +145,82 @@ def glorot_uniform(
     )
 
 
+def glorot_normal(
+    scale: float = 1.0,
+    output_rank: int | None = None,
+    filter_rank: int | None = None,
+    seed: int | None = None,
+) -> Initializer:
+    """Normal with standard deviation scale * sqrt(2 / (fan in + fan out)).
+
+    >>> C.Parameter((2, 3), init=C.glorot_normal()).shape
+    (2, 3)
+    """
+    return Initializer(
+        _normal, lambda i, o: math.sqrt(2 / (i + o)), scale, output_rank, filter_rank, seed
+    )
+
+
+def he_uniform(
+    scale: float = 1.0,
+    output_rank: int | None = None,
+    filter_rank: int | None = None,
+    seed: int | None = None,
+) -> Initializer:
+    """Uniform within ± scale * sqrt(6 / fan in) (He et al., 2015).
+
+    >>> C.Parameter((2, 3), init=C.he_uniform()).shape
+    (2, 3)
+    """
+    return Initializer(
+        _uniform, lambda i, o: math.sqrt(6 / i), scale, output_rank, filter_rank, seed
+    )
+
+
+def he_normal(
+    scale: float = 1.0,
+    output_rank: int | None = None,
+    filter_rank: int | None = None,
+    seed: int | None = None,
+) -> Initializer:
+    """Normal with standard deviation scale * sqrt(2 / fan in) (He et al., 2015).
+
+    >>> C.Parameter((2, 3), init=C.he_normal()).shape
+    (2, 3)
+    """
+    return Initializer(
+        _normal, lambda i, o: math.sqrt(2 / i), scale, output_rank, filter_rank, seed
+    )
+
+
+def bilinear(kernel_width: int, kernel_height: int) -> Callable[[Shape, Any], np.ndarray]:
+    """Kernels that interpolate each channel by itself, for a transposed convolution that enlarges.
+
+    The parameter's shape is (channels, channels, kernel_height, kernel_width).
+
+    Source: Long et al., 2015; CNTK's `bilinear`.
+
+    >>> C.Parameter((1, 1, 2, 2), init=C.bilinear(2, 2)).value[0, 0]
+    array([[0.25, 0.25],
+           [0.25, 0.25]], dtype=float32)
+    """
+
+    def tent(size: int) -> np.ndarray:
+        reach = (size + 1) // 2
+        return 1 - abs(np.arange(size) - (size - 1) / 2) / reach
+
+    def init(shape: Shape, dtype: Any) -> np.ndarray:
+        if len(shape) != 4 or shape[0] != shape[1] or shape[2:] != (kernel_height, kernel_width):
+            raise GraphError(
+                f"bilinear kernels have shape (channels, channels, {kernel_height}, "
+                f"{kernel_width}), got {shape}"
+            )
+        kernel = np.outer(tent(kernel_height), tent(kernel_width))
+        return np.einsum("oi,hw->oihw", np.eye(shape[0]), kernel).astype(dtype)
+
+    return init
+
+
 def initializer_with_rank(
     initializer: Any, output_rank: int | None = None, filter_rank: int | None = None
 ) -> Any:
@@ -92,7 +228,7 @@ def initializer_with_rank(
 
     Source: CNTK's `initializer_with_rank`.
 
-    >>> init = C.initializer.initializer_with_rank(C.glorot_uniform(), output_rank=-1, filter_rank=2)
+    >>> init = C.initializer.initializer_with_rank(C.glorot_uniform(), -1, filter_rank=2)
     >>> init.fans((16, 3, 5, 5))
     (75, 400)
     """
@@ -101,3 +237,17 @@ def initializer_with_rank(
     given = {"output_rank": output_rank, "filter_rank": filter_rank}
     missing = {k: v for k, v in given.items() if getattr(initializer, k) is None}
     return dataclasses.replace(initializer, **missing)
+
+
+__all__ = [
+    "bilinear",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "initializer_with_rank",
+    "normal",
+    "truncated_normal",
+    "uniform",
+    "xavier",
+]

@@ -91,7 +91,8 @@ class Minibatch:
             result = np.empty_like(array)
             result[self._order] = array
             return result
-        return array if array.flags.writeable else array.copy()
+        # Without rows it may be a parameter's own array, or a view of it.
+        return array if axes and array.flags.writeable else array.copy()
 
 
 def _count(samples: Mapping[Input, Any]) -> int:

@@ -5,6 +5,7 @@ Made once for a graph; nothing here depends on how many rows a minibatch has.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,6 +27,8 @@ from .graph.node import describe
 from .ops.sequence import delayed_block, initial_rows
 
 Env = list[Any]
+
+_SMALL = 1 << 15  # bytes: the memory of smaller results is left to their kernels
 
 
 class Run:
@@ -80,28 +83,34 @@ class Call:
     def __init__(self, node: Node, engine: Any, slot: Callable[[Node], int]) -> None:
         assert node.op is not None and node.shape is not None
         kernel = engine.kernels.get(node.op.name, node.op.kernel)
+        arguments = node.op.arguments(node)
         self.node = node
-        self.kernel = partial(kernel, **node.op.arguments(node))
+        self.kernel = partial(kernel, **arguments) if arguments else kernel
         self.operands = [slot(i) for i in node.inputs]
         self.result = slot(node)
         self.into = node.op.into
         self.axes = node.axes or ()
         self.shape, self.dtype = node.shape, node.dtype
+        self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0
         self.dead: list[int] = []
 
-    def __call__(self, run: Run, env: Env, out: Any = None) -> None:
+    def __call__(self, run: Run, env: Env) -> None:
+        self.on_rows(run, env, run.rows(self.axes) if self.axes and self.into else None)
+
+    def on_rows(self, run: Run, env: Env, rows: int | None, out: Any = None) -> None:
+        """Computes the result, into `out` if that is given."""
         operands = [env[i] for i in self.operands]
-        if not self.into:
+        if self.into:
+            if out is None and self.row_bytes * (1 if rows is None else rows) >= _SMALL:
+                lead = () if rows is None else (rows,)
+                out = run.empty(lead + self.shape, self.dtype)
+            env[self.result] = self.kernel(run, *operands, out=out)
+        else:
             result = self.kernel(run, *operands)
             if out is not None:
                 out[...] = result
                 result = out
-        else:
-            if out is None:
-                lead = (run.rows(self.axes),) if self.axes else ()
-                out = run.empty(lead + self.shape, self.dtype)
-            result = self.kernel(run, *operands, out=out)
-        env[self.result] = result
+            env[self.result] = result
 
 
 class Loop:
@@ -154,7 +163,7 @@ class Loop:
         history: dict[int, deque[Any]] = {i: deque(maxlen=n) for i, n in self.reach.items()}
         sign = 1 if self.forward else -1
         for t in range(layout.steps)[::sign]:
-            block = slice(starts[t], starts[t + 1])
+            block, rows = slice(starts[t], starts[t + 1]), counts[t]
             run.step = (self.axis, block)
             for i, value in frames:
                 env[i] = value[block]
@@ -165,7 +174,7 @@ class Loop:
                 )
             for call in self.calls:
                 whole = kept.get(call.result)
-                call(run, env, None if whole is None else whole[block])
+                call.on_rows(run, env, rows, None if whole is None else whole[block])
             for i, past in history.items():
                 past.append(env[i])
             for result, *_ in self.delays:

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..default_options import default_override_or, takes_default_options
+from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import INFERRED
 from ..initializer import glorot_uniform, initializer_with_rank
 from ..ops.shaping import as_shape
 from ..variables import Constant, Parameter
 
-Activation_ = Callable[[Any], Any] | None
+Activate = Callable[[Any], Any] | None
+GLOROT = glorot_uniform()
 
 
 @Function
@@ -28,19 +29,19 @@ def identity(keep: Any) -> Any:
     return keep
 
 
-def activated(activation: Activation_, x: Any) -> Any:
+def activated(activation: Activate, x: Any) -> Any:
     return x if activation is None else activation(x)
 
 
-@takes_default_options
+@overridable("activation", "init", "bias", "init_bias")
 def Dense(
     shape: int | Sequence[int],
-    activation: Any = default_override_or(identity),
-    init: Any = default_override_or(glorot_uniform()),
+    activation: Activate = identity,
+    init: Any = GLOROT,
     input_rank: int | None = None,
     map_rank: int | None = None,
-    bias: Any = default_override_or(True),
-    init_bias: Any = default_override_or(0),
+    bias: bool = True,
+    init_bias: Any = 0,
     name: str = "",
 ) -> Function:
     """A fully connected layer, activation(x @ W + b).
@@ -83,10 +84,10 @@ def Dense(
     return dense
 
 
-@takes_default_options
+@overridable("init")
 def Embedding(
     shape: int | Sequence[int] | None = None,
-    init: Any = default_override_or(glorot_uniform()),
+    init: Any = GLOROT,
     weights: Any = None,
     name: str = "",
 ) -> Function:
@@ -151,8 +152,8 @@ def Dropout(
     return dropout
 
 
-@takes_default_options
-def Activation(activation: Any = default_override_or(identity), name: str = "") -> Function:
+@overridable("activation")
+def Activation(activation: Activate = identity, name: str = "") -> Function:
     """An activation as a layer of its own, which may be named.
 
     >>> C.layers.Activation(C.relu)(C.constant([-1, 2])).eval()
@@ -169,7 +170,7 @@ def Activation(activation: Any = default_override_or(identity), name: str = "") 
 def Label(name: str) -> Function:
     """Names the value that passes through, for `find_by_name`.
 
-    >>> model = C.layers.Sequential([C.layers.Dense(4), C.layers.Label("hidden"), C.layers.Dense(2)])
+    >>> model = C.layers.Dense(4) >> C.layers.Label("hidden") >> C.layers.Dense(2)
     >>> model(C.input_variable(3)).find_by_name("hidden").shape
     (4,)
     """

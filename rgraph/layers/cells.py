@@ -7,19 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import ops
-from ..default_options import default_override_or, takes_default_options
+from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import INFERRED, GraphError
-from ..initializer import glorot_uniform
 from ..ops.records import hold
 from ..ops.shaping import as_shape, require_vector
 from ..variables import Parameter
-from .basic import identity
+from .basic import GLOROT, Activate, identity
 
 
-@takes_default_options
+@overridable("enable_self_stabilization")
 def Stabilizer(
-    steepness: float = 4, enable_self_stabilization: Any = default_override_or(True), name: str = ""
+    steepness: float = 4, enable_self_stabilization: bool = True, name: str = ""
 ) -> Function:
     """Multiplies its input by a learned positive number, 1 at first.
 
@@ -104,15 +103,15 @@ class _Cell:
         return BlockFunction(self.kind, name)(step)
 
 
-@takes_default_options
+@overridable("activation", "use_peepholes", "init", "init_bias", "enable_self_stabilization")
 def LSTM(
     shape: int | Sequence[int],
     cell_shape: int | Sequence[int] | None = None,
-    activation: Any = default_override_or(ops.tanh),
-    use_peepholes: Any = default_override_or(False),
-    init: Any = default_override_or(glorot_uniform()),
-    init_bias: Any = default_override_or(0),
-    enable_self_stabilization: Any = default_override_or(False),
+    activation: Activate = ops.tanh,
+    use_peepholes: bool = False,
+    init: Any = GLOROT,
+    init_bias: Any = 0,
+    enable_self_stabilization: bool = False,
     name: str = "",
     *,
     map_rank: int = 0,
@@ -160,14 +159,14 @@ def LSTM(
     return cell.layer(lstm, name)
 
 
-@takes_default_options
+@overridable("activation", "init", "init_bias", "enable_self_stabilization")
 def GRU(
     shape: int | Sequence[int],
     cell_shape: int | Sequence[int] | None = None,
-    activation: Any = default_override_or(ops.tanh),
-    init: Any = default_override_or(glorot_uniform()),
-    init_bias: Any = default_override_or(0),
-    enable_self_stabilization: Any = default_override_or(False),
+    activation: Activate = ops.tanh,
+    init: Any = GLOROT,
+    init_bias: Any = 0,
+    enable_self_stabilization: bool = False,
     name: str = "",
     *,
     map_rank: int = 0,
@@ -200,14 +199,14 @@ def GRU(
     return cell.layer(gru, name)
 
 
-@takes_default_options
+@overridable("activation", "init", "init_bias", "enable_self_stabilization")
 def RNNStep(
     shape: int | Sequence[int],
     cell_shape: int | Sequence[int] | None = None,
-    activation: Any = default_override_or(ops.sigmoid),
-    init: Any = default_override_or(glorot_uniform()),
-    init_bias: Any = default_override_or(0),
-    enable_self_stabilization: Any = default_override_or(False),
+    activation: Activate = ops.sigmoid,
+    init: Any = GLOROT,
+    init_bias: Any = 0,
+    enable_self_stabilization: bool = False,
     name: str = "",
     *,
     map_rank: int = 0,

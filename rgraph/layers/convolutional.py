@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..default_options import default_override_or, takes_default_options
+from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import INFERRED
-from ..initializer import glorot_uniform, initializer_with_rank
+from ..initializer import initializer_with_rank
 from ..ops.shaping import as_shape
 from ..variables import Parameter
-from .basic import activated, identity
+from .basic import GLOROT, Activate, activated, identity
+
+_OPTIONS = ("activation", "init", "pad", "bias", "init_bias")  # that default_options changes
 
 
 def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
@@ -38,18 +40,18 @@ def _kernel_init(init: Any, shape: tuple[int, ...], rank: int, reduction_rank: i
     return initializer_with_rank(init, filter_rank=rank, output_rank=-1)
 
 
-@takes_default_options
+@overridable(*_OPTIONS)
 def Convolution(
     filter_shape: int | Sequence[int],
     num_filters: int | None = None,
     sequential: bool = False,
-    activation: Any = default_override_or(identity),
-    init: Any = default_override_or(glorot_uniform()),
-    pad: Any = default_override_or(False),
+    activation: Activate = identity,
+    init: Any = GLOROT,
+    pad: bool | Sequence[bool] = False,
     strides: int | Sequence[int] = 1,
     sharing: bool = True,
-    bias: Any = default_override_or(True),
-    init_bias: Any = default_override_or(0),
+    bias: bool = True,
+    init_bias: Any = 0,
     reduction_rank: int = 1,
     transpose_weight: bool = False,
     dilation: int | Sequence[int] = 1,
@@ -138,7 +140,7 @@ def _of_rank(layer: Callable[..., Function], rank: int, doc: str) -> Callable[..
     make.__doc__ = doc
     make.__module__ = __name__
     make.__signature__ = signature  # type: ignore[attr-defined]
-    return takes_default_options(make)
+    return overridable(*_OPTIONS)(make)
 
 
 Convolution1D = _of_rank(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..default_options import default_override_or, takes_default_options
+from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..ops.shaping import as_shape
 
@@ -19,11 +19,11 @@ def _pooling(kind: str, type_: int, window: Any, strides: Any, pad: Any, name: s
     return pool
 
 
-@takes_default_options
+@overridable("pad")
 def MaxPooling(
     filter_shape: int | Sequence[int],
     strides: int | Sequence[int] = 1,
-    pad: Any = default_override_or(False),
+    pad: bool | Sequence[bool] = False,
     name: str = "",
 ) -> Function:
     """The largest element of each window that slides over the last axes.
@@ -41,11 +41,11 @@ def MaxPooling(
     return _pooling("MaxPooling", ops.MAX_POOLING, filter_shape, strides, pad, name)
 
 
-@takes_default_options
+@overridable("pad")
 def AveragePooling(
     filter_shape: int | Sequence[int],
     strides: int | Sequence[int] = 1,
-    pad: Any = default_override_or(False),
+    pad: bool | Sequence[bool] = False,
     name: str = "",
 ) -> Function:
     """The mean of each window (of what of it is not over the edge); options as `MaxPooling`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..default_options import default_override_or, takes_default_options
+from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import Axis
 from ..variables import Constant
@@ -20,8 +20,8 @@ def delayed(x: Any, initial_state: Any, steps: int) -> Any:
     return ops.sequence.future_value(x, initial_state, -steps)
 
 
-@takes_default_options
-def Delay(T: int = 1, initial_state: Any = default_override_or(0), name: str = "") -> Function:
+@overridable("initial_state")
+def Delay(T: int = 1, initial_state: Any = 0, name: str = "") -> Function:
     """A sequence as it was T frames ago (as it will be, for a negative T).
 
     Args:
@@ -43,11 +43,11 @@ def Delay(T: int = 1, initial_state: Any = default_override_or(0), name: str = "
     return delay
 
 
-@takes_default_options
+@overridable("go_backwards")
 def PastValueWindow(
     window_size: int,
     axis: int | Axis,
-    go_backwards: Any = default_override_or(False),
+    go_backwards: bool = False,
     name: str = "",
 ) -> Function:
     """The last frames of each sequence, stacked along a static axis, and which of them exist.

@@ -1,9 +1,14 @@
 """Learners: what changes parameters by their gradients. CNTK's `learners` module."""
 
 from .algorithms import (
+    adadelta,
+    adagrad,
     adam,
     default_unit_gain_value,
+    fsadagrad,
     momentum_sgd,
+    nesterov,
+    rmsprop,
     set_default_unit_gain_value,
     sgd,
 )

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .learner import Array, Learner, Options, State
-from .schedules import Schedule, momentum_schedule_per_sample
+from .learner import Array, Learner, Now, Options, State, Step
+from .schedules import learning_parameter_schedule_per_sample, momentum_schedule_per_sample
 
 _unit_gain = True
 
@@ -32,90 +32,139 @@ def set_default_unit_gain_value(value: bool) -> None:
     _unit_gain = bool(value)
 
 
-class _Sgd(Learner):
-    def _step(self, p: Array, g: Array, state: State, rate: float, **_: float) -> None:
-        g *= rate
-        p -= g
-
-
-class _Momentum(Learner):
-    """Learners that smooth gradients: v = momentum * v + gain * g."""
-
-    def __init__(
-        self, parameters: Any, lr: Any, momentum: Any, unit_gain: bool | None, options: Options
-    ) -> None:
-        super().__init__(parameters, lr, options)
-        self.momentum = options.schedule(momentum)
-        self.unit_gain = _unit_gain if unit_gain is None else bool(unit_gain)
-
-    def _numbers(self, samples: int) -> dict[str, float]:
-        momentum = self._momentum_for(self.momentum, samples)
-        return {"momentum": momentum, "gain": 1 - momentum if self.unit_gain else 1.0}
-
-    def _step(
-        self, p: Array, g: Array, state: State, rate: float, *, momentum: float, gain: float
-    ) -> None:
-        v = _smoothed(p, g, state, momentum, gain)
-        np.multiply(v, rate, out=g)
-        p -= g
-
-
 def _kept(state: State, name: str, p: Array) -> Array:
-    """An array of the learner's for a parameter, 0 at first."""
+    """An array like `p` that is kept from update to update, 0 at first."""
     if name not in state:
         state[name] = np.zeros_like(p)
     return state[name]
 
 
-def _smoothed(p: Array, g: Array, state: State, momentum: float, gain: float) -> Array:
+def _smooth(v: Array, x: Array, part: float, gain: float | None = None) -> None:
+    """v becomes part * v + gain * x; x is lost.
+
+    The gain is by default 1 - part, in the arrays' precision as CNTK has it: of 1 - 0.99999
+    a float32 keeps two digits.
+    """
+    one = v.dtype.type(1)
+    v *= part
+    x *= one - v.dtype.type(part) if gain is None else gain
+    v += x
+
+
+def _sgd_step(p: Array, g: Array, state: State, now: Now) -> None:
+    g *= now.rate
+    p -= g
+
+
+def _momentum_step(p: Array, g: Array, state: State, now: Now) -> None:
     v = _kept(state, "v", p)
-    v *= momentum
-    g *= gain
-    v += g
-    return v
+    _smooth(v, g, now.momentum, now.gain * now.rate)
+    p -= v
 
 
-class _Adam(_Momentum):
-    def __init__(
-        self, *args: Any, variance_momentum: Any, epsilon: float, adamax: bool, options: Options
-    ) -> None:
-        super().__init__(*args, options)
-        self.variance_momentum = options.schedule(variance_momentum)
-        self.epsilon, self.adamax = epsilon, adamax
+def _nesterov_step(p: Array, g: Array, state: State, now: Now) -> None:
+    v = _kept(state, "v", p)
+    g *= now.rate * now.gain
+    p -= g
+    _smooth(v, g, now.momentum, 1.0)
+    np.multiply(v, now.momentum, out=g)
+    p -= g
 
-    def _numbers(self, samples: int) -> dict[str, float]:
-        decay = self._momentum_for(self.variance_momentum, samples)
-        return {**super()._numbers(samples), "decay": decay}
 
-    def _step(  # type: ignore[override]
-        self,
-        p: Array,
-        g: Array,
-        state: State,
-        rate: float,
-        *,
-        momentum: float,
-        gain: float,
-        decay: float,
-    ) -> None:
+def _adagrad_step(average: bool) -> Step:
+    def step(p: Array, g: Array, state: State, now: Now) -> None:
         s = _kept(state, "s", p)
-        state["count"] = count = state.get("count", 0) + 1
-        s *= decay
-        if self.adamax:
-            np.maximum(s, np.abs(g), out=s)
-            scale = s + self.epsilon
-            correction = 1.0
-        else:
-            scale = g * g
-            scale *= 1 - decay
-            s += scale
-            np.sqrt(s, out=scale)
-            scale += self.epsilon
-            correction = math.sqrt(1 - decay**count)
-        v = _smoothed(p, g, state, momentum, gain)
-        np.divide(v, scale, out=g)
-        g *= rate * correction / (1 - momentum**count)
+        s += g * g
+        root = np.sqrt(s + 1e-16)
+        g /= root
+        g *= now.rate / (float(np.mean(1 / root)) if average else 1.0)
         p -= g
+
+    return step
+
+
+def _adadelta_step(rho: float, epsilon: float) -> Step:
+    def step(p: Array, g: Array, state: State, now: Now) -> None:
+        s, moved = _kept(state, "s", p), _kept(state, "moved", p)
+        _smooth(s, g * g, rho)
+        g *= np.sqrt((moved + epsilon) / (s + epsilon))
+        _smooth(moved, g * g, rho)
+        g *= now.rate
+        p -= g
+
+    return step
+
+
+def _rmsprop_step(
+    gamma: float, inc: float, dec: float, most: float, least: float, average: bool
+) -> Step:
+    def step(p: Array, g: Array, state: State, now: Now) -> None:
+        if "s" not in state:
+            state.update(s=g * g, sign=np.zeros_like(p), scale=np.full_like(p, 0.02))
+        s, scale = state["s"], state["scale"]
+        _smooth(s, g * g, gamma)
+        sign = np.sign(g)
+        grow = state["sign"] * sign > 0
+        scale *= np.where(grow, p.dtype.type(inc), p.dtype.type(dec))
+        np.copyto(scale, np.where(grow, np.minimum(scale, most), np.maximum(scale, least)))
+        state["sign"] = sign
+        factor = scale / np.sqrt(s + 1e-6)
+        g *= factor
+        g *= now.rate / (float(np.mean(factor)) if average else 1.0)
+        p -= g
+
+    return step
+
+
+def _fsadagrad_step(p: Array, g: Array, state: State, now: Now) -> None:
+    s, v = _kept(state, "s", p), _kept(state, "v", p)
+    count = now.decay * state.get("count", 0.0) + (1 - now.decay) * now.samples
+    state["count"] = count  # of samples in s
+    _smooth(s, g * g, now.decay)
+    with np.errstate(divide="ignore"):
+        g *= np.minimum(math.sqrt(count) / np.sqrt(s), 10)
+    if now.momentum > 0:
+        _smooth(v, g, now.momentum, now.gain)
+        g[...] = v
+    g *= now.rate
+    p -= g
+
+
+def _adam_step(epsilon: float, largest: bool) -> Step:
+    def step(p: Array, g: Array, state: State, now: Now) -> None:
+        s, v = _kept(state, "s", p), _kept(state, "v", p)
+        state["count"] = count = state.get("count", 0) + 1
+        correction = 1 / (1 - now.momentum**count)
+        if largest:
+            s *= now.decay
+            np.maximum(s, np.abs(g), out=s)
+            scale = s + epsilon
+        else:
+            correction *= math.sqrt(1 - now.decay**count)
+            scale = g * g
+            _smooth(s, scale, now.decay)
+            np.sqrt(s, out=scale)
+            scale += epsilon
+        _smooth(v, g, now.momentum, now.gain)
+        np.divide(v, scale, out=g)
+        g *= now.rate * correction
+        p -= g
+
+    return step
+
+
+def _smoothing(
+    parameters: Sequence[Any],
+    lr: Any,
+    step: Step,
+    options: dict[str, Any],
+    momentum: Any,
+    unit_gain: bool | None,
+    variance_momentum: Any = None,
+) -> Learner:
+    gain = _unit_gain if unit_gain is None else unit_gain
+    made = Options(**options)
+    return Learner(parameters, lr, step, made, momentum, gain, variance_momentum)
 
 
 def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
@@ -123,11 +172,12 @@ def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
 
     Args:
         parameters: what to learn: `model.parameters`.
-        lr: the learning rate: a number, a list or `learning_parameter_schedule(…)`. A number
-            is for a minibatch's mean gradient.
+        lr: the learning rate: a number, a list, or a schedule such as
+            `learning_parameter_schedule(…)`. A number is for a minibatch's mean gradient.
         options: `l1_regularization_weight`, `l2_regularization_weight`,
             `gaussian_noise_injection_std_dev`, `gradient_clipping_threshold_per_sample`,
-            `gradient_clipping_with_truncation`, `minibatch_size`, `epoch_size`: see `Options`.
+            `gradient_clipping_with_truncation`, `minibatch_size`, `epoch_size`: see
+            `learners.Options`.
 
     Source: CNTK's `sgd`.
 
@@ -137,15 +187,11 @@ def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
     >>> w.value
     array([0.75, 1.25], dtype=float32)
     """
-    return _Sgd(parameters, lr, Options(**options))
+    return Learner(parameters, lr, _sgd_step, Options(**options))
 
 
 def momentum_sgd(
-    parameters: Sequence[Any],
-    lr: Any,
-    momentum: Any,
-    unit_gain: bool | None = None,
-    **options: Any,
+    parameters: Sequence[Any], lr: Any, momentum: Any, unit_gain: bool | None = None, **options: Any
 ) -> Learner:
     """Gradient descent along a gradient smoothed over minibatches.
 
@@ -153,8 +199,9 @@ def momentum_sgd(
         parameters, lr, options: as for `sgd`.
         momentum: the part of the smoothed gradient that stays: a number, a list or
             `momentum_schedule(…)`.
-        unit_gain: whether the gradient comes in with the factor 1 - momentum, so that the steps'
-            size does not depend on the momentum, or with 1; None: `default_unit_gain_value()`.
+        unit_gain: whether the gradient comes in with the factor 1 - momentum, so that the
+            momentum does not change how far the steps go, or with 1; None:
+            `default_unit_gain_value()`.
 
     Source: CNTK's `momentum_sgd`.
 
@@ -165,7 +212,138 @@ def momentum_sgd(
     >>> w.value.round(4)
     array([-0.45], dtype=float32)
     """
-    return _Momentum(parameters, lr, momentum, unit_gain, Options(**options))
+    return _smoothing(parameters, lr, _momentum_step, options, momentum, unit_gain)
+
+
+def nesterov(
+    parameters: Sequence[Any], lr: Any, momentum: Any, unit_gain: bool | None = None, **options: Any
+) -> Learner:
+    """As `momentum_sgd`, looking one step ahead along the smoothed gradient.
+
+    Source: Nesterov, 1983; Sutskever et al., 2013; CNTK's `nesterov`.
+
+    >>> w = C.Parameter(1, init=1)
+    >>> C.nesterov([w], 1.0, 0.5, unit_gain=False).update({w: np.array([0.2])}, 1)
+    True
+    >>> w.value.round(4)
+    array([0.7], dtype=float32)
+    """
+    return _smoothing(parameters, lr, _nesterov_step, options, momentum, unit_gain)
+
+
+def adagrad(
+    parameters: Sequence[Any], lr: Any, need_ave_multiplier: bool = True, **options: Any
+) -> Learner:
+    """The gradient divided by the root of the sum of all its squares so far.
+
+    Args:
+        parameters, lr, options: as for `sgd`.
+        need_ave_multiplier: whether the factors of a parameter's elements are divided by their
+            mean, so that only their proportions count.
+
+    Source: Duchi, Hazan and Singer, 2011; CNTK's `adagrad`.
+
+    >>> w = C.Parameter(1, init=1)
+    >>> C.adagrad([w], 0.1, need_ave_multiplier=False).update({w: np.array([3.0])}, 1)
+    True
+    >>> w.value.round(4)
+    array([0.9], dtype=float32)
+    """
+    return Learner(parameters, lr, _adagrad_step(need_ave_multiplier), Options(**options))
+
+
+def adadelta(
+    parameters: Sequence[Any],
+    lr: Any = None,
+    rho: float = 0.95,
+    epsilon: float = 1e-8,
+    **options: Any,
+) -> Learner:
+    """Steps as large as the steps before were, by the gradient's own scale.
+
+    Args:
+        parameters, lr, options: as for `sgd`; None: 1, as in the paper, per sample.
+        rho: the part of the smoothed squares (of gradients and of steps) that stays.
+        epsilon: added to both; it gives the first step its size.
+
+    Source: Zeiler, 2012; CNTK's `adadelta`.
+
+    >>> w = C.Parameter(1, init=1)
+    >>> C.adadelta([w], rho=0.75, epsilon=1.0).update({w: np.array([2.0])}, 1)
+    True
+    >>> w.value.round(4)
+    array([-0.4142], dtype=float32)
+    """
+    rate = learning_parameter_schedule_per_sample(1.0) if lr is None else lr
+    return Learner(parameters, rate, _adadelta_step(rho, epsilon), Options(**options))
+
+
+def rmsprop(
+    parameters: Sequence[Any],
+    lr: Any,
+    gamma: float,
+    inc: float,
+    dec: float,
+    max: float,
+    min: float,
+    need_ave_multiplier: bool = True,
+    **options: Any,
+) -> Learner:
+    """The gradient by its root mean square, with a factor for each element that adapts.
+
+    Args:
+        parameters, lr, options: as for `sgd`.
+        gamma: the part of the smoothed square that stays, between 0 and 1.
+        inc: what an element's factor is multiplied by where the gradient's sign stays; above 1.
+        dec: and where it changes; between 0 and 1.
+        max, min: between which the factor stays. It is 0.02 at first.
+        need_ave_multiplier: whether the factors of a parameter's elements are divided by their
+            mean, so that only their proportions count.
+
+    Source: Tieleman and Hinton, 2012; CNTK's `rmsprop`.
+
+    >>> w = C.Parameter(1, init=1)
+    >>> learner = C.rmsprop([w], 1.0, 0.9, 1.2, 0.5, 10, 1e-4, need_ave_multiplier=False)
+    >>> learner.update({w: np.array([3.0])}, 1)
+    True
+    >>> w.value.round(4)
+    array([0.99], dtype=float32)
+    """
+    if not (0 < gamma < 1 < inc and 0 < dec < 1 and 0 < min < max):
+        raise ValueError(
+            "rmsprop needs 0 < gamma < 1, inc > 1, 0 < dec < 1 and 0 < min < max, got "
+            f"gamma={gamma}, inc={inc}, dec={dec}, min={min}, max={max}"
+        )
+    step = _rmsprop_step(gamma, inc, dec, max, min, need_ave_multiplier)
+    return Learner(parameters, lr, step, Options(**options))
+
+
+def fsadagrad(
+    parameters: Sequence[Any],
+    lr: Any,
+    momentum: Any,
+    unit_gain: bool | None = None,
+    variance_momentum: Any = None,
+    **options: Any,
+) -> Learner:
+    """The gradient by its root mean square per sample, smoothed: CNTK's own forerunner of Adam.
+
+    Args:
+        parameters, lr, options: as for `sgd`.
+        momentum, unit_gain: as for `momentum_sgd`.
+        variance_momentum: the part of the smoothed square that stays; by default
+            0.9999986111120757 per sample, that is 1/e after two hours of speech.
+
+    Source: CNTK's `fsadagrad`.
+
+    >>> w = C.Parameter(1, init=1)
+    >>> C.fsadagrad([w], 0.1, 0.0, variance_momentum=0.5).update({w: np.array([3.0])}, 1)
+    True
+    >>> w.value.round(4)
+    array([0.9], dtype=float32)
+    """
+    decay = _default_decay() if variance_momentum is None else variance_momentum
+    return _smoothing(parameters, lr, _fsadagrad_step, options, momentum, unit_gain, decay)
 
 
 def adam(
@@ -179,16 +357,16 @@ def adam(
     adamax: bool = False,
     **options: Any,
 ) -> Learner:
-    """Adam: the smoothed gradient divided by the root of the smoothed square of it.
+    """The smoothed gradient divided by the root of the smoothed square of it.
 
     Args:
         parameters, lr, options: as for `sgd`.
-        momentum, unit_gain: as for `momentum_sgd`; the momentum is the paper's beta1. The
-            paper has unit gain.
-        variance_momentum: the paper's beta2, a number, a list or a schedule; by default
+        momentum, unit_gain: as for `momentum_sgd`; the momentum is the paper's beta1, with unit
+            gain.
+        variance_momentum: the paper's beta2: a number, a list or a schedule; by default
             0.9999986111120757 per sample.
         epsilon: what keeps the divisor from 0.
-        adamax: whether the largest gradient stands in the place of the root mean square.
+        adamax: whether the largest gradient, faded, stands in the place of the root mean square.
 
     Source: Kingma and Ba, 2015; CNTK's `adam`.
 
@@ -198,20 +376,12 @@ def adam(
     >>> w.value.round(4)
     array([0.9], dtype=float32)
     """
-    if variance_momentum is None:
-        variance_momentum = _default_variance_momentum()
-    made = Options(**options)
-    return _Adam(
-        parameters,
-        lr,
-        momentum,
-        unit_gain,
-        variance_momentum=variance_momentum,
-        epsilon=epsilon,
-        adamax=adamax,
-        options=made,
-    )
+    if epsilon < 0:
+        raise ValueError(f"epsilon must not be negative, got {epsilon}")
+    decay = _default_decay() if variance_momentum is None else variance_momentum
+    step = _adam_step(epsilon, adamax)
+    return _smoothing(parameters, lr, step, options, momentum, unit_gain, decay)
 
 
-def _default_variance_momentum() -> Schedule:
+def _default_decay() -> Any:
     return momentum_schedule_per_sample(0.9999986111120757)

@@ -1,15 +1,16 @@
-"""What all learners share: schedules, clipping, regularization, noise, their state."""
+"""What all learners share: schedules, clipping, regularization, noise, checkpoints."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..graph import GraphError
+from ..graph.node import next_random
 from ..variables import Parameter
 from .schedules import IGNORE, Schedule, as_schedule
 
@@ -28,11 +29,10 @@ class Options:
             number or a schedule.
         gradient_clipping_threshold_per_sample: the largest gradient of a sample.
         gradient_clipping_with_truncation: whether each element of a gradient is held below that,
-            or the norm of the whole gradient of a parameter.
-        use_mean_gradient: whether to divide gradients by the number of samples; None: no.
-            CNTK's older form of `minibatch_size=IGNORE`.
+            or the norm of a parameter's whole gradient.
+        use_mean_gradient: CNTK's older form of `minibatch_size=IGNORE`.
         minibatch_size: the minibatch size that all rates and momenta are meant for that don't
-            say one themselves. `IGNORE`: apply them to the mean gradient as they are.
+            say one themselves. `IGNORE`: they are applied to the mean gradient as they are.
         epoch_size: the unit of schedules that are given as lists, in samples.
     """
 
@@ -48,55 +48,91 @@ class Options:
     def __post_init__(self) -> None:
         if self.minibatch_size is None and self.use_mean_gradient:
             self.minibatch_size = IGNORE
-        noise = self.gaussian_noise_injection_std_dev
-        self.noise = as_schedule(noise, IGNORE, self.epoch_size)
+        self.noise = as_schedule(self.gaussian_noise_injection_std_dev, IGNORE, None)
 
-    def schedule(self, value: Any) -> Schedule:
-        return as_schedule(value, self.minibatch_size, self.epoch_size)
+
+@dataclass
+class Now:
+    """The numbers that are in force for one minibatch.
+
+    Attributes:
+        rate: the factor of the gradient as the step gets it: the sum over the minibatch, or its
+            mean for a learner of `minibatch_size=IGNORE`.
+        samples: in the minibatch.
+        momentum: the part of the smoothed gradient that stays.
+        gain: the factor with which the gradient comes into the smoothed one.
+        decay: the part of the smoothed squared gradient that stays.
+    """
+
+    rate: float
+    samples: int
+    momentum: float = 0.0
+    gain: float = 1.0
+    decay: float = 0.0
+
+
+# Changes a parameter's array (first) by its gradient (second), which may be written over. What it
+# keeps from update to update is in the dict.
+Step = Callable[[Array, Array, State, Now], None]
 
 
 class Learner:
-    """Changes parameters by their gradients. The functions of this module make learners.
+    """Changes parameters by their gradients. `C.sgd(…)`, `C.adam(…)` and so on make learners.
 
     Args:
         parameters: what it learns.
         lr: the learning rate, a number or a schedule.
+        step: how a gradient becomes a change.
         options: see `Options`.
+        momentum, variance_momentum: for steps that smooth the gradient, or its square.
+        unit_gain: whether the gradient is smoothed with gain 1.
 
     Attributes:
-        parameters: what it learns.
-        minibatch_size: the minibatch size that its numbers are meant for.
+        parameters: what it learns, in order.
+
+    Raises:
+        ValueError: no parameters, one of them twice, or one whose shape is not known yet.
     """
 
-    def __init__(self, parameters: Iterable[Any], lr: Any, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: Any,
+        step: Step | None = None,
+        options: Options | None = None,
+        momentum: Any = None,
+        unit_gain: bool = True,
+        variance_momentum: Any = None,
+    ) -> None:
         self.parameters = tuple(parameters)
-        if not self.parameters:
-            raise ValueError("a learner needs parameters to learn: it was given an empty list")
-        for p in self.parameters:
-            if not isinstance(p, Parameter):
-                raise ValueError(f"a learner learns parameters, it was given {p!r:.60}")
-            p.value  # noqa: B018  raises if its shape is not known yet
+        _check(self.parameters)
         self.options = options = options or Options()
-        self._rate = as_schedule(
-            lr, options.minibatch_size, options.epoch_size, bool(options.use_mean_gradient)
+        size, epoch = options.minibatch_size, options.epoch_size
+        self._rate = as_schedule(lr, size, epoch, bool(options.use_mean_gradient))
+        self._momentum = None if momentum is None else as_schedule(momentum, size, epoch)
+        self._decay = (
+            None if variance_momentum is None else as_schedule(variance_momentum, size, epoch)
         )
-        self._size = options.minibatch_size
-        self._samples = self._sweeps = 0  # since the learning rate was set
-        self._state: dict[Parameter, State] = {p: {} for p in self.parameters}
-        self._noise = np.random.default_rng(np.random.SeedSequence().entropy)
-
-    # The minibatch size that rates are meant for
+        self._unit_gain = unit_gain
+        self._step = step
+        self._size = size
+        self._samples = self._sweeps = 0
+        self._state: list[State] = [{} for _ in self.parameters]
+        self._noise: tuple[int, int] | None = None  # the seed, and how often it was used
+        self._reported: dict[str, float] = {}
+        self._report: Callable[[str, float], None] | None = None  # set by a trainer
 
     @property
     def minibatch_size(self) -> int:
-        return self._rate.minibatch_size if self._size is None else self._size
+        """The minibatch size that its numbers are meant for; `IGNORE` if that was not said."""
+        return self._size or IGNORE
 
     @minibatch_size.setter
     def minibatch_size(self, size: int) -> None:
         self._size = size
 
     def is_compatible_mode(self) -> bool:
-        """Whether it takes the mean gradient of a minibatch and applies its numbers as they are."""
+        """Whether it applies its numbers as they are, to the mean gradient of a minibatch."""
         return self._size == IGNORE
 
     # Schedules
@@ -106,29 +142,38 @@ class Learner:
         return self._now(self._rate)
 
     def reset_learning_rate(self, learning_rate: Schedule) -> None:
-        """Sets another rate; its schedule begins now."""
-        self._rate = as_schedule(learning_rate, self._size or None, None)
-        self._samples = self._sweeps = 0
+        """Sets another rate, a schedule that begins now.
+
+        >>> learner = C.sgd([C.Parameter(1)], 0.1)
+        >>> learner.reset_learning_rate(C.learning_parameter_schedule(0.2))
+        >>> learner.learning_rate()
+        0.2
+        """
+        schedule = as_schedule(learning_rate, self._size or None, None)
+        self._rate = schedule.after(self._sweeps if schedule.is_sweep_based else self._samples)
 
     @property
     def _learning_rate_schedule(self) -> Schedule:
         return self._rate
 
     def _now(self, schedule: Schedule) -> float:
-        return schedule.at(self._samples, self._sweeps)
+        return schedule[self._sweeps if schedule.is_sweep_based else self._samples]
 
-    def _rate_for(self, samples: int) -> float:
-        """The factor of the gradient of a minibatch of so many samples."""
-        if self.is_compatible_mode():
-            return self.learning_rate()
-        return self.learning_rate() / (self._rate.minibatch_size or samples)
+    def _numbers(self, samples: int) -> Now:
+        mean = self.is_compatible_mode()
+        meant_for = self._rate.minibatch_size or samples
+        now = Now(self.learning_rate() * (samples if mean else 1) / meant_for, samples)
+        if self._momentum is not None:
+            now.momentum = self._left(self._momentum, samples)
+            now.gain = 1 - now.momentum if self._unit_gain else 1.0
+        if self._decay is not None:
+            now.decay = self._left(self._decay, samples)
+        return now
 
-    def _momentum_for(self, schedule: Schedule, samples: int) -> float:
-        """The part that is left of what was before the minibatch."""
+    def _left(self, schedule: Schedule, samples: int) -> float:
+        """The part that is left of what was before a minibatch of so many samples."""
         value = self._now(schedule)
-        if self.is_compatible_mode() or schedule.minibatch_size == IGNORE:
-            return value
-        return value ** (samples / schedule.minibatch_size)
+        return value ** (samples / schedule.minibatch_size) if schedule.minibatch_size else value
 
     # Updates
 
@@ -146,35 +191,35 @@ class Learner:
             is_sweep_end: whether a sweep over the data ends with this minibatch.
 
         Returns:
-            whether learning goes on.
+            whether anything was learned: False if the rate is 0.
         """
+        if self._step is None:
+            raise NotImplementedError(f"{type(self).__name__} must define update")
         samples = int(training_sample_count)
-        rate = self._rate_for(samples)
-        numbers = self._numbers(samples)
-        for p in self.parameters:
-            if p not in gradient_values:
-                raise GraphError(f"{p!r} has no gradient in this update")
-            array = p.node.value
-            g = np.asarray(gradient_values[p], array.dtype).reshape(array.shape)
-            self._step(array, self._prepared(array, g, samples), self._state[p], rate, **numbers)
-            self._finish(array, rate, samples)
+        if samples < 1:
+            raise ValueError("a learner can't learn from an empty minibatch")
+        self._tell("Learning rate", self._rate)
+        now = self._numbers(samples)
+        if now.rate == 0:
+            return False
+        if self._momentum is not None:
+            self._tell("Momentum", self._momentum)
+        for parameter, state in zip(self.parameters, self._state, strict=True):
+            if parameter not in gradient_values:
+                raise GraphError(f"the update has no gradient for {parameter!r}")
+            p = parameter.node.value
+            g = np.asarray(gradient_values[parameter], p.dtype).reshape(p.shape)
+            self._step(p, self._prepared(p, g, samples), state, now)
+            self._finish(p, now)
         self._samples += samples
         self._sweeps += bool(is_sweep_end)
         return True
-
-    def _numbers(self, samples: int) -> dict[str, float]:
-        """What `_step` takes besides, the same for all parameters of a minibatch."""
-        return {}
-
-    def _step(self, p: Array, g: Array, state: State, rate: float, **numbers: float) -> None:
-        """Changes the array `p` by the gradient `g`, which may be written over."""
-        raise NotImplementedError(f"{type(self).__name__} must define update")
 
     def _prepared(self, p: Array, g: Array, samples: int) -> Array:
         """The gradient as the options want it, in an array that may be written over."""
         options = self.options
         mean = self.is_compatible_mode()
-        g = np.multiply(g, 1 / samples, dtype=p.dtype) if mean else g.astype(p.dtype, copy=True)
+        g = np.multiply(g, 1 / samples, order="C") if mean else g.copy()
         size = 1 if mean else samples
         limit = options.gradient_clipping_threshold_per_sample * size
         if limit < math.inf:
@@ -186,14 +231,68 @@ class Learner:
             g += options.l2_regularization_weight * size * p
         return g
 
-    def _finish(self, p: Array, rate: float, samples: int) -> None:
+    def _finish(self, p: Array, now: Now) -> None:
         deviation = self._now(self.options.noise)
         if deviation > 0:
-            p += self._noise.normal(0, deviation, p.shape).astype(p.dtype)
+            seed, count = self._noise or (int(next_random().integers(1 << 62)), 0)
+            self._noise = seed, count + 1
+            p += np.random.default_rng((seed, count)).normal(0, deviation, p.shape).astype(p.dtype)
         if self.options.l1_regularization_weight > 0:
-            size = 1 if self.is_compatible_mode() else samples
-            threshold = rate * self.options.l1_regularization_weight * size
-            p[...] = np.sign(p) * np.maximum(np.abs(p) - threshold, 0)
+            size = 1 if self.is_compatible_mode() else now.samples
+            threshold = now.rate * self.options.l1_regularization_weight * size
+            p -= np.clip(p, -threshold, threshold)
+
+    def _tell(self, name: str, schedule: Schedule) -> None:
+        """Reports a schedule's value when it changes."""
+        value = self._now(schedule)
+        if self._report is not None and self._reported.get(name) != value:
+            self._reported[name] = value
+            size = schedule.minibatch_size
+            self._report(f"{name} per {f'{size} samples' if size else 'minibatch'}", value)
+
+    # Checkpoints
+
+    def create_checkpoint(self) -> dict[str, Any]:
+        """All that it must know to go on: numbers, lists, dicts and arrays."""
+        return {
+            "samples": self._samples,
+            "sweeps": self._sweeps,
+            "rate": self._rate.state(),
+            "noise": list(self._noise or ()),
+            "state": [
+                {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in state.items()}
+                for state in self._state
+            ],
+        }
+
+    def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Goes back to where `create_checkpoint` was called.
+
+        Raises `ValueError` if that was for other parameters.
+        """
+        states = checkpoint["state"]
+        shapes = [[np.shape(v) for v in s.values() if np.ndim(v)] for s in states]
+        own = [p.node.value.shape for p in self.parameters]
+        if len(states) != len(own) or any(set(s) - {o} for s, o in zip(shapes, own, strict=True)):
+            raise ValueError("the checkpoint is of a learner of other parameters")
+        self._samples, self._sweeps = checkpoint["samples"], checkpoint["sweeps"]
+        self._rate = Schedule.restored(checkpoint["rate"])
+        self._noise = tuple(checkpoint["noise"]) or None  # type: ignore[assignment]
+        self._state = [
+            {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in state.items()}
+            for state in states
+        ]
+
+
+def _check(parameters: tuple[Any, ...]) -> None:
+    if not parameters:
+        raise ValueError("a learner needs parameters to learn: it was given none")
+    for p in parameters:
+        if not isinstance(p, Parameter):
+            raise ValueError(f"a learner learns parameters, it was given {p!r:.60}")
+        _ = p.node.value  # type: ignore[attr-defined]  # raises if its shape is not known yet
+    if len(set(parameters)) < len(parameters):
+        raise ValueError("a learner was given a parameter twice")
 
 
 class UserLearner(Learner):
@@ -201,8 +300,10 @@ class UserLearner(Learner):
 
     Args:
         parameters: what it learns.
-        lr_schedule: its learning rate: `self.learning_rate()` gives the present value.
-        as_numpy: must be True: gradients come as arrays.
+        lr_schedule: its learning rate; `self.learning_rate()` gives the present value.
+        as_numpy: gradients always come as arrays.
+
+    Source: CNTK's `UserLearner`.
 
     >>> class Plain(C.UserLearner):
     ...     def update(self, gradient_values, training_sample_count, sweep_end):
@@ -217,12 +318,5 @@ class UserLearner(Learner):
     array([0.75], dtype=float32)
     """
 
-    def __init__(
-        self, parameters: Iterable[Any], lr_schedule: Any, as_numpy: bool = True
-    ) -> None:
+    def __init__(self, parameters: Iterable[Any], lr_schedule: Any, as_numpy: bool = True) -> None:
         super().__init__(parameters, lr_schedule)
-
-    def update(
-        self, gradient_values: Any, training_sample_count: int, sweep_end: bool = False
-    ) -> bool:
-        raise NotImplementedError("a UserLearner must define update")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from itertools import accumulate
 from typing import Any
@@ -74,9 +74,21 @@ class Schedule:
                 return value
         return self.values[-1]
 
-    def at(self, samples: int, sweeps: int) -> float:
-        """The value after so many samples and sweeps."""
-        return self[sweeps if self.is_sweep_based else samples]
+    def after(self, count: int) -> Schedule:
+        """The same schedule, begun after so many samples or sweeps."""
+        state = self.state()
+        return Schedule.restored({**state, "ends": [end + count for end in self.ends]})
+
+    def state(self) -> dict[str, Any]:
+        """All that it is, as numbers and lists."""
+        return dict(vars(self))
+
+    @staticmethod
+    def restored(state: Mapping[str, Any]) -> Schedule:
+        """The schedule that `state` was made of."""
+        schedule = Schedule.__new__(Schedule)
+        vars(schedule).update(state)
+        return schedule
 
     def __repr__(self) -> str:
         return f"Schedule({self.values}, minibatch_size={self.minibatch_size})"

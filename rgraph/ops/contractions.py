@@ -6,10 +6,9 @@ gradients are contractions again, so products, outer products and weight gradien
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph import axis as _axis
@@ -35,44 +34,65 @@ def _contracted(a: Shape, b: Shape, *, left: Labels, right: Labels, out: Labels,
     return tuple(sizes[label] for label in out)
 
 
-@functools.lru_cache(maxsize=4096)
-def _recipe(left: Labels, right: Labels, out: Labels) -> tuple[Any, ...]:
-    """How to see both operands as stacks of matrices: which axes go where."""
+class _Recipe(NamedTuple):
+    """How to see both operands as stacks of matrices: axes by number, in order."""
+
+    lone: tuple[tuple[int, ...], tuple[int, ...]]  # summed over in one operand, not in the other
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    stack: int  # leading axes that both have and the result too
+    inner: int  # axes that are summed over
+    out: tuple[int, ...]
+    plain: bool  # the operands are the two matrices already
+
+
+def _recipe(left: Labels, right: Labels, out: Labels) -> _Recipe:
+    lone = (
+        tuple(i for i, n in enumerate(left) if n not in right and n not in out),
+        tuple(i for i, n in enumerate(right) if n not in left and n not in out),
+    )
+    left = tuple(n for i, n in enumerate(left) if i not in lone[0])
+    right = tuple(n for i, n in enumerate(right) if i not in lone[1])
     shared = [n for n in left if n in right]
     stack = [n for n in shared if n in out]
     inner = [n for n in shared if n not in out]
     rows = [n for n in left if n not in right]
     columns = [n for n in right if n not in left]
     order = stack + rows + columns
-    return (
-        tuple(left.index(n) for n in stack + rows + inner),
-        tuple(right.index(n) for n in stack + inner + columns),
-        len(stack),
-        len(inner),
-        tuple(order.index(n) for n in out),
-    )
+    to_left = tuple(left.index(n) for n in stack + rows + inner)
+    to_right = tuple(right.index(n) for n in stack + inner + columns)
+    to_out = tuple(order.index(n) for n in out)
+    plain = not any(lone) and to_left == to_right == to_out == (0, 1) and not stack
+    return _Recipe(lone, to_left, to_right, len(stack), len(inner), to_out, plain)
 
 
-def _contract(run: Any, a: Any, b: Any, *, left: Labels, right: Labels, out: Labels) -> Any:
-    to_a, to_b, stack, inner, to_out = _recipe(left, right, out)
-    a, b = a.transpose(to_a), b.transpose(to_b)
+def _contract(run: Any, a: Any, b: Any, *, recipe: _Recipe) -> Any:
+    if recipe.plain:
+        return run.xp.matmul(a, b)
+    if any(recipe.lone):
+        a, b = a.sum(axis=recipe.lone[0]), b.sum(axis=recipe.lone[1])
+    stack, inner = recipe.stack, recipe.inner
+    a, b = a.transpose(recipe.left), b.transpose(recipe.right)
     split = a.ndim - inner
     head, rows, columns = a.shape[:stack], a.shape[stack:split], b.shape[stack + inner :]
     size = math.prod(a.shape[split:])
     product = run.xp.matmul(
         a.reshape(*head, math.prod(rows), size), b.reshape(*head, size, math.prod(columns))
     )
-    return product.reshape(head + rows + columns).transpose(to_out)
+    return product.reshape(head + rows + columns).transpose(recipe.out)
+
+
+def _rows_and(node: Node, labels: Labels) -> Labels:
+    return ((_ROWS,) if node.axes else ()) + labels
+
+
+def _arguments(node: Node, left: Labels, right: Labels, out: Labels) -> dict[str, Any]:
+    a, b = node.inputs
+    return {"recipe": _recipe(_rows_and(a, left), _rows_and(b, right), _rows_and(node, out))}
 
 
 def _contract_arguments(node: Node) -> dict[str, Any]:
-    a, b = node.inputs
-    at = node.attrs
-    return {
-        "left": ((_ROWS,) if a.axes else ()) + at["left"],
-        "right": ((_ROWS,) if b.axes else ()) + at["right"],
-        "out": ((_ROWS,) if node.axes else ()) + at["out"],
-    }
+    return _arguments(node, *(node.attrs[k] for k in ("left", "right", "out")))
 
 
 def _contract_axes(
@@ -190,12 +210,7 @@ def _times_shape(
 
 def _times_arguments(node: Node) -> dict[str, Any]:
     a, b = node.inputs
-    left, right, out, _ = _times_plan(a.shape or (), b.shape or (), **node.attrs)
-    return {
-        "left": ((_ROWS,) if a.axes else ()) + left,
-        "right": ((_ROWS,) if b.axes else ()) + right,
-        "out": ((_ROWS,) if node.axes else ()) + out,
-    }
+    return _arguments(node, *_times_plan(a.shape or (), b.shape or (), **node.attrs)[:3])
 
 
 def _times_gradient(node: Node, g: Node) -> list[Node]:

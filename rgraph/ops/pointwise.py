@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,14 @@ def _pointwise(
         low, high: the range of values to test it on.
     """
     names = tuple(operands.split())
-    compute = _ufunc(kernel) if isinstance(kernel, str) else kernel
+
+    def on_library(xp: Any) -> Callable[..., Any]:
+        return getattr(xp, kernel) if isinstance(kernel, str) else partial(kernel, xp)
+
+    def compute(run: Any, *arrays: Any, out: Any = None) -> Any:
+        return on_library(run.xp)(*arrays, out=out)
+
+    compute.on_library = on_library  # type: ignore[attr-defined]  # for `passes.fusion`
 
     def gradient(node: Node, g: Node) -> list[Node | None]:
         return [
@@ -103,7 +111,7 @@ def _pointwise(
         infer=_fill_in,
         align=_align,
         guess=True,
-        kernel=lambda run, *arrays, out=None: compute(run.xp, *arrays, out=out),
+        kernel=compute,
         gradient=gradient if any(partials) else None,
         operands=names,
         pointwise=True,
@@ -128,10 +136,6 @@ def _pointwise(
     parameters.append(inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, default=""))
     build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return operation(build)
-
-
-def _ufunc(name: str) -> Callable[..., Any]:
-    return lambda xp, *arrays, out=None: getattr(xp, name)(*arrays, out=out)
 
 
 def _comparison(name: str) -> Callable[..., Any]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph import Constant, Node, order
-from .rewriting import substitute
+from ..ops.records import TABLE
+from .rewriting import substitute, twin
 
 # Operations that only meant something while the graph was built
 _IDENTITIES = {"alias", "require_vector", "reconcile_dynamic_axes", "stop_gradient"}
@@ -41,7 +42,8 @@ def simplify(outputs: Sequence[Node]) -> list[Node]:
     for node in nodes:
         if node.op is not None and node.op.pointwise:
             node.inputs = _unrepeated(node)
-    return substitute(outputs, {n: kept for n in nodes if (kept := _unchanged(n)) is not None})
+    outputs = substitute(outputs, {n: kept for n in nodes if (kept := _unchanged(n)) is not None})
+    return substitute(outputs, {n: whole for n in order(outputs) if (whole := _joined(n))})
 
 
 def _unrepeated(node: Node) -> list[Node]:
@@ -75,3 +77,35 @@ def _unchanged(node: Node) -> Node | None:
     return None
 
 
+
+
+def _joined(node: Node) -> Node | None:
+    """A sum of parts put each in its own place, as the parts joined; or None.
+
+    That is what comes back to a value that was taken apart with `slice`, as an LSTM's gates are.
+    """
+    places = _summands(node)
+    if len(places) < 2 or any(p.op is None or p.op.name != "place" for p in places):
+        return None
+    cuts = [p.attrs["cuts"] for p in places]
+    axis = cuts[0][0][0] if len(cuts[0]) == 1 else None
+    if axis is None or any(len(c) != 1 or c[0][0] != axis or c[0][3] != 1 for c in cuts):
+        return None
+    parts = sorted(places, key=lambda p: p.attrs["cuts"][0][1])
+    ends = [p.attrs["cuts"][0][1:3] for p in parts]
+    size = (node.shape or ())[axis]
+    tiled = ends[0][0] == 0 and ends[-1][1] == size
+    if not tiled or any(a[1] != b[0] for a, b in zip(ends, ends[1:], strict=False)):
+        return None
+    whole = twin(node)
+    whole.op, whole.attrs = TABLE["splice"], {"axis": axis}
+    whole.inputs = [p.inputs[0] for p in parts]
+    return whole
+
+
+def _summands(node: Node) -> list[Node]:
+    if node.op is None or node.op.name != "plus" or any(
+        i.shape != node.shape or i.axes != node.axes for i in node.inputs
+    ):
+        return [node]
+    return [s for i in node.inputs for s in _summands(i)]

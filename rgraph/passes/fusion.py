@@ -16,65 +16,65 @@ OUT = 0  # the register that is the result's own array
 class Program:
     """A straight line of pointwise kernels over a few registers.
 
+    It becomes a Python function, written out: on small arrays an interpreter of it would cost
+    more than the kernels do.
+
     Attributes:
         names: the operations, in order.
+        registers: how many arrays of the result's size it needs besides its operands.
     """
 
     def __init__(self, members: Sequence[Node], inputs: Sequence[Node]) -> None:
         self.names = tuple(n.op.name for n in members if n.op)
         self.dtype = members[-1].dtype
-        place = {n: i for i, n in enumerate(inputs)}
+        self.members = [n.op for n in members]
+        self.arity = len(inputs)
+        self.registers = 1
+        self._lines: list[tuple[list[str], int, bool]] = []  # operands, target, whether it is new
+        self._functions: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+        self._allocate(members, {n: f"a{i}" for i, n in enumerate(inputs)})
+
+    def _allocate(self, members: Sequence[Node], outer: dict[Node, str]) -> None:
         last = {i: m for m in members for i in m.inputs}
         register: dict[Node, int] = {}
-        free: list[int] = [OUT]
-        count = 1
-        self.lines: list[tuple[Callable[..., Any], list[tuple[bool, int]], int]] = []
+        free: list[int] = []
         for m in members:
-            operands = [(i in place, place[i] if i in place else register[i]) for i in m.inputs]
-            for i in dict.fromkeys(m.inputs):
-                if i in register and last[i] is m:
-                    free.append(register[i])
+            operands = [outer.get(i) or f"r{register[i]}" for i in m.inputs]
+            free += [register[i] for i in dict.fromkeys(m.inputs) if i in register and last[i] is m]
+            new = not free
             if m is members[-1]:
                 target = OUT
-            elif free:
-                free.sort(reverse=True)
-                target = free.pop()
+            elif new:
+                target, self.registers = self.registers, self.registers + 1
             else:
-                target, count = count, count + 1
+                target = free.pop()
             register[m] = target
-            assert m.op is not None
-            self.lines.append((m.op.kernel, operands, target))
+            self._lines.append((operands, target, new))
 
-    def run(
-        self,
-        context: Any,
-        arrays: Sequence[Any],
-        out: Any,
-        register: Callable[[int, tuple[int, ...], np.dtype], Any] | None = None,
-    ) -> Any:
-        """Computes `out` from arrays of its shape.
+    def on(self, xp: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The program as two functions for an array library.
 
-        Args:
-            register: gives memory for a register; by default new memory.
+        `small(arrays, out)` makes the registers as it goes, and `out` too if that is None;
+        `piece(arrays, registers)` has all its registers given, the first is the result.
         """
-        registers = {OUT: out}
-        for kernel, operands, target in self.lines:
-            memory = registers.get(target)
-            if memory is None:
-                if register is None:
-                    memory = context.xp.empty_like(out)
-                else:
-                    memory = register(target, out.shape, out.dtype)
-                registers[target] = memory
-            values = [arrays[i] if outer else registers[i] for outer, i in operands]
-            kernel(context, *values, out=memory)
-        return out
+        if xp not in self._functions:
+            names = {f"f{i}": op.kernel.on_library(xp) for i, op in enumerate(self.members)}
+            operands = "".join(f"a{i}, " for i in range(self.arity))
+            registers = "".join(f"r{i}, " for i in range(self.registers))
+            small = [f"def small(arrays, r0):\n    {operands} = arrays"]
+            piece = [f"def piece(arrays, registers):\n    {operands} = arrays; {registers} = registers"]
+            for i, (values, target, new) in enumerate(self._lines):
+                call = f"    r{target} = f{i}({', '.join(values)}"
+                to_new = new and target != OUT
+                small.append(f"{call})" if to_new else f"{call}, out=r{target})")
+                piece.append(f"{call}, out=r{target})")
+            exec("\n".join([*small, "    return r0", *piece]), names)
+            self._functions[xp] = names["small"], names["piece"]
+        return self._functions[xp]
 
 
 def _fused(run: Any, *arrays: Any, program: Program, out: Any = None) -> Any:
-    if out is None:
-        out = run.xp.empty(np.broadcast_shapes(*(a.shape for a in arrays)), program.dtype)
-    return program.run(run, arrays, out)
+    return program.on(run.xp)[0](arrays, out)
 
 
 FUSED = Op(

@@ -21,8 +21,12 @@ def private(outputs: Sequence[Node]) -> list[Node]:
 
 
 def twin(node: Node) -> Node:
-    """A node of the same operation and type, without inputs."""
+    """A node of the same operation and type, without inputs.
+
+    It has the same `uid`, so what is random draws the same with and without passes.
+    """
     new = Node(node.op, (), node.attrs, node.name, node.origin)
+    new.uid = node.uid
     new.shape, new.axes, new.dtype = node.shape, node.axes, node.dtype
     return new
 
@@ -35,7 +39,7 @@ def substitute(outputs: Sequence[Node], instead: Mapping[Node, Node]) -> list[No
             node = instead[node]
         return node
 
-    for node in order(outputs):
+    for node in [*order(outputs), *instead.values()]:
         if node.op is not None and any(i in instead for i in node.inputs):
             node.inputs = [final(i) for i in node.inputs]
     return [final(o) for o in outputs]

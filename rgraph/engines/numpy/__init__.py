@@ -45,19 +45,19 @@ class NumpyEngine:
         self.pool.next_run()
 
 
-def _convolution(run: Any, w: Any, x: Any, *, out: Any, **at: Any) -> Any:
+def _convolution(run: Any, w: Any, x: Any, *, out: Any = None, **at: Any) -> Any:
     if x.ndim < w.ndim:
-        return _convolution(run, w, x[None], out=out[None], **at)[0]
+        return _convolution(run, w, x[None], **at)[0]
     return convolution.convolution(x, w, out=out, **at)
 
 
-def _convolution_transpose(run: Any, w: Any, g: Any, *, out: Any, **at: Any) -> Any:
+def _convolution_transpose(run: Any, w: Any, g: Any, *, out: Any = None, **at: Any) -> Any:
     if g.ndim < w.ndim:
-        return _convolution_transpose(run, w, g[None], out=out[None], **at)[0]
+        return _convolution_transpose(run, w, g[None], **at)[0]
     return convolution.convolution_data_gradient(g, w, out=out, **at)
 
 
-def _convolution_weights(run: Any, x: Any, g: Any, *, out: Any, **at: Any) -> Any:
+def _convolution_weights(run: Any, x: Any, g: Any, *, out: Any = None, **at: Any) -> Any:
     if x.ndim == len(at["kernel"]) + 1:
         x, g = x[None], g[None]
     return convolution.convolution_weight_gradient(x, g, out=out, **at)

@@ -14,30 +14,28 @@ PIECE = 1 << 14  # elements of a piece: all registers of a program stay in a sec
 PARALLEL = 1 << 17  # elements of a result that are worth waking another thread
 
 
-def evaluate(context: Any, *arrays: Array, program: Any, out: Array) -> Array:
+def evaluate(context: Any, *arrays: Array, program: Any, out: Array | None = None) -> Array:
     """Runs a program of pointwise operations (`passes.fusion.Program`) on whole arrays.
 
     Args:
         arrays: the operands, broadcast to `out`.
-        out: the result's array, of any memory order.
+        out: the result's array, of any memory order; a small one may be left to the program.
     """
-    if out.size <= 2 * PIECE:
-        return program.run(context, arrays, out)
+    small, on_piece = program.on(np)
+    if out is None or out.size <= 2 * PIECE:
+        return small(arrays, out)
     result, operands = _collapsed(out, arrays)
     pieces = list(_pieces(result.shape))
+    names = [f"register {i}" for i in range(1, program.registers)]
 
     def work(queue: Iterator[Any]) -> None:
         for piece in queue:
             target = result[piece]
-            values = [a[piece] for a in operands]
-            program.run(context, values, target, _register)
+            registers = [scratch(name, target.shape, target.dtype) for name in names]
+            on_piece([a[piece] for a in operands], [target, *registers])
 
     run(work, pieces, out.size >= PARALLEL and len(pieces) >= THREADS)
     return out
-
-
-def _register(number: int, shape: tuple[int, ...], dtype: Any) -> Array:
-    return scratch(f"register {number}", shape, dtype)
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

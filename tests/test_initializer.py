@@ -1,0 +1,110 @@
+"""Initializers: fans and ranges as measured on Microsoft CNTK 2.7, distributions as SciPy's."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+import rgraph as C
+
+# (shape, ranks, fan in, fan out): solved from the largest values that CNTK 2.7 drew
+FANS = [
+    ((50, 30), {}, 50, 30),
+    ((50, 30, 20), {}, 1500, 20),
+    ((300,), {}, 1, 300),
+    ((50, 30, 20), {"output_rank": 2}, 50, 600),
+    ((50, 30, 20), {"output_rank": 3}, 1, 30000),
+    ((50, 30, 20), {"filter_rank": 1}, 1000, 600),
+    ((50, 30, 20), {"filter_rank": 1, "output_rank": 2}, 20, 30000),
+    ((50, 30, 20), {"filter_rank": 1, "output_rank": -1}, 600, 1000),
+    ((200, 300), {"filter_rank": 1}, 300, 60000),
+    ((16, 8, 9, 7), {}, 1152, 7),
+    ((16, 8, 9, 7), {"filter_rank": 2}, 1008, 504),
+    ((16, 8, 9, 7), {"filter_rank": 2, "output_rank": -1}, 504, 1008),
+]
+
+
+@pytest.mark.parametrize(("shape", "ranks", "fan_in", "fan_out"), FANS)
+def test_fans_are_cntks(shape, ranks, fan_in, fan_out):
+    assert C.glorot_uniform(**ranks).fans(shape) == (fan_in, fan_out)
+
+
+# (layer, input shape, fan in, fan out), measured the same way
+LAYERS = [
+    (lambda i: C.layers.Dense((4, 5), init=i), (60, 7), 420, 20),
+    (lambda i: C.layers.Convolution((5, 4), 12, init=i), (6, 9, 9), 120, 240),
+    (lambda i: C.layers.Convolution((5, 4), init=i), (26, 9, 9), 520, 20),
+    (lambda i: C.layers.Embedding(12, init=i), (60,), 60, 12),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "fan_in", "fan_out"), LAYERS)
+def test_layers_tell_their_ranks(layer, shape, fan_in, fan_out):
+    weights = {}
+    for init in (C.he_uniform(seed=0), C.glorot_uniform(seed=0)):
+        y = layer(init)(C.input_variable(shape))
+        weights[len(weights)] = next(p.value for p in y.parameters if p.name in "WE")
+    # one seed, so one is a multiple of the other: sqrt(6 / in) against sqrt(6 / (in + out))
+    np.testing.assert_allclose(weights[0], weights[1] * np.sqrt((fan_in + fan_out) / fan_in), 1e-5)
+    assert 0.95 < abs(weights[0]).max() / np.sqrt(6 / fan_in) <= 1
+
+
+NAMES = ["uniform", "normal", "truncated_normal", "xavier", "glorot_uniform", "glorot_normal",
+         "he_uniform", "he_normal"]  # fmt: skip
+WIDTHS = {"uniform": 1, "normal": 1, "truncated_normal": 1, "xavier": 3 / 50,
+          "glorot_uniform": 6 / 80, "glorot_normal": 2 / 80, "he_uniform": 6 / 50,
+          "he_normal": 2 / 50}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_distribution(name):
+    init = getattr(C.initializer, name)(0.5, seed=3)
+    values = C.Parameter((50, 30), init=init).value.ravel() / (0.5 * WIDTHS[name] ** 0.5)
+    kind = scipy.stats.uniform(-1, 2)
+    if name == "truncated_normal":
+        kind = scipy.stats.truncnorm(-2, 2)
+    elif "normal" in name:
+        kind = scipy.stats.norm
+    assert scipy.stats.kstest(values, kind.cdf).pvalue > 0.01
+
+
+def test_seeds():
+    def draw(init):
+        return C.Parameter((2, 3), init=init).value
+
+    seeded, free = C.glorot_uniform(seed=5), C.glorot_uniform()
+    assert (draw(seeded) == draw(C.glorot_uniform(seed=5))).all()
+    assert (draw(seeded) == draw(seeded)).all()
+    assert (draw(free) != draw(free)).any()
+    C.set_seed(1)
+    first = draw(free)
+    C.set_seed(1)
+    assert (draw(free) == first).all()
+
+
+def test_own_ranks_stay():
+    init = C.initializer.initializer_with_rank(C.he_normal(output_rank=1), -1, 2)
+    assert (init.output_rank, init.filter_rank) == (1, 2)
+
+
+def test_bilinear_is_cntks():
+    kernels = C.Parameter((2, 2, 4, 4), init=C.bilinear(4, 4)).value
+    row = np.array([0.25, 0.75, 0.75, 0.25])
+    np.testing.assert_array_equal(kernels[0, 0], np.outer(row, row))
+    np.testing.assert_array_equal(kernels[1, 1], np.outer(row, row))
+    assert not kernels[0, 1].any()
+    assert not kernels[1, 0].any()
+
+
+def test_bilinear_enlarges_a_ramp_to_a_ramp():
+    ramp = np.arange(6.0) * np.ones((1, 6, 1))
+    kernels = C.Parameter((1, 1, 4, 4), init=C.bilinear(4, 4))
+    x = C.input_variable((1, 6, 6))
+    y = C.convolution_transpose(kernels, x, strides=2, auto_padding=[False])
+    inside = y.eval({x: ramp[None]})[0, 0, 3:-3, 3:-3]
+    np.testing.assert_allclose(np.diff(inside, axis=1), 0.5, atol=1e-6)
+    np.testing.assert_allclose(np.diff(inside, axis=0), 0, atol=1e-6)
+
+
+def test_too_few_axes():
+    with pytest.raises(C.GraphError, match="at least 3 axes, got shape"):
+        C.glorot_uniform(output_rank=-1, filter_rank=2).fans((3, 4))
