@@ -6,6 +6,7 @@
 from . import debugging, device, initializer, layers, ops, testing
 from .default_options import default_options, default_options_for, default_override_or
 from .function import BlockFunction, Function, combine, set_seed
+from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
 from .graph import Axis, GraphError
 from .initializer import *
@@ -31,8 +32,17 @@ from .learners import (
     sgd,
     training_parameter_schedule,
 )
-from .losses import binary_cross_entropy, cross_entropy_with_softmax, squared_error
-from .metrics import classification_error
+from .losses import (
+    binary_cross_entropy,
+    cosine_distance,
+    cosine_distance_with_negative_samples,
+    cross_entropy_with_softmax,
+    fmeasure,
+    lambda_rank,
+    squared_error,
+    weighted_binary_cross_entropy,
+)
+from .metrics import classification_error, edit_distance_error, ndcg_at_1
 from .ops import *  # noqa: F403
 from .ops import sequence
 from .train import Trainer

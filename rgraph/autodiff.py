@@ -56,9 +56,11 @@ def pull_back(seeds: Mapping[Node, Node], wrt: Sequence[Node]) -> list[Node]:
         if node.op is None:
             continue
         for operand, part in zip(node.inputs, _parts(node, g), strict=False):
+            if part is None:
+                continue
             if node in coming_back and operand is node.inputs[0]:
                 bind({coming_back.pop(node): part})
-            elif part is not None and operand in active:
+            elif operand in active:
                 parts[operand].append(part)
     for back in coming_back.values():  # nothing comes back through these
         bind({back: _filled(back, 0.0)})

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
+import numpy as np
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -113,6 +115,16 @@ def get_default_override(function: Any, **option: Any) -> Any:
         ):
             return scope.options[name]
     return value.value
+
+
+def default_dtype() -> Any:
+    """The dtype of inputs and parameters that are given none.
+
+    >>> with C.default_options(dtype=np.float64):
+    ...     C.input_variable(3).dtype.__name__
+    'float64'
+    """
+    return get_default_override(None, dtype=default_override_or(np.float32))
 
 
 def overridable(*names: str) -> Callable[[F], F]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +39,15 @@ def cpu() -> DeviceDescriptor:
     return DeviceDescriptor("cpu")
 
 
+def gpu(device_id: int) -> DeviceDescriptor:
+    """The GPU of this number.
+
+    >>> C.device.gpu(0)
+    GPU[0]
+    """
+    return DeviceDescriptor("gpu", int(device_id))
+
+
 def use_default_device() -> DeviceDescriptor:
     """The device that is used where none is named.
 
@@ -56,11 +67,56 @@ def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool =
     return device in all_devices()
 
 
+# Engines of the CPU
+
+
+def cpu_engines() -> list[str]:
+    """The CPU engines that can be used here, the preferred one first.
+
+    `numpy` is always there; `onednn` needs the library, which the extra of that name brings.
+    """
+    return ["numpy"] if _onednn_engine() is None else ["onednn", "numpy"]
+
+
+def use_cpu_engine(name: str) -> str:
+    """Chooses the engine of the CPU by name; the one that is used from here on is returned.
+
+    Where `onednn` is asked for and missing, `numpy` is used, and a warning says so once.
+
+    >>> C.device.use_cpu_engine("numpy")
+    'numpy'
+    """
+    global _cpu_engine
+    if name not in ("numpy", "onednn"):
+        raise ValueError(f"there is no CPU engine {name!r}; there is {cpu_engines()}")
+    if name == "onednn" and _onednn_engine() is None:
+        warnings.warn(
+            "oneDNN was not found, numpy is used instead; pip install rgraph[onednn] brings it",
+            stacklevel=2,
+        )
+        name = "numpy"
+    _cpu_engine = name
+    return name
+
+
+_cpu_engine = os.environ.get("RGRAPH_CPU_ENGINE", "")
+
+
 @lru_cache(maxsize=1)
 def _numpy_engine() -> Any:
     from .engines.numpy import NumpyEngine
 
     return NumpyEngine()
+
+
+@lru_cache(maxsize=1)
+def _onednn_engine() -> Any:
+    from .engines.onednn import OnednnEngine, OnednnError
+
+    try:
+        return OnednnEngine()
+    except OnednnError:
+        return None
 
 
 def reference_run() -> Any:
@@ -74,4 +130,5 @@ def engine(device: DeviceDescriptor | None = None) -> Any:
     """The engine that computes on a device."""
     if device is not None and device.kind != "cpu":
         raise ValueError(f"there is no device {device!r} here; there is {all_devices()}")
-    return _numpy_engine()
+    name = _cpu_engine or use_cpu_engine(cpu_engines()[0])
+    return _numpy_engine() if name == "numpy" else _onednn_engine()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import autodiff, graph, ops, passes
+from . import autodiff, graph, minibatch, ops, passes
 from . import device as _device
-from .graph import GraphError, Node, Placeholder
+from .graph import GraphError, Node, Placeholder, free
 from .graph.node import describe, resolve
 from .minibatch import Minibatch
 from .ops import records
 from .plan import Plan
+from .types import Type
 from .variables import Constant, Operand, Parameter, Variable, handle
 
 _runs = itertools.count(1)
@@ -30,6 +31,16 @@ def set_seed(seed: int) -> None:
     global _seed, _runs
     _seed, _runs = int(seed), itertools.count(1)
     graph.node.reset_random(_seed)
+
+
+class BackPropState(NamedTuple):
+    """What a run was given: enough to go back through it, the same random numbers included."""
+
+    data: dict[Node, Any]
+    run: int
+    device: Any
+    training: bool
+    fitted: dict[Node, Node] = {}
 
 
 class Function(Operand):
@@ -223,6 +234,34 @@ class Function(Operand):
         self._plans.clear()
         return self
 
+    @staticmethod
+    def with_signature(*types: Any, **named: Any) -> Callable[[Callable[..., Any]], Function]:
+        """A decorator: a function of arguments of these types, in their order or by name.
+
+        >>> from rgraph.layers.typing import Tensor
+        >>> @C.Function.with_signature(Tensor[2])
+        ... def f(x):
+        ...     return x * 2
+        >>> f([[1, 2]])
+        array([[2., 4.]], dtype=float32)
+        """
+        return lambda f: Function(annotated(f, *types, **named))
+
+    def update_signature(self, *types: Any, **named: Any) -> None:
+        """Gives the open arguments types, in their order or by name, for good.
+
+        Args:
+            types: `Tensor[3, 4]`, `Sequence[Tensor[3]]`, or just a shape; None leaves one open.
+
+        >>> f = C.layers.Dense(2)
+        >>> f.update_signature(3)
+        >>> f.W.shape
+        (3, 2)
+        """
+        given = self._match(types, named)
+        inputs = {v: Type.of(t).new(v.name) for v, t in given.items() if t is not None}
+        self.replace_placeholders(inputs)
+
     def replace_placeholder(self, substitution: Any) -> Function:
         """Binds the only placeholder."""
         (only,) = self.placeholders
@@ -293,7 +332,8 @@ class Function(Operand):
             GraphError: an input is missing or does not fit.
         """
         nodes = self._current() if outputs is None else [records.as_node(o) for o in outputs]
-        values = self._run(nodes, arguments, device)
+        data, fitted = self._fit(self._feed(arguments))
+        values = self._run([fitted.get(n, n) for n in nodes], data, device)
         if outputs is None and len(nodes) == 1:
             return values[0]
         keys = self.outputs if outputs is None else outputs
@@ -336,9 +376,11 @@ class Function(Operand):
             )
         root = self.node if grad_root is None else records.as_node(grad_root)
         extra = [records.as_node(o) for o in outputs or ()]
-        key = ("grad", root, *(records.as_node(w) for w in chosen))
-        nodes = self._gradient_nodes(key)
-        values = self._run([*nodes, *extra], at, device, shape_like=[*key[2:], *extra])
+        data, fitted = self._fit(self._feed(at))
+        root, *rest = (fitted.get(n, n) for n in (root, *map(records.as_node, chosen), *extra))
+        wanted, extra = rest[: len(chosen)], rest[len(chosen) :]
+        nodes = self._gradient_nodes(("grad", root, *wanted))
+        values = self._run([*nodes, *extra], data, device, shape_like=rest)
         found = values[: len(chosen)]
         result = found[0] if len(chosen) == 1 else dict(zip(chosen, found, strict=True))
         if outputs is None:
@@ -362,29 +404,126 @@ class Function(Operand):
         nodes = autodiff.gradients(self.node, [records.as_node(w) for w in wrt])
         return [Function([n]) for n in nodes]
 
+    def forward(
+        self,
+        arguments: Any = None,
+        outputs: Sequence[Any] | None = None,
+        keep_for_backward: Any = None,
+        device: Any = None,
+        as_numpy: bool = True,
+    ) -> tuple[BackPropState | None, dict[Any, Any]]:
+        """The values of `outputs`, and what `backward` needs to go back from them.
+
+        Args:
+            arguments: the inputs' values, as for `eval`.
+            outputs: which values to compute; by default the function's outputs.
+            keep_for_backward: the outputs that gradients will be given for. If there are any,
+                the run is one of training: dropout drops.
+
+        Returns:
+            a state (None without `keep_for_backward`), and a dict from `outputs` to their values
+            in the form that `eval` gives.
+
+        >>> x = C.input_variable(2)
+        >>> f = C.square(x)
+        >>> state, values = f.forward({x: [[1, 2]]}, [f.output], {f.output})
+        >>> values[f.output]
+        array([[1., 4.]], dtype=float32)
+        >>> f.backward(state, {f.output: [[1, 10]]}, [x])[x]
+        array([[ 2., 40.]], dtype=float32)
+        """
+        self._current()
+        keys = list(self.outputs if outputs is None else outputs)
+        data, fitted = self._fit(self._feed(arguments))
+        state = BackPropState(data, next(_runs), device, bool(keep_for_backward), fitted)
+        nodes = [resolve(records.as_node(k)) for k in keys]
+        values = self._run([fitted.get(n, n) for n in nodes], state=state)
+        return (state if state.training else None), dict(zip(keys, values, strict=True))
+
+    def backward(
+        self,
+        state: BackPropState,
+        root_gradients: Any,
+        variables: Iterable[Any],
+        as_numpy: bool = True,
+    ) -> dict[Any, Any]:
+        """The gradients of a loss, from its gradients with respect to outputs.
+
+        Args:
+            state: what `forward` gave.
+            root_gradients: a dict from outputs to gradients, each of its output's form; just the
+                gradient if there is one output.
+            variables: the inputs and parameters that gradients are wanted for.
+
+        Returns:
+            a dict from `variables` to gradients.
+        """
+        if state is None:
+            raise GraphError(
+                "there is nothing to go back from",
+                mend="name the outputs in forward(…, keep_for_backward={f.output})",
+            )
+        if not isinstance(root_gradients, Mapping):
+            root_gradients = {self.node: root_gradients}
+        chosen = list(variables)
+        fitted = state.fitted
+        wrt = [fitted.get(n, n) for n in map(records.as_node, chosen)]
+        roots = [fitted.get(n, n) for n in map(resolve, map(records.as_node, root_gradients))]
+        key = ("backward", *roots, None, *wrt)
+        if key not in self._plans:
+            adjoints = [graph.Input(r.shape, r.axes, r.dtype, "adjoint") for r in roots]
+            pulled = autodiff.pull_back(dict(zip(roots, adjoints, strict=True)), wrt)
+            self._plans[key] = adjoints, pulled  # type: ignore[assignment]
+        adjoints, pulled = self._plans[key]  # type: ignore[misc]
+        given = dict(zip(adjoints, root_gradients.values(), strict=True))
+        state = state._replace(data={**state.data, **given})
+        return dict(zip(chosen, self._run(pulled, state=state, shape_like=wrt), strict=True))
+
     def _run(
         self,
         nodes: Sequence[Node],
-        arguments: Any,
+        arguments: Any = None,
         device: Any = None,
         training: bool = False,
         shape_like: Sequence[Node] | None = None,
+        state: BackPropState | None = None,
     ) -> list[Any]:
-        engine = _device.engine(device)
+        if state is None:
+            state = BackPropState(self._feed(arguments), next(_runs), device, training)
+        engine = _device.engine(state.device)
         key = (engine.name, *nodes)
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = Plan(passes.optimize(nodes), engine)
-        data = self._feed(arguments)
+        data = state.data
         batch = Minibatch(self._needed(plan, data), data, engine, read=plan.inputs)
         rows = plan.run(
-            batch.arrays, batch.layouts, batch.size, training, (_seed << 32) + next(_runs)
+            batch.arrays, batch.layouts, batch.size, state.training, (_seed << 32) + state.run
         )
         return [batch.read(n, r) for n, r in zip(shape_like or nodes, rows, strict=True)]
 
+    def _fit(self, data: dict[Node, Any]) -> tuple[dict[Node, Any], dict[Node, Node]]:
+        """The data, and what stands for each node once free dimensions have the data's sizes."""
+        if "free" not in self._plans:
+            whole = graph.order(self._current())
+            self._plans["free"] = [n for n in whole if free.follows_data(n)]  # type: ignore[assignment]
+        flexible: Any = self._plans["free"]
+        if not flexible:
+            return data, {}
+        sizes: dict[Any, Any] = {}
+        for node in (a.node for a in self.arguments if a.is_input and a.node in data):
+            shape, count, longest = minibatch.sizes(node, data[node])
+            sizes[node] = shape
+            sizes |= dict(zip(node.axes or (), (count, longest), strict=False))
+        key = ("fit", *((n, sizes.get(n)) for n in flexible), *sizes.items())
+        if key not in self._plans:
+            self._plans[key] = free.fit(self._nodes, flexible, sizes)  # type: ignore[assignment]
+        fitted: Any = self._plans[key]
+        return {fitted.get(n, n): value for n, value in data.items()}, fitted
+
     def _needed(self, plan: Plan, data: Mapping[Node, Any]) -> list[graph.Input]:
         """The inputs that the plan reads, and those that say how long its sequences are."""
-        given = [a.node for a in self.arguments if a.is_input and a.node in data]
+        given = [n for n in data if isinstance(n, graph.Input)]
         inputs = dict.fromkeys([*plan.inputs, *given])
         axes = {a for n in inputs for a in n.axes or ()}
         for v in self.arguments:
@@ -395,6 +534,8 @@ class Function(Operand):
     def _feed(self, arguments: Any) -> dict[Node, Any]:
         if arguments is None:
             return {}
+        if isinstance(arguments, dict) and all(isinstance(k, Node) for k in arguments):
+            return arguments
         if not isinstance(arguments, Mapping):
             inputs = self.arguments
             if len(inputs) != 1:
@@ -434,14 +575,43 @@ def _frozen_parameter(leaf: Node) -> Node | None:
     return graph.Constant(leaf.value, None, leaf.dtype, leaf.name, where=leaf.origin)
 
 
-def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
-    """Calls a Python function on placeholders: the nodes that it gives, and the placeholders."""
-    names = [
+def _argument_names(f: Callable[..., Any]) -> list[str]:
+    return [
         p.name
         for p in inspect.signature(f).parameters.values()
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
-    arguments = [Placeholder(name=n) for n in names]
+
+
+def annotated(f: Callable[..., Any], *types: Any, **named: Any) -> Callable[..., Any]:
+    """`f` with these types as annotations of its arguments, in their order or by name."""
+    names = _argument_names(f)
+    given = dict(zip(names, types, strict=False)) | named
+    if len(types) + len(named) != len(names) or set(given) != set(names):
+        raise TypeError(
+            f"{f.__name__} takes the arguments {', '.join(names)}; types were given for "
+            f"{', '.join(given)}"
+        )
+    f.__annotations__ = {n: Type.of(t) for n, t in given.items()}
+    return f
+
+
+def _types(f: Callable[..., Any]) -> dict[str, Any]:
+    """What an argument's annotation says, if anything that is a type of a variable."""
+    try:
+        found = inspect.get_annotations(f, eval_str=True)
+    except (NameError, TypeError, SyntaxError):  # annotations for other readers
+        return {}
+    return {n: t for n, t in found.items() if isinstance(t, Type)}
+
+
+def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
+    """Calls a Python function: the nodes that it gives, and those that it was called on.
+
+    These are placeholders; inputs where an annotation gives an argument's type.
+    """
+    types = _types(f)
+    arguments = [types[n].new(n) if n in types else Placeholder(name=n) for n in _argument_names(f)]
     result = f(*map(handle, arguments))
     outputs = result if isinstance(result, (tuple, list)) else [result]
     nodes = []

@@ -235,7 +235,7 @@ def initializer_with_rank(
     if not isinstance(initializer, Initializer):
         return initializer
     given = {"output_rank": output_rank, "filter_rank": filter_rank}
-    missing = {k: v for k, v in given.items() if getattr(initializer, k) is None}
+    missing: dict[str, Any] = {k: v for k, v in given.items() if getattr(initializer, k) is None}
     return dataclasses.replace(initializer, **missing)
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from . import ops
+from .graph import Node, apply
+from .ops import scoring
 from .ops.records import as_node, operation
+from .ops.reductions import row_count
+from .ops.repetition import gather_up
+
+_SMALL = 1e-6  # added to probabilities before their logarithm is taken
 
 
 @operation
@@ -22,7 +29,7 @@ def cross_entropy_with_softmax(output_vector: Any, target_vector: Any, axis: Any
 
     Source: CNTK's `cross_entropy_with_softmax`.
 
-    >>> C.cross_entropy_with_softmax([1.0, 1.0], [0.0, 1.0]).eval()
+    >>> C.cross_entropy_with_softmax([1, 1], [0, 1]).eval()
     array([0.6931472], dtype=float32)
     """
     z, t = as_node(output_vector), as_node(target_vector)
@@ -32,7 +39,7 @@ def cross_entropy_with_softmax(output_vector: Any, target_vector: Any, axis: Any
 
 @operation
 def squared_error(output: Any, target: Any) -> Any:
-    """The sum of the squares of the differences, over all static axes: one number per sample.
+    """The sum of the squares of the differences: one number per sample or frame, of shape ().
 
     Source: CNTK's `squared_error`.
 
@@ -42,16 +49,157 @@ def squared_error(output: Any, target: Any) -> Any:
     return ops.reduce_sum(ops.square(ops.minus(as_node(output), as_node(target))))
 
 
+def _log_loss(y: Node, t: Node) -> Node:
+    yes = ops.element_times(t, ops.log(ops.plus(y, _SMALL)))
+    no = ops.element_times(ops.minus(1.0, t), ops.log(ops.minus(1.0 + _SMALL, y)))
+    return ops.negate(ops.plus(yes, no))
+
+
 @operation
 def binary_cross_entropy(output: Any, target: Any) -> Any:
     """The cross entropy of probabilities, -t log(y) - (1 - t) log(1 - y), for each element.
 
+    Args:
+        output: probabilities, of any shape. 1e-6 is added to them, so that 0 and 1 are no harm.
+        target: 0 or 1, or probabilities, of the same shape.
+
     Source: CNTK's `binary_cross_entropy`.
 
-    >>> C.binary_cross_entropy([0.5, 0.25], [1, 0]).eval()
-    array([0.6931472 , 0.28768206], dtype=float32)
+    >>> y, t = C.input_variable(1), C.input_variable(1)
+    >>> C.binary_cross_entropy(y, t).eval({y: [[0.5], [0.25]], t: [[1], [0]]}).round(4)
+    array([[0.6931],
+           [0.2877]], dtype=float32)
+    """
+    return _log_loss(as_node(output), as_node(target))
+
+
+@operation
+def weighted_binary_cross_entropy(output: Any, target: Any, weight: Any) -> Any:
+    """`binary_cross_entropy`, weighted and summed over the minibatch: one number for all of it.
+
+    Args:
+        weight: of each element. Only proportions count: they are divided by their mean over the
+            minibatch.
+
+    Source: CNTK's `weighted_binary_cross_entropy`.
+
+    >>> y, t, w = (C.input_variable(1) for _ in range(3))
+    >>> loss = C.weighted_binary_cross_entropy(y, t, w)
+    >>> round(float(loss.eval({y: [[0.5], [0.25]], t: [[1], [0]], w: [[3], [1]]})), 4)
+    1.1836
+    """
+    w = as_node(weight)
+    parts = ops.element_times(_log_loss(as_node(output), as_node(target)), w)
+    total, weights = (gather_up(ops.reduce_sum(v), ()) for v in (parts, w))
+    return ops.element_divide(ops.element_times(total, row_count(w)), weights)
+
+
+def _inverse_norm(x: Node) -> Node:
+    """1 over the norm of all static axes; 0 for a zero vector, and no gradient there."""
+    squares = ops.reduce_sum(ops.square(x))
+    inverse = ops.reciprocal(ops.sqrt(ops.element_max(squares, 1e-30)))
+    return ops.element_times(ops.greater(squares, 0.0), inverse)
+
+
+@operation
+def cosine_distance(x: Any, y: Any) -> Any:
+    """The cosine of the angle between two vectors: one number per sample or frame, of shape ().
+
+    Vectors of any shape; 0 if one of them is zero.
+
+    Source: CNTK's `cosine_distance`.
+
+    >>> C.cosine_distance([3, 4], [1, 0]).eval()
+    array(0.6, dtype=float32)
+    """
+    x, y = as_node(x), as_node(y)
+    norms = ops.element_times(_inverse_norm(x), _inverse_norm(y))
+    return ops.element_times(ops.reduce_sum(ops.element_times(x, y)), norms)
+
+
+@operation
+def cosine_distance_with_negative_samples(
+    x: Any, y: Any, shift: int, num_negative_samples: int
+) -> Any:
+    """`cosine_distance` of each x to its y, and to the y of other samples of the minibatch.
+
+    Args:
+        x, y: vectors, one per sample (or per frame).
+        shift: how many samples further the first of the others stands; the next follow it.
+        num_negative_samples: how many others.
+
+    Returns:
+        shape (1 + num_negative_samples,): the cosine with its own y first.
+
+    Source: CNTK's `cosine_distance_with_negative_samples`.
+
+    >>> x, y = C.input_variable(2), C.input_variable(2)
+    >>> f = C.cosine_distance_with_negative_samples(x, y, 1, 1)
+    >>> f.eval({x: [[1, 0], [0, 1]], y: [[1, 0], [0, 2]]})
+    array([[1., 0.],
+           [1., 0.]], dtype=float32)
+    """
+    if shift < 1 or num_negative_samples < 1:
+        raise ValueError("shift and num_negative_samples must be at least 1")
+    x, y = as_node(x), as_node(y)
+    others = [scoring.roll_rows(y, shift + i) for i in range(num_negative_samples)]
+    cosines = [ops.reshape(cosine_distance(x, other), (1,)) for other in (y, *others)]
+    return ops.splice(*cosines)
+
+
+@operation
+def lambda_rank(output: Any, gain: Any, group: Any) -> Any:
+    """How far samples are from being ranked by their gains, one number for the minibatch.
+
+    It is 1 minus the mean over groups of the normalized discounted cumulative gain, times 100
+    times the number of samples. That has no useful gradient; in its place comes LambdaRank's.
+
+    Args:
+        output: the score of each sample, one number.
+        gain: its gain: the samples of a group should be ranked by it.
+        group: the number of the group, as one has for the documents of a query. The samples of
+            a group stand next to one another.
+
+    Source: Burges, 2010; CNTK's `lambda_rank`.
+
+    >>> s, n, g = (C.input_variable(1) for _ in range(3))
+    >>> loss = C.lambda_rank(s, n, g)
+    >>> round(float(loss.eval({s: [[1], [2]], n: [[7], [1]], g: [[1], [1]]})), 3)
+    58.038
+    """
+    return apply(scoring.LAMBDA_RANK, as_node(output), as_node(gain), as_node(group))
+
+
+@operation
+def fmeasure(output: Any, target: Any, beta: float = 1) -> Any:
+    """1 minus the F-measure: for the two-fold masks of a segmentation, or for classes.
+
+    F = (1 + beta²) P R / (beta² P + R), with precision P = sum(y t) / sum(y) and recall
+    R = sum(y t) / sum(t), that is (1 + beta²) sum(y t) / (beta² sum(t) + sum(y)).
+
+    Args:
+        output, target: of the same shape. Of (classes, height, width) each class has its own
+            result, of shape (classes, 1, 1); else all elements count together, shape ().
+        beta: how much recall weighs, against precision.
+
+    Source: CNTK's `fmeasure`.
+
+    >>> round(float(C.fmeasure([1, 1, 1, 1], [1, 0, 1, 0]).eval()), 4)
+    0.3333
     """
     y, t = as_node(output), as_node(target)
-    yes = ops.element_times(t, ops.log(y))
-    no = ops.element_times(ops.minus(1.0, t), ops.log(ops.minus(1.0, y)))
-    return ops.negate(ops.plus(yes, no))
+    hits, found, wanted = map(scoring.class_sum, (ops.element_times(y, t), y, t))
+    both = ops.plus(ops.element_times(float(beta**2), wanted), found)
+    return ops.minus(1.0, ops.element_divide(ops.element_times(1.0 + beta**2, hits), both))
+
+
+__all__: Sequence[str] = [
+    "binary_cross_entropy",
+    "cosine_distance",
+    "cosine_distance_with_negative_samples",
+    "cross_entropy_with_softmax",
+    "fmeasure",
+    "lambda_rank",
+    "squared_error",
+    "weighted_binary_cross_entropy",
+]

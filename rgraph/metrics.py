@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from . import ops
+from .graph import apply
+from .ops import scoring
 from .ops.records import as_node, operation
+from .ops.repetition import gather_up
 
 
 @operation
 def classification_error(
     output_vector: Any, target_vector: Any, axis: Any = -1, topN: int = 1
 ) -> Any:
-    """1 where the largest score is not at the target's class, else 0.
+    """Whether the largest score is not at the target's class.
 
     Args:
         output_vector: scores.
-        target_vector: one-hot, of the same shape.
+        target_vector: one-hot, of the same shape. (Of a distribution its part that lies outside
+            the class with the largest score.)
         axis: the static axis of the classes.
+        topN: how many of the largest scores count as right.
+
+    Returns:
+        0 or 1 for each place of the other axes, `axis` having size 1. If an `axis` other than -1
+        is given: the mean over these places, of shape (). With `topN`: the number of errors in
+        the minibatch.
 
     Source: CNTK's `classification_error`.
 
@@ -25,4 +36,77 @@ def classification_error(
     array([1.], dtype=float32)
     """
     z, t = as_node(output_vector), as_node(target_vector)
-    return ops.not_equal(ops.argmax(z, axis), ops.argmax(t, axis))
+    if topN < 1:
+        raise ValueError(f"topN must be at least 1, got {topN}")
+    if topN > 1:
+        own = ops.reduce_sum(ops.element_times(t, z), axis=axis)
+        above = ops.reduce_sum(ops.greater(z, own), axis=axis)
+        return gather_up(ops.reduce_sum(ops.greater_equal(above, float(topN))), ())
+    if axis == -1:
+        hit = ops.element_times(t, scoring.hardmax(z, axis=axis))
+        return ops.minus(1.0, ops.reduce_sum(hit, axis=axis))
+    same = ops.equal(ops.argmax(z, axis), ops.argmax(t, axis))
+    return ops.minus(1.0, ops.reduce_mean(same))
+
+
+@operation
+def edit_distance_error(
+    input_a: Any,
+    input_b: Any,
+    subPen: float = 1,
+    delPen: float = 1,
+    insPen: float = 1,
+    squashInputs: bool = False,
+    tokensToIgnore: Sequence[int] = (),
+) -> Any:
+    """The edits that turn one sequence of labels into another, one number for the minibatch.
+
+    The label of a frame is the place of its largest element.
+
+    Args:
+        input_a: scores per frame.
+        input_b: the true sequences; they may be of other lengths.
+        subPen, delPen, insPen: the costs of an edit, by which the cheapest way is found.
+        squashInputs: whether equal labels next to one another count once.
+        tokensToIgnore: labels that are left out (after squashing).
+
+    Returns:
+        the number of edits per label of `input_b`, times the number of frames of `input_a`: so a
+        trainer's mean per frame is the error rate.
+
+    Source: CNTK's `edit_distance_error`.
+
+    >>> a, b = C.sequence.input_variable(2), C.sequence.input_variable(2)
+    >>> C.edit_distance_error(a, b).eval({a: np.eye(2), b: np.eye(2)[[0, 0]]})
+    array(1., dtype=float32)
+    """
+    return apply(
+        scoring.EDIT_DISTANCE,
+        as_node(input_a),
+        as_node(input_b),
+        penalties=(float(subPen), float(delPen), float(insPen)),
+        squash=bool(squashInputs),
+        ignore=tuple(tokensToIgnore),
+    )
+
+
+@operation
+def ndcg_at_1(output: Any, gain: Any, group: Any) -> Any:
+    """The gain of each group's sample with the best score over the group's best gain.
+
+    Args:
+        output, gain, group: as for `lambda_rank`.
+
+    Returns:
+        the mean over groups, times 100 times the number of samples: one number for the minibatch.
+
+    Source: CNTK's `ndcg_at_1`.
+
+    >>> s, n, g = (C.input_variable(1) for _ in range(3))
+    >>> C.ndcg_at_1(s, n, g).eval({s: [[1], [2]], n: [[4], [1]], g: [[1], [1]]})
+    array(50., dtype=float32)
+    """
+    return apply(scoring.NDCG, as_node(output), as_node(gain), as_node(group))
+
+
+__all__: Sequence[str] = ["classification_error", "edit_distance_error", "ndcg_at_1"]

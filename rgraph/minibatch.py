@@ -55,7 +55,7 @@ class Minibatch:
     def _add_layout(
         self, node: Input, own: list[int], lengths: dict[Axis, tuple[Input, list[int]]]
     ) -> None:
-        axis = (node.axes or ())[1]
+        axis = node.time_axis
         other = lengths.setdefault(axis, (node, own))
         if other[1] != own:
             i = next(i for i, (a, b) in enumerate(zip(other[1], own, strict=True)) if a != b)
@@ -111,7 +111,11 @@ def _samples(node: Input, data: Any) -> Any:
     if not axes:
         return _array(node, data, 0)
     if len(axes) == 1:
-        array = _array(node, data, 1)
+        array = _array(node, data, 2)
+        if array.ndim == len(shape) + 2:  # as CNTK gives batches: sequences of one frame
+            if array.shape[1] != 1:
+                raise _misfit(node, array, 1)
+            array = array[:, 0]
         return array[None] if array.ndim == len(shape) else array
     if isinstance(data, (list, tuple)):
         frames = [_array(node, s, 1) for s in data]
@@ -141,19 +145,32 @@ def _array(node: Input, data: Any, most: int) -> np.ndarray:
         array = array[..., None]
     lead = array.ndim - len(shape)
     if not 0 <= lead <= most or not _matches(array.shape[lead:], shape):
-        raise GraphError(
-            f"input {describe(node)} was given an array of shape {array.shape}\n"
-            f"  made at {node.origin}",
-            mend=_shape_mend(array.shape, shape, most),
-        )
+        raise _misfit(node, array, min(most, len(node.axes or ())))
     if checked_mode and np.isnan(array).any():
         at = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
         raise GraphError(f"input {describe(node)} has NaN, first at {at}")
     return array
 
 
+def _misfit(node: Input, array: np.ndarray, most: int) -> GraphError:
+    return GraphError(
+        f"input {describe(node)} was given an array of shape {array.shape}\n"
+        f"  made at {node.origin}",
+        mend=_shape_mend(array.shape, node.shape or (), most),
+    )
+
+
+def sizes(node: Input, data: Any) -> tuple[tuple[int, ...], int, int]:
+    """What an input is fed with: a sample's shape, how many samples, the longest's frames."""
+    samples = _samples(node, data)
+    one = samples if not node.axes else samples[0]
+    shape = np.shape(one)[np.ndim(one) - len(node.shape or ()) :]
+    longest = max(map(len, samples)) if len(node.axes or ()) == 2 else 1
+    return shape, len(samples) if node.axes else 1, longest
+
+
 def _matches(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    return all(n in (m, -1) or m < 0 for m, n in zip(own, shape, strict=True))
+    return all(n == m or n < 0 for m, n in zip(own, shape, strict=True))
 
 
 def _shape_mend(got: tuple[int, ...], shape: tuple[int, ...], most: int) -> str:

@@ -39,6 +39,7 @@ class Run:
         layouts: the layout of each time axis.
         batch: the number of samples (or sequences) of the minibatch.
         training: whether what is random in training only is random.
+        memo: what an engine wants to remember until the run ends.
         step: the step of the loop that is being run, as (axis, rows), or None.
     """
 
@@ -55,6 +56,7 @@ class Run:
         self.xp = engine.xp
         self.empty = engine.empty
         self.step: tuple[Axis, slice] | None = None
+        self.memo: dict[Any, Any] = {}
 
     def rows(self, axes: tuple[Axis, ...]) -> int:
         if len(axes) < 2:
@@ -212,7 +214,7 @@ def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, boo
                 n.origin,
                 [],
             )
-    return (delays[0].axes or ())[1], offsets[0] > 0
+    return delays[0].time_axis, offsets[0] > 0
 
 
 class Plan:
@@ -266,7 +268,7 @@ class Plan:
 
     def run(
         self,
-        feed: Mapping[Node, Any],
+        feed: Mapping[Input, Any],
         layouts: dict[Axis, Layout],
         batch: int,
         training: bool = False,
@@ -285,8 +287,8 @@ class Plan:
             env[self.slots[node]] = feed[node]
         for slot, array in self.stored:
             env[slot] = array
-        for node in self.parameters:
-            env[self.slots[node]] = self.engine.from_numpy(node.value)
+        for p in self.parameters:
+            env[self.slots[p]] = self.engine.from_numpy(p.value)
         for step in self.steps:
             step(run, env)
             for i in step.dead:

@@ -177,12 +177,12 @@ class _Point:
             if a.is_input and a.node not in self.inputs:  # it may say how long sequences are
                 self._leaf(a.node)
         given = function._feed(at) if at is not None else _random(self.inputs, generator)
-        data = {self.inputs[n]: v for n, v in given.items() if n in self.inputs}
+        data: dict[Node, Any] = {self.inputs[n]: v for n, v in given.items() if n in self.inputs}
         for node, copied in self.inputs.items():
             if isinstance(node, graph.Parameter):
                 data[copied] = node.value
         self.batch = Minibatch(list(self.inputs.values()), data, self.engine)
-        self.values = {n: np.array(a, order="C") for n, a in self.batch.arrays.items()}
+        self.values: dict[Node, np.ndarray] = {n: np.array(a, order="C") for n, a in self.batch.arrays.items()}
         self.plans: dict[Any, Plan] = {}
         self._hold_stopped()
 

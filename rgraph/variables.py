@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import graph, ops
+from .default_options import default_dtype
 from .graph import BATCH, SEQUENCE, Axis, GraphError
 from .ops import records
 
@@ -192,9 +193,9 @@ class Parameter(Variable):
                 )
             shape = np.shape(init)
             dtype = dtype or (np.asarray(init).dtype if np.ndim(init) else None)
-            dtype = dtype if np.dtype(dtype or np.float32).kind == "f" else np.float32
+            dtype = dtype if dtype and np.dtype(dtype).kind == "f" else None
         node = graph.Parameter(
-            ops.shaping.as_shape(shape), dtype or np.float32, _initializer(init), name
+            ops.shaping.as_shape(shape), dtype or default_dtype(), _initializer(init), name
         )
         if not callable(init) and np.ndim(0 if init is None else init):
             node.value = init
@@ -252,7 +253,7 @@ def _initializer(init: Any) -> Callable[..., np.ndarray]:
 
 def input_variable(
     shape: int | Sequence[int],
-    dtype: Any = np.float32,
+    dtype: Any = None,
     needs_gradient: bool = False,
     is_sparse: bool = False,
     dynamic_axes: Sequence[Axis] | Axis | None = None,
@@ -262,7 +263,7 @@ def input_variable(
 
     Args:
         shape: one sample's shape, without the batch.
-        dtype: np.float32 or np.float64.
+        dtype: np.float32 (default) or np.float64.
         needs_gradient: whether `grad` gives the gradient with respect to it by default.
         dynamic_axes: by default the batch alone; for sequences see `sequence.input_variable`.
 
@@ -294,18 +295,22 @@ def placeholder(
     return records.hold(graph.Placeholder(dims, axes, None, name))
 
 
-def parameter(shape: Any = None, init: Any = None, dtype: Any = None, name: str = "") -> Parameter:
+def parameter(
+    shape: Any = None, init: Any = None, dtype: Any = None, device: Any = None, name: str = ""
+) -> Parameter:
     """As `Parameter`."""
-    return Parameter(shape, init, dtype, name=name)
+    return Parameter(shape, init, dtype, device, name)
 
 
-def constant(value: Any = None, shape: Any = None, dtype: Any = None, name: str = "") -> Constant:
+def constant(
+    value: Any = None, shape: Any = None, dtype: Any = None, device: Any = None, name: str = ""
+) -> Constant:
     """As `Constant`.
 
     >>> C.constant([1, 2]).shape
     (2,)
     """
-    return Constant(value, shape, dtype, name=name)
+    return Constant(value, shape, dtype, device, name)
 
 
 _KINDS: dict[type, type[Variable]] = {graph.Parameter: Parameter, graph.Constant: Constant}

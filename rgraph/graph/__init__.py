@@ -2,6 +2,7 @@
 
 from .axis import BATCH, SEQUENCE, Axis
 from .errors import GraphError
+from .free import FREE
 from .layout import Layout
 from .node import (
     INFERRED,
@@ -19,6 +20,7 @@ from .traverse import components, copy, order
 
 __all__ = [
     "BATCH",
+    "FREE",
     "INFERRED",
     "SEQUENCE",
     "Axis",

@@ -74,6 +74,36 @@ class Axis:
         return SEQUENCE
 
     @staticmethod
+    def all_static_axes() -> Axis:
+        """For a reduction: over all static axes."""
+        return Axis("AllStaticAxes")
+
+    @staticmethod
+    def all_axes() -> Axis:
+        """For a reduction: over all static axes, the batch and time."""
+        return Axis("AllAxes")
+
+    @staticmethod
+    def new_leading_axis() -> Axis:
+        """For a splice: along a new static axis in front of all others."""
+        return Axis(END)
+
+    @staticmethod
+    def end_static_axis() -> Axis:
+        """Just in front of the first static axis of an operand, whatever its rank."""
+        return Axis(END)
+
+    @staticmethod
+    def unknown_dynamic_axes() -> tuple[Axis, ...]:
+        """For a placeholder of which it is not known yet whether it is a sequence."""
+        return UNKNOWN
+
+    @staticmethod
+    def default_input_variable_dynamic_axes() -> tuple[Axis, ...]:
+        """The axes of an input when none are given: the batch."""
+        return (BATCH,)
+
+    @staticmethod
     def new_unique_dynamic_axis(name: str) -> Axis:
         """A time axis of its own: sequences on it may differ in length from all others."""
         return Axis(f"{name}#{next(_fresh)}")
@@ -81,6 +111,8 @@ class Axis:
 
 BATCH = Axis("defaultBatchAxis", is_ordered=False)
 SEQUENCE = Axis("defaultDynamicAxis")
+UNKNOWN = (Axis("UnknownAxes"),)
+END = 2**31 - 4  # CNTK's index of the axis that comes next to all that an operand has
 
 
 def union(operands: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:

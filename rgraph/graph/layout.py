@@ -20,7 +20,7 @@ class Layout:
             the sequences' indices in the minibatch. By default this layout's own.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_order: np.ndarray | None = None) -> None:
+    def __init__(self, lengths: Sequence[int] | np.ndarray, batch_order: np.ndarray | None = None) -> None:
         self.given = np.asarray(lengths, np.intp)
         self.order = np.argsort(-self.given, kind="stable")
         self.lengths = self.given[self.order]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from . import axis as _axis
 from .axis import Axis
 from .errors import GraphError, Origin, located, origin
+from .free import FREE, is_free, tried
 
 Shape = tuple[int, ...]
 
@@ -116,6 +119,12 @@ class Node:
         self._inputs = tuple(inputs)
 
     @property
+    def time_axis(self) -> Axis:
+        """The axis of its frames, if it is a sequence."""
+        assert self.axes is not None and len(self.axes) == 2
+        return self.axes[1]
+
+    @property
     def is_delay(self) -> bool:
         return self.op is not None and self.op.name == "delay"
 
@@ -162,6 +171,7 @@ class Input(Leaf):
     def __init__(
         self, shape: Shape, axes: tuple[Axis, ...], dtype: Any, name: str = "", **kw: Any
     ) -> None:
+        shape = tuple(FREE if n < 0 else n for n in shape)
         super().__init__(shape, axes, dtype, name, **kw)
         self.needs_gradient = False
         self.is_sparse = False
@@ -262,6 +272,7 @@ def resolve(node: Node) -> Node:
 def describe(node: Node) -> str:
     """A node in a message: name, shape, dynamic axes, dtype if it is not float32."""
     shape = "of unknown shape" if node.shape is None else str(node.shape).replace("-1", "inferred")
+    shape = shape.replace(str(FREE), "free")
     text = f"'{node.name}' {shape}" if node.name else shape
     if node.axes:
         text += " per frame of a sequence" if len(node.axes) == 2 else " per sample"
@@ -330,6 +341,9 @@ def _infer(node: Node, types: Sequence[_Type]) -> _Type:
         dtype = _common_dtype(node, types)
     shapes: Sequence[Shape | None] = [t.shape for t in types]
     known = all(s is not None for s in shapes)
+    if any(map(is_free, shapes)):
+        shape = tried(partial(op.shape, **node.attrs), shapes, FREE) if known or op.guess else None
+        return _Type(shape, result_axes, dtype)
     if known and op.infer and any(INFERRED in s for s in shapes if s):
         shapes = op.infer(*shapes, **node.attrs)
     shape = op.shape(*shapes, **node.attrs) if known or op.guess else None
@@ -343,14 +357,19 @@ def _settle(node: Node) -> None:
     try:
         types = [_Type.of(i) for i in node.inputs]
         if op.infer and any(i.shape and INFERRED in i.shape for i in node.inputs):
-            filled = op.infer(*[t.shape for t in types], **node.attrs)
+            shapes = [t.shape for t in types]
+            filled = (
+                tried(partial(op.infer, **node.attrs), shapes, INFERRED) or shapes
+                if any(map(is_free, shapes))
+                else op.infer(*shapes, **node.attrs)
+            )
             for operand, shape in zip(node.inputs, filled, strict=True):
                 if operand.shape != tuple(shape) and isinstance(operand, Parameter):
                     operand.shape = tuple(shape)
             types = [_Type.of(i) for i in node.inputs]
         result = _infer(node, types)
         node.shape, node.axes, node.dtype = result.shape, result.axes, result.dtype
-        if node.is_complete:
+        if node.is_complete and not any(is_free(n.shape) for n in (node, *node.inputs)):
             assert node.axes is not None and node.dtype is not None
             inputs = [
                 i.as_dtype(node.dtype) if isinstance(i, Constant) and i.weak else i
@@ -410,18 +429,19 @@ def complete(roots: Iterable[Node]) -> None:
     def type_of(node: Node) -> _Type:
         return _Type.of(node) if node.is_complete or not node.op else guesses.get(node, _UNKNOWN)
 
-    for _ in range(len(open_nodes) + 2):
-        changed = False
-        for node in open_nodes:
-            types = [type_of(i) for i in node.inputs]
-            try:
-                guess = _guess(node, types)
-            except GraphError as error:
-                raise failed(node, error) from None
-            if guess != guesses.get(node):
-                guesses[node], changed = guess, True
-        if not changed:
-            break
+    for numbers_count in (False, True):  # only where nothing else decides
+        for _ in range(len(open_nodes) + 2):
+            changed = False
+            for node in open_nodes:
+                types = [type_of(i) for i in node.inputs]
+                try:
+                    guess = _guess(node, types, numbers_count)
+                except GraphError as error:
+                    raise failed(node, error) from None
+                if guess != guesses.get(node):
+                    guesses[node], changed = guess, True
+            if not changed:
+                break
     for node in open_nodes:  # a delay may be read before what it delays is settled
         if node.is_delay:
             _adopt(node, guesses[node])
@@ -446,11 +466,20 @@ def _adopt(node: Node, guess: _Type) -> None:
     node.shape, node.axes, node.dtype = guess.shape, guess.axes, guess.dtype
 
 
-def _guess(node: Node, types: Sequence[_Type]) -> _Type:
-    """As `_infer`, but what is unknown is taken to agree with what is known."""
+def _guess(node: Node, types: Sequence[_Type], numbers_count: bool) -> _Type:
+    """As `_infer`, but what is unknown is taken to agree with what is known.
+
+    Only if `numbers_count` do weak constants have a say in the dtype, and single elements (which
+    go with any shape) in the shape.
+    """
+    assert node.op is not None
     known_axes = [t.axes for t in types if t.axes is not None]
-    known_dtypes = [t.dtype for t in types if t.dtype is not None]
-    own_rule = node.op is not None and node.op.axes is not None
+    known_dtypes = [
+        t.dtype
+        for i, t in zip(node.inputs, types, strict=True)
+        if t.dtype is not None and (numbers_count or not (isinstance(i, Constant) and i.weak))
+    ]
+    own_rule = node.op.axes is not None
     axes = max(known_axes, key=len, default=None)
     if own_rule or axes is not None and len(axes) < 2:
         axes = None  # an unknown operand may well be a sequence
@@ -462,7 +491,11 @@ def _guess(node: Node, types: Sequence[_Type]) -> _Type:
         )
         for t in types
     ]
-    return _infer(node, agreeing)
+    guess = _infer(node, agreeing)
+    open_shape = any(t.shape is None for t in types) and (node.op.pointwise or node.is_delay)
+    if open_shape and not numbers_count and math.prod(guess.shape or ()) == 1:
+        guess.shape = None
+    return guess
 
 
 _random = [np.random.SeedSequence(0)]

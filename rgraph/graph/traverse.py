@@ -111,13 +111,16 @@ def copy(
     roots: Iterable[Node],
     replace: Mapping[Node, Node],
     change: Callable[[Node], Node | None] = lambda n: None,
+    attrs: Mapping[Node, Mapping[str, Any]] | None = None,
 ) -> list[Node]:
     """The graph below `roots` with nodes replaced; what depends on none of them is shared.
 
     Args:
         replace: what stands for what in the copy.
         change: gives a new leaf for a leaf, or None to keep it.
+        attrs: nodes whose copies have other attributes, with these.
     """
+    attrs = attrs or {}
     roots = [resolve(r) for r in roots]
     replaced = {resolve(k): resolve(v) for k, v in replace.items()}
     nodes = order(roots, enter=lambda n: n not in replaced)
@@ -126,7 +129,7 @@ def copy(
             new = change(node)
             if new is not None:
                 replaced[node] = new
-    touched = _dependents(nodes, replaced)
+    touched = _dependents(nodes, {*replaced, *attrs})
     made: dict[Node, Node] = dict(replaced)
     ties: dict[Placeholder, Node] = {}
     axes: dict[Axis, Axis] = {}
@@ -134,6 +137,7 @@ def copy(
         if node not in touched or node in made:
             continue
         new = Node(node.op, (), _renamed(node.attrs, axes), node.name, node.origin)
+        new.attrs.update(attrs.get(node, {}))
         if node.op is not None and node.op.new_axis:
             old = node.attrs["axis"]
             new.attrs["axis"] = axes[old] = Axis.new_unique_dynamic_axis(old.name)
@@ -161,7 +165,7 @@ def _renamed(attrs: Mapping[str, Any], axes: Mapping[Axis, Axis]) -> dict[str, A
     }
 
 
-def _dependents(nodes: list[Node], replaced: Mapping[Node, Node]) -> set[Node]:
+def _dependents(nodes: list[Node], replaced: Iterable[Node]) -> set[Node]:
     """The nodes that some replaced node reaches, through delays too."""
     touched = set(replaced)
     grew = True

@@ -1,8 +1,19 @@
 """Layers: functions with parameters. CNTK's `layers` module."""
 
+from . import typing
 from .basic import Activation, Dense, Dropout, Embedding, Label, identity
 from .cells import GRU, LSTM, RNNStep, RNNUnit, Stabilizer
-from .convolutional import Convolution, Convolution1D, Convolution2D, Convolution3D
+from .convolutional import (
+    Convolution,
+    Convolution1D,
+    Convolution2D,
+    Convolution3D,
+    ConvolutionTranspose,
+    ConvolutionTranspose1D,
+    ConvolutionTranspose2D,
+    ConvolutionTranspose3D,
+    SequentialConvolution,
+)
 from .higher_order import For, ResNetBlock, Sequential, SequentialClique
 from .pooling import AveragePooling, GlobalAveragePooling, GlobalMaxPooling, MaxPooling
 from .recurrence import Fold, Recurrence, RecurrenceFrom, UnfoldFrom
@@ -17,6 +28,10 @@ __all__ = [
     "Convolution1D",
     "Convolution2D",
     "Convolution3D",
+    "ConvolutionTranspose",
+    "ConvolutionTranspose1D",
+    "ConvolutionTranspose2D",
+    "ConvolutionTranspose3D",
     "Delay",
     "Dense",
     "Dropout",
@@ -35,7 +50,9 @@ __all__ = [
     "ResNetBlock",
     "Sequential",
     "SequentialClique",
+    "SequentialConvolution",
     "Stabilizer",
     "UnfoldFrom",
     "identity",
+    "typing",
 ]

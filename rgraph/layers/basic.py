@@ -143,7 +143,7 @@ def Dropout(
         raise ValueError("Dropout: give either dropout_rate or keep_prob")
     if keep_prob is not None and not 0 < keep_prob <= 1:
         raise ValueError(f"Dropout: keep_prob must be above 0 and at most 1, got {keep_prob}")
-    rate = 1 - keep_prob if keep_prob is not None else dropout_rate
+    rate: Any = 1 - keep_prob if keep_prob is not None else dropout_rate
 
     @BlockFunction("Dropout", name)
     def dropout(x: Any) -> Any:

@@ -13,7 +13,7 @@ from ..graph import INFERRED, GraphError
 from ..ops.records import hold
 from ..ops.shaping import as_shape, require_vector
 from ..variables import Parameter
-from .basic import GLOROT, Activate, identity
+from .basic import GLOROT, identity
 
 
 @overridable("enable_self_stabilization")
@@ -107,7 +107,7 @@ class _Cell:
 def LSTM(
     shape: int | Sequence[int],
     cell_shape: int | Sequence[int] | None = None,
-    activation: Activate = ops.tanh,
+    activation: Callable[[Any], Any] = ops.tanh,
     use_peepholes: bool = False,
     init: Any = GLOROT,
     init_bias: Any = 0,
@@ -163,7 +163,7 @@ def LSTM(
 def GRU(
     shape: int | Sequence[int],
     cell_shape: int | Sequence[int] | None = None,
-    activation: Activate = ops.tanh,
+    activation: Callable[[Any], Any] = ops.tanh,
     init: Any = GLOROT,
     init_bias: Any = 0,
     enable_self_stabilization: bool = False,
@@ -203,7 +203,7 @@ def GRU(
 def RNNStep(
     shape: int | Sequence[int],
     cell_shape: int | Sequence[int] | None = None,
-    activation: Activate = ops.sigmoid,
+    activation: Callable[[Any], Any] = ops.sigmoid,
     init: Any = GLOROT,
     init_bias: Any = 0,
     enable_self_stabilization: bool = False,

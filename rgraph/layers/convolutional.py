@@ -13,9 +13,12 @@ from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import INFERRED
 from ..initializer import initializer_with_rank
+from ..ops.frames import chosen_frames
+from ..ops.records import hold
 from ..ops.shaping import as_shape
 from ..variables import Parameter
 from .basic import GLOROT, Activate, activated, identity
+from .windows import delayed
 
 _OPTIONS = ("activation", "init", "pad", "bias", "init_bias")  # that default_options changes
 
@@ -29,15 +32,105 @@ def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
     return values
 
 
-def _kernel_init(init: Any, shape: tuple[int, ...], rank: int, reduction_rank: int) -> Any:
-    """`init` for kernels of this shape; an array may lack the axes that the user does not see."""
+def _kernel_init(init: Any, shape: tuple[int, ...], reduction_rank: int) -> Any:
+    """`init` for kernels; an array may lack the axes that the input lacks."""
     if isinstance(init, (np.ndarray, list)):
-        array = np.asarray(init)
-        seen = tuple(n for n in shape[: len(shape) - rank] if n > 1) + shape[len(shape) - rank :]
-        if reduction_rank == 0 and array.shape in (seen, shape[:1] + seen[-rank:]):
-            return array.reshape(shape[0], 1, *shape[2:])
-        return array
-    return initializer_with_rank(init, filter_rank=rank, output_rank=-1)
+        return init if reduction_rank else np.reshape(init, shape)
+    return initializer_with_rank(init, filter_rank=len(shape) - 2, output_rank=-1)
+
+
+def _bias(init: Any, count: int, rank: int) -> Parameter:
+    shape = (count,) + (1,) * rank
+    init = np.reshape(init, shape) if isinstance(init, (np.ndarray, list)) else init
+    return Parameter(shape, init=init, name="b")
+
+
+def _windows(x: Any, size: int, stride: int, pad: bool, dilation: int) -> Any:
+    """(channels, *size) per frame to (channels, frames, *size): each frame with its neighbours."""
+    reach = (size - 1) * dilation
+    before = reach // 2
+    x = ops.reshape(x, (1,), begin_axis=1, end_axis=1)
+    shifted = [delayed(x, 0, before - i * dilation) for i in range(size)]
+    stack = ops.splice(*shifted, axis=1)
+    begin, end = (0, None) if pad else (before, before - reach or None)
+    if (begin, end, stride) == (0, None, 1):
+        return stack
+    return hold(chosen_frames(stack.node, begin, end, stride))
+
+
+class _Geometry:
+    """How a filter moves: what the convolutional layers share of their arguments."""
+
+    def __init__(
+        self,
+        filter_shape: Any,
+        pad: Any,
+        strides: Any,
+        dilation: Any,
+        groups: int = 1,
+        reduction_rank: int = 1,
+        sequential: bool = False,
+    ) -> None:
+        if reduction_rank not in (0, 1) or groups < 1:
+            raise ValueError(
+                "reduction_rank must be 0 or 1 and groups above 0, "
+                f"got {reduction_rank} and {groups}"
+            )
+        self.size = as_shape(filter_shape)
+        self.rank = len(self.size)
+        self.pad = _per_axis(pad, self.rank, "pad")
+        self.strides = _per_axis(strides, self.rank, "strides")
+        self.dilation = _per_axis(dilation, self.rank, "dilation")
+        self.groups, self.reduction_rank, self.sequential = groups, reduction_rank, sequential
+
+    def with_channels(self, x: Any) -> Any:
+        return x if self.reduction_rank else ops.reshape(x, (1,), begin_axis=0, end_axis=0)
+
+    def convolve(self, W: Any, x: Any) -> Any:
+        """The convolution, along time too if that is asked for."""
+        x = self.with_channels(x)
+        steps, pad, dilation = self.strides, self.pad, self.dilation
+        if self.sequential:
+            x = _windows(x, self.size[0], steps[0], pad[0], dilation[0])
+            steps, pad, dilation = (1, *steps[1:]), (False, *pad[1:]), (1, *dilation[1:])
+        r = ops.convolution(
+            W, x, strides=steps, auto_padding=pad, dilation=dilation, groups=self.groups
+        )
+        return ops.reshape(r, (), begin_axis=1, end_axis=2) if self.sequential else r
+
+
+def _refuse(sharing: bool, transpose_weight: bool) -> None:
+    if transpose_weight or not sharing:
+        raise NotImplementedError("Convolution: weights can't be transposed or unshared")
+
+
+def _layer(
+    given: _Geometry,
+    num_filters: int | None,
+    activation: Activate,
+    init: Any,
+    bias: bool,
+    init_bias: Any,
+    bias_rank: int,
+    op_name: str,
+    name: str,
+) -> Function:
+    count = num_filters or 1
+    init = _kernel_init(init, (count, 1, *given.size), given.reduction_rank)
+    W = Parameter((count, INFERRED, *given.size), init=init, name="W")
+    b = _bias(init_bias, count, bias_rank) if bias else None
+    outer = given.rank - given.sequential
+
+    @BlockFunction(op_name, name)
+    def convolve(x: Any) -> Any:
+        r = given.convolve(W, x)
+        if b is not None:
+            r = r + (b if bias_rank == outer else ops.reshape(b, (count,) + (1,) * outer))
+        if num_filters is None:
+            r = ops.reshape(r, (), begin_axis=0, end_axis=1)
+        return activated(activation, r)
+
+    return convolve
 
 
 @overridable(*_OPTIONS)
@@ -65,8 +158,7 @@ def Convolution(
     Args:
         filter_shape: the filters' size, one to three axes.
         num_filters: how many; None for one, whose output has no channel axis.
-        sequential: whether the first axis of `filter_shape` is time; see
-            `SequentialConvolution`.
+        sequential: whether the first axis of `filter_shape` is time, see `SequentialConvolution`.
         activation: a function of the sum, such as `C.relu`; None for none.
         init, init_bias: initial values of `W` and `b`.
         pad: whether zeros are put around so that with stride 1 the size stays; one flag or one
@@ -88,36 +180,104 @@ def Convolution(
     >>> f.W.shape
     (16, 3, 3, 3)
     """
-    if transpose_weight or not sharing:
-        raise NotImplementedError("Convolution: weights can't be transposed or unshared")
-    if reduction_rank not in (0, 1) or groups < 1:
-        raise ValueError(
-            f"Convolution: reduction_rank must be 0 or 1 and groups above 0, got {reduction_rank} "
-            f"and {groups}"
+    given = _Geometry(filter_shape, pad, strides, dilation, groups, reduction_rank, sequential)
+    _refuse(sharing, transpose_weight)
+    return _layer(given, num_filters, activation, init, bias, init_bias, given.rank, op_name, name)
+
+
+@overridable(*_OPTIONS)
+def SequentialConvolution(
+    filter_shape: int | Sequence[int],
+    num_filters: int | None = None,
+    activation: Activate = identity,
+    init: Any = GLOROT,
+    pad: bool | Sequence[bool] = False,
+    strides: int | Sequence[int] = 1,
+    sharing: bool = True,
+    bias: bool = True,
+    init_bias: Any = 0,
+    reduction_rank: int = 1,
+    transpose_weight: bool = False,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    max_temp_mem_size_in_samples: int = 0,
+    op_name: str = "Convolution",
+    name: str = "",
+) -> Function:
+    """A convolution along time too: the first axis of `filter_shape` is that of the frames.
+
+    Without padding in time a sequence gets shorter, and with a stride in time too: the result
+    then has a time axis of its own. Arguments as `Convolution`.
+
+    Its parameters are `W` of shape (num_filters, input channels, *filter_shape) and `b` of shape
+    (num_filters, 1, …), with one axis less than `filter_shape` after the first.
+
+    Source: CNTK's `SequentialConvolution`.
+
+    >>> f = C.layers.SequentialConvolution((5, 3, 3), 16)
+    >>> f(C.sequence.input_variable((3, 32, 32))).shape
+    (16, 30, 30)
+    """
+    given = _Geometry(filter_shape, pad, strides, dilation, groups, reduction_rank, True)
+    _refuse(sharing, transpose_weight)
+    rank = given.rank - 1
+    return _layer(given, num_filters, activation, init, bias, init_bias, rank, op_name, name)
+
+
+@overridable(*_OPTIONS)
+def ConvolutionTranspose(
+    filter_shape: int | Sequence[int],
+    num_filters: int,
+    activation: Activate = identity,
+    init: Any = GLOROT,
+    pad: bool | Sequence[bool] = False,
+    strides: int | Sequence[int] = 1,
+    sharing: bool = True,
+    bias: bool = True,
+    init_bias: Any = 0,
+    output_shape: int | Sequence[int] | None = None,
+    reduction_rank: int = 1,
+    dilation: int | Sequence[int] = 1,
+    max_temp_mem_size_in_samples: int = 0,
+    name: str = "",
+) -> Function:
+    """A transposed convolution: it enlarges where a convolution with the same arguments shrinks.
+
+    Args:
+        output_shape: the size to make, without channels, where a stride leaves a choice; by
+            default the smallest.
+        others: as for `Convolution`.
+
+    Its parameters are `W` of shape (input channels, num_filters, *filter_shape) and `b` of shape
+    (num_filters, 1, …).
+
+    Source: CNTK's `ConvolutionTranspose`.
+
+    >>> f = C.layers.ConvolutionTranspose((3, 4), 128)
+    >>> f(C.input_variable((3, 48, 64))).shape
+    (128, 50, 67)
+    """
+    given = _Geometry(filter_shape, pad, strides, dilation, reduction_rank=reduction_rank)
+    _refuse(sharing, False)
+    shape = (INFERRED, num_filters, *given.size)
+    init = initializer_with_rank(init, filter_rank=given.rank, output_rank=-1)
+    W = Parameter(shape, init=init, name="W")
+    b = _bias(init_bias, num_filters, given.rank) if bias else None
+    wanted = None if output_shape is None else _per_axis(output_shape, given.rank, "output_shape")
+
+    @BlockFunction("ConvolutionTranspose", name)
+    def convolve_transposed(x: Any) -> Any:
+        r = ops.convolution_transpose(
+            W,
+            given.with_channels(x),
+            strides=given.strides,
+            auto_padding=given.pad,
+            output_shape=wanted,
+            dilation=given.dilation,
         )
-    size = as_shape(filter_shape)
-    rank = len(size)
-    shape = (num_filters or 1, INFERRED, *size)
-    options = {
-        "strides": _per_axis(strides, rank, "strides"),
-        "auto_padding": _per_axis(pad, rank, "pad"),
-        "dilation": _per_axis(dilation, rank, "dilation"),
-    }
-    W = Parameter(shape, init=_kernel_init(init, shape, rank, reduction_rank), name="W")
-    b = Parameter((shape[0],) + (1,) * rank, init=init_bias, name="b") if bias else None
+        return activated(activation, r if b is None else r + b)
 
-    @BlockFunction(op_name, name)
-    def convolve(x: Any) -> Any:
-        if reduction_rank == 0:
-            x = ops.reshape(x, (1,), begin_axis=-rank, end_axis=-rank)
-        r = ops.convolution(W, x, groups=groups, **options)
-        if b is not None:
-            r = r + b
-        if num_filters is None:
-            r = ops.reshape(r, (), begin_axis=-rank - 1, end_axis=-rank)
-        return activated(activation, r)
-
-    return convolve
+    return convolve_transposed
 
 
 _HIDDEN = {"sequential", "sharing", "transpose_weight", "max_temp_mem_size_in_samples", "op_name"}
@@ -168,5 +328,32 @@ Convolution3D = _of_rank(
 
     >>> C.layers.Convolution3D(3, 16)(C.input_variable((2, 10, 10, 10))).shape
     (16, 8, 8, 8)
+    """,
+)
+ConvolutionTranspose1D = _of_rank(
+    ConvolutionTranspose,
+    1,
+    """`ConvolutionTranspose` along one axis.
+
+    >>> C.layers.ConvolutionTranspose1D(3, 16)(C.input_variable((2, 10))).shape
+    (16, 12)
+    """,
+)
+ConvolutionTranspose2D = _of_rank(
+    ConvolutionTranspose,
+    2,
+    """`ConvolutionTranspose` along two axes; a filter_shape of 3 stands for (3, 3).
+
+    >>> C.layers.ConvolutionTranspose2D(3, 16)(C.input_variable((2, 10, 10))).shape
+    (16, 12, 12)
+    """,
+)
+ConvolutionTranspose3D = _of_rank(
+    ConvolutionTranspose,
+    3,
+    """`ConvolutionTranspose` along three axes; a filter_shape of 3 stands for (3, 3, 3).
+
+    >>> C.layers.ConvolutionTranspose3D(3, 16)(C.input_variable((2, 5, 5, 5))).shape
+    (16, 7, 7, 7)
     """,
 )

@@ -277,7 +277,7 @@ class Learner:
             raise ValueError("the checkpoint is of a learner of other parameters")
         self._samples, self._sweeps = checkpoint["samples"], checkpoint["sweeps"]
         self._rate = Schedule.restored(checkpoint["rate"])
-        self._noise = tuple(checkpoint["noise"]) or None  # type: ignore[assignment]
+        self._noise = tuple(checkpoint["noise"]) or None
         self._state = [
             {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in state.items()}
             for state in states

@@ -13,12 +13,14 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..graph import INFERRED, GraphError, Node, apply
+from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
-from .shaping import as_shape, reshape_to
+from .shaping import RESHAPE, as_shape
 
 Pads = tuple[tuple[int, int], ...]
+Flags = tuple[bool, ...]
+Axes = tuple[Axis, ...]
 
 
 def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
@@ -34,22 +36,37 @@ def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
 
 
 def geometry(
-    spatial: Shape, strides: Any, auto_padding: Any, dilation: Any, groups: int
+    rank: int, strides: Any, auto_padding: Any, dilation: Any, groups: int
 ) -> dict[str, Any]:
-    """Strides, zeros on each side, dilation: one of each per spatial axis of the kernel.
-
-    With CNTK's automatic padding a kernel of even size reaches one further at the end.
-    """
-    rank = len(spatial)
-    dilation = _per_axis(dilation, rank, "dilation")
-    reach = [(k - 1) * d for k, d in zip(spatial, dilation, strict=True)]
-    auto = _per_axis(auto_padding, rank, "auto_padding")
+    """A convolution's attributes: strides, automatic padding and dilation per spatial axis."""
     return {
         "strides": _per_axis(strides, rank, "strides"),
-        "padding": tuple((r // 2, r - r // 2) if a else (0, 0) for r, a in zip(reach, auto, strict=True)),
-        "dilation": dilation,
+        "auto": tuple(map(bool, _per_axis(auto_padding, rank, "auto_padding"))),
+        "dilation": _per_axis(dilation, rank, "dilation"),
         "groups": groups,
     }
+
+
+def automatic(size: int, reach: int, stride: int, out: int) -> tuple[int, int]:
+    """CNTK's automatic padding of an axis: zeros before and after it, fewer than none cut it.
+
+    The windows' centres are centred on the operand. An even kernel reaches one further at the end.
+
+    Args:
+        size: elements of the operand.
+        reach: how far the last tap of the kernel is from the first.
+        out: how many windows there are.
+    """
+    low = reach // 2 - int((size - 1 - (out - 1) * stride) / 2)
+    return low, (out - 1) * stride + reach + 1 - size - low
+
+
+def _padding(kernel: Shape, spatial: Shape, strides: Shape, auto: Flags, dilation: Shape) -> Pads:
+    """Zeros before and after each axis of the operand of a convolution."""
+    return tuple(
+        automatic(n, (k - 1) * d, s, (n - 1) // s + 1) if a else (0, 0)
+        for n, k, s, a, d in zip(spatial, kernel, strides, auto, dilation, strict=True)
+    )
 
 
 def _check(kernel: Shape, operand: Shape, groups: int) -> None:
@@ -90,18 +107,18 @@ def _rank_mend(kernel: Shape, operand: Shape) -> str:
     return ""
 
 
-def _out_spatial(kernel: Shape, operand: Shape, strides: Shape, padding: Pads, dilation: Shape) -> Shape:
+def _out_spatial(
+    kernel: Shape, operand: Shape, strides: Shape, auto: Flags, dilation: Shape
+) -> Shape:
     sizes = []
-    for k, n, s, (low, high), d in zip(
-        kernel[2:], operand[1:], strides, padding, dilation, strict=True
-    ):
-        free = n + low + high - ((k - 1) * d + 1)
-        if free < 0:
+    for k, n, s, a, d in zip(kernel[2:], operand[1:], strides, auto, dilation, strict=True):
+        reach = 0 if a else (k - 1) * d
+        if n <= reach:
             raise GraphError(
-                f"the kernel spans {(k - 1) * d + 1} elements, the operand has only {n} there",
+                f"the kernel spans {reach + 1} elements, the operand has only {n} there",
                 mend="pad it (auto_padding=[True]) or use a smaller kernel",
             )
-        sizes.append(free // s + 1)
+        sizes.append((n - 1 - reach) // s + 1)
     return tuple(sizes)
 
 
@@ -110,14 +127,14 @@ def _forward_shape(
     operand: Shape | None,
     *,
     strides: Shape,
-    padding: Pads,
+    auto: Flags,
     dilation: Shape,
     groups: int,
 ) -> Shape | None:
     if kernel is None or operand is None:
         return None
     _check(kernel, operand, groups)
-    return (kernel[0], *_out_spatial(kernel, operand, strides, padding, dilation))
+    return (kernel[0], *_out_spatial(kernel, operand, strides, auto, dilation))
 
 
 def _infer(kernel: Shape, operand: Shape, *, groups: int, **_: Any) -> list[Shape]:
@@ -130,9 +147,12 @@ def _taps(
 ) -> Iterator[tuple[Any, tuple[slice, ...]]]:
     """For each element of the kernel: its index, and the padded operand's part it meets."""
     for tap in itertools.product(*map(range, spatial)):
-        yield tap, tuple(
-            slice(t * d, t * d + (n - 1) * s + 1, s)
-            for t, d, n, s in zip(tap, dilation, out, strides, strict=True)
+        yield (
+            tap,
+            tuple(
+                slice(t * d, t * d + (n - 1) * s + 1, s)
+                for t, d, n, s in zip(tap, dilation, out, strides, strict=True)
+            ),
         )
 
 
@@ -144,7 +164,10 @@ def _stored(result: Any, out: Any) -> Any:
 
 
 def _padded(run: Any, x: Any, padding: Pads) -> Any:
-    return run.xp.pad(x, ((0, 0), (0, 0), *padding)) if any(map(any, padding)) else x
+    added = [(max(low, 0), max(high, 0)) for low, high in padding]
+    x = run.xp.pad(x, ((0, 0), (0, 0), *added)) if any(map(any, added)) else x
+    kept = (slice(max(-low, 0), min(high, 0) or None) for low, high in padding)
+    return x[(slice(None), slice(None), *kept)]
 
 
 def _groups(count: int, *sizes: int) -> Iterator[tuple[slice, ...]]:
@@ -199,8 +222,7 @@ def _data(
         for tap, part in _taps(w.shape[2:], g.shape[2:], strides, dilation):
             step = xp.tensordot(g[:, of_out], w[(of_out, slice(None), *tap)], ((1,), (0,)))
             x[(slice(None), of_in, *part)] += xp.moveaxis(step, -1, 1)
-    inside = (slice(low, low + n) for n, (low, _) in zip(spatial, padding, strict=True))
-    x = x[(slice(None), slice(None), *inside)]
+    x = _padded(run, x, tuple((-low, -high) for low, high in padding))
     return _stored(x[0] if single else x, out)
 
 
@@ -230,7 +252,27 @@ def _weights(
 
 
 def _geometry_of(node: Node) -> dict[str, Any]:
-    return {k: node.attrs[k] for k in ("strides", "padding", "dilation", "groups")}
+    return {k: node.attrs[k] for k in ("strides", "auto", "dilation", "groups")}
+
+
+def _arguments(node: Node, kernel: Shape, spatial: Shape) -> dict[str, Any]:
+    """What the kernels are given: the padding itself, which depends on the operand's size."""
+    at = _geometry_of(node)
+    auto = at.pop("auto")
+    return {**at, "padding": _padding(kernel, spatial, at["strides"], auto, at["dilation"])}
+
+
+def _shape_of(node: Node, operand: int) -> Shape:
+    return node.inputs[operand].shape or ()
+
+
+def _operand_axes(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
+    if axes[0]:
+        raise GraphError(
+            "the kernels differ from sample to sample; a convolution's are the same for all",
+            mend="use a Parameter or a constant, or a sum over the batch",
+        )
+    return None if axes[0] is None else axes[1]
 
 
 def _weights_for(node: Node, x: Node, g: Node) -> Node:
@@ -259,9 +301,9 @@ def _transposed_shape(
             f"({kernel[0]}, *size) with {len(kernel) - 2} spatial axes, got {operand}"
         )
     smallest = tuple(
-        (n - 1) * s + (k - 1) * d + 1 - low - high
-        for n, s, k, d, (low, high) in zip(
-            operand[1:], attrs["strides"], kernel[2:], attrs["dilation"], attrs["padding"], strict=True
+        (n - 1) * s + 1 + (0 if a else (k - 1) * d)
+        for n, s, k, d, a in zip(
+            operand[1:], attrs["strides"], kernel[2:], attrs["dilation"], attrs["auto"], strict=True
         )
     )
     if not wanted:
@@ -278,7 +320,7 @@ def _transposed_shape(
 
 def _case(kernel: Shape, operand: Shape, **options: Any) -> Any:
     options = {"strides": 1, "auto_padding": True, "dilation": 1, "groups": 1} | options
-    attrs = geometry(kernel[2:], **options)
+    attrs = geometry(len(kernel) - 2, **options)
     return lambda rng: ([rng.normal(size=kernel), rng.normal(size=(2, *operand))], attrs)
 
 
@@ -288,7 +330,7 @@ def _adjoint_cases(operands: str) -> tuple[Any, ...]:
     def turned(forward: Any) -> Any:
         def case(rng: Any) -> Any:
             (w, x), attrs = forward(rng)
-            out = _forward_shape(w.shape, x.shape[1:], **attrs)
+            out = _forward_shape(w.shape, x.shape[1:], **attrs) or ()
             g = rng.normal(size=(2, *out))
             if operands == "kernel":
                 return [w, g], {"wanted": x.shape[2:], **attrs}
@@ -302,8 +344,10 @@ def _adjoint_cases(operands: str) -> tuple[Any, ...]:
 CONVOLUTION = define(
     "convolution",
     shape=_forward_shape,
+    axes=_operand_axes,
     infer=_infer,
     kernel=_forward,
+    arguments=lambda node: _arguments(node, _shape_of(node, 0)[2:], _shape_of(node, 1)[1:]),
     gradient=lambda node, g: [
         _weights_for(node, node.inputs[1], g),
         _data_for(node, node.inputs[0], g, node.inputs[1]),
@@ -317,14 +361,19 @@ CONVOLUTION = define(
         _case((2, 2, 2), (2, 5), dilation=2),
         _case((4, 1, 3, 2), (2, 4, 3), groups=2),
         _case((2, 1, 2, 2, 2), (1, 3, 3, 2), strides=(1, 2, 1)),
+        _case((2, 1, 1, 3), (1, 6, 9), strides=(3, 4)),
     ),
 )
 CONVOLUTION_TRANSPOSE = define(
     "convolution_transpose",
     shape=_transposed_shape,
+    axes=_operand_axes,
     infer=lambda w, x, **_: [(x[0], *w[1:]), x],
     kernel=_data,
-    arguments=lambda node: {"spatial": (node.shape or ())[1:], **_geometry_of(node)},
+    arguments=lambda node: {
+        "spatial": (node.shape or ())[1:],
+        **_arguments(node, _shape_of(node, 0)[2:], (node.shape or ())[1:]),
+    },
     gradient=lambda node, g: [
         _weights_for(node, g, node.inputs[1]),
         apply(CONVOLUTION, node.inputs[0], g, **_geometry_of(node)),
@@ -340,6 +389,10 @@ CONVOLUTION_WEIGHTS = define(
     axes=lambda axes, **_: (),
     align=None,
     kernel=_weights,
+    arguments=lambda node: {
+        "kernel": node.attrs["kernel"],
+        **_arguments(node, node.attrs["kernel"], _shape_of(node, 0)[1:]),
+    },
     gradient=_weights_gradient,
     operands=("operand", "result"),
     into=True,
@@ -389,24 +442,24 @@ def convolution(
         raise GraphError("the kernels' shape must be known when a convolution is written down")
     if sequential:
         raise GraphError(
-            "sequential=True is layers.SequentialConvolution's business; convolution has no such axis"
+            "convolution has no sequential axis",
+            mend="layers.SequentialConvolution runs along time, layers.Convolution over images",
         )
     if reduction_rank == 0:
-        return _without_channels(w, x, geometry(w.shape, strides, auto_padding, dilation, groups))
+        rank = len(w.shape)
+        return _without_channels(w, x, geometry(rank, strides, auto_padding, dilation, groups))
     if len(w.shape) - 2 not in (1, 2, 3):
         raise GraphError(
             f"kernels have shape (output channels, input channels, *kernel) with 1 to 3 spatial "
             f"axes, got {_readable(w.shape)}"
         )
-    return apply(
-        CONVOLUTION, w, x, **geometry(w.shape[2:], strides, auto_padding, dilation, groups)
-    )
+    rank = len(w.shape) - 2
+    return apply(CONVOLUTION, w, x, **geometry(rank, strides, auto_padding, dilation, groups))
 
 
 def _without_channels(w: Node, x: Node, attrs: dict[str, Any]) -> Node:
-    assert w.shape is not None and x.shape is not None
-    y = apply(CONVOLUTION, reshape_to(w, (1, 1, *w.shape)), reshape_to(x, (1, *x.shape)), **attrs)
-    return reshape_to(y, (y.shape or ())[1:])
+    w, x = (apply(RESHAPE, n, to=ones, begin=0, end=0) for n, ones in ((w, (1, 1)), (x, (1,))))
+    return apply(RESHAPE, apply(CONVOLUTION, w, x, **attrs), to=(), begin=0, end=1)
 
 
 @operation
@@ -447,6 +500,7 @@ def convolution_transpose(
             "transposed kernels have shape (input channels, output channels, *kernel) with 1 to 3 "
             f"spatial axes, got {w.shape}"
         )
-    attrs = geometry(w.shape[2:], strides, auto_padding, dilation, 1)
-    wanted = as_shape(output_shape or ())[-(len(w.shape) - 2) :]
+    rank = len(w.shape) - 2
+    attrs = geometry(rank, strides, auto_padding, dilation, 1)
+    wanted = as_shape(output_shape or ())[-rank:]
     return apply(CONVOLUTION_TRANSPOSE, w, x, wanted=wanted if any(wanted) else (), **attrs)

@@ -1,29 +1,36 @@
 """Max and average pooling. Each is linear once its windows are chosen, so each has an adjoint.
 
-    POOL_PICK   takes from `value`, in each window, the element where `guide` is largest
-    POOL_PLACE  puts each element of `value` back to where POOL_PICK took it from
-    POOL_MEAN   the mean of each window;  POOL_SPREAD is its adjoint
+POOL_PICK   takes from `value`, in each window, the element where `guide` is largest
+POOL_PLACE  puts each element of `value` back to where POOL_PICK took it from
+POOL_MEAN   the mean of each window;  POOL_SPREAD is its adjoint
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..graph import GraphError, Node, apply
 from ..graph.node import Shape
-from .convolutions import _per_axis
+from .convolutions import Flags, Pads, _per_axis, automatic
 from .records import as_node, define, operation
 from .shaping import as_shape
 
 MAX_POOLING = 0
 AVG_POOLING = 1
 
-Pads = tuple[tuple[int, int], ...]
+
+def _out(size: int, window: int, stride: int, auto: bool, ceil: bool) -> int:
+    """How many windows there are along an axis."""
+    last = size - 1 if auto else size - window
+    return (-(-last // stride) if ceil else last // stride) + 1
 
 
-def _pooled(shape: Shape, *, window: Shape, strides: Shape, padding: Pads, **_: Any) -> Shape:
+def _pooled(
+    shape: Shape, *, window: Shape, strides: Shape, auto: Flags, ceil: bool, **_: Any
+) -> Shape:
     lead = len(shape) - len(window)
     if lead < 0:
         raise GraphError(
@@ -32,13 +39,13 @@ def _pooled(shape: Shape, *, window: Shape, strides: Shape, padding: Pads, **_: 
             mend="images are (channels, height, width)",
         )
     sizes = []
-    for n, k, s, (low, high) in zip(shape[lead:], window, strides, padding, strict=True):
-        if n + low + high < k:
+    for n, k, s, a in zip(shape[lead:], window, strides, auto, strict=True):
+        if not a and n < k:
             raise GraphError(
                 f"the window spans {k} elements, the operand has only {n} there",
                 mend="pad it (auto_padding=[True]) or use a smaller window",
             )
-        sizes.append((n + low + high - k) // s + 1)
+        sizes.append(_out(n, k, s, a, ceil))
     return shape[:lead] + tuple(sizes)
 
 
@@ -103,14 +110,11 @@ def _place(run: Any, value: Any, guide: Any, **at: Any) -> Any:
 def _divisor(run: Any, x: Any, at: dict[str, Any], include_pad: bool) -> Any:
     """How many elements each window's mean is over."""
     if include_pad:
-        size = 1
-        for k in at["window"]:
-            size *= k
-        return size
+        return math.prod(at["window"])
     count = run.xp.zeros(at["out"], x.dtype)
     for _, target in _windows(x, **at):
         count[target] += 1
-    return count
+    return run.xp.maximum(count, 1)  # a window may lie outside as a whole
 
 
 def _mean(run: Any, x: Any, *, include_pad: bool, **at: Any) -> Any:
@@ -130,18 +134,29 @@ def _spread(run: Any, g: Any, *, include_pad: bool, shape: Shape, **at: Any) -> 
     return result
 
 
+def _windows_of(node: Node, shape: Shape, out: Shape) -> dict[str, Any]:
+    """What the kernels are given: the padding itself, which depends on the operand's size."""
+    at = node.attrs
+    rank = len(at["window"])
+    padding = tuple(
+        automatic(n, k - 1, s, m) if a else (0, max((m - 1) * s + k - n, 0))
+        for n, k, s, a, m in zip(
+            shape[-rank:], at["window"], at["strides"], at["auto"], out[-rank:], strict=True
+        )
+    )
+    kept = {k: v for k, v in at.items() if k not in ("auto", "ceil", "shape")}
+    return {**kept, "padding": padding, "out": out[-rank:]}
+
+
 def _arguments(node: Node) -> dict[str, Any]:
-    rank = len(node.attrs["window"])
-    kept = {k: v for k, v in node.attrs.items() if k != "shape"}
-    return {**kept, "out": (node.shape or ())[-rank:]}
+    return _windows_of(node, node.inputs[0].shape or (), node.shape or ())
 
 
 def _adjoint_arguments(node: Node) -> dict[str, Any]:
-    rank = len(node.attrs["window"])
-    return {**node.attrs, "out": (node.inputs[0].shape or ())[-rank:]}
+    return _windows_of(node, node.shape or (), node.inputs[0].shape or ())
 
 
-_EXAMPLE = {"window": (2, 2), "strides": (2, 1), "padding": ((0, 0), (0, 1))}
+_EXAMPLE = {"window": (2, 2), "strides": (2, 1), "auto": (False, True), "ceil": False}
 
 POOL_PICK = define(
     "pool_pick",
@@ -176,7 +191,7 @@ POOL_SPREAD = define(
     "pool_spread",
     shape=lambda g, shape, **_: shape,
     kernel=_spread,
-    arguments=_adjoint_arguments,
+    arguments=lambda node: {"shape": node.shape, **_adjoint_arguments(node)},
     gradient=lambda node, g: [
         apply(POOL_MEAN, g, **{k: v for k, v in node.attrs.items() if k != "shape"})
     ],
@@ -187,22 +202,6 @@ POOL_SPREAD = define(
         ),
     ),
 )
-
-
-def _padding(window: Shape, strides: Shape, auto: Sequence[bool]) -> Pads:
-    """CNTK's: as for a convolution, (window - 1) // 2 zeros before and the rest after."""
-    return tuple(
-        ((k - 1) // 2, k - 1 - (k - 1) // 2) if a else (0, 0)
-        for k, a in zip(window, auto, strict=True)
-    )
-
-
-def _ceil(padding: Pads, shape: Shape, window: Shape, strides: Shape) -> Pads:
-    """Room at the end for a last window that is not whole."""
-    return tuple(
-        (low, high + (-(n + low + high - k)) % s)
-        for (low, high), n, k, s in zip(padding, shape[-len(window) :], window, strides, strict=True)
-    )
 
 
 @operation
@@ -237,11 +236,8 @@ def pooling(
     x = as_node(operand)
     window = as_shape(pooling_window_shape)
     steps = _per_axis(strides, len(window), "strides")
-    padding = _padding(window, steps, _per_axis(auto_padding, len(window), "auto_padding"))
-    if ceil_out_dim:
-        assert x.shape is not None
-        padding = _ceil(padding, x.shape, window, steps)
-    at = {"window": window, "strides": steps, "padding": padding}
+    auto = tuple(map(bool, _per_axis(auto_padding, len(window), "auto_padding")))
+    at: dict[str, Any] = {"window": window, "strides": steps, "auto": auto, "ceil": ceil_out_dim}
     if pooling_type == AVG_POOLING:
         return apply(POOL_MEAN, x, include_pad=include_pad, **at)
     return apply(POOL_PICK, x, x, **at)

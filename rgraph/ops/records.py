@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, Protocol, overload
 
 import numpy as np
 
@@ -12,7 +12,16 @@ from ..graph import BATCH, Axis, Constant, GraphError, Node, Op, apply
 
 TABLE: dict[str, Op] = {}
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+
+
+class Operation(Protocol[P]):
+    """What `operation` gives: a function as it was written, that also takes a name."""
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+    @overload
+    def __call__(self, *args: Any, name: str, **kwargs: Any) -> Any: ...
 
 
 def define(name: str, **fields: Any) -> Op:
@@ -54,7 +63,7 @@ def as_node(value: Any) -> Node:
 hold: Callable[[Node], Any] = lambda node: node  # noqa: E731
 
 
-def operation(build: F) -> F:
+def operation(build: Callable[P, Any]) -> Operation[P]:
     """Lets `build`, a function over nodes, be called by people.
 
     Operands may be variables, functions, numbers and arrays, and `name=` names the result.

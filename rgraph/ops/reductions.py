@@ -19,7 +19,7 @@ from .pointwise import (
 )
 from .pointwise import abs as absolute
 from .records import TABLE, as_node, define, operation
-from .repetition import broadcast_to, gather_up, spread
+from .repetition import broadcast_to, spread
 from .shaping import rank_of, reshape_to, static_index
 
 Axes = int | Axis | Sequence[int | Axis] | None
@@ -55,10 +55,16 @@ def _back(value: Node, node: Node) -> Node:
     return broadcast_to(reshape_to(value, _kept(shape, node.attrs["axis"])), shape)
 
 
+# For each reduction: its kernel (array library, array, axes), and its gradient
+_FORMULAS: dict[str, tuple[Callable[..., Any], Any]] = {}
+
+
 def _reduction(
     name: str, kernel: Callable[..., Any], gradient: Callable[..., Node] | None, low: float = -2.0
 ) -> Op:
     """A record; `gradient(g, y, x, n)`: adjoint and result repeated, operand, elements per sum."""
+
+    _FORMULAS[name] = kernel, gradient
 
     def compute(run: Any, x: Any, *, axis: Shape, shape: Shape, rank: int) -> Any:
         result = kernel(run.xp, x, axis) if axis else kernel(run.xp, x[..., None], (-1,))
@@ -132,6 +138,7 @@ def _mean_gradient(node: Node, g: Node) -> list[Node]:
     return [element_divide(_back(g, node), float(count))]
 
 
+_FORMULAS["reduce_mean"] = lambda xp, x, axis: xp.mean(x, axis=axis), lambda g, y, x: g
 _MEAN = define(
     "reduce_mean",
     shape=_reduced,
@@ -145,29 +152,70 @@ _MEAN = define(
 
 
 def _normal_axis(axis: Any) -> Any:
-    """None, or the static axes as a tuple; `Axis` objects that mean all axes become None."""
-    if axis is None or (isinstance(axis, Axis) and axis.name == "AllStaticAxes"):
+    """None for all static axes, or those that are named, as a tuple."""
+    if axis is None or (isinstance(axis, Axis) and axis.name in ("AllStaticAxes", "AllAxes")):
         return None
     axes = axis if isinstance(axis, (list, tuple)) else (axis,)
     return tuple(a.static_axis_index() if isinstance(a, Axis) else int(a) for a in axes)
 
 
-def _names_rows(axis: Any) -> bool:
-    return isinstance(axis, Axis) and axis.name in ("AllAxes", "defaultBatchAxis")
+def _split_axes(axis: Any) -> tuple[Any, bool]:
+    """The static axes, and whether the batch is named too (a sequence's frames with it)."""
+    axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+    static = [a for a in axes if not (isinstance(a, Axis) and a.is_batch_axis)]
+    whole = [a for a in axes if isinstance(a, Axis) and a.name == "AllAxes"]
+    if static or whole or not axes:
+        return _normal_axis(None if whole else static if len(axes) > 1 else axis), (
+            bool(whole) or len(static) < len(axes)
+        )
+    return (), True
 
 
 def reduce(op: Op, x: Any, axis: Axes, keepdims: bool) -> Node:
+    """`x` reduced over static axes by `op`, and over its rows if `axis` names the batch."""
     node = as_node(x)
-    if not _names_rows(axis):
-        return apply(op, node, axis=_normal_axis(axis), keepdims=keepdims)
-    assert isinstance(axis, Axis)
-    if op not in (_SUM, _MEAN):
-        raise GraphError(f"{op.name} over the batch is not defined; reduce_sum and reduce_mean are")
-    inner = node if axis.is_batch_axis else apply(op, node, axis=None, keepdims=keepdims)
-    total = gather_up(inner, ())
-    return element_divide(total, row_count(inner)) if op is _MEAN else total
+    static, rows = _split_axes(axis)
+    if static != ():
+        node = apply(op, node, axis=static, keepdims=keepdims)
+    return apply(_OVER_ROWS, node, how=op.name, whole=static is None) if rows else node
 
 
+# Over rows: the same formulas, along the first axis of the array
+
+
+def _over_rows_axes(operands: Sequence[Any], *, how: str, whole: bool) -> Any:
+    (axes,) = operands
+    if axes and len(axes) > 1 and not whole:
+        raise GraphError(
+            "a reduction over the batch needs samples, got sequences",
+            mend="sum over time first (sequence.reduce_sum), or reduce over Axis.all_axes()",
+        )
+    return () if axes is not None else None
+
+
+def _over_rows(run: Any, x: Any, *, how: str, rows: bool) -> Any:
+    return _FORMULAS[how][0](run.xp, x, (0,)).reshape(x.shape[1:]) if rows else x
+
+
+def _over_rows_gradient(node: Node, g: Node) -> list[Node]:
+    (x,) = node.inputs
+    axes = x.axes or ()
+    back = _FORMULAS[node.attrs["how"]][1](spread(g, axes), spread(node, axes), x)
+    if node.attrs["how"] == "reduce_mean" and axes:
+        back = element_divide(back, row_count(x))
+    return [back]
+
+
+_OVER_ROWS = define(
+    "reduce_over_rows",
+    shape=lambda s, **_: s,
+    axes=_over_rows_axes,
+    align=None,
+    kernel=_over_rows,
+    arguments=lambda node: {"how": node.attrs["how"], "rows": bool(node.inputs[0].axes)},
+    gradient=_over_rows_gradient,
+    framewise=False,
+)
 _ROW_COUNT = define(
     "row_count",
     shape=lambda s: (),
@@ -195,7 +243,8 @@ def reduce_sum(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
     Args:
         axis: one axis or several; None for all static axes (the result is a scalar per sample),
-            `C.Axis.default_batch_axis()` for the batch, `C.Axis.all_axes()` for everything.
+            `C.Axis.default_batch_axis()` for the batch (alone, or besides static axes),
+            `C.Axis.all_axes()` for everything.
         keepdims: whether a reduced axis stays, with size 1.
 
     >>> C.reduce_sum([[1, 2], [3, 4]], axis=0).eval()

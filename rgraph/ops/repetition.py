@@ -22,6 +22,8 @@ def _spread(run: Any, x: Any, like: Any = None, *, axes: tuple[Axis, ...], own: 
 
 
 def _gather_up(run: Any, x: Any, *, axes: tuple[Axis, ...], over: tuple[Axis, ...]) -> Any:
+    if axes == over:
+        return x
     if not axes:
         return run.xp.add.reduce(x, axis=0)
     layout = run.layouts[over[1]]

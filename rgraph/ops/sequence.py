@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, Layout, Node, apply
+from ..default_options import default_dtype
+from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, Node, apply
 from ..graph.node import Shape
 from . import records
+from .frames import GATHER, WHERE, chosen_frames
 from .pointwise import (
     broadcast,
     element_divide,
@@ -114,7 +116,7 @@ DELAY = define(
     kernel=_delay,
     arguments=lambda node: {
         "offset": node.attrs["offset"],
-        "axis": (node.axes or ())[1],
+        "axis": node.time_axis,
         "own": len(node.inputs[1].axes or ()),
     },
     gradient=_delay_gradient,
@@ -150,7 +152,7 @@ OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
     kernel=_outside,
     arguments=lambda node: {
         "offset": node.attrs["offset"],
-        "axis": (node.axes or ())[1],
+        "axis": node.time_axis,
         "dtype": node.dtype,
     },
     guess=True,
@@ -185,7 +187,7 @@ ENDS = define(
     axes=_no_time,
     align=None,
     kernel=_ends,
-    arguments=lambda node: {"last": node.attrs["last"], "axis": (node.inputs[0].axes or ())[1]},
+    arguments=lambda node: {"last": node.attrs["last"], "axis": node.inputs[0].time_axis},
     gradient=_ends_gradient,
     framewise=False,
 )
@@ -211,88 +213,12 @@ MAXIMUM = define(
     axes=_no_time,
     align=None,
     kernel=_maximum,
-    arguments=lambda node: {"axis": (node.inputs[0].axes or ())[1]},
+    arguments=lambda node: {"axis": node.inputs[0].time_axis},
     gradient=_maximum_gradient,
     framewise=False,
 )
 
 
-# Frames chosen by a condition: the only place where a run decides how long sequences are
-
-
-def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
-    layout = run.layouts[source]
-    counts = run.engine.to_numpy(condition).reshape(layout.rows, -1)[:, 0]
-    chosen = []
-    for i in range(len(layout)):
-        rows = layout.row(np.full(layout.lengths[i], i), np.arange(layout.lengths[i]))
-        ends = np.floor(np.cumsum(counts[rows]) + 1e-4).astype(int)
-        chosen.append(np.repeat(np.arange(len(rows)), np.diff(ends, prepend=0)))
-    in_batch_order = [chosen[i] for i in layout.order.argsort()]
-    run.layouts[axis] = new = Layout([len(c) for c in in_batch_order], layout.batch_order)
-    return run.engine.from_numpy(new.pack(in_batch_order, np.empty(new.rows, counts.dtype)))
-
-
-def _chosen_rows(run: Any, index: Any, axis: Axis, source: Axis) -> Any:
-    """For each chosen frame: the row that it is in the sequence that it was chosen from."""
-    new, layout = run.layouts[axis], run.layouts[source]
-    step = run.engine.to_numpy(index).astype(int)
-    sequence = layout.sorted_rows[new.batch_row_of_row]
-    return run.engine.from_numpy(layout.row(sequence, step))
-
-
-def _gather(run: Any, x: Any, index: Any, *, axis: Axis, source: Axis) -> Any:
-    return x[_chosen_rows(run, index, axis, source)]
-
-
-def _scatter(run: Any, g: Any, index: Any, like: Any, *, axis: Axis, source: Axis) -> Any:
-    out = run.xp.zeros((run.layouts[source].rows, *g.shape[1:]), g.dtype)
-    run.xp.add.at(out, _chosen_rows(run, index, axis, source), g)
-    return out
-
-
-WHERE = define(
-    "sequence_where",
-    shape=lambda s, axis: (),
-    axes=lambda _, axis: (BATCH, axis),
-    align=None,
-    kernel=_where,
-    arguments=lambda node: {
-        "axis": node.attrs["axis"],
-        "source": (node.inputs[0].axes or ())[1],
-    },
-    operands=("condition",),
-    framewise=False,
-    new_axis=True,
-)
-GATHER = define(
-    "sequence_gather",
-    shape=lambda x, index: x,
-    axes=lambda axes: axes[1],
-    align=None,
-    kernel=_gather,
-    arguments=lambda node: {
-        "axis": (node.axes or ())[1],
-        "source": (node.inputs[0].axes or ())[1],
-    },
-    gradient=lambda node, g: [apply(SCATTER, g, node.inputs[1], node.inputs[0]), None],
-    operands=("sequence", "index"),
-    framewise=False,
-)
-SCATTER = define(
-    "sequence_scatter",
-    shape=lambda g, index, like: like,
-    axes=lambda axes: axes[2],
-    align=None,
-    kernel=_scatter,
-    arguments=lambda node: {
-        "axis": (node.inputs[0].axes or ())[1],
-        "source": (node.axes or ())[1],
-    },
-    gradient=lambda node, g: [apply(GATHER, g, node.inputs[1]), None, None],
-    operands=("sequence", "index", "like"),
-    framewise=False,
-)
 RECONCILE = define(
     "reconcile_dynamic_axes",
     shape=lambda x, like: x,
@@ -310,7 +236,7 @@ RECONCILE = define(
 
 def input_variable(
     shape: int | Sequence[int],
-    dtype: Any = np.float32,
+    dtype: Any = None,
     needs_gradient: bool = False,
     is_sparse: bool = False,
     sequence_axis: Axis = SEQUENCE,
@@ -320,7 +246,7 @@ def input_variable(
 
     Args:
         shape: one frame's shape, without batch and time.
-        dtype: np.float32 or np.float64.
+        dtype: np.float32 (default) or np.float64.
         needs_gradient: whether `grad` gives the gradient with respect to it by default.
         sequence_axis: the time axis. Inputs with the same axis have equally long sequences.
 
@@ -334,7 +260,7 @@ def new_input(
     shape: Any, dtype: Any, needs_gradient: bool, is_sparse: bool, axes: Axes, name: str
 ) -> Any:
     dims = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    node = Input(dims, axes, dtype, name)
+    node = Input(dims, axes, dtype or default_dtype(), name)
     node.needs_gradient, node.is_sparse = needs_gradient, is_sparse
     return records.hold(node)
 
@@ -502,6 +428,22 @@ def gather(seq: Any, condition: Any) -> Any:
 
 
 @operation
+def slice(seq: Any, begin_index: int, end_index: int) -> Any:
+    """The frames of each sequence from `begin_index` up to `end_index` (0: to the end).
+
+    Negative numbers count from the end. The result is a sequence on a new time axis.
+
+    Source: CNTK's `sequence.slice`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.slice(x, 1, 0).eval({x: np.array([[1], [2], [3]])})[0]
+    array([[2.],
+           [3.]], dtype=float32)
+    """
+    return chosen_frames(as_node(seq), begin_index, end_index or None)
+
+
+@operation
 def reconcile_dynamic_axes(x: Any, dynamic_axes_as: Any) -> Any:
     """`x` on the dynamic axes of another operand, whose sequences must be as long.
 
@@ -524,6 +466,7 @@ __all__ = [
     "past_value",
     "reduce_max",
     "reduce_sum",
+    "slice",
     "softmax",
     "where",
 ]

@@ -383,7 +383,7 @@ def slice(
     """
     axes = axis if isinstance(axis, (list, tuple)) else [axis]
 
-    def each(value: Any) -> list[int]:
+    def each(value: Any) -> list[Any]:
         return list(value) if isinstance(value, (list, tuple)) else [value] * len(axes)
 
     steps = each(1 if strides is None else strides)

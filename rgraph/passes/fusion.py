@@ -27,7 +27,7 @@ class Program:
     def __init__(self, members: Sequence[Node], inputs: Sequence[Node]) -> None:
         self.names = tuple(n.op.name for n in members if n.op)
         self.dtype = members[-1].dtype
-        self.members = [n.op for n in members]
+        self.members = [n.op for n in members if n.op]
         self.arity = len(inputs)
         self.registers = 1
         self._lines: list[tuple[list[str], int, bool]] = []  # operands, target, whether it is new

@@ -12,8 +12,8 @@ from ..autodiff import gradients
 from ..function import Function
 from ..graph import GraphError, Node
 from ..learners import Learner
-from ..ops.reductions import row_count
 from ..ops.records import as_node, hold
+from ..ops.reductions import row_count
 from ..ops.repetition import gather_up
 
 
@@ -157,9 +157,7 @@ class Trainer:
             return False
         wanted = list(outputs or ())
         function, nodes = self._nodes(training=True)
-        values = function._run(
-            [*nodes, *map(as_node, wanted)], arguments, device, training=True
-        )
+        values = function._run([*nodes, *map(as_node, wanted)], arguments, device, training=True)
         loss, metric, count = (float(v) for v in values[:3])
         self.previous_minibatch_sample_count = samples = int(count)
         self.previous_minibatch_loss_average = loss / samples if samples else 0.0

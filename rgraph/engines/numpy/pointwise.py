@@ -22,6 +22,8 @@ def evaluate(context: Any, *arrays: Array, program: Any, out: Array | None = Non
         out: the result's array, of any memory order; a small one may be left to the program.
     """
     small, on_piece = program.on(np)
+    if not any(a.ndim for a in arrays):  # NumPy would make numbers of the registers
+        return small([a.reshape(1) for a in arrays], out if out is None else out[None]).reshape(())
     if out is None or out.size <= 2 * PIECE:
         return small(arrays, out)
     result, operands = _collapsed(out, arrays)

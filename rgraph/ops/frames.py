@@ -1,0 +1,135 @@
+"""Frames chosen out of sequences: the only place where a run decides how long sequences are.
+
+`sequence_where` and `sequence_steps` give the numbers of the chosen frames, on a time axis of
+their own; `sequence_gather` fetches the frames, `sequence_scatter` is its adjoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import BATCH, Axis, Layout, Node, apply
+from .records import define
+
+
+def _on_new_axis(
+    run: Any, chosen: Sequence[np.ndarray], axis: Axis, layout: Layout, dtype: Any
+) -> Any:
+    """The chosen frames' numbers, given for each sequence, longest first, as rows on `axis`."""
+    in_batch_order = [chosen[i] for i in layout.order.argsort()]
+    run.layouts[axis] = new = Layout([len(c) for c in in_batch_order], layout.batch_order)
+    return run.engine.from_numpy(new.pack(in_batch_order, np.empty(new.rows, dtype)))
+
+
+def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
+    layout = run.layouts[source]
+    counts = run.engine.to_numpy(condition).reshape(layout.rows, -1)[:, 0]
+    chosen = []
+    for i in range(len(layout)):
+        rows = layout.row(np.full(layout.lengths[i], i), np.arange(layout.lengths[i]))
+        ends = np.floor(np.cumsum(counts[rows]) + 1e-4).astype(int)
+        chosen.append(np.repeat(np.arange(len(rows)), np.diff(ends, prepend=0)))
+    return _on_new_axis(run, chosen, axis, layout, counts.dtype)
+
+
+def _steps(
+    run: Any,
+    like: Any,
+    *,
+    begin: int | None,
+    end: int | None,
+    step: int,
+    axis: Axis,
+    source: Axis,
+    dtype: Any,
+) -> Any:
+    layout = run.layouts[source]
+    chosen = [np.arange(n)[begin:end:step] for n in layout.lengths]
+    return _on_new_axis(run, chosen, axis, layout, dtype)
+
+
+def _chosen_rows(run: Any, index: Any, axis: Axis, source: Axis) -> Any:
+    """For each chosen frame: the row that it is in the sequence that it was chosen from."""
+    new, layout = run.layouts[axis], run.layouts[source]
+    step = run.engine.to_numpy(index).astype(int)
+    sequence = layout.sorted_rows[new.batch_row_of_row]
+    return run.engine.from_numpy(layout.row(sequence, step))
+
+
+def _gather(run: Any, x: Any, index: Any, *, axis: Axis, source: Axis) -> Any:
+    return x[_chosen_rows(run, index, axis, source)]
+
+
+def _scatter(run: Any, g: Any, index: Any, like: Any, *, axis: Axis, source: Axis) -> Any:
+    out = run.xp.zeros((run.layouts[source].rows, *g.shape[1:]), g.dtype)
+    run.xp.add.at(out, _chosen_rows(run, index, axis, source), g)
+    return out
+
+
+WHERE = define(
+    "sequence_where",
+    shape=lambda s, axis: (),
+    axes=lambda _, axis: (BATCH, axis),
+    align=None,
+    kernel=_where,
+    arguments=lambda node: {
+        "axis": node.attrs["axis"],
+        "source": node.inputs[0].time_axis,
+    },
+    operands=("condition",),
+    framewise=False,
+    new_axis=True,
+)
+STEPS = define(
+    "sequence_steps",
+    shape=lambda s, **_: (),
+    axes=lambda _, axis, **__: (BATCH, axis),
+    align=None,
+    kernel=_steps,
+    arguments=lambda node: {
+        **node.attrs,
+        "source": node.inputs[0].time_axis,
+        "dtype": node.dtype,
+    },
+    operands=("like",),
+    framewise=False,
+    new_axis=True,
+)
+GATHER = define(
+    "sequence_gather",
+    shape=lambda x, index: x,
+    axes=lambda axes: axes[1],
+    align=None,
+    kernel=_gather,
+    arguments=lambda node: {
+        "axis": node.time_axis,
+        "source": node.inputs[0].time_axis,
+    },
+    gradient=lambda node, g: [apply(SCATTER, g, node.inputs[1], node.inputs[0]), None],
+    operands=("sequence", "index"),
+    framewise=False,
+)
+SCATTER = define(
+    "sequence_scatter",
+    shape=lambda g, index, like: like,
+    axes=lambda axes: axes[2],
+    align=None,
+    kernel=_scatter,
+    arguments=lambda node: {
+        "axis": node.inputs[0].time_axis,
+        "source": node.time_axis,
+    },
+    gradient=lambda node, g: [apply(GATHER, g, node.inputs[1]), None, None],
+    operands=("sequence", "index", "like"),
+    framewise=False,
+)
+
+
+def chosen_frames(x: Node, begin: int | None, end: int | None, step: int = 1) -> Node:
+    """The frames `begin:end:step` of each sequence, counted as Python counts."""
+    axis = Axis.new_unique_dynamic_axis("frames")
+    axis.source = apply(STEPS, x, begin=begin, end=end, step=step, axis=axis)
+    return apply(GATHER, x, axis.source)

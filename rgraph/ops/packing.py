@@ -1,0 +1,167 @@
+"""Between sequences and arrays with a static axis for time, padded to the longest.
+
+`sequence_unpack` and `to_sequence_like` are each the other's adjoint; `sequence_steps_of` makes
+a time axis for what becomes a sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph import BATCH, FREE, Axis, GraphError, Layout, Node, apply
+from ..graph.node import Shape
+from .records import as_node, define, operation
+
+
+def _unpack(run: Any, x: Any, *, steps: int, padding: float, axis: Axis) -> Any:
+    layout = run.layouts[axis]
+    if layout.steps > steps:
+        raise GraphError(f"a sequence of {layout.steps} frames does not fit into {steps}")
+    out = run.xp.full((len(layout), steps, *x.shape[1:]), padding, x.dtype)
+    out[run.index(layout, "batch_row_of_row"), run.index(layout, "step_of_row")] = x
+    return out
+
+
+def _pack(run: Any, x: Any, like: Any, *, axis: Axis) -> Any:
+    layout = run.layouts[axis]
+    if layout.steps > x.shape[1]:
+        raise GraphError(
+            f"a sequence of {layout.steps} frames can't be taken from an axis of {x.shape[1]}"
+        )
+    return x[run.index(layout, "batch_row_of_row"), run.index(layout, "step_of_row")]
+
+
+def _steps_of(run: Any, x: Any, lengths: Any = None, *, axis: Axis, dtype: Any) -> Any:
+    most = x.shape[1]
+    others = iter(run.layouts.values())
+    order = next((l.batch_order for l in others), np.arange(len(x)))
+    if lengths is None:
+        counts = np.full(len(x), most)
+    else:
+        counts = run.engine.to_numpy(lengths).reshape(len(x)).astype(np.intp)
+        if counts.min(initial=0) < 0 or counts.max(initial=0) > most:
+            raise GraphError(f"lengths must be from 0 to {most}, got {counts.tolist()}")
+    given = np.empty_like(counts)
+    given[order] = counts
+    run.layouts[axis] = layout = Layout(given, order)
+    return run.engine.from_numpy(layout.step_of_row.astype(dtype))
+
+
+def _unpacked_axes(axes: Any, **_: Any) -> Any:
+    if axes[0] is not None and len(axes[0]) < 2:
+        raise GraphError("sequence.unpack needs a sequence, the operand has no time axis")
+    return None if axes[0] is None else axes[0][:1]
+
+
+def _frame_shape(x: Shape, *_: Any, **__: Any) -> Shape:
+    if not x:
+        raise GraphError("a sequence is made of an operand's first static axis, it has none")
+    return x[1:]
+
+
+def _no_sequence(axes: Any) -> None:
+    if axes is not None and len(axes) > 1:
+        raise GraphError("the operand is a sequence already; it must have the batch axis alone")
+
+
+def _packed_axes(axes: Any) -> Any:
+    _no_sequence(axes[0])
+    return axes[1]
+
+
+def _new_axes(axes: Any, axis: Axis) -> Any:
+    _no_sequence(axes[0])
+    return (BATCH, axis)
+
+
+UNPACK = define(
+    "sequence_unpack",
+    shape=lambda x, steps, padding: (steps, *x),
+    axes=_unpacked_axes,
+    align=None,
+    kernel=_unpack,
+    arguments=lambda node: {**node.attrs, "axis": node.inputs[0].time_axis},
+    gradient=lambda node, g: [apply(PACK, g, node.inputs[0])],
+    operands=("sequence",),
+    framewise=False,
+)
+PACK = define(
+    "to_sequence_like",
+    shape=_frame_shape,
+    axes=_packed_axes,
+    align=lambda inputs, axes: inputs,
+    dtype=lambda dtypes: dtypes[0],
+    kernel=_pack,
+    arguments=lambda node: {"axis": node.time_axis},
+    gradient=lambda node, g: [
+        apply(UNPACK, g, steps=(node.inputs[0].shape or ())[0], padding=0.0),
+        None,
+    ],
+    operands=("operand", "like"),
+    framewise=False,
+)
+STEPS_OF = define(
+    "sequence_steps_of",
+    shape=lambda *_, **__: (),
+    axes=_new_axes,
+    align=None,
+    dtype=lambda dtypes, **_: dtypes[0],
+    kernel=_steps_of,
+    arguments=lambda node: {"axis": node.attrs["axis"], "dtype": node.dtype},
+    operands=("operand", "lengths"),
+    framewise=False,
+    new_axis=True,
+)
+
+
+def unpacked(x: Node, padding: float) -> Node:
+    """A sequence's frames along a first static axis, as long as the longest sequence."""
+    return apply(UNPACK, x, steps=FREE, padding=float(padding))
+
+
+@operation
+def to_sequence(x: Any, sequence_lengths: Any = None, sequence_axis_name_prefix: str = "") -> Any:
+    """The slices along the first static axis, as a sequence on a new time axis.
+
+    Args:
+        x: shape (frames, *shape) per sample; `frames` may be `C.FreeDimension`.
+        sequence_lengths: how many of the slices belong to each sequence; by default all.
+        sequence_axis_name_prefix: how the name of the new axis begins.
+
+    Returns:
+        a sequence of frames of shape `shape`.
+
+    Source: CNTK's `to_sequence`.
+
+    >>> x = C.input_variable((3, 1))
+    >>> n = C.input_variable(())
+    >>> C.to_sequence(x, n).eval({x: [[[1], [2], [3]]], n: [2]})[0]
+    array([[1.],
+           [2.]], dtype=float32)
+    """
+    node = as_node(x)
+    _no_sequence(node.axes)
+    axis = Axis.new_unique_dynamic_axis(f"{sequence_axis_name_prefix}toSequence")
+    lengths = [] if sequence_lengths is None else [as_node(sequence_lengths)]
+    axis.source = apply(STEPS_OF, node, *lengths, axis=axis)
+    return apply(PACK, node, axis.source)
+
+
+@operation
+def to_sequence_like(x: Any, dynamic_axes_like: Any) -> Any:
+    """The slices along the first static axis as a sequence, as long as another operand's.
+
+    Args:
+        x: shape (frames, *shape) per sample.
+        dynamic_axes_like: a sequence; the result has its time axis.
+
+    Source: CNTK's `to_sequence_like`.
+
+    >>> x, y = C.input_variable((3, 1)), C.sequence.input_variable(1)
+    >>> C.to_sequence_like(x, y).eval({x: [[[1], [2], [3]]], y: np.zeros((2, 1))})[0]
+    array([[1.],
+           [2.]], dtype=float32)
+    """
+    return apply(PACK, as_node(x), as_node(dynamic_axes_like))

@@ -1,0 +1,282 @@
+"""What losses and metrics need that is no formula of other operations: ranks, orders, edits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Axis, GraphError, Node, apply
+from ..graph.node import Shape
+from .pointwise import broadcast, element_times
+from .records import as_node, define, operation
+from .repetition import broadcast_to
+from .shaping import rank_of, static_index
+
+Axes = tuple[Axis, ...]
+
+
+def _hardmax(run: Any, x: Any, *, axis: int | None, rank: int) -> Any:
+    flat = x.reshape(*x.shape[: x.ndim - rank], -1) if axis is None else x
+    along = -1 if axis is None else axis
+    winner = run.xp.expand_dims(run.xp.argmax(flat, axis=along), along)
+    places = run.xp.arange(flat.shape[along]).reshape((-1,) + (1,) * (-along - 1))
+    return (places == winner).astype(x.dtype).reshape(x.shape)
+
+
+def _hardmax_arguments(node: Node) -> dict[str, Any]:
+    axis, rank = node.attrs["axis"], rank_of(node)
+    return {"axis": None if axis is None else static_index(axis, rank), "rank": rank}
+
+
+HARDMAX = define(
+    "hardmax",
+    shape=lambda s, axis: s,
+    kernel=_hardmax,
+    arguments=_hardmax_arguments,
+    guess=True,
+    cases=(
+        lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": None}),
+        lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": 0}),
+        lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": -1}),
+    ),
+)
+
+
+@operation
+def hardmax(x: Any, axis: int | Axis | None = None) -> Any:
+    """1 where the first of the largest elements stands, 0 elsewhere; x's shape.
+
+    Args:
+        axis: along which to look for the largest; None: among all elements of the sample.
+
+    Source: CNTK's `hardmax`.
+
+    >>> C.ops.scoring.hardmax([1, 3, 3]).eval()
+    array([0., 1., 0.], dtype=float32)
+    """
+    return apply(HARDMAX, as_node(x), axis=axis)
+
+
+def _class_sum(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:
+    rows = x.shape[: x.ndim - rank]
+    return x.reshape(*rows, *shape[:1], -1).sum(-1).reshape(rows + shape)
+
+
+CLASS_SUM = define(
+    "class_sum",
+    shape=lambda s: (s[0], 1, 1) if len(s) == 3 else (),
+    kernel=_class_sum,
+    arguments=lambda node: {"shape": node.shape, "rank": rank_of(node)},
+    gradient=lambda node, g: [broadcast_to(g, node.inputs[0].shape or ())],
+    cases=(
+        lambda rng: ([rng.normal(size=(2, 3, 4, 2))], {}),
+        lambda rng: ([rng.normal(size=(2, 5))], {}),
+    ),
+)
+
+
+def class_sum(x: Node) -> Node:
+    """The sum over the places of each class, (classes, 1, 1), of (classes, height, width); over
+    all elements of other shapes."""
+    return apply(CLASS_SUM, x)
+
+
+# Samples beside one another
+
+
+def _order(run: Any) -> np.ndarray | None:
+    """Which sample of the minibatch each row of a value with only a batch axis is; None: its own.
+
+    All layouts of a run have the same.
+    """
+    for layout in run.layouts.values():
+        return layout.batch_order
+    return None
+
+
+def _roll(run: Any, x: Any, *, by: int, axes: Axes) -> Any:
+    order = _order(run) if len(axes) == 1 else None
+    rows = np.arange(len(x)) if order is None else order
+    place = np.argsort(rows)
+    return x[run.engine.from_numpy(place[(rows + by) % max(len(x), 1)])]
+
+
+ROLL = define(
+    "roll_rows",
+    shape=lambda s, by: s,
+    kernel=_roll,
+    arguments=lambda node: {"by": node.attrs["by"], "axes": node.axes},
+    gradient=lambda node, g: [apply(ROLL, g, by=-node.attrs["by"])],
+    framewise=False,
+)
+
+
+def roll_rows(x: Node, by: int) -> Node:
+    """In the place of each sample (or frame) the one `by` places after it, the last before the
+    first. Frames lie step by step, the longest sequence first."""
+    return apply(ROLL, x, by=by)
+
+
+# Ranking
+
+
+def _per_row(shapes: Sequence[Shape], what: str) -> None:
+    for shape in shapes:
+        if int(np.prod(shape)) != 1:
+            raise GraphError(f"{what} needs one number per sample, got shape {shape}")
+
+
+def _groups(run: Any, score: Any, gain: Any, group: Any) -> Iterator[tuple[np.ndarray, ...]]:
+    """The samples that stand together in a group: (rows, scores, gains, ranks by score)."""
+    order = _order(run)
+    rows = np.arange(len(score)) if order is None else np.argsort(order)
+    columns = [run.engine.to_numpy(a).reshape(-1)[rows] for a in (score, gain, group)]
+    scores, gains, ids = columns
+    starts = np.flatnonzero(np.diff(ids.astype(np.int64))) + 1
+    for at in np.split(np.arange(len(rows)), starts):
+        s, g = scores[at].astype(float), gains[at].astype(float)
+        rank = np.empty(len(at), int)
+        rank[np.lexsort((g, -s))] = np.arange(len(at))  # of equal scores the lower gain first
+        yield rows[at], s, g, rank
+
+
+def _ideal(gains: np.ndarray) -> float:
+    return float(np.sum(-np.sort(-gains) / np.log(2 + np.arange(len(gains)))))
+
+
+def _lambda_rank(run: Any, score: Any, gain: Any, group: Any) -> Any:
+    total, count = 0.0, 0
+    for _, _, g, rank in _groups(run, score, gain, group):
+        ideal = _ideal(g)
+        total += float(np.sum(g / np.log(2 + rank))) / ideal if ideal else 0.0
+        count += 1
+    return run.xp.asarray((1 - total / count) * 100 * len(score), score.dtype)
+
+
+def _lambda_rank_slope(run: Any, score: Any, gain: Any, group: Any) -> Any:
+    result = np.zeros(len(score))
+    for rows, s, g, rank in _groups(run, score, gain, group):
+        ideal, weight = _ideal(g), 1 / np.log(2 + rank)
+        if not ideal:
+            continue
+        better = g[:, None] > g
+        swap = np.abs((g[:, None] - g) * (weight[:, None] - weight) / ideal)
+        pull = np.where(better, swap / (1 + np.exp(s[:, None] - s)), 0)
+        result[rows] = pull.sum(0) - pull.sum(1)
+    return run.engine.from_numpy(result.astype(score.dtype).reshape(score.shape))
+
+
+def _ndcg_at_1(run: Any, score: Any, gain: Any, group: Any) -> Any:
+    parts = [
+        g[rank.argmin()] / g.max() if g.max() else 0.0
+        for _, _, g, rank in _groups(run, score, gain, group)
+    ]
+    return run.xp.asarray(np.mean(parts) * 100 * len(score), score.dtype)
+
+
+def _ranked_shape(score: Shape, gain: Shape, group: Shape) -> Shape:
+    _per_row([score, gain, group], "ranking")
+    return ()
+
+
+def _for_all(axes: Sequence[Axes | None], **_: Any) -> Axes:
+    """One value for the whole minibatch."""
+    return ()
+
+
+_RANKED = ("score", "gain", "group")
+SLOPE = define(
+    "lambda_rank_slope",
+    shape=lambda score, gain, group: score,
+    kernel=_lambda_rank_slope,
+    operands=_RANKED,
+    framewise=False,
+)
+LAMBDA_RANK = define(
+    "lambda_rank",
+    shape=_ranked_shape,
+    axes=_for_all,
+    align=None,
+    kernel=_lambda_rank,
+    gradient=lambda node, g: [element_times(apply(SLOPE, *node.inputs), g), None, None],
+    operands=_RANKED,
+    framewise=False,
+)
+NDCG = define(
+    "ndcg_at_1",
+    shape=_ranked_shape,
+    axes=_for_all,
+    align=None,
+    kernel=_ndcg_at_1,
+    operands=_RANKED,
+    framewise=False,
+)
+
+
+# Edits
+
+
+def _labels(run: Any, x: Any, axes: Axes, squash: bool, ignore: tuple[int, ...]) -> list[Any]:
+    """For each sequence, in the minibatch's order: the places of the largest elements."""
+    best = run.engine.to_numpy(x).reshape(len(x), -1).argmax(-1)
+    if len(axes) == 2:
+        sequences = run.layouts[axes[1]].unpack(best)
+    else:
+        order = _order(run)
+        sequences = list(best[:, None] if order is None else best[np.argsort(order), None])
+    if squash:
+        sequences = [s[np.diff(s, prepend=-1) != 0] for s in sequences]
+    return [s[~np.isin(s, ignore)] for s in sequences]
+
+
+def _edits(a: Sequence[int], b: Sequence[int], sub: float, delete: float, insert: float) -> int:
+    """How many edits the cheapest way from a to b takes (Wagner and Fischer, 1974)."""
+    row = [(j * insert, j) for j in range(len(b) + 1)]
+    for i, label in enumerate(a, 1):
+        before, row = row, [(i * delete, i)]
+        for j, other in enumerate(b, 1):
+            (diagonal, n), (above, m), (left, k) = before[j - 1], before[j], row[-1]
+            if label == other:
+                row.append((diagonal, n))
+                continue
+            ways = [(diagonal + sub, n + 1), (left + insert, k + 1), (above + delete, m + 1)]
+            row.append(min(ways, key=lambda way: way[0]))  # of equal costs the first
+    return row[-1][1]
+
+
+def _edit_distance(
+    run: Any,
+    a: Any,
+    b: Any,
+    *,
+    axes: Sequence[Axes],
+    penalties: tuple[float, float, float],
+    squash: bool,
+    ignore: tuple[int, ...],
+) -> Any:
+    first, second = (
+        _labels(run, x, ax, squash, ignore) for x, ax in zip((a, b), axes, strict=True)
+    )
+    edits = sum(_edits(x, y, *penalties) for x, y in zip(first, second, strict=True))
+    labels = sum(map(len, second))
+    # The sum over frames of the rate of errors per label: a trainer divides by the frames.
+    return run.xp.asarray(edits * len(a) / labels if labels else float(edits), a.dtype)
+
+
+def _same_classes(a: Shape, b: Shape, **_: Any) -> Shape:
+    broadcast(a, b)
+    return ()
+
+
+EDIT_DISTANCE = define(
+    "edit_distance_error",
+    shape=_same_classes,
+    axes=_for_all,
+    align=None,
+    kernel=_edit_distance,
+    arguments=lambda node: {**node.attrs, "axes": [i.axes for i in node.inputs]},
+    operands=("first sequence", "second sequence"),
+    framewise=False,
+)

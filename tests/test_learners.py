@@ -1,0 +1,278 @@
+"""Learners and schedules against CNTK 2.7's numbers, and against their formulas."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rgraph as C
+
+FOLDER = Path(__file__).parent / "reference" / "train"
+UPDATES = np.load(FOLDER / "updates.npz")
+SPECS = [json.loads(str(s)) for s in UPDATES["specs"]]
+
+
+def made(value):
+    """A schedule from how it was written: [function, arguments, options]."""
+    if not (isinstance(value, list) and isinstance(value[0], str)):
+        return value
+    name, arguments, options = value
+    arguments = [
+        [tuple(v) if isinstance(v, list) else v for v in a] if isinstance(a, list) else a
+        for a in arguments
+    ]
+    return getattr(C, name)(*arguments, **options)
+
+
+@pytest.mark.parametrize("number", range(len(SPECS)))
+def test_six_updates_are_cntks(number):
+    """Minibatches of 1 to 7 samples, two of them at the end of a sweep."""
+    spec = SPECS[number]
+    options = {k: made(v) for k, v in spec.items() if k != "learner"}
+    parameters = [C.Parameter(init=UPDATES["a"]), C.Parameter(init=UPDATES["b"])]
+    learner = getattr(C, spec["learner"])(parameters, **options)
+    for i, count in enumerate(UPDATES["counts"]):
+        gradients = {parameters[0]: UPDATES["grad_a"][i], parameters[1]: UPDATES["grad_b"][i]}
+        assert learner.update(gradients, count, UPDATES["ends"][i])
+        got = np.concatenate([p.value.ravel() for p in parameters])
+        np.testing.assert_allclose(got, UPDATES["values"][number, i], rtol=2e-6, atol=2e-6)
+
+
+def convolutional_gru(p):
+    def step(h, x):
+        z = C.sigmoid(p["bz"] + C.convolution(p["Wz"], x) + C.convolution(p["Uz"], h))
+        r = C.sigmoid(p["br"] + C.convolution(p["Wr"], x) + C.convolution(p["Hz"], h))
+        c = C.tanh(p["bc"] + C.convolution(p["Wc"], x) + C.convolution(p["Hc"], h * r))
+        return z * h + (1 - z) * c
+
+    return C.layers.Recurrence(step, initial_state=C.constant(0, (2, 5, 5)))
+
+
+rate = C.learning_parameter_schedule_per_sample
+LEARNERS = {
+    "sgd": lambda ps: C.sgd(ps, rate(0.02)),
+    "momentum": lambda ps: C.momentum_sgd(ps, rate(0.02), C.momentum_schedule(0.9)),
+    "nesterov": lambda ps: C.nesterov(ps, rate(0.02), C.momentum_schedule(0.9)),
+    "adagrad": lambda ps: C.adagrad(ps, rate(0.02), need_ave_multiplier=False),
+    "adam": lambda ps: C.adam(ps, rate(0.02), C.momentum_schedule(0.9)),
+    "adam_batch": lambda ps: C.adam(
+        ps, C.learning_parameter_schedule(0.02, minibatch_size=4), C.momentum_schedule(0.9)
+    ),
+    "rmsprop": lambda ps: C.rmsprop(ps, rate(0.005), 0.9, 1.2, 0.7, 10, 1e-2),
+    "fsadagrad": lambda ps: C.fsadagrad(ps, rate(0.02), C.momentum_schedule(0.9)),
+    "adadelta": lambda ps: C.adadelta(ps, rate(1.0)),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_training_a_convolutional_gru_is_cntks(name):
+    data = np.load(FOLDER / f"train_{name}.npz")
+    parameters = {
+        k[6:]: C.Parameter(init=data[k], name=k[6:]) for k in data.files if k[:6] == "param/"
+    }
+    x, t = C.sequence.input_variable((1, 5, 5)), C.sequence.input_variable((2, 5, 5))
+    y = convolutional_gru(parameters)(x)
+    loss = C.reduce_sum(C.square(y - t))
+    trainer = C.Trainer(y, (loss, None), LEARNERS[name](list(parameters.values())))
+    losses, samples = [], []
+    for m in range(len(data["loss"])):
+        batch = {v: [data[f"{k}/{m}/{i}"] for i in range(3)] for k, v in (("x", x), ("t", t))}
+        assert trainer.train_minibatch(batch)
+        losses.append(trainer.previous_minibatch_loss_average)
+        samples.append(trainer.previous_minibatch_sample_count)
+    np.testing.assert_allclose(losses, data["loss"], rtol=1e-6)
+    np.testing.assert_array_equal(samples, data["samples"])
+    for k, p in parameters.items():
+        np.testing.assert_allclose(p.value, data["final/" + k], rtol=1e-5, atol=1e-5)
+
+
+# Schedules
+
+
+@pytest.mark.parametrize(
+    "schedule, at, values",
+    [
+        (C.learning_parameter_schedule(0.2), [0, 100], [0.2, 0.2]),
+        (C.learning_parameter_schedule([0.2, 0.4], 1, 5), [0, 4, 5, 99], [0.2, 0.2, 0.4, 0.4]),
+        (
+            C.learning_parameter_schedule([(3, 0.2), (2, 0.4), (1, 0.8)], 1, 5),
+            [14, 15, 24, 25, 100],
+            [0.2, 0.4, 0.4, 0.8, 0.8],
+        ),
+        (
+            C.momentum_schedule([(999, 0.99), (888, 0.88), (0, 0.77)]),
+            [0, 998, 999, 999 + 887, 999 + 888],
+            [0.99, 0.99, 0.88, 0.88, 0.77],
+        ),
+        (C.momentum_as_time_constant_schedule([10, 20]), [0, 1], np.exp([-0.1, -0.05])),
+    ],
+)
+def test_schedules(schedule, at, values):
+    assert [schedule[i] for i in at] == list(values)
+
+
+def test_minibatch_sizes_of_schedules():
+    assert C.learning_parameter_schedule(0.1).minibatch_size == C.learners.IGNORE
+    assert C.learning_parameter_schedule(0.1, 7).minibatch_size == 7
+    assert C.momentum_as_time_constant_schedule(9).minibatch_size == 1
+    assert C.learning_rate_schedule(0.1, C.UnitType.sample).minibatch_size == 1
+    assert C.learning_rate_schedule(0.1, C.UnitType.minibatch).minibatch_size == 0
+
+
+def test_a_learner_gives_its_minibatch_size_to_what_has_none():
+    w = C.Parameter(1)
+    learner = C.sgd([w], C.learning_parameter_schedule(0.1), minibatch_size=25)
+    assert learner.minibatch_size == learner._learning_rate_schedule.minibatch_size == 25
+    learner = C.sgd([w], C.learning_parameter_schedule(0.1, 20), minibatch_size=25)
+    assert learner._learning_rate_schedule.minibatch_size == 20
+    assert not learner.is_compatible_mode()
+    learner = C.sgd([w], 0.1, minibatch_size=C.learners.IGNORE)
+    assert learner.is_compatible_mode()
+
+
+def test_an_epoch_size_for_one_number_is_warned_of():
+    with pytest.warns(RuntimeWarning, match="epoch_size"):
+        C.momentum_schedule(0.9, 1000)
+
+
+def test_what_is_no_schedule():
+    with pytest.raises(ValueError, match="a number, a list or a schedule"):
+        C.sgd([C.Parameter(1)], "fast")
+    with pytest.raises(ValueError, match="hour"):
+        C.training_parameter_schedule(0.1, "hour")
+    with pytest.raises(ValueError, match="epoch_size"):
+        C.learning_parameter_schedule([0.1], epoch_size=0)
+
+
+def test_a_schedule_set_later_begins_then():
+    w = C.Parameter(1, init=1)
+    learner = C.sgd([w], rate([0.1, 0.2], epoch_size=10))
+    learner.update({w: np.ones(1)}, 10)
+    assert learner.learning_rate() == 0.2
+    learner.reset_learning_rate(rate([0.3, 0.4], epoch_size=10))
+    assert learner.learning_rate() == 0.3
+    learner.update({w: np.ones(1)}, 10)
+    assert learner.learning_rate() == 0.4
+
+
+def test_a_rate_of_0_ends_learning():
+    w = C.Parameter(1, init=1)
+    assert not C.sgd([w], 0.0).update({w: np.ones(1)}, 1)
+    assert w.value == 1
+
+
+# Options
+
+
+def test_adam_is_the_papers():
+    """With the default of unit gain, against the algorithm of Kingma and Ba."""
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=5), rng.normal(size=(4, 5))
+    w = C.Parameter(init=start, dtype=np.float64)
+    learner = C.adam([w], 0.01, 0.9, variance_momentum=0.99, epsilon=1e-8)
+    m = v = 0
+    expected = start.copy()
+    for i, g in enumerate(gradients, 1):
+        learner.update({w: g}, 1)
+        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
+        step = m / (1 - 0.9**i) / (np.sqrt(v / (1 - 0.99**i)) + 1e-8 / np.sqrt(1 - 0.99**i))
+        expected = expected - 0.01 * step
+        np.testing.assert_allclose(w.value, expected, rtol=1e-12)
+
+
+def test_noise_has_its_deviation_and_is_each_learners_own():
+    parameters = [C.Parameter((200, 200)) for _ in range(2)]
+    for p in parameters:
+        C.sgd([p], 1.0, gaussian_noise_injection_std_dev=0.5).update({p: np.zeros(p.shape)}, 1)
+    first, second = (p.value for p in parameters)
+    assert abs(first.std() - 0.5) < 0.01 and abs(first.mean()) < 0.01
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+def test_clipping(truncate):
+    w = C.Parameter(init=np.zeros(2, np.float32))
+    options = {"gradient_clipping_with_truncation": truncate}
+    C.sgd([w], rate(1.0), gradient_clipping_threshold_per_sample=0.5, **options).update(
+        {w: np.array([3.0, 4.0])}, 2
+    )
+    np.testing.assert_allclose(w.value, [-1, -1] if truncate else [-0.6, -0.8])
+
+
+def test_l1_pulls_to_0_and_not_beyond():
+    w = C.Parameter(init=np.array([1, -1, 0.01], np.float32))
+    C.sgd([w], rate(0.1), l1_regularization_weight=0.5).update({w: np.zeros(3)}, 2)
+    np.testing.assert_allclose(w.value, [0.9, -0.9, 0], rtol=1e-6)
+
+
+# Misuse
+
+
+def test_a_learner_checks_its_parameters():
+    w = C.Parameter(1)
+    with pytest.raises(ValueError, match="given none"):
+        C.sgd([], 0.1)
+    with pytest.raises(ValueError, match="twice"):
+        C.sgd([w, w], 0.1)
+    with pytest.raises(ValueError, match="learns parameters"):
+        C.sgd([C.input_variable(1)], 0.1)
+    with pytest.raises(C.GraphError, match="shape follows"):
+        C.sgd([C.Parameter(C.InferredDimension)], 0.1)
+    with pytest.raises(C.GraphError, match="no gradient"):
+        C.sgd([w], 0.1).update({}, 1)
+    with pytest.raises(ValueError, match="empty minibatch"):
+        C.sgd([w], 0.1).update({w: np.ones(1)}, 0)
+
+
+def test_gradients_are_not_written_over():
+    w, g = C.Parameter(3), np.ones(3, np.float32)
+    for learner in (C.sgd([w], 0.5), C.adam([w], 0.5, 0.9), C.adagrad([w], 0.5)):
+        learner.update({w: g}, 2)
+    np.testing.assert_array_equal(g, np.ones(3))
+
+
+def test_a_value_that_was_read_does_not_change_with_training():
+    w = C.Parameter(2, init=1)
+    before = w.value
+    C.sgd([w], 1.0).update({w: np.ones(2)}, 1)
+    np.testing.assert_array_equal(before, [1, 1])
+
+
+# Checkpoints
+
+
+MAKERS = [
+    lambda ps: C.sgd(ps, rate([0.1, 0.2], epoch_size=3)),
+    lambda ps: C.momentum_sgd(ps, 0.1, 0.9, gaussian_noise_injection_std_dev=0.1),
+    lambda ps: C.nesterov(ps, 0.1, 0.9),
+    lambda ps: C.adagrad(ps, 0.1),
+    lambda ps: C.adadelta(ps),
+    lambda ps: C.rmsprop(ps, 0.1, 0.9, 1.2, 0.5, 10, 0.01),
+    lambda ps: C.fsadagrad(ps, 0.1, 0.9),
+    lambda ps: C.adam(ps, 0.1, 0.9),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_after_a_checkpoint_learning_goes_on_as_before(make):
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(6, 3))
+    w, other = C.Parameter(3), C.Parameter(3)
+    learner, again = make([w]), make([other])
+    for g in gradients[:3]:
+        learner.update({w: g}, 2, True)
+    other.value = w.value
+    again.restore_from_checkpoint(learner.create_checkpoint())
+    for g in gradients[3:]:
+        learner.update({w: g}, 2)
+        again.update({other: g}, 2)
+    np.testing.assert_array_equal(w.value, other.value)
+
+
+def test_a_checkpoint_of_other_parameters():
+    a, b = C.Parameter(3), C.Parameter(4)
+    learner = C.momentum_sgd([a], 0.1, 0.9)
+    learner.update({a: np.ones(3)}, 1)
+    with pytest.raises(ValueError, match="other parameters"):
+        C.momentum_sgd([b], 0.1, 0.9).restore_from_checkpoint(learner.create_checkpoint())

@@ -1,0 +1,140 @@
+"""Losses and metrics against CNTK 2.7's numbers, and against their formulas."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.ops.scoring import roll_rows
+from rgraph.testing import check_gradients
+
+REFERENCE = np.load(Path(__file__).parent / "reference" / "train" / "losses.npz")
+CASES = [json.loads(str(c)) for c in REFERENCE["cases"]]
+
+
+def operands(number):
+    prefix = f"in/{number:02}/"
+    return [REFERENCE[k] for k in REFERENCE.files if k.startswith(prefix)]
+
+
+def together(value):
+    return np.concatenate(value) if isinstance(value, list) else np.asarray(value)
+
+
+@pytest.mark.parametrize(
+    "number, case",
+    [pytest.param(i, c, id=f"{c['function']}-{i}") for i, c in enumerate(CASES)],
+)
+def test_value_and_gradient_are_cntks(number, case):
+    arrays, lengths = operands(number), case["lengths"]
+    declare = C.sequence.input_variable if lengths else C.input_variable
+    inputs = [declare(a.shape[1:]) for a in arrays]
+    ends = np.cumsum(lengths)[:-1] if lengths else None
+    feed = {v: np.split(a, ends) if lengths else a for v, a in zip(inputs, arrays)}
+    f = getattr(C, case["function"])(*inputs, **case["options"])
+    expected = REFERENCE[f"out/{number:02}"]
+    value = together(f.eval(feed))
+    assert value.shape == expected.shape
+    np.testing.assert_allclose(value, expected, rtol=2e-5, atol=2e-5)
+    if case["function"] == "weighted_binary_cross_entropy":
+        return  # CNTK's gradient is not that of its value: it lacks the mean weight
+    if f"grad/{number:02}" in REFERENCE.files:
+        gradient = together(f.grad(feed, wrt=[inputs[0]]))
+        np.testing.assert_allclose(gradient, REFERENCE[f"grad/{number:02}"], rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "name, draw, options",
+    [
+        ("cross_entropy_with_softmax", [(3, 4), (3, 4)], {}),
+        ("squared_error", [(3, 4), (3, 4)], {}),
+        ("binary_cross_entropy", [(4,), (4,)], {}),
+        ("weighted_binary_cross_entropy", [(4,), (4,), (4,)], {}),
+        ("cosine_distance", [(3, 4), (3, 4)], {}),
+        (
+            "cosine_distance_with_negative_samples",
+            [(3,), (3,)],
+            {"shift": 1, "num_negative_samples": 2},
+        ),
+        ("fmeasure", [(3, 2, 2), (3, 2, 2)], {}),
+    ],
+)
+def test_gradients_with_respect_to_every_operand(name, draw, options):
+    rng = np.random.default_rng(0)
+    inputs = [C.input_variable(shape, np.float64) for shape in draw]
+    feed = {x: rng.uniform(0.1, 0.9, (3, *x.shape)) for x in inputs}
+    check_gradients(getattr(C, name)(*inputs, **options), feed, inputs)
+
+
+def test_cross_entropy_is_that_of_the_softmax():
+    rng = np.random.default_rng(1)
+    z, t = rng.normal(size=(5, 7)), rng.dirichlet(np.ones(7), size=5)
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    x, y = C.input_variable(7, np.float64), C.input_variable(7, np.float64)
+    value = C.cross_entropy_with_softmax(x, y).eval({x: z, y: t})
+    np.testing.assert_allclose(value, -(t * np.log(p)).sum(1, keepdims=True), rtol=1e-12)
+
+
+def test_cross_entropy_of_rows_of_a_matrix_keeps_the_rows():
+    z, t = C.input_variable((2, 3)), C.input_variable((2, 3))
+    assert C.cross_entropy_with_softmax(z, t).shape == (2, 1)
+    assert C.classification_error(z, t).shape == (2, 1)
+
+
+def test_large_scores_do_not_overflow():
+    value = C.cross_entropy_with_softmax([1000, 0], [0, 1]).eval()
+    np.testing.assert_allclose(value, [1000])
+
+
+def test_probabilities_of_0_and_1_are_no_harm():
+    y, t = C.input_variable(2), C.input_variable(2)
+    loss = C.binary_cross_entropy(y, t)
+    wrong = {y: [[0, 1]], t: [[1, 0]]}
+    assert np.isfinite(loss.eval(wrong)).all() and (loss.eval(wrong) > 10).all()
+    assert np.isfinite(loss.grad(wrong, wrt=[y])).all()
+
+
+def test_cosine_of_a_zero_vector_is_0_and_has_no_gradient():
+    x, y = C.input_variable(2), C.input_variable(2)
+    f = C.cosine_distance(x, y)
+    feed = {x: [[0, 0]], y: [[1, 0]]}
+    assert f.eval(feed) == 0
+    np.testing.assert_array_equal(f.grad(feed, wrt=[x]), [[0, 0]])
+
+
+def test_negative_samples_come_from_the_minibatchs_order_whatever_the_lengths():
+    s, x = C.sequence.input_variable(1), C.input_variable(1)
+    rolled = C.Function([roll_rows((x + C.sequence.last(s)).node, 1)])
+    data = {s: [np.zeros((n, 1)) for n in (1, 3, 2)], x: [[10], [20], [30]]}
+    np.testing.assert_array_equal(rolled.eval(data), [[20], [30], [10]])
+    np.testing.assert_array_equal(rolled.grad(data, wrt=[x]), [[1], [1], [1]])
+
+
+def test_negative_samples_must_be_some():
+    with pytest.raises(ValueError, match="at least 1"):
+        C.cosine_distance_with_negative_samples([1, 2], [1, 2], 0, 1)
+
+
+def test_ranking_needs_one_score_per_sample():
+    a, b = C.input_variable(2), C.input_variable(1)
+    with pytest.raises(C.GraphError, match="one number per sample"):
+        C.lambda_rank(a, b, b)
+
+
+def test_ranking_does_not_depend_on_where_a_groups_samples_stand_in_it():
+    s, n, g = (C.input_variable(1) for _ in range(3))
+    scores, gains = np.array([[0.1], [0.7], [0.4]]), np.array([[3], [2], [1]])
+    f = C.lambda_rank(s, n, g)
+    at = {s: scores, n: gains, g: np.ones((3, 1))}
+    turned = {s: scores[::-1], n: gains[::-1], g: np.ones((3, 1))}
+    np.testing.assert_allclose(f.eval(turned), f.eval(at), rtol=1e-6)
+    np.testing.assert_allclose(f.grad(turned, [s])[::-1], f.grad(at, [s]), rtol=1e-6)
+
+
+def test_a_weight_of_0_leaves_an_element_out():
+    y, t, w = (C.input_variable(1) for _ in range(3))
+    loss = C.weighted_binary_cross_entropy(y, t, w)
+    value = loss.eval({y: [[0.5], [0.9]], t: [[1], [0]], w: [[1], [0]]})
+    np.testing.assert_allclose(value, 2 * np.log(2), rtol=1e-5)
