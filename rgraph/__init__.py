@@ -4,7 +4,7 @@
 """
 
 from . import debugging, device, initializer, layers, ops, testing
-from .default_options import default_options, default_options_for, default_override_or
+from .default_options import *
 from .function import BlockFunction, Function, combine, set_seed
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension

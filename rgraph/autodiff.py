@@ -66,7 +66,7 @@ def pull_back(seeds: Mapping[Node, Node], wrt: Sequence[Node]) -> list[Node]:
         bind({back: _filled(back, 0.0)})
     result = [total.get(w) or _filled(w, 0.0) for w in wrt]
     complete(result)
-    return result
+    return list(map(resolve, result))
 
 
 def _parts(node: Node, g: Node) -> Sequence[Node | None]:

@@ -11,13 +11,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import autodiff, graph, passes
+from . import autodiff, graph, minibatch, passes
 from . import device as _device
-from .graph import FREE, Axis, GraphError, Input, Node, Placeholder
+from .graph import Axis, GraphError, Input, Node, free
 from .graph.node import resolve
-from .minibatch import Minibatch, samples_of
-from .ops.frames import UNPACK
+from .minibatch import Minibatch
 from .plan import Plan
+from .values import Value
 
 MOST_SIZES = 32  # plans that are kept for graphs with free sizes
 
@@ -84,6 +84,7 @@ class Runner:
         given: Feed,
         inputs: Sequence[Input],
         weights: Sequence[Any] = (),
+        as_numpy: bool = True,
     ) -> list[Any]:
         """The values of a request, then its gradients, as people read them.
 
@@ -91,15 +92,18 @@ class Runner:
             given: what is fed.
             inputs: those of the function; they may say how long sequences are.
             weights: those of the roots' elements, if the request is weighted.
+            as_numpy: whether to give arrays and lists of arrays, not a `Value`.
+            as_numpy: whether to give arrays and lists of arrays, not a `Value`.
         """
-        sizes = self._sizes(request, given, inputs)
+        flexible = self._flexible(request)
+        sizes = self._sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
-        key = (engine.name, request, sizes)
+        key = (engine.name, request, tuple(sizes.items()))
         job = self._jobs.get(key)
         if job is None:
             if sizes and len(self._jobs) >= MOST_SIZES:
-                self._jobs.pop(next(k for k in self._jobs if k[2]), None)
-            job = self._jobs[key] = _job(request, dict(sizes), engine)
+                self._jobs.pop(next(iter(self._jobs)))
+            job = self._jobs[key] = _job(request, flexible, sizes, engine)
         data = {job.inputs.get(n, n): v for n, v in given.data.items()}
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         known = [job.inputs.get(n, n) for n in inputs]
@@ -107,78 +111,52 @@ class Runner:
         rows = job.plan.run(
             batch.arrays, batch.layouts, batch.size, given.training, (_seed << 32) + given.run
         )
-        return [batch.read(n, r) for n, r in zip(job.results, rows, strict=True)]
+        values = [batch.read(n, r) for n, r in zip(job.results, rows, strict=True)]
+        return values if as_numpy else [Value(v) for v in values]
 
-    def _sizes(
-        self, request: Request, given: Feed, inputs: Sequence[Input]
-    ) -> tuple[tuple[Node, Any], ...]:
-        """For each input with a free axis its shape, for each `unpack` its number of steps."""
+    def _flexible(self, request: Request) -> list[Node]:
         if request not in self._open:
             nodes = graph.order([*request.values, *request.roots, *request.wrt])
-            self._open[request] = [n for n in nodes if _is_open(n)]
-        sizes: dict[Node, Any] = {}
-        for node in self._open[request]:
-            if not isinstance(node, Input):
-                sizes[node] = self._steps(node.inputs[0], given, inputs)
-            elif node in given.data:
-                sizes[node] = _sample_shape(node, given.data[node])
-        return tuple(sizes.items())
+            self._open[request] = [n for n in nodes if free.follows_data(n)]
+        return self._open[request]
 
-    def _steps(self, sequence: Node, given: Feed, inputs: Sequence[Input]) -> int:
-        """The length of the longest sequence."""
-        axis = sequence.time_axis
-        for node in () if axis.source else inputs:
-            if axis in (node.axes or ()) and node in given.data:
-                return max(map(len, samples_of(node, given.data[node])), default=0)
-        source = axis.source if isinstance(axis.source, Node) else sequence
-        (frames,) = self.run(Request((source,)), given, inputs)
-        return max(map(len, frames), default=0)
-
-
-def _is_open(node: Node) -> bool:
-    return node.op is UNPACK or isinstance(node, Input) and FREE in (node.shape or ())
+    def _sizes(
+        self, flexible: Sequence[Node], given: Feed, inputs: Sequence[Input]
+    ) -> dict[Any, Any]:
+        """The shapes of the inputs, and the most that the minibatch has along each axis."""
+        sizes: dict[Any, Any] = {}
+        for node in inputs:
+            if node in given.data:
+                shape, count, longest = minibatch.sizes(node, given.data[node])
+                sizes[node] = shape
+                sizes |= dict(zip(node.axes or (), (count, longest), strict=False))
+        for node in flexible:
+            for axis in node.inputs[0].axes or () if node.op else ():
+                if axis not in sizes and axis.source is not None:  # it has to be computed first
+                    (frames,) = self.run(Request((axis.source,)), given, inputs)
+                    sizes[axis] = max(map(len, frames), default=0)
+        return sizes
 
 
-def _sample_shape(node: Input, data: Any) -> tuple[int, ...]:
-    samples = samples_of(node, data)
-    lead = len(node.axes or ())
-    return tuple(samples[0].shape[1:]) if lead == 2 else tuple(samples.shape[lead:])
-
-
-def _job(request: Request, sizes: Mapping[Node, Any], engine: Any) -> _Job:
-    nodes = [*request.values, *request.roots, *request.wrt]
-    inputs: dict[Node, Node] = {
-        n: Input(s, n.axes or (), n.dtype, n.name, where=n.origin)
-        for n, s in sizes.items()
-        if isinstance(n, Input)
-    }
-    if sizes:
-        unpacked = {n: s for n, s in sizes.items() if n not in inputs}
-        nodes = _sized(nodes, inputs, unpacked)
-    cuts = len(request.values), len(request.values) + len(request.roots)
-    results, roots, wrt = nodes[: cuts[0]], nodes[cuts[0] : cuts[1]], nodes[cuts[1] :]
+def _job(
+    request: Request, flexible: Sequence[Node], sizes: Mapping[Any, Any], engine: Any
+) -> _Job:
+    fitted = {}
+    if flexible:
+        nodes = [*request.values, *request.roots, *request.wrt]
+        fitted = free.fit(nodes, flexible, sizes)
+    values, roots, wrt = (
+        [fitted.get(n, n) for n in part] for part in (request.values, request.roots, request.wrt)
+    )
+    inputs = {n: fitted[n] for n in fitted if isinstance(n, Input)}
     if request.weighted:
         weights = [Input(r.shape or (), r.axes or (), r.dtype, "weights") for r in roots]
         inputs.update(zip(request.roots, weights, strict=True))
         made = autodiff.pull_back(dict(zip(roots, weights, strict=True)), wrt)
     else:
         made = autodiff.gradients(roots[0], wrt) if roots else []
-    plan = Plan(passes.optimize([*results, *made]), engine)
-    return _Job(plan, [*results, *wrt], inputs)
-
-
-def _sized(
-    nodes: Sequence[Node], inputs: Mapping[Node, Node], unpacked: Mapping[Node, int]
-) -> list[Node]:
-    """The graph with inputs of a given shape and sequences unpacked to a given length."""
-    later = {n: Placeholder(where=n.origin) for n in unpacked}
-    operands = [n.inputs[0] for n in unpacked]
-    copies = graph.copy([*nodes, *operands], {**inputs, **later}, same_random=True)
-    for (node, steps), operand in zip(unpacked.items(), copies[len(nodes) :], strict=True):
-        attrs = {**node.attrs, "steps": steps}
-        later[node].target = graph.apply(UNPACK, operand, name=node.name, **attrs)
-    graph.complete(copies)
-    return [resolve(n) for n in copies[: len(nodes)]]
+    plan = Plan(passes.optimize([*values, *made]), engine)
+    return _Job(plan, [*values, *wrt], inputs)
 
 
 def _needed(plan: Plan, data: Mapping[Node, Any], known: Sequence[Node]) -> list[Any]:

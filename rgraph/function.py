@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from . import autodiff, graph, minibatch, ops, passes
-from . import device as _device
-from .graph import GraphError, Node, Placeholder, free
+from . import autodiff, evaluation, graph, ops
+from .evaluation import Feed, Request, set_seed
+from .graph import GraphError, Node, Placeholder
 from .graph.node import describe, resolve
-from .minibatch import Minibatch
 from .ops import records
-from .plan import Plan
 from .types import Type
 from .variables import Constant, Operand, Parameter, Variable, handle
-
-_runs = itertools.count(1)
-_seed = 0
-
-
-def set_seed(seed: int) -> None:
-    """Makes everything random (initial values, dropout) from here on the same in every run.
-
-    >>> C.set_seed(7)
-    """
-    global _seed, _runs
-    _seed, _runs = int(seed), itertools.count(1)
-    graph.node.reset_random(_seed)
-
-
-class BackPropState(NamedTuple):
-    """What a run was given: enough to go back through it, the same random numbers included."""
-
-    data: dict[Node, Any]
-    run: int
-    device: Any
-    training: bool
-    fitted: dict[Node, Node] = {}
-
 
 class Function(Operand):
     """One or more values as a function of inputs.
@@ -74,7 +47,7 @@ class Function(Operand):
         self._nodes = [resolve(n) for n in nodes]
         self._signature = None if signature is None else list(signature)
         self._name = name
-        self._plans: dict[Any, Plan] = {}
+        self._runner = evaluation.Runner()
 
     # What it is made of
 
@@ -231,7 +204,7 @@ class Function(Operand):
             for node in bindings:
                 node.target = None  # type: ignore[attr-defined]
             raise
-        self._plans.clear()
+        self._runner = evaluation.Runner()
         return self
 
     @staticmethod
@@ -331,13 +304,9 @@ class Function(Operand):
         Raises:
             GraphError: an input is missing or does not fit.
         """
-        nodes = self._current() if outputs is None else [records.as_node(o) for o in outputs]
-        data, fitted = self._fit(self._feed(arguments))
-        values = self._run([fitted.get(n, n) for n in nodes], data, device)
-        if outputs is None and len(nodes) == 1:
-            return values[0]
-        keys = self.outputs if outputs is None else outputs
-        return dict(zip(keys, values, strict=True))
+        keys, nodes = self._chosen(outputs)
+        values = self._run(nodes, arguments, device, as_numpy=as_numpy)
+        return values[0] if len(keys) == 1 else dict(zip(keys, values, strict=True))
 
     def grad(
         self,
@@ -375,23 +344,15 @@ class Function(Operand):
                 mend="say which: grad(at, wrt=[…]), or declare the input with needs_gradient=True",
             )
         root = self.node if grad_root is None else records.as_node(grad_root)
-        extra = [records.as_node(o) for o in outputs or ()]
-        data, fitted = self._fit(self._feed(at))
-        root, *rest = (fitted.get(n, n) for n in (root, *map(records.as_node, chosen), *extra))
-        wanted, extra = rest[: len(chosen)], rest[len(chosen) :]
-        nodes = self._gradient_nodes(("grad", root, *wanted))
-        values = self._run([*nodes, *extra], data, device, shape_like=rest)
-        found = values[: len(chosen)]
+        keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
+        inner = [records.as_node(w) for w in chosen]
+        values = self._run(nodes, at, device, True, root=root, wrt=inner, as_numpy=as_numpy)
+        found = values[len(keys) :]
         result = found[0] if len(chosen) == 1 else dict(zip(chosen, found, strict=True))
         if outputs is None:
             return result
-        return result, dict(zip(outputs, values[len(chosen) :], strict=True))
-
-    def _gradient_nodes(self, key: tuple[Any, ...]) -> list[Node]:
-        self._current()
-        if key not in self._plans:
-            self._plans[key] = autodiff.gradients(key[1], key[2:])  # type: ignore[assignment]
-        return self._plans[key]  # type: ignore[return-value]
+        extra = values[0] if len(keys) == 1 else dict(zip(keys, values, strict=False))
+        return result, extra
 
     def gradients(self, wrt: Sequence[Any]) -> list[Function]:
         """The gradients of the sum of the output, as functions: they have gradients themselves.
@@ -407,11 +368,11 @@ class Function(Operand):
     def forward(
         self,
         arguments: Any = None,
-        outputs: Sequence[Any] | None = None,
+        outputs: Any = None,
         keep_for_backward: Any = None,
         device: Any = None,
         as_numpy: bool = True,
-    ) -> tuple[BackPropState | None, dict[Any, Any]]:
+    ) -> tuple[Feed | None, dict[Any, Any]]:
         """The values of `outputs`, and what `backward` needs to go back from them.
 
         Args:
@@ -432,17 +393,14 @@ class Function(Operand):
         >>> f.backward(state, {f.output: [[1, 10]]}, [x])[x]
         array([[ 2., 40.]], dtype=float32)
         """
-        self._current()
-        keys = list(self.outputs if outputs is None else outputs)
-        data, fitted = self._fit(self._feed(arguments))
-        state = BackPropState(data, next(_runs), device, bool(keep_for_backward), fitted)
-        nodes = [resolve(records.as_node(k)) for k in keys]
-        values = self._run([fitted.get(n, n) for n in nodes], state=state)
-        return (state if state.training else None), dict(zip(keys, values, strict=True))
+        keys, nodes = self._chosen(outputs)
+        given = evaluation.feed(self._feed(arguments), device, bool(keep_for_backward))
+        values = self._runner.run(Request(tuple(nodes)), given, self._inputs(), as_numpy=as_numpy)
+        return (given if given.training else None), dict(zip(keys, values, strict=True))
 
     def backward(
         self,
-        state: BackPropState,
+        state: Feed | None,
         root_gradients: Any,
         variables: Iterable[Any],
         as_numpy: bool = True,
@@ -464,95 +422,53 @@ class Function(Operand):
                 mend="name the outputs in forward(…, keep_for_backward={f.output})",
             )
         if not isinstance(root_gradients, Mapping):
-            root_gradients = {self.node: root_gradients}
+            root_gradients = {self: root_gradients}
         chosen = list(variables)
-        fitted = state.fitted
-        wrt = [fitted.get(n, n) for n in map(records.as_node, chosen)]
-        roots = [fitted.get(n, n) for n in map(resolve, map(records.as_node, root_gradients))]
-        key = ("backward", *roots, None, *wrt)
-        if key not in self._plans:
-            adjoints = [graph.Input(r.shape, r.axes, r.dtype, "adjoint") for r in roots]
-            pulled = autodiff.pull_back(dict(zip(roots, adjoints, strict=True)), wrt)
-            self._plans[key] = adjoints, pulled  # type: ignore[assignment]
-        adjoints, pulled = self._plans[key]  # type: ignore[misc]
-        given = dict(zip(adjoints, root_gradients.values(), strict=True))
-        state = state._replace(data={**state.data, **given})
-        return dict(zip(chosen, self._run(pulled, state=state, shape_like=wrt), strict=True))
+        roots = tuple(records.as_node(r) for r in root_gradients)
+        wrt = tuple(records.as_node(v) for v in chosen)
+        request = Request((), roots, wrt, weighted=True)
+        weights = list(root_gradients.values())
+        found = self._runner.run(request, state, self._inputs(), weights, as_numpy)
+        return dict(zip(chosen, found, strict=True))
+
+    def _chosen(self, outputs: Any) -> tuple[list[Any], list[Node]]:
+        """The outputs that are asked for, as they were named and as nodes."""
+        nodes = self._current()
+        if outputs is None:
+            return list(self.outputs), nodes
+        if isinstance(outputs, Function):
+            outputs = outputs.outputs
+        keys = [outputs] if isinstance(outputs, Operand) else list(outputs)
+        if not all(isinstance(k, (Operand, Node)) for k in keys):
+            raise TypeError("outputs must be variables or functions, or a list of them")
+        wanted = [resolve(records.as_node(k)) for k in keys]
+        below = set(graph.order(nodes))
+        for node in wanted:
+            if node not in below:
+                raise GraphError(f"{describe(node)} is not computed by {self!r}")
+        return keys, wanted
+
+    def _inputs(self) -> list[graph.Input]:
+        return [a.node for a in self.arguments if isinstance(a.node, graph.Input)]
+
+    def _feed(self, arguments: Any) -> dict[Node, Any]:
+        return evaluation.as_feed(arguments, self.arguments)
 
     def _run(
         self,
         nodes: Sequence[Node],
-        arguments: Any = None,
+        arguments: Any,
         device: Any = None,
         training: bool = False,
-        shape_like: Sequence[Node] | None = None,
-        state: BackPropState | None = None,
+        root: Node | None = None,
+        wrt: Sequence[Node] = (),
+        as_numpy: bool = True,
     ) -> list[Any]:
-        if state is None:
-            state = BackPropState(self._feed(arguments), next(_runs), device, training)
-        engine = _device.engine(state.device)
-        key = (engine.name, *nodes)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = Plan(passes.optimize(nodes), engine)
-        data = state.data
-        batch = Minibatch(self._needed(plan, data), data, engine, read=plan.inputs)
-        rows = plan.run(
-            batch.arrays, batch.layouts, batch.size, state.training, (_seed << 32) + state.run
-        )
-        return [batch.read(n, r) for n, r in zip(shape_like or nodes, rows, strict=True)]
-
-    def _fit(self, data: dict[Node, Any]) -> tuple[dict[Node, Any], dict[Node, Node]]:
-        """The data, and what stands for each node once free dimensions have the data's sizes."""
-        if "free" not in self._plans:
-            whole = graph.order(self._current())
-            self._plans["free"] = [n for n in whole if free.follows_data(n)]  # type: ignore[assignment]
-        flexible: Any = self._plans["free"]
-        if not flexible:
-            return data, {}
-        sizes: dict[Any, Any] = {}
-        for node in (a.node for a in self.arguments if a.is_input and a.node in data):
-            shape, count, longest = minibatch.sizes(node, data[node])
-            sizes[node] = shape
-            sizes |= dict(zip(node.axes or (), (count, longest), strict=False))
-        key = ("fit", *((n, sizes.get(n)) for n in flexible), *sizes.items())
-        if key not in self._plans:
-            self._plans[key] = free.fit(self._nodes, flexible, sizes)  # type: ignore[assignment]
-        fitted: Any = self._plans[key]
-        return {fitted.get(n, n): value for n, value in data.items()}, fitted
-
-    def _needed(self, plan: Plan, data: Mapping[Node, Any]) -> list[graph.Input]:
-        """The inputs that the plan reads, and those that say how long its sequences are."""
-        given = [n for n in data if isinstance(n, graph.Input)]
-        inputs = dict.fromkeys([*plan.inputs, *given])
-        axes = {a for n in inputs for a in n.axes or ()}
-        for v in self.arguments:
-            if plan.axes.intersection(v.dynamic_axes) - axes:
-                inputs[v.node] = None
-        return list(inputs)  # type: ignore[arg-type]
-
-    def _feed(self, arguments: Any) -> dict[Node, Any]:
-        if arguments is None:
-            return {}
-        if isinstance(arguments, dict) and all(isinstance(k, Node) for k in arguments):
-            return arguments
-        if not isinstance(arguments, Mapping):
-            inputs = self.arguments
-            if len(inputs) != 1:
-                raise GraphError(
-                    f"the function has {len(inputs)} inputs "
-                    f"({', '.join(i.name or '?' for i in inputs)})",
-                    mend="say which value is whose: {x: …, y: …}",
-                )
-            return {inputs[0].node: arguments}
-        named = {a.name: a.node for a in self.arguments if a.name}
-        feed = {}
-        for key, value in arguments.items():
-            node = named.get(key) if isinstance(key, str) else records.as_node(key)
-            if node is None:
-                raise GraphError(f"the function has no input named '{key}'; it has {list(named)}")
-            feed[resolve(node)] = value
-        return feed
+        """The values of nodes, then the gradients of the sum of `root`."""
+        self._current()
+        request = Request(tuple(nodes), () if root is None else (root,), tuple(wrt))
+        given = evaluation.feed(self._feed(arguments), device, training)
+        return self._runner.run(request, given, self._inputs(), as_numpy=as_numpy)
 
 
 def _is_data(value: Any) -> bool:
@@ -639,7 +555,9 @@ def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]]
     def decorate(f: Callable[..., Any]) -> Function:
         with graph.errors.layer(f"{op_name} '{name}'" if name else op_name):
             nodes, arguments = trace(f)
-            nodes = [ops.shaping.mark_block(n, op_name, name) for n in nodes]
+            used = set(graph.order(nodes))
+            ends = [a for a in arguments if a in used]
+            nodes = [ops.shaping.mark_block(n, op_name, name, ends) for n in nodes]
         return Function(nodes, arguments, name)
 
     return decorate

@@ -9,6 +9,7 @@ import numpy as np
 
 from .graph import Axis, GraphError, Input, Layout, Node
 from .graph.node import describe
+from .values import dense
 
 checked_mode = False  # whether inputs are searched for NaN
 
@@ -39,7 +40,7 @@ class Minibatch:
                     f"input {describe(node)} was given no value\n  made at {node.origin}",
                     mend="pass it: eval({x: array, …})",
                 )
-        samples = {n: _samples(n, data[n]) for n in inputs}
+        samples = {n: samples_of(n, data[n]) for n in inputs}
         self.engine = engine
         self.layouts: dict[Axis, Layout] = {}
         self.size = _count(samples)
@@ -105,9 +106,10 @@ def _count(samples: Mapping[Input, Any]) -> int:
     return next(iter(sizes.values()), 1)
 
 
-def _samples(node: Input, data: Any) -> Any:
+def samples_of(node: Input, data: Any) -> Any:
     """The input's value as one array, an array with a batch axis, or a list of sequences."""
     shape, axes = node.shape or (), node.axes or ()
+    data = dense(data)
     if not axes:
         return _array(node, data, 0)
     if len(axes) == 1:
@@ -128,8 +130,6 @@ def _samples(node: Input, data: Any) -> Any:
 
 def _array(node: Input, data: Any, most: int) -> np.ndarray:
     """`data` as an array of the input's type, with up to `most` axes before the sample's."""
-    if hasattr(data, "toarray"):  # a SciPy sparse matrix
-        data = data.toarray()
     try:
         array = np.asarray(data)
     except ValueError:
@@ -162,7 +162,7 @@ def _misfit(node: Input, array: np.ndarray, most: int) -> GraphError:
 
 def sizes(node: Input, data: Any) -> tuple[tuple[int, ...], int, int]:
     """What an input is fed with: a sample's shape, how many samples, the longest's frames."""
-    samples = _samples(node, data)
+    samples = samples_of(node, data)
     one = samples if not node.axes else samples[0]
     shape = np.shape(one)[np.ndim(one) - len(node.shape or ()) :]
     longest = max(map(len, samples)) if len(node.axes or ()) == 2 else 1

@@ -77,7 +77,7 @@ def fit(
             inputs[node] = fitted = Input(sizes[node], node.axes, node.dtype, node.name)
             fitted.origin = node.origin
     nodes = order(roots)
-    copies = copy(nodes, inputs, attrs=attrs)
+    copies = copy(nodes, inputs, attrs=attrs, same_random=True)
     return {old: new for old, new in zip(nodes, copies, strict=True) if old is not new}
 
 

@@ -112,6 +112,7 @@ def copy(
     replace: Mapping[Node, Node],
     change: Callable[[Node], Node | None] = lambda n: None,
     attrs: Mapping[Node, Mapping[str, Any]] | None = None,
+    same_random: bool = False,
 ) -> list[Node]:
     """The graph below `roots` with nodes replaced; what depends on none of them is shared.
 
@@ -119,6 +120,7 @@ def copy(
         replace: what stands for what in the copy.
         change: gives a new leaf for a leaf, or None to keep it.
         attrs: nodes whose copies have other attributes, with these.
+        same_random: whether what is random draws the same in the copy.
     """
     attrs = attrs or {}
     roots = [resolve(r) for r in roots]
@@ -138,6 +140,7 @@ def copy(
             continue
         new = Node(node.op, (), _renamed(node.attrs, axes), node.name, node.origin)
         new.attrs.update(attrs.get(node, {}))
+        new.uid = node.uid if same_random else new.uid
         if node.op is not None and node.op.new_axis:
             old = node.attrs["axis"]
             new.attrs["axis"] = axes[old] = Axis.new_unique_dynamic_axis(old.name)

@@ -15,7 +15,14 @@ from .convolutional import (
     SequentialConvolution,
 )
 from .higher_order import For, ResNetBlock, Sequential, SequentialClique
-from .pooling import AveragePooling, GlobalAveragePooling, GlobalMaxPooling, MaxPooling
+from .normalization import LayerNormalization
+from .pooling import (
+    AveragePooling,
+    GlobalAveragePooling,
+    GlobalMaxPooling,
+    MaxPooling,
+    MaxUnpooling,
+)
 from .recurrence import Fold, Recurrence, RecurrenceFrom, UnfoldFrom
 from .windows import Delay, PastValueWindow
 
@@ -41,7 +48,9 @@ __all__ = [
     "GlobalAveragePooling",
     "GlobalMaxPooling",
     "Label",
+    "LayerNormalization",
     "MaxPooling",
+    "MaxUnpooling",
     "PastValueWindow",
     "RNNStep",
     "RNNUnit",

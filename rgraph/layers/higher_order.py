@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType
 from typing import Any
 
-from .. import ops
-from ..function import Function, combine
+from ..function import Function, trace
+from ..graph import apply
+from ..ops.records import named
+from ..ops.shaping import ALIAS
 
 Layer = Callable[..., Any]
 
 
-def inject_name(f: Function, name: str) -> Function:
-    """`f`, whose result bears this name if there is one."""
-    if not name:
-        return f
-    if len(f.outputs) > 1:
-        return combine(list(f.outputs), name=name)
-    return f >> Function(lambda x: ops.alias(x, name=name))
+def _composed(f: Layer, name: str) -> Function:
+    """A Python function of layers as a layer, whose result bears the name if there is one."""
+    nodes, arguments = trace(f)
+    if name and len(nodes) == 1:
+        nodes = [named(apply(ALIAS, nodes[0]), name)]
+    return Function(nodes, arguments, name)
 
 
 def _flat(layers: Any) -> Iterator[Any]:
@@ -68,7 +71,7 @@ def Sequential(layers: Any, name: str = "") -> Any:
                 values = _values(layer(*values))
         return values
 
-    return inject_name(Function(chain), name)
+    return _composed(chain, name)
 
 
 def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = "") -> Any:
@@ -84,7 +87,7 @@ def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = 
     >>> model(C.input_variable(5)).shape
     (2,)
     """
-    if not callable(constructor) or isinstance(constructor, Function):
+    if not isinstance(constructor, (FunctionType, functools.partial)):
         raise ValueError(
             "For: the second argument must be a Python function that makes a layer, "
             "write lambda: Dense(…)"
@@ -111,7 +114,7 @@ def SequentialClique(functions: Iterable[Layer], name: str = "") -> Function:
             x = x + out
         return out
 
-    return inject_name(Function(clique), name)
+    return _composed(clique, name)
 
 
 def ResNetBlock(f: Layer, name: str = "") -> Function:
@@ -127,4 +130,4 @@ def ResNetBlock(f: Layer, name: str = "") -> Function:
     def skip(x: Any) -> Any:
         return f(x) + x
 
-    return inject_name(Function(skip), name)
+    return _composed(skip, name)

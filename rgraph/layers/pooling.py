@@ -88,3 +88,28 @@ def GlobalAveragePooling(name: str = "") -> Function:
         return ops.reductions.over_space(x, "reduce_mean")
 
     return pool
+
+
+def MaxUnpooling(
+    filter_shape: int | Sequence[int],
+    strides: int | Sequence[int] = 1,
+    pad: bool | Sequence[bool] = False,
+    name: str = "",
+) -> Function:
+    """Puts each element back to where max pooling took it from: `f(pooled, what was pooled)`.
+
+    Source: CNTK's `MaxUnpooling`.
+
+    >>> x = C.input_variable((3, 8, 8))
+    >>> pooled = C.layers.MaxPooling((2, 2), strides=2)(x)
+    >>> C.layers.MaxUnpooling((2, 2), strides=2)(pooled, x).shape
+    (3, 8, 8)
+    """
+
+    @BlockFunction("MaxUnpooling", name)
+    def unpool(x: Any, y: Any) -> Any:
+        return ops.unpooling(
+            x, y, ops.MAX_UNPOOLING, as_shape(filter_shape), strides=strides, auto_padding=pad
+        )
+
+    return unpool

@@ -71,11 +71,12 @@ from .pointwise import (
     tan,
     tanh,
 )
-from .poolings import AVG_POOLING, MAX_POOLING, pooling
+from .poolings import AVG_POOLING, MAX_POOLING, MAX_UNPOOLING, pooling, unpooling
 from .random import dropout
 from .reductions import (
     argmax,
     argmin,
+    hardmax,
     log_softmax,
     reduce_l1,
     reduce_l2,

@@ -11,8 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import BATCH, Axis, Layout, Node, apply
+from ..graph import BATCH, Axis, GraphError, Layout, Node, apply
 from .records import define
+
+
+def needs_time(axes: tuple[Axis, ...] | None, what: str) -> None:
+    """Raises `GraphError` for axes without a time axis; unknown ones pass."""
+    if axes is not None and len(axes) < 2:
+        raise GraphError(
+            f"{what} needs a sequence, the operand has no time axis",
+            mend="declare the input with sequence.input_variable, or give the operand the time "
+            "axis of another with sequence.broadcast_as",
+        )
 
 
 def _on_new_axis(
@@ -69,10 +79,15 @@ def _scatter(run: Any, g: Any, index: Any, like: Any, *, axis: Axis, source: Axi
     return out
 
 
+def _on_axis(axes: Sequence[tuple[Axis, ...] | None], *, axis: Axis, **_: Any) -> tuple[Axis, ...]:
+    needs_time(axes[0], "choosing frames")
+    return (BATCH, axis)
+
+
 WHERE = define(
     "sequence_where",
     shape=lambda s, axis: (),
-    axes=lambda _, axis: (BATCH, axis),
+    axes=_on_axis,
     align=None,
     kernel=_where,
     arguments=lambda node: {
@@ -86,7 +101,7 @@ WHERE = define(
 STEPS = define(
     "sequence_steps",
     shape=lambda s, **_: (),
-    axes=lambda _, axis, **__: (BATCH, axis),
+    axes=_on_axis,
     align=None,
     kernel=_steps,
     arguments=lambda node: {
@@ -98,10 +113,16 @@ STEPS = define(
     framewise=False,
     new_axis=True,
 )
+def _gathered_axes(axes: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
+    needs_time(axes[0], "choosing frames")
+    return axes[1]
+
+
 GATHER = define(
     "sequence_gather",
     shape=lambda x, index: x,
-    axes=lambda axes: axes[1],
+    axes=_gathered_axes,
+    dtype=lambda dtypes: dtypes[0],
     align=None,
     kernel=_gather,
     arguments=lambda node: {
@@ -116,6 +137,7 @@ SCATTER = define(
     "sequence_scatter",
     shape=lambda g, index, like: like,
     axes=lambda axes: axes[2],
+    dtype=lambda dtypes: dtypes[0],
     align=None,
     kernel=_scatter,
     arguments=lambda node: {

@@ -15,8 +15,8 @@ from ..graph.node import Shape
 from .records import as_node, define, operation
 
 
-def _unpack(run: Any, x: Any, *, steps: int, padding: float, axis: Axis) -> Any:
-    layout = run.layouts[axis]
+def _unpack(run: Any, x: Any, *, unpacked: Shape, padding: float, axis: Axis) -> Any:
+    layout, steps = run.layouts[axis], unpacked[-1]
     if layout.steps > steps:
         raise GraphError(f"a sequence of {layout.steps} frames does not fit into {steps}")
     out = run.xp.full((len(layout), steps, *x.shape[1:]), padding, x.dtype)
@@ -78,7 +78,7 @@ def _new_axes(axes: Any, axis: Axis) -> Any:
 
 UNPACK = define(
     "sequence_unpack",
-    shape=lambda x, steps, padding: (steps, *x),
+    shape=lambda x, unpacked, padding: (unpacked[-1], *x),
     axes=_unpacked_axes,
     align=None,
     kernel=_unpack,
@@ -96,7 +96,7 @@ PACK = define(
     kernel=_pack,
     arguments=lambda node: {"axis": node.time_axis},
     gradient=lambda node, g: [
-        apply(UNPACK, g, steps=(node.inputs[0].shape or ())[0], padding=0.0),
+        apply(UNPACK, g, unpacked=(node.inputs[0].shape or ())[:1], padding=0.0),
         None,
     ],
     operands=("operand", "like"),
@@ -118,7 +118,7 @@ STEPS_OF = define(
 
 def unpacked(x: Node, padding: float) -> Node:
     """A sequence's frames along a first static axis, as long as the longest sequence."""
-    return apply(UNPACK, x, steps=FREE, padding=float(padding))
+    return apply(UNPACK, x, unpacked=(FREE,), padding=float(padding))
 
 
 @operation

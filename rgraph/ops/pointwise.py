@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -148,6 +149,15 @@ def _comparison(name: str) -> Callable[..., Any]:
 
 
 _PAIR = "left right"
+_SMALLEST_IN_LOG = math.exp(-85.1)  # CNTK's
+
+
+def _reciprocal(xp: Any, x: Any, out: Any = None) -> Any:
+    zero = xp.equal(x, 0)
+    out = xp.divide(1, xp.where(zero, 1, x), out=out)
+    out[zero] = 0
+    return out
+
 
 plus = _pointwise(
     "plus",
@@ -204,12 +214,14 @@ pow = _pointwise(
     "pow",
     "power",
     lambda g, _, a, b: element_times(g, element_times(b, pow(a, minus(b, 1.0)))),
-    lambda g, y, a, b: element_times(g, element_times(y, log(a))),
+    lambda g, y, a, b: element_times(
+        g, element_times(y, log(element_select(greater(a, 0.0), a, 1.0)))
+    ),
     operands="base exponent",
     low=0.5,
     doc="""`base` to the power of `exponent`, element by element, shapes broadcast.
 
-    The gradient to the exponent is that of a positive base.
+    The gradient to the exponent is 0 where the base is not positive.
 
     >>> C.pow([1, 2, 3], 2).eval()
     array([1., 4., 9.], dtype=float32)
@@ -263,10 +275,12 @@ exp = _pointwise(
 )
 log = _pointwise(
     "log",
-    "log",
-    lambda g, _, x: element_divide(g, x),
+    lambda xp, x, out=None: xp.log(xp.maximum(x, _SMALLEST_IN_LOG, out=out), out=out),
+    lambda g, _, x: element_divide(g, element_max(x, _SMALLEST_IN_LOG)),
     low=0.5,
-    doc="""The natural logarithm of `x`.
+    doc="""The natural logarithm of `x`, of at least exp(-85.1): what is 0 or negative gives -85.1.
+
+    So the logarithm of a probability that was rounded to 0 stays finite, as in CNTK.
 
     >>> C.log([1, 2]).eval()
     array([0.       , 0.6931472], dtype=float32)
@@ -274,10 +288,10 @@ log = _pointwise(
 )
 sqrt = _pointwise(
     "sqrt",
-    "sqrt",
+    lambda xp, x, out=None: xp.sqrt(xp.maximum(x, 0, out=out), out=out),
     lambda g, y, _: element_divide(g, element_times(2.0, y)),
     low=0.5,
-    doc="""The square root of `x`.
+    doc="""The square root of `x`, 0 where `x` is negative (as in CNTK).
 
     >>> C.sqrt([1, 4]).eval()
     array([1., 2.], dtype=float32)
@@ -295,10 +309,10 @@ square = _pointwise(
 )
 reciprocal = _pointwise(
     "reciprocal",
-    "reciprocal",
+    _reciprocal,
     lambda g, y, _: negate(element_times(g, square(y))),
     low=0.5,
-    doc="""One over `x`.
+    doc="""One over `x`, 0 where `x` is 0 (as in CNTK).
 
     >>> C.reciprocal([2, -4]).eval()
     array([ 0.5 , -0.25], dtype=float32)
@@ -571,6 +585,11 @@ stop_gradient = _pointwise(
 )
 
 
+def _positive(x: Node) -> Node:
+    """`x` where it is positive, else 0; unlike relu's its gradient at 0 is 1."""
+    return element_max(x, 0.0)
+
+
 @operation
 def leaky_relu(x: Any, alpha: float = 0.01) -> Any:
     """`x` where it is positive, `alpha` times `x` elsewhere.
@@ -579,7 +598,7 @@ def leaky_relu(x: Any, alpha: float = 0.01) -> Any:
     array([-0.1,  2. ], dtype=float32)
     """
     x = as_node(x)
-    return minus(relu(x), element_times(alpha, relu(negate(x))))
+    return minus(_positive(x), element_times(alpha, relu(negate(x))))
 
 
 @operation
@@ -590,7 +609,7 @@ def param_relu(alpha: Any, x: Any) -> Any:
     array([-0.5,  2. ], dtype=float32)
     """
     x = as_node(x)
-    return minus(relu(x), element_times(as_node(alpha), relu(negate(x))))
+    return minus(_positive(x), element_times(as_node(alpha), relu(negate(x))))
 
 
 @operation
@@ -601,7 +620,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     array([-0.63212055,  2.        ], dtype=float32)
     """
     x = as_node(x)
-    return plus(relu(x), element_times(alpha, _expm1_negative(x)))
+    return plus(_positive(x), element_times(alpha, _expm1_negative(x)))
 
 
 @operation

@@ -20,6 +20,7 @@ from .shaping import as_shape
 
 MAX_POOLING = 0
 AVG_POOLING = 1
+MAX_UNPOOLING = 0
 
 
 def _out(size: int, window: int, stride: int, auto: bool, ceil: bool) -> int:
@@ -234,10 +235,44 @@ def pooling(
             [13., 15.]]], dtype=float32)
     """
     x = as_node(operand)
-    window = as_shape(pooling_window_shape)
-    steps = _per_axis(strides, len(window), "strides")
-    auto = tuple(map(bool, _per_axis(auto_padding, len(window), "auto_padding")))
-    at: dict[str, Any] = {"window": window, "strides": steps, "auto": auto, "ceil": ceil_out_dim}
+    at = _moves(pooling_window_shape, strides, auto_padding, ceil_out_dim)
     if pooling_type == AVG_POOLING:
         return apply(POOL_MEAN, x, include_pad=include_pad, **at)
     return apply(POOL_PICK, x, x, **at)
+
+
+def _moves(window: Any, strides: Any, auto_padding: Any, ceil: bool) -> dict[str, Any]:
+    shape = as_shape(window)
+    auto = tuple(map(bool, _per_axis(auto_padding, len(shape), "auto_padding")))
+    steps = _per_axis(strides, len(shape), "strides")
+    return {"window": shape, "strides": steps, "auto": auto, "ceil": ceil}
+
+
+@operation
+def unpooling(
+    operand: Any,
+    pooling_input: Any,
+    unpooling_type: int,
+    unpooling_window_shape: int | Sequence[int],
+    strides: int | Sequence[int] = (1,),
+    auto_padding: bool | Sequence[bool] = (False,),
+) -> Any:
+    """Puts each element back to where max pooling took it from; zeros everywhere else.
+
+    Args:
+        operand: of the shape of the pooled value.
+        pooling_input: what was pooled.
+        unpooling_type: `C.MAX_UNPOOLING`.
+        others: as for `pooling`.
+
+    Source: CNTK's `unpooling`.
+
+    >>> image = C.constant([[[1, 2], [4, 3]]])
+    >>> C.unpooling([[[5]]], image, C.MAX_UNPOOLING, (2, 2)).eval()
+    array([[[0., 0.],
+            [5., 0.]]], dtype=float32)
+    """
+    if unpooling_type != MAX_UNPOOLING:
+        raise ValueError("unpooling_type must be MAX_UNPOOLING")
+    at = _moves(unpooling_window_shape, strides, auto_padding, False)
+    return apply(POOL_PLACE, as_node(operand), as_node(pooling_input), **at)

@@ -5,6 +5,7 @@ Dynamic axes: `spread` and `gather_up`. Static axes: `broadcast_to` and `sum_to`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..graph import Axis, GraphError, Node, apply
@@ -12,7 +13,24 @@ from ..graph.node import Shape
 from .records import define
 
 
+def _spread_axes(
+    operands: Sequence[tuple[Axis, ...] | None], axes: tuple[Axis, ...] | None = None
+) -> tuple[Axis, ...] | None:
+    own, target = operands[0], operands[1] if axes is None else axes
+    if own is not None and target is not None and own != target[: len(own)]:
+        what = "sequences" if len(own) == 2 else "values of samples"
+        raise GraphError(
+            f"{what} can't be repeated along the axes of an operand that does not have theirs",
+            mend="reconcile_dynamic_axes carries a sequence to a time axis of the same lengths"
+            if len(own) == 2
+            else "",
+        )
+    return target
+
+
 def _spread(run: Any, x: Any, like: Any = None, *, axes: tuple[Axis, ...], own: int) -> Any:
+    if own == len(axes):
+        return x
     if not own:
         return run.xp.broadcast_to(x, (run.rows(axes), *x.shape))
     layout = run.layouts[axes[1]]
@@ -37,7 +55,7 @@ def _gather_up(run: Any, x: Any, *, axes: tuple[Axis, ...], over: tuple[Axis, ..
 SPREAD = define(
     "spread",
     shape=lambda s, *_, **__: s,
-    axes=lambda operands, axes=None: operands[1] if axes is None else axes,
+    axes=_spread_axes,
     align=None,
     kernel=_spread,
     arguments=lambda node: {"axes": node.axes, "own": len(node.inputs[0].axes or ())},

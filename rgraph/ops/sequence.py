@@ -14,7 +14,7 @@ from ..default_options import default_dtype
 from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, Node, apply
 from ..graph.node import Shape
 from . import records
-from .frames import GATHER, WHERE, chosen_frames
+from .frames import GATHER, WHERE, chosen_frames, needs_time
 from .pointwise import (
     broadcast,
     element_divide,
@@ -30,19 +30,14 @@ from .repetition import SPREAD, gather_up, spread
 Axes = tuple[Axis, ...]
 
 
-def _needs_time(axes: Axes | None, what: str) -> None:
-    if axes is not None and len(axes) < 2:
-        raise GraphError(
-            f"{what} needs a sequence, the operand has no time axis",
-            mend="declare the input with sequence.input_variable, or give the operand the time "
-            "axis of another with sequence.broadcast_as",
-        )
-
-
 def _delay_shape(x: Shape | None, initial: Shape | None, *, offset: int) -> Shape | None:
     if x is None:
         return initial or None
-    if initial and broadcast(x, initial) != x:
+    try:
+        fits = not initial or broadcast(x, initial) == x
+    except GraphError:
+        fits = False
+    if not fits:
         raise GraphError(
             f"an initial state of shape {initial} does not fit a state of shape {x}",
             mend=f"give it shape {x}, or a number",
@@ -51,7 +46,7 @@ def _delay_shape(x: Shape | None, initial: Shape | None, *, offset: int) -> Shap
 
 
 def _delay_axes(axes: Sequence[Axes | None], *, offset: int) -> Axes | None:
-    _needs_time(axes[0], "a delay")
+    needs_time(axes[0], "a delay")
     if axes[1] is not None and len(axes[1]) == 2:
         raise GraphError(
             "the initial state is a sequence, it should be one value per sequence",
@@ -141,7 +136,7 @@ def _outside(run: Any, like: Any, *, offset: int, axis: Axis, dtype: np.dtype) -
 
 
 def _sequence_axes(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
-    _needs_time(axes[0], "this")
+    needs_time(axes[0], "this")
     return axes[0]
 
 
@@ -171,7 +166,7 @@ def _ends(run: Any, x: Any, *, last: bool, axis: Axis) -> Any:
 
 
 def _no_time(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
-    _needs_time(axes[0], "this")
+    needs_time(axes[0], "this")
     return None if axes[0] is None else axes[0][:1]
 
 
@@ -219,12 +214,32 @@ MAXIMUM = define(
 )
 
 
+def _reconciled(run: Any, x: Any, like: Any, *, axis: Axis | None, source: Axis | None) -> Any:
+    """The rows as they are: sequences of the same lengths are in the same order."""
+    if axis != source and run.step is None:
+        own, other = (run.layouts[a].given for a in (source, axis))
+        if len(own) != len(other) or (own != other).any():
+            raise GraphError(
+                f"sequences of {own.tolist()} frames can't be put on a time axis whose sequences "
+                f"have {other.tolist()}"
+            )
+    return x
+
+
+def _time_axis(node: Node) -> Axis | None:
+    return (node.axes or ())[1] if len(node.axes or ()) == 2 else None
+
+
 RECONCILE = define(
     "reconcile_dynamic_axes",
     shape=lambda x, like: x,
     axes=lambda axes: axes[1],
-    align=lambda inputs, axes: [spread(inputs[0], axes), inputs[1]],
-    kernel=lambda run, x, like: x,
+    align=lambda inputs, axes: [
+        inputs[0] if len(inputs[0].axes or ()) == len(axes) else spread(inputs[0], axes),
+        inputs[1],
+    ],
+    kernel=_reconciled,
+    arguments=lambda node: {"axis": _time_axis(node), "source": _time_axis(node.inputs[0])},
     gradient=lambda node, g: [g, None],
     operands=("operand", "like"),
     guess=True,
@@ -350,10 +365,7 @@ def broadcast_as(operand: Any, broadcast_as_operand: Any) -> Any:
     array([[2.],
            [2.]], dtype=float32)
     """
-    x, like = as_node(operand), as_node(broadcast_as_operand)
-    if like.axes is None or x.axes is None:
-        return apply(SPREAD, x, like)
-    return spread(x, like.axes)
+    return apply(SPREAD, as_node(operand), as_node(broadcast_as_operand))
 
 
 @operation
@@ -365,7 +377,7 @@ def reduce_sum(seq: Any) -> Any:
     array([[6.]], dtype=float32)
     """
     x = as_node(seq)
-    _needs_time(x.axes, "sequence.reduce_sum")
+    needs_time(x.axes, "sequence.reduce_sum")
     return gather_up(x, (BATCH,))
 
 
@@ -390,7 +402,7 @@ def softmax(seq: Any) -> Any:
            [0.5]], dtype=float32)
     """
     x = as_node(seq)
-    _needs_time(x.axes, "sequence.softmax")
+    needs_time(x.axes, "sequence.softmax")
     shifted = minus(x, apply(SPREAD, apply(MAXIMUM, x), x))
     total = apply(SPREAD, gather_up(exp(shifted), (BATCH,)), x)
     return element_divide(exp(shifted), total)

@@ -38,17 +38,20 @@ def _pass_on(node: Node, g: Node) -> list[Node]:
 
 ALIAS = define(
     "alias",
-    shape=lambda s, block="": s,
-    kernel=lambda run, x, **_: x,
-    gradient=_pass_on,
+    shape=lambda s, *_, **__: s,
+    axes=lambda axes, **_: axes[0],
+    dtype=lambda dtypes, **_: dtypes[0],
+    align=None,
+    kernel=lambda run, x, *_, **__: x,
+    gradient=lambda node, g: [g] + [None] * (len(node.inputs) - 1),
     guess=True,
     cases=(lambda rng: ([rng.normal(size=(2, 3))], {}),),
 )
 
 
-def mark_block(x: Node, kind: str, name: str) -> Node:
-    """`x` as what a layer of this kind and name gives."""
-    node = apply(ALIAS, x, block=kind)
+def mark_block(x: Node, kind: str, name: str, arguments: Sequence[Node]) -> Node:
+    """`x` as what a layer of this kind and name makes of the arguments."""
+    node = apply(ALIAS, x, *arguments, block=kind)
     node.name = name
     return node
 

@@ -11,7 +11,7 @@ from ..ops.records import TABLE
 from .rewriting import substitute, twin
 
 # Operations that only meant something while the graph was built
-_IDENTITIES = {"alias", "require_vector", "reconcile_dynamic_axes", "stop_gradient"}
+_IDENTITIES = {"alias", "require_vector", "stop_gradient"}
 
 # For each operation: the number that, as left or right operand, leaves the other as it is
 _NEUTRAL: dict[str, tuple[float | None, float | None]] = {

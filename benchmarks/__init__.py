@@ -1,0 +1,1 @@
+"""How fast rgraph is, beside PyTorch in the same process: `python -m benchmarks`."""

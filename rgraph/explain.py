@@ -1,0 +1,161 @@
+"""What a function's plan does, in words and numbers, and how long each part of it takes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from .graph import Node
+from .plan import Call, Loop, Plan
+
+
+def _size(node: Node) -> int:
+    return math.prod(node.shape or ())
+
+
+def _kernel_work(kernel: Node, values: Node) -> int:
+    """Operations of a convolution: two for each weight at each element of a channel."""
+    return 2 * _size(kernel) * math.prod((values.shape or ())[1:])
+
+
+def _product_work(node: Node) -> int:
+    a, b = node.inputs
+    labels = node.op.arguments(node)["recipe"] if node.op else None
+    inner = [(a.shape or ())[i - bool(a.axes)] for i in labels.left[-labels.inner :] if labels.inner]
+    over_rows = bool(a.axes) and not node.axes
+    return 2 * _size(node) * math.prod(inner[1:] if over_rows else inner)
+
+
+_WORK: dict[str, Callable[[Node], int]] = {
+    "convolution": lambda n: _kernel_work(n.inputs[0], n),
+    "convolution_transpose": lambda n: _kernel_work(n.inputs[0], n.inputs[1]),
+    "convolution_weights": lambda n: _kernel_work(n, n.inputs[1]),
+    "times": _product_work,
+    "contract": _product_work,
+    "fused": lambda n: len(n.attrs["program"].names) * _size(n),
+}
+
+
+def operations(node: Node) -> int:
+    """Floating-point operations of a node, for one row (for all, if it has no rows)."""
+    if node.op is None:
+        return 0
+    if node.op.name in _WORK:
+        return _WORK[node.op.name](node)
+    return _size(node) if node.op.pointwise else 0
+
+
+def traffic(node: Node) -> int:
+    """Bytes that a node reads and writes, for one row."""
+    item = node.dtype.itemsize if node.dtype else 4
+    return item * (_size(node) + sum(map(_size, node.inputs)))
+
+
+def title(node: Node) -> str:
+    if node.op is None:
+        return node.kind
+    if node.op.name == "fused":
+        return " ".join(node.attrs["program"].names)
+    return node.op.name
+
+
+def explain(plan: Plan) -> str:
+    """The plan as a table: what runs once over all rows, and what runs in each step of a loop.
+
+    Operations and bytes are for one row: one sample, or one frame of a sequence.
+    """
+    lines = []
+    for step in plan.steps:
+        if isinstance(step, Call):
+            lines.append(_row("once", step.node))
+            continue
+        way = "forward" if step.forward else "backward"
+        kept = len(step.whole)
+        lines.append(
+            f"loop {way} along {step.axis.name}: {len(step.calls)} calls a step, "
+            f"{kept} of its values kept for all frames"
+        )
+        lines += [_row("  step", call.node) for call in step.calls]
+    nodes = [n for s in plan.steps for n in ([s.node] if isinstance(s, Call) else s.nodes)]
+    total = sum(operations(n) for n in nodes)
+    head = f"{'':8}{'result':>18}{'MFLOP':>10}{'MB':>9}  what\n"
+    return (
+        head
+        + "\n".join(lines)
+        + f"\nin all {total / 1e6:.3g} MFLOP a row, on the {plan.engine.name} engine"
+    )
+
+
+def _row(when: str, node: Node) -> str:
+    rows = "×".join(map(str, node.shape or ())) or "scalar"
+    if node.axes:
+        rows = "rows×" + rows
+    work, moved = operations(node) / 1e6, traffic(node) / 1e6
+    return f"{when:8}{rows:>18}{work:10.3g}{moved:9.3g}  {title(node)}"
+
+
+class Event(NamedTuple):
+    """One call: the node, when it began and how long it took (seconds)."""
+
+    node: Node
+    start: float
+    seconds: float
+
+
+class Profile:
+    """How long each call of one run took.
+
+    `print(profile)` gives a table, the most expensive first; `profile.save(path)` a file that a
+    browser's trace viewer (chrome://tracing, ui.perfetto.dev) opens.
+    """
+
+    def __init__(self, events: Sequence[Event], total: float) -> None:
+        self.events, self.total = list(events), total
+
+    def __str__(self) -> str:
+        by_node: dict[Node, list[float]] = {}
+        for event in self.events:
+            by_node.setdefault(event.node, []).append(event.seconds)
+        rows = sorted(by_node.items(), key=lambda item: -sum(item[1]))
+        lines = [f"{'ms':>10}{'share':>8}{'calls':>7}  what"]
+        for node, times in rows:
+            share = sum(times) / self.total
+            shape = "×".join(map(str, node.shape or ())) or "scalar"
+            lines.append(
+                f"{1e3 * sum(times):10.3f}{share:8.1%}{len(times):7d}  {title(node)} -> {shape}"
+            )
+        rest = self.total - sum(e.seconds for e in self.events)
+        lines.append(f"{1e3 * rest:10.3f}{rest / self.total:8.1%}{'':7}  between the calls")
+        return "\n".join(lines)
+
+    def save(self, path: str) -> None:
+        """Writes the events in the trace viewers' JSON form."""
+        events = [
+            {"name": title(e.node), "ph": "X", "pid": 0, "tid": 0, "ts": 1e6 * e.start,
+             "dur": 1e6 * e.seconds, "args": {"made at": str(e.node.origin)}}
+            for e in self.events
+        ]  # fmt: skip
+        with open(path, "w") as file:
+            json.dump({"traceEvents": events}, file)
+
+
+def watch(plan: Plan) -> list[Event]:
+    """Makes the plan's calls note their times in the list that is returned."""
+    events: list[Event] = []
+    calls = [c for s in plan.steps for c in (s.calls if isinstance(s, Loop) else [s])]
+    for call in calls:
+        call.kernel = _timed(call.kernel, call.node, events)
+    return events
+
+
+def _timed(kernel: Callable[..., Any], node: Node, events: list[Event]) -> Callable[..., Any]:
+    def timed(*arguments: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        result = kernel(*arguments, **options)
+        events.append(Event(node, start, time.perf_counter() - start))
+        return result
+
+    return timed

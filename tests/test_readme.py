@@ -1,0 +1,43 @@
+"""What the README shows is what happens."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import rgraph as C
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language):
+    """The README's blocks of code in a language, without their indentation."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
+    return [re.sub(f"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[0])
+def test_programs_give_what_stands_under_them(code):
+    names = {}
+    exec("import numpy as np\nimport rgraph as C", names)
+    value = None
+    for statement in ast.parse(code).body:
+        source = ast.unparse(statement)
+        if not isinstance(statement, ast.Expr):
+            exec(source, names)
+        elif value is None:
+            value = eval(source, names)
+        else:  # a value that stands under an expression
+            assert value == ast.literal_eval(source)
+            value = None
+
+
+def test_message_of_images_into_an_lstm():
+    video = C.sequence.input_variable((32, 26, 5), name="video")
+    with pytest.raises(C.GraphError) as raised:
+        C.layers.Recurrence(C.layers.LSTM(100))(video)
+    (shown,) = blocks("text")
+    for line in shown.splitlines():
+        if not line.strip().startswith("at "):
+            assert line.strip() in str(raised.value)
