@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 from collections.abc import Sequence
@@ -129,6 +130,9 @@ class Bench:
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     """Measures, prints tables, and gives all their rows."""
     options = _parser().parse_args(arguments)
+    if options.engine:
+        rgraph.device.use_cpu_engine(options.engine)
+        os.environ["RGRAPH_CPU_ENGINE"] = options.engine  # for processes that measure memory
     bench = Bench(options)
     about = _machine() | {"matrix product, GFLOP/s": round(bench.peak / 1e9, 1)}
     for name, value in about.items():
@@ -168,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
         default=["eager"],
         help="ways to run PyTorch (default: eager)",
     )
+    engines = rgraph.device.cpu_engines()
+    parser.add_argument("--engine", choices=engines, help=f"rgraph's (default: {engines[0]})")
     parser.add_argument("--repeat", type=int, default=5, help="rounds, at least (default: 5)")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, one round")
     parser.add_argument("--record", metavar="FILE", help="write all numbers as JSON")
@@ -185,6 +191,7 @@ def _machine() -> dict[str, Any]:
         "NumPy": np.__version__,
         "PyTorch": sides.torch_version() or "not installed",
         "rgraph": rgraph.__version__,
+        "engine": rgraph.device.engine().name,
     }
 
 

@@ -3,7 +3,8 @@
 `import rgraph as C` gives Microsoft CNTK's functional API: see README.
 """
 
-from . import debugging, device, initializer, layers, ops, testing
+from . import debugging, device, initializer, io, layers, logging, ops, testing
+from . import eval as eval
 from .default_options import *
 from .function import BlockFunction, Function, combine, set_seed
 from .graph import FREE as FreeDimension
@@ -45,10 +46,20 @@ from .losses import (
 from .metrics import classification_error, edit_distance_error, ndcg_at_1
 from .ops import *  # noqa: F403
 from .ops import sequence
-from .train import Trainer
+from .train import (
+    CheckpointConfig,
+    CrossValidationConfig,
+    TestConfig,
+    Trainer,
+    minibatch_size_schedule,
+    training_session,
+)
+from .user_function import UserFunction, as_composite, output_variable, user_function
+from .values import NDArrayView, Value, asarray, asvalue
 from .variables import (
     Constant,
     Parameter,
+    State,
     Variable,
     constant,
     input_variable,

@@ -93,7 +93,6 @@ class Runner:
             inputs: those of the function; they may say how long sequences are.
             weights: those of the roots' elements, if the request is weighted.
             as_numpy: whether to give arrays and lists of arrays, not a `Value`.
-            as_numpy: whether to give arrays and lists of arrays, not a `Value`.
         """
         flexible = self._flexible(request)
         sizes = self._sizes(flexible, given, inputs) if flexible else {}
@@ -113,6 +112,11 @@ class Runner:
         )
         values = [batch.read(n, r) for n, r in zip(job.results, rows, strict=True)]
         return values if as_numpy else [Value(v) for v in values]
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The plans made so far."""
+        return [job.plan for job in self._jobs.values()]
 
     def _flexible(self, request: Request) -> list[Node]:
         if request not in self._open:
@@ -157,6 +161,11 @@ def _job(
         made = autodiff.gradients(roots[0], wrt) if roots else []
     plan = Plan(passes.optimize([*values, *made]), engine)
     return _Job(plan, [*values, *wrt], inputs)
+
+
+def plan(request: Request) -> Plan:
+    """The plan for a request whose sizes are all known."""
+    return _job(request, (), {}, _device.engine()).plan
 
 
 def _needed(plan: Plan, data: Mapping[Node, Any], known: Sequence[Node]) -> list[Any]:

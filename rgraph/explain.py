@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .evaluation import Feed, Request, Runner
 from .graph import Node
 from .plan import Call, Loop, Plan
 
@@ -142,13 +143,23 @@ class Profile:
             json.dump({"traceEvents": events}, file)
 
 
-def watch(plan: Plan) -> list[Event]:
-    """Makes the plan's calls note their times in the list that is returned."""
+def profile(request: Request, given: Feed, inputs: Sequence[Any]) -> Profile:
+    """The times of the second of two runs: the first makes what is kept."""
+    runner = Runner()
+    runner.run(request, given, inputs)
     events: list[Event] = []
-    calls = [c for s in plan.steps for c in (s.calls if isinstance(s, Loop) else [s])]
-    for call in calls:
-        call.kernel = _timed(call.kernel, call.node, events)
-    return events
+    for plan in runner.plans:
+        watch(plan, events)
+    start = time.perf_counter()
+    runner.run(request, given, inputs)
+    return Profile(events, time.perf_counter() - start)
+
+
+def watch(plan: Plan, events: list[Event]) -> None:
+    """Makes the plan's calls note their times."""
+    for step in plan.steps:
+        for call in step.calls if isinstance(step, Loop) else [step]:
+            call.kernel = _timed(call.kernel, call.node, events)
 
 
 def _timed(kernel: Callable[..., Any], node: Node, events: list[Event]) -> Callable[..., Any]:

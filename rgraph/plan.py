@@ -18,8 +18,8 @@ from .graph import (
     Input,
     Layout,
     Node,
-    Parameter,
     Placeholder,
+    Stored,
     components,
 )
 from .graph.errors import located
@@ -74,9 +74,10 @@ class Run:
 
     def random(self, seed: Any, key: int) -> Any:
         """A generator of random numbers for one operation in this run."""
+        row = self.step[1].start if self.step else 0  # each step of a loop draws anew
         if seed is None:
-            return self.engine.generator((self.seed, key))
-        return self.engine.generator((int(seed), 0))
+            return self.engine.generator((self.seed, key, row))
+        return self.engine.generator((int(seed), 0, row))
 
 
 class Call:
@@ -232,7 +233,7 @@ class Plan:
         _check([n for group in groups for n in group])
         self.inputs = [n for g in groups for n in g if isinstance(n, Input)]
         self.constants = [n for g in groups for n in g if isinstance(n, Constant)]
-        self.parameters = [n for g in groups for n in g if isinstance(n, Parameter)]
+        self.parameters = [n for g in groups for n in g if isinstance(n, Stored)]
         self.axes = {a for g in groups for n in g for a in (n.axes or ()) if a.source is None}
         self.steps = self._schedule(groups)
         self.results = [self._slot(n) for n in outputs]

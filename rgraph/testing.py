@@ -179,7 +179,7 @@ class _Point:
         given = function._feed(at) if at is not None else _random(self.inputs, generator)
         data: dict[Node, Any] = {self.inputs[n]: v for n, v in given.items() if n in self.inputs}
         for node, copied in self.inputs.items():
-            if isinstance(node, graph.Parameter):
+            if isinstance(node, graph.Stored):
                 data[copied] = node.value
         self.batch = Minibatch(list(self.inputs.values()), data, self.engine)
         self.values: dict[Node, np.ndarray] = {n: np.array(a, order="C") for n, a in self.batch.arrays.items()}
@@ -189,7 +189,7 @@ class _Point:
     def _leaf(self, leaf: Node) -> Node | None:
         if isinstance(leaf, graph.Constant):
             return graph.Constant(leaf.value, None, np.float64, leaf.name, where=leaf.origin)
-        if not isinstance(leaf, (graph.Input, graph.Parameter)):
+        if not isinstance(leaf, (graph.Input, graph.Stored)):
             return None
         assert leaf.shape is not None and leaf.axes is not None
         new = graph.Input(leaf.shape, leaf.axes, np.float64, leaf.name, where=leaf.origin)

@@ -141,7 +141,7 @@ class Variable(Operand):
 
     @property
     def is_constant(self) -> bool:
-        return isinstance(self.node, graph.Constant)
+        return isinstance(self.node, (graph.Constant, graph.State))
 
     @property
     def is_placeholder(self) -> bool:
@@ -163,7 +163,40 @@ class Variable(Operand):
         return f"{self.node.kind}({graph.node.describe(self.node)})"
 
 
-class Parameter(Variable):
+class Stored(Variable):
+    """A value that stays from run to run."""
+
+    @property
+    def value(self) -> np.ndarray:
+        """A copy of its array, of its own shape and dtype. What is set is copied too."""
+        return self.node.value.copy()  # type: ignore[attr-defined]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.node.value = value  # type: ignore[attr-defined]
+
+    def asarray(self) -> np.ndarray:
+        return self.value
+
+
+class State(Stored):
+    """A value that training changes as it goes, and no learner: running statistics.
+
+    Args:
+        shape: its shape; `C.InferredDimension` stands for a size that follows from its use.
+        value: what it starts with, a number.
+        dtype: np.float32 (default) or np.float64.
+    """
+
+    def __init__(
+        self, shape: int | Sequence[int] = (), value: Any = 0, dtype: Any = None, name: str = ""
+    ) -> None:
+        dims = ops.shaping.as_shape(shape)
+        super().__init__(graph.State(dims, dtype or default_dtype(), _initializer(value), name))
+        self.node.handle = self
+
+
+class Parameter(Stored):
     """A value that is learned.
 
     Args:
@@ -192,7 +225,8 @@ class Parameter(Variable):
                     mend="write C.Parameter(shape, init=…); C.InferredDimension for a size to infer",
                 )
             shape = np.shape(init)
-            dtype = dtype or (np.asarray(init).dtype if np.ndim(init) else None)
+            array = isinstance(init, np.ndarray) or np.ndim(init)
+            dtype = dtype or (np.asarray(init).dtype if array else None)
             dtype = dtype if dtype and np.dtype(dtype).kind == "f" else None
         node = graph.Parameter(
             ops.shaping.as_shape(shape), dtype or default_dtype(), _initializer(init), name
@@ -201,18 +235,6 @@ class Parameter(Variable):
             node.value = init
         super().__init__(node)
         node.handle = self
-
-    @property
-    def value(self) -> np.ndarray:
-        """A copy of its array, of the parameter's shape and dtype. What is set is copied too."""
-        return self.node.value.copy()  # type: ignore[attr-defined]
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        self.node.value = value  # type: ignore[attr-defined]
-
-    def asarray(self) -> np.ndarray:
-        return self.value
 
 
 class Constant(Variable):
@@ -313,7 +335,11 @@ def constant(
     return Constant(value, shape, dtype, device, name)
 
 
-_KINDS: dict[type, type[Variable]] = {graph.Parameter: Parameter, graph.Constant: Constant}
+_KINDS: dict[type, type[Variable]] = {
+    graph.Parameter: Parameter,
+    graph.State: State,
+    graph.Constant: Constant,
+}
 
 
 def handle(node: graph.Node) -> Variable:
@@ -325,5 +351,13 @@ def handle(node: graph.Node) -> Variable:
     return node.handle
 
 
-__all__ = ["Constant", "Parameter", "SEQUENCE", "Variable", "constant", "input_variable",
-           "parameter", "placeholder"]
+__all__ = [
+    "Constant",
+    "Parameter",
+    "SEQUENCE",
+    "Variable",
+    "constant",
+    "input_variable",
+    "parameter",
+    "placeholder",
+]

@@ -12,11 +12,13 @@ from .node import (
     Op,
     Parameter,
     Placeholder,
+    State,
+    Stored,
     apply,
     bind,
     complete,
 )
-from .traverse import components, copy, order
+from .traverse import components, copy, order, updates
 
 __all__ = [
     "BATCH",
@@ -32,10 +34,13 @@ __all__ = [
     "Op",
     "Parameter",
     "Placeholder",
+    "State",
+    "Stored",
     "apply",
     "bind",
     "complete",
     "components",
     "copy",
     "order",
+    "updates",
 ]

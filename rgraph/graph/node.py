@@ -39,6 +39,7 @@ class Op:
         operands: what the operands are called in messages.
         axes: `axes(operand_axes, **attrs)`, the result's dynamic axes; by default their union.
         dtype: `dtype(operand_dtypes, **attrs)`; by default the one that all share.
+        type: `type(operand_types, **attrs)`, shape, axes and dtype at once, instead of these three.
         align: `align(inputs, axes)`, the operands fitted to one another once types are known.
         infer: `infer(*operand_shapes, **attrs)`, the operands' shapes with inferred dimensions
             of parameters filled in.
@@ -48,6 +49,9 @@ class Op:
         into: whether the kernel takes `out=`, an array to write the result to.
         new_axis: whether the result's time axis is its own, attrs["axis"].
         random: whether two equal calls may give different results.
+        updates: `updates(node)`, what a step of training sets operands of it to: a node for each
+            such `Stored` operand. Whoever runs such steps computes these nodes along with the
+            rest and stores them; nothing else does.
         cases: operands to test it with: functions of a random generator that give
             (operand arrays, attrs); see `tests/ops`.
     """
@@ -60,6 +64,7 @@ class Op:
     operands: tuple[str, ...] = ("operand",)
     axes: Callable[..., tuple[Axis, ...] | None] | None = None
     dtype: Callable[..., np.dtype | None] | None = None
+    type: Callable[..., Type] | None = None
     align: Callable[[Sequence[Node], tuple[Axis, ...]], Sequence[Node]] | None = None
     infer: Callable[..., Sequence[Shape]] | None = None
     guess: bool = False
@@ -68,6 +73,7 @@ class Op:
     into: bool = False
     new_axis: bool = False
     random: bool = False
+    updates: Callable[[Node], Mapping[Node, Node]] | None = None
     cases: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
 
 
@@ -177,8 +183,11 @@ class Input(Leaf):
         self.is_sparse = False
 
 
-class Parameter(Leaf):
-    """A value that is learned. Its array is made when its shape is known and it is first read."""
+class Stored(Leaf):
+    """A value that stays from run to run, and may be set between them.
+
+    Its array is made when its shape is known and it is first read.
+    """
 
     __slots__ = ("_value", "initializer")
 
@@ -200,7 +209,7 @@ class Parameter(Leaf):
             assert self.shape is not None
             if INFERRED in self.shape:
                 raise GraphError(
-                    f"parameter {describe(self)} has no value yet: its shape follows from what "
+                    f"{self.kind.lower()} {describe(self)} has no value yet: its shape follows from what "
                     f"it is applied to\n  made at {self.origin}",
                     mend="apply the model to its input first",
                 )
@@ -216,22 +225,36 @@ class Parameter(Leaf):
         if array.shape != self.shape:
             if array.ndim:
                 raise GraphError(
-                    f"a value of shape {array.shape} can't be set on parameter {describe(self)}"
+                    f"a value of shape {array.shape} can't be set on {self.kind.lower()} "
+                    f"{describe(self)}"
                 )
             array = np.full(self.shape, array, self.dtype)
         self._value = array
 
 
+class Parameter(Stored):
+    """A value that is learned."""
+
+    __slots__ = ()
+
+
+class State(Stored):
+    """A value that runs themselves change: running statistics. See `Op.updates`."""
+
+    __slots__ = ()
+
+
 class Constant(Leaf):
     """A fixed array. A weak one, given without a dtype, takes the dtype of what it meets."""
 
-    __slots__ = ("value", "weak")
+    __slots__ = ("frozen", "value", "weak")
 
     def __init__(
         self, value: Any, shape: Shape | None = None, dtype: Any = None, name: str = "", **kw: Any
     ) -> None:
         array = np.array(value)
         self.weak = dtype is None
+        self.frozen = False  # whether it was a parameter once
         if dtype is None:
             dtype = np.float64 if array.ndim and array.dtype == np.float64 else np.float32
         array = np.asarray(array, dtype)
@@ -284,14 +307,16 @@ def describe(node: Node) -> str:
 
 
 @dataclass
-class _Type:
+class Type:
+    """What is known of a value's shape, dynamic axes and dtype; None for what is not."""
+
     shape: Shape | None
     axes: tuple[Axis, ...] | None
     dtype: np.dtype | None
 
     @staticmethod
-    def of(node: Node) -> _Type:
-        return _Type(node.shape, node.axes, node.dtype)
+    def of(node: Node) -> Type:
+        return Type(node.shape, node.axes, node.dtype)
 
 
 def _operands(node: Node) -> list[str]:
@@ -311,7 +336,7 @@ def failed(node: Node, error: GraphError) -> GraphError:
     return located(error, node.op.name, node.origin, _operands(node))
 
 
-def _common_dtype(node: Node, types: Sequence[_Type]) -> np.dtype | None:
+def _common_dtype(node: Node, types: Sequence[Type]) -> np.dtype | None:
     strong = {
         t.dtype
         for i, t in zip(node.inputs, types, strict=True)
@@ -329,10 +354,12 @@ def _common_dtype(node: Node, types: Sequence[_Type]) -> np.dtype | None:
     return known.pop() if known and None not in strong else None
 
 
-def _infer(node: Node, types: Sequence[_Type]) -> _Type:
+def _infer(node: Node, types: Sequence[Type]) -> Type:
     """The type that follows from the operands' types, as far as these are known."""
     op = node.op
     assert op is not None
+    if op.type:
+        return op.type(types, **node.attrs)
     axes = [t.axes for t in types]
     result_axes = op.axes(axes, **node.attrs) if op.axes else _axis.union(axes)
     if op.dtype:
@@ -343,11 +370,11 @@ def _infer(node: Node, types: Sequence[_Type]) -> _Type:
     known = all(s is not None for s in shapes)
     if any(map(is_free, shapes)):
         shape = tried(partial(op.shape, **node.attrs), shapes, FREE) if known or op.guess else None
-        return _Type(shape, result_axes, dtype)
+        return Type(shape, result_axes, dtype)
     if known and op.infer and any(INFERRED in s for s in shapes if s):
         shapes = op.infer(*shapes, **node.attrs)
     shape = op.shape(*shapes, **node.attrs) if known or op.guess else None
-    return _Type(shape, result_axes, dtype)
+    return Type(shape, result_axes, dtype)
 
 
 def _settle(node: Node) -> None:
@@ -355,7 +382,7 @@ def _settle(node: Node) -> None:
     op = node.op
     assert op is not None
     try:
-        types = [_Type.of(i) for i in node.inputs]
+        types = [Type.of(i) for i in node.inputs]
         if op.infer and any(i.shape and INFERRED in i.shape for i in node.inputs):
             shapes = [t.shape for t in types]
             filled = (
@@ -364,9 +391,9 @@ def _settle(node: Node) -> None:
                 else op.infer(*shapes, **node.attrs)
             )
             for operand, shape in zip(node.inputs, filled, strict=True):
-                if operand.shape != tuple(shape) and isinstance(operand, Parameter):
+                if operand.shape != tuple(shape) and isinstance(operand, Stored):
                     operand.shape = tuple(shape)
-            types = [_Type.of(i) for i in node.inputs]
+            types = [Type.of(i) for i in node.inputs]
         result = _infer(node, types)
         node.shape, node.axes, node.dtype = result.shape, result.axes, result.dtype
         if node.is_complete and not any(is_free(n.shape) for n in (node, *node.inputs)):
@@ -424,10 +451,10 @@ def complete(roots: Iterable[Node]) -> None:
     open_nodes = [n for n in open_nodes if not n.is_complete]
     if any(n.op is None for n in open_nodes):
         return  # a placeholder is unbound: not all can be known
-    guesses: dict[Node, _Type] = {}
+    guesses: dict[Node, Type] = {}
 
-    def type_of(node: Node) -> _Type:
-        return _Type.of(node) if node.is_complete or not node.op else guesses.get(node, _UNKNOWN)
+    def type_of(node: Node) -> Type:
+        return Type.of(node) if node.is_complete or not node.op else guesses.get(node, _UNKNOWN)
 
     for numbers_count in (False, True):  # only where nothing else decides
         for _ in range(len(open_nodes) + 2):
@@ -459,14 +486,14 @@ def complete(roots: Iterable[Node]) -> None:
                 )
 
 
-_UNKNOWN = _Type(None, None, None)
+_UNKNOWN = Type(None, None, None)
 
 
-def _adopt(node: Node, guess: _Type) -> None:
+def _adopt(node: Node, guess: Type) -> None:
     node.shape, node.axes, node.dtype = guess.shape, guess.axes, guess.dtype
 
 
-def _guess(node: Node, types: Sequence[_Type], numbers_count: bool) -> _Type:
+def _guess(node: Node, types: Sequence[Type], numbers_count: bool) -> Type:
     """As `_infer`, but what is unknown is taken to agree with what is known.
 
     Only if `numbers_count` do weak constants have a say in the dtype, and single elements (which
@@ -484,7 +511,7 @@ def _guess(node: Node, types: Sequence[_Type], numbers_count: bool) -> _Type:
     if own_rule or axes is not None and len(axes) < 2:
         axes = None  # an unknown operand may well be a sequence
     agreeing = [
-        _Type(
+        Type(
             t.shape,
             t.axes if t.axes is not None else axes,
             t.dtype if t.dtype is not None else next(iter(known_dtypes), None),

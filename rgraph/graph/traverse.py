@@ -12,9 +12,14 @@ from .node import Node, Placeholder, bind, complete, describe, resolve
 
 def _before(node: Node) -> tuple[Node, ...]:
     """What must be computed before `node`, within a step; a delay waits for its initial state."""
-    inputs = node.inputs[1:] if node.is_delay else node.inputs
-    sources = tuple(a.source for a in node.axes or () if a.source is not None)
-    return inputs + tuple(s for s in sources if s is not node) if sources else inputs
+    return (node.inputs[1:] if node.is_delay else node.inputs) + _sources(node)
+
+
+def _sources(node: Node) -> tuple[Node, ...]:
+    """The nodes that decide how long the sequences are that `node` computes on."""
+    if node.op is None or not node.axes or node.axes[-1].source in (None, node):
+        return ()
+    return (node.axes[-1].source,)
 
 
 def order(roots: Iterable[Node], enter: Callable[[Node], bool] = lambda n: True) -> list[Node]:
@@ -48,6 +53,15 @@ def order(roots: Iterable[Node], enter: Callable[[Node], bool] = lambda n: True)
                 if node.is_delay:
                     pending.append(node.inputs[0])
     return list(done)
+
+
+def updates(roots: Iterable[Node]) -> dict[Node, Node]:
+    """What a step of training sets stored values below `roots` to: see `Op.updates`."""
+    found: dict[Node, Node] = {}
+    for node in order(roots):
+        if node.op is not None and node.op.updates is not None:
+            found.update(node.op.updates(node))
+    return found
 
 
 def _no_delay(path: list[Node], again: Node) -> GraphError:
@@ -143,7 +157,7 @@ def copy(
         new.uid = node.uid if same_random else new.uid
         if node.op is not None and node.op.new_axis:
             old = node.attrs["axis"]
-            new.attrs["axis"] = axes[old] = Axis.new_unique_dynamic_axis(old.name)
+            new.attrs["axis"] = axes[old] = axes.get(old) or Axis.new_unique_dynamic_axis(old.name)
             axes[old].source = new
         inputs = list(node.inputs)
         if node.is_delay:  # its input may not be copied yet
@@ -175,7 +189,7 @@ def _dependents(nodes: list[Node], replaced: Iterable[Node]) -> set[Node]:
     while grew:
         grew = False
         for node in nodes:
-            if node not in touched and any(i in touched for i in node.inputs):
+            if node not in touched and any(i in touched for i in node.inputs + _sources(node)):
                 touched.add(node)
                 grew = True
     return touched

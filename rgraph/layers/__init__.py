@@ -15,7 +15,7 @@ from .convolutional import (
     SequentialConvolution,
 )
 from .higher_order import For, ResNetBlock, Sequential, SequentialClique
-from .normalization import LayerNormalization
+from .normalization import BatchNormalization, LayerNormalization
 from .pooling import (
     AveragePooling,
     GlobalAveragePooling,
@@ -31,6 +31,7 @@ __all__ = [
     "LSTM",
     "Activation",
     "AveragePooling",
+    "BatchNormalization",
     "Convolution",
     "Convolution1D",
     "Convolution2D",

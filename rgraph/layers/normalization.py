@@ -8,7 +8,72 @@ from .. import ops
 from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import INFERRED
-from ..variables import Parameter
+from ..variables import Parameter, State
+
+
+@overridable(
+    "map_rank",
+    "normalization_time_constant",
+    "epsilon",
+    "use_cntk_engine",
+    "disable_regularization",
+)
+def BatchNormalization(
+    map_rank: int | None = None,
+    init_scale: Any = 1,
+    normalization_time_constant: float = 5000,
+    blend_time_constant: float = 0,
+    epsilon: float = 0.00001,
+    use_cntk_engine: bool = False,
+    disable_regularization: bool = False,
+    name: str = "",
+) -> Function:
+    """Normalizes with the minibatch's mean and variance in training, else with running ones.
+
+    Args:
+        map_rank: 1 for images, one mean and variance per channel; None for one per element.
+        init_scale: initial value of `scale`.
+        normalization_time_constant: in samples; how fast the running statistics follow.
+        epsilon: added to the variance.
+        blend_time_constant, use_cntk_engine, disable_regularization: as `batch_normalization`.
+
+    Its parameters are `scale` and `bias`, its states `aggregate_mean`, `aggregate_variance`, one
+    number per channel or element each, and `aggregate_count`, the samples that went into them.
+
+    Source: Ioffe and Szegedy, 2015; CNTK's `BatchNormalization`.
+
+    >>> f = C.layers.BatchNormalization(map_rank=1)
+    >>> f(C.input_variable((3, 48, 64))).shape
+    (3, 48, 64)
+    >>> f.scale.shape
+    (3,)
+    """
+    if map_rank not in (None, 1):
+        raise NotImplementedError(f"BatchNormalization: map_rank must be 1 or None, got {map_rank}")
+    scale = Parameter(INFERRED, init=init_scale, name="scale")
+    bias = Parameter(INFERRED, init=0, name="bias")
+    mean = State(INFERRED, name="aggregate_mean")
+    variance = State(INFERRED, name="aggregate_variance")
+    count = State((), name="aggregate_count")
+
+    @BlockFunction("BatchNormalization", name)
+    def normalize(x: Any) -> Any:
+        return ops.batch_normalization(
+            x,
+            scale,
+            bias,
+            mean,
+            variance,
+            map_rank == 1,
+            normalization_time_constant,
+            blend_time_constant,
+            epsilon,
+            not use_cntk_engine,
+            disable_regularization,
+            running_count=count,
+        )
+
+    return normalize
 
 
 @overridable("epsilon")

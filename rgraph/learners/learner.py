@@ -120,7 +120,7 @@ class Learner:
         self._state: list[State] = [{} for _ in self.parameters]
         self._noise: tuple[int, int] | None = None  # the seed, and how often it was used
         self._reported: dict[str, float] = {}
-        self._report: Callable[[str, float], None] | None = None  # set by a trainer
+        self.tell: Callable[[str, float], None] | None = None  # set by a trainer
 
     @property
     def minibatch_size(self) -> int:
@@ -198,12 +198,12 @@ class Learner:
         samples = int(training_sample_count)
         if samples < 1:
             raise ValueError("a learner can't learn from an empty minibatch")
-        self._tell("Learning rate", self._rate)
+        self._report("Learning rate", self._rate)
         now = self._numbers(samples)
         if now.rate == 0:
             return False
         if self._momentum is not None:
-            self._tell("Momentum", self._momentum)
+            self._report("Momentum", self._momentum)
         for parameter, state in zip(self.parameters, self._state, strict=True):
             if parameter not in gradient_values:
                 raise GraphError(f"the update has no gradient for {parameter!r}")
@@ -242,13 +242,13 @@ class Learner:
             threshold = now.rate * self.options.l1_regularization_weight * size
             p -= np.clip(p, -threshold, threshold)
 
-    def _tell(self, name: str, schedule: Schedule) -> None:
+    def _report(self, name: str, schedule: Schedule) -> None:
         """Reports a schedule's value when it changes."""
         value = self._now(schedule)
-        if self._report is not None and self._reported.get(name) != value:
+        if self.tell is not None and self._reported.get(name) != value:
             self._reported[name] = value
             size = schedule.minibatch_size
-            self._report(f"{name} per {f'{size} samples' if size else 'minibatch'}", value)
+            self.tell(f"{name} per {f'{size} samples' if size else 'minibatch'}", value)
 
     # Checkpoints
 

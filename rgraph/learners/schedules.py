@@ -61,7 +61,7 @@ class Schedule:
         self.is_minibatch_size_explicitly_specified = minibatch_size is not None
         self.minibatch_size = IGNORE if minibatch_size is None else int(minibatch_size)
         self.epoch_size = epoch_size
-        self.values = [float(value) for _, value in pairs]
+        self.values = [value for _, value in pairs]
         self.ends = [n * (epoch_size or 1) for n in accumulate(count for count, _ in pairs)]
 
     @property

@@ -6,6 +6,9 @@ The names are CNTK's, as `C.plus` or `C.ops.plus`; those of sequences are in `op
 from . import (
     contractions,
     convolutions,
+    filling,
+    lookup,
+    normalization,
     pointwise,
     poolings,
     random,
@@ -17,6 +20,10 @@ from . import (
 )
 from .contractions import times, times_transpose
 from .convolutions import convolution, convolution_transpose
+from .packing import to_sequence, to_sequence_like
+from .normalization import batch_normalization
+from .filling import eye_like, ones_like, zeros_like
+from .lookup import gather, one_hot, top_k
 from .pointwise import (
     abs,
     acos,
@@ -73,6 +80,18 @@ from .pointwise import (
 )
 from .poolings import AVG_POOLING, MAX_POOLING, MAX_UNPOOLING, pooling, unpooling
 from .random import dropout
+from .rearranging import (
+    CONSTANT_PAD,
+    REFLECT_PAD,
+    SYMMETRIC_PAD,
+    crop_manual,
+    depth_to_space,
+    expand_dims,
+    flatten,
+    pad,
+    space_to_depth,
+    squeeze,
+)
 from .reductions import (
     argmax,
     argmin,
@@ -90,4 +109,4 @@ from .reductions import (
     softmax,
 )
 from .sequence import future_value, past_value, reconcile_dynamic_axes
-from .shaping import alias, reshape, slice, splice, transpose
+from .shaping import alias, reshape, slice, splice, swapaxes, transpose

@@ -135,7 +135,7 @@ GATHER = define(
 )
 SCATTER = define(
     "sequence_scatter",
-    shape=lambda g, index, like: like,
+    shape=lambda g, index, like: g,
     axes=lambda axes: axes[2],
     dtype=lambda dtypes: dtypes[0],
     align=None,
@@ -155,3 +155,39 @@ def chosen_frames(x: Node, begin: int | None, end: int | None, step: int = 1) ->
     axis = Axis.new_unique_dynamic_axis("frames")
     axis.source = apply(STEPS, x, begin=begin, end=end, step=step, axis=axis)
     return apply(GATHER, x, axis.source)
+
+
+def frames_where(condition: Node) -> Node:
+    """The numbers of the frames on which `condition` is not 0, on an axis of the condition's."""
+    axis = Axis(f"where#{condition.uid}")
+    axis.source = apply(WHERE, condition, axis=axis)
+    return axis.source
+
+
+def _continuation(
+    run: Any, x: Any, outer: Any, *, offset: int, axis: Axis, source: Axis, dtype: Any
+) -> Any:
+    layout, other = run.layouts[axis], run.layouts[source]
+    step = layout.step_of_row
+    if offset < 0:
+        step = step - layout.length_of_row
+    lengths = other.lengths[other.sorted_rows[layout.batch_row_of_row]]
+    chosen = step - offset + lengths if offset > 0 else step - offset
+    return run.engine.from_numpy(np.clip(chosen, 0, lengths - 1).astype(dtype))
+
+
+CONTINUATION = define(  # for frames whose delay lies outside `x`: which of `outer`'s come there
+    "sequence_continuation",
+    shape=lambda x, outer, offset: (),
+    axes=lambda axes, offset: axes[0],
+    align=None,
+    kernel=_continuation,
+    arguments=lambda node: {
+        **node.attrs,
+        "axis": node.inputs[0].time_axis,
+        "source": node.inputs[1].time_axis,
+        "dtype": node.dtype,
+    },
+    operands=("sequence", "outer"),
+    framewise=False,
+)

@@ -60,7 +60,7 @@ def as_node(value: Any) -> Node:
 
 # What a person gets to hold for a node. `rgraph.function` puts its own here, so that operations
 # give Functions without the floors below knowing of them.
-hold: Callable[[Node], Any] = lambda node: node  # noqa: E731
+hold: Callable[[Any], Any] = lambda node: node  # noqa: E731
 
 
 def operation(build: Callable[P, Any]) -> Operation[P]:
@@ -73,9 +73,14 @@ def operation(build: Callable[P, Any]) -> Operation[P]:
     @functools.wraps(build)
     def call(*args: Any, name: str = "", **kwargs: Any) -> Any:
         result = build(*args, **kwargs)
-        if name:
+        if name and isinstance(result, Node):
             result = named(result, name)
-        return result if any(isinstance(a, Node) for a in args) else hold(result)
+        if any(isinstance(a, Node) for a in args):
+            return result
+        held = hold(result)
+        if name and not isinstance(result, Node):  # several values: the name is the function's
+            held.name = name
+        return held
 
     return call  # type: ignore[return-value]
 

@@ -10,53 +10,11 @@ import numpy as np
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .pointwise import broadcast, element_times
-from .records import as_node, define, operation
+from .records import define
 from .repetition import broadcast_to
-from .shaping import rank_of, static_index
+from .shaping import rank_of
 
 Axes = tuple[Axis, ...]
-
-
-def _hardmax(run: Any, x: Any, *, axis: int | None, rank: int) -> Any:
-    flat = x.reshape(*x.shape[: x.ndim - rank], -1) if axis is None else x
-    along = -1 if axis is None else axis
-    winner = run.xp.expand_dims(run.xp.argmax(flat, axis=along), along)
-    places = run.xp.arange(flat.shape[along]).reshape((-1,) + (1,) * (-along - 1))
-    return (places == winner).astype(x.dtype).reshape(x.shape)
-
-
-def _hardmax_arguments(node: Node) -> dict[str, Any]:
-    axis, rank = node.attrs["axis"], rank_of(node)
-    return {"axis": None if axis is None else static_index(axis, rank), "rank": rank}
-
-
-HARDMAX = define(
-    "hardmax",
-    shape=lambda s, axis: s,
-    kernel=_hardmax,
-    arguments=_hardmax_arguments,
-    guess=True,
-    cases=(
-        lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": None}),
-        lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": 0}),
-        lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": -1}),
-    ),
-)
-
-
-@operation
-def hardmax(x: Any, axis: int | Axis | None = None) -> Any:
-    """1 where the first of the largest elements stands, 0 elsewhere; x's shape.
-
-    Args:
-        axis: along which to look for the largest; None: among all elements of the sample.
-
-    Source: CNTK's `hardmax`.
-
-    >>> C.ops.scoring.hardmax([1, 3, 3]).eval()
-    array([0., 1., 0.], dtype=float32)
-    """
-    return apply(HARDMAX, as_node(x), axis=axis)
 
 
 def _class_sum(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:

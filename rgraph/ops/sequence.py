@@ -14,7 +14,8 @@ from ..default_options import default_dtype
 from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, Node, apply
 from ..graph.node import Shape
 from . import records
-from .frames import GATHER, WHERE, chosen_frames, needs_time
+from .frames import CONTINUATION, GATHER, SCATTER, chosen_frames, frames_where, needs_time
+from .packing import unpacked
 from .pointwise import (
     broadcast,
     element_divide,
@@ -22,6 +23,7 @@ from .pointwise import (
     equal,
     exp,
     minus,
+    plus,
     shrink,
 )
 from .records import as_node, define, operation
@@ -100,7 +102,7 @@ def _delay(
 def _delay_gradient(node: Node, g: Node) -> list[Node | None]:
     initial, offset = node.inputs[1], node.attrs["offset"]
     outside = element_times(g, apply(OUTSIDE, g, offset=offset))
-    return [delay(g, 0.0, -offset), shrink(outside, initial)]
+    return [delayed(g, 0.0, -offset), shrink(outside, initial)]
 
 
 DELAY = define(
@@ -121,7 +123,7 @@ DELAY = define(
 )
 
 
-def delay(x: Node, initial: Any, offset: int) -> Node:
+def delayed(x: Node, initial: Any, offset: int) -> Node:
     """`x` as it was `offset` steps ago (will be, if negative); `initial` outside the sequence."""
     return apply(DELAY, x, as_node(initial), offset=offset)
 
@@ -295,7 +297,7 @@ def past_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
            [1.],
            [2.]], dtype=float32)
     """
-    return delay(as_node(x), 0.0 if initial_state is None else initial_state, int(time_step))
+    return delayed(as_node(x), 0.0 if initial_state is None else initial_state, int(time_step))
 
 
 @operation
@@ -308,7 +310,35 @@ def future_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
            [3.],
            [0.]], dtype=float32)
     """
-    return delay(as_node(x), 0.0 if initial_state is None else initial_state, -int(time_step))
+    return delayed(as_node(x), 0.0 if initial_state is None else initial_state, -int(time_step))
+
+
+@operation
+def delay(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
+    """`past_value` for a positive `time_step`, `future_value` for a negative one.
+
+    Args:
+        x: a sequence.
+        initial_state: as `past_value`'s; or a sequence whose last frames come before the first
+            frame (whose first frames come after the last), where it has only one, that one.
+
+    Source: CNTK's `sequence.delay`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.delay(x, 9, -2).eval({x: np.array([[1], [2], [3]])})[0]
+    array([[3.],
+           [9.],
+           [9.]], dtype=float32)
+    """
+    node, offset = as_node(x), int(time_step)
+    initial = as_node(0.0 if initial_state is None else initial_state)
+    if not offset:
+        return apply(records.TABLE["alias"], node)
+    if len(initial.axes or ()) < 2:
+        return delayed(node, initial, offset)
+    continued = apply(GATHER, initial, apply(CONTINUATION, node, initial, offset=offset))
+    outside = apply(OUTSIDE, node, offset=offset)
+    return plus(delayed(node, 0.0, offset), element_times(outside, continued))
 
 
 @operation
@@ -393,6 +423,34 @@ def reduce_max(seq: Any) -> Any:
 
 
 @operation
+def unpack(seq: Any, padding_value: float, no_mask_output: bool = False) -> Any:
+    """A sequence's frames along a new first static axis, padded to the longest sequence.
+
+    Args:
+        seq: a sequence of frames of shape `shape`.
+        padding_value: what stands behind a sequence's end.
+        no_mask_output: whether to leave out the mask.
+
+    Returns:
+        a function with two outputs: the frames, shape (frames, *shape) per sequence, and the
+        mask, shape (frames,): 1 for a frame and 0 for padding.
+
+    Source: CNTK's `sequence.unpack`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> y = C.sequence.unpack(x, -1, no_mask_output=True)
+    >>> y.eval({x: [[[1], [2]], [[3]]]})[1]
+    array([[ 3.],
+           [-1.]], dtype=float32)
+    """
+    x = as_node(seq)
+    values = unpacked(x, padding_value)
+    if no_mask_output:
+        return values
+    return values, unpacked(apply(SPREAD, as_node(1.0), x), 0.0)
+
+
+@operation
 def softmax(seq: Any) -> Any:
     """exp(x) over the sum of exp(x) along time, element by element.
 
@@ -418,14 +476,23 @@ def where(condition: Any) -> Any:
     >>> C.sequence.where(x).eval({x: np.array([[1], [0], [1]])})[0]
     array([0., 2.], dtype=float32)
     """
-    axis = Axis.new_unique_dynamic_axis("where")
-    axis.source = apply(WHERE, as_node(condition), axis=axis)
-    return axis.source
+    return frames_where(as_node(condition))
 
 
 @operation
-def gather(seq: Any, condition: Any) -> Any:
+def gather(
+    seq: Any, condition: Any, new_sequence_axis_typeinfo: tuple[int, int] | None = None
+) -> Any:
     """The frames of `seq` on which `condition` is not 0.
+
+    Args:
+        seq: a sequence.
+        condition: a sequence of numbers on the same time axis.
+        new_sequence_axis_typeinfo: (0, 1) if there is one frame for each sequence; the result
+            then has no time axis.
+
+    Returns:
+        a sequence on a new time axis, which is the same for all gathered by this condition.
 
     Source: CNTK's `sequence.gather`.
 
@@ -434,9 +501,38 @@ def gather(seq: Any, condition: Any) -> Any:
     array([[2.],
            [3.]], dtype=float32)
     """
-    axis = Axis.new_unique_dynamic_axis("gather")
-    axis.source = apply(WHERE, as_node(condition), axis=axis)
-    return apply(GATHER, as_node(seq), axis.source)
+    frames = apply(GATHER, as_node(seq), frames_where(as_node(condition)))
+    one = new_sequence_axis_typeinfo is not None and tuple(new_sequence_axis_typeinfo) == (0, 1)
+    return apply(ENDS, frames, last=False) if one else frames
+
+
+@operation
+def scatter(
+    seq: Any, condition: Any, new_sequence_axis_typeinfo: tuple[int, int] | None = None
+) -> Any:
+    """The frames of `seq` where `condition` is not 0, in their order, and zeros elsewhere.
+
+    Args:
+        seq: a sequence with as many frames as `condition` has that are not 0; or one value per
+            sequence, for all these frames.
+        condition: a sequence of numbers.
+        new_sequence_axis_typeinfo: accepted for CNTK's sake.
+
+    Returns:
+        a sequence on the condition's time axis.
+
+    Source: CNTK's `sequence.scatter`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> y = C.sequence.scatter(C.sequence.last(x), C.sequence.is_first(x))
+    >>> y.eval({x: np.array([[1], [2], [3]])})[0]
+    array([[3.],
+           [0.],
+           [0.]], dtype=float32)
+    """
+    where = as_node(condition)
+    index = frames_where(where)
+    return apply(SCATTER, apply(RECONCILE, as_node(seq), index), index, where)
 
 
 @operation
@@ -468,6 +564,7 @@ def reconcile_dynamic_axes(x: Any, dynamic_axes_as: Any) -> Any:
 
 __all__ = [
     "broadcast_as",
+    "delay",
     "first",
     "future_value",
     "gather",
@@ -478,7 +575,9 @@ __all__ = [
     "past_value",
     "reduce_max",
     "reduce_sum",
+    "scatter",
     "slice",
     "softmax",
+    "unpack",
     "where",
 ]

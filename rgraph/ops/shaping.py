@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
+from ..graph.axis import END
 from ..graph.node import Shape
 from .records import as_node, define, operation
 from .repetition import gather_up
@@ -20,6 +21,8 @@ def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
     """
     if isinstance(axis, Axis):
         axis = axis.static_axis_index()
+    if axis == END and extra:
+        return -rank - 1
     if not -rank - extra <= axis < rank + extra:
         raise GraphError(
             f"axis {axis} does not exist: the operand has {rank} static axes"
@@ -96,9 +99,10 @@ def require_vector(x: Any, who: str, map_rank: int = 0) -> Node:
 
 
 def _span(rank: int, begin: int | None, end: int | None) -> tuple[int, int]:
-    first = 0 if begin is None else begin if begin >= 0 else begin + rank
-    last = rank if end is None else end if end >= 0 else end + rank
-    return first, last
+    def place(axis: int) -> int:
+        return rank if axis == END else axis if axis >= 0 else axis + rank
+
+    return place(0 if begin is None else begin), place(END if end is None else end)
 
 
 def _reshaped(
@@ -173,9 +177,13 @@ def reshape(
 # Transpose
 
 
-def _permutation(rank: int, perm: Sequence[int] | None) -> Shape:
+def _permutation(rank: int, perm: Sequence[int] | None, swap: Sequence[int] = ()) -> Shape:
     if perm is None:
-        return tuple(range(rank))[::-1]
+        order = list(range(rank))[:: 1 if swap else -1]
+        if swap:
+            a, b = (static_index(i, rank) for i in swap)
+            order[a], order[b] = order[b], order[a]
+        return tuple(order)
     result = tuple(static_index(p, rank) + rank for p in perm)
     if sorted(result) != list(range(rank)):
         raise GraphError(f"{tuple(perm)} is not a permutation of the operand's {rank} axes")
@@ -188,17 +196,20 @@ def _transpose(run: Any, x: Any, *, perm: Shape) -> Any:
 
 
 def _transpose_gradient(node: Node, g: Node) -> list[Node]:
-    perm = _permutation(rank_of(node), node.attrs["perm"])
+    perm = _permutation(rank_of(node), **node.attrs)
     return [apply(TRANSPOSE, g, perm=tuple(perm.index(i) for i in range(len(perm))))]
 
 
 TRANSPOSE = define(
     "transpose",
-    shape=lambda s, perm: tuple(s[p] for p in _permutation(len(s), perm)),
+    shape=lambda s, perm, swap=(): tuple(s[p] for p in _permutation(len(s), perm, swap)),
     kernel=_transpose,
-    arguments=lambda node: {"perm": _permutation(rank_of(node), node.attrs["perm"])},
+    arguments=lambda node: {"perm": _permutation(rank_of(node), **node.attrs)},
     gradient=_transpose_gradient,
-    cases=(lambda rng: ([rng.normal(size=(2, 3, 4, 2))], {"perm": (2, 0, 1)}),),
+    cases=(
+        lambda rng: ([rng.normal(size=(2, 3, 4, 2))], {"perm": (2, 0, 1)}),
+        lambda rng: ([rng.normal(size=(2, 3, 4, 2))], {"perm": None, "swap": (-1, 0)}),
+    ),
 )
 
 
@@ -212,6 +223,17 @@ def transpose(x: Any, perm: Sequence[int | Axis] | None = None) -> Any:
     """
     numbers = None if perm is None else tuple(_axis_number(p) for p in perm)
     return apply(TRANSPOSE, as_node(x), perm=numbers)
+
+
+@operation
+def swapaxes(x: Any, axis1: int | Axis = 0, axis2: int | Axis = 1) -> Any:
+    """`x` with two static axes in each other's place.
+
+    >>> C.swapaxes([[0, 1], [2, 3], [4, 5]], 0, 1).eval()
+    array([[0., 2., 4.],
+           [1., 3., 5.]], dtype=float32)
+    """
+    return apply(TRANSPOSE, as_node(x), perm=None, swap=(_axis_number(axis1), _axis_number(axis2)))
 
 
 # Slice, and its adjoint that puts a slice back where it was

@@ -34,16 +34,19 @@ def filling(node: Node) -> float | None:
 
 def simplify(outputs: Sequence[Node]) -> list[Node]:
     """Takes out identities, and lets pointwise operations do the repeating of constants."""
-    outputs = substitute(
-        outputs,
-        {n: n.inputs[0] for n in order(outputs) if n.op and n.op.name in _IDENTITIES},
-    )
+    outputs = substitute(outputs, {n: n.inputs[0] for n in order(outputs) if _is_identity(n)})
     nodes = order(outputs)
     for node in nodes:
         if node.op is not None and node.op.pointwise:
             node.inputs = _unrepeated(node)
     outputs = substitute(outputs, {n: kept for n in nodes if (kept := _unchanged(n)) is not None})
     return substitute(outputs, {n: whole for n in order(outputs) if (whole := _joined(n))})
+
+
+def _is_identity(node: Node) -> bool:
+    name = node.op.name if node.op else ""
+    same_axes = name == "reconcile_dynamic_axes" and node.axes == node.inputs[0].axes
+    return same_axes or name in _IDENTITIES
 
 
 def _unrepeated(node: Node) -> list[Node]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..graph import Node, order
+from ..graph import Axis, Node, order
 from ..graph.node import resolve
 
 
@@ -12,8 +12,13 @@ def private(outputs: Sequence[Node]) -> list[Node]:
     """A copy of the graph; its leaves are shared."""
     nodes = order(outputs)
     made: dict[Node, Node] = {}
+    axes: dict[Axis, Axis] = {}  # those whose lengths a copied node decides
     for node in nodes:
-        made[node] = node if node.op is None else twin(node)
+        made[node] = new = node if node.op is None else twin(node)
+        if node.op is not None and node.op.new_axis:
+            axes[node.time_axis] = Axis(node.time_axis.name, source=new)
+        if node.op is not None and node.axes:
+            new.axes = tuple(axes.get(a, a) for a in node.axes)
     for node in nodes:
         if node.op is not None:
             made[node].inputs = [made[i] for i in node.inputs]

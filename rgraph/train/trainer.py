@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
-from .. import graph, ops
-from ..autodiff import gradients
+from .. import graph
+from ..eval import Evaluator, as_arguments, as_writers, count_samples, total
 from ..function import Function
-from ..graph import GraphError, Node
+from ..graph import Node
 from ..learners import Learner
 from ..ops.records import as_node, hold
-from ..ops.reductions import row_count
-from ..ops.repetition import gather_up
+from ..variables import handle
+from .checkpoint import load_state, save_state
 
 
 def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
@@ -26,27 +24,8 @@ def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
         raise ValueError(
             f"a criterion is a loss, or a pair of a loss and a metric; got {len(parts)} values"
         )
-    nodes = [None if p is None else as_node(p) for p in parts] + [None]
-    return nodes[0], nodes[1]  # type: ignore[return-value]
-
-
-def total(node: Node) -> Node:
-    """The sum of all elements of `node` over the minibatch."""
-    return gather_up(ops.reduce_sum(node), ())
-
-
-def samples_of(*nodes: Node | None) -> Node:
-    """How many samples (or frames) the minibatch has: the rows of the first that has rows."""
-    pending = [n for n in nodes if n is not None]
-    seen: set[Node] = set()
-    while pending:
-        node = pending.pop(0)
-        if node.axes:
-            return row_count(node)
-        if node not in seen:
-            seen.add(node)
-            pending.extend(node.inputs)
-    return as_node(np.float32(1))
+    loss, metric = (*parts, None)[:2]
+    return as_node(loss), None if metric is None else as_node(metric)
 
 
 class Trainer:
@@ -56,12 +35,18 @@ class Trainer:
         model: the function that is trained; None if the loss is all there is.
         criterion: the loss, a pair of loss and metric, or a function with these outputs. The
             loss is summed over all elements, samples and frames.
-        parameter_learners: a learner or several.
+        parameter_learners: a learner or several. They need not learn all parameters.
         progress_writers: `C.logging.ProgressPrinter()` or the like, or several.
+
+    Attributes:
+        previous_minibatch_loss_average: the last minibatch's loss, per sample (or frame).
+        previous_minibatch_evaluation_average: and its metric.
+        previous_minibatch_sample_count: how many samples (or frames) it had.
+        total_number_of_samples_seen: in all minibatches.
 
     Raises:
         GraphError: a shape in the model is not known yet.
-        ValueError: a learner's parameter is not one of the loss, or two learners have the same.
+        ValueError: the loss does not depend on a learner's parameter, or two learners have one.
 
     Source: CNTK's `Trainer`.
 
@@ -82,17 +67,24 @@ class Trainer:
         progress_writers: Any = None,
     ) -> None:
         self._model = None if model is None else as_node(model)
+        self._criterion = criterion
         self._loss, self._metric = as_criterion(criterion)
         learners = parameter_learners
         self.parameter_learners: list[Learner] = (
             list(learners) if isinstance(learners, (list, tuple)) else [learners]
         )
-        writers = progress_writers
-        if writers is None:
-            writers = []
-        self.progress_writers = list(writers) if isinstance(writers, (list, tuple)) else [writers]
+        self.progress_writers = as_writers(progress_writers)
+        for learner in self.parameter_learners:
+            learner.tell = self._write
+        parts = [n for n in (self._loss, self._metric, self._model) if n is not None]
+        self._function = Function(parts)
         self._parameters = self._learned()
-        self._made: dict[Any, tuple[Function, list[Node]]] = {}
+        # If the loss has no rows, what it is computed from says how many samples there are.
+        self._wanted = [total(self._loss), count_samples(*parts)]
+        if self._metric is not None:
+            self._wanted.append(total(self._metric))
+        self._states = graph.updates([self._loss])  # running statistics
+        self._evaluator = Evaluator(self._metric or self._loss, self.progress_writers)
         self.previous_minibatch_loss_average = 0.0
         self.previous_minibatch_evaluation_average = 0.0
         self.previous_minibatch_sample_count = 0
@@ -100,14 +92,15 @@ class Trainer:
 
     def _learned(self) -> list[Any]:
         own = set(graph.order([self._loss]))
-        learned = [p for learner in self.parameter_learners for p in learner.parameters]
-        if len(set(learned)) < len(learned):
-            twice = next(p for p in learned if learned.count(p) > 1)
-            raise ValueError(f"{twice!r} is learned by two learners")
-        for p in learned:
-            if p.node not in own:
-                raise ValueError(f"the loss does not depend on {p!r}, which a learner has")
-        return learned
+        learned: dict[Any, None] = {}
+        for learner in self.parameter_learners:
+            for p in learner.parameters:
+                if p in learned:
+                    raise ValueError(f"two learners learn {p!r}")
+                if p.node not in own:
+                    raise ValueError(f"a learner is to learn {p!r}, which the loss does not use")
+                learned[p] = None
+        return list(learned)
 
     @property
     def model(self) -> Any:
@@ -121,25 +114,24 @@ class Trainer:
     def evaluation_function(self) -> Any:
         return None if self._metric is None else hold(self._metric)
 
-    # Running
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The inputs, in the criterion's order."""
+        own = self._criterion if isinstance(self._criterion, Function) else self._function
+        return own.arguments
 
-    def _nodes(self, training: bool) -> tuple[Function, list[Node]]:
-        """What a step computes: [loss, metric, count, *gradients], each but the last a total."""
-        if training not in self._made:
-            loss, metric = self._loss, self._metric
-            parts = [n for n in (loss, metric, self._model) if n is not None]
-            nodes = [total(loss), total(metric or loss), samples_of(loss, metric, self._model)]
-            if training:
-                nodes += gradients(loss, [p.node for p in self._parameters])
-            self._made[training] = Function(parts), nodes
-        return self._made[training]
+    def _write(self, key: str, value: float) -> None:
+        for writer in self.progress_writers:
+            writer.write(key, value)
+
+    # Running
 
     def train_minibatch(
         self,
         arguments: Any,
         outputs: Iterable[Any] | None = None,
         device: Any = None,
-        is_sweep_end: bool = False,
+        is_sweep_end: bool | None = None,
     ) -> Any:
         """One step: the loss of a minibatch, its gradients, and the learners' updates.
 
@@ -147,50 +139,101 @@ class Trainer:
             arguments: a dict from inputs to values, as `Function.eval` takes it. An empty one
                 is the end of the data: nothing is learned.
             outputs: values to give back, computed before the update.
-            is_sweep_end: whether a sweep over the data ends with this minibatch; schedules
-                without an epoch size follow that.
+            is_sweep_end: whether a pass over the data ends with this minibatch; schedules
+                without an epoch size follow that. Minibatch sources say it themselves.
 
         Returns:
-            whether learning goes on; with `outputs` a pair of that and a dict of their values.
+            whether anything was learned; with `outputs` a pair of that and a dict of their
+            values.
         """
-        if not arguments:
-            return False
         wanted = list(outputs or ())
-        function, nodes = self._nodes(training=True)
-        values = function._run([*nodes, *map(as_node, wanted)], arguments, device, training=True)
-        loss, metric, count = (float(v) for v in values[:3])
-        self.previous_minibatch_sample_count = samples = int(count)
-        self.previous_minibatch_loss_average = loss / samples if samples else 0.0
-        if self._metric is not None:
-            self.previous_minibatch_evaluation_average = metric / samples if samples else 0.0
-        self.total_number_of_samples_seen += samples
-        grads = dict(zip(self._parameters, values[3:], strict=False))
-        goes_on = samples > 0 and self._update(grads, samples, bool(is_sweep_end))
+        if not arguments:
+            return (False, {}) if wanted else False
+        plain, ends = as_arguments(arguments)
+        asked = [*self._wanted, *self._states.values(), *map(as_node, wanted)]
+        learned = [p.node for p in self._parameters]
+        values = self._function._run(asked, plain, device, True, root=self._loss, wrt=learned)
+        n, m = len(asked), len(self._wanted)
+        gradients = dict(zip(self._parameters, values[n:], strict=True))
+        samples = self._seen(*map(float, values[:m]))
+        for state, value in zip(self._states, values[m:], strict=False):
+            handle(state).value = value  # type: ignore[attr-defined]
+        goes_on = samples > 0 and self._update(gradients, samples, bool(is_sweep_end or ends))
         if not wanted:
             return goes_on
-        return goes_on, dict(zip(wanted, values[3 + len(grads) :], strict=True))
+        return goes_on, dict(zip(wanted, values[m + len(self._states) : n], strict=True))
 
-    def _update(self, grads: Mapping[Any, np.ndarray], samples: int, sweep_end: bool) -> bool:
-        live = {id(p.node.value) for p in self._parameters}
-        # A gradient may be another parameter itself, which is about to change.
-        grads = {p: g.copy() if id(_owner(g)) in live else g for p, g in grads.items()}
+    def _seen(self, loss: float, count: float, metric: float | None = None) -> int:
+        samples = int(count)
+        self.previous_minibatch_sample_count = samples
+        self.previous_minibatch_loss_average = loss / samples if samples else 0.0
+        self.previous_minibatch_evaluation_average = (metric or 0.0) / max(samples, 1)
+        self._aggregate = loss, metric
+        return samples
+
+    def _update(self, gradients: Mapping[Any, Any], samples: int, sweep_end: bool) -> bool:
         results = [
-            learner.update({p: grads[p] for p in learner.parameters}, samples, sweep_end)
+            learner.update({p: gradients[p] for p in learner.parameters}, samples, sweep_end)
             for learner in self.parameter_learners
         ]
+        self.total_number_of_samples_seen += samples
+        for writer in self.progress_writers:
+            writer.update_training(samples, *self._aggregate)
         return any(results)
 
     def test_minibatch(self, arguments: Any, device: Any = None) -> float:
         """The metric's (without one, the loss's) mean per sample; nothing is learned."""
-        function, nodes = self._nodes(training=False)
-        _, metric, count = (float(v) for v in function._run(nodes, arguments, device))
-        return metric / count if count else 0.0
+        return self._evaluator.test_minibatch(arguments, device)
 
+    def summarize_training_progress(self) -> None:
+        """Ends an epoch: the progress writers report its totals, which start anew."""
+        for writer in self.progress_writers:
+            writer.write_training_summary()
 
-def _owner(array: Any) -> Any:
-    while getattr(array, "base", None) is not None:
-        array = array.base
-    return array
+    def summarize_test_progress(self) -> None:
+        """Ends a test: the progress writers report its totals, which start anew."""
+        self._evaluator.summarize_test_progress()
 
+    # Checkpoints
 
-__all__: Sequence[str] = ["GraphError", "Trainer"]
+    def _kept(self) -> list[Any]:
+        return [*self._function.parameters, *map(handle, self._states)]
+
+    def save_checkpoint(self, filename: str, external_state: Any = None) -> None:
+        """Saves all that training needs to go on later: parameters, learners, what was seen.
+
+        Args:
+            filename: the file; it holds arrays and JSON, no code. A file of that name is
+                replaced at once, when the new one is complete.
+            external_state: what else to keep: numbers, strings, arrays, and lists and dicts of
+                these.
+        """
+        state = {
+            "parameters": [v.value for v in self._kept()],
+            "learners": [learner.create_checkpoint() for learner in self.parameter_learners],
+            "samples": self.total_number_of_samples_seen,
+            "external": {} if external_state is None else external_state,
+        }
+        save_state(filename, state)
+
+    def restore_from_checkpoint(self, filename: str) -> Any:
+        """Goes back to where a checkpoint was saved; gives the external state kept with it.
+
+        Raises:
+            ValueError: the file is no checkpoint, or one of another model or other learners.
+        """
+        state = load_state(filename)
+        kept, learners = self._kept(), self.parameter_learners
+        shapes, own = [v.shape for v in state["parameters"]], [v.shape for v in kept]
+        if shapes != own or len(state["learners"]) != len(learners):
+            raise ValueError(
+                f"{filename} is a checkpoint of another model: its parameters have shapes "
+                f"{shapes} and {len(state['learners'])} learners, this one's {own} and "
+                f"{len(learners)}"
+            )
+        for holder, value in zip(kept, state["parameters"], strict=True):
+            holder.value = value
+        for learner, learned in zip(learners, state["learners"], strict=True):
+            learner.restore_from_checkpoint(learned)
+        self.total_number_of_samples_seen = state["samples"]
+        return state["external"]

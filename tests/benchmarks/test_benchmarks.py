@@ -59,7 +59,7 @@ def test_a_side_that_computes_something_else_is_found(what):
         other.forward = lambda: states
     else:
         other.train = lambda: {name: 1.01 * g for name, g in ours.train().items()}
-    with pytest.raises(AssertionError, match="small.*differ by"):
+    with pytest.raises(AssertionError, match=r"small.*differ by"):
         sides.check_same([ours, other])
 
 

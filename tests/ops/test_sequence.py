@@ -254,6 +254,32 @@ def test_chosen_frames_are_sequences_like_any():
     check_gradients(total * b, at, order=2)
 
 
+@pytest.mark.parametrize(
+    "begin, end, kept",
+    [
+        (0, 2, np.s_[0:2]),
+        (1, 0, np.s_[1:]),
+        (0, -1, np.s_[:-1]),
+        (-2, 0, np.s_[-2:]),
+        (-3, -1, np.s_[-3:-1]),
+    ],
+)
+def test_slice_of_each_sequence(x, begin, end, kept):
+    s = sequences(2, 3)
+    f = C.sequence.slice(x, begin, end)
+    same(f.eval({x: s}), [q[kept] for q in s])
+    check_gradients(f, {x: s}, order=2, elements=10, directions=2)
+
+
+def test_gradients_of_chosen_frames_can_be_applied_to_another_input():
+    x, y = C.sequence.input_variable((), np.float64), C.sequence.input_variable((), np.float64)
+    (g,) = C.square(C.sequence.gather(x, x > 0)).gradients([x])
+    s, t = sequences(), sequences(seed=6)
+    np.testing.assert_allclose(g.eval({x: s})[2], 2 * np.maximum(s[2], 0))
+    same(g.clone("share", {x: y}).eval({y: t}), [2 * np.maximum(q, 0) for q in t])
+    same(g.eval({x: s}), [2 * np.maximum(q, 0) for q in s])
+
+
 def test_scatter_puts_frames_back(x):
     c = C.sequence.input_variable(())
     conditions = [np.array(q, float) for q in ([1, 0, 1], [1], [1, 1, 0, 1], [0, 1])]

@@ -1,0 +1,214 @@
+"""Where minibatches come from: CNTK's `io` module, for data in memory and sources of one's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+INFINITELY_REPEAT = sys.maxsize  # as max_samples: start again at the end of the data, for ever
+FULL_DATA_SWEEP = sys.maxsize - 1  # as max_samples: stop at the end of the data
+
+
+@dataclass(frozen=True)
+class StreamInformation:
+    """One of the things that a source gives: features, labels and so on.
+
+    Attributes:
+        name: by which `source.streams.name` finds it.
+        stream_id: its number.
+        storage_format: "dense" or "sparse".
+        dtype: of its numbers.
+        shape: one sample's or frame's.
+        defines_mb_size: kept for CNTK's sake.
+    """
+
+    name: str
+    stream_id: int = 0
+    storage_format: str = "dense"
+    dtype: Any = np.float32
+    shape: tuple[int, ...] = ()
+    defines_mb_size: bool = False
+
+
+@dataclass
+class MinibatchData:
+    """A stream's part of a minibatch.
+
+    Attributes:
+        data: a batch or a list of sequences, as `Function.eval` takes it.
+        num_sequences: how many samples or sequences.
+        num_samples: how many samples or frames.
+        end_of_sweep: whether a pass over the data ends with it.
+    """
+
+    data: Any
+    num_sequences: int
+    num_samples: int
+    end_of_sweep: bool = False
+
+    @property
+    def value(self) -> Any:
+        return self.data
+
+    def __len__(self) -> int:
+        return self.num_sequences
+
+
+class MinibatchSource:
+    """The base of sources of minibatches. Define `stream_infos` and `next_minibatch`."""
+
+    def stream_infos(self) -> list[StreamInformation]:
+        """The streams that it gives."""
+        raise NotImplementedError
+
+    def next_minibatch(
+        self,
+        num_samples: int,
+        number_of_workers: int = 1,
+        worker_rank: int = 0,
+        device: Any = None,
+    ) -> Mapping[StreamInformation, MinibatchData]:
+        """About `num_samples` samples or frames of each stream; empty when there is no more."""
+        raise NotImplementedError
+
+    @property
+    def streams(self) -> Any:
+        """The streams as attributes."""
+        return SimpleNamespace(**{s.name: s for s in self.stream_infos()})
+
+    def stream_info(self, name: str) -> StreamInformation:
+        """The stream of this name."""
+        found = [s for s in self.stream_infos() if s.name == name]
+        if not found:
+            raise KeyError(f"no stream '{name}'; there are {[s.name for s in self.stream_infos()]}")
+        return found[0]
+
+    def __getitem__(self, name: str) -> StreamInformation:
+        return self.stream_info(name)
+
+    def is_infinite(self) -> bool:
+        """Whether it never comes to an end."""
+        return False
+
+    def get_checkpoint_state(self) -> dict[str, Any]:
+        """All that it must know to go on: numbers, strings, lists, dicts and arrays."""
+        return {}
+
+    def restore_from_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Goes back to where `get_checkpoint_state` was called."""
+        if state:
+            raise NotImplementedError(
+                f"{type(self).__name__} must define restore_from_checkpoint, for training that "
+                "is taken up again"
+            )
+
+
+class UserMinibatchSource(MinibatchSource):
+    """The base of sources that people write, as CNTK's: as `MinibatchSource`."""
+
+
+class MinibatchSourceFromData(MinibatchSource):
+    """Data in memory, given in its order, minibatch by minibatch.
+
+    Args:
+        data_streams: a dict from names to data: an array (N, *shape), a SciPy sparse matrix, a
+            list of sequences of shape (frames, *shape); or pairs of data and a type
+            (`C.layers.typing.Sequence[...]`, or the input that it is for).
+        max_samples: how many samples (frames of the longest stream) to give in all; by default it
+            starts again at the end, for ever. `C.io.FULL_DATA_SWEEP`: all of the data once.
+
+    The data is not copied and not shuffled.
+
+    Source: CNTK's `MinibatchSourceFromData`.
+
+    >>> source = C.io.MinibatchSourceFromData({"x": np.arange(6).reshape(3, 2)}, max_samples=3)
+    >>> source.next_minibatch(2)[source.streams.x].data
+    array([[0, 1],
+           [2, 3]])
+    >>> minibatch = source.next_minibatch(2)[source.streams.x]
+    >>> len(minibatch), minibatch.end_of_sweep
+    (1, True)
+    >>> source.next_minibatch(2)
+    {}
+    """
+
+    def __init__(
+        self, data_streams: Mapping[str, Any], max_samples: int = INFINITELY_REPEAT
+    ) -> None:
+        if not data_streams:
+            raise ValueError("a source needs at least one stream: {'name': data}")
+        self._data: dict[str, Any] = {}
+        self._lengths: dict[str, Sequence[int]] = {}
+        for name, given in data_streams.items():
+            data, kind = given if isinstance(given, tuple) else (given, None)
+            axes = getattr(kind, "dynamic_axes", None)
+            sequences = isinstance(data, list) if axes is None else len(axes) == 2
+            if not hasattr(data[0] if isinstance(data, list) and data else data, "shape"):
+                raise TypeError(f"stream '{name}' must be an array or a list of arrays")
+            self._data[name] = data
+            self._lengths[name] = [d.shape[0] for d in data] if sequences else [1] * _count(data)
+        counts = {name: len(lengths) for name, lengths in self._lengths.items()}
+        self._count = next(iter(counts.values()))
+        if len(set(counts.values())) > 1:
+            raise TypeError(f"the streams have different numbers of samples or sequences: {counts}")
+        if not self._count:
+            raise ValueError("the data is empty")
+        longest = [max(lengths) for lengths in zip(*self._lengths.values(), strict=True)]
+        self._max = sum(longest) if max_samples == FULL_DATA_SWEEP else max_samples
+        self._cursor = self._given = 0
+
+    def stream_infos(self) -> list[StreamInformation]:
+        infos = []
+        for i, (name, data) in enumerate(self._data.items()):
+            one = data[0] if isinstance(data, list) else data
+            storage = "sparse" if hasattr(one, "tocsr") else "dense"
+            infos.append(StreamInformation(name, i, storage, one.dtype.type, one.shape[1:]))
+        return infos
+
+    def is_infinite(self) -> bool:
+        return self._max == INFINITELY_REPEAT
+
+    def next_minibatch(
+        self,
+        num_samples: int,
+        number_of_workers: int = 1,
+        worker_rank: int = 0,
+        device: Any = None,
+    ) -> dict[StreamInformation, MinibatchData]:
+        """The next samples or sequences whose frames are at most `num_samples`, but at least one.
+
+        Fewer at the end of the data, so that a sweep ends with a minibatch.
+        """
+        room = min(num_samples, self._max - self._given)
+        totals = dict.fromkeys(self._data, 0)
+        begin = end = self._cursor
+        while end < self._count:
+            more = {n: total + self._lengths[n][end] for n, total in totals.items()}
+            if max(more.values()) > room and (end > begin or self._max - self._given <= 0):
+                break
+            totals, end = more, end + 1
+        if end == begin:
+            return {}
+        self._given += max(totals.values())
+        self._cursor = 0 if end == self._count else end
+        ends = end == self._count or self._given >= self._max
+        part = slice(begin + worker_rank, end, number_of_workers)
+        return {
+            info: MinibatchData(self._data[info.name][part], end - begin, totals[info.name], ends)
+            for info in self.stream_infos()
+        }
+
+    def get_checkpoint_state(self) -> dict[str, Any]:
+        return {"cursor": self._cursor, "total_num_samples": self._given}
+
+    def restore_from_checkpoint(self, state: Mapping[str, Any]) -> None:
+        self._cursor, self._given = state["cursor"], state["total_num_samples"]
+
+
+def _count(data: Any) -> int:
+    return len(data) if isinstance(data, list) else data.shape[0]

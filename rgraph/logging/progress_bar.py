@@ -1,0 +1,91 @@
+"""Progress as a bar at the bottom of a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from .progress_writer import ProgressWriter, mean
+
+
+class ProgressBar(ProgressWriter):
+    """A line at the bottom of a terminal that shows how far training is, and the loss.
+
+    Args:
+        total: samples (frames) in all; by default a training session says so.
+        file: where to draw, by default the standard error. Nothing is drawn if that is no
+            terminal.
+        width: of the bar, in characters.
+
+    Give it to a trainer, or to `Function.train` as a callback. The loss is the mean of the last
+    minibatches.
+
+    >>> bar = C.logging.ProgressBar(total=100)
+    >>> bar.update_training(samples=50, loss=25.0, metric=None)
+    >>> bar.text()
+    ' 50% [############            ]  50/100  loss 0.5'
+    """
+
+    def __init__(
+        self, total: int | None = None, file: TextIO | None = None, width: int = 24
+    ) -> None:
+        super().__init__()
+        self.total, self.width = total, width
+        self._file = file or sys.stderr
+        self._live = self._file.isatty()
+        self._seen = 0
+        self._recent: tuple[float, float] | None = None  # loss and metric, smoothed
+        self._began = self._drawn = time.perf_counter()
+        self._on_screen = False
+
+    def on_training_start(self, max_samples: int | None) -> None:
+        self.total = max_samples if self.total is None else self.total
+
+    def update_training(self, samples: int, loss: float, metric: float | None) -> None:
+        now = (mean(loss, samples), mean(metric or 0.0, samples))
+        old = self._recent or now
+        self._recent = (0.9 * old[0] + 0.1 * now[0], 0.9 * old[1] + 0.1 * now[1])
+        self._seen += samples
+        super().update_training(samples, loss, metric)
+
+    def on_training_update_end(self) -> None:
+        now = time.perf_counter()
+        if self._live and now - self._drawn > 0.1:
+            self._drawn = now
+            spent = now - self._began
+            speed = self._seen / spent
+            text = f"{self.text()}  {speed:,.0f}/s"
+            if self.total and self._seen < self.total:
+                minutes, seconds = divmod(round((self.total - self._seen) / speed), 60)
+                text += f"  {minutes}:{seconds:02} left"
+            self._file.write(f"\r{text}\x1b[K")
+            self._file.flush()
+            self._on_screen = True
+
+    def text(self) -> str:
+        """What it shows: how far, loss and metric."""
+        if self.total:
+            part = min(self._seen / self.total, 1.0)
+            bar = ("#" * int(part * self.width)).ljust(self.width)
+            text = f"{part:4.0%} [{bar}]  {self._seen:,}/{self.total:,}"
+        else:
+            text = f"{self._seen:,} samples"
+        if self._recent:
+            text += f"  loss {self._recent[0]:.4g}"
+            text += f"  metric {self._recent[1]:.4g}" if self.has_metric else ""
+        return text
+
+    def on_training_end(self) -> None:
+        """Leaves the line as it is; what is printed next stands below."""
+        if self._on_screen:
+            self._file.write("\n")
+            self._on_screen = False
+
+    close = on_training_end
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

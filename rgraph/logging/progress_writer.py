@@ -1,0 +1,161 @@
+"""What a trainer tells of its progress, and to whom."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+Pair = tuple[float, float]
+
+
+class _Totals:
+    """Sums since the last summary, and since the last report."""
+
+    def __init__(self, frequency: int, first: int) -> None:
+        self.frequency, self.first = frequency, first
+        self.summaries = self.all_updates = 0
+        self.start()
+
+    def start(self) -> None:
+        self.samples = self.updates = 0
+        self.loss = self.metric = 0.0
+        self.since = time.perf_counter()
+        self.reported = (0, 0, 0.0, 0.0)
+
+    def add(self, samples: int, loss: float, metric: float) -> None:
+        self.samples += samples
+        self.updates += 1
+        self.all_updates += 1
+        self.loss += loss
+        self.metric += metric
+
+    def is_due(self) -> bool:
+        n = self.updates
+        if self.frequency == 0:
+            return (n + 1) & n == 0
+        return n % self.frequency == 0 or n <= self.first
+
+    def report(self) -> list[Pair]:
+        """Samples, updates, loss and metric: each at the last report and now."""
+        now = (self.samples, self.updates, self.loss, self.metric)
+        before, self.reported = self.reported, now
+        return list(zip(before, now, strict=True))
+
+
+class ProgressWriter:
+    """The base of what follows training: derive from it and define the methods of interest.
+
+    Args:
+        freq: updates of training between calls of `on_write_training_update`; 0 for after 1, 3,
+            7, 15, … updates; None for none.
+        first: how many of the first updates have a call each.
+        test_freq, test_first: the same for `on_write_test_update`.
+
+    Attributes:
+        has_metric: whether there is a metric; without one all metrics are 0.
+
+    Source: CNTK's `ProgressWriter`.
+    """
+
+    has_metric = True
+
+    def __init__(
+        self,
+        freq: int | None = None,
+        first: int = 0,
+        test_freq: int | None = None,
+        test_first: int = 0,
+        distributed_freq: int | None = None,
+        distributed_first: int = 0,
+    ) -> None:
+        self._training = _Totals(sys.maxsize if freq is None else freq, first)
+        self._test = _Totals(sys.maxsize if test_freq is None else test_freq, test_first)
+
+    # What people define
+
+    def on_write_training_update(
+        self, samples: Pair, updates: Pair, aggregate_loss: Pair, aggregate_metric: Pair
+    ) -> None:
+        """Called every `freq` updates, with totals since the last summary: at the call before
+        this one, and now."""
+
+    def on_write_test_update(self, samples: Pair, updates: Pair, aggregate_metric: Pair) -> None:
+        """As `on_write_training_update`, for tests."""
+
+    def on_write_training_summary(
+        self,
+        samples: int,
+        updates: int,
+        summaries: int,
+        aggregate_loss: float,
+        aggregate_metric: float,
+        elapsed_milliseconds: float,
+    ) -> None:
+        """Called at the end of an epoch with its totals; `summaries` counts the epochs."""
+
+    def on_write_test_summary(
+        self,
+        samples: int,
+        updates: int,
+        summaries: int,
+        aggregate_metric: float,
+        elapsed_milliseconds: float,
+    ) -> None:
+        """Called at the end of a test with its totals."""
+
+    def on_training_update_end(self) -> None:
+        """Called after each update of training."""
+
+    def on_training_start(self, max_samples: int | None) -> None:
+        """Called by a training session that begins, with the samples that it will train on."""
+
+    def on_training_end(self) -> None:
+        """Called by a training session that ends, however it does."""
+
+    def write(self, key: str, value: float) -> None:
+        """Called with a number by its name: a learning rate that changes, for example."""
+
+    # What trainers call
+
+    def total_training_updates(self) -> int:
+        """How many minibatches were trained on."""
+        return self._training.all_updates
+
+    def update_training(self, samples: int, loss: float, metric: float | None) -> None:
+        """Adds a minibatch: its samples, and the sums of loss and metric over them."""
+        self.has_metric = metric is not None
+        self._training.add(samples, loss, metric or 0.0)
+        if self._training.is_due():
+            self.on_write_training_update(*self._training.report())
+        self.on_training_update_end()
+
+    def update_test(self, samples: int, metric: float) -> None:
+        """Adds a minibatch of a test."""
+        self._test.add(samples, 0.0, metric)
+        if self._test.is_due():
+            seen, updates, _, metrics = self._test.report()
+            self.on_write_test_update(seen, updates, metrics)
+
+    def write_training_summary(self) -> None:
+        """Ends an epoch."""
+        t = self._training
+        t.summaries += 1
+        spent = (time.perf_counter() - t.since) * 1000
+        self.on_write_training_summary(t.samples, t.updates, t.summaries, t.loss, t.metric, spent)
+        t.start()
+
+    def write_test_summary(self) -> None:
+        """Ends a test."""
+        t = self._test
+        t.summaries += 1
+        spent = (time.perf_counter() - t.since) * 1000
+        self.on_write_test_summary(t.samples, t.updates, t.summaries, t.metric, spent)
+        t.start()
+
+
+def mean(total: Any, count: Any) -> float:
+    """The mean; of pairs, between their two times."""
+    if isinstance(total, tuple):
+        total, count = total[1] - total[0], count[1] - count[0]
+    return total / count if count else 0.0

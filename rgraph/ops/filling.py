@@ -1,0 +1,86 @@
+"""Constants in the shape of something: zeros, ones, the identity. No gradient flows through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..graph import GraphError, apply
+from ..graph.node import Shape
+from .records import as_node, define, operation
+
+FILL = define(
+    "fill_like",
+    shape=lambda s, value: s,
+    kernel=lambda run, x, value: run.xp.broadcast_to(run.xp.asarray(value, x.dtype), x.shape),
+    guess=True,
+    cases=(lambda rng: ([rng.normal(size=(2, 3))], {"value": 2.0}),),
+)
+
+
+@operation
+def zeros_like(x: Any) -> Any:
+    """Zeros of the shape and the dynamic axes of `x`.
+
+    >>> C.zeros_like([1, 2]).eval()
+    array([0., 0.], dtype=float32)
+    """
+    return apply(FILL, as_node(x), value=0.0)
+
+
+@operation
+def ones_like(x: Any) -> Any:
+    """Ones of the shape and the dynamic axes of `x`.
+
+    >>> C.ones_like([1, 2]).eval()
+    array([1., 1.], dtype=float32)
+    """
+    return apply(FILL, as_node(x), value=1.0)
+
+
+def _eye_axes(operands: Any, sparse_output: bool) -> Any:
+    (axes,) = operands
+    if axes is not None and len(axes) > 1:
+        raise GraphError("a sequence's frames are no matrix; eye_like needs a matrix")
+    return axes
+
+
+def _eye(run: Any, x: Any, *, rows: bool, sparse_output: bool) -> Any:
+    eye = run.xp.eye(x.shape[0], x.shape[1], dtype=x.dtype)
+    order = next((layout.batch_order for layout in run.layouts.values()), None)
+    return eye if order is None or not rows else eye[order]
+
+
+EYE = define(
+    "eye_like",
+    shape=lambda s, sparse_output: s,
+    axes=_eye_axes,
+    align=None,
+    kernel=_eye,
+    arguments=lambda node: {"rows": bool(node.inputs[0].axes), **node.attrs},
+    framewise=False,
+)
+
+
+def _check_matrix(shape: Shape | None, axes: Any) -> None:
+    if shape is not None and axes is not None and len(shape) + len(axes) != 2:
+        raise GraphError(
+            f"eye_like needs a matrix: one axis, static or the batch, besides another; got shape "
+            f"{shape}" + (" and the batch" if axes else "")
+        )
+
+
+@operation
+def eye_like(x: Any, sparse_output: bool = True) -> Any:
+    """The identity of the shape of a matrix: ones on the diagonal, zeros elsewhere.
+
+    Args:
+        x: two axes, of which one may be the batch.
+        sparse_output: whether `eval` gives a SciPy sparse matrix (CSR).
+
+    >>> C.eye_like([[1, 2, 3], [4, 5, 6]], sparse_output=False).eval()
+    array([[1., 0., 0.],
+           [0., 1., 0.]], dtype=float32)
+    """
+    node = as_node(x)
+    _check_matrix(node.shape, node.axes)
+    return apply(EYE, node, sparse_output=bool(sparse_output))

@@ -1,0 +1,265 @@
+"""Elements chosen by numbers that are computed: gather, one-hot, the k largest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph import Axis, GraphError, Node, apply
+from ..graph.node import Shape
+from .records import as_node, define, operation
+from .shaping import _axis_number, static_index
+
+# gather, and its adjoint, which adds each element back to where it was taken from
+
+
+def _gathered(reference: Shape, indices: Shape, *, axis: int, **_: Any) -> Shape:
+    at = static_index(axis, len(reference)) + len(reference)
+    return reference[:at] + indices + reference[at + 1 :]
+
+
+class _Places:
+    """Where gather's axes lie in the arrays: how many rows come first, and the axes' numbers."""
+
+    def __init__(self, reference: Node, indices: Node, axis: int) -> None:
+        rank = len(reference.shape or ())
+        self.before = static_index(axis, rank) + rank
+        self.own = bool(reference.axes)
+        self.chosen = bool(indices.axes)
+        self.count = len(indices.shape or ())
+
+    def lead(self, xp: Any, indices: Any, rows: int) -> Any:
+        """What picks out of the reference with its gathered axis (behind the rows) in front."""
+        index = indices.astype(int)
+        if not self.own:
+            return index
+        if not self.chosen:
+            index = index[None]
+        return xp.arange(rows).reshape(-1, *[1] * self.count), index
+
+
+def _gather(run: Any, x: Any, indices: Any, *, places: _Places) -> Any:
+    at = places.before + places.own
+    moved = run.xp.moveaxis(x, at, int(places.own))
+    found = moved[places.lead(run.xp, indices, len(x))]
+    return run.xp.moveaxis(found, *_moves(places))
+
+
+def _moves(places: _Places) -> tuple[Any, Any]:
+    """The indices' axes stand in front of those that the reference has before its gathered axis."""
+    rows = int(places.own or places.chosen)
+    source = tuple(range(rows, rows + places.count))
+    return source, tuple(i + places.before for i in source)
+
+
+def _scatter(run: Any, g: Any, indices: Any, *, places: _Places, shape: Shape) -> Any:
+    source, target = _moves(places)
+    g = run.xp.moveaxis(g, target, source)
+    rows = g.shape[:1] if places.own else ()
+    whole = run.xp.zeros((*rows, shape[places.before], *_without(shape, places.before)), g.dtype)
+    run.xp.add.at(whole, places.lead(run.xp, indices, len(whole)), g)
+    return run.xp.moveaxis(whole, int(places.own), places.before + places.own)
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _numbers(rng: Any) -> Any:
+    return rng.integers(0, 3, (2, 2, 2)).astype(float)
+
+
+GATHER = define(
+    "gather",
+    shape=_gathered,
+    dtype=lambda dtypes, **_: dtypes[0],
+    kernel=_gather,
+    arguments=lambda node: {"places": _Places(*node.inputs, node.attrs["axis"])},
+    gradient=lambda node, g: [
+        apply(
+            SCATTER,
+            g,
+            node.inputs[1],
+            axis=node.attrs["axis"],
+            shape=node.inputs[0].shape,
+            axes=node.inputs[0].axes,
+        ),
+        None,
+    ],
+    operands=("reference", "indices"),
+    cases=(
+        lambda rng: ([rng.normal(size=(2, 3, 2)), _numbers(rng)], {"axis": 0}),
+        lambda rng: ([rng.normal(size=(2, 2, 3)), _numbers(rng)], {"axis": -1}),
+    ),
+)
+
+
+def _scatter_arguments(node: Node) -> dict[str, Any]:
+    places = _Places(node, node.inputs[1], node.attrs["axis"])
+    return {"places": places, "shape": node.shape}
+
+
+SCATTER = define(
+    "gather_back",
+    shape=lambda g, indices, shape, **_: shape,
+    axes=lambda operands, axes, **_: axes,
+    align=None,
+    dtype=lambda dtypes, **_: dtypes[0],
+    kernel=_scatter,
+    arguments=_scatter_arguments,
+    gradient=lambda node, g: [apply(GATHER, g, node.inputs[1], axis=node.attrs["axis"]), None],
+    operands=("adjoint", "indices"),
+)
+
+
+@operation
+def gather(reference: Any, indices: Any, axis: int | Axis | None = None) -> Any:
+    """The elements of `reference` along an axis that `indices` says.
+
+    Args:
+        reference: shape (*before, n, *behind), n at `axis` (by default the first axis).
+        indices: whole numbers from 0 to n - 1. No gradient flows to them.
+
+    Returns:
+        shape (*before, *indices.shape, *behind).
+
+    Source: CNTK's `gather`.
+
+    >>> C.gather(C.constant([[1, 2], [3, 4], [5, 6]]), C.constant([2, 0])).eval()
+    array([[5., 6.],
+           [1., 2.]], dtype=float32)
+    """
+    at = 0 if axis is None else _axis_number(axis)
+    return apply(GATHER, as_node(reference), as_node(indices), axis=at)
+
+
+# one_hot
+
+
+def _one_hot(run: Any, x: Any, *, num_classes: int, axis: int) -> Any:
+    found = x[..., None] == run.xp.arange(num_classes, dtype=x.dtype)
+    return run.xp.moveaxis(found.astype(x.dtype), -1, axis)
+
+
+def _one_hot_shape(shape: Shape, *, num_classes: int, axis: int, **_: Any) -> Shape:
+    at = static_index(axis, len(shape) + 1) + len(shape) + 1
+    return (*shape[:at], num_classes, *shape[at:])
+
+
+ONE_HOT = define(
+    "one_hot",
+    shape=_one_hot_shape,
+    kernel=_one_hot,
+    arguments=lambda node: {
+        "num_classes": node.attrs["num_classes"],
+        "axis": static_index(node.attrs["axis"], len(node.shape or ())),
+    },
+    cases=(
+        lambda rng: ([_numbers(rng)], {"num_classes": 3, "axis": -1}),
+        lambda rng: ([_numbers(rng)], {"num_classes": 4, "axis": 0}),
+    ),
+)
+
+
+@operation
+def one_hot(x: Any, num_classes: int, sparse_output: bool = False, axis: int | Axis = -1) -> Any:
+    """Class numbers as vectors that are 1 at the class and 0 elsewhere. No gradient flows.
+
+    Args:
+        x: whole numbers from 0 to num_classes - 1, of shape `shape`.
+        sparse_output: accepted for CNTK's sake, without effect.
+        axis: where the new axis of `num_classes` elements stands in the result.
+
+    Returns:
+        shape (*shape, num_classes), with the axis elsewhere if `axis` says so.
+
+    >>> C.one_hot([0, 2], 3).eval()
+    array([[1., 0., 0.],
+           [0., 0., 1.]], dtype=float32)
+    """
+    return apply(ONE_HOT, as_node(x), num_classes=int(num_classes), axis=_axis_number(axis))
+
+
+# The k largest, and their adjoint
+
+
+def _top_shape(shape: Shape, *_: Shape, k: int, axis: int) -> Shape:
+    at = static_index(axis, len(shape)) + len(shape)
+    if not 0 < k <= shape[at]:
+        raise GraphError(f"there are {shape[at]} elements along axis {axis}, {k} are asked for")
+    return (*shape[:at], k, *shape[at + 1 :])
+
+
+def _top_arguments(node: Node) -> dict[str, Any]:
+    return {"axis": static_index(node.attrs["axis"], len(node.inputs[0].shape or ()))}
+
+
+def _top(run: Any, x: Any, *, axis: int, k: int) -> Any:
+    order = run.xp.argsort(-x, axis=axis, kind="stable")
+    return run.xp.take(order, run.xp.arange(k), axis=axis).astype(x.dtype)
+
+
+def _put(run: Any, g: Any, indices: Any, *, axis: int, size: int) -> Any:
+    shape = list(g.shape)
+    shape[axis] = size
+    whole = run.xp.zeros(shape, g.dtype)
+    run.xp.put_along_axis(whole, indices.astype(int), g, axis)
+    return whole
+
+
+
+TOP = define(
+    "top_k_indices",
+    shape=_top_shape,
+    kernel=_top,
+    arguments=lambda node: {"k": node.attrs["k"], **_top_arguments(node)},
+    cases=(lambda rng: ([rng.normal(size=(2, 4, 3))], {"k": 2, "axis": 0}),),
+)
+TAKE = define(
+    "take_along",
+    shape=lambda s, indices, axis: indices,
+    kernel=lambda run, x, indices, axis: run.xp.take_along_axis(x, indices.astype(int), axis),
+    arguments=_top_arguments,
+    gradient=lambda node, g: [
+        apply(
+            PUT,
+            g,
+            node.inputs[1],
+            axis=node.attrs["axis"],
+            size=(node.inputs[0].shape or ())[_top_arguments(node)["axis"]],
+        ),
+        None,
+    ],
+    operands=("operand", "indices"),
+)
+PUT = define(
+    "put_along",
+    shape=lambda g, indices, axis, size: tuple(
+        size if i == static_index(axis, len(g)) + len(g) else n for i, n in enumerate(g)
+    ),
+    kernel=_put,
+    arguments=lambda node: {"size": node.attrs["size"], **_top_arguments(node)},
+    gradient=lambda node, g: [apply(TAKE, g, node.inputs[1], axis=node.attrs["axis"]), None],
+    operands=("adjoint", "indices"),
+)
+
+
+@operation
+def top_k(x: Any, k: int, axis: int | Axis = -1) -> Any:
+    """The `k` largest elements along a static axis, the largest first.
+
+    Returns:
+        a function with two outputs, of the shape of `x` with `k` elements along the axis: the
+        elements, and their indices (through which no gradient flows).
+
+    Source: CNTK's `top_k`.
+
+    >>> top = C.top_k([3, 1, 4], 2)
+    >>> values = top.eval()
+    >>> values[top.outputs[0]], values[top.outputs[1]]
+    (array([4., 3.], dtype=float32), array([2., 0.], dtype=float32))
+    """
+    node, at = as_node(x), _axis_number(axis)
+    indices = apply(TOP, node, k=int(k), axis=at)
+    return apply(TAKE, node, indices, axis=at), indices

@@ -1,0 +1,188 @@
+"""Batch normalization: the minibatch's statistics in training, running ones otherwise.
+
+It is put together from other operations and two records: `running_statistic` chooses between
+the two, and says how training carries the running ones on; `per_element` gives a vector of
+parameters the shape of what they are for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph import INFERRED, Axis, GraphError, Node, apply
+from ..graph.node import Shape, Stored
+from .pointwise import (
+    element_divide,
+    element_max,
+    element_select,
+    element_times,
+    equal,
+    exp,
+    minus,
+    plus,
+    sqrt,
+    square,
+)
+from .records import as_node, define, operation
+from .reductions import over_space, row_count
+from .repetition import gather_up
+from .shaping import RESHAPE, reshape_to
+
+
+def _placed(value: Shape, like: Shape, *, spatial: bool) -> Shape:
+    shape = (like[0],) + (1,) * (len(like) - 1) if spatial and like else like
+    if math.prod(value) != math.prod(shape):
+        raise GraphError(
+            f"a value of shape {value} can't be given to "
+            f"{'the channels' if spatial else 'the elements'} of a value of shape {like}"
+        )
+    return shape
+
+
+def _filled_in(value: Shape, like: Shape, *, spatial: bool) -> list[Shape]:
+    size = math.prod(like[:1] if spatial else like)
+    return [(size,) if value == (INFERRED,) else value, like]
+
+
+PER_ELEMENT = define(
+    "per_element",
+    shape=_placed,
+    infer=_filled_in,
+    axes=lambda axes, **_: axes[0],
+    align=None,
+    kernel=lambda run, value, like, shape: value.reshape(shape),
+    arguments=lambda node: {"shape": node.shape},
+    gradient=lambda node, g: [reshape_to(g, node.inputs[0].shape or ()), None],
+    operands=("value", "like"),
+)
+
+
+def _only_in_training(run: Any, g: Any) -> Any:
+    return g if run.training else run.xp.zeros_like(g)
+
+
+ONLY_IN_TRAINING = define(
+    "only_in_training",
+    shape=lambda s: s,
+    kernel=_only_in_training,
+    gradient=lambda node, g: [apply(ONLY_IN_TRAINING, g)],
+    random=True,  # a run decides
+)
+
+
+def _statistic_axes(axes: Sequence[tuple[Axis, ...] | None], **_: Any) -> tuple[Axis, ...]:
+    if axes[3] == ():
+        raise GraphError(
+            "batch normalization is over the samples of a minibatch; the operand has no batch axis"
+        )
+    return ()
+
+
+def _updates(node: Node) -> dict[Node, Node]:
+    """CNTK's rule: what is new weighs 1 - exp(-samples / time constant), at first all."""
+    batch, running, count, x = node.inputs
+    time_constant, unbiased = node.attrs["time_constant"], node.attrs["unbiased"]
+    rows = row_count(x)
+    if time_constant < 0:  # the mean of all samples so far
+        weight = element_divide(rows, plus(rows, count))
+    elif time_constant == 0 or math.isinf(time_constant):
+        weight = as_node(float(time_constant == 0))
+    else:
+        weight = minus(1.0, exp(element_divide(rows, -float(time_constant))))
+    weight = element_select(equal(count, 0.0), 1.0, weight)
+    if unbiased:
+        each = math.prod(x.shape or ()) // math.prod(batch.shape or ())
+        size = element_times(rows, float(each))
+        batch = element_times(batch, element_divide(size, element_max(minus(size, 1.0), 1.0)))
+    new = plus(running, element_times(weight, minus(batch, running)))
+    found = {running: new, count: plus(count, rows)}
+    return {state: value for state, value in found.items() if isinstance(state, Stored)}
+
+
+RUNNING_STATISTIC = define(
+    "running_statistic",
+    shape=lambda batch, running, count, x, **_: batch,
+    infer=lambda batch, running, count, x, **_: [batch, batch, (), x],
+    axes=_statistic_axes,
+    align=None,
+    kernel=lambda run, batch, running, count, x, **_: batch if run.training else running,
+    gradient=lambda node, g: [apply(ONLY_IN_TRAINING, g), None, None, None],
+    operands=("batch", "running", "count", "operand"),
+    updates=_updates,
+    random=True,
+)
+
+
+def _mean(x: Node, spatial: bool) -> Node:
+    """The mean of each element (or channel) over all samples and frames, as a vector."""
+    own = apply(RESHAPE, over_space(x, "reduce_mean") if spatial else x, to=(INFERRED,))
+    return element_divide(gather_up(own, ()), row_count(own))
+
+
+@operation
+def batch_normalization(
+    operand: Any,
+    scale: Any,
+    bias: Any,
+    running_mean: Any,
+    running_variance: Any,
+    spatial: bool,
+    normalization_time_constant: float = 5000,
+    blend_time_constant: float = 0,
+    epsilon: float = 0.00001,
+    use_cudnn_engine: bool = False,
+    disable_regularization: bool = False,
+    running_count: Any = 0,
+) -> Any:
+    """(operand - mean) / sqrt(variance + epsilon) * scale + bias.
+
+    In training mean and variance are those of the minibatch, over all samples and frames;
+    otherwise the running ones, which a `Trainer` carries on.
+
+    Args:
+        operand: shape (channels, *size) if spatial, else any.
+        scale, bias: parameters, shape (channels,) if spatial, else one number per element. They
+            may be `C.InferredDimension` long.
+        running_mean, running_variance: of the same shape; `C.State` if training is to change
+            them.
+        running_count: the number of samples that went into them; `C.State(())`.
+        spatial: whether statistics are over the positions of an image too.
+        normalization_time_constant: in samples; how fast the running statistics follow. 0: they
+            are the last minibatch's; negative: those of all samples so far.
+        epsilon: added to the variance.
+        blend_time_constant: must be 0.
+        use_cudnn_engine, disable_regularization: accepted for CNTK's sake.
+
+    Source: Ioffe and Szegedy, 2015; CNTK's `batch_normalization`.
+
+    >>> x = C.input_variable(2)
+    >>> C.batch_normalization(x, [1, 1], [0, 0], [1, 2], [1, 4], False).eval({x: [[2, 4]]}).round(3)
+    array([[1., 1.]], dtype=float32)
+    """
+    if blend_time_constant:
+        raise NotImplementedError("batch_normalization: blend_time_constant must be 0")
+    x = as_node(operand)
+    mean, variance, count = map(as_node, (running_mean, running_variance, running_count))
+
+    def placed(value: Node) -> Node:
+        return apply(PER_ELEMENT, value, x, spatial=spatial)
+
+    def statistic(batch: Node, running: Node, unbiased: bool) -> Node:
+        return apply(
+            RUNNING_STATISTIC,
+            batch,
+            running,
+            count,
+            x,
+            time_constant=normalization_time_constant,
+            unbiased=unbiased,
+        )
+
+    own_mean = _mean(x, spatial)
+    own_variance = _mean(square(minus(x, placed(own_mean))), spatial)
+    deviation = sqrt(plus(statistic(own_variance, variance, True), epsilon))
+    factor = element_divide(as_node(scale), deviation)
+    centered = minus(x, placed(statistic(own_mean, mean, False)))
+    return plus(element_times(centered, placed(factor)), placed(as_node(bias)))

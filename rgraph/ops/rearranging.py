@@ -1,0 +1,270 @@
+"""Squeezing, padding, cropping and the like: shapes that follow from an operand's shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Axis, GraphError, Op, apply
+from ..graph.node import Shape
+from .records import as_node, define, operation
+from .shaping import PLACE, _axis_number, rank_of, reshape, reshape_to, static_index, transpose
+
+CONSTANT_PAD, REFLECT_PAD, SYMMETRIC_PAD = 0, 1, 2
+_MODES = ("constant", "reflect", "symmetric")
+
+
+def _reshaping(name: str, rule: Callable[..., Shape], *cases: dict[str, Any]) -> Op:
+    """The record of an operation that only changes the shape, by `rule(shape, **attrs)`."""
+
+    def case(attrs: dict[str, Any]) -> Any:
+        return lambda rng: ([rng.normal(size=(2, 1, 3, 2))], attrs)
+
+    return define(
+        name,
+        shape=rule,
+        kernel=lambda run, x, shape, rank: x.reshape(x.shape[: x.ndim - rank] + shape),
+        arguments=lambda node: {"shape": node.shape, "rank": rank_of(node)},
+        gradient=lambda node, g: [reshape_to(g, node.inputs[0].shape or ())],
+        cases=tuple(map(case, cases)),
+    )
+
+
+def _squeezed(shape: Shape, *, axes: Shape | None) -> Shape:
+    rank = len(shape)
+    if axes is None:
+        return tuple(n for n in shape if n != 1)
+    chosen = {static_index(a, rank) + rank for a in axes}
+    for a in chosen:
+        if shape[a] != 1:
+            raise GraphError(f"axis {a} of {shape} has {shape[a]} elements, only 1 can be left out")
+    return tuple(n for i, n in enumerate(shape) if i not in chosen)
+
+
+def _expanded(shape: Shape, *, axis: int) -> Shape:
+    at = static_index(axis, len(shape) + 1) + len(shape) + 1
+    return (*shape[:at], 1, *shape[at:])
+
+
+def _flattened(shape: Shape, *, axis: int) -> Shape:
+    at = axis if axis >= 0 else axis + len(shape)
+    if not 0 <= at <= len(shape):
+        raise GraphError(f"axis {axis} does not exist: the operand has {len(shape)} static axes")
+    return (math.prod(shape[:at]), math.prod(shape[at:]))
+
+
+_SQUEEZE = _reshaping("squeeze", _squeezed, {"axes": None}, {"axes": (-3,)})
+_EXPAND = _reshaping("expand_dims", _expanded, {"axis": -1}, {"axis": 1})
+_FLATTEN = _reshaping("flatten", _flattened, {"axis": 0}, {"axis": 2})
+
+
+@operation
+def squeeze(x: Any, axes: int | Axis | Sequence[int | Axis] | None = None) -> Any:
+    """`x` without static axes of one element.
+
+    Args:
+        axes: which; by default all that have one element.
+
+    >>> C.squeeze([[[1], [2]]]).shape
+    (2,)
+    """
+    chosen = axes if isinstance(axes, (list, tuple)) or axes is None else (axes,)
+    numbers = None if chosen is None else tuple(map(_axis_number, chosen))
+    return apply(_SQUEEZE, as_node(x), axes=numbers)
+
+
+@operation
+def expand_dims(x: Any, axis: int | Axis) -> Any:
+    """`x` with a static axis of one element more, at `axis` of the result.
+
+    >>> C.expand_dims([1, 2], -1).shape
+    (2, 1)
+    """
+    return apply(_EXPAND, as_node(x), axis=_axis_number(axis))
+
+
+@operation
+def flatten(x: Any, axis: int | Axis = 0) -> Any:
+    """`x` as a matrix: the axes before `axis` become one, and those from it on another.
+
+    >>> C.flatten(C.input_variable((2, 3, 4)), 1).shape
+    (2, 12)
+    """
+    return apply(_FLATTEN, as_node(x), axis=_axis_number(axis))
+
+
+@operation
+def depth_to_space(operand: Any, block_size: int) -> Any:
+    """Blocks of channels laid out as blocks of pixels.
+
+    Args:
+        operand: shape (channels, height, width); channels must be a multiple of block_size**2.
+
+    Returns:
+        shape (channels / block_size**2, height * block_size, width * block_size).
+
+    >>> C.depth_to_space(C.input_variable((8, 2, 3)), 2).shape
+    (2, 4, 6)
+    """
+    b = int(block_size)
+    x = reshape(as_node(operand), (b, b, -1), 0, 1)
+    x = reshape(transpose(x, (2, 3, 0, 4, 1)), -1, 1, 3)
+    return reshape(x, -1, 2, 4)
+
+
+@operation
+def space_to_depth(operand: Any, block_size: int) -> Any:
+    """Blocks of pixels laid out as channels: undoes `depth_to_space`.
+
+    Args:
+        operand: shape (channels, height, width), both sizes multiples of block_size.
+
+    Returns:
+        shape (channels * block_size**2, height / block_size, width / block_size).
+
+    >>> C.space_to_depth(C.input_variable((2, 4, 6)), 2).shape
+    (8, 2, 3)
+    """
+    b = int(block_size)
+    x = reshape(reshape(as_node(operand), (-1, b), 2, 3), (-1, b), 1, 2)
+    return reshape(transpose(x, (2, 4, 0, 1, 3)), -1, 0, 3)
+
+
+# Padding, and its adjoint
+
+
+def _padded(shape: Shape, *, pattern: Any, mode: int, **_: Any) -> Shape:
+    if len(pattern) != len(shape):
+        raise GraphError(f"{len(pattern)} pairs of widths were given for shape {shape}")
+    if mode != CONSTANT_PAD:
+        for n, (low, high) in zip(shape, pattern, strict=True):
+            if max(low, high) > n - (mode == REFLECT_PAD):
+                raise GraphError(f"an axis of {n} elements can't be mirrored {max(low, high)} far")
+    return tuple(n + low + high for n, (low, high) in zip(shape, pattern, strict=True))
+
+
+def _pad(run: Any, x: Any, *, pattern: Any, mode: int, value: float, rank: int) -> Any:
+    widths = ((0, 0),) * (x.ndim - rank) + pattern
+    options = {"constant_values": value} if mode == CONSTANT_PAD else {}
+    return run.xp.pad(x, widths, mode=_MODES[mode], **options)
+
+
+def _fold(run: Any, g: Any, *, pattern: Any, mode: int, rank: int) -> Any:
+    for axis, (low, high) in zip(range(g.ndim - rank, g.ndim), pattern, strict=True):
+        g = run.xp.moveaxis(g, axis, 0)
+        size = len(g) - low - high
+        whole = g[low : low + size].copy()
+        if mode != CONSTANT_PAD:
+            index = run.xp.pad(run.xp.arange(size), (low, high), mode=_MODES[mode])
+            run.xp.add.at(whole, index[:low], g[:low])
+            run.xp.add.at(whole, index[low + size :], g[low + size :])
+        g = run.xp.moveaxis(whole, 0, axis)
+    return g
+
+
+def _unpadded(shape: Shape, *, pattern: Any, mode: int) -> Shape:
+    return tuple(n - low - high for n, (low, high) in zip(shape, pattern, strict=True))
+
+
+def _pad_case(mode: int, **attrs: Any) -> Any:
+    attrs = {"pattern": ((1, 2), (0, 1)), "mode": mode, **attrs}
+    size = (2, 6, 3) if "value" not in attrs else (2, 4, 3)
+    return lambda rng: ([rng.normal(size=size)], attrs)
+
+
+PAD = define(
+    "pad",
+    shape=_padded,
+    kernel=_pad,
+    arguments=lambda node: {**node.attrs, "rank": rank_of(node)},
+    gradient=lambda node, g: [
+        apply(FOLD, g, pattern=node.attrs["pattern"], mode=node.attrs["mode"])
+    ],
+    cases=tuple(_pad_case(mode, value=value) for mode, value in ((0, 1.5), (1, 0.0), (2, 0.0))),
+)
+FOLD = define(
+    "fold",
+    shape=_unpadded,
+    kernel=_fold,
+    arguments=lambda node: {**node.attrs, "rank": rank_of(node)},
+    gradient=lambda node, g: [apply(PAD, g, value=0.0, **node.attrs)],
+    cases=tuple(map(_pad_case, range(3))),
+)
+
+
+@operation
+def pad(
+    x: Any, pattern: Sequence[tuple[int, int]], mode: int = CONSTANT_PAD, constant_value: float = 0
+) -> Any:
+    """`x` with elements added in front of and behind each static axis.
+
+    Args:
+        pattern: for each static axis, how many in front and how many behind.
+        mode: `C.ops.CONSTANT_PAD`: `constant_value`; `C.ops.REFLECT_PAD`: mirrored at the last
+            element; `C.ops.SYMMETRIC_PAD`: mirrored at the edge, the last element repeated.
+
+    >>> C.pad([1, 2, 3], [(1, 2)], mode=C.ops.REFLECT_PAD).eval()
+    array([2., 1., 2., 3., 2., 1.], dtype=float32)
+    """
+    widths = tuple((int(low), int(high)) for low, high in pattern)
+    return apply(PAD, as_node(x), pattern=widths, mode=int(mode), value=float(constant_value))
+
+
+# Cropping
+
+
+def _cuts(like: Shape, at: Shape) -> Any:
+    return tuple((i - 2, o, o + n, 1) for i, (o, n) in enumerate(zip(at, like[-2:], strict=True)))
+
+
+def _cropped(shape: Shape, like: Shape, *, at: Shape) -> Shape:
+    if min(len(shape), len(like)) < 2:
+        raise GraphError(f"images have two last axes to crop, got shapes {shape} and {like}")
+    for n, offset, m in zip(shape[-2:], at, like[-2:], strict=True):
+        if offset < 0 or offset + m > n:
+            raise GraphError(f"{like[-2:]} elements from {at} on do not lie within {shape[-2:]}")
+    return (*shape[:-2], *like[-2:])
+
+
+CROP = define(
+    "crop",
+    shape=_cropped,
+    axes=lambda axes, **_: axes[0],
+    align=None,
+    dtype=lambda dtypes, **_: dtypes[0],
+    kernel=lambda run, x, like, where: x[where],
+    arguments=lambda node: {
+        "where": (
+            Ellipsis,
+            *(slice(a, b) for _, a, b, _ in _cuts(node.shape or (), node.attrs["at"])),
+        )
+    },
+    gradient=lambda node, g: [
+        apply(
+            PLACE,
+            g,
+            cuts=_cuts(node.shape or (), node.attrs["at"]),
+            shape=node.inputs[0].shape,
+        ),
+        None,
+    ],
+    operands=("operand", "like"),
+    cases=(lambda rng: ([rng.normal(size=(2, 1, 4, 5)), np.zeros((2, 1, 2, 3))], {"at": (1, 2)}),),
+)
+
+
+@operation
+def crop_manual(node_input: Any, node_referent: Any, offset_x: int, offset_y: int) -> Any:
+    """The part of images that is as large as others, from (`offset_x`, `offset_y`) on.
+
+    Args:
+        node_input: shape (…, height, width).
+        node_referent: of its shape only the last two axes are read.
+
+    >>> C.crop_manual([[1, 2, 3], [4, 5, 6]], [[0, 0]], 1, 0).eval()
+    array([[2., 3.]], dtype=float32)
+    """
+    return apply(CROP, as_node(node_input), as_node(node_referent), at=(int(offset_y), int(offset_x)))

@@ -1,0 +1,198 @@
+"""A table of what a function is made of: layers, shapes, parameters, connections."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .explain import operations
+from .graph import Constant, Input, Node, Parameter, Placeholder
+from .graph.node import resolve
+
+_RECURRENT = {"Recurrence", "RecurrenceFrom", "Fold", "UnfoldFrom"}  # their step is shown inside
+
+
+@dataclass
+class Row:
+    """One layer, operation or input.
+
+    Attributes:
+        depth: how many recurrences it stands in.
+        parameters: the parameters that it reads, those of layers inside included.
+        sources: the rows whose values it takes.
+        operations: floating-point operations for one sample, or one frame of a sequence.
+    """
+
+    title: str
+    node: Node
+    depth: int
+    parameters: list[Node] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    operations: int = 0
+
+    @property
+    def shape(self) -> str:
+        shape = self.node.shape
+        text = "?" if shape is None else str(shape)
+        axes = self.node.axes or ()
+        return ("frames × " if len(axes) == 2 else "") + text
+
+    @property
+    def count(self) -> int:
+        return sum(map(_size, self.parameters))
+
+
+class Summary:
+    """What `Function.summary` gives: prints as a table, and is one in a notebook.
+
+    Attributes:
+        rows: the table's rows, from the inputs to the outputs.
+        trainable, frozen: numbers of parameters' elements, each parameter counted once; frozen
+            ones are constants that `clone("freeze")` made of parameters.
+        operations: floating-point operations for one sample, or one frame of a sequence.
+        memory: bytes of the results of all rows for one sample or frame.
+    """
+
+    columns = ("layer", "output shape", "parameters", "MFLOP", "connected to")
+
+    def __init__(self, outputs: Sequence[Node]) -> None:
+        self.rows = list(_rows([resolve(o) for o in outputs]))
+        nodes = list(_below([resolve(o) for o in outputs], set()))
+        self.trainable = sum(_size(n) for n in nodes if isinstance(n, Parameter))
+        self.frozen = sum(_size(n) for n in nodes if isinstance(n, Constant) and n.frozen)
+        self.operations = sum(map(_work, nodes))
+        self.memory = sum(_size(r.node) * _item(r.node) for r in self.rows)
+
+    @property
+    def total(self) -> int:
+        return self.trainable + self.frozen
+
+    def _cells(self) -> Iterator[tuple[Row, tuple[str, ...]]]:
+        for row in self.rows:
+            work = f"{row.operations / 1e6:.3g}" if row.operations else ""
+            yield row, (row.title, row.shape, f"{row.count:,}", work, ", ".join(row.sources))
+
+    def _totals(self) -> list[str]:
+        return [
+            f"parameters: {self.total:,} (trainable {self.trainable:,}, frozen {self.frozen:,})",
+            f"for a sample or frame: {self.operations / 1e6:.4g} MFLOP, "
+            f"{self.memory / 1e6:.3g} MB of results",
+        ]
+
+    def __str__(self) -> str:
+        lines = [self.columns]
+        lines += [("  " * r.depth + c[0], *c[1:]) for r, c in self._cells()]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
+        text = [
+            "  ".join(
+                cell.rjust(width) if i in (2, 3) else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        rule = "-" * max(map(len, text))
+        return "\n".join([text[0], rule, *text[1:], rule, *self._totals()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def line(cells: Sequence[str], tag: str, depth: int = 0) -> str:
+            pad = f' style="padding-left:{1 + depth}em"'
+            first, *rest = (html.escape(c) for c in cells)
+            return f"<tr><{tag}{pad}>{first}</{tag}>" + "".join(
+                f"<{tag}>{c}</{tag}>" for c in rest
+            )
+
+        body = [line(cells, "td", row.depth) for row, cells in self._cells()]
+        totals = "<br>".join(map(html.escape, self._totals()))
+        return f"<table>{line(self.columns, 'th')}{''.join(body)}</table><p>{totals}</p>"
+
+
+def _size(node: Node) -> int:
+    return math.prod(n for n in node.shape or (0,) if n > 0) if node.shape != () else 1
+
+
+def _item(node: Node) -> int:
+    return node.dtype.itemsize if node.dtype is not None else 4
+
+
+def _work(node: Node) -> int:
+    known = node.is_complete and all(i.is_complete for i in node.inputs)
+    return operations(node) if known else 0
+
+
+def _is_block(node: Node) -> bool:
+    return bool(node.attrs.get("block"))
+
+
+def _below(roots: Sequence[Node], ends: set[Node]) -> Iterator[Node]:
+    """All nodes from `roots` down to, and without, `ends`; cycles are entered once."""
+    seen = set(ends)
+    pending = list(roots)
+    while pending:
+        node = pending.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        pending.extend(node.inputs)
+
+
+def _feeds(node: Node) -> tuple[Node, ...]:
+    """What a row's value is made from, seen from outside: a layer's arguments."""
+    return node.inputs[1:] if _is_block(node) else node.inputs
+
+
+def _outline(roots: Sequence[Node], ends: set[Node]) -> list[Node]:
+    """The nodes that get a row: layers, operations outside of any, inputs. Operands first."""
+    found: dict[Node, None] = {}
+    entered = set(ends)
+    stack = [(r, False) for r in reversed(roots)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            found[node] = None
+        elif node not in entered:
+            entered.add(node)
+            stack.append((node, True))
+            stack.extend((i, False) for i in reversed(_feeds(node)))
+    return [n for n in found if not isinstance(n, (Parameter, Constant))]
+
+
+def _rows(outputs: Sequence[Node]) -> Iterator[Row]:
+    titles: dict[Node, str] = {}
+    numbers: dict[str, int] = {}
+    layers: dict[Any, str] = {}
+
+    def level(roots: Sequence[Node], ends: set[Node], depth: int) -> Iterator[Row]:
+        for node in _outline(roots, ends):
+            kind = node.attrs.get("block") or (node.op.name if node.op else node.kind)
+            layer = (kind, node.name, node.inputs[1:]) if _is_block(node) else node
+            if layer in layers:  # another of a layer's outputs
+                titles[node] = layers[layer]
+                continue
+            numbers[kind] = numbers.get(kind, 0) + 1
+            named = f"{node.name} ({kind})" if node.name else f"{kind} {numbers[kind]}"
+            titles[node] = layers[layer] = named
+            inside = [node]
+            if _is_block(node):
+                inside = list(_below(node.inputs[:1], {*node.inputs[1:], *ends}))
+            if isinstance(node, (Input, Placeholder)):
+                yield Row(named, node, depth)
+                continue
+            row = Row(
+                named,
+                node,
+                depth,
+                [n for n in dict.fromkeys([*inside, *node.inputs]) if isinstance(n, Parameter)],
+                [titles[i] for i in _feeds(node) if i in titles],
+                sum(map(_work, inside)),
+            )
+            yield row
+            if kind in _RECURRENT:
+                yield from level(node.inputs[:1], {*node.inputs[1:], *ends}, depth + 1)
+
+    yield from level(outputs, set(), 0)

@@ -1,0 +1,81 @@
+"""A state of numbers, strings and arrays in a file: NumPy's own format, without pickled objects."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zipfile
+from typing import Any
+
+import numpy as np
+
+_ARRAY, _TUPLE = "__array__", "__tuple__"
+
+
+def _packed(value: Any, arrays: list[np.ndarray]) -> Any:
+    """`value` as JSON has it, its arrays set aside."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biufcSU":
+            raise ValueError(f"an array of type {value.dtype} can't be saved")
+        arrays.append(value)
+        return {_ARRAY: len(arrays) - 1}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple):
+        return {_TUPLE: [_packed(v, arrays) for v in value]}
+    if isinstance(value, list):
+        return [_packed(v, arrays) for v in value]
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str) or key in (_ARRAY, _TUPLE):
+                raise ValueError(f"a key of a saved dict must be a string of its own, got {key!r}")
+        return {k: _packed(v, arrays) for k, v in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(
+        f"a checkpoint holds numbers, strings, arrays, and lists and dicts of these; "
+        f"{value!r:.60} is none of them"
+    )
+
+
+def _unpacked(value: Any, arrays: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(v, arrays) for v in value]
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return arrays[f"array{value[_ARRAY]}"]
+        if _TUPLE in value:
+            return tuple(_unpacked(v, arrays) for v in value[_TUPLE])
+        return {k: _unpacked(v, arrays) for k, v in value.items()}
+    return value
+
+
+def save_state(filename: str, state: Any) -> None:
+    """Writes a state to a file, which is replaced only when the new one is complete.
+
+    Args:
+        state: numbers, strings, None, arrays, and lists, tuples and dicts of these.
+
+    Raises `ValueError` for anything else.
+    """
+    arrays: list[np.ndarray] = []
+    text = json.dumps(_packed(state, arrays))
+    named = {f"array{i}": a for i, a in enumerate(arrays)}
+    temporary = f"{filename}.{os.getpid()}.part"
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, state=np.frombuffer(text.encode(), np.uint8), **named)
+        os.replace(temporary, filename)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
+def load_state(filename: str) -> Any:
+    """What `save_state` wrote. Raises `ValueError` if the file is something else."""
+    try:
+        with np.load(filename, allow_pickle=False) as arrays:
+            return _unpacked(json.loads(arrays["state"].tobytes().decode()), arrays)
+    except (KeyError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        raise ValueError(f"{filename} is no checkpoint: {error}") from None

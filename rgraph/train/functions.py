@@ -1,0 +1,198 @@
+"""`Function.train` and `Function.test`: a training loop in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..eval import Evaluator, as_writers
+from ..io import FULL_DATA_SWEEP
+from ..logging import ProgressWriter
+from .trainer import Trainer
+from .training_session import (
+    CheckpointConfig,
+    CrossValidationConfig,
+    TestConfig,
+    TrainingSession,
+    as_source,
+    fetch,
+    is_source,
+    minibatch_size_schedule,
+)
+
+
+class Summary(NamedTuple):
+    """Means over so many samples."""
+
+    loss: float
+    metric: float
+    samples: int
+
+
+class TestSummary(NamedTuple):
+    """The mean of a metric over so many samples."""
+
+    __test__ = False
+
+    metric: float
+    samples: int
+
+
+class Progress(NamedTuple):
+    """How a training went: groups of minibatches, epochs, and a final test if there was one."""
+
+    updates: list[Summary]
+    epoch_summaries: list[Summary]
+    test_summary: TestSummary | None = None
+
+
+class _Collector(ProgressWriter):
+    def __init__(self, freq: int | None = None) -> None:
+        super().__init__(freq)
+        self.updates: list[Summary] = []
+        self.epochs: list[Summary] = []
+        self.tests: list[TestSummary] = []
+
+    def on_write_training_update(self, samples: Any, updates: Any, loss: Any, metric: Any) -> None:
+        count = samples[1] - samples[0]
+        means = ((total[1] - total[0]) / (count or 1) for total in (loss, metric))
+        self.updates.append(Summary(*means, count))
+
+    def on_write_training_summary(
+        self, samples: int, updates: int, summaries: int, loss: float, metric: float, spent: float
+    ) -> None:
+        self.epochs.append(Summary(loss / (samples or 1), metric / (samples or 1), samples))
+
+    def on_write_test_summary(
+        self, samples: int, updates: int, summaries: int, metric: float, spent: float
+    ) -> None:
+        self.tests.append(TestSummary(metric / (samples or 1), samples))
+
+
+def _streams(criterion: Any, streams: Any, by_input: Any) -> Any:
+    if streams and by_input:
+        raise ValueError("give streams or model_inputs_to_streams, not both")
+    return dict(zip(criterion.arguments, streams, strict=True)) if streams else by_input
+
+
+def train(
+    self: Any,
+    minibatch_source: Any,
+    minibatch_size: Any = 32,
+    streams: Sequence[Any] | None = None,
+    model_inputs_to_streams: Mapping[Any, Any] | None = None,
+    parameter_learners: Any = (),
+    callbacks: Any = (),
+    progress_frequency: Any = None,
+    max_epochs: float | None = None,
+    epoch_size: int | None = None,
+    max_samples: int | None = None,
+) -> Progress:
+    """Trains a model by its criterion: a function that gives the loss, or the loss and a metric.
+
+    Args:
+        minibatch_source: a tuple of arrays (N, *shape), SciPy sparse matrices or lists of
+            sequences, in the order of the criterion's arguments; or a minibatch source.
+        minibatch_size: samples (frames) in a minibatch, or `minibatch_size_schedule(…)`.
+        streams: the source's streams in the order of the arguments.
+        model_inputs_to_streams: instead of `streams`, a dict.
+        parameter_learners: a learner or several.
+        callbacks: progress writers, and at most one `CheckpointConfig`, `CrossValidationConfig`
+            and `TestConfig` each.
+        progress_frequency: samples between summaries; by default `epoch_size`.
+        max_epochs, epoch_size: how long to train; by default once over the data.
+        max_samples: instead of `max_epochs`.
+
+    Data is taken in its order; shuffle it before if it has one.
+
+    Source: CNTK's `Function.train`.
+
+    >>> x, t = C.input_variable(1), C.input_variable(1)
+    >>> loss = C.squared_error(x * C.Parameter(1), t)
+    >>> learner = C.sgd(loss.parameters, 0.25)
+    >>> data = np.ones((8, 1)), 3 * np.ones((8, 1))
+    >>> progress = loss.train(data, minibatch_size=4, parameter_learners=learner, max_epochs=5)
+    >>> [round(epoch.loss, 3) for epoch in progress.epoch_summaries]
+    [5.625, 0.352, 0.022, 0.001, 0.0]
+    """
+    sizes = minibatch_size_schedule(minibatch_size)
+    if max_samples is None:
+        if epoch_size is None:
+            if is_source(minibatch_source):
+                raise ValueError("say how long an epoch of the source is: epoch_size=…")
+            first = minibatch_source[0] if isinstance(minibatch_source, tuple) else minibatch_source
+            epoch_size = len(first) if isinstance(first, list) else first.shape[0]
+        max_samples = int((1 if max_epochs is None else max_epochs) * epoch_size)
+    elif max_epochs is not None:
+        raise ValueError("give max_epochs or max_samples, not both")
+    progress_frequency = epoch_size if progress_frequency is None else progress_frequency
+    configs: dict[type, Any] = {}
+    writers: list[ProgressWriter] = []
+    for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+        if isinstance(callback, ProgressWriter):
+            writers.append(callback)
+            continue
+        if not isinstance(callback, (CheckpointConfig, CrossValidationConfig, TestConfig)):
+            raise ValueError(
+                "a callback is a progress writer, a CheckpointConfig, a CrossValidationConfig or a "
+                f"TestConfig, not {callback!r:.60}"
+            )
+        if type(callback) in configs:
+            raise ValueError(f"there can be only one {type(callback).__name__}")
+        configs[type(callback)] = callback
+    period = writers[0]._training.frequency if writers else None
+    if period is None and isinstance(progress_frequency, int):
+        period = max(progress_frequency // sizes[0], 1)
+    collector = _Collector(period)
+    trainer = Trainer(None, self, parameter_learners, [*writers, collector])
+    TrainingSession(
+        trainer,
+        minibatch_source,
+        sizes,
+        _streams(self, streams, model_inputs_to_streams),
+        max_samples,
+        progress_frequency,
+        configs.get(CheckpointConfig),
+        configs.get(CrossValidationConfig),
+        configs.get(TestConfig),
+    ).train()
+    tested = collector.tests[-1] if TestConfig in configs else None
+    return Progress(collector.updates, collector.epochs, tested)
+
+
+def measure(
+    self: Any,
+    minibatch_source: Any,
+    minibatch_size: Any = 32,
+    streams: Sequence[Any] | None = None,
+    model_inputs_to_streams: Mapping[Any, Any] | None = None,
+    callbacks: Any = None,
+) -> TestSummary:
+    """The mean of a criterion's metric (of its loss if it has no metric) over data.
+
+    Args:
+        minibatch_source: data as for `train`, or a source that comes to an end.
+        minibatch_size, streams, model_inputs_to_streams: as for `train`.
+        callbacks: progress writers.
+
+    Source: CNTK's `Function.test`.
+
+    >>> x, t = C.input_variable(2), C.input_variable(2)
+    >>> error = C.classification_error(x, t)
+    >>> error.test((np.eye(2), np.eye(2)[::-1]))
+    TestSummary(metric=1.0, samples=2)
+    """
+    inputs = _streams(self, streams, model_inputs_to_streams)
+    source = minibatch_source
+    if not is_source(source):
+        source, inputs = as_source(source, self.arguments, FULL_DATA_SWEEP)
+    if source.is_infinite():
+        raise ValueError("the source never ends; give it max_samples")
+    collector = _Collector()
+    evaluator = Evaluator(self, [*as_writers(callbacks), collector])
+    sizes, seen = minibatch_size_schedule(minibatch_size), 0
+    while minibatch := fetch(source, sizes[seen], inputs):
+        evaluator.test_minibatch(minibatch)
+        seen += max(data.num_samples for data in minibatch.values())
+    evaluator.summarize_test_progress()
+    return collector.tests[-1]

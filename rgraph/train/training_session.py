@@ -1,0 +1,342 @@
+"""The training loop: minibatches from a source, checkpoints, cross validation, progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from ..io import FULL_DATA_SWEEP, INFINITELY_REPEAT, MinibatchSource, MinibatchSourceFromData
+from ..learners.schedules import Schedule
+from .trainer import Trainer
+
+Streams = Mapping[Any, Any]
+
+
+class DataUnit(IntEnum):
+    """What the frequencies of a session count.
+
+    >>> C.train.DataUnit.sweep.name
+    'sweep'
+    """
+
+    sample = 0
+    minibatch = 1
+    sweep = 2
+
+
+Frequency = int | tuple[int, DataUnit] | None
+
+
+def _unpacked(frequency: Frequency) -> tuple[int, DataUnit]:
+    """The period and its unit; a period that never ends for None."""
+    if frequency is None:
+        return sys.maxsize, DataUnit.sample
+    if isinstance(frequency, tuple):
+        return int(frequency[0]), DataUnit(frequency[1])
+    return int(frequency), DataUnit.sample
+
+
+def minibatch_size_schedule(schedule: Any, epoch_size: int = 1) -> Schedule:
+    """A minibatch size that changes as training goes on.
+
+    Args:
+        schedule: a number, a list of numbers, each for `epoch_size` samples, or a list of pairs
+            (count, number), each for count times `epoch_size` samples.
+
+    Source: CNTK's `minibatch_size_schedule`.
+
+    >>> s = C.minibatch_size_schedule([(12, 32), (15, 64), (1, 128)], 100)
+    >>> s[0], s[1199], s[1200], s[5000]
+    (32, 32, 64, 128)
+    """
+    if isinstance(schedule, Schedule):
+        return schedule
+    if isinstance(schedule, int):
+        if epoch_size != 1:
+            raise ValueError("one minibatch size holds for all samples; leave out epoch_size")
+        return Schedule(schedule)
+    return Schedule(schedule, epoch_size=epoch_size)
+
+
+@dataclass
+class CheckpointConfig:
+    """Whether and when a session saves checkpoints.
+
+    Args:
+        filename: the file; None for no checkpoints.
+        frequency: samples between checkpoints, or a pair of a number and a `DataUnit`; None for
+            one at the end.
+        restore: whether a session that finds the file goes on from there.
+        preserve_all: whether to keep all checkpoints, with numbers after the name; the last one
+            has the name itself.
+    """
+
+    filename: str | None
+    frequency: Frequency = None
+    restore: bool = True
+    preserve_all: bool = False
+
+
+@dataclass
+class CrossValidationConfig:
+    """Whether and when a session measures the metric on other data.
+
+    Args:
+        minibatch_source: a source that ends, or data as for `Function.train`.
+        frequency: samples between measurements, or a pair of a number and a `DataUnit`; None for
+            one at the end.
+        minibatch_size: of the measurements, a number or a schedule.
+        callback: `callback(index, average error, samples, minibatches)`, called after each; if
+            it gives False, training ends.
+        max_samples: how many samples to take at most.
+        model_inputs_to_streams: which input gets which stream; by default as in training.
+        criterion: whose arguments data in arrays is for; by default as in training.
+    """
+
+    minibatch_source: Any = None
+    frequency: Frequency = None
+    minibatch_size: Any = 32
+    callback: Callable[..., Any] | None = None
+    max_samples: int | None = None
+    model_inputs_to_streams: Streams | None = None
+    criterion: Any = None
+
+
+@dataclass
+class TestConfig:
+    """Whether a session measures the metric at its end; arguments as `CrossValidationConfig`."""
+
+    __test__ = False  # it is not a test of pytest's
+
+    minibatch_source: Any = None
+    minibatch_size: Any = 32
+    model_inputs_to_streams: Streams | None = None
+    criterion: Any = None
+
+
+def as_source(
+    data: Any, inputs: Sequence[Any], max_samples: int
+) -> tuple[MinibatchSource, Streams]:
+    """A source of arrays that are given in the order of these inputs, and its streams."""
+    arrays = data if isinstance(data, tuple) else (data,)
+    if len(inputs) != len(arrays):
+        raise ValueError(
+            f"the criterion has {len(inputs)} inputs "
+            f"({', '.join(v.name or '?' for v in inputs)}); the data are {len(arrays)} arrays"
+        )
+    names = [f"stream_{i}" for i in range(len(inputs))]
+    pairs = {n: (a, v) for n, a, v in zip(names, arrays, inputs, strict=True)}
+    source = MinibatchSourceFromData(pairs, max_samples)
+    return source, {v: source[n] for n, v in zip(names, inputs, strict=True)}
+
+
+def is_source(data: Any) -> bool:
+    return hasattr(data, "next_minibatch")
+
+
+def fetch(source: Any, size: int, streams: Streams) -> dict[Any, Any]:
+    """The next minibatch of a source, by inputs; empty at the end."""
+    data = source.next_minibatch(size, 1, 0, None) if size > 0 else None
+    return {v: data[stream] for v, stream in streams.items()} if data else {}
+
+
+@dataclass
+class _Action:
+    """What is to be done every so often."""
+
+    frequency: Frequency
+    do: Callable[[int], Any]
+
+    def __post_init__(self) -> None:
+        self.period, self.unit = _unpacked(self.frequency)
+        self.index = 0
+        self.last = -1  # the samples that had been seen when it was done last
+
+
+class TrainingSession:
+    """A training loop over a minibatch source.
+
+    Args:
+        trainer: does the steps.
+        mb_source: a minibatch source, or data as for `Function.train`.
+        mb_size: samples (frames) in a minibatch, a number or `minibatch_size_schedule(…)`.
+        model_inputs_to_streams: a dict from inputs to the source's streams.
+        max_samples: how many samples to train on; None: until the source ends.
+        progress_frequency: samples between summaries of progress, or a pair of a number and a
+            `DataUnit`.
+        checkpoint_config, cv_config, test_config: see there.
+
+    Source: CNTK's `TrainingSession`.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        mb_source: Any,
+        mb_size: Any,
+        model_inputs_to_streams: Streams | None = None,
+        max_samples: int | None = None,
+        progress_frequency: Frequency = None,
+        checkpoint_config: CheckpointConfig | None = None,
+        cv_config: CrossValidationConfig | None = None,
+        test_config: TestConfig | None = None,
+    ) -> None:
+        if not is_source(mb_source):
+            if model_inputs_to_streams is not None:
+                raise ValueError("arrays go to the inputs in their order; don't name streams")
+            mb_source, model_inputs_to_streams = as_source(
+                mb_source, trainer.arguments, INFINITELY_REPEAT
+            )
+        if not model_inputs_to_streams:
+            raise ValueError("say which input gets which stream: model_inputs_to_streams={…}")
+        self.trainer, self.source, self.streams = trainer, mb_source, model_inputs_to_streams
+        self.size = minibatch_size_schedule(mb_size)
+        self.max_samples = sys.maxsize if max_samples is None else max_samples
+        self.checkpoint = checkpoint_config or CheckpointConfig(None)
+        self.validation, self.test = cv_config, test_config
+        self._minibatches = self._sweeps = 0
+        self._actions: list[_Action] = []
+        if self.checkpoint.filename:
+            self._actions.append(_Action(self.checkpoint.frequency, self._save))
+        if cv_config and (cv_config.minibatch_source is not None or cv_config.callback):
+            self._actions.append(_Action(cv_config.frequency, self._validate))
+        self._actions.append(_Action(progress_frequency, self._summarize))
+
+    def train(self, device: Any = None) -> None:
+        """Trains until `max_samples`, the source's end, a rate of 0, or a callback's False."""
+        trainer = self.trainer
+        if self.checkpoint.restore and os.path.exists(self.checkpoint.filename or ""):
+            self._restore()
+        began_at = trainer.total_number_of_samples_seen
+        known = None if self.max_samples == sys.maxsize else self.max_samples - began_at
+        for writer in trainer.progress_writers:
+            writer.on_training_start(known)
+        try:
+            self._loop(device)
+        finally:
+            for writer in trainer.progress_writers:
+                writer.on_training_end()
+        seen = trainer.total_number_of_samples_seen
+        if seen != began_at:
+            for action in self._actions:  # on what is left since the last time
+                if seen != action.last:
+                    action.do(action.index)
+            if self.checkpoint.filename and self.checkpoint.preserve_all:
+                self._write(self.checkpoint.filename)
+        if self.test is not None and self.test.minibatch_source is not None:
+            self._measure(self.test, self.test.minibatch_size, sys.maxsize)
+
+    def _loop(self, device: Any) -> None:
+        trainer = self.trainer
+        for action in self._actions:
+            action.index = self._position(action) // action.period
+        while True:
+            seen = trainer.total_number_of_samples_seen
+            minibatch = fetch(
+                self.source, min(self.size[seen], self.max_samples - seen), self.streams
+            )
+            if not trainer.train_minibatch(minibatch, device=device):
+                return
+            self._minibatches += 1
+            self._sweeps += any(data.end_of_sweep for data in minibatch.values())
+            goes_on = True
+            for action in self._actions:
+                index = self._position(action) // action.period
+                if index != action.index:
+                    goes_on &= action.do(action.index) is not False
+                    action.index = index
+                    action.last = trainer.total_number_of_samples_seen
+            if not goes_on:
+                return
+
+    def _position(self, action: _Action) -> int:
+        seen = self.trainer.total_number_of_samples_seen
+        return (seen, self._minibatches, self._sweeps)[action.unit]
+
+    def _save(self, index: int) -> None:
+        name = self.checkpoint.filename or ""
+        self._write(f"{name}{index}" if self.checkpoint.preserve_all else name)
+
+    def _write(self, filename: str) -> None:
+        state = {
+            "source": self.source.get_checkpoint_state(),
+            "minibatches": self._minibatches,
+            "sweeps": self._sweeps,
+        }
+        self.trainer.save_checkpoint(filename, state)
+
+    def _restore(self) -> None:
+        state = self.trainer.restore_from_checkpoint(self.checkpoint.filename or "")
+        self.source.restore_from_checkpoint(state["source"])
+        self._minibatches, self._sweeps = state["minibatches"], state["sweeps"]
+
+    def _validate(self, index: int) -> bool:
+        config = self.validation
+        assert config is not None
+        error, samples, minibatches = 0.0, 0, 0
+        if config.minibatch_source is not None:
+            limit = sys.maxsize if config.max_samples is None else config.max_samples
+            error, samples, minibatches = self._measure(config, config.minibatch_size, limit)
+        if config.callback is None:
+            return True
+        return config.callback(index, error, samples, minibatches) is not False
+
+    def _measure(self, config: Any, size: Any, limit: int) -> tuple[float, int, int]:
+        """The mean metric on a source from where it stands, to which it is then put back."""
+        source, streams = config.minibatch_source, config.model_inputs_to_streams
+        if not is_source(source):
+            inputs = config.criterion.arguments if config.criterion else list(self.streams)
+            source, streams = as_source(source, inputs, FULL_DATA_SWEEP)
+        start = source.get_checkpoint_state()
+        sizes = minibatch_size_schedule(size)
+        total, samples, minibatches = 0.0, 0, 0
+        streams = streams or self.streams
+        while minibatch := fetch(source, min(sizes[samples], limit - samples), streams):
+            count = max(data.num_samples for data in minibatch.values())
+            total += self.trainer.test_minibatch(minibatch) * count
+            samples += count
+            minibatches += 1
+        source.restore_from_checkpoint(start)
+        self.trainer.summarize_test_progress()
+        return total / samples if samples else 0.0, samples, minibatches
+
+    def _summarize(self, index: int) -> None:
+        self.trainer.summarize_training_progress()
+
+
+def training_session(
+    trainer: Trainer,
+    mb_source: Any,
+    mb_size: Any,
+    model_inputs_to_streams: Streams | None = None,
+    progress_frequency: Frequency = None,
+    max_samples: int | None = None,
+    checkpoint_config: CheckpointConfig | None = None,
+    cv_config: CrossValidationConfig | None = None,
+    test_config: TestConfig | None = None,
+) -> TrainingSession:
+    """A training loop; arguments as `TrainingSession`. Call its `train()`.
+
+    >>> x, t = C.input_variable(1), C.input_variable(1)
+    >>> y = x * C.Parameter(1)
+    >>> trainer = C.Trainer(y, C.squared_error(y, t), C.sgd(y.parameters, 0.25))
+    >>> data = np.ones((8, 1)), 3 * np.ones((8, 1))
+    >>> C.training_session(trainer, data, mb_size=4, max_samples=80).train()
+    >>> y.parameters[0].value.round(2)
+    array([3.], dtype=float32)
+    """
+    return TrainingSession(
+        trainer,
+        mb_source,
+        mb_size,
+        model_inputs_to_streams,
+        max_samples,
+        progress_frequency,
+        checkpoint_config,
+        cv_config,
+        test_config,
+    )

@@ -1,0 +1,70 @@
+"""Dropout."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.testing import check_gradients
+
+
+def in_training(f, values):
+    (x,) = f.arguments
+    _, found = f.forward({x: values}, [f.output], {f.output})
+    return found[f.output]
+
+
+def test_nothing_drops_in_evaluation():
+    x = C.input_variable(50)
+    values = np.random.default_rng(1).normal(size=(20, 50)).astype("f")
+    np.testing.assert_array_equal(C.dropout(x, 0.9).eval({x: values}), values)
+
+
+def test_the_right_part_drops_and_the_rest_is_scaled_up():
+    x = C.input_variable(1000)
+    kept = in_training(C.dropout(x, 0.3, seed=1), np.ones((100, 1000)))
+    assert set(np.unique(kept)) == {0, np.float32(1 / 0.7)}
+    # 100,000 draws: the mean of 1 is good to 0.0021, one standard deviation
+    assert abs(kept.mean() - 1) < 0.01
+    assert 0.15 < (kept[:, 0] == 0).mean() < 0.45  # samples differ from one another
+
+
+def test_runs_differ_and_seeds_repeat():
+    x = C.input_variable(100)
+    ones = np.ones((3, 100))
+    free, fixed = C.dropout(x, 0.5), C.dropout(x, 0.5, seed=3)
+    assert (in_training(free, ones) != in_training(free, ones)).any()
+    np.testing.assert_array_equal(in_training(fixed, ones), in_training(fixed, ones))
+    C.set_seed(5)
+    first = in_training(free, ones)
+    C.set_seed(5)
+    np.testing.assert_array_equal(in_training(free, ones), first)
+
+
+def test_two_dropouts_in_one_run_differ():
+    x = C.input_variable(100)
+    a, b = C.dropout(x, 0.5), C.dropout(x, 0.5)
+    both = in_training(C.splice(a, b, axis=0), np.ones((3, 100)))
+    assert (both[:, :100] != both[:, 100:]).any()
+
+
+@pytest.mark.parametrize("seed", [None, 4])
+def test_each_step_of_a_recurrence_draws_anew(seed):
+    x = C.sequence.input_variable(100)
+    kept = C.layers.Recurrence(lambda h, v: C.dropout(0 * h + v, 0.5, seed=seed))(x)
+    (steps,) = in_training(kept, [np.ones((3, 100))])
+    assert (steps[0] != steps[1]).any() and (steps[1] != steps[2]).any()
+
+
+def test_the_gradient_drops_what_the_value_dropped():
+    x = C.input_variable(20)
+    f = C.square(C.dropout(C.tanh(x), 0.5))
+    check_gradients(f, training=True, order=2)
+    s = C.sequence.input_variable(3)
+    step = C.layers.Recurrence(lambda h, v: C.tanh(C.dropout(h, 0.4) + v))
+    check_gradients(step(s), training=True, order=2)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_rates_that_make_no_sense(rate):
+    with pytest.raises(ValueError, match="at least 0 and below 1"):
+        C.dropout(C.input_variable(1), rate)
