@@ -1,0 +1,39 @@
+"""The pool hands a buffer out again only when nothing refers to it."""
+
+import numpy as np
+
+from rgraph.engines.numpy.pool import Pool
+
+SHAPE = (100, 200)  # large enough to be pooled
+
+
+def address(array):
+    return array.ctypes.data
+
+
+def test_a_buffer_in_use_is_not_handed_out():
+    pool = Pool()
+    first = pool.take(SHAPE, np.float32)
+    assert not np.shares_memory(first, pool.take(SHAPE, np.float32))
+
+
+def test_a_view_keeps_the_buffer():
+    pool = Pool()
+    view = pool.take(SHAPE, np.float32)[10:, ::2].T
+    assert not np.shares_memory(view, pool.take(SHAPE, np.float32))
+
+
+def test_a_free_buffer_is_used_again_for_about_the_same_size():
+    pool = Pool()
+    first = pool.take(SHAPE, np.float32)
+    where = address(first)
+    del first
+    assert address(pool.take((100, 199), np.float32)) == where
+
+
+def test_what_no_run_uses_is_given_back():
+    pool = Pool()
+    pool.take(SHAPE, np.float64)
+    for _ in range(4):
+        pool.next_run()
+    assert not pool._entries

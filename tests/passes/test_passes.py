@@ -1,0 +1,142 @@
+"""Each pass: what it makes of a small graph, and that no result depends on it."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph import autodiff, device, graph, passes
+from rgraph.minibatch import Minibatch
+from rgraph.passes import algebra, constants, fusion, rewriting, sharing
+from rgraph.plan import Call, Loop, Plan
+
+
+def names(outputs):
+    return sorted(n.op.name for n in graph.order(outputs) if n.op)
+
+
+def private(*functions):
+    return rewriting.private([f.node for f in functions])
+
+
+def test_algebra_takes_out_what_changes_nothing():
+    x = C.input_variable(3)
+    named = C.alias(x * 1 + 0, name="y")
+    assert names(private(named)) == ["alias", "element_times", "plus"]
+    (left,) = algebra.simplify(private(named))
+    assert left is x.node
+
+
+def test_algebra_keeps_a_one_that_makes_the_result_wider():
+    x = C.input_variable(1)
+    wide = x * C.constant(1, (3,))
+    assert names(algebra.simplify(private(wide))) == ["element_times"]
+    np.testing.assert_array_equal(wide.eval({x: [[5]]}), [[5, 5, 5]])
+
+
+def test_algebra_joins_the_gradients_of_slices():
+    x = C.input_variable(4)
+    y = C.reduce_sum(C.slice(x, 0, 0, 1) * 2) + C.reduce_sum(C.square(C.slice(x, 0, 1, 4)))
+    (g,) = algebra.simplify(rewriting.private(autodiff.gradients(y.node, [x.node])))
+    assert "splice" in names([g]) and "place" not in names([g])
+    np.testing.assert_array_equal(y.grad({x: [[1, 2, 3, 4]]}, wrt=[x]), [[2, 4, 6, 8]])
+
+
+def test_algebra_leaves_gradients_of_overlapping_slices_alone():
+    x = C.input_variable(3)
+    y = C.reduce_sum(C.slice(x, 0, 0, 2)) + C.reduce_sum(C.square(C.slice(x, 0, 1, 3)))
+    np.testing.assert_array_equal(y.grad({x: [[1, 2, 3]]}, wrt=[x]), [[1, 1 + 4, 6]])
+
+
+def test_constants_are_computed_once():
+    x = C.input_variable(2)
+    y = x + C.exp(C.constant([0, 1])) * 2
+    (folded,) = constants.fold(private(y))
+    assert names([folded]) == ["plus"]
+    np.testing.assert_allclose(y.eval({x: [[0, 0]]}), [[2, 2 * np.e]], rtol=1e-6)
+
+
+def test_equal_operations_are_shared_and_random_ones_are_not():
+    x = C.input_variable(2)
+    y = C.tanh(x) * C.tanh(x)
+    assert names(sharing.share(private(y))) == ["element_times", "tanh"]
+    z = C.dropout(x, 0.5) + C.dropout(x, 0.5)
+    assert names(sharing.share(private(z))).count("dropout_mask") == 2
+
+
+def test_pointwise_operations_are_fused_up_to_what_others_read():
+    x = C.input_variable(2)
+    h = C.tanh(x * 2 + 1)
+    (h_node, y_node) = fusion.fuse(private(h, C.sigmoid(h) * h))
+    assert h_node.attrs["program"].names == ("element_times", "plus", "tanh")
+    assert y_node.attrs["program"].names == ("sigmoid", "element_times")
+
+
+def test_what_stands_before_a_loop_moves_into_its_groups():
+    x = C.sequence.input_variable(2)
+    y = C.layers.Recurrence(lambda h, x: C.tanh(x * 2 + h))(x)
+    plan = Plan(passes.optimize([y.node]), device.engine())
+    (loop,) = plan.steps
+    assert isinstance(loop, Loop)
+    assert [c.node.attrs["program"].names for c in loop.calls] == [("element_times", "plus", "tanh")]
+
+
+def test_what_is_in_no_cycle_runs_once_over_all_frames():
+    x = C.sequence.input_variable((2, 4, 4))
+    W, U = (C.Parameter((3, C.InferredDimension, 3, 3), init=C.glorot_uniform()) for _ in "WU")
+    y = C.layers.Recurrence(lambda h, x: C.tanh(C.convolution(W, x) + C.convolution(U, h)))(x)
+    once, loop = Plan(passes.optimize([y.node]), device.engine()).steps
+    assert isinstance(once, Call) and once.node.op.name == "convolution"
+    assert [c.node.op.name for c in loop.calls] == ["convolution", "fused"]
+    wrt = [p.node for p in y.parameters]
+    gradient = Plan(passes.optimize(autodiff.gradients(y.node, wrt)), device.engine())
+    outside = [s.node.op.name for s in gradient.steps if isinstance(s, Call)]
+    assert outside.count("convolution_weights") == 2  # every weight's gradient is one operation
+
+
+def conv_gru():
+    x = C.sequence.input_variable((2, 5, 4))
+    W = [C.Parameter((3, C.InferredDimension, 3, 3), init=C.glorot_uniform()) for _ in range(6)]
+    b = [C.Parameter((3, 1, 1), init=0.1) for _ in range(3)]
+
+    def step(h, x):
+        z = C.sigmoid(b[0] + C.convolution(W[0], x) + C.convolution(W[1], h))
+        r = C.sigmoid(b[1] + C.convolution(W[2], x) + C.convolution(W[3], h))
+        return z * h + (1 - z) * C.tanh(
+            b[2] + C.convolution(W[4], x) + C.convolution(W[5], h * r)
+        )
+
+    return x, C.layers.Recurrence(step)(x)
+
+
+def lstm_both_ways():
+    x = C.sequence.input_variable(3)
+    up = C.layers.Recurrence(C.layers.LSTM(4))(x)
+    down = C.layers.Recurrence(C.layers.LSTM(4), go_backwards=True)(x)
+    return x, C.layers.Dense(2)(C.sequence.last(C.splice(up, down)) * 1 + 0)
+
+
+def values(model, without):
+    x, y = model()
+    rng = np.random.default_rng(0)
+    data = {x: [rng.normal(size=(n, *x.shape)) for n in (3, 1, 4)]}
+    for p in y.parameters:
+        p.value = rng.normal(size=p.shape) * 0.5
+    wrt = [x.node, *(p.node for p in y.parameters)]
+    engine = device.engine()
+    nodes = passes.optimize([y.node, *autodiff.gradients(y.node, wrt)], without)
+    plan = Plan(nodes, engine)
+    batch = Minibatch(plan.inputs, {x.node: data[x]}, engine)
+    return plan.run(batch.arrays, batch.layouts, batch.size)
+
+
+@pytest.mark.parametrize("name", list(passes.PASSES))
+@pytest.mark.parametrize("model", [conv_gru, lstm_both_ways])
+def test_results_agree_with_a_pass_on_and_off(model, name):
+    for plain, other in zip(values(model, list(passes.PASSES)), values(model, [name])):
+        np.testing.assert_allclose(plain, other, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("model", [conv_gru, lstm_both_ways])
+def test_results_agree_with_all_passes_on(model):
+    for plain, other in zip(values(model, list(passes.PASSES)), values(model, [])):
+        np.testing.assert_allclose(plain, other, rtol=2e-5, atol=2e-5)
