@@ -75,7 +75,7 @@ class Neighbours:
         return max(others / total, 0.0) if total else 0.0
 
 
-def matrix_peak(size: int = 4096, repeat: int = 3, least: float = LEAST) -> float:
+def matrix_peak(size: int, repeat: int, least: float) -> float:
     """The floating-point operations per second of NumPy's float32 matrix product."""
     random = np.random.default_rng(0)
     a, b = (random.standard_normal((size, size), np.float32) for _ in range(2))

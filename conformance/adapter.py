@@ -24,7 +24,7 @@ MODULES = """
     logging.progress_print losses metrics misc ops ops.functions ops.sequence random train
     train.trainer train.training_session variables
 """.split()
-PRIVATE = ("cntk.cntk_py", "cntk.internal", "cntk.io")
+PRIVATE = ("cntk.cntk_py", "cntk.debugging", "cntk.internal", "cntk.io")
 
 
 class Alias(types.ModuleType):

@@ -1,25 +1,26 @@
 """Learns to predict the next frame of a film with a convolutional GRU.
 
-    python examples/convgru_video.py                   # the clip in examples/data, two minutes
-    python examples/convgru_video.py --video my.mp4    # any video: pip install 'rgraph[video]'
-    python examples/convgru_video.py --quick           # a few seconds, to see that it works
+    python examples/convgru_video.py                    # the clip in examples/data; a minute or two
+    python examples/convgru_video.py --video film.mp4   # any video: pip install 'rgraph[video]'
+    python examples/convgru_video.py --quick            # a few seconds, to see that it works
 
-The step function below is written as one writes it for one frame: convolutions where a GRU has
-matrix products. `Recurrence` runs it over whole sequences to learn; then the very same function
-is applied to one frame after the other, and from some frame on to its own predictions.
+The model is written as a step function, as one writes it for a single frame: a GRU with
+convolutions in the place of matrix products. `Recurrence` runs it over whole sequences to learn.
+Afterwards the very same function is applied to one frame after the other, and where the film is
+taken away from it, to its own predictions.
 
-It learns from the first 70 % of the frames and prints its error on the others, next to the error
-of who just repeats the last frame. `--out` (default: convgru_video/) gets
+It learns from the first 70 % of the frames, and prints its error on the others next to the error
+of simply repeating the last frame. Into `--out` (default: convgru_video/) come
 
-    model.npz         the parameters, to go on from with --load (Ctrl-C leaves them too)
-    prediction.png    frames that were given, what followed, and what the model made of it
-    prediction.gif    the same as a film, slowly
+    model.npz         the parameters; --load goes on from them (Ctrl-C leaves them too)
+    prediction.png    frames that it was given, what followed, and what it makes of it by itself
+    prediction.gif    the same as a slow film
 
-The pictures need Pillow: pip install 'rgraph[examples]'. All the rest is NumPy.
+Pictures need Pillow: pip install 'rgraph[examples]'. All the rest needs NumPy alone.
 
 The clip is a shot of Big Buck Bunny, (c) copyright 2008, Blender Foundation,
-www.bigbuckbunny.org, licensed under Creative Commons Attribution 3.0. By default the first 56
-frames are used, in which the bunny gets up; afterwards it stands still for a long time.
+www.bigbuckbunny.org, licensed under Creative Commons Attribution 3.0, scaled down. By default its
+first 56 frames are used: the bunny gets up, and then stands still for a long time.
 """
 
 from __future__ import annotations
@@ -38,64 +39,80 @@ import numpy as np
 import rgraph as C
 
 CLIP = Path(__file__).parent / "data" / "big_buck_bunny_96x54.npz"
-SEQUENCES, LENGTH, CROP = 8, 8, 24  # a minibatch: so many, of so many frames of CROP x CROP pixels
+SEQUENCES, LENGTH, CROP = 8, 8, 24  # a minibatch: sequences, their frames, pixels along an edge
+LEAST = 2  # frames that are given of each
+
 
 # ---------------------------------------------------------------------------------- the model
 
 
 def ConvolutionalGRU(kernel_shape: tuple[int, int], outputs: int, init: Any) -> Any:
     """The step function of a GRU with convolutions in the place of products."""
-    filter_shape, bias_shape = (outputs, C.InferredDimension, *kernel_shape), (outputs, 1, 1)
-    Wz, Wr, Wh = (C.Parameter(filter_shape, init=init, name=n) for n in ("Wz", "Wr", "Wh"))
-    Uz, Ur, Uh = (C.Parameter(filter_shape, init=init, name=n) for n in ("Uz", "Ur", "Uh"))
-    bz, br, bh = (C.Parameter(bias_shape, init=0, name=n) for n in ("bz", "br", "bh"))
+    kernels, biases = (outputs, C.InferredDimension, *kernel_shape), (outputs, 1, 1)
+    Wz, Wr, Wh = (C.Parameter(kernels, init=init, name=n) for n in ("Wz", "Wr", "Wh"))  # input
+    Uz, Ur, Uh = (C.Parameter(kernels, init=init, name=n) for n in ("Uz", "Ur", "Uh"))  # memory
+    bz, br, bh = (C.Parameter(biases, init=0, name=n) for n in ("bz", "br", "bh"))
 
     def conv_gru(h: Any, x: Any) -> Any:
         z = C.sigmoid(bz + C.convolution(Wz, x) + C.convolution(Uz, h))  # update gate
         r = C.sigmoid(br + C.convolution(Wr, x) + C.convolution(Ur, h))  # reset gate
-        new = C.tanh(bh + C.convolution(Wh, x) + C.convolution(Uh, h * r))
-        return z * h + (1 - z) * new
+        return z * h + (1 - z) * C.tanh(bh + C.convolution(Wh, x) + C.convolution(Uh, h * r))
 
     return conv_gru
 
 
 class NextFrame:
-    """What is predicted is how the next frame differs from the present one.
+    """Predicts by how much the next frame differs from the present one.
 
-    `step` takes one frame and its two states, the GRU's memory and the frame before;
-    `predict` makes the next frame of the new memory.
+    Its input has four channels: red, green and blue, and one that is 1 where the film is given
+    and 0 where the model is to go on with what it predicted itself.
     """
 
     def __init__(self, hidden: int) -> None:
         gru = ConvolutionalGRU((3, 3), hidden, init=C.glorot_uniform())
         W = C.Parameter((3, hidden, 3, 3), init=C.glorot_uniform(0.1), name="W")
 
-        def step(memory: Any, before: Any, frame: Any) -> Any:
-            x = C.splice(frame - 0.5, 4 * (frame - before), axis=0)
-            return gru(memory, x), frame
+        def step(predicted: Any, before: Any, memory: Any, x: Any) -> Any:
+            given = x[3:]
+            frame = given * x[:3] + (1 - given) * predicted
+            memory = gru(memory, C.splice(frame - 0.5, 4 * (frame - before), axis=0))
+            return frame + C.convolution(W, memory), frame, memory
 
         self.step, self.hidden = step, hidden
-        self.predict = lambda memory, frame: frame + C.convolution(W, memory)
 
     def over_sequences(self, x: Any) -> Any:
-        """The prediction after each frame of a sequence."""
-        start = (0, C.sequence.first(x))
-        return self.predict(C.layers.Recurrence(self.step, initial_state=start)(x), x)
+        """The prediction that follows each frame of a sequence."""
+        start = (0, C.sequence.first(x)[:3], 0)
+        return C.layers.Recurrence(self.step, initial_state=start)(x)
 
-    def frame_by_frame(self, height: int, width: int) -> Any:
-        """A Python function: states and a frame in, new memory and prediction out."""
-        memory = C.input_variable((self.hidden, height, width))
-        before, frame = (C.input_variable((3, height, width)) for _ in range(2))
-        new, _ = self.step(memory, before, frame)
-        both = C.combine(new, self.predict(new, frame))
-        return lambda *now: both.eval(dict(zip((memory, before, frame), now))).values()
+    def run_on(self, film: np.ndarray, count: int) -> np.ndarray:
+        """The `count` frames that it expects after a film, computed frame by frame."""
+        _, _, height, width = film.shape
+        states = [C.input_variable((n, height, width)) for n in (3, 3, self.hidden)]
+        x = C.input_variable((4, height, width))
+        after = C.combine(*self.step(*states, x))
+        now = [film[0], film[0], np.zeros(states[2].shape, np.float32)]
+        predictions = []
+        for frame in given(
+            np.concatenate([film, np.zeros_like(film[:1]).repeat(count - 1, 0)]), len(film)
+        ):
+            now = list(after.eval(dict(zip([*states, x], [*now, frame], strict=True))).values())
+            predictions.append(now[0][0])
+        return np.array(predictions[-count:])
 
 
-# ------------------------------------------------------------------------------------ the film
+def given(film: np.ndarray, count: int) -> np.ndarray:
+    """The model's input if it is to see only the first `count` frames."""
+    mask = np.zeros_like(film[:, :1])
+    mask[:count] = 1
+    return np.concatenate([film * mask, mask], axis=1)
+
+
+# ----------------------------------------------------------------------------------- the film
 
 
 def raw_frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a file, (height, width, 3) of 0..255: of an .npz with `frames`, or a video."""
+    """The frames (height, width, 3) of 0..255 of a video, or of an .npz that has `frames`."""
     if path.suffix == ".npz":
         yield from np.load(path)["frames"]
         return
@@ -106,15 +123,21 @@ def raw_frames(path: Path) -> Iterator[np.ndarray]:
     yield from imageio.imiter(path)
 
 
-def read_film(path: Path, count: int, width: int) -> np.ndarray:
-    """The first `count` frames, (count, 3, height, width) of 0..1, scaled down to a width.
+def averaging(old: int, new: int) -> np.ndarray:
+    """The matrix (new, old) that makes of `old` pixels `new` ones, averages of what they cover."""
+    edges = np.linspace(0, old, new + 1)[:, None]
+    covered = np.minimum(edges[1:], np.arange(old) + 1) - np.maximum(edges[:-1], np.arange(old))
+    return (covered.clip(0) * new / old).astype(np.float32)
 
-    Frames that repeat the one before are left out: films that were converted from another frame
-    rate have them.
+
+def read_film(path: Path, count: int, width: int) -> np.ndarray:
+    """The first `count` frames, (count, 3, height, width) of 0..1, scaled to a width.
+
+    Repeated frames are left out: films that were made for another frame rate have them.
     """
     film: list[np.ndarray] = []
     for raw in raw_frames(path):
-        height = round(raw.shape[0] * width / raw.shape[1])
+        height = max(1, round(raw.shape[0] * width / raw.shape[1]))
         rows, columns = averaging(raw.shape[0], height), averaging(raw.shape[1], width)
         frame = rows @ (raw[..., :3].astype(np.float32) / 255).transpose(2, 0, 1) @ columns.T
         if not film or np.mean((frame - film[-1]) ** 2) > (0.5 / 255) ** 2:
@@ -124,57 +147,56 @@ def read_film(path: Path, count: int, width: int) -> np.ndarray:
     return np.array(film)
 
 
-def averaging(old: int, new: int) -> np.ndarray:
-    """The matrix (new, old) that makes `new` pixels of `old`, each the average of what it covers."""
-    edges = np.linspace(0, old, new + 1)[:, None]
-    covered = np.minimum(edges[1:], np.arange(old) + 1) - np.maximum(edges[:-1], np.arange(old))
-    return (np.maximum(covered, 0) * new / old).astype(np.float32)
+# ----------------------------------------------------------------------------------- learning
 
 
-# ------------------------------------------------------------------------------------ learning
+def minibatch(film: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Random cuts of the film, half of them mirrored: inputs and the frames that follow.
 
-
-def minibatch(film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random cuts of the film, half of them mirrored: (sequences, LENGTH + 1, 3, h, w)."""
+    Half of the inputs are given whole; of the others the model sees the beginning.
+    """
     frames, _, height, width = film.shape
     h, w = min(CROP, height), min(CROP, width)
-    cuts = []
+    x, t = [], []
     for _ in range(SEQUENCES):
-        t, i, j = (rng.integers(n + 1) for n in (frames - LENGTH - 1, height - h, width - w))
-        cut = film[t : t + LENGTH + 1, :, i : i + h, j : j + w]
-        cuts.append(cut[..., ::-1] if rng.random() < 0.5 else cut)
-    return np.array(cuts)
+        start, i, j = (rng.integers(n + 1) for n in (frames - LENGTH - 1, height - h, width - w))
+        cut = film[start : start + LENGTH + 1, :, i : i + h, j : j + w]
+        cut = cut[..., ::-1] if rng.random() < 0.5 else cut
+        x.append(given(cut[:-1], LENGTH if rng.random() < 0.5 else rng.integers(LEAST, LENGTH)))
+        t.append(cut[1:])
+    return np.array(x), np.array(t)
 
 
 def train(model: NextFrame, film: np.ndarray, steps: int, rng: np.random.Generator) -> int:
-    """Adam, its rate falling to 0 along a cosine. Returns how many steps were done."""
-    shape = minibatch(film, rng).shape[2:]
-    x, t = C.sequence.input_variable(shape), C.sequence.input_variable(shape)
+    """Adam; the rate falls to 0 along half a cosine. Returns how many steps were done."""
+    shape = minibatch(film, rng)[1].shape[2:]
+    x, t = C.sequence.input_variable((4, *shape[1:])), C.sequence.input_variable(shape)
     y = model.over_sequences(x)
     loss = C.reduce_mean(C.square(y - t))
-    rates = [0.005 * (1 + math.cos(math.pi * i / steps)) for i in range(steps)] or [0.0]
+    rates = [0.0025 * (1 + math.cos(math.pi * i / steps)) for i in range(steps)] or [0.0]
     schedule = C.learning_parameter_schedule_per_sample(rates, epoch_size=SEQUENCES * LENGTH)
     learner = C.adam(loss.parameters, schedule, momentum=0.9, variance_momentum=0.99)
     trainer = C.Trainer(y, loss, [learner])
     bar = ProgressBar(steps)
     for i in range(steps):
         try:
-            batch = minibatch(film, rng)
-            trainer.train_minibatch({x: batch[:, :-1], t: batch[:, 1:]})
+            xs, ts = minibatch(film, rng)
+            trainer.train_minibatch({x: xs, t: ts})
+            bar.show(i + 1, trainer.previous_minibatch_loss_average)
         except KeyboardInterrupt:
+            print()
             return i
-        bar.show(i + 1, trainer.previous_minibatch_loss_average)
     return steps
 
 
 class ProgressBar:
-    """One line that is written over, or, where it goes into a file, ten lines."""
+    """A line that is written over; ten lines where the output goes into a file."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.start, self.loss = steps, time.monotonic(), 0.0
 
     def show(self, step: int, loss: float) -> None:
-        self.loss = loss if step == 1 else self.loss + max(0.05, 1 / step) * (loss - self.loss)
+        self.loss += max(0.05, 1 / step) * (loss - self.loss)  # smoothed
         left = (time.monotonic() - self.start) * (self.steps / step - 1)
         bar = "#" * (20 * step // self.steps)
         line = f"[{bar:20}] {step}/{self.steps}  loss {self.loss:.6f}  {left:3.0f} s left"
@@ -184,82 +206,69 @@ class ProgressBar:
             print(line, flush=True)
 
 
-# ------------------------------------------------------------------------------------ results
-
-
-def run_on(model: NextFrame, given: np.ndarray, count: int) -> np.ndarray:
-    """The `count` frames that the model thinks come after those given: each is fed back to it."""
-    once = model.frame_by_frame(*given.shape[2:])
-    memory = np.zeros((model.hidden, *given.shape[2:]), np.float32)
-    before = given[0]
-    for frame in given:
-        (memory, following), before = once(memory, before, frame), frame
-    frames = [following]
-    while len(frames) < count:
-        frame = np.clip(frames[-1], 0, 1)
-        (memory, following), before = once(memory, before, frame), frame
-        frames.append(following)
-    return np.concatenate(frames)
-
-
-def report(what: str, error: float, baseline: float) -> None:
-    decibels = -10 * math.log10(max(error, 1e-12))
-    print(f"  {what:24} {error:.6f}  {decibels:5.1f} dB  {error / max(baseline, 1e-12):5.0%}")
-
-
 def save(path: Path, parameters: Any) -> None:
-    """Writes all or nothing: what is at `path` is never half a file."""
+    """Writes the whole file or leaves the old one: never half of it."""
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as file:
         np.savez(file, **{p.name: p.value for p in parameters})
     os.replace(partial, path)
 
 
-def draw(out: Path, given: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> None:
-    """Writes the picture and the GIF. Each array is (frames, 3, height, width) of 0..1."""
+# ------------------------------------------------------------------------------------ results
+
+
+def compare(title: str, true: np.ndarray, repeated: np.ndarray, predicted: np.ndarray) -> None:
+    """Prints the mean squared errors, with the signal-to-noise ratios that they are."""
+    print(title)
+    baseline = float(np.mean((repeated - true) ** 2))
+    for what, frames in ("repeating the last frame", repeated), ("the model", predicted):
+        error = float(np.mean((frames - true) ** 2))
+        decibels = -10 * math.log10(error or 1e-12)
+        print(f"  {what:25}{error:.6f}  {decibels:5.1f} dB  {error / (baseline or 1e-12):5.0%}")
+
+
+def draw(out: Path, shown: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> None:
+    """The picture and the GIF of three films, each (frames, 3, height, width) of 0..1."""
     try:
         from PIL import Image, ImageDraw
     except ImportError:
         print("no pictures: they need Pillow, pip install 'rgraph[examples]'")
         return
-    scale = max(1, round(192 / given.shape[3]))
-    wide, high, line = scale * given.shape[3] + 4, scale * given.shape[2] + 4, 16
+    scale = max(1, round(192 / shown.shape[3]))
+    width, height, line = scale * shown.shape[3], scale * shown.shape[2], 18
 
-    def sheet(rows: list[tuple[str, np.ndarray]]) -> Image.Image:
+    def sheet(rows: list[tuple[str, Any]]) -> Image.Image:
         columns = max(len(frames) for _, frames in rows)
-        image = Image.new("RGB", (columns * wide, len(rows) * (high + line)), "white")
+        image = Image.new("RGB", (columns * (width + 4), len(rows) * (height + line)), "white")
         for i, (caption, frames) in enumerate(rows):
-            top = i * (high + line)
-            ImageDraw.Draw(image).text((4, top + 2), caption, "black")
+            top = i * (height + line)
+            ImageDraw.Draw(image).text((4, top + 3), caption, "black")
             for j, frame in enumerate(frames):
-                pixels = (frame.transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)
-                size = (wide - 4, high - 4)
-                picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-                image.paste(picture, (j * wide + 2, top + line))
+                pixels = np.uint8(frame.transpose(1, 2, 0).clip(0, 1) * 255 + 0.5)
+                tile = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+                image.paste(tile, (j * (width + 4) + 2, top + line))
         return image
 
-    n = len(true)
-    shown = given[-n:]
-    sheet(
-        [
-            (f"given: the last {len(shown)} frames that the model was shown", shown),
-            (f"true: the {n} frames that follow; it never saw them", true),
-            ("predicted: what the model makes of it, fed with its own predictions", predicted),
-        ]
-    ).save(out / "prediction.png")
-    film = [("given", f, f) for f in shown]
-    film += [(f"predicted, {i} ahead", *fs) for i, fs in enumerate(zip(true, predicted), 1)]
-    pages = [
-        sheet([(f"left: true    right: {caption}", np.array([left, right]))])
-        for caption, left, right in film
+    three = [
+        (f"given: the last {len(shown)} frames that the model was shown", shown),
+        (f"true: the {len(true)} frames that follow in the film", true),
+        ("predicted: what the model expects, going on from its own predictions", predicted),
     ]
-    options = {"save_all": True, "duration": 200, "loop": 0}
-    pages[0].save(out / "prediction.gif", append_images=pages[1:], **options)
-    print(f"pictures: {out / 'prediction.png'}, {out / 'prediction.gif'}")
+    sheet(three).save(out / "prediction.png")
+    pages = [sheet([("the film                              given", [f, f])]) for f in shown]
+    for i, pair in enumerate(zip(true, predicted, strict=True), 1):
+        pages.append(sheet([(f"the film                              predicted, {i} ahead", pair)]))
+    pages[0].save(
+        out / "prediction.gif", save_all=True, append_images=pages[1:], duration=200, loop=0
+    )
+    print(f"pictures: {out / 'prediction.png'} and {out / 'prediction.gif'}")
+
+
+# --------------------------------------------------------------------------------- the command
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     p.add_argument("--video", type=Path, default=CLIP, help="a video file (default: the clip)")
     p.add_argument("--frames", type=int, default=56, help="frames to use (%(default)s)")
     p.add_argument("--size", type=int, default=96, help="their width in pixels (%(default)s)")
@@ -271,7 +280,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument("--load", type=Path, help="a model.npz to go on from; --steps 0 just uses it")
     p.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     if p.parse_args(argv).quick:
-        p.set_defaults(frames=30, size=32, hidden=8, steps=30)
+        p.set_defaults(frames=30, size=32, hidden=8, steps=40)
     args = p.parse_args(argv)
     for name, least in ("frames", 2 * LENGTH), ("size", 8), ("hidden", 1), ("steps", 0):
         if getattr(args, name) < least:
@@ -281,8 +290,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
             p.error(f"there is no file {file}")
     devices = [d for d in C.device.all_devices() if repr(d).lower().startswith(args.device.lower())]
     if not devices:
-        p.error(f"no device {args.device!r} here; there is {C.device.all_devices()}")
-    C.device.try_set_default_device(devices[0] if args.device else C.device.use_default_device())
+        p.error(f"there is no device {args.device!r} here, there is {C.device.all_devices()}")
+    if args.device:
+        C.device.try_set_default_device(devices[0])
     return args
 
 
@@ -291,44 +301,39 @@ def main(argv: list[str] | None = None) -> int:
     C.set_seed(args.seed)
     film = read_film(args.video, args.frames, args.size)
     if len(film) < 2 * LENGTH:
-        sys.exit(f"{args.video} has only {len(film)} different frames, it takes {2 * LENGTH}")
+        sys.exit(f"{args.video} has {len(film)} different frames, at least {2 * LENGTH} are needed")
     seen = round(0.7 * len(film))
-    _, _, height, width = film.shape
-    print(f"{args.video.name}: {len(film)} frames of {width}x{height}, learning from {seen}")
+    past, future = film[:seen], film[seen:]
+    height, width = film.shape[2:]
+    print(
+        f"{args.video.name}: {len(film)} frames of {width}x{height}, the first {seen} to learn from"
+    )
 
     start = dict(np.load(args.load)) if args.load else {}
     model = NextFrame(len(start["bz"]) if start else args.hidden)
-    x = C.sequence.input_variable(film.shape[1:])
+    x = C.sequence.input_variable((4, height, width))
     y = model.over_sequences(x)
     for p in y.parameters:
         p.value = start.get(p.name, p.value)
     print(f"model: {model.hidden} maps, {sum(p.value.size for p in y.parameters):,} parameters")
 
-    done = train(model, film[:seen], args.steps, np.random.default_rng(args.seed))
+    done = train(model, past, args.steps, np.random.default_rng(args.seed))
     args.out.mkdir(parents=True, exist_ok=True)
-    save(args.out / "model.npz", y.parameters)
+    saved = args.out / "model.npz"
+    save(saved, y.parameters)
+    print(f"the model is in {saved}")
     if done < args.steps:
-        print(
-            f"\nstopped after {done} steps; the model is in {args.out / 'model.npz'}\n"
-            f"go on with --load {args.out / 'model.npz'}, or add --steps 0 just to use it"
-        )
+        print(f"stopped after {done} steps; go on with --load {saved}, use it with --steps 0")
         return 130
-    print(f"the model is in {args.out / 'model.npz'}")
 
-    true, last = film[seen:], film[seen - 1 : -1]
-    ahead = y.eval({x: film[:-1]})[0][seen - 1 :]
-    baseline = float(np.mean((last - true) ** 2))
-    print(f"one frame ahead, mean squared error on the {len(true)} frames it did not learn from:")
-    report("repeating the last frame", baseline, baseline)
-    report("the model", float(np.mean((ahead - true) ** 2)), baseline)
-
-    true = true[: min(LENGTH, len(true))]
-    predicted = run_on(model, film[:seen], len(true))
-    baseline = float(np.mean((film[seen - 1] - true) ** 2))
-    print(f"running on by itself for {len(true)} frames:")
-    report("repeating the last frame", baseline, baseline)
-    report("the model", float(np.mean((predicted - true) ** 2)), baseline)
-    draw(args.out, film[:seen], true, predicted)
+    ahead = y.eval({x: given(film[:-1], len(film))})[0][seen - 1 :]
+    title = f"one frame ahead, mean squared error on the {len(future)} frames that it never saw:"
+    compare(title, future, film[seen - 1 : -1], ahead)
+    future = future[:LENGTH]
+    alone = model.run_on(past, len(future))
+    title = f"running on by itself for {len(future)} frames:"
+    compare(title, future, np.repeat(past[-1:], len(future), axis=0), alone)
+    draw(args.out, past[-len(future) :], future, alone)
     return 0
 
 

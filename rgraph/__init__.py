@@ -6,7 +6,8 @@
 from . import debugging, device, initializer, io, layers, logging, ops, testing
 from . import eval as eval
 from .default_options import *
-from .function import BlockFunction, Function, combine, set_seed
+from .device import DeviceDescriptor, all_devices, cpu, gpu, try_set_default_device, use_default_device
+from .function import BlockFunction, CloneMethod, Function, as_block, combine, set_seed
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
 from .graph import Axis, GraphError
@@ -32,6 +33,7 @@ from .learners import (
     set_default_unit_gain_value,
     sgd,
     training_parameter_schedule,
+    universal,
 )
 from .losses import (
     binary_cross_entropy,
@@ -39,13 +41,16 @@ from .losses import (
     cosine_distance_with_negative_samples,
     cross_entropy_with_softmax,
     fmeasure,
+    hierarchical_softmax_layer,
     lambda_rank,
+    nce_loss,
     squared_error,
     weighted_binary_cross_entropy,
 )
 from .metrics import classification_error, edit_distance_error, ndcg_at_1
 from .ops import *  # noqa: F403
 from .ops import sequence
+from .persistence import load_model, register_udf_deserialize_callback
 from .train import (
     CheckpointConfig,
     CrossValidationConfig,
@@ -62,6 +67,7 @@ from .variables import (
     State,
     Variable,
     constant,
+    input,
     input_variable,
     parameter,
     placeholder,

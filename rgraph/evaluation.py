@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from . import autodiff, graph, minibatch, passes
 from . import device as _device
-from .graph import Axis, GraphError, Input, Node, free
+from .graph import Axis, Constant, GraphError, Input, Node, free
 from .graph.node import resolve
 from .minibatch import Minibatch
+from .ops.assignment import ASSIGN
 from .plan import Plan
 from .values import Value
 
@@ -23,6 +24,7 @@ MOST_SIZES = 32  # plans that are kept for graphs with free sizes
 
 _runs = itertools.count(1)
 _seed = 0
+_edition = 0  # plans hold constants and attributes; when one is set, older plans are wrong
 
 
 def set_seed(seed: int) -> None:
@@ -33,6 +35,12 @@ def set_seed(seed: int) -> None:
     global _seed, _runs
     _seed, _runs = int(seed), itertools.count(1)
     graph.node.reset_random(_seed)
+
+
+def forget_plans() -> None:
+    """Has all plans made anew: something that they hold has changed."""
+    global _edition
+    _edition += 1
 
 
 class Request(NamedTuple):
@@ -69,6 +77,7 @@ class _Job(NamedTuple):
     plan: Plan
     results: list[Node]
     inputs: dict[Node, Node]  # what stands for the inputs, and for the weights of the roots
+    assigned: list[Node]  # assignments, whose values the plan gives last
 
 
 class Runner:
@@ -77,6 +86,7 @@ class Runner:
     def __init__(self) -> None:
         self._jobs: dict[Any, _Job] = {}
         self._open: dict[Request, list[Node]] = {}
+        self._updates: dict[Node, dict[Node, Node]] = {}
 
     def run(
         self,
@@ -97,7 +107,7 @@ class Runner:
         flexible = self._flexible(request)
         sizes = self._sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
-        key = (engine.name, request, tuple(sizes.items()))
+        key = (engine.name, request, tuple(sizes.items()), _edition)
         job = self._jobs.get(key)
         if job is None:
             if sizes and len(self._jobs) >= MOST_SIZES:
@@ -110,8 +120,17 @@ class Runner:
         rows = job.plan.run(
             batch.arrays, batch.layouts, batch.size, given.training, (_seed << 32) + given.run
         )
-        values = [batch.read(n, r) for n, r in zip(job.results, rows, strict=True)]
+        values = [batch.read(n, r) for n, r in zip(job.results, rows, strict=False)]
+        if not given.training or request.roots:  # else going back through it comes first
+            for node, row in zip(job.assigned, rows[len(values) :], strict=True):
+                _store(node.inputs[0], batch.engine.to_numpy(row))
         return values if as_numpy else [Value(v) for v in values]
+
+    def updates(self, root: Node) -> dict[Node, Node]:
+        """What a step of training below `root` sets running statistics to, by state."""
+        if root not in self._updates:
+            self._updates[root] = graph.updates([root])
+        return self._updates[root]
 
     @property
     def plans(self) -> list[Plan]:
@@ -159,8 +178,15 @@ def _job(
         made = autodiff.pull_back(dict(zip(roots, weights, strict=True)), wrt)
     else:
         made = autodiff.gradients(roots[0], wrt) if roots else []
-    plan = Plan(passes.optimize([*values, *made]), engine)
-    return _Job(plan, [*values, *wrt], inputs)
+    assigned = [n for n in graph.order([*values, *roots]) if n.op is ASSIGN]
+    plan = Plan(passes.optimize([*values, *made, *assigned]), engine)
+    return _Job(plan, [*values, *wrt], inputs, assigned)
+
+
+def _store(node: Node, value: Any) -> None:
+    node.value = value.copy()  # type: ignore[attr-defined]
+    if isinstance(node, Constant):
+        forget_plans()
 
 
 def plan(request: Request) -> Plan:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import autodiff, evaluation, graph, ops
+from .cloning import CloneMethod, copy, operand
 from .evaluation import Feed, Request, set_seed
 from .graph import GraphError, Node, Placeholder
 from .graph.node import describe, resolve
 from .ops import records
+from .structure import Structure
+from .tracing import annotated, nodes_of, trace
 from .types import Type
+from .values import dense
 from .variables import Constant, Operand, Parameter, Variable, handle
 
-class Function(Operand):
+
+class Function(Structure):
     """One or more values as a function of inputs.
 
     Operations give functions. `Function(f)`, also as a decorator, makes one of a Python function
@@ -47,103 +51,9 @@ class Function(Operand):
         self._nodes = [resolve(n) for n in nodes]
         self._signature = None if signature is None else list(signature)
         self._name = name
+        self._is_primitive = False
         self._runner = evaluation.Runner()
-
-    # What it is made of
-
-    @property
-    def node(self) -> Node:
-        """The node of its only output."""
-        if len(self._nodes) != 1:
-            raise GraphError(
-                f"{self.name or 'this function'} has {len(self._nodes)} outputs, where one value "
-                "is needed",
-                mend="take one of its outputs: f.outputs[0]",
-            )
-        return self._current()[0]
-
-    def _current(self) -> list[Node]:
-        self._nodes = [resolve(n) for n in self._nodes]
-        graph.complete(self._nodes)
-        return self._nodes
-
-    def _leaves(self, kind: type[Node] | tuple[type[Node], ...]) -> list[Variable]:
-        return [handle(n) for n in graph.order(self._nodes) if isinstance(n, kind)]
-
-    @property
-    def name(self) -> str:
-        return self._name or (self._nodes[0].name if len(self._nodes) == 1 else "")
-
-    @name.setter
-    def name(self, name: str) -> None:
-        if self.name and name != self.name:
-            raise GraphError(f"{self.name!r} has its name, it can't be renamed to {name!r}")
-        if len(self._nodes) == 1 and self._nodes[0].op is not None:
-            self._nodes[0].name = name
-        else:
-            self._name = name
-
-    @property
-    def output(self) -> Variable:
-        return Variable(self.node)
-
-    @property
-    def outputs(self) -> tuple[Variable, ...]:
-        return tuple(Variable(n) if n.op else handle(n) for n in self._current())
-
-    @property
-    def parameters(self) -> tuple[Any, ...]:
-        """The parameters that it reads, in the order in which it reads them."""
-        return tuple(self._leaves(graph.Parameter))
-
-    @property
-    def constants(self) -> tuple[Any, ...]:
-        return tuple(self._leaves((graph.Constant, graph.State)))
-
-    @property
-    def placeholders(self) -> tuple[Variable, ...]:
-        return tuple(self._leaves(Placeholder))
-
-    @property
-    def arguments(self) -> tuple[Variable, ...]:
-        """Its inputs and unbound placeholders, in the order in which a call takes them."""
-        found = self._leaves(graph.Input) + self._leaves(Placeholder)
-        if self._signature is None:
-            return tuple(found)
-        declared = [handle(resolve(n)) for n in self._signature]
-        return tuple(declared + [v for v in found if v not in declared])
-
-    @property
-    def signature(self) -> tuple[Variable, ...]:
-        return self.arguments
-
-    @property
-    def inputs(self) -> tuple[Variable, ...]:
-        """The operands of the operation that gives its output."""
-        return tuple(Variable(n) if n.op else handle(n) for n in self.node.inputs)
-
-    @property
-    def op_name(self) -> str:
-        node = self.node
-        return node.op.name if node.op else node.kind
-
-    @property
-    def root_function(self) -> Function:
-        return self
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(describe(a.node) for a in self.arguments)
-        outputs = ", ".join(describe(n) for n in self._nodes)
-        return f"{self.name or self._nodes[0].op and self.op_name}({arguments}) -> {outputs}"
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        leaves = (*self.parameters, *self.constants, *self.arguments)
-        found = [v for v in (*leaves, *self.outputs) if v.name == name]
-        if not found:
-            raise AttributeError(f"{self!r} has no attribute or variable '{name}'")
-        return found[0]
+        self.custom_attributes: dict[str, Any] = {}  # a user's own, saved along
 
     # Composing
 
@@ -214,6 +124,10 @@ class Function(Operand):
             for node in bindings:
                 node.target = None  # type: ignore[attr-defined]
             raise
+        for node in bindings:  # used again, the variable is a placeholder once more
+            if isinstance(node.handle, Variable):
+                node.handle.node = Placeholder(name=node.name)
+                node.handle.node.handle, node.handle = node.handle, None
         self._runner = evaluation.Runner()
         return self
 
@@ -247,11 +161,15 @@ class Function(Operand):
 
     def replace_placeholder(self, substitution: Any) -> Function:
         """Binds the only placeholder."""
+        if len(self.placeholders) != 1:
+            raise GraphError(f"{self!r} has {len(self.placeholders)} placeholders, not one")
         (only,) = self.placeholders
         return self.replace_placeholders({only: substitution})
 
     def clone(self, method: str = "clone", substitutions: Mapping[Any, Any] | None = None) -> Any:
         """A copy.
+
+        Its inputs and placeholders are its own, in the order of `arguments`.
 
         Args:
             method: `"share"`: with the same parameters; `"clone"`: with parameters of its own
@@ -262,31 +180,8 @@ class Function(Operand):
         >>> f.clone("freeze").parameters
         ()
         """
-        changes: dict[str, Callable[[Node], Node | None]] = {
-            "share": lambda leaf: None,
-            "clone": _own_parameter,
-            "freeze": _frozen_parameter,
-        }
-        method = str(getattr(method, "value", method)).rpartition(".")[2]
-        if method not in changes:
-            raise ValueError(f"method must be one of {', '.join(changes)}, got {method!r}")
-        replace = {
-            records.as_node(k): records.as_node(v) for k, v in (substitutions or {}).items()
-        }
-        signature = [a.node for a in self.arguments if a.node not in replace]
-        nodes = graph.copy(self._current(), replace, changes[method])
+        nodes, signature = copy(self, method, substitutions or {})
         return Function(nodes, signature or None, self._name)
-
-    def find_by_name(self, name: str, depth: int = 0) -> Any:
-        """The variable or function below of this name, or None. Raises if there are several."""
-        found = self.find_all_with_name(name, depth)
-        if len(found) > 1:
-            raise GraphError(f"there are {len(found)} values named '{name}'")
-        return found[0] if found else None
-
-    def find_all_with_name(self, name: str, depth: int = 0) -> list[Any]:
-        """All variables and functions below of this name."""
-        return [records.hold(n) for n in graph.order(self._nodes) if n.name == name]
 
     # Running
 
@@ -356,8 +251,12 @@ class Function(Operand):
         root = self.node if grad_root is None else records.as_node(grad_root)
         keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
         inner = [records.as_node(w) for w in chosen]
-        values = self._run(nodes, at, device, True, root=root, wrt=inner, as_numpy=as_numpy)
-        found = values[len(keys) :]
+        states = self._runner.updates(root)
+        asked = [*nodes, *states.values()]
+        values = self._run(asked, at, device, True, root=root, wrt=inner, as_numpy=as_numpy)
+        for state, value in zip(states, values[len(nodes) :], strict=False):
+            state.value = dense(value)  # type: ignore[attr-defined]
+        found = values[len(asked) :]
         result = found[0] if len(chosen) == 1 else dict(zip(chosen, found, strict=True))
         if outputs is None:
             return result
@@ -373,7 +272,8 @@ class Function(Operand):
         array([[12.]], dtype=float32)
         """
         nodes = autodiff.gradients(self.node, [records.as_node(w) for w in wrt])
-        return [Function([n]) for n in nodes]
+        signature = [a.node for a in self.arguments]  # one may only say how long sequences are
+        return [Function([n], signature) for n in nodes]
 
     def forward(
         self,
@@ -534,69 +434,6 @@ def _is_data(value: Any) -> bool:
     return isinstance(value, (np.ndarray, list)) or np.isscalar(value)
 
 
-def _own_parameter(leaf: Node) -> Node | None:
-    if not isinstance(leaf, graph.Stored):
-        return None
-    assert leaf.shape is not None
-    new = type(leaf)(leaf.shape, leaf.dtype, leaf.initializer, leaf.name, where=leaf.origin)
-    if graph.INFERRED not in leaf.shape:
-        new.value = leaf.value
-    return new
-
-
-def _frozen_parameter(leaf: Node) -> Node | None:
-    if not isinstance(leaf, graph.Stored):
-        return None
-    constant = graph.Constant(leaf.value, None, leaf.dtype, leaf.name, where=leaf.origin)
-    constant.frozen = True
-    return constant
-
-
-def _argument_names(f: Callable[..., Any]) -> list[str]:
-    return [
-        p.name
-        for p in inspect.signature(f).parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-
-
-def annotated(f: Callable[..., Any], *types: Any, **named: Any) -> Callable[..., Any]:
-    """`f` with these types as annotations of its arguments, in their order or by name."""
-    names = _argument_names(f)
-    given = dict(zip(names, types, strict=False)) | named
-    if len(types) + len(named) != len(names) or set(given) != set(names):
-        raise TypeError(
-            f"{f.__name__} takes the arguments {', '.join(names)}; types were given for "
-            f"{', '.join(given)}"
-        )
-    f.__annotations__ = {n: Type.of(t) for n, t in given.items()}
-    return f
-
-
-def _types(f: Callable[..., Any]) -> dict[str, Any]:
-    """What an argument's annotation says, if anything that is a type of a variable."""
-    try:
-        found = inspect.get_annotations(f, eval_str=True)
-    except (NameError, TypeError, SyntaxError):  # annotations for other readers
-        return {}
-    return {n: t for n, t in found.items() if isinstance(t, Type)}
-
-
-def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
-    """Calls a Python function: the nodes that it gives, and those that it was called on.
-
-    These are placeholders; inputs where an annotation gives an argument's type.
-    """
-    types = _types(f)
-    arguments = [types[n].new(n) if n in types else Placeholder(name=n) for n in _argument_names(f)]
-    result = f(*map(handle, arguments))
-    outputs = result if isinstance(result, (tuple, list)) else [result]
-    nodes = []
-    for o in outputs:
-        nodes += o._current() if isinstance(o, Function) else [records.as_node(o)]
-    return nodes, arguments
-
-
 def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]], Function]:
     """Makes a layer of a Python function: a `Function` whose parts messages and `summary` name.
 
@@ -624,6 +461,33 @@ def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]]
     return decorate
 
 
+def as_block(
+    composite: Any,
+    block_arguments_map: Sequence[tuple[Any, Any]],
+    block_op_name: str,
+    block_instance_name: str = "",
+) -> Function:
+    """A function applied to operands, as one block under a name, as a layer is.
+
+    Args:
+        composite: a function of placeholders.
+        block_arguments_map: pairs of a placeholder and the operand in its place.
+        block_op_name: the kind of block.
+        block_instance_name: its own name.
+
+    Source: CNTK's `as_block`.
+
+    >>> p, x = C.placeholder(), C.input_variable(1)
+    >>> C.as_block(p * p, [(p, x)], "Square").eval({x: [[3]]})
+    array([[9.]], dtype=float32)
+    """
+    pairs = {operand(k): operand(v) for k, v in block_arguments_map}
+    operands = [resolve(v) for v in pairs.values()]
+    inner = graph.copy(nodes_of(composite), pairs)
+    kind, name = block_op_name, block_instance_name
+    return Function([ops.shaping.mark_block(n, kind, name, operands) for n in inner], None, name)
+
+
 def combine(*operands: Any, name: str = "") -> Function:
     """Several functions or variables as one function with all their outputs.
 
@@ -631,10 +495,11 @@ def combine(*operands: Any, name: str = "") -> Function:
     >>> len(C.combine(x + 1, x + 2).outputs)
     2
     """
-    flat = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    listed = len(operands) == 1 and isinstance(operands[0], (list, tuple))
+    flat = operands[0] if listed else operands
     nodes: list[Node] = []
     for o in flat:
-        nodes += o._current() if isinstance(o, Function) else [records.as_node(o)]
+        nodes += nodes_of(o)
     return Function(nodes, None, name)
 
 
@@ -649,4 +514,14 @@ def _hold(node: Node | Sequence[Node]) -> Any:
 
 records.hold = _hold
 
-__all__ = ["Constant", "Function", "Parameter", "Variable", "combine", "set_seed"]
+__all__ = [
+    "BlockFunction",
+    "CloneMethod",
+    "Constant",
+    "Function",
+    "Parameter",
+    "Variable",
+    "as_block",
+    "combine",
+    "set_seed",
+]

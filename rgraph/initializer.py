@@ -50,7 +50,8 @@ class Initializer:
             for a negative number, the first ones of a shape (outputs, inputs, *size). None
             leaves it to the layer; 1 if that does not say either.
         filter_rank: how many last axes are a kernel's size. None: as above; 0.
-        seed: for the same values each time; None for the next ones of `C.set_seed`'s.
+        seed: for the same values each time; None for a new one, of `C.set_seed`'s, for each
+            parameter.
     """
 
     draw: Callable[[np.random.Generator, float, Shape], np.ndarray]
@@ -74,6 +75,12 @@ class Initializer:
         split = len(rest) - outputs if outputs >= 0 else -outputs
         first, last = math.prod(rest[: max(split, 0)]) * size, math.prod(rest[split:]) * size
         return (first, last) if outputs >= 0 else (last, first)
+
+    def seeded(self) -> Initializer:
+        """This initializer with a seed drawn now: parameters don't depend on who is read first."""
+        if self.seed is not None:
+            return self
+        return dataclasses.replace(self, seed=int(next_random().integers(1 << 62)))
 
     def __call__(self, shape: Shape, dtype: Any) -> np.ndarray:
         generator = next_random() if self.seed is None else np.random.default_rng(self.seed)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from . import ops
-from .graph import Node, apply
-from .ops import scoring
+from .graph import Constant, GraphError, Node, apply
+from .initializer import glorot_normal
+from .ops import sampling, scoring
 from .ops.records import as_node, operation
 from .ops.reductions import row_count
 from .ops.repetition import gather_up
+from .variables import Parameter, constant
 
 _SMALL = 1e-6  # added to probabilities before their logarithm is taken
 
@@ -193,13 +198,121 @@ def fmeasure(output: Any, target: Any, beta: float = 1) -> Any:
     return ops.minus(1.0, ops.element_divide(ops.element_times(1.0 + beta**2, hits), both))
 
 
+@operation
+def nce_loss(
+    weights: Any,
+    biases: Any,
+    inputs: Any,
+    labels: Any,
+    noise_distribution: Any,
+    num_samples: int = 32,
+    allow_duplicates: bool = True,
+    seed: int | None = None,
+) -> Any:
+    """Noise contrastive estimation: a softmax over many classes, learned by telling the true
+    class from `num_samples` classes drawn at random, the same ones for all samples.
+
+    The logits are `times_transpose(inputs, weights) + reshape(biases, -1)`; use these, with a
+    softmax, after training.
+
+    Args:
+        weights: a parameter of shape (classes, inputs).
+        biases: a parameter of shape (classes, 1).
+        inputs: a vector per sample.
+        labels: one-hot.
+        noise_distribution: an array of the probabilities, all positive, that classes are drawn
+            with; they need not sum to 1.
+        num_samples, allow_duplicates, seed: as for `random_sample`.
+
+    Returns:
+        one number per sample, of shape ().
+
+    Source: Gutmann and Hyvärinen, 2010; Dyer, 2014; CNTK's `nce_loss`.
+
+    >>> x, t = C.input_variable(3), C.input_variable(100)
+    >>> W, b = C.Parameter((100, 3), init=C.glorot_uniform()), C.Parameter((100, 1))
+    >>> C.nce_loss(W, b, x, t, np.ones(100)).shape
+    ()
+    """
+    w, b, x, t = (as_node(v) for v in (weights, biases, inputs, labels))
+    noise = np.asarray(getattr(as_node(noise_distribution), "value", None), float)
+    if noise.ndim != 1 or not (noise > 0).all():
+        raise GraphError("the noise distribution must be a constant vector of positive numbers")
+    ops.times(w, x, output_rank=0)  # gives the weights' inferred dimension its size
+    q = noise / noise.sum()
+    log_prior = np.log(num_samples * q)
+    entropy = float(np.sum(num_samples * q * log_prior))
+    inverse = num_samples * q / sampling.inclusion(q, num_samples, allow_duplicates)
+    fixed = [Constant(v, None, w.dtype) for v in (q, log_prior, inverse)]
+    drawn = sampling.random_sample(fixed[0], num_samples, allow_duplicates, seed)
+    prior, factor = (ops.times(drawn, v, output_rank=0) for v in fixed[1:])
+    some = ops.times_transpose(x, ops.times(drawn, w))
+    scores = ops.plus(some, ops.reshape(ops.times(drawn, b), (-1,)))
+    false = ops.reduce_sum(ops.element_times(factor, ops.log_add_exp(scores, prior)))
+    own = ops.plus(
+        ops.reduce_sum(ops.element_times(x, ops.times(t, w))), ops.reduce_sum(ops.times(t, b))
+    )
+    own_prior = ops.reduce_sum(ops.element_times(t, fixed[1]))
+    true = ops.minus(ops.log_add_exp(own, own_prior), own)
+    return ops.plus(true, ops.minus(false, entropy))
+
+
+def hierarchical_softmax_layer(
+    input_var: Any, label_index: Any, label_dim: int, label_classes: int | None = None
+) -> tuple[Any, Any, list[Any]]:
+    """A softmax in two steps: over groups of labels, then over the labels of a group.
+
+    Args:
+        input_var: a vector per sample, its size known.
+        label_index: the number of the true label, of shape (1,).
+        label_dim: how many labels there are.
+        label_classes: how many groups; by default the root of that.
+
+    Returns:
+        the probability of the true label, of shape (1,); those of the groups; and for each group
+        those of its labels, as a list.
+
+    Source: Morin and Bengio, 2005; CNTK's `hierarchical_softmax_layer`.
+
+    >>> x, label = C.input_variable(2), C.input_variable(1)
+    >>> p, groups, labels = C.hierarchical_softmax_layer(x, label, label_dim=9)
+    >>> groups.shape, [g.shape for g in labels]
+    ((3,), [(3,), (3,), (3,)])
+    """
+    size_in = input_var.shape[0]
+    count = label_classes or math.ceil(math.sqrt(label_dim))
+    size = math.ceil(label_dim / count)
+    init = glorot_normal()
+    w1, b1 = Parameter((size_in, count), init), Parameter(count, init)
+    w2, b2 = Parameter((count, size_in, size), init), Parameter((count, size), init)
+    groups = ops.softmax(b1 + ops.times(input_var, w1))
+
+    def within(one_hot: Any) -> Any:
+        weight = ops.reshape(ops.times(one_hot, w2, output_rank=2), (size_in, size))
+        bias = ops.reshape(ops.times(one_hot, b2), (size,))
+        return ops.softmax(bias + ops.times(input_var, weight))
+
+    group = ops.floor((label_index + 0.5) / size)
+    place = ops.round(label_index - group * size)
+    group_one_hot = ops.reshape(ops.one_hot(group, count), (count,))
+    place_one_hot = ops.reshape(ops.one_hot(place, size), (size,))
+    of_group = ops.reduce_sum(groups * group_one_hot)
+    of_place = ops.reduce_sum(within(group_one_hot) * place_one_hot)
+    probability = ops.reshape(of_group * of_place, (1,))
+    each = np.eye(count, dtype=np.float32)
+    all_of_them = [within(constant(each[i])) * groups[i] for i in range(count)]
+    return probability, groups, all_of_them
+
+
 __all__: Sequence[str] = [
     "binary_cross_entropy",
     "cosine_distance",
     "cosine_distance_with_negative_samples",
     "cross_entropy_with_softmax",
     "fmeasure",
+    "hierarchical_softmax_layer",
     "lambda_rank",
+    "nce_loss",
     "squared_error",
     "weighted_binary_cross_entropy",
 ]

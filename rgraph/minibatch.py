@@ -86,6 +86,10 @@ class Minibatch:
         """The value of `node` as people read it: a list of sequences, a batch, or one array."""
         axes = node.axes or ()
         array = self.engine.to_numpy(rows)
+        if node.attrs.get("sparse_output"):
+            import scipy.sparse  # only who asks for such output needs SciPy
+
+            return scipy.sparse.csr_matrix(array)
         if len(axes) == 2:
             return self.layouts[axes[1]].unpack(array)
         if axes and self._order is not None:
@@ -125,7 +129,9 @@ def samples_of(node: Input, data: Any) -> Any:
             return [np.stack(frames)]
         return frames
     array = _array(node, data, 2)
-    return [array] if array.ndim == len(shape) + 1 else list(array)
+    if array.ndim == len(shape) + 2:
+        return list(array)
+    return [array if array.ndim > len(shape) else array[None]]
 
 
 def _array(node: Input, data: Any, most: int) -> np.ndarray:

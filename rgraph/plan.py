@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from .graph import (
     Axis,
     Constant,
@@ -282,6 +284,12 @@ class Plan:
             layouts: for each time axis of an input.
             batch: the number of samples.
         """
+        for axis in self.axes:
+            if axis.is_sequence_axis and axis not in layouts:
+                raise GraphError(
+                    f"nothing says how long the sequences along {axis.name} are",
+                    mend="give the value of an input that has this time axis",
+                )
         run = Run(self.engine, layouts, batch, training, seed)
         env: Env = [None] * len(self.slots)
         for node in self.inputs:
@@ -290,10 +298,11 @@ class Plan:
             env[slot] = array
         for p in self.parameters:
             env[self.slots[p]] = self.engine.from_numpy(p.value)
-        for step in self.steps:
-            step(run, env)
-            for i in step.dead:
-                env[i] = None
+        with np.errstate(all="ignore"):  # infinities and NaN are values; a warning names no line
+            for step in self.steps:
+                step(run, env)
+                for i in step.dead:
+                    env[i] = None
         self.engine.finish()
         return [env[i] for i in self.results]
 

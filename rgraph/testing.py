@@ -121,6 +121,11 @@ def check_gradients(
     """
     generator = np.random.default_rng(seed)
     function = f if isinstance(f, Function) else Function([records.as_node(f)])
+    for open_ in function.placeholders:
+        raise GraphError(
+            f"placeholder {describe(open_.node)} has no value\n  made at {open_.node.origin}",
+            mend="call the function with an input first",
+        )
     variables = _chosen(function, wrt)
     point = _Point(function, at, generator, training)
     leaves = [point.inputs[v.node] for v in variables]

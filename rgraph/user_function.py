@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,8 +64,6 @@ class UserFunction(Function):
     array([[2., 2.]], dtype=float32)
     """
 
-    _loaders: dict[str, Callable[..., Any]] = {}
-
     def __new__(cls, *args: Any, **kwargs: Any) -> UserFunction:
         return object.__new__(cls)
 
@@ -77,7 +75,7 @@ class UserFunction(Function):
         name: str = "",
     ) -> None:
         self.as_numpy = as_numpy
-        self.attributes = dict(attributes or {})
+        self._attributes = dict(attributes or {})
         operands = [records.as_node(i) for i in inputs]
         self._inferring: list[Variable] | None = None
         self._operands = operands
@@ -103,6 +101,15 @@ class UserFunction(Function):
     def arguments(self) -> tuple[Variable, ...]:
         """The operands that are neither parameters nor constants."""
         return tuple(v for v in self.inputs if not (v.is_parameter or v.is_constant))
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What it was made with, besides its operands."""
+        return self._attributes
+
+    @property
+    def root_function(self) -> Function:
+        return self
 
     @property
     def op_name(self) -> str:

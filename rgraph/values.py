@@ -105,8 +105,13 @@ class NDArrayView:
     def slice_view(
         self, start_offset: Sequence[int], extent: Sequence[int], read_only: bool = True
     ) -> NDArrayView:
-        """A part: `extent` elements from `start_offset`, axis by axis."""
-        part = tuple(slice(a, a + n) for a, n in zip(start_offset, extent, strict=False))
+        """A part: `extent` elements from `start_offset`, axis by axis.
+
+        If `extent` is shorter, it is for the last axes, and one element is taken of the others.
+        """
+        whole = len(start_offset) - len(extent)
+        spans = zip(start_offset[whole:], extent, strict=True)
+        part = (*start_offset[:whole], *(slice(a, a + n) for a, n in spans))
         return NDArrayView._of(self.array[part], self.device, self.is_sparse)
 
     def asarray(self) -> Any:
@@ -162,7 +167,7 @@ class Value:
         (2, 2, 1)
         """
         if seq_starts is not None and not all(seq_starts):
-            raise GraphError("sequences that go on from one minibatch to the next are not supported")
+            raise GraphError("sequences that go on from the minibatch before are not supported")
         axes = len(var.dynamic_axes)
         if not isinstance(data, (list, tuple)):
             return Value(data, device)
@@ -188,7 +193,7 @@ class Value:
             batch: a list of sequences of indices, or a list (or array) of indices.
             num_classes: the vectors' size; a shape for vectors with axes before that.
 
-        >>> C.Value.one_hot([[0, 2], [1]], 3).as_sequences()[1]
+        >>> C.Value.one_hot([[0, 2], [1]], 3).as_sequences()[1].toarray()
         array([[0., 1., 0.]], dtype=float32)
         """
         shape = (num_classes,) if isinstance(num_classes, (int, np.integer)) else tuple(num_classes)

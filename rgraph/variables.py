@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from . import graph, ops
+from . import evaluation, graph, ops
 from .default_options import default_dtype
 from .graph import BATCH, SEQUENCE, Axis, GraphError
 from .ops import records
+from .values import dense
 
 
 class Operand:
@@ -80,9 +81,12 @@ class Operand:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One sample's (or frame's) shape; an unknown or free dimension is -1."""
-        shape = self.node.shape
-        return (graph.INFERRED,) if shape is None else shape
+        """One sample's (or frame's) shape.
+
+        A dimension that is inferred later is -1, a free one -3; (-2,) is a shape that is not known
+        yet at all, rank included.
+        """
+        return (-2,) if self.node.shape is None else self.node.shape
 
     @property
     def dtype(self) -> Any:
@@ -173,7 +177,10 @@ class Stored(Variable):
 
     @value.setter
     def value(self, value: Any) -> None:
-        self.node.value = value  # type: ignore[attr-defined]
+        self.node.value = dense(value)  # type: ignore[attr-defined]
+
+    def set_value(self, value: Any) -> None:
+        self.value = value
 
     def asarray(self) -> np.ndarray:
         return self.value
@@ -218,16 +225,17 @@ class Parameter(Stored):
         device: Any = None,
         name: str = "",
     ) -> None:
-        if shape is None:
-            if init is None or callable(init):
-                raise GraphError(
-                    "a parameter needs a shape, or an array as init",
-                    mend="write C.Parameter(shape, init=…); C.InferredDimension for a size to infer",
-                )
-            shape = np.shape(init)
-            array = isinstance(init, np.ndarray) or np.ndim(init)
-            dtype = dtype or (np.asarray(init).dtype if array else None)
-            dtype = dtype if dtype and np.dtype(dtype).kind == "f" else None
+        if shape is None and (init is None or callable(init)):
+            raise GraphError(
+                "a parameter needs a shape, or an array as init",
+                mend="write C.Parameter(shape, init=…); C.InferredDimension for a size to infer",
+            )
+        if not callable(init) and (isinstance(init, np.ndarray) or np.ndim(init)):
+            kind = np.asarray(init).dtype
+            dtype = dtype or (kind if kind.kind == "f" else None)
+            if not isinstance(shape, (int, np.integer, tuple, list)):
+                shape = np.shape(init)
+        shape = np.shape(init) if shape is None else shape
         node = graph.Parameter(
             ops.shaping.as_shape(shape), dtype or default_dtype(), _initializer(init), name
         )
@@ -260,7 +268,14 @@ class Constant(Variable):
 
     @property
     def value(self) -> np.ndarray:
+        """Its array. It may be set, to a value of its shape."""
         return self.node.value  # type: ignore[attr-defined]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        node: Any = self.node
+        node.value = np.broadcast_to(np.asarray(dense(value), node.dtype), node.shape).copy()
+        evaluation.forget_plans()
 
     def asarray(self) -> np.ndarray:
         return self.value
@@ -268,7 +283,7 @@ class Constant(Variable):
 
 def _initializer(init: Any) -> Callable[..., np.ndarray]:
     if callable(init):
-        return init
+        return init.seeded() if hasattr(init, "seeded") else init
     value = 0 if init is None else init
     return lambda shape, dtype: np.broadcast_to(np.asarray(value, dtype), shape).copy()
 
@@ -298,6 +313,11 @@ def input_variable(
     elif dynamic_axes is not None:
         axes = tuple(dynamic_axes)
     return ops.sequence.new_input(shape, dtype, needs_gradient, is_sparse, axes, name)
+
+
+def input(*args: Any, **kwargs: Any) -> Any:
+    """As `input_variable`."""
+    return input_variable(*args, **kwargs)
 
 
 def placeholder(

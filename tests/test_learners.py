@@ -276,3 +276,57 @@ def test_a_checkpoint_of_other_parameters():
     learner.update({a: np.ones(3)}, 1)
     with pytest.raises(ValueError, match="other parameters"):
         C.momentum_sgd([b], 0.1, 0.9).restore_from_checkpoint(learner.create_checkpoint())
+
+
+def test_noise_goes_on_after_a_checkpoint_as_before():
+    a, b = C.Parameter((5, 5)), C.Parameter((5, 5))
+    first, second = (C.sgd([p], 1.0, gaussian_noise_injection_std_dev=1.0) for p in (a, b))
+    second.restore_from_checkpoint(first.create_checkpoint())
+    for learner, p in ((first, a), (second, b)):
+        learner.update({p: np.zeros((5, 5))}, 1)
+    np.testing.assert_array_equal(a.value, b.value)
+
+
+def test_rmsprop_without_a_largest_factor_does_not_overflow():
+    w = C.Parameter(2, init=0)
+    learner = C.rmsprop([w], 1.0, gamma=0.1, inc=3.0, dec=0.1, max=np.inf, min=1e-8)
+    for _ in range(120):
+        learner.update({w: np.array([1.0, -1.0])}, 1)
+    assert np.isfinite(w.value).all()
+
+
+# Rules as graphs
+
+
+def test_gradient_descent_as_a_graph():
+    def descend(parameters, gradients):
+        return C.combine([C.assign(p, p - 0.1 * g) for p, g in zip(parameters, gradients)])
+
+    a, b = C.Parameter((2, 3), init=1), C.Parameter(4, init=2)
+    learner = C.universal(descend, [a, b])
+    for _ in range(2):
+        assert learner.update({a: np.ones((2, 3)), b: np.arange(4)}, 5)
+    np.testing.assert_allclose(a.value, np.full((2, 3), 0.8), rtol=1e-6)
+    np.testing.assert_allclose(b.value, 2 - 0.2 * np.arange(4), rtol=1e-6)
+
+
+def test_a_rule_with_a_memory_is_adagrad():
+    def rule(parameters, gradients):
+        (p,), (g,) = parameters, gradients
+        total = C.Parameter(p.shape)
+        new = C.assign(total, total + g * g)
+        return C.assign(p, p - 0.1 * g / C.sqrt(new + 1e-16))
+
+    rng = np.random.default_rng(0)
+    a, b = C.Parameter(3), C.Parameter(3)
+    own = C.universal(rule, [a])
+    builtin = C.adagrad([b], 0.1, need_ave_multiplier=False)
+    for g in rng.normal(size=(4, 3)):
+        own.update({a: g}, 1)
+        builtin.update({b: g}, 1)
+    np.testing.assert_allclose(a.value, b.value, rtol=1e-5)
+
+
+def test_a_rule_takes_parameters_and_gradients():
+    with pytest.raises(ValueError, match="two arguments"):
+        C.universal(lambda parameters: None, [C.Parameter(1)])

@@ -1,5 +1,6 @@
 """Losses and metrics against CNTK 2.7's numbers, and against their formulas."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -138,3 +139,83 @@ def test_a_weight_of_0_leaves_an_element_out():
     loss = C.weighted_binary_cross_entropy(y, t, w)
     value = loss.eval({y: [[0.5], [0.9]], t: [[1], [0]], w: [[1], [0]]})
     np.testing.assert_allclose(value, 2 * np.log(2), rtol=1e-5)
+
+
+# Losses with many classes
+
+
+def test_noise_contrastive_estimation():
+    """Its value is that of one of the ten pairs of classes that can be drawn, all of which come;
+    two of the pairs are CNTK's."""
+    noise = np.array([1.0, 2.0, 3.0, 4.0])
+    weights = np.arange(8, dtype=np.float32).reshape(4, 2) * np.float32(0.1)
+    biases = np.array([[0.1], [0.2], [0.3], [0.4]], np.float32)
+    xs, labels = np.array([[1, 2], [3, -1]]), np.array([1, 3])
+    kq = 2 * noise / noise.sum()
+    scores = xs @ weights.T + biases[:, 0]
+    own = scores[[0, 1], labels]
+    true = np.logaddexp(own, np.log(kq[labels])) - own
+    false = np.logaddexp(scores, np.log(kq))
+    pairs = [
+        true + false[:, i] + false[:, j] - np.sum(kq * np.log(kq))
+        for i, j in itertools.combinations_with_replacement(range(4), 2)
+    ]
+    for cntk in ([4.2519875, 3.254323], [4.9187136, 3.7365546]):
+        assert any(np.allclose(p, cntk, atol=1e-5) for p in pairs)
+
+    x, t = C.input_variable(2), C.input_variable(4)
+    loss = C.nce_loss(C.Parameter(init=weights), C.Parameter(init=biases), x, t, noise, 2)
+    assert loss.shape == ()
+    found = set()
+    for _ in range(300):
+        value = loss.eval({x: xs, t: np.eye(4)[labels]})
+        near = [i for i, p in enumerate(pairs) if np.allclose(p, value, atol=1e-5)]
+        assert near
+        found.update(near)
+    assert found == set(range(10))
+
+
+def test_noise_contrastive_estimation_without_duplicates_is_unbiased_for_equal_noise():
+    """The sum over all classes, each weighed by how rarely it is drawn."""
+    x, t = C.input_variable(3), C.input_variable(5)
+    w, b = C.Parameter((5, C.InferredDimension), init=0.3), C.Parameter((5, 1), init=0.1)
+    feed = {x: np.ones((1, 3)), t: np.eye(5)[:1]}
+    two = C.nce_loss(w, b, x, t, np.ones(5), 2, allow_duplicates=False).eval(feed)
+    with_duplicates = C.nce_loss(w, b, x, t, np.ones(5), 2).eval(feed)
+    np.testing.assert_allclose(two, with_duplicates, rtol=1e-6)  # all scores are the same
+    assert w.shape == (5, 3)
+
+
+def test_training_with_noise_contrastive_estimation_learns_the_classes():
+    rng = np.random.default_rng(0)
+    x, t = C.input_variable(6), C.input_variable(6)
+    w, b = C.Parameter((6, 6), init=C.glorot_uniform()), C.Parameter((6, 1))
+    loss = C.nce_loss(w, b, x, t, np.ones(6), 3)
+    trainer = C.Trainer(
+        None, loss, C.adam([w, b], 0.1, 0.9, variance_momentum=0.99, minibatch_size=0)
+    )
+    for _ in range(100):
+        batch = np.eye(6)[rng.integers(0, 6, 20)]
+        trainer.train_minibatch({x: batch, t: batch})
+    logits = C.times_transpose(x, w) + C.reshape(b, -1)
+    assert C.classification_error(logits, t).eval({x: np.eye(6), t: np.eye(6)}).sum() == 0
+
+
+def test_noise_must_be_positive_and_known():
+    x, t = C.input_variable(2), C.input_variable(3)
+    w, b = C.Parameter((3, 2)), C.Parameter((3, 1))
+    for noise in (np.array([1, 0, 1]), np.ones((3, 1)), C.input_variable(3)):
+        with pytest.raises(C.GraphError, match="noise distribution"):
+            C.nce_loss(w, b, x, t, noise)
+
+
+def test_hierarchical_softmax_is_a_distribution():
+    x, label = C.input_variable(3), C.input_variable(1)
+    p, groups, labels = C.hierarchical_softmax_layer(x, label, label_dim=6, label_classes=2)
+    xs = np.random.default_rng(0).normal(size=(6, 3))
+    each = np.concatenate([f.eval({x: xs}) for f in labels], axis=1)
+    np.testing.assert_allclose(each.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(groups.eval({x: xs}), each.reshape(6, 2, 3).sum(2), rtol=1e-5)
+    own = p.eval({x: xs, label: np.arange(6)[:, None]})
+    np.testing.assert_allclose(own, np.diag(each)[:, None], rtol=1e-5)
+    check_gradients(C.log(p), {x: xs, label: np.arange(6)[:, None]}, p.parameters)

@@ -220,6 +220,8 @@ class Stored(Leaf):
     def value(self, value: Any) -> None:
         array = np.array(value, self.dtype)
         assert self.shape is not None
+        while array.ndim > len(self.shape) and array.shape[0] == 1:  # CNTK overlooks these
+            array = array[0]
         if INFERRED in self.shape and len(array.shape) == len(self.shape):
             self.shape = array.shape
         if array.shape != self.shape:
@@ -247,7 +249,7 @@ class State(Stored):
 class Constant(Leaf):
     """A fixed array. A weak one, given without a dtype, takes the dtype of what it meets."""
 
-    __slots__ = ("frozen", "value", "weak")
+    __slots__ = ("_given", "_value", "frozen", "weak")
 
     def __init__(
         self, value: Any, shape: Shape | None = None, dtype: Any = None, name: str = "", **kw: Any
@@ -257,16 +259,24 @@ class Constant(Leaf):
         self.frozen = False  # whether it was a parameter once
         if dtype is None:
             dtype = np.float64 if array.ndim and array.dtype == np.float64 else np.float32
+        self._given = array  # 0.1 as a float64 is not 0.1 as a float32
         array = np.asarray(array, dtype)
-        self.value = array if shape is None else np.broadcast_to(array, shape)
-        super().__init__(self.value.shape, (), dtype, name, **kw)
+        open_size = shape is not None and any(n < 0 for n in shape)  # a number, repeated as needed
+        self._value = array if shape is None or open_size else np.broadcast_to(array, shape)
+        super().__init__(shape if open_size else self._value.shape, (), dtype, name, **kw)
+
+    @property
+    def value(self) -> np.ndarray:
+        return self._value
+
+    @value.setter
+    def value(self, value: np.ndarray) -> None:
+        self._value = self._given = value
 
     def as_dtype(self, dtype: np.dtype) -> Constant:
         if dtype == self.dtype:
             return self
-        strided = self.value  # a broadcast array stays one
-        core = strided[tuple(slice(None) if s else slice(1) for s in strided.strides)]
-        return Constant(core.astype(dtype), strided.shape, dtype, self.name, where=self.origin)
+        return Constant(self._given, self.shape, dtype, self.name, where=self.origin)
 
 
 class Placeholder(Leaf):
@@ -391,8 +401,10 @@ def _settle(node: Node) -> None:
                 else op.infer(*shapes, **node.attrs)
             )
             for operand, shape in zip(node.inputs, filled, strict=True):
-                if operand.shape != tuple(shape) and isinstance(operand, Stored):
+                if operand.shape != tuple(shape) and isinstance(operand, (Constant, Stored)):
                     operand.shape = tuple(shape)
+                    if isinstance(operand, Constant) and INFERRED not in shape:
+                        operand._value = np.broadcast_to(operand.value, shape)
             types = [Type.of(i) for i in node.inputs]
         result = _infer(node, types)
         node.shape, node.axes, node.dtype = result.shape, result.axes, result.dtype
@@ -470,7 +482,7 @@ def complete(roots: Iterable[Node]) -> None:
             if not changed:
                 break
     for node in open_nodes:  # a delay may be read before what it delays is settled
-        if node.is_delay:
+        if node.is_delay and INFERRED not in (guesses[node].shape or ()):
             _adopt(node, guesses[node])
     for node in open_nodes:
         if not node.is_delay and all(i.is_complete for i in node.inputs):
@@ -484,6 +496,23 @@ def complete(roots: Iterable[Node]) -> None:
                     node,
                     GraphError(f"the state's shape changes from {assumed} to {node.shape} in a step"),
                 )
+    follows_data = any(is_free(i.shape) for n in open_nodes for i in n.inputs)
+    for node in sorted(open_nodes, key=lambda n: not n.is_delay):
+        if not node.is_complete and not follows_data:
+            raise failed(node, _unknowable(node, guesses[node]))
+
+
+def _unknowable(node: Node, guess: Type) -> GraphError:
+    if guess.shape is None or INFERRED in guess.shape:
+        return GraphError(
+            "its shape can't be known, it depends on itself alone",
+            mend="give the recurrence's initial_state the state's shape: np.zeros(shape)",
+        )
+    return GraphError(
+        "nothing says how many frames it has, no sequence flows into it",
+        mend="let the step function use its input, or put the state on the time axis of another "
+        "sequence with reconcile_dynamic_axes",
+    )
 
 
 _UNKNOWN = Type(None, None, None)

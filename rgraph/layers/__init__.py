@@ -1,6 +1,7 @@
 """Layers: functions with parameters. CNTK's `layers` module."""
 
 from . import typing
+from .attention import AttentionModel
 from .basic import Activation, Dense, Dropout, Embedding, Label, identity
 from .cells import GRU, LSTM, RNNStep, RNNUnit, Stabilizer
 from .convolutional import (
@@ -30,6 +31,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "Activation",
+    "AttentionModel",
     "AveragePooling",
     "BatchNormalization",
     "Convolution",

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..default_options import overridable
+from ..default_options import (
+    default_dtype,
+    default_override_or,
+    get_default_override,
+    is_default_override,
+    overridable,
+)
 from ..function import BlockFunction, Function
 from ..graph import INFERRED
 from ..initializer import glorot_uniform, initializer_with_rank
@@ -23,10 +29,15 @@ GLOROT = glorot_uniform()
 def identity(keep: Any) -> Any:
     """What it is given: stands for no activation.
 
-    >>> C.layers.identity(C.constant([1, 2])).value
+    >>> C.layers.identity(C.constant([1, 2])).eval()
     array([1., 2.], dtype=float32)
     """
     return keep
+
+
+def weight(shape: int | Sequence[int], init: Any, name: str) -> Parameter:
+    """A parameter of the default dtype, whatever the type of an array that it starts with."""
+    return Parameter(shape, init, default_dtype(), name=name)
 
 
 def activated(activation: Activate, x: Any) -> Any:
@@ -69,12 +80,12 @@ def Dense(
     out = as_shape(shape)
     fixed_rank = input_rank is not None
     to_map = -1 if fixed_rank else map_rank or 0
-    W = Parameter(
+    W = weight(
         (INFERRED,) * (input_rank if input_rank is not None else 1) + out,
         init=initializer_with_rank(init, output_rank=len(out)),
         name="W",
     )
-    b = Parameter(out, init=init_bias, name="b") if bias else None
+    b = weight(out, init=init_bias, name="b") if bias else None
 
     @BlockFunction("Dense", name)
     def dense(x: Any) -> Any:
@@ -84,10 +95,9 @@ def Dense(
     return dense
 
 
-@overridable("init")
 def Embedding(
     shape: int | Sequence[int] | None = None,
-    init: Any = GLOROT,
+    init: Any = default_override_or(GLOROT),
     weights: Any = None,
     name: str = "",
 ) -> Function:
@@ -96,7 +106,7 @@ def Embedding(
     Args:
         shape: the shape of a row.
         init: the table's initial values.
-        weights: a fixed table instead, shape (categories, *row).
+        weights: a fixed table instead of both, shape (categories, *row).
 
     Its parameter (or constant) is `E` of shape (categories, *row).
 
@@ -109,9 +119,10 @@ def Embedding(
     if weights is None:
         if shape is None:
             raise ValueError("Embedding: give the shape of a row, or weights")
-        E: Any = Parameter((INFERRED, *as_shape(shape)), init=init, name="E")
-    elif shape is not None:
-        raise ValueError("Embedding: weights have a shape already, give no other")
+        init = get_default_override(Embedding, init=init)
+        E: Any = weight((INFERRED, *as_shape(shape)), init=init, name="E")
+    elif shape is not None or not is_default_override(init):
+        raise ValueError("Embedding: weights say it all, give neither shape nor init with them")
     else:
         E = Constant(np.asarray(weights), name="E")
 

@@ -13,7 +13,7 @@ from ..graph import INFERRED, GraphError
 from ..ops.records import hold
 from ..ops.shaping import as_shape, require_vector
 from ..variables import Parameter
-from .basic import GLOROT, identity
+from .basic import GLOROT, identity, weight
 
 
 @overridable("enable_self_stabilization")
@@ -34,7 +34,7 @@ def Stabilizer(
     """
     if not enable_self_stabilization:
         return identity
-    alpha = Parameter((), init=math.log(math.expm1(steepness)) / steepness, name="alpha")
+    alpha = weight((), init=math.log(math.expm1(steepness)) / steepness, name="alpha")
 
     @BlockFunction("Stabilizer", name)
     def stabilize(x: Any) -> Any:
@@ -71,9 +71,9 @@ class _Cell:
                 mend="for states that are images write a step function with convolutions",
             )
         self.out, self.size, self.init = out, cell[0], init
-        self.b = Parameter(gates * self.size, init=init_bias, name="b")
-        self.W = Parameter((INFERRED, gates * self.size), init=init, name="W")
-        self.H = Parameter((*out, state_gates * self.size), init=init, name="H")
+        self.b = weight(gates * self.size, init=init_bias, name="b")
+        self.W = weight((INFERRED, gates * self.size), init=init, name="W")
+        self.H = weight((*out, state_gates * self.size), init=init, name="H")
         self.project_to = out if cell_shape is not None else None
         self.stabilized = stabilized
 
@@ -81,14 +81,14 @@ class _Cell:
         """Makes the parameters that come after the cell's own."""
         self.P = None
         if self.project_to is not None:
-            self.P = Parameter((self.size, *self.project_to), init=self.init, name="P")
+            self.P = weight((self.size, *self.project_to), init=self.init, name="P")
         names = ("dh_stabilizer", "dc_stabilizer", "c_stabilizer", "P_stabilizer")
         self.stable_h, self.stable_c, self.stable_new_c, self.stable_out = (
             Stabilizer(enable_self_stabilization=self.stabilized, name=n) for n in names
         )
 
     def parameter(self, name: str, *lead: int) -> Parameter:
-        return Parameter((*lead, self.size), init=self.init, name=name)
+        return weight((*lead, self.size), init=self.init, name=name)
 
     def input(self, x: Any) -> Any:
         return self.b + ops.times(hold(require_vector(x, self.kind, self.map_rank)), self.W)

@@ -17,7 +17,7 @@ from ..ops.frames import chosen_frames
 from ..ops.records import hold
 from ..ops.shaping import as_shape
 from ..variables import Parameter
-from .basic import GLOROT, Activate, activated, identity
+from .basic import GLOROT, Activate, activated, identity, weight
 from .windows import delayed
 
 _OPTIONS = ("activation", "init", "pad", "bias", "init_bias")  # that default_options changes
@@ -42,7 +42,7 @@ def _kernel_init(init: Any, shape: tuple[int, ...], reduction_rank: int) -> Any:
 def _bias(init: Any, count: int, rank: int) -> Parameter:
     shape = (count,) + (1,) * rank
     init = np.reshape(init, shape) if isinstance(init, (np.ndarray, list)) else init
-    return Parameter(shape, init=init, name="b")
+    return weight(shape, init=init, name="b")
 
 
 def _windows(x: Any, size: int, stride: int, pad: bool, dilation: int) -> Any:
@@ -117,7 +117,7 @@ def _layer(
 ) -> Function:
     count = num_filters or 1
     init = _kernel_init(init, (count, 1, *given.size), given.reduction_rank)
-    W = Parameter((count, INFERRED, *given.size), init=init, name="W")
+    W = weight((count, INFERRED, *given.size), init=init, name="W")
     b = _bias(init_bias, count, bias_rank) if bias else None
     outer = given.rank - given.sequential
 
@@ -261,7 +261,7 @@ def ConvolutionTranspose(
     _refuse(sharing, False)
     shape = (INFERRED, num_filters, *given.size)
     init = initializer_with_rank(init, filter_rank=given.rank, output_rank=-1)
-    W = Parameter(shape, init=init, name="W")
+    W = weight(shape, init=init, name="W")
     b = _bias(init_bias, num_filters, given.rank) if bias else None
     wanted = None if output_shape is None else _per_axis(output_shape, given.rank, "output_shape")
 

@@ -8,7 +8,8 @@ from .. import ops
 from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import INFERRED
-from ..variables import Parameter, State
+from ..variables import State
+from .basic import weight
 
 
 @overridable(
@@ -50,8 +51,8 @@ def BatchNormalization(
     """
     if map_rank not in (None, 1):
         raise NotImplementedError(f"BatchNormalization: map_rank must be 1 or None, got {map_rank}")
-    scale = Parameter(INFERRED, init=init_scale, name="scale")
-    bias = Parameter(INFERRED, init=0, name="bias")
+    scale = weight(INFERRED, init=init_scale, name="scale")
+    bias = weight(INFERRED, init=0, name="bias")
     mean = State(INFERRED, name="aggregate_mean")
     variance = State(INFERRED, name="aggregate_variance")
     count = State((), name="aggregate_count")
@@ -90,8 +91,8 @@ def LayerNormalization(
     >>> f(C.constant([4, 0, 0, 4])).eval().round(3)
     array([ 3., -1., -1.,  3.], dtype=float32)
     """
-    scale = Parameter(INFERRED, init=initial_scale, name="scale")
-    bias = Parameter(INFERRED, init=initial_bias, name="bias")
+    scale = weight(INFERRED, init=initial_scale, name="scale")
+    bias = weight(INFERRED, init=initial_bias, name="bias")
 
     @BlockFunction("LayerNormalization", name)
     def normalize(x: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import ops
+from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import GraphError
 from ..variables import placeholder
@@ -17,11 +18,13 @@ Step = Callable[..., Any]
 def _as_step(step_function: Step, inputs: int) -> tuple[Function, int]:
     """The step function, and how many states it has."""
     step = Function(step_function)
-    count = len(step.arguments) - inputs
+    # What else it uses, inputs of the surrounding model say, is no argument of a step.
+    own = [a for a in step.arguments if a.is_placeholder] or step.arguments
+    count = len(own) - inputs
     if count < 1:
         raise GraphError(
             f"a step function takes its previous state and {inputs or 'no'} input, "
-            f"this one takes {len(step.arguments)} arguments",
+            f"this one takes {len(own)} arguments",
             mend="write it as def step(previous_state, x): …",
         )
     if len(step.outputs) < count:
@@ -53,6 +56,7 @@ def _states(initial_state: Any, count: int) -> list[Any]:
     return list(initial_state)
 
 
+@overridable("go_backwards", "initial_state")
 def Recurrence(
     step_function: Step,
     go_backwards: bool = False,
@@ -98,6 +102,7 @@ def _chosen(states: Function, count: int, full: bool) -> Any:
     return states.outputs[:count] if full else states.outputs[0]
 
 
+@overridable("go_backwards")
 def RecurrenceFrom(
     step_function: Step,
     go_backwards: bool = False,
@@ -127,6 +132,7 @@ def RecurrenceFrom(
     return BlockFunction("RecurrenceFrom", name)(recurrence_from)
 
 
+@overridable("go_backwards", "initial_state")
 def Fold(
     folder_function: Step,
     go_backwards: bool = False,

@@ -25,3 +25,4 @@ from .schedules import (
     momentum_schedule_per_sample,
     training_parameter_schedule,
 )
+from .universal import universal

@@ -98,6 +98,8 @@ def _adadelta_step(rho: float, epsilon: float) -> Step:
 def _rmsprop_step(
     gamma: float, inc: float, dec: float, most: float, least: float, average: bool
 ) -> Step:
+    most = min(most, 1e18)  # far beyond use, and what a float32 holds of sums of it
+
     def step(p: Array, g: Array, state: State, now: Now) -> None:
         if "s" not in state:
             state.update(s=g * g, sign=np.zeros_like(p), scale=np.full_like(p, 0.02))
@@ -173,7 +175,8 @@ def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
     Args:
         parameters: what to learn: `model.parameters`.
         lr: the learning rate: a number, a list, or a schedule such as
-            `learning_parameter_schedule(…)`. A number is for a minibatch's mean gradient.
+            `learning_parameter_schedule(…)`. Gradients are sums over the minibatch; a number, or
+            a schedule that does not say its minibatch size, is divided by the number of samples.
         options: `l1_regularization_weight`, `l2_regularization_weight`,
             `gaussian_noise_injection_std_dev`, `gradient_clipping_threshold_per_sample`,
             `gradient_clipping_with_truncation`, `minibatch_size`, `epoch_size`: see
@@ -241,6 +244,10 @@ def adagrad(
         need_ave_multiplier: whether the factors of a parameter's elements are divided by their
             mean, so that only their proportions count.
 
+    The steps do not grow with the gradient, which is a sum over the minibatch, and a rate without
+    a minibatch size is divided by the number of samples all the same, as CNTK does. For a rate as
+    in the paper say `minibatch_size=C.learners.IGNORE`.
+
     Source: Duchi, Hazan and Singer, 2011; CNTK's `adagrad`.
 
     >>> w = C.Parameter(1, init=1)
@@ -300,6 +307,10 @@ def rmsprop(
         need_ave_multiplier: whether the factors of a parameter's elements are divided by their
             mean, so that only their proportions count.
 
+    The steps do not grow with the gradient, which is a sum over the minibatch, and a rate without
+    a minibatch size is divided by the number of samples all the same, as CNTK does. For a rate as
+    in the paper say `minibatch_size=C.learners.IGNORE`.
+
     Source: Tieleman and Hinton, 2012; CNTK's `rmsprop`.
 
     >>> w = C.Parameter(1, init=1)
@@ -334,6 +345,10 @@ def fsadagrad(
         variance_momentum: the part of the smoothed square that stays; by default
             0.9999986111120757 per sample, that is 1/e after two hours of speech.
 
+    The steps do not grow with the gradient, which is a sum over the minibatch, and a rate without
+    a minibatch size is divided by the number of samples all the same, as CNTK does. For a rate as
+    in the paper say `minibatch_size=C.learners.IGNORE`.
+
     Source: CNTK's `fsadagrad`.
 
     >>> w = C.Parameter(1, init=1)
@@ -367,6 +382,10 @@ def adam(
             0.9999986111120757 per sample.
         epsilon: what keeps the divisor from 0.
         adamax: whether the largest gradient, faded, stands in the place of the root mean square.
+
+    The steps do not grow with the gradient, which is a sum over the minibatch, and a rate without
+    a minibatch size is divided by the number of samples all the same, as CNTK does. For a rate as
+    in the paper say `minibatch_size=C.learners.IGNORE`.
 
     Source: Kingma and Ba, 2015; CNTK's `adam`.
 

@@ -119,6 +119,8 @@ class Learner:
         self._samples = self._sweeps = 0
         self._state: list[State] = [{} for _ in self.parameters]
         self._noise: tuple[int, int] | None = None  # the seed, and how often it was used
+        if any(options.noise.values):
+            self._noise = int(next_random().integers(1 << 62)), 0
         self._reported: dict[str, float] = {}
         self.tell: Callable[[str, float], None] | None = None  # set by a trainer
 
@@ -233,8 +235,8 @@ class Learner:
 
     def _finish(self, p: Array, now: Now) -> None:
         deviation = self._now(self.options.noise)
-        if deviation > 0:
-            seed, count = self._noise or (int(next_random().integers(1 << 62)), 0)
+        if deviation > 0 and self._noise is not None:
+            seed, count = self._noise
             self._noise = seed, count + 1
             p += np.random.default_rng((seed, count)).normal(0, deviation, p.shape).astype(p.dtype)
         if self.options.l1_regularization_weight > 0:

@@ -1,5 +1,7 @@
 """What training tells: CNTK's `logging` module."""
 
+from . import graph
+from .graph import find_all_with_name, find_by_name, find_by_uid, plot
 from .progress_bar import ProgressBar
 from .progress_print import (
     ProgressPrinter,

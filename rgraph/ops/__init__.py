@@ -4,6 +4,9 @@ The names are CNTK's, as `C.plus` or `C.ops.plus`; those of sequences are in `op
 """
 
 from . import (
+    assignment,
+    batching,
+    composed,
     contractions,
     convolutions,
     filling,
@@ -15,10 +18,26 @@ from . import (
     records,
     reductions,
     repetition,
+    sampling,
     sequence,
     shaping,
 )
-from .contractions import times, times_transpose
+from .assignment import assign
+from .batching import to_batch, unpack_batch
+from .composed import (
+    image_scaler,
+    local_response_normalization,
+    mean,
+    mean_variance_normalization,
+    per_dim_mean_variance_normalize,
+    sum,
+)
+from .contractions import (
+    TIMES_NO_INFERRED_INPUT_RANK,
+    TIMES_REDUCE_SEQUENCE_AXIS_WITHOUT_INFERRED_INPUT_RANK,
+    times,
+    times_transpose,
+)
 from .convolutions import convolution, convolution_transpose
 from .packing import to_sequence, to_sequence_like
 from .normalization import batch_normalization
@@ -79,7 +98,8 @@ from .pointwise import (
     tanh,
 )
 from .poolings import AVG_POOLING, MAX_POOLING, MAX_UNPOOLING, pooling, unpooling
-from .random import dropout
+from .random import dropout, random_sample, random_sample_inclusion_frequency
+from .regions import roipooling
 from .rearranging import (
     CONSTANT_PAD,
     REFLECT_PAD,
@@ -108,5 +128,6 @@ from .reductions import (
     reduce_sum_square,
     softmax,
 )
+from .sampling import random_sample, random_sample_inclusion_frequency
 from .sequence import future_value, past_value, reconcile_dynamic_axes
 from .shaping import alias, reshape, slice, splice, swapaxes, transpose

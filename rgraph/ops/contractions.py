@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..graph import INFERRED, Axis, GraphError, Node, apply
+from ..graph import BATCH, INFERRED, Axis, GraphError, Node, apply
 from ..graph import axis as _axis
 from ..graph.node import Shape
 from .records import as_node, define, follow_axes, operation
-from .repetition import spread
+from .repetition import GATHER_UP, spread
 from .shaping import TRANSPOSE, reshape_to
 
 Labels = tuple[int, ...]
@@ -162,6 +162,8 @@ def contract(
 
 # CNTK's times: how many axes are contracted follows from the operands' ranks
 
+TIMES_NO_INFERRED_INPUT_RANK = -1
+TIMES_REDUCE_SEQUENCE_AXIS_WITHOUT_INFERRED_INPUT_RANK = -2
 _TIMES_OPERANDS = ("left", "right")
 
 
@@ -257,12 +259,19 @@ def times(
         infer_input_rank_to_map: where `right` is a parameter with one inferred inner dimension:
             how many leading axes of `left` are not summed over (0: all are summed over). By
             default the inferred dimension stands for one axis.
+            `C.ops.TIMES_REDUCE_SEQUENCE_AXIS_WITHOUT_INFERRED_INPUT_RANK`: the products of the
+            frames of each sequence are summed.
 
     >>> C.times([[1, 2], [3, 4]], [[5], [6]]).eval()
     array([[17.],
            [39.]], dtype=float32)
     """
     map_rank = infer_input_rank_to_map
+    if map_rank == TIMES_REDUCE_SEQUENCE_AXIS_WITHOUT_INFERRED_INPUT_RANK:
+        product = apply(
+            TIMES, as_node(left), as_node(right), output_rank=output_rank, map_rank=None
+        )
+        return apply(GATHER_UP, product, axes=(BATCH,))
     if map_rank is not None and map_rank < 0:
         map_rank = None
     return apply(TIMES, as_node(left), as_node(right), output_rank=output_rank, map_rank=map_rank)

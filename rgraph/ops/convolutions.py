@@ -30,9 +30,9 @@ def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
         return values * rank
     if len(values) == rank + 1:
         return values[1:]
-    if len(values) != rank:
+    if not 0 < len(values) <= rank:
         raise GraphError(f"{what} {values} should have 1 or {rank} values, one per spatial axis")
-    return values
+    return values[:1] * (rank - len(values)) + values  # CNTK: the first stands for those missing
 
 
 def geometry(
@@ -78,6 +78,8 @@ def _check(kernel: Shape, operand: Shape, groups: int) -> None:
             f"({', '.join(axes)}), got {operand}",
             mend=_rank_mend(kernel, operand),
         )
+    if operand[0] == INFERRED:
+        return
     if kernel[1] != INFERRED and kernel[1] * groups != operand[0]:
         raise GraphError(
             f"the kernel is for {kernel[1] * groups} input channels, the operand has {operand[0]}",
@@ -113,6 +115,9 @@ def _out_spatial(
     sizes = []
     for k, n, s, a, d in zip(kernel[2:], operand[1:], strides, auto, dilation, strict=True):
         reach = 0 if a else (k - 1) * d
+        if n == INFERRED:
+            sizes.append(n)
+            continue
         if n <= reach:
             raise GraphError(
                 f"the kernel spans {reach + 1} elements, the operand has only {n} there",
@@ -423,7 +428,8 @@ def convolution(
             in CNTK, is ignored).
         auto_padding: whether zeros are put around so that with stride 1 the size stays; one
             flag, or one per spatial axis (or a first one for the channels too).
-        reduction_rank: 0 if the operand has no channel axis (then the map has none either).
+        reduction_rank: 0 if the operand has no channel axis (then the map has none for input
+            channels either). The axis for output channels may be left out where there is one.
         groups: how many groups of channels are convolved separately.
         sharing, max_temp_mem_size_in_samples: accepted for CNTK's sake, without effect.
 
@@ -445,9 +451,9 @@ def convolution(
             "convolution has no sequential axis",
             mend="layers.SequentialConvolution runs along time, layers.Convolution over images",
         )
-    if reduction_rank == 0:
-        rank = len(w.shape)
-        return _without_channels(w, x, geometry(rank, strides, auto_padding, dilation, groups))
+    w = _full_kernel(w, x, reduction_rank)
+    x = x if reduction_rank else _with_ones(x, 0)
+    assert w.shape is not None
     if len(w.shape) - 2 not in (1, 2, 3):
         raise GraphError(
             f"kernels have shape (output channels, input channels, *kernel) with 1 to 3 spatial "
@@ -457,9 +463,18 @@ def convolution(
     return apply(CONVOLUTION, w, x, **geometry(rank, strides, auto_padding, dilation, groups))
 
 
-def _without_channels(w: Node, x: Node, attrs: dict[str, Any]) -> Node:
-    w, x = (apply(RESHAPE, n, to=ones, begin=0, end=0) for n, ones in ((w, (1, 1)), (x, (1,))))
-    return apply(RESHAPE, apply(CONVOLUTION, w, x, **attrs), to=(), begin=0, end=1)
+def _with_ones(x: Node, at: int, count: int = 1) -> Node:
+    """`x` with static axes of one element more."""
+    return apply(RESHAPE, x, to=(1,) * count, begin=at, end=at)
+
+
+def _full_kernel(w: Node, x: Node, reduction_rank: int, transposed: bool = False) -> Node:
+    """The kernels with axes for their output and input channels, where these are left out."""
+    rank = len(w.shape or ())
+    one_output = x.shape is not None and rank == len(x.shape)
+    if not reduction_rank:
+        w = _with_ones(w, 0 if one_output or transposed else 1)
+    return _with_ones(w, 1 if transposed else 0) if one_output else w
 
 
 @operation
@@ -495,6 +510,9 @@ def convolution_transpose(
     (3, 8, 8)
     """
     w, x = as_node(convolution_map), as_node(operand)
+    if w.shape is not None:
+        w = _full_kernel(w, x, reduction_rank, transposed=True)
+        x = x if reduction_rank else _with_ones(x, 0)
     if w.shape is None or not 3 <= len(w.shape) <= 5:
         raise GraphError(
             "transposed kernels have shape (input channels, output channels, *kernel) with 1 to 3 "

@@ -40,7 +40,7 @@ def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
     chosen = []
     for i in range(len(layout)):
         rows = layout.row(np.full(layout.lengths[i], i), np.arange(layout.lengths[i]))
-        ends = np.floor(np.cumsum(counts[rows]) + 1e-4).astype(int)
+        ends = np.ceil(np.cumsum(counts[rows], dtype=float) - 1e-4).astype(int)
         chosen.append(np.repeat(np.arange(len(rows)), np.diff(ends, prepend=0)))
     return _on_new_axis(run, chosen, axis, layout, counts.dtype)
 

@@ -8,11 +8,14 @@ parameters the shape of what they are for.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..graph import INFERRED, Axis, GraphError, Node, apply
-from ..graph.node import Shape, Stored
+import numpy as np
+
+from ..graph import INFERRED, Axis, Constant, GraphError, Node, apply
+from ..graph.node import Shape, State, Stored
 from .pointwise import (
     element_divide,
     element_max,
@@ -115,6 +118,23 @@ RUNNING_STATISTIC = define(
 )
 
 
+def _as_state(value: Any) -> Node:
+    """The node of a running statistic. Who holds a constant for it holds a state from now on."""
+    node = as_node(value)
+    if not isinstance(node, Constant) or node.handle is None:
+        return node
+    first = node.value
+    state = State(
+        node.shape or (),
+        node.dtype,
+        lambda shape, dtype: np.broadcast_to(first, shape).astype(dtype),
+        node.name,
+        where=node.origin,
+    )
+    state.handle, node.handle.node = node.handle, state
+    return state
+
+
 def _mean(x: Node, spatial: bool) -> Node:
     """The mean of each element (or channel) over all samples and frames, as a vector."""
     own = apply(RESHAPE, over_space(x, "reduce_mean") if spatial else x, to=(INFERRED,))
@@ -134,7 +154,7 @@ def batch_normalization(
     epsilon: float = 0.00001,
     use_cudnn_engine: bool = False,
     disable_regularization: bool = False,
-    running_count: Any = 0,
+    running_count: Any = None,
 ) -> Any:
     """(operand - mean) / sqrt(variance + epsilon) * scale + bias.
 
@@ -145,9 +165,9 @@ def batch_normalization(
         operand: shape (channels, *size) if spatial, else any.
         scale, bias: parameters, shape (channels,) if spatial, else one number per element. They
             may be `C.InferredDimension` long.
-        running_mean, running_variance: of the same shape; `C.State` if training is to change
-            them.
-        running_count: the number of samples that went into them; `C.State(())`.
+        running_mean, running_variance: of the same shape; `C.State`, or as in CNTK a
+            `C.constant`, which then becomes one: training changes it.
+        running_count: the number of samples that went into them, likewise.
         spatial: whether statistics are over the positions of an image too.
         normalization_time_constant: in samples; how fast the running statistics follow. 0: they
             are the last minibatch's; negative: those of all samples so far.
@@ -158,13 +178,21 @@ def batch_normalization(
     Source: Ioffe and Szegedy, 2015; CNTK's `batch_normalization`.
 
     >>> x = C.input_variable(2)
-    >>> C.batch_normalization(x, [1, 1], [0, 0], [1, 2], [1, 4], False).eval({x: [[2, 4]]}).round(3)
+    >>> y = C.batch_normalization(x, [1, 1], [0, 0], [1, 2], [1, 4], False, running_count=5)
+    >>> y.eval({x: [[2, 4]]}).round(3)
     array([[1., 1.]], dtype=float32)
     """
     if blend_time_constant:
         raise NotImplementedError("batch_normalization: blend_time_constant must be 0")
     x = as_node(operand)
-    mean, variance, count = map(as_node, (running_mean, running_variance, running_count))
+    if running_count is None:
+        running_count = 0
+        warnings.warn(
+            "batch_normalization: without running_count, a State or constant that starts at 0, "
+            "the running statistics stay as they are",
+            stacklevel=3,
+        )
+    mean, variance, count = map(_as_state, (running_mean, running_variance, running_count))
 
     def placed(value: Node) -> Node:
         return apply(PER_ELEMENT, value, x, spatial=spatial)
@@ -183,6 +211,6 @@ def batch_normalization(
     own_mean = _mean(x, spatial)
     own_variance = _mean(square(minus(x, placed(own_mean))), spatial)
     deviation = sqrt(plus(statistic(own_variance, variance, True), epsilon))
-    factor = element_divide(as_node(scale), deviation)
+    factor = element_divide(placed(as_node(scale)), placed(deviation))
     centered = minus(x, placed(statistic(own_mean, mean, False)))
-    return plus(element_times(centered, placed(factor)), placed(as_node(bias)))
+    return plus(element_times(centered, factor), placed(as_node(bias)))

@@ -35,8 +35,8 @@ def _pack(run: Any, x: Any, like: Any, *, axis: Axis) -> Any:
 
 def _steps_of(run: Any, x: Any, lengths: Any = None, *, axis: Axis, dtype: Any) -> Any:
     most = x.shape[1]
-    others = iter(run.layouts.values())
-    order = next((l.batch_order for l in others), np.arange(len(x)))
+    orders = (layout.batch_order for layout in run.layouts.values())
+    order = next(orders, np.arange(len(x)))
     if lengths is None:
         counts = np.full(len(x), most)
     else:

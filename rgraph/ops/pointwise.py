@@ -91,6 +91,8 @@ def _pointwise(
         return getattr(xp, kernel) if isinstance(kernel, str) else partial(kernel, xp)
 
     def compute(run: Any, *arrays: Any, out: Any = None) -> Any:
+        if out is None and not any(a.ndim for a in arrays):  # NumPy would make a number of it
+            out = run.empty((), arrays[0].dtype)
         return on_library(run.xp)(*arrays, out=out)
 
     compute.on_library = on_library  # type: ignore[attr-defined]  # for `passes.fusion`

@@ -15,6 +15,8 @@ from typing import Any
 from ..graph import GraphError, Node, apply
 from ..graph.node import Shape
 from .convolutions import Flags, Pads, _per_axis, automatic
+from .filling import FILL
+from .pointwise import element_divide, element_max
 from .records import as_node, define, operation
 from .shaping import as_shape
 
@@ -259,6 +261,8 @@ def unpooling(
 ) -> Any:
     """Puts each element back to where max pooling took it from; zeros everywhere else.
 
+    Where several overlapping windows took the same element it gets the mean of what comes back.
+
     Args:
         operand: of the shape of the pooled value.
         pooling_input: what was pooled.
@@ -275,4 +279,6 @@ def unpooling(
     if unpooling_type != MAX_UNPOOLING:
         raise ValueError("unpooling_type must be MAX_UNPOOLING")
     at = _moves(unpooling_window_shape, strides, auto_padding, False)
-    return apply(POOL_PLACE, as_node(operand), as_node(pooling_input), **at)
+    x, guide = as_node(operand), as_node(pooling_input)
+    placed, times = (apply(POOL_PLACE, v, guide, **at) for v in (x, apply(FILL, x, value=1.0)))
+    return element_divide(placed, element_max(times, 1.0))

@@ -35,8 +35,8 @@ def _spread(run: Any, x: Any, like: Any = None, *, axes: tuple[Axis, ...], own: 
         return run.xp.broadcast_to(x, (run.rows(axes), *x.shape))
     layout = run.layouts[axes[1]]
     if len(layout) == 1:
-        return run.xp.broadcast_to(x, (layout.rows, *x.shape[1:]))
-    return x[run.index(layout, "batch_row_of_row")]
+        return run.xp.broadcast_to(x, (run.rows(axes), *x.shape[1:]))
+    return x[run.index(layout, "batch_row_of_row")[run.block(axes[1])]]
 
 
 def _gather_up(run: Any, x: Any, *, axes: tuple[Axis, ...], over: tuple[Axis, ...]) -> Any:
@@ -62,7 +62,6 @@ SPREAD = define(
     operands=("operand", "like"),
     guess=True,
     gradient=lambda node, g: [gather_up(g, node.inputs[0].axes or ()), None],
-    framewise=False,
 )
 GATHER_UP = define(
     "gather_up",

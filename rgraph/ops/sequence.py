@@ -273,11 +273,20 @@ def input_variable(
     return new_input(shape, dtype, needs_gradient, is_sparse, (BATCH, sequence_axis), name)
 
 
+def input(*args: Any, **kwargs: Any) -> Any:
+    """As `sequence.input_variable`."""
+    return input_variable(*args, **kwargs)
+
+
 def new_input(
     shape: Any, dtype: Any, needs_gradient: bool, is_sparse: bool, axes: Axes, name: str
 ) -> Any:
     dims = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    node = Input(dims, axes, dtype or default_dtype(), name)
+    try:
+        kind = np.dtype(dtype or default_dtype())
+    except TypeError:
+        raise GraphError(f"{dtype!r} is no dtype; write np.float32 or np.float64") from None
+    node = Input(dims, axes, kind, name)
     node.needs_gradient, node.is_sparse = needs_gradient, is_sparse
     return records.hold(node)
 
@@ -568,6 +577,7 @@ __all__ = [
     "first",
     "future_value",
     "gather",
+    "input",
     "input_variable",
     "is_first",
     "is_last",

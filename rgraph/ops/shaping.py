@@ -10,7 +10,7 @@ from typing import Any
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.axis import END
 from ..graph.node import Shape
-from .records import as_node, define, operation
+from .records import as_node, define, follow_axes, operation
 from .repetition import gather_up
 
 
@@ -112,6 +112,8 @@ def _reshaped(
         return to if begin is None and end is None and INFERRED not in to else None
     first, last = _span(len(shape), begin, end)
     old, new = shape[first:last], list(to)
+    if INFERRED in old:
+        return None
     if new.count(INFERRED) > 1:
         raise GraphError(f"only one dimension of a new shape can be inferred, got {to}")
     if INFERRED in new:
@@ -310,9 +312,13 @@ def slice_axes(x: Any, cuts: Sequence[tuple[int, int | None, int | None, int]]) 
 # Splice
 
 
-def _spliced(*shapes: Shape, axis: int) -> Shape:
+def _spliced(*given: Shape | None, axis: int) -> Shape | None:
+    shapes = tuple(s for s in given if s is not None)
+    if not shapes:
+        return None
     rank = max(map(len, shapes))
     at = static_index(axis, rank, extra=1)
+    shapes = tuple((1,) * (rank - len(s)) + s for s in shapes)
     if at < -rank:  # a new axis in front
         shapes = tuple((1, *s) for s in shapes)
         rank += 1
@@ -326,7 +332,9 @@ def _spliced(*shapes: Shape, axis: int) -> Shape:
                 "they must agree along all others"
             )
     result = list(shapes[0])
-    result[at] = sum(s[at] for s in shapes)
+    sizes = [s[at] for s in shapes]
+    open_ = len(shapes) < len(given) or INFERRED in sizes
+    result[at] = INFERRED if open_ else sum(sizes)
     return tuple(result)
 
 
@@ -342,6 +350,14 @@ def _splice(run: Any, *arrays: Any, axis: int, new: bool, shape: Shape, out: Any
         out[(Ellipsis, builtins.slice(start, stop), *[builtins.slice(None)] * (-axis - 1))] = a
         start = stop
     return out
+
+
+def _same_rank(inputs: Sequence[Node], axes: tuple[Axis, ...]) -> list[Node]:
+    rank = max(len(i.shape or ()) for i in inputs)
+    return [
+        reshape_to(i, (1,) * (rank - len(i.shape or ())) + (i.shape or ()))
+        for i in follow_axes(inputs, axes)
+    ]
 
 
 def _splice_arguments(node: Node) -> dict[str, Any]:
@@ -368,6 +384,8 @@ SPLICE = define(
     kernel=_splice,
     arguments=_splice_arguments,
     gradient=_splice_gradient,
+    align=_same_rank,
+    guess=True,
     into=True,
     cases=(
         lambda rng: ([rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 2, 4))], {"axis": 0}),
@@ -418,11 +436,17 @@ def slice(
 
 @operation
 def get_item(x: Any, key: Any) -> Any:
-    """`x[key]` for Python's indices and slices of static axes; an index drops no axis, as in CNTK."""
+    """`x[key]` for Python's indices and slices of static axes, and lists of indices.
+
+    An index drops no axis, as in CNTK.
+    """
     keys = key if isinstance(key, tuple) else (key,)
     cuts: list[tuple[int, Any, Any, int]] = []
     for axis, k in enumerate(keys):
-        if isinstance(k, int):
+        if isinstance(k, (list, tuple)):
+            parts = [get_item(as_node(x), (*[builtins.slice(None)] * axis, int(i))) for i in k]
+            x = apply(SPLICE, *parts, axis=axis)
+        elif isinstance(k, int):
             cuts.append((axis, k, k + 1 if k != -1 else None, 1))
         elif isinstance(k, builtins.slice):
             if k != builtins.slice(None):

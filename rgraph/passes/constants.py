@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..graph import Constant, Node, order
 from .rewriting import substitute
 
@@ -23,7 +25,8 @@ def fold(outputs: Sequence[Node]) -> list[Node]:
             continue
         run = reference_run()
         arguments = node.op.arguments(node)
-        value = node.op.kernel(run, *(i.value for i in operands), **arguments)
+        with np.errstate(all="ignore"):
+            value = node.op.kernel(run, *(i.value for i in operands), **arguments)
         instead[node] = Constant(value, None, node.dtype, node.name, where=node.origin)
     return substitute(outputs, instead)
 

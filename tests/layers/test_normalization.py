@@ -2,7 +2,8 @@
 
 tests/reference/batch_normalization.npz holds, for an image and a vector per frame: `x/M/I`,
 sequence I of minibatch M; `gin`, `gscale`, `gbias`, the gradients in training of the sum of
-sigmoid(output) * `G`; the running statistics after each minibatch; `out/I`, the last minibatch evaluated.
+sigmoid(output) * `G`; the running statistics after each minibatch; `out/I`, the last minibatch
+evaluated.
 """
 
 from pathlib import Path

@@ -4,15 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 
 import rgraph as C
 from rgraph.graph import GraphError
 from rgraph.testing import check_gradients
 
-FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-BACKWARD = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 SIZE = {1: (9,), 2: (6, 7), 3: (4, 5, 6)}
 
 
@@ -28,12 +24,12 @@ def random(*shape, seed=0):
 @pytest.mark.parametrize("stride, dilation", [(1, 1), (2, 1), (1, 2), (3, 1), (2, 2)])
 @pytest.mark.parametrize("taps", [1, 2, 3])
 @pytest.mark.parametrize("rank", [1, 2, 3])
-def test_without_padding(rank, taps, stride, dilation, groups):
+def test_without_padding(torch, F, rank, taps, stride, dilation, groups):
     if rank == 3 and taps * dilation > 4:
         pytest.skip("larger than the volume")
     x, w = random(2, 4, *SIZE[rank]), random(6, 4 // groups, *(taps,) * rank)
     tx, tw = (torch.from_numpy(a).requires_grad_() for a in (x, w))
-    expected = FORWARD[rank](tx, tw, stride=stride, dilation=dilation, groups=groups)
+    expected = getattr(F, f"conv{rank}d")(tx, tw, stride=stride, dilation=dilation, groups=groups)
     image = C.input_variable(x.shape[1:], np.float64)
     kernel = C.Parameter(w.shape, w, np.float64)
     f = C.convolution(
@@ -49,7 +45,7 @@ def test_without_padding(rank, taps, stride, dilation, groups):
 
 
 @pytest.mark.parametrize("taps", [(3, 3), (1, 5), (5, 3)])
-def test_same_size_with_odd_kernels(taps):
+def test_same_size_with_odd_kernels(torch, F, taps):
     x, w = random(2, 3, 6, 7), random(4, 3, *taps)
     image = C.input_variable(x.shape[1:], np.float64)
     f = C.convolution(w, image)
@@ -58,7 +54,7 @@ def test_same_size_with_odd_kernels(taps):
     np.testing.assert_allclose(f.eval({image: x}), expected, atol=1e-12)
 
 
-def test_anisotropic_strides_dilation_and_padding():
+def test_anisotropic_strides_dilation_and_padding(torch, F):
     x, w = random(2, 2, 7, 9), random(3, 2, 3, 2)
     image = C.input_variable(x.shape[1:], np.float64)
     f = C.convolution(w, image, strides=(2, 1), dilation=(1, 3), auto_padding=[True, False])
@@ -120,12 +116,12 @@ def test_gradients_where_strides_skip_elements(size, taps, stride):
 @pytest.mark.parametrize("stride, dilation", [(1, 1), (2, 1), (3, 1), (1, 2), (3, 2)])
 @pytest.mark.parametrize("taps", [2, 3])
 @pytest.mark.parametrize("rank", [1, 2, 3])
-def test_transposed_without_padding(rank, taps, stride, dilation, extra):
+def test_transposed_without_padding(torch, F, rank, taps, stride, dilation, extra):
     if extra >= stride or rank == 3 and taps * dilation * stride > 9:
         pytest.skip("too large, or as without extra")
     x, w = random(2, 3, *(3, 4, 2)[:rank]), random(3, 2, *(taps,) * rank)
     tx, tw = (torch.from_numpy(a).requires_grad_() for a in (x, w))
-    expected = BACKWARD[rank](tx, tw, stride=stride, dilation=dilation, output_padding=extra)
+    expected = getattr(F, f"conv_transpose{rank}d")(tx, tw, stride=stride, dilation=dilation, output_padding=extra)
     image = C.input_variable(x.shape[1:], np.float64)
     kernel = C.Parameter(w.shape, w, np.float64)
     f = C.convolution_transpose(
@@ -177,7 +173,7 @@ def test_automatic_padding_of_the_transposed_is_cntks(size, taps, stride, wanted
     assert at - (row[at] - 1) == first
 
 
-def test_without_a_channel_axis():
+def test_without_a_channel_axis(torch, F):
     x, w = random(2, 6, 7), random(3, 2)
     image = C.input_variable((6, 7), np.float64)
     f = C.convolution(w, image, reduction_rank=0, auto_padding=[False])
@@ -187,7 +183,7 @@ def test_without_a_channel_axis():
     np.testing.assert_allclose(layer(image).eval({image: x}), expected, atol=1e-12)
 
 
-def test_frames_of_sequences_and_inferred_channels():
+def test_frames_of_sequences_and_inferred_channels(torch, F):
     s = C.sequence.input_variable((2, 5, 6), np.float64)
     w = C.Parameter((3, C.InferredDimension, 3, 3), init=C.glorot_uniform(seed=1), dtype=np.float64)
     f = C.convolution(w, s)
@@ -198,7 +194,7 @@ def test_frames_of_sequences_and_inferred_channels():
         np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
-def test_one_image_for_all():
+def test_one_image_for_all(torch, F):
     x, w = random(2, 6, 7), random(3, 2, 3, 3)
     p = C.Parameter(x.shape, x, np.float64)
     f = C.convolution(w, p)

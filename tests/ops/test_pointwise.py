@@ -1,18 +1,12 @@
-"""Pointwise functions against NumPy, SciPy and PyTorch."""
+"""Pointwise functions against NumPy and SciPy."""
 
 import numpy as np
 import pytest
 import scipy.special
-import torch
-import torch.nn.functional as F
 
 import rgraph as C
 from rgraph.graph import GraphError
 from rgraph.ops.records import TABLE
-
-
-def by_torch(function):
-    return lambda *arrays: function(*map(torch.from_numpy, arrays)).numpy()
 
 
 # name: (function over arrays, lowest value, highest value)
@@ -26,21 +20,21 @@ UNARY = {
     "ceil": (np.ceil, -3, 3),
     "cos": (np.cos, -4, 4),
     "cosh": (np.cosh, -3, 3),
-    "elu": (by_torch(F.elu), -3, 3),
+    "elu": (lambda x: np.where(x > 0, x, np.expm1(x)), -3, 3),
     "exp": (np.exp, -3, 3),
     "floor": (np.floor, -3, 3),
-    "leaky_relu": (by_torch(F.leaky_relu), -3, 3),
+    "leaky_relu": (lambda x: np.where(x > 0, x, 0.01 * x), -3, 3),
     "log": (np.log, 0.1, 5),
     "negate": (np.negative, -3, 3),
     "reciprocal": (np.reciprocal, 0.1, 5),
-    "relu": (by_torch(F.relu), -3, 3),
+    "relu": (lambda x: np.maximum(x, 0), -3, 3),
     "round": (lambda x: np.floor(x + 0.5), -3, 3),
-    "selu": (by_torch(F.selu), -3, 3),
+    "selu": (lambda x: 1.0507009873 * np.where(x > 0, x, 1.6732632423 * np.expm1(x)), -3, 3),
     "sigmoid": (scipy.special.expit, -9, 9),
     "sin": (np.sin, -4, 4),
     "sinh": (np.sinh, -3, 3),
-    "softplus": (by_torch(F.softplus), -9, 9),
-    "softsign": (by_torch(F.softsign), -3, 3),
+    "softplus": (lambda x: np.logaddexp(0, x), -9, 9),
+    "softsign": (lambda x: x / (1 + np.abs(x)), -3, 3),
     "sqrt": (np.sqrt, 0, 5),
     "square": (np.square, -3, 3),
     "stop_gradient": (np.array, -3, 3),
@@ -177,11 +171,12 @@ def test_clip_and_hard_sigmoid():
 def test_leaky_functions_with_other_slopes():
     x = C.input_variable(4, np.float64)
     values = np.array([[-3, -0.5, 0.5, 3.0]])
-    t = torch.from_numpy(values)
-    np.testing.assert_allclose(C.leaky_relu(x, 0.3).eval({x: values}), F.leaky_relu(t, 0.3))
-    np.testing.assert_allclose(C.elu(x, 2).eval({x: values}), F.elu(t, 2))
+    low = np.minimum(values, 0)
+    high = np.maximum(values, 0)
+    np.testing.assert_allclose(C.leaky_relu(x, 0.3).eval({x: values}), high + 0.3 * low)
+    np.testing.assert_allclose(C.elu(x, 2).eval({x: values}), high + 2 * np.expm1(low))
     slope = np.array([0.1, 0.2, 0.3, 0.4])
-    np.testing.assert_allclose(C.param_relu(slope, x).eval({x: values}), F.prelu(t, torch.tensor(slope)))
+    np.testing.assert_allclose(C.param_relu(slope, x).eval({x: values}), high + slope * low)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "softplus", "tanh", "log_add_exp", "elu", "selu"])

@@ -2,15 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 
 import rgraph as C
 from rgraph.graph import GraphError
 from rgraph.testing import check_gradients
 
-MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 SIZE = {1: (9,), 2: (6, 7), 3: (4, 5, 6)}
 
 
@@ -21,11 +17,11 @@ def random(*shape):
 @pytest.mark.parametrize("ceil", [False, True])
 @pytest.mark.parametrize("window, stride", [(2, 2), (3, 1), (2, 3), (3, 2)])
 @pytest.mark.parametrize("rank", [1, 2, 3])
-def test_without_padding(rank, window, stride, ceil):
+def test_without_padding(torch, F, rank, window, stride, ceil):
     values = random(2, 3, *SIZE[rank])
     x = C.input_variable(values.shape[1:], np.float64)
     t = torch.from_numpy(values).requires_grad_()
-    for kind, pool in ((C.MAX_POOLING, MAX[rank]), (C.AVG_POOLING, AVERAGE[rank])):
+    for kind, pool in ((C.MAX_POOLING, getattr(F, f"max_pool{rank}d")), (C.AVG_POOLING, getattr(F, f"avg_pool{rank}d"))):
         expected = pool(t, window, stride, ceil_mode=ceil)
         f = C.pooling(x, kind, (window,) * rank, strides=stride, ceil_out_dim=ceil)
         if ceil and (size := [-(-(n - window) // stride) + 1 for n in SIZE[rank]]) != list(
@@ -42,7 +38,7 @@ def test_without_padding(rank, window, stride, ceil):
 
 
 @pytest.mark.parametrize("include", [False, True])
-def test_padded_means(include):
+def test_padded_means(torch, F, include):
     values = random(2, 3, 7, 9)
     x = C.input_variable(values.shape[1:], np.float64)
     f = C.pooling(

@@ -1,9 +1,8 @@
-"""Reductions and the softmax family against NumPy, SciPy and PyTorch."""
+"""Reductions and the softmax family against NumPy and SciPy."""
 
 import numpy as np
 import pytest
 import scipy.special
-import torch
 
 import rgraph as C
 from rgraph.graph import GraphError
@@ -80,12 +79,11 @@ def test_places_of_extrema(name):
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_softmax(name):
     x = C.input_variable((2, 3, 5), np.float64)
-    t = torch.from_numpy(VALUES * 9)
     for axis in (0, 1, 2, -1):
-        expected = getattr(torch, name)(t, axis + 1 if axis >= 0 else axis).numpy()
+        expected = getattr(scipy.special, name)(VALUES * 9, axis + 1 if axis >= 0 else axis)
         f = getattr(C, name)(x, axis=axis)
         np.testing.assert_allclose(f.eval({x: VALUES * 9}), expected)
-    whole = getattr(torch, name)(t.reshape(4, -1), 1).reshape(t.shape).numpy()
+    whole = getattr(scipy.special, name)(VALUES.reshape(4, -1) * 9, 1).reshape(VALUES.shape)
     np.testing.assert_allclose(getattr(C, name)(x).eval({x: VALUES * 9}), whole)
 
 

@@ -100,7 +100,7 @@ def run(work: Callable[[Iterator[Any]], Any], items: Sequence[Any], parallel: bo
 
     def task() -> Any:
         # The BLAS may compute with leftovers in its own buffers, which it then discards.
-        with np.errstate(invalid="ignore"):
+        with np.errstate(all="ignore"):
             return work(queue)
 
     if not parallel or len(items) == 1 or _blas is None or THREADS == 1:

@@ -1,0 +1,82 @@
+"""Copies of functions: what becomes of their parameters, inputs and parts."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import graph
+from .graph import Node, Placeholder
+from .ops import records
+from .variables import Operand
+
+
+class CloneMethod(enum.Enum):
+    """What becomes of the parameters in a copy of a function; see `Function.clone`."""
+
+    share = "share"
+    clone = "clone"
+    freeze = "freeze"
+
+
+def copy(
+    function: Any, method: Any, substitutions: Mapping[Any, Any]
+) -> tuple[list[Node], list[Node]]:
+    """The outputs and the arguments of a function's copy; see `Function.clone`."""
+    changes: dict[str, Callable[[Node], Node | None]] = {
+        "share": lambda leaf: None,
+        "clone": _own_parameter,
+        "freeze": _frozen_parameter,
+    }
+    method = str(getattr(method, "value", method)).rpartition(".")[2]
+    if method not in changes:
+        raise ValueError(f"method must be one of {', '.join(changes)}, got {method!r}")
+    given: dict[Node, Node] = {}
+
+    def change(leaf: Node) -> Node | None:
+        if not isinstance(leaf, (graph.Input, Placeholder)):
+            return changes[method](leaf)
+        given[leaf] = _own_argument(leaf)
+        return given[leaf]
+
+    replace = {operand(k): operand(v) for k, v in substitutions.items()}
+    nodes = graph.copy(function._current(), replace, change)
+    return nodes, [given.get(a.node, a.node) for a in function.arguments if a.node not in replace]
+
+
+def operand(value: Any) -> Node:
+    if value is None:  # as CNTK's error, where find_by_name found nothing
+        raise AttributeError("a substitution is None; is there a value of the name looked for?")
+    if not isinstance(value, Operand):
+        raise TypeError(f"a substitution must be a variable or a function, got {value!r}")
+    return records.as_node(value)
+
+
+def _own_argument(leaf: Node) -> Node:
+    new: Any
+    if isinstance(leaf, graph.Input):
+        new = graph.Input(leaf.shape or (), leaf.axes or (), leaf.dtype, leaf.name)
+        new.needs_gradient, new.is_sparse = leaf.needs_gradient, leaf.is_sparse
+    else:
+        new = Placeholder(leaf.shape, leaf.axes, leaf.dtype, leaf.name)
+    new.origin = leaf.origin
+    return new
+
+
+def _own_parameter(leaf: Node) -> Node | None:
+    if not isinstance(leaf, graph.Stored):
+        return None
+    assert leaf.shape is not None
+    new = type(leaf)(leaf.shape, leaf.dtype, leaf.initializer, leaf.name, where=leaf.origin)
+    if graph.INFERRED not in leaf.shape:
+        new.value = leaf.value
+    return new
+
+
+def _frozen_parameter(leaf: Node) -> Node | None:
+    if not isinstance(leaf, graph.Stored):
+        return None
+    constant = graph.Constant(leaf.value, None, leaf.dtype, leaf.name, where=leaf.origin)
+    constant.frozen = True
+    return constant

@@ -1,0 +1,81 @@
+"""The attention model of Bahdanau et al."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import ops
+from ..default_options import overridable
+from ..function import BlockFunction, Function
+from ..graph import Axis
+from .basic import GLOROT, Dense, Label
+from .cells import Stabilizer
+from .windows import PastValueWindow
+
+
+@overridable("init", "go_backwards", "enable_self_stabilization")
+def AttentionModel(
+    attention_dim: int,
+    attention_span: int | None = None,
+    attention_axis: int | Axis | None = None,
+    init: Any = GLOROT,
+    go_backwards: bool = False,
+    enable_self_stabilization: bool = True,
+    name: str = "",
+) -> Function:
+    """For each decoder state, the mean of the encoder's states, weighted by how they fit it.
+
+    Args:
+        attention_dim: the size of the space in which states are compared.
+        attention_span: over how many of the encoder's last states; by default all.
+        attention_axis: a static axis to put these along, -2 or before; needed with a span.
+        go_backwards: whether the span is of the encoder's first states.
+        init: initial value of the three projections.
+        enable_self_stabilization: whether what is projected passes through a `Stabilizer`.
+
+    Returns:
+        a function `f(encoder states, decoder state)` of a sequence of vectors and a vector (per
+        sample, or per frame of another sequence); a vector like the encoder's. The weights are
+        named `attention_weights`.
+
+    Source: Bahdanau et al., 2015; CNTK's `AttentionModel`.
+
+    >>> encoded = C.sequence.input_variable(5, sequence_axis=C.Axis("encoder"))
+    >>> decoded = C.sequence.input_variable(4, sequence_axis=C.Axis("decoder"))
+    >>> C.layers.AttentionModel(8)(encoded, decoded).shape
+    (5,)
+    """
+    if (attention_span is None) != (attention_axis is None):
+        raise ValueError("AttentionModel: give attention_span and attention_axis, or neither")
+    if attention_span is not None and attention_span <= 0:
+        raise ValueError(f"AttentionModel: attention_span must be above 0, got {attention_span}")
+    if isinstance(attention_axis, Axis):
+        attention_axis = attention_axis.static_axis_index()
+
+    def stabilizer() -> Function:
+        return Stabilizer(enable_self_stabilization=enable_self_stabilization)
+
+    def projection(size: int) -> Function:
+        return stabilizer() >> Dense(size, None, init, input_rank=1, bias=False)
+
+    of_encoder, of_decoder = projection(attention_dim), projection(attention_dim)
+    score, last = projection(1), stabilizer()
+
+    def states(encoder: Any) -> tuple[Any, Any]:
+        """The encoder's states along an axis in front, and 1 or 0: which of them exist."""
+        if attention_span is None:
+            values, valid = ops.sequence.unpack(encoder, 0).outputs
+            return values, ops.reshape(valid, (1,), begin_axis=1, end_axis=1)
+        window = PastValueWindow(attention_span, -2, go_backwards=go_backwards)
+        return window(encoder).outputs
+
+    @BlockFunction("AttentionModel", name)
+    def attend(encoder: Any, decoder: Any) -> Any:
+        values, valid = states(encoder)
+        # Whatever is per sequence here is given to each of the decoder's frames.
+        fit = score(ops.tanh(of_decoder(decoder) + of_encoder(values)))
+        weights = ops.softmax(ops.element_select(valid, fit, -1e30), axis=0)
+        weights = Label("attention_weights")(weights)
+        return last(ops.reduce_sum(weights * values, axis=0, keepdims=False))
+
+    return attend

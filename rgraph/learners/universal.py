@@ -1,0 +1,64 @@
+"""A learner whose rule is a graph."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..function import Function
+from ..graph import Input
+from ..ops.records import as_node, hold
+from .learner import Learner
+
+
+class _Universal(Learner):
+    def __init__(self, rule: Callable[..., Any], parameters: Sequence[Any]) -> None:
+        super().__init__(parameters, 1.0)
+        gradients = [Input(p.shape, (), p.dtype, "gradient") for p in self.parameters]
+        result = rule(list(self.parameters), list(map(hold, gradients)))
+        outputs = result.outputs if isinstance(result, Function) else result
+        self._gradients = gradients
+        self._function = Function([as_node(o) for o in outputs])
+
+    def update(
+        self,
+        gradient_values: Mapping[Any, Any],
+        training_sample_count: int,
+        is_sweep_end: bool = False,
+    ) -> bool:
+        feed = {
+            v: np.asarray(gradient_values[p]).reshape(p.shape)
+            for v, p in zip(self._gradients, self.parameters, strict=True)
+        }
+        used = {v.node for v in self._function.arguments}
+        self._function.eval({v: g for v, g in feed.items() if v in used})
+        return True
+
+
+def universal(update_func: Callable[..., Any], parameters: Sequence[Any]) -> Learner:
+    """A learner whose rule is written with operations.
+
+    Args:
+        update_func: `update_func(parameters, gradients)`, lists of the same length, gives a
+            function that sets the parameters by `assign`: `C.combine([C.assign(p, …), …])`. The
+            gradients are sums over the minibatch.
+        parameters: what to learn. Their shapes must be known.
+
+    What the rule keeps from update to update are parameters of its own, which no learner has.
+
+    Source: CNTK's `universal`.
+
+    >>> def descend(parameters, gradients):
+    ...     return C.combine([C.assign(p, p - 0.1 * g) for p, g in zip(parameters, gradients)])
+    >>> w = C.Parameter(2, init=1)
+    >>> C.universal(descend, [w]).update({w: np.array([1, 2])}, 1)
+    True
+    >>> w.value
+    array([0.9, 0.8], dtype=float32)
+    """
+    if len(inspect.signature(update_func).parameters) != 2:
+        raise ValueError("update_func must take two arguments, (parameters, gradients)")
+    return _Universal(update_func, parameters)

@@ -1,0 +1,120 @@
+"""Operations put together from others: means of several operands, normalizations of a sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..graph import GraphError
+from .pointwise import element_divide, element_times, exp, log, minus, plus, sqrt, square
+from .poolings import AVG_POOLING, pooling
+from .records import as_node, operation
+from .reductions import over_space, reduce_mean
+
+
+@operation
+def sum(*operands: Any) -> Any:
+    """The sum of operands, shapes broadcast.
+
+    >>> C.sum([1, 2], [3, 4], 5).eval()
+    array([ 9., 11.], dtype=float32)
+    """
+    nodes = [as_node(o) for o in operands]
+    return nodes[0] if len(nodes) == 1 else plus(*nodes)
+
+
+@operation
+def mean(*operands: Any) -> Any:
+    """The mean of operands, element by element, shapes broadcast.
+
+    >>> C.mean([1, 2], [3, 4]).eval()
+    array([2., 3.], dtype=float32)
+    """
+    nodes = [as_node(o) for o in operands]
+    total = nodes[0] if len(nodes) == 1 else plus(*nodes)
+    return element_divide(total, float(len(nodes)))
+
+
+@operation
+def per_dim_mean_variance_normalize(operand: Any, mean: Any, inv_stddev: Any) -> Any:
+    """(operand - mean) * inv_stddev, for each element.
+
+    >>> C.per_dim_mean_variance_normalize([3, 1], [2, 2], [0.5, 0.5]).eval()
+    array([ 0.5, -0.5], dtype=float32)
+    """
+    return element_times(minus(as_node(operand), as_node(mean)), as_node(inv_stddev))
+
+
+@operation
+def mean_variance_normalization(
+    operand: Any,
+    epsilon: float = 0.00001,
+    use_stats_across_channels: bool = False,
+    do_variance_scaling: bool = True,
+) -> Any:
+    """(operand - mean) / (standard deviation + epsilon), with the statistics of each sample.
+
+    Args:
+        operand: shape (channels, height, width).
+        use_stats_across_channels: whether all channels share their mean and deviation.
+        do_variance_scaling: False: the mean is subtracted and nothing else.
+
+    Source: CNTK's `mean_variance_normalization`.
+
+    >>> C.mean_variance_normalization([[[0.0, 2], [4, 6]]], do_variance_scaling=False).eval()
+    array([[[-3., -1.],
+            [ 1.,  3.]]], dtype=float32)
+    """
+    if epsilon < 0:
+        raise ValueError(f"epsilon must not be negative, got {epsilon}")
+    x = as_node(operand)
+
+    def average(value: Any) -> Any:
+        return reduce_mean(value) if use_stats_across_channels else over_space(value, "reduce_mean")
+
+    centered = minus(x, average(x))
+    if not do_variance_scaling:
+        return centered
+    return element_divide(centered, plus(sqrt(average(square(centered))), epsilon))
+
+
+@operation
+def local_response_normalization(
+    operand: Any, depth_radius: int, bias: float, alpha: float, beta: float
+) -> Any:
+    """Each element divided by (bias + alpha * m) ** beta, m the mean square of its neighbours.
+
+    Args:
+        operand: shape (channels, height, width).
+        depth_radius: the neighbours are the elements at its place in so many channels on either
+            side, and itself; those beyond the first and the last channel count as zeros.
+
+    Source: Krizhevsky et al., 2012, section 3.3; CNTK's `local_response_normalization`.
+
+    >>> C.local_response_normalization([[[3.0]], [[4.0]]], 1, 0, 3, 0.5).eval().ravel()
+    array([0.6, 0.8], dtype=float32)
+    """
+    x = as_node(operand)
+    if x.shape is not None and len(x.shape) != 3:
+        raise GraphError(f"images are (channels, height, width), got shape {x.shape}")
+    window = (2 * int(depth_radius) + 1, 1, 1)
+    near = pooling(
+        square(x), AVG_POOLING, window, auto_padding=[True, False, False], include_pad=True
+    )
+    return element_divide(x, exp(element_times(log(plus(element_times(near, alpha), bias)), beta)))
+
+
+@operation
+def image_scaler(x: Any, scalar: float, biases: Any) -> Any:
+    """Images times a number, plus a number for each channel.
+
+    Args:
+        x: shape (channels, height, width).
+        biases: one number per channel.
+
+    Source: CNTK's `image_scaler`.
+
+    >>> C.image_scaler([[[1.0, 2.0]]], 2, [0.5]).eval()
+    array([[[2.5, 4.5]]], dtype=float32)
+    """
+    shifts = [[[float(b)]] for b in biases]
+    return plus(element_times(as_node(x), float(scalar)), shifts)

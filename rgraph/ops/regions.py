@@ -1,0 +1,153 @@
+"""Pooling of regions of interest: which element of each bin is largest, and taking it.
+
+ROI_LARGEST  for each region, channel and bin the number of the largest element there
+ROI_TAKE     the elements of these numbers;  ROI_PUT is its adjoint
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..graph import GraphError, Node, apply
+from ..graph.node import Shape
+from .poolings import MAX_POOLING
+from .records import as_node, define, operation
+from .shaping import as_shape
+
+
+def _bins(start: Any, size: Any, count: int, most: int) -> list[tuple[int, int]]:
+    """The first element of each bin and the one behind its last, within 0 to `most`."""
+    low = [int(i * size // count) + start for i in range(count)]
+    high = [int(-(-(i + 1) * size // count)) + start for i in range(count)]
+    return [(min(max(a, 0), most), min(max(b, 0), most)) for a, b in zip(low, high, strict=True)]
+
+
+def _largest(run: Any, x: Any, rois: Any, *, out: Shape, scale: float, single: bool) -> Any:
+    xp = run.xp
+    x, rois = x if x.ndim == 4 else x[None], rois if rois.ndim == 3 else rois[None]
+    count = max(len(x), len(rois))
+    height, width = x.shape[2:]
+    numbers = xp.arange(height * width).reshape(height, width)
+    result = xp.full((count, rois.shape[1], x.shape[1], *out), -1, x.dtype)
+    corners = run.engine.to_numpy(rois) * scale
+    for n in range(count):
+        image = x[n % len(x)]
+        for r, corner in enumerate(corners[n % len(rois)]):
+            left, top, right, bottom = (int(c + 0.5) for c in corner)
+            rows = _bins(top, max(bottom - top + 1, 1), out[0], height)
+            columns = _bins(left, max(right - left + 1, 1), out[1], width)
+            for i, (a, b) in enumerate(rows):
+                for j, (c, d) in enumerate(columns):
+                    if b > a and d > c:
+                        at = image[:, a:b, c:d].reshape(len(image), -1).argmax(axis=1)
+                        result[n, r, :, i, j] = numbers[a:b, c:d].reshape(-1)[at]
+    return result[0] if single else result
+
+
+def _region_shape(x: Shape, rois: Shape, *, out: Shape, **_: Any) -> Shape:
+    if len(x) != 3 or len(rois) != 2 or rois[1] != 4:
+        raise GraphError(
+            f"roipooling needs images (channels, height, width) and regions (regions, 4), got "
+            f"shapes {x} and {rois}"
+        )
+    return (rois[0], x[0], *out)
+
+
+def _take(run: Any, x: Any, index: Any, *, single: bool) -> Any:
+    xp = run.xp
+    x, index = x if x.ndim == 4 else x[None], index if index.ndim == 5 else index[None]
+    flat = x.reshape(len(x), 1, x.shape[1], -1)
+    at = index.reshape(*index.shape[:3], -1).astype(int)
+    found = xp.take_along_axis(flat, xp.maximum(at, 0), 3) * (at >= 0)
+    found = found.astype(x.dtype).reshape(len(found), *index.shape[1:])
+    return found[0] if single else found
+
+
+def _put(run: Any, g: Any, index: Any, *, shape: Shape, rows: bool) -> Any:
+    xp = run.xp
+    g, index = g if g.ndim == 5 else g[None], index if index.ndim == 5 else index[None]
+    whole = xp.zeros((len(g) if rows else 1, shape[0], shape[1] * shape[2]), g.dtype)
+    at = index.astype(int)
+    samples = (xp.arange(len(g)) if rows else xp.zeros(len(g), int)).reshape(-1, 1, 1, 1, 1)
+    channels = xp.arange(shape[0]).reshape(-1, 1, 1)
+    xp.add.at(whole, (samples, channels, xp.maximum(at, 0)), g * (at >= 0))
+    whole = whole.reshape(len(whole), *shape)
+    return whole if rows else whole[0]
+
+
+def _example(rng: Any) -> Any:
+    index = rng.integers(0, 12, (2, 2, 2, 2, 1)).astype(float)
+    return rng.normal(size=(2, 2, 3, 4)), index
+
+
+ROI_LARGEST = define(
+    "roi_largest",
+    shape=_region_shape,
+    kernel=_largest,
+    arguments=lambda node: {**node.attrs, "single": not node.axes},
+    operands=("operand", "rois"),
+)
+ROI_TAKE = define(
+    "roi_take",
+    shape=lambda x, index: index,
+    kernel=_take,
+    arguments=lambda node: {"single": not node.axes},
+    gradient=lambda node, g: [
+        apply(
+            ROI_PUT,
+            g,
+            node.inputs[1],
+            shape=node.inputs[0].shape,
+            axes=node.inputs[0].axes,
+        ),
+        None,
+    ],
+    operands=("operand", "index"),
+    cases=(lambda rng: (list(_example(rng)), {}),),
+)
+ROI_PUT = define(
+    "roi_put",
+    shape=lambda g, index, shape, axes: shape,
+    axes=lambda operands, shape, axes: axes,
+    align=None,
+    kernel=_put,
+    arguments=lambda node: {"shape": node.shape, "rows": bool(node.axes)},
+    gradient=lambda node, g: [apply(ROI_TAKE, g, node.inputs[1]), None],
+    operands=("adjoint", "index"),
+)
+
+
+@operation
+def roipooling(
+    operand: Any,
+    rois: Any,
+    pooling_type: int,
+    roi_output_shape: int | tuple[int, int],
+    spatial_scale: float,
+) -> Any:
+    """The largest elements of regions of images, each region cut into equally many bins.
+
+    Args:
+        operand: images, shape (channels, height, width).
+        rois: shape (regions, 4), the corners (left, top, right, bottom) of each region, in pixels
+            of the original image. No gradient flows to them.
+        pooling_type: `C.MAX_POOLING`.
+        roi_output_shape: (height, width), the number of bins.
+        spatial_scale: how large `operand` is compared with the original image.
+
+    Returns:
+        shape (regions, channels, height, width). A bin with nothing in it gives 0.
+
+    Source: Girshick, 2015 (Fast R-CNN); CNTK's `roipooling`.
+
+    >>> image = np.arange(16.0).reshape(1, 4, 4)
+    >>> C.roipooling(image, [[0, 0, 3, 1]], C.MAX_POOLING, (1, 2), 1.0).eval()
+    array([[[[5., 7.]]]], dtype=float32)
+    """
+    if pooling_type != MAX_POOLING:
+        raise ValueError("roipooling takes the largest element; pooling_type must be MAX_POOLING")
+    x: Node = as_node(operand)
+    index = apply(
+        ROI_LARGEST, x, as_node(rois), out=as_shape(roi_output_shape), scale=float(spatial_scale)
+    )
+    return apply(ROI_TAKE, x, index)

@@ -1,0 +1,147 @@
+"""Classes drawn at random by their weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph import GraphError, Node, apply
+from ..graph.node import Shape
+from .records import as_node, define, operation
+
+
+def inclusion(weights: np.ndarray, count: int, allow_duplicates: bool) -> np.ndarray:
+    """How often each class is expected in a sample of `count` classes.
+
+    Without duplicates it is estimated: as often as it would be drawn at least once in a number of
+    draws with duplicates, chosen so that `count` different classes are expected.
+    """
+    p = weights / weights.sum()
+    if allow_duplicates:
+        return count * p
+    if count >= np.count_nonzero(p):
+        return (p > 0).astype(p.dtype)
+    low, high = 0.0, 1.0
+    with np.errstate(divide="ignore"):
+        miss = np.log1p(-p)  # log of the probability of not being drawn
+    while -np.expm1(high * miss).sum() < count:
+        high *= 2
+    for _ in range(60):
+        draws = (low + high) / 2
+        low, high = (draws, high) if -np.expm1(draws * miss).sum() < count else (low, draws)
+    return -np.expm1(high * miss)
+
+
+def _check(weights: np.ndarray, count: int, allow_duplicates: bool) -> None:
+    if (weights < 0).any() or not weights.any():
+        raise GraphError("the weights of classes must not be negative, nor all 0")
+    if not allow_duplicates and count > np.count_nonzero(weights):
+        raise GraphError(
+            f"{count} different classes can't be drawn of {np.count_nonzero(weights)} with a weight"
+        )
+
+
+def _draw(
+    run: Any, weights: Any, *, count: int, allow_duplicates: bool, seed: Any, key: int
+) -> Any:
+    xp, classes = run.xp, weights.shape[0]
+    _check(run.engine.to_numpy(weights), count, allow_duplicates)
+    random = run.random(seed, key)
+    if allow_duplicates:
+        ends = xp.cumsum(weights.astype(xp.float64))
+        places = random.random(count, xp.float64) * ends[-1]
+        chosen = xp.minimum(xp.searchsorted(ends, places, side="right"), classes - 1)
+    else:  # Efraimidis and Spirakis, 2006
+        keys = xp.full(classes, -xp.inf)
+        some = xp.flatnonzero(weights)
+        keys[some] = xp.log(1 - random.random(len(some), xp.float64)) / weights[some]
+        chosen = xp.argsort(-keys)[:count]
+    return (chosen[:, None] == xp.arange(classes)).astype(weights.dtype)
+
+
+def _vector(weights: Shape) -> int:
+    if len(weights) != 1:
+        raise GraphError(f"the weights of classes must be a vector, got shape {weights}")
+    return weights[0]
+
+
+def _arguments(node: Node) -> dict[str, Any]:
+    return {**node.attrs, "key": node.uid}
+
+
+def _frequency(run: Any, weights: Any, *, count: int, allow_duplicates: bool) -> Any:
+    host = run.engine.to_numpy(weights)
+    _check(host, count, allow_duplicates)
+    found = inclusion(host.astype(np.float64), count, allow_duplicates)
+    return run.engine.from_numpy(found.astype(host.dtype))
+
+
+SAMPLE = define(
+    "random_sample",
+    shape=lambda weights, count, **_: (count, _vector(weights)),
+    kernel=_draw,
+    arguments=_arguments,
+    operands=("weights",),
+    random=True,
+)
+FREQUENCY = define(
+    "random_sample_inclusion_frequency",
+    shape=lambda weights, **_: (_vector(weights),),
+    kernel=_frequency,
+    operands=("weights",),
+)
+
+
+def _positive(num_samples: int) -> int:
+    if num_samples < 1:
+        raise GraphError(f"num_samples must be at least 1, got {num_samples}")
+    return int(num_samples)
+
+
+@operation
+def random_sample(
+    weights: Any, num_samples: int, allow_duplicates: bool, seed: int | None = None
+) -> Any:
+    """Classes drawn at random, as one-hot rows: shape (num_samples, classes).
+
+    Args:
+        weights: how likely each class is; they need not sum to 1.
+        num_samples: how many to draw.
+        allow_duplicates: whether a class may be drawn several times.
+        seed: for the same draws in every run of a program; by default `C.set_seed`'s.
+
+    Source: CNTK's `random_sample`.
+
+    >>> C.random_sample([0, 1, 0], 2, allow_duplicates=True).eval()
+    array([[0., 1., 0.],
+           [0., 1., 0.]], dtype=float32)
+    """
+    return apply(
+        SAMPLE,
+        as_node(weights),
+        count=_positive(num_samples),
+        allow_duplicates=bool(allow_duplicates),
+        seed=seed,
+    )
+
+
+@operation
+def random_sample_inclusion_frequency(
+    weights: Any, num_samples: int, allow_duplicates: bool, seed: int | None = None
+) -> Any:
+    """How often each class is expected in a `random_sample` with the same arguments.
+
+    Without duplicates it is an estimate, exact for equal weights.
+
+    Source: CNTK's `random_sample_inclusion_frequency`.
+
+    >>> C.random_sample_inclusion_frequency([1, 2, 1], 2, allow_duplicates=True).eval()
+    array([0.5, 1. , 0.5], dtype=float32)
+    """
+    return apply(
+        FREQUENCY,
+        as_node(weights),
+        count=_positive(num_samples),
+        allow_duplicates=bool(allow_duplicates),
+    )

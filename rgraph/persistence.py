@@ -1,0 +1,320 @@
+"""Saved functions: a NumPy archive with the arrays, and the graph as JSON. No code is in it.
+
+What a file names is looked up: operations in the table of records, user functions among those that
+the program has defined or has given a callback for. Nothing is imported, nothing unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .function import Function
+from .graph import (
+    Axis,
+    Constant,
+    GraphError,
+    Input,
+    Node,
+    Parameter,
+    Placeholder,
+    complete,
+    order,
+)
+from .graph.node import State, Stored, describe
+from .ops.records import TABLE
+from .ops.user import CALL, OUTPUT
+from .user_function import UserFunction
+from .variables import handle
+
+FORMAT = 1
+_LEAVES = {k.__name__: k for k in (Input, Parameter, State, Constant, Placeholder)}
+_user_loaders: dict[str, Callable[..., Any]] = {}
+
+
+class _Writer:
+    """Gives every node, axis and array of a graph its number."""
+
+    def __init__(self, roots: Sequence[Node]) -> None:
+        self.nodes = order(roots)
+        self.number = {n: i for i, n in enumerate(self.nodes)}
+        self.axes: dict[Axis, int] = {}
+        self.arrays: list[np.ndarray] = []
+
+    def node(self, node: Node) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "name": node.name,
+            "shape": node.shape,
+            "axes": None if node.axes is None else [self.axis(a) for a in node.axes],
+            "dtype": None if node.dtype is None else node.dtype.name,
+        }
+        if node.op is None:
+            return entry | self.leaf(node)
+        return entry | {
+            "op": node.op.name,
+            "inputs": [self.number[i] for i in node.inputs],
+            "attrs": {k: self.attribute(v, node) for k, v in node.attrs.items()},
+        }
+
+    def leaf(self, node: Node) -> dict[str, Any]:
+        entry: dict[str, Any] = {"leaf": node.kind}
+        if isinstance(node, Stored):
+            entry["array"] = self.array(node.value)
+        elif isinstance(node, Constant):
+            entry |= {"array": self.array(node.value), "weak": node.weak}
+        elif isinstance(node, Input):
+            entry |= {"needs_gradient": node.needs_gradient, "is_sparse": node.is_sparse}
+        return entry
+
+    def array(self, array: Any) -> int:
+        self.arrays.append(np.asarray(array))
+        return len(self.arrays) - 1
+
+    def axis(self, axis: Axis) -> int:
+        return self.axes.setdefault(axis, len(self.axes))
+
+    def attribute(self, value: Any, node: Node) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, (tuple, list)):
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            return {kind: [self.attribute(v, node) for v in value]}
+        if isinstance(value, slice):
+            parts = (value.start, value.stop, value.step)
+            return {"slice": [self.attribute(v, node) for v in parts]}
+        if isinstance(value, Axis):
+            return {"axis": self.axis(value)}
+        if isinstance(value, np.dtype) or isinstance(value, type) and issubclass(value, np.generic):
+            return {"dtype": np.dtype(value).name}
+        if isinstance(value, np.ndarray):
+            return {"array": self.array(value)}
+        if isinstance(value, Mapping):
+            return {"dict": {k: self.attribute(v, node) for k, v in value.items()}}
+        if isinstance(value, UserFunction):
+            return {"user": value.op_name, "name": value.name, "state": value.serialize()}
+        raise GraphError(
+            f"{node.op.name if node.op else node.kind} can't be saved: it holds a "
+            f"{type(value).__name__}\n  made at {node.origin}"
+        )
+
+    def axis_entries(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": a.name,
+                "index": a.index,
+                "is_ordered": a.is_ordered,
+                "source": None if a.source is None else self.number[a.source],
+            }
+            for a in self.axes
+        ]
+
+
+def save(function: Function, filename: str | os.PathLike[str]) -> None:
+    """Saves a function: its graph, and the values of its parameters and constants.
+
+    Args:
+        filename: is overwritten if it exists.
+
+    Raises:
+        GraphError: a parameter has no value yet, or an operation can't be saved.
+
+    >>> import tempfile, os
+    >>> model = C.Parameter((2, 1), init=3) * C.input_variable(1, name="x")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(os.path.join(folder, "model"))
+    ...     C.load_model(os.path.join(folder, "model")).eval([[1]])
+    array([[[3.],
+            [3.]]], dtype=float32)
+    """
+    roots = function._current()
+    signature = [a.node for a in function.arguments]
+    writer = _Writer([*roots, *signature])
+    graph = {
+        "format": FORMAT,
+        "nodes": [writer.node(n) for n in writer.nodes],
+        "outputs": [writer.number[n] for n in roots],
+        "signature": [writer.number[n] for n in signature],
+        "name": function.name,
+        "custom_attributes": function.custom_attributes,
+        "axes": writer.axis_entries(),
+    }
+    text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
+    arrays = {f"array{i}": a for i, a in enumerate(writer.arrays)}
+    with open(filename, "wb") as file:
+        np.savez(file, graph=text, **arrays)
+
+
+class _Reader:
+    """Makes the nodes of a saved graph."""
+
+    def __init__(self, archive: Any) -> None:
+        self.archive = archive
+        self.graph = json.loads(archive["graph"].tobytes())
+        if self.graph["format"] > FORMAT:
+            raise GraphError("the file was saved by a newer version of rgraph")
+        self.axes = [self._axis(a) for a in self.graph["axes"]]
+        self.users: dict[str, UserFunction] = {}
+        entries = self.graph["nodes"]
+        self.nodes = [self._bare(e) for e in entries]
+        for axis, entry in zip(self.axes, self.graph["axes"], strict=True):
+            if entry["source"] is not None:
+                axis.source = self.nodes[entry["source"]]
+        for i, entry in enumerate(entries):
+            if "op" in entry:
+                self.nodes[i].inputs = [self.nodes[k] for k in entry["inputs"]]
+
+    def _axis(self, entry: Mapping[str, Any]) -> Axis:
+        if entry["source"] is not None:
+            return Axis.new_unique_dynamic_axis(entry["name"])
+        which = entry["name"] if entry["index"] is None else entry["index"]
+        return Axis(which, entry["is_ordered"])
+
+    def _array(self, number: int) -> np.ndarray:
+        return self.archive[f"array{number}"]
+
+    def _bare(self, entry: Mapping[str, Any]) -> Node:
+        """The node, without its inputs if it is an operation."""
+        shape = None if entry["shape"] is None else tuple(entry["shape"])
+        axes = None if entry["axes"] is None else tuple(self.axes[i] for i in entry["axes"])
+        dtype = None if entry["dtype"] is None else np.dtype(entry["dtype"])
+        if "op" in entry:
+            if entry["op"] not in TABLE:
+                raise GraphError(f"the file has an operation {entry['op']!r}, unknown here")
+            attrs = {k: self._attribute(v) for k, v in entry["attrs"].items()}
+            node = Node(TABLE[entry["op"]], (), attrs, entry["name"])
+            node.shape, node.axes, node.dtype = shape, axes, dtype
+            return node
+        kind, name = _LEAVES[entry["leaf"]], entry["name"]
+        if kind is Constant:
+            value = self._array(entry["array"])
+            constant = Constant(value, shape, dtype, name)
+            constant.weak = entry["weak"]
+            return constant
+        if issubclass(kind, Stored):
+            stored = kind(shape or (), dtype, _has_value, name)
+            stored.value = self._array(entry["array"])
+            return stored
+        leaf = kind(shape, axes, dtype, name)
+        if isinstance(leaf, Input):
+            leaf.needs_gradient, leaf.is_sparse = entry["needs_gradient"], entry["is_sparse"]
+        return leaf
+
+    def _attribute(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "user" in value:
+            return value  # made once its operands are
+        ((kind, inner),) = value.items()
+        if kind in ("tuple", "list"):
+            return (tuple if kind == "tuple" else list)(map(self._attribute, inner))
+        make: dict[str, Callable[[Any], Any]] = {
+            "slice": lambda v: slice(*map(self._attribute, v)),
+            "axis": lambda v: self.axes[v],
+            "dtype": np.dtype,
+            "array": self._array,
+            "dict": lambda v: {k: self._attribute(x) for k, x in v.items()},
+        }
+        return make[kind](inner)
+
+    def function(self) -> Function:
+        calls: dict[Node, UserFunction] = {}
+        for node in self.nodes:
+            saved = node.attrs.get("function")
+            if node.op is CALL:
+                calls[node] = _user(saved, [handle(i) if i.op is None else Function([i])
+                                            for i in node.inputs])
+                node.attrs["function"] = calls[node]
+            elif node.op is OUTPUT:
+                node.attrs["function"] = user = calls[node.inputs[0]]
+                user._nodes[node.attrs["index"]] = node
+        outputs = [self.nodes[i] for i in self.graph["outputs"]]
+        signature = [self.nodes[i] for i in self.graph["signature"]]
+        complete(outputs)
+        function = Function(outputs, signature or None, self.graph["name"])
+        function.custom_attributes = self.graph["custom_attributes"]
+        return function
+
+
+def _has_value(shape: Any, dtype: Any) -> np.ndarray:
+    raise AssertionError("a loaded parameter has its value")
+
+
+def _user(saved: Mapping[str, Any], operands: Sequence[Any]) -> UserFunction:
+    name = saved["user"]
+    if name in _user_loaders:
+        return _user_loaders[name](operands, saved["name"], saved["state"])
+    pending = [UserFunction]
+    while pending:
+        kind = pending.pop()
+        if kind is not UserFunction and kind._op_name() == name:
+            return kind.deserialize(operands, saved["name"], saved["state"])
+        pending += kind.__subclasses__()
+    raise GraphError(
+        f"the file has a user function {name!r}, which this program has not defined",
+        mend="import the module that defines it before loading, or give a callback: "
+        "Function.register_udf_deserialize_callback(name, callback)",
+    )
+
+
+def register_udf_deserialize_callback(
+    op_name: str, callback: Callable[[Sequence[Any], str, Any], UserFunction]
+) -> None:
+    """Says how a saved `UserFunction` is made: by `callback(inputs, name, state)`."""
+    _user_loaders[op_name] = callback
+
+
+def load_model(model: str | os.PathLike[str] | bytes, device: Any = None) -> Function:
+    """The function that `Function.save` saved.
+
+    Args:
+        model: a file's name, or a file's content.
+        device: accepted for CNTK's sake.
+
+    Raises:
+        GraphError: it is no such file, or it names an operation that is not known here.
+    """
+    source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            return _Reader(archive).function()
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        if isinstance(error, GraphError):
+            raise
+        raise GraphError(f"{str(model)[:80]!r} holds no saved function: {error}") from None
+
+
+def restore(function: Function, filename: str | os.PathLike[str]) -> None:
+    """Gives the parameters and constants of a function the values that a saved copy of it has.
+
+    Raises:
+        GraphError: the file holds another function.
+    """
+    other = load_model(filename)
+    own = [*function.parameters, *function.constants]
+    saved = [*other.parameters, *other.constants]
+    if [v.shape for v in own] != [v.shape for v in saved]:
+        raise GraphError(
+            f"{filename} holds another function:\n"
+            + "\n".join(f"  here {describe(v.node)}" for v in own)
+            + "\n".join(f"  there {describe(v.node)}" for v in saved)
+        )
+    for mine, its in zip(own, saved, strict=True):
+        mine.value = its.value
+
+
+Function.save = save  # type: ignore[attr-defined]
+Function.restore = restore  # type: ignore[attr-defined]
+Function.load = staticmethod(load_model)  # type: ignore[attr-defined]
+Function.register_udf_deserialize_callback = staticmethod(  # type: ignore[attr-defined]
+    register_udf_deserialize_callback
+)
+
+__all__ = ["load_model", "register_udf_deserialize_callback", "restore", "save"]

@@ -1,0 +1,235 @@
+"""What a function is made of: its inputs, outputs and parameters, its operation, its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import evaluation, graph
+from .graph import GraphError, Node, Placeholder
+from .graph.node import describe, resolve
+from .ops import records
+from .variables import Operand, Variable, handle
+
+
+class Structure(Operand):
+    """The part of `Function` that says what it is made of."""
+
+    _nodes: list[Node]
+    _signature: list[Node] | None
+    _name: str
+    _is_primitive: bool
+    _runner: evaluation.Runner
+    custom_attributes: dict[str, Any]
+
+    @property
+    def node(self) -> Node:
+        """The node of its only output."""
+        if len(self._nodes) != 1:
+            raise GraphError(
+                f"{self.name or 'this function'} has {len(self._nodes)} outputs, where one value "
+                "is needed",
+                mend="take one of its outputs: f.outputs[0]",
+            )
+        return self._current()[0]
+
+    def _current(self) -> list[Node]:
+        self._nodes = [resolve(n) for n in self._nodes]
+        graph.complete(self._nodes)
+        return self._nodes
+
+    def _leaves(self, kind: type[Node] | tuple[type[Node], ...]) -> list[Variable]:
+        return [handle(n) for n in graph.order(self._nodes) if isinstance(n, kind)]
+
+    @property
+    def name(self) -> str:
+        return self._name or (self._nodes[0].name if len(self._nodes) == 1 else "")
+
+    @name.setter
+    def name(self, name: str) -> None:
+        if self.name and name != self.name:
+            raise GraphError(f"{self.name!r} has its name, it can't be renamed to {name!r}")
+        if len(self._nodes) == 1 and self._nodes[0].op is not None:
+            self._nodes[0].name = name
+        else:
+            self._name = name
+
+    @property
+    def output(self) -> Variable:
+        return Variable(self.node)
+
+    @property
+    def outputs(self) -> tuple[Variable, ...]:
+        return tuple(Variable(n) if n.op else handle(n) for n in self._current())
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """The parameters that it reads, in the order in which it reads them."""
+        return tuple(self._leaves(graph.Parameter))
+
+    @property
+    def constants(self) -> tuple[Any, ...]:
+        return tuple(self._leaves((graph.Constant, graph.State)))
+
+    @property
+    def placeholders(self) -> tuple[Variable, ...]:
+        return tuple(self._leaves(Placeholder))
+
+    @property
+    def arguments(self) -> tuple[Variable, ...]:
+        """Its inputs and unbound placeholders, in the order in which a call takes them."""
+        found = self._leaves(graph.Input) + self._leaves(Placeholder)
+        if self._signature is None:
+            return tuple(found)
+        declared = [handle(resolve(n)) for n in self._signature]
+        return tuple(declared + [v for v in found if v not in declared])
+
+    @property
+    def signature(self) -> tuple[Variable, ...]:
+        return self.arguments
+
+    @property
+    def inputs(self) -> tuple[Variable, ...]:
+        """The leaves below it; the operands for a `root_function`, which is one operation."""
+        if self._is_primitive:
+            return tuple(map(_variable, _operands(self.node)))
+        found, seen = [], set()
+        pending = list(self._current())
+        while pending:
+            node = pending.pop(0)
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.op is None:
+                found.append(handle(node))
+            pending = _operands(node) + pending
+        return tuple(found)
+
+    @property
+    def root_function(self) -> Any:
+        """The operation, or the layer, that gives its output, with its operands as `inputs`."""
+        root = records.hold(self._current())
+        root._name = self._name
+        root._is_primitive = len(self._nodes) == 1 and self._nodes[0].op is not None
+        root._runner, root.custom_attributes = self._runner, self.custom_attributes
+        return root
+
+    @property
+    def owner(self) -> Any:
+        return self.root_function
+
+    @property
+    def op_name(self) -> str:
+        """The kind of operation, or of layer, that gives its output."""
+        if len(self._nodes) != 1:
+            return "Combine"
+        node = self.node
+        if node.op is None:
+            return node.kind
+        if self.is_block:
+            return node.attrs["block"]
+        return "".join(word.capitalize() for word in node.op.name.split("_"))
+
+    @property
+    def is_primitive(self) -> bool:
+        return self._is_primitive
+
+    @property
+    def is_composite(self) -> bool:
+        return not self._is_primitive
+
+    @property
+    def is_block(self) -> bool:
+        """Whether its output comes out of a layer."""
+        return len(self._nodes) == 1 and "block" in self._current()[0].attrs
+
+    @property
+    def block_root(self) -> Any:
+        """What a layer computes inside."""
+        if not self.is_block:
+            raise GraphError(f"{self!r} is no block")
+        return records.hold([self.node.inputs[0]])
+
+    @property
+    def block_arguments_mapping(self) -> list[tuple[Variable, Variable]]:
+        """The operands of a layer: pairs of what it is called inside and outside."""
+        operands = self.node.inputs[1:] if self.is_block else ()
+        return [(_variable(n), _variable(n)) for n in operands]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the operation was made with, besides its operands."""
+        found = {k: v for k, v in self.node.attrs.items() if k != "block"}
+        for name, (node, key) in self._settings().items():
+            found[name] = node.attrs[key]
+        return found
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Sets one of the attributes that may change: `dropoutRate`, `rngSeed`.
+
+        >>> f = C.dropout(C.input_variable(1), 0.3)
+        >>> f.set_attribute("dropoutRate", 0.5)
+        >>> f.attributes["dropoutRate"]
+        0.5
+        """
+        settings = self._settings()
+        if name not in settings:
+            raise GraphError(f"{name!r} can't be set; what can is {sorted(settings)}")
+        node, key = settings[name]
+        node.attrs[key] = value
+        evaluation.forget_plans()
+
+    def _settings(self) -> dict[str, tuple[Node, str]]:
+        """Where the attributes that may change stand: here, or in an operand that is random."""
+        names = {"rate": "dropoutRate", "seed": "rngSeed"}
+        nodes = [n for n in (self.node, *self.node.inputs) if n.op and n.op.random]
+        return {names[k]: (n, k) for n in nodes for k in n.attrs if k in names}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(describe(a.node) for a in self.arguments)
+        outputs = ", ".join(describe(n) for n in self._nodes)
+        name = f"{self.name}: " if self.name else ""
+        return f"{name}{self.op_name}({arguments}) -> {outputs}"
+
+    def __getitem__(self, key: Any) -> Any:
+        """An output of several; of a single one a slice, as NumPy's."""
+        return self.outputs[key] if len(self._nodes) > 1 else super().__getitem__(key)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        leaves = (*self.parameters, *self.constants, *self.arguments)
+        found = [v for v in (*leaves, *self.outputs) if v.name == name]
+        if not found:
+            raise AttributeError(f"{self!r} has no attribute or variable '{name}'")
+        return found[0]
+
+    @property
+    def uid(self) -> str:
+        """A name that no other function has."""
+        return f"{self.op_name}{self._nodes[0].uid}" + ("" if len(self._nodes) == 1 else "Combine")
+
+    def find_by_name(self, name: str, depth: int = 0) -> Any:
+        """The variable or function below of this name, or None. Raises if there are several."""
+        found = self.find_all_with_name(name, depth)
+        if len(found) > 1:
+            raise GraphError(f"there are {len(found)} values named '{name}'")
+        return found[0] if found else None
+
+    def find_all_with_name(self, name: str, depth: int = 0) -> list[Any]:
+        """All variables, and operations as a `root_function`, below that have this name."""
+        found = [records.hold(n) for n in graph.order(self._nodes) if n.name == name]
+        return [f.root_function if isinstance(f, Structure) else f for f in found]
+
+
+def _operands(node: Node) -> list[Node]:
+    """What an operation reads; for a layer its parameters, then its arguments."""
+    if "block" not in node.attrs:
+        return list(node.inputs)
+    body, *arguments = node.inputs
+    below = graph.order([body], enter=lambda n: n not in arguments)
+    own = [n for n in below if n.op is None and not isinstance(n, Placeholder)]
+    return [*own, *arguments]
+
+
+def _variable(node: Node) -> Variable:
+    return Variable(node) if node.op else handle(node)

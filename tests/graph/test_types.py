@@ -1,0 +1,206 @@
+"""Shapes, axes and dtypes: found when the graph is built, through cycles too."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.graph import BATCH, GraphError
+
+
+def type_of(f):
+    return f.node.shape, f.node.axes, f.node.dtype
+
+
+def convolutional_step(channels, taps=3):
+    w = C.Parameter((channels, C.InferredDimension, taps, taps), init=C.glorot_uniform(seed=1))
+    u = C.Parameter((channels, C.InferredDimension, taps, taps), init=C.glorot_uniform(seed=2))
+
+    def step(h, x):
+        return C.tanh(C.convolution(w, x) + C.convolution(u, h))
+
+    return step, w, u
+
+
+@pytest.mark.parametrize("initial", ["left out", "number", "constant", "array", "parameter"])
+def test_a_convolutional_states_shape_is_found(initial):
+    x = C.sequence.input_variable((2, 6, 5))
+    step, w, u = convolutional_step(4)
+    state = {
+        "left out": {},
+        "number": {"initial_state": 0.1},
+        "constant": {"initial_state": C.constant(0.1)},
+        "array": {"initial_state": np.full((4, 6, 5), 0.1, "f")},
+        "parameter": {"initial_state": C.Parameter((4, 1, 1), init=0.1)},
+    }[initial]
+    f = C.layers.Recurrence(step, **state)(x)
+    assert type_of(f) == ((4, 6, 5), x.dynamic_axes, np.float32)
+    assert (w.shape, u.shape) == ((4, 2, 3, 3), (4, 4, 3, 3))
+    assert [v.shape for v in f.eval({x: np.zeros((3, 2, 6, 5))})] == [(3, 4, 6, 5)]
+
+
+def test_two_states_of_different_ranks():
+    x = C.sequence.input_variable((2, 4, 4))
+    u = C.Parameter((3, C.InferredDimension, 3, 3), init=C.glorot_uniform(seed=1))
+
+    def step(h, s, x):
+        h = C.tanh(C.convolution(u, C.splice(h, x, axis=0)) + s)
+        return h, 0.5 * s + C.reduce_mean(h)
+
+    f = C.layers.Recurrence(step, return_full_state=True)(x)
+    assert [o.shape for o in f.outputs] == [(3, 4, 4), ()]
+    assert u.shape == (3, 5, 3, 3)
+
+
+def test_volumes():
+    x = C.sequence.input_variable(7)
+    w = C.Parameter((C.InferredDimension, 2, 3, 3, 3), init=C.glorot_uniform(seed=1))
+    u = C.Parameter((2, 2, 3, 3, 3), init=C.glorot_uniform(seed=2))
+    f = C.layers.Recurrence(
+        lambda h, v: C.tanh(C.times(v, w, output_rank=4) + C.convolution(u, h))
+    )(x)
+    assert f.shape == (2, 3, 3, 3)
+    assert w.shape == (7, 2, 3, 3, 3)
+
+
+@pytest.mark.parametrize("initial", [0, 1.0, None])
+def test_a_state_that_is_a_number(initial):
+    x = C.sequence.input_variable(())
+    f = C.layers.Recurrence(lambda h, v: h + v, initial_state=initial)(x)
+    assert f.shape == ()
+    assert f.eval({x: np.ones(3)})[0].tolist() == [initial + t if initial else t for t in (1, 2, 3)]
+
+
+def test_state_and_input_spliced():
+    """As people write a convolutional LSTM; also with a Dense of both."""
+    x = C.sequence.input_variable((2, 6, 5))
+    w = C.Parameter((4, C.InferredDimension, 3, 3), init=C.glorot_uniform(seed=1))
+    f = C.layers.Recurrence(lambda h, v: C.tanh(C.convolution(w, C.splice(v, h, axis=0))))(x)
+    assert (f.shape, w.shape) == ((4, 6, 5), (4, 6, 3, 3))
+    y = C.sequence.input_variable(3)
+    d = C.Parameter((C.InferredDimension, 4), init=C.glorot_uniform(seed=1))
+    f = C.layers.Recurrence(lambda h, v: C.tanh(C.times(C.splice(v, h), d)))(y)
+    assert (f.shape, d.shape) == ((4,), (7, 4))
+
+
+def test_a_step_function_that_does_not_use_its_input():
+    x = C.sequence.input_variable(2)
+    with pytest.raises(GraphError, match="nothing says how many frames") as caught:
+        C.layers.Recurrence(lambda h, v: h + 1)(x)
+    assert "use its input" in caught.value.mend
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_loops_dtype_is_its_inputs(dtype):
+    x = C.sequence.input_variable(2, dtype)
+    f = C.layers.Recurrence(lambda h, v: 0.5 * h + v, initial_state=1)(x)
+    assert type_of(f) == ((2,), x.dynamic_axes, dtype)
+    assert f.eval({x: [[1, 2]]})[0].dtype == dtype
+
+
+def test_the_wider_of_state_and_input_wins():
+    x = C.sequence.input_variable((3, 1))
+    b = C.Parameter(4, init=0)
+    f = C.layers.Recurrence(lambda h, v: h + v + b)(x)
+    assert f.shape == (3, 4)
+
+
+def test_a_shape_that_changes_in_a_step():
+    x = C.sequence.input_variable(2)
+    with pytest.raises(GraphError, match=r"\(2,\).*\(4,\)|\(4,\).*\(2,\)") as caught:
+        C.layers.Recurrence(lambda h, v: C.splice(h, v), initial_state=np.zeros(2))(x)
+    assert __file__ in str(caught.value)
+
+
+def test_a_shape_that_grows_in_every_step():
+    x = C.sequence.input_variable(2)
+    with pytest.raises(GraphError, match="depends on itself alone") as caught:
+        C.layers.Recurrence(lambda h, v: C.splice(h, v))(x)
+    assert __file__ in str(caught.value)
+    assert "initial_state" in caught.value.mend
+
+
+def test_axes_are_the_union():
+    s, b, p = C.sequence.input_variable(2), C.input_variable(2), C.Parameter(2)
+    assert (p + p).dynamic_axes == ()
+    assert (b + p).dynamic_axes == (BATCH,)
+    assert (p + b + s).dynamic_axes == s.dynamic_axes
+    assert C.sequence.last(s + b).dynamic_axes == (BATCH,)
+
+
+def test_inferred_dimensions():
+    x = C.input_variable((3, 8, 9))
+    w = C.Parameter((C.InferredDimension, 5), init=C.glorot_uniform())
+    k = C.Parameter((4, C.InferredDimension, 3, 3), init=C.glorot_uniform())
+    b = C.Parameter((C.InferredDimension, 1, 1))
+    with pytest.raises(GraphError, match="no value yet"):
+        k.value  # noqa: B018
+    f = C.times(C.convolution(k, x) + b, w)
+    assert f.shape == (4, 8, 5)
+    assert (w.shape, k.shape, b.shape) == ((9, 5), (4, 3, 3, 3), (4, 1, 1))
+    assert k.value.shape == k.shape
+
+
+def test_a_layer_applied_twice_to_other_shapes():
+    """Its parameters are inferred by the first; the second must fit."""
+    k = C.Parameter((4, C.InferredDimension, 3, 3), init=C.glorot_uniform())
+    layer = C.Function(lambda x: C.convolution(k, x))
+    assert layer(C.input_variable((3, 8, 9))).shape == (4, 8, 9)
+    assert layer(C.input_variable((3, 5, 5))).shape == (4, 5, 5)
+    with pytest.raises(GraphError, match="3 input channels, the operand has 2"):
+        layer(C.input_variable((2, 8, 9)))
+
+
+def test_types_stay_open_while_a_placeholder_is():
+    p = C.placeholder()
+    f = C.exp(p) + 1
+    assert f.node.shape is None
+    assert f.shape == (-2,)
+    g = f(C.input_variable((2, 3)))
+    assert g.shape == (2, 3)
+    assert f.node.shape is None
+
+
+def test_a_placeholder_with_a_shape_holds_to_it():
+    p = C.placeholder(3, name="p")
+    f = C.exp(p)
+    with pytest.raises(GraphError, match=r"'p' \(3,\)"):
+        f.replace_placeholders({p: C.input_variable(4)})
+    with pytest.raises(GraphError, match="bound to itself"):
+        f.replace_placeholders({p: p})
+
+
+def test_parameters_and_inputs_of_different_dtypes():
+    x, w = C.input_variable(2), C.Parameter(2, dtype=np.float64, name="w")
+    with pytest.raises(GraphError, match="float32 and float64") as caught:
+        x * w
+    assert "'w' (2,) float64" in str(caught.value)
+    assert "dtype" in caught.value.mend
+
+
+def test_p_value_to_read_and_to_set():
+    p = C.Parameter((2, 3), init=1)
+    assert p.value.dtype == np.float32
+    p.value = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(p.value, [[0, 1, 2], [3, 4, 5]])
+    given = np.ones((2, 3))
+    p.value = given
+    given[...] = 7
+    np.testing.assert_array_equal(p.value, np.ones((2, 3)))
+    p.value = 4
+    np.testing.assert_array_equal(p.value, np.full((2, 3), 4))
+    with pytest.raises(GraphError, match=r"shape \(3,\) can't be set"):
+        p.value = np.zeros(3)
+    q = C.Parameter((C.InferredDimension, 2))
+    q.value = np.ones((5, 2))
+    assert q.shape == (5, 2)
+
+
+def test_initial_values_are_drawn_alike_after_the_same_seed():
+    def draw():
+        C.set_seed(3)
+        return [C.Parameter((2, 2), init=C.glorot_uniform()).value for _ in range(2)]
+
+    (a, b), (c, d) = draw(), draw()
+    np.testing.assert_array_equal(a, c)
+    np.testing.assert_array_equal(b, d)
+    assert (a != b).any()

@@ -1,0 +1,71 @@
+import functools
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.layers import Dense, For, Label, ResNetBlock, Sequential, SequentialClique
+from rgraph.testing import check_gradients
+
+
+def test_sequential_takes_layers_functions_tuples_and_lists():
+    x = C.input_variable(2)
+    model = Sequential(
+        [
+            lambda a: a + 1,
+            [C.square, (lambda a: a, C.negate)],
+            C.minus,
+            C.relu,
+        ]
+    )
+    np.testing.assert_array_equal(model(x).eval({x: [[1, 2]]}), [[8, 18]])
+
+
+def test_a_tuple_inside_a_sequential_gives_several_arguments():
+    x = C.input_variable(2)
+    both = Sequential([(Dense(3), Dense(4)), C.splice])(x)
+    assert both.shape == (7,)
+    assert len(both.parameters) == 4
+    check_gradients(both)
+
+
+def test_a_name_is_the_results():
+    x = C.input_variable(2)
+    for model in (
+        Sequential([C.abs, C.sqrt], name="mine"),
+        For(range(2), lambda: Dense(3), name="mine"),
+        SequentialClique([C.abs, C.sqrt], name="mine"),
+        ResNetBlock(C.square, name="mine"),
+    ):
+        assert model.name == "mine"
+        assert model(x).name == "mine"
+        assert (model(x) + 1).find_by_name("mine") is not None
+
+
+def test_for_calls_its_constructor_for_each_element():
+    x = C.input_variable(6)
+    model = For(range(3), lambda i: [Dense(5 - i), Label(f"layer{i}")])
+    y = model(x)
+    assert y.shape == (3,)
+    assert y.find_by_name("layer1").shape == (4,)
+    assert len(For(range(3), lambda: Dense(2))(x).parameters) == 6
+    assert For([4, 3], functools.partial(Dense, bias=False))(x).shape == (3,)
+    check_gradients(y)
+
+
+@pytest.mark.parametrize("constructor", [Dense(5), "Dense"])
+def test_for_needs_a_function_that_makes_layers(constructor):
+    with pytest.raises(ValueError, match="For"):
+        For(range(3), constructor)
+
+
+def test_clique_and_resnet():
+    x = C.input_variable(3)
+    data = np.array([[2.0, 8.0, 5.0]])
+    y = SequentialClique([C.abs, C.sqrt, C.square])(x)
+    inner = 2 * data
+    np.testing.assert_allclose(y.eval({x: data}), (inner + np.sqrt(inner)) ** 2, rtol=1e-6)
+    z = ResNetBlock(Dense(3, C.tanh))(x)
+    W, b = (p.value for p in sorted(z.parameters, key=lambda p: p.name != "W"))
+    np.testing.assert_allclose(z.eval({x: data}), np.tanh(data @ W + b) + data, rtol=1e-5)
+    check_gradients(z, order=2)

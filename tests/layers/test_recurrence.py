@@ -1,0 +1,213 @@
+"""Recurrences: any step function, state, direction; against loops in NumPy."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.layers import GRU, LSTM, Dense, Fold, Recurrence, RecurrenceFrom, RNNStep, UnfoldFrom
+from rgraph.testing import check_gradients
+
+RNG = np.random.default_rng(0)
+LENGTHS = (3, 1, 4)
+SHAPES = pytest.mark.parametrize("shape", [(), (2,), (2, 4, 3), (1, 3, 2, 2)])
+
+
+def sequences(shape):
+    return [RNG.normal(size=(n, *shape)) for n in LENGTHS]
+
+
+def loop(step, state, frames, backwards=False):
+    states = []
+    for frame in frames[::-1] if backwards else frames:
+        state = step(state, frame)
+        states.append(state)
+    return np.array(states[::-1] if backwards else states)
+
+
+@SHAPES
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("initial", [0, 0.7])
+def test_states_of_any_rank(shape, backwards, initial):
+    x = C.sequence.input_variable(shape)
+    y = Recurrence(lambda s, x: C.tanh(s * 0.5 + x), backwards, initial)(x)
+    data = sequences(shape)
+    for ours, frames in zip(y.eval({x: data}), data, strict=True):
+        expected = loop(
+            lambda s, x: np.tanh(s * 0.5 + x), np.full(shape, initial), frames, backwards
+        )
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+    check_gradients(y, {x: data}, order=2, elements=20)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_initial_state_from_a_network_and_from_a_parameter(fold):
+    context, x = C.input_variable(3), C.sequence.input_variable(2)
+    start = Dense(2)(context)
+    layer = Fold if fold else Recurrence
+    y = layer(lambda s, x: s * x, initial_state=start)(x)
+    data, given = sequences((2,)), RNG.normal(size=(3, 3))
+    first = start.eval({context: given})
+    for ours, frames, s in zip(y.eval({x: data, context: given}), data, first, strict=True):
+        expected = loop(lambda s, x: s * x, s, frames)
+        np.testing.assert_allclose(ours, expected[-1] if fold else expected, atol=1e-6)
+    check_gradients(y, {x: data, context: given}, order=2)
+    learned = C.Parameter(2, init=0.5)
+    z = layer(lambda s, x: s * x, initial_state=learned)(x)
+    assert z.parameters == (learned,)
+    check_gradients(z, {x: data}, order=2)
+
+
+def test_a_number_is_a_state_of_any_shape_also_for_convolutions():
+    W = C.Parameter((2, 2, 3, 3), init=C.normal(0.3))
+    x = C.sequence.input_variable((2, 4, 3))
+    data = sequences((2, 4, 3))
+    values = []
+    for options in ({}, {"initial_state": 0}, {"initial_state": C.constant(0, (2, 4, 3))}):
+        y = Recurrence(lambda s, x: C.tanh(C.convolution(W, s) + x), **options)(x)
+        assert y.shape == (2, 4, 3)
+        values.append(y.eval({x: data}))
+    for other in values[1:]:
+        for a, b in zip(values[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    check_gradients(y, {x: data}, elements=20)
+
+
+def test_several_states():
+    x = C.sequence.input_variable(2)
+
+    def step(a, b, x):
+        return a + x, a * b
+
+    y = Recurrence(step, initial_state=(1, 2), return_full_state=True)(x)
+    assert len(y.outputs) == 2
+    data = sequences((2,))
+    ours = list(y.eval({x: data}).values())
+    for i, frames in enumerate(data):
+        a, b = np.ones(2), np.full(2, 2.0)
+        for t, frame in enumerate(frames):
+            a, b = a + frame, a * b
+            np.testing.assert_allclose(ours[0][i][t], a, rtol=1e-5)
+            np.testing.assert_allclose(ours[1][i][t], b, rtol=1e-5)
+    check_gradients(y, {x: data})
+
+
+def test_stacked_and_in_both_directions():
+    x = C.sequence.input_variable(3)
+    there, back = Recurrence(GRU(2)), Recurrence(GRU(2), go_backwards=True)
+    both = C.splice(there(x), back(x))
+    y = Recurrence(LSTM(2))(both)
+    assert (both.shape, y.shape) == ((4,), (2,))
+    data = sequences((3,))
+    turned = [f[::-1] for f in data]
+    for shared, own in zip(there.parameters, back.parameters, strict=True):
+        own.value = shared.value
+    for ours, mirrored in zip(both.eval({x: data}), both.eval({x: turned}), strict=True):
+        np.testing.assert_allclose(ours[:, 2:], mirrored[::-1, :2], atol=1e-6)
+    check_gradients(y, {x: data}, elements=20)
+
+
+def test_a_step_may_use_what_stands_outside():
+    """CNTK allows none of these: a parameter made in the step, another input, a recurrence."""
+    x, scale = C.sequence.input_variable(2), C.sequence.input_variable(2)
+    y = Recurrence(lambda s, x: s * scale + x * C.Parameter(2, init=3))(x)
+    a, b = sequences((2,)), sequences((2,))
+    for ours, frames, factors in zip(y.eval({x: a, scale: b}), a, b, strict=True):
+        state = np.zeros(2)
+        for t, frame in enumerate(frames):
+            state = state * factors[t] + 3 * frame
+            np.testing.assert_allclose(ours[t], state, atol=1e-5)
+    summary = Fold(GRU(2))(scale)
+    z = Recurrence(lambda s, x: C.tanh(s + summary * x))(x)
+    check_gradients(z, {x: a, scale: b}, elements=20)
+
+
+def test_many_states():
+    names = [f"s{i}" for i in range(12)]
+    step = eval(f"lambda {', '.join(names)}, x: ({', '.join(f'{n} + x' for n in names)})")
+    x = C.sequence.input_variable(1)
+    y = Recurrence(step)(x)
+    np.testing.assert_array_equal(y.eval({x: [[1], [2]]})[0], [[1], [3]])
+
+
+def test_recurrence_from_takes_its_state_as_an_argument():
+    start, x = C.input_variable(2), C.sequence.input_variable(3)
+    layer = RecurrenceFrom(GRU(2))
+    y = layer(start, x)
+    data, given = sequences((3,)), RNG.normal(size=(3, 2))
+    fixed = [Recurrence(GRU(2), initial_state=s)(x) for s in given]
+    for i, z in enumerate(fixed):
+        for own, shared in zip(z.parameters, y.parameters, strict=True):
+            own.value = shared.value
+        ours = y.eval({start: given, x: data})[i]
+        np.testing.assert_allclose(ours, z.eval({x: [data[i]]})[0], atol=1e-6)
+    check_gradients(y, {start: given, x: data}, elements=20)
+    two = RecurrenceFrom(LSTM(2), go_backwards=True, return_full_state=True)
+    assert len(two(start, start, x).outputs) == 2
+
+
+def test_fold_of_a_backward_recurrence_is_its_first_frame():
+    x = C.sequence.input_variable(2)
+    data = sequences((2,))
+    whole = Recurrence(lambda s, x: s * 2 + x, go_backwards=True)(x).eval({x: data})
+    last = Fold(lambda s, x: s * 2 + x, go_backwards=True)(x).eval({x: data})
+    np.testing.assert_array_equal(last, [w[0] for w in whole])
+
+
+def test_unfold():
+    """The numbers of CNTK's test_unfold."""
+    x = C.sequence.input_variable(1)
+    data = [np.zeros((3, 1)), np.zeros((5, 1))]
+    doubled = UnfoldFrom(lambda s: s * 2)(C.constant(1), x).eval({x: data})
+    np.testing.assert_array_equal(doubled[0], [2, 4, 8])
+    np.testing.assert_array_equal(doubled[1], [2, 4, 8, 16, 32])
+    until = UnfoldFrom(
+        lambda s: s * 2, until_predicate=lambda y: C.greater(y, 63), length_increase=1.6
+    )
+    cut = until(C.constant(1), x).eval({x: data})
+    np.testing.assert_array_equal(cut[0], [2, 4, 8, 16, 32])
+    np.testing.assert_array_equal(cut[1], [2, 4, 8, 16, 32, 64])
+
+
+def test_unfold_of_a_vector_state():
+    start, like = C.input_variable(2), C.sequence.input_variable(1)
+    step = RNNStep(2)
+    y = UnfoldFrom(lambda s: step(s, s))(start, like)
+    given, data = RNG.normal(size=(2, 2)), [np.zeros((3, 1)), np.zeros((1, 1))]
+    p = {q.name: q.value for q in y.parameters}
+    for ours, state in zip(y.eval({start: given, like: data}), given, strict=True):
+        for frame in ours:
+            state = 1 / (1 + np.exp(-(state @ p["W"] + state @ p["H"] + p["b"])))
+            np.testing.assert_allclose(frame, state, atol=1e-6)
+    check_gradients(y, {start: given, like: data})
+
+
+@pytest.mark.parametrize(
+    "step, problem",
+    [
+        (lambda x: x, "takes its previous state and 1 input"),
+        (lambda a, b, x: a + x, "takes 2 states and gives 1 values"),
+    ],
+)
+def test_what_is_no_step(step, problem):
+    with pytest.raises(C.GraphError, match=problem):
+        Recurrence(step)
+
+
+def test_a_wrong_number_of_initial_states():
+    with pytest.raises(C.GraphError, match="has 2 states, initial_state has 3"):
+        Recurrence(LSTM(2), initial_state=(1, 2, 3))
+
+
+def test_a_state_that_changes_its_shape():
+    x = C.sequence.input_variable(2)
+    with pytest.raises(C.GraphError, match="shape"):
+        Recurrence(lambda s, x: C.splice(s, x), initial_state=C.constant(0, (3,)))(x)
+
+
+def test_recurrences_take_default_options():
+    x = C.sequence.input_variable(1)
+    with C.default_options(initial_state=5), C.default_options_for(Fold, go_backwards=True):
+        y, z = Recurrence(C.plus)(x), Fold(lambda s, x: s * 2 + x)(x)
+    data = [[1.0], [2.0]]
+    np.testing.assert_array_equal(y.eval({x: data})[0], [[6], [8]])
+    np.testing.assert_array_equal(z.eval({x: data}), [[25]])

@@ -1,0 +1,255 @@
+"""What people feed, and what they get back."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.graph import GraphError
+
+
+def random(*shape, seed=1):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+class TestSamples:
+    def test_a_batch(self):
+        x = C.input_variable((2, 3))
+        values = random(4, 2, 3)
+        np.testing.assert_array_equal((x + 0).eval({x: values}), values)
+
+    def test_a_list_of_samples(self):
+        x = C.input_variable((2, 3))
+        values = random(4, 2, 3)
+        np.testing.assert_array_equal((x + 0).eval({x: list(values)}), values)
+        np.testing.assert_array_equal((x + 0).eval({x: values.tolist()}), values)
+
+    def test_one_sample(self):
+        x = C.input_variable((2, 3))
+        value = random(2, 3)
+        np.testing.assert_array_equal((x + 0).eval({x: value}), value[None])
+
+    def test_numbers(self):
+        x = C.input_variable(1)
+        np.testing.assert_array_equal((x + 0).eval({x: [1, 2, 3]}), [[1], [2], [3]])
+        y = C.input_variable(())
+        np.testing.assert_array_equal((y + 0).eval({y: [1, 2, 3]}), [1, 2, 3])
+        np.testing.assert_array_equal((y + 0).eval({y: 5}), [5])
+
+    def test_other_kinds_of_numbers_are_converted(self):
+        x = C.input_variable(2)
+        for kind in (bool, np.int8, np.int64, np.uint8, np.float16, np.float64):
+            result = (x + 0).eval({x: np.ones((3, 2), kind)})
+            assert result.dtype == np.float32
+            np.testing.assert_array_equal(result, np.ones((3, 2)))
+
+    def test_arrays_of_any_strides(self):
+        x = C.input_variable((2, 3))
+        values = random(4, 2, 3)
+        for given in (np.asfortranarray(values), values[::-1][::-1], values.astype(">f4")):
+            np.testing.assert_array_equal((x * 1.5).eval({x: given}), values * 1.5)
+
+    def test_an_empty_batch(self):
+        x = C.input_variable((2, 3))
+        w = C.Parameter((3, 4), init=C.glorot_uniform())
+        assert C.times(x, w).eval({x: np.zeros((0, 2, 3))}).shape == (0, 2, 4)
+
+    def test_a_sparse_matrix(self):
+        import scipy.sparse
+
+        x = C.input_variable(3)
+        values = np.array([[0, 1, 0], [2, 0, 0.0]])
+        np.testing.assert_array_equal((x + 0).eval({x: scipy.sparse.csr_matrix(values)}), values)
+
+
+class TestSequences:
+    def test_a_ragged_list_comes_back_in_order(self):
+        x = C.sequence.input_variable(2)
+        sequences = [random(n, 2, seed=n) for n in (2, 5, 1, 3)]
+        for found, given in zip((x + 0).eval({x: sequences}), sequences, strict=True):
+            np.testing.assert_array_equal(found, given)
+
+    def test_one_sequence(self):
+        x = C.sequence.input_variable((2, 3))
+        frames = random(5, 2, 3)
+        for given in (frames, [frames], list(frames)):
+            (found,) = (x + 0).eval({x: given})
+            np.testing.assert_array_equal(found, frames)
+
+    def test_a_batch_of_equally_long_ones(self):
+        x = C.sequence.input_variable((2, 3))
+        values = random(4, 5, 2, 3)
+        found = (x + 0).eval({x: values})
+        assert isinstance(found, list)
+        np.testing.assert_array_equal(np.stack(found), values)
+
+    def test_nested_lists(self):
+        x = C.sequence.input_variable(1)
+        found = (x + 0).eval({x: [[[1], [2]], [[3]]]})
+        assert [f.tolist() for f in found] == [[[1], [2]], [[3]]]
+
+    def test_per_sequence_results_are_in_the_minibatchs_order(self):
+        x, b = C.sequence.input_variable(()), C.input_variable(())
+        sequences = [np.full(n, 10.0 * n) for n in (2, 5, 1, 3)]
+        f = C.sequence.last(x) + b
+        np.testing.assert_array_equal(f.eval({x: sequences, b: [1, 2, 3, 4]}), [21, 52, 13, 34])
+
+    def test_no_sequences(self):
+        x = C.sequence.input_variable(2)
+        assert (x + 0).eval({x: []}) == []
+
+
+def several(f, x, sequences):
+    """The results for the sequences together, one by one, and in another order."""
+    together = f.eval({x: sequences})
+    alone = [f.eval({x: [s]})[0] for s in sequences]
+    turned = f.eval({x: sequences[::-1]})[::-1]
+    return together, alone, turned
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: C.layers.Recurrence(lambda h, v: C.tanh(0.5 * h + v))(x),
+        lambda x: C.layers.Recurrence(lambda h, v: C.tanh(0.5 * h + v), go_backwards=True)(x),
+        lambda x: C.sequence.softmax(x),
+        lambda x: C.sequence.past_value(x, time_step=2) + C.sequence.future_value(x),
+        lambda x: C.sequence.last(C.layers.Recurrence(C.plus)(x)) * x,
+        lambda x: C.sequence.gather(x, C.reduce_sum(x) > 0),
+    ],
+    ids=["forward", "backward", "softmax", "delays", "last", "gather"],
+)
+def test_a_sequences_result_does_not_depend_on_the_rest(build):
+    x = C.sequence.input_variable(3, np.float64)
+    rng = np.random.default_rng(1)
+    sequences = [rng.normal(size=(n, 3)) for n in (2, 5, 1, 5, 3)]
+    for together, alone, turned in zip(*several(build(x), x, sequences), strict=True):
+        np.testing.assert_allclose(together, alone, rtol=1e-13)
+        np.testing.assert_array_equal(together, turned)
+
+
+def test_a_sequences_gradient_does_not_depend_on_the_rest():
+    x = C.sequence.input_variable(3, np.float64)
+    f = C.layers.Recurrence(lambda h, v: C.tanh(0.5 * h + v))(x)
+    rng = np.random.default_rng(1)
+    sequences = [rng.normal(size=(n, 3)) for n in (2, 5, 1, 3)]
+    together = f.grad({x: sequences}, wrt=x)
+    for found, s in zip(together, sequences, strict=True):
+        np.testing.assert_allclose(found, f.grad({x: [s]}, wrt=x)[0], rtol=1e-13)
+
+
+def test_two_time_axes_each_with_its_own_order():
+    """Lengths 1, 3, 2 on one axis and 3, 1, 2 on the other, joined per sequence."""
+    x = C.sequence.input_variable(())
+    y = C.sequence.input_variable((), sequence_axis=C.Axis.new_unique_dynamic_axis("other"))
+    b = C.input_variable(())
+    xs = [np.array([1.0]), np.array([10.0, 20, 30]), np.array([100.0, 200])]
+    ys = [np.array([1.0, 2, 3]), np.array([4.0]), np.array([5.0, 6])]
+    at = {x: xs, y: ys, b: [1000, 2000, 3000]}
+    f = C.sequence.reduce_sum(x) + C.sequence.last(y) + b
+    np.testing.assert_array_equal(f.eval(at), [1 + 3 + 1000, 60 + 4 + 2000, 300 + 6 + 3000])
+    g = x * C.sequence.last(y) + b
+    expected = [[1003], [2040, 2080, 2120], [3600, 4200]]
+    assert [v.tolist() for v in g.eval(at)] == expected
+    h = y * C.sequence.first(x)
+    assert [v.tolist() for v in h.eval(at)] == [[1, 2, 3], [40], [500, 600]]
+    k = C.layers.Recurrence(C.plus, initial_state=C.sequence.last(x))(y)
+    assert [v.tolist() for v in k.eval(at)] == [[2, 4, 7], [34], [205, 211]]
+    grads = f.grad(at, wrt=[x, y, b])
+    assert [v.tolist() for v in grads[x]] == [[1], [1, 1, 1], [1, 1]]
+    assert [v.tolist() for v in grads[y]] == [[0, 0, 1], [1], [0, 1]]
+    assert grads[b].tolist() == [1, 1, 1]
+
+
+def test_lengths_come_from_an_input_whose_values_are_not_needed():
+    x = C.sequence.input_variable(2)
+    f = C.sequence.broadcast_as(C.constant(3.0), x)
+    assert [v.tolist() for v in f.eval({x: [np.zeros((2, 2)), np.zeros((1, 2))]})] == [[3, 3], [3]]
+    (g,) = C.reduce_sum(x).gradients([x])
+    assert [v.shape for v in g.eval({x: [np.zeros((2, 2)), np.zeros((1, 2))]})] == [(2, 2), (1, 2)]
+
+
+def test_what_is_fed_is_not_changed_and_results_are_the_readers():
+    x = C.input_variable(3)
+    values = random(2, 3)
+    before = values.copy()
+    first = C.tanh(x).eval({x: values})
+    kept = first.copy()
+    C.tanh(x).eval({x: 2 * values})
+    np.testing.assert_array_equal(values, before)
+    np.testing.assert_array_equal(first, kept)
+    (x + 0).eval({x: values})[...] = 7
+    np.testing.assert_array_equal(values, before)
+
+
+class TestForms:
+    def test_by_name(self):
+        x, y = C.input_variable(1, name="a"), C.input_variable(1, name="b")
+        assert (x - y).eval({"a": [3], "b": [1]}) == 2
+
+    def test_the_only_input_without_a_name(self):
+        x = C.input_variable(2)
+        np.testing.assert_array_equal((x * 2).eval([[1, 2]]), [[2, 4]])
+
+    def test_a_call_with_arrays(self):
+        x, y = C.input_variable(2), C.input_variable(2)
+        np.testing.assert_array_equal((x - y)([[1, 2]], [[3, 3]]), [[-2, -1]])
+
+    def test_several_outputs(self):
+        x = C.input_variable(2)
+        f = C.combine(x + 1, x * 2)
+        found = f.eval({x: [[1, 2]]})
+        assert [found[o].tolist() for o in f.outputs] == [[[2, 3]], [[2, 4]]]
+
+    def test_chosen_outputs(self):
+        x = C.input_variable(2)
+        inner = C.exp(x)
+        f = inner + 1
+        assert f.eval({x: [[0, 0]]}, outputs=[inner]).tolist() == [[1, 1]]
+        found = f.eval({x: [[0, 0]]}, outputs=[inner.output, f.output])
+        assert found[inner.output].tolist() == [[1, 1]]
+        assert found[f.output].tolist() == [[2, 2]]
+
+    def test_without_inputs(self):
+        assert C.plus([1, 2], 3).eval().tolist() == [4, 5]
+
+    def test_gradients_have_the_form_of_what_they_are_of(self):
+        x, s = C.input_variable(2), C.sequence.input_variable(2)
+        w = C.Parameter(2, init=1)
+        f = C.reduce_sum(x * s * w)
+        at = {x: [[1, 2], [3, 4]], s: [np.ones((1, 2)), np.ones((3, 2))]}
+        g = f.grad(at, wrt=[x, s, w])
+        assert g[x].tolist() == [[1, 1], [3, 3]]
+        assert [v.tolist() for v in g[s]] == [[[1, 2]], [[3, 4]] * 3]
+        assert g[w].tolist() == [10, 14]
+
+    def test_gradients_with_values_along(self):
+        x = C.input_variable(2, needs_gradient=True)
+        f = C.square(x)
+        g, values = f.grad({x: [[1, 2]]}, outputs=[f])
+        assert g.tolist() == [[2, 4]]
+        assert values.tolist() == [[1, 4]]
+
+
+@pytest.mark.parametrize(
+    "shape, values, words",
+    [
+        (3, np.zeros((2, 4)), r"array of shape \(2, 4\)"),
+        ((3, 2), np.zeros((5, 2, 3)), r"array of shape \(5, 2, 3\)"),
+        ((3, 8, 8), np.zeros((5, 8, 8, 3)), r"moveaxis"),
+        (3, np.zeros((2, 2, 2, 3)), r"samples of shape \(3,\), in a batch of shape \(N, 3\)"),
+        (3, [["a", "b", "c"]], "needs numbers"),
+        (2, [[1, 2], [3]], "needs numbers|different shapes"),
+    ],
+)
+def test_values_that_do_not_fit(shape, values, words):
+    x = C.input_variable(shape, name="x")
+    with pytest.raises(GraphError, match=words) as caught:
+        (x + 0).eval({x: values})
+    assert "'x'" in str(caught.value)
+
+
+def test_numbers_of_samples_that_disagree():
+    x, y = C.input_variable(1, name="x"), C.sequence.input_variable(1, name="y")
+    with pytest.raises(GraphError, match="different numbers of samples") as caught:
+        C.combine(x, y).eval({x: [1, 2], y: [[1], [2], [3]]})
+    assert "'x' (1,) per sample: 2" in str(caught.value)

@@ -1,0 +1,114 @@
+"""Functions saved and loaded compute the same; a file holds no code."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.graph import GraphError
+
+
+def same(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model"
+
+
+def test_a_recurrence_with_its_parameters(path):
+    x = C.sequence.input_variable(3, name="x")
+    f = C.layers.Sequential([C.layers.Recurrence(C.layers.LSTM(4)), C.layers.Dense(2)])(x)
+    data = [np.random.default_rng(n).normal(size=(n, 3)) for n in (3, 1, 5)]
+    f.save(path)
+    loaded = C.load_model(path)
+    same(loaded.eval({"x": data}), f.eval({x: data}))
+    assert [p.name for p in loaded.parameters] == [p.name for p in f.parameters]
+    of_file = loaded.grad({loaded.x: data}, wrt=loaded.parameters)
+    of_here = f.grad({x: data}, wrt=f.parameters)
+    for mine, its in zip(f.parameters, loaded.parameters, strict=True):
+        np.testing.assert_array_equal(of_here[mine], of_file[its])
+
+
+def test_a_time_axis_that_a_run_makes(path):
+    x = C.sequence.input_variable(1)
+    f = C.sequence.gather(x, x > 1) + 1
+    f.save(path)
+    data = [np.array([[1.0], [2], [3]]), np.array([[5.0]])]
+    same(C.load_model(path).eval(data), [np.array([[3.0], [4]]), np.array([[6.0]])])
+
+
+def test_images_and_several_outputs(path):
+    x = C.input_variable((2, 6, 6), name="x")
+    y = C.layers.Convolution2D((3, 3), 4, activation=C.relu)(x)
+    f = C.combine(C.layers.MaxPooling((2, 2), strides=2)(y), C.reduce_sum(y))
+    data = np.random.default_rng(0).normal(size=(2, 2, 6, 6))
+    f.save(path)
+    same(C.load_model(path).eval({"x": data}).values(), f.eval({x: data}).values())
+
+
+def test_an_open_model_stays_open(path):
+    x = C.input_variable(3)
+    model = C.layers.Dense(2)
+    applied = model(x)
+    model.save(path)
+    loaded = C.load_model(path)
+    data = np.ones((1, 3))
+    same(loaded(x).eval({x: data}), applied.eval({x: data}))
+
+
+def test_from_bytes_with_custom_attributes(path):
+    f = C.Parameter(2, init=3) * 2
+    f.custom_attributes = {"classes": ["cat", "dog"], "size": {"width": 3}}
+    f.save(path)
+    loaded = C.Function.load(path.read_bytes())
+    assert loaded.custom_attributes == f.custom_attributes
+    np.testing.assert_array_equal(loaded.eval(), [6, 6])
+
+
+def test_restore_gives_the_values_back(path):
+    p, c = C.Parameter(2, init=1), C.constant(np.array([5.0, 6], np.float32))
+    f = p * c
+    f.save(path)
+    p.value, c.value = [8, 8], [9, 9]
+    f.restore(path)
+    np.testing.assert_array_equal(f.eval(), [5, 6])
+    with pytest.raises(GraphError, match="another function"):
+        (f * C.Parameter(3)[0:1]).restore(path)
+
+
+def test_a_parameter_without_a_shape_is_refused(path):
+    with pytest.raises(GraphError, match="apply the model"):
+        C.layers.Dense(2).save(path)
+
+
+def test_nothing_in_a_file_is_unpickled(path):
+    (C.Parameter(2, init=3) * 2).save(path)
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+        text = np.load(io.BytesIO(archive.read("graph.npy"))).tobytes()
+    assert json.loads(text)["format"] == 1
+
+
+def test_what_is_no_model_is_refused(path):
+    path.write_bytes(b"no model")
+    with pytest.raises(GraphError, match="no saved function"):
+        C.load_model(path)
+
+
+def test_an_operation_that_is_not_known_here(path):
+    (C.Parameter(2, init=3) * 2).save(path)
+    with np.load(path) as archive:
+        parts = dict(archive)
+    text = parts["graph"].tobytes().replace(b"element_times", b"element_tymes")
+    parts["graph"] = np.frombuffer(text, np.uint8)
+    with open(path, "wb") as file:
+        np.savez(file, **parts)
+    with pytest.raises(GraphError, match="element_tymes"):
+        C.load_model(path)

@@ -1,0 +1,112 @@
+"""What functions say of themselves, and searching through them."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.graph import GraphError
+from rgraph.logging import graph
+
+
+@pytest.fixture
+def model():
+    x = C.input_variable((2, 3), name="x")
+    w, b = C.Parameter((3, 2), name="w"), C.Parameter(2, name="b")
+    return C.plus(C.times(x, w, name="product"), b, name="sum")
+
+
+def names(items):
+    return [v.name for v in items]
+
+
+def test_inputs_are_leaves_and_a_root_functions_operands(model):
+    assert names(model.inputs) == ["x", "w", "b"]
+    assert names(model.root_function.inputs) == ["product", "b"]
+    assert model.op_name == "Plus" and model.root_function.is_primitive
+
+
+def test_depth_first_from_the_root(model):
+    found = graph.depth_first_search(model, lambda v: True)
+    assert names(found) == ["sum", "product", "x", "w", "b"]
+    assert graph.find_by_name(model, "w").shape == (3, 2)
+    assert graph.find_by_name(model, "none") is None
+    assert graph.find_by_uid(model, model.x.uid) == model.x
+
+
+def test_a_name_twice_is_ambiguous(model):
+    twice = C.plus(model, 1, name="sum")
+    assert len(graph.find_all_with_name(twice, "sum")) == 2
+    with pytest.raises(GraphError, match="2 functions"):
+        graph.find_by_name(twice, "sum")
+
+
+def test_layers_are_closed_unless_looked_into():
+    x = C.input_variable(2, name="x")
+    f = C.layers.Dense(3, activation=C.relu, name="dense")(x)
+    outside = graph.depth_first_search(f, lambda v: True)
+    assert names(outside) == ["dense", "W", "b", "x"]
+    assert outside[0].op_name == "Dense"
+    inside = {v.op_name for v in graph.depth_first_search(f, lambda v: hasattr(v, "op_name"), -1)}
+    assert {"Dense", "Relu", "Plus", "Times"} <= inside
+
+
+def test_plot_names_operations_in_order(model, tmp_path):
+    text = graph.plot(model, tmp_path / "model.dot")
+    assert text.splitlines()[0].startswith("Times(") and text.splitlines()[1].startswith("Plus(")
+    drawing = (tmp_path / "model.dot").read_text()
+    assert drawing.startswith("digraph") and drawing.count("->") == 4
+    with pytest.raises(ValueError, match=r"\.dot"):
+        graph.plot(model, "model.txt")
+
+
+def test_a_block_is_applied_and_named():
+    p, x = C.placeholder(), C.input_variable(1)
+    f = C.as_block(C.square(p) + p, [(p, x)], "Polynomial", "poly")
+    np.testing.assert_array_equal(f.eval({x: [[3]]}), [[12]])
+    block = (f * 2).find_by_name("poly")
+    assert block.is_block and block.op_name == "Polynomial"
+    np.testing.assert_array_equal(f.clone("share").eval([[3]]), [[12]])
+
+
+def test_a_placeholder_can_be_used_again_after_it_was_bound():
+    p, a, b = C.placeholder(), C.constant(3), C.constant(5)
+    first, second = p + 1, p + 10
+    first.replace_placeholders({p: a})
+    assert first.eval() == 4
+    third = p + 100
+    third.replace_placeholders({p: b})
+    assert third.eval() == 105 and first.eval() == 4
+    assert second.eval() == 13  # it was built on the same placeholder as the first
+
+
+def test_copies_have_inputs_of_their_own(model):
+    copy = model.clone("share")
+    assert names(copy.arguments) == ["x"] and copy.x != model.x
+    assert copy.parameters == model.parameters
+    data = np.ones((1, 2, 3))
+    np.testing.assert_array_equal(copy.eval({copy.x: data}), model.eval({model.x: data}))
+
+
+def test_substitutions_are_values(model):
+    with pytest.raises(TypeError, match="variable or a function"):
+        model.clone("share", {model.x: 5})
+    with pytest.raises(AttributeError, match="None"):
+        model.clone("share", {model.x: graph.find_by_name(model, "none")})
+
+
+def test_outputs_to_compute(model):
+    data = np.ones((1, 2, 3))
+    product = graph.find_by_name(model, "product")
+    np.testing.assert_array_equal(model.eval({model.x: data}, product), np.zeros((1, 2, 2)))
+    with pytest.raises(GraphError, match="not computed"):
+        model.eval({model.x: data}, [C.square(model)])
+    with pytest.raises(TypeError):
+        model.eval({model.x: data}, [product.outputs])
+
+
+def test_a_name_is_given_once():
+    f = C.input_variable(1) + 1
+    f.name = "f"
+    assert f.output.name == "f"
+    with pytest.raises(GraphError, match="renamed"):
+        f.name = "g"

@@ -1,0 +1,628 @@
+"""Trainers, sessions and progress; expected lines and numbers are CNTK 2.7's of this program."""
+
+import io as text_io
+import re
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.train.checkpoint import load_state, save_state
+
+N = 20
+rng = np.random.RandomState(0)
+CLASSES = rng.randint(size=N, low=0, high=2)
+X = ((rng.randn(N, 2) + 3) * (CLASSES[:, None] + 1)).astype(np.float32)
+T = np.eye(2, dtype=np.float32)[CLASSES]
+START = np.array([[0.1, -0.2], [0.3, 0.1]], np.float32)
+
+
+class Program:
+    """Logistic regression in minibatches of 4."""
+
+    def __init__(self, writers=None, metric=True):
+        self.x, self.t = C.input_variable(2, name="x"), C.input_variable(2, name="t")
+        self.w = C.Parameter(init=START)
+        self.z = C.times(self.x, self.w)
+        self.loss = C.cross_entropy_with_softmax(self.z, self.t)
+        self.error = C.classification_error(self.z, self.t)
+        rate = C.learning_parameter_schedule([0.1, 0.05], epoch_size=8)
+        learner = C.momentum_sgd([self.w], rate, 0.9)
+        criterion = (self.loss, self.error if metric else None)
+        self.trainer = C.Trainer(self.z, criterion, [learner], writers)
+
+    def batch(self, i):
+        return {self.x: X[i * 4 : i * 4 + 4], self.t: T[i * 4 : i * 4 + 4]}
+
+    def run(self, tests=True):
+        for _ in range(2):
+            for i in range(5):
+                self.trainer.train_minibatch(self.batch(i))
+            self.trainer.summarize_training_progress()
+        if tests:
+            for i in range(5):
+                self.trainer.test_minibatch(self.batch(i))
+            self.trainer.summarize_test_progress()
+
+
+# Steps
+
+
+def test_what_a_step_leaves_behind():
+    p = Program()
+    assert p.trainer.train_minibatch(p.batch(0)) is True
+    assert p.trainer.previous_minibatch_sample_count == 4
+    assert p.trainer.previous_minibatch_loss_average == pytest.approx(7.254180431365967 / 4)
+    assert p.trainer.previous_minibatch_evaluation_average == 0.5
+    p.trainer.train_minibatch(p.batch(1))
+    assert p.trainer.total_number_of_samples_seen == 8
+
+
+def test_outputs_are_those_before_the_update():
+    p = Program()
+    goes_on, values = p.trainer.train_minibatch(p.batch(0), outputs=[p.z.output])
+    assert goes_on
+    np.testing.assert_allclose(values[p.z.output], X[:4] @ START, rtol=1e-6)
+
+
+def test_an_empty_minibatch_is_the_end():
+    p = Program()
+    assert p.trainer.train_minibatch({}) is False
+    np.testing.assert_array_equal(p.w.value, START)
+
+
+def test_test_minibatch_learns_nothing():
+    p = Program()
+    assert p.trainer.test_minibatch(p.batch(0)) == 0.5
+    np.testing.assert_array_equal(p.w.value, START)
+    loss_only = Program(metric=False)
+    mean = loss_only.trainer.test_minibatch(loss_only.batch(0))
+    assert mean == pytest.approx(7.254180431365967 / 4)
+
+
+@pytest.mark.parametrize(
+    "make, mean, after",
+    [
+        (lambda y, t: C.square(y - t), 2.9166667, [-0.0333333, -0.1333333]),
+        (
+            lambda y, t: C.reduce_sum(C.square(y - t), axis=C.Axis.all_axes()),
+            2.9166667,
+            [-0.0333333, -0.1333333],
+        ),
+        (
+            lambda y, t: C.reduce_mean(C.square(y - t), axis=C.Axis.all_axes()),
+            0.9722222,
+            [0.3222222, 0.2888889],
+        ),
+    ],
+)
+def test_losses_per_sample_and_for_the_minibatch(make, mean, after):
+    x, t, w = C.input_variable(2), C.input_variable(1), C.Parameter((2, 1), init=0.5)
+    y = C.times(x, w)
+    trainer = C.Trainer(y, make(y, t), C.sgd([w], 0.1))
+    trainer.train_minibatch({x: [[1, 2], [3, 4], [0, 1]], t: [[1], [1], [2]]})
+    assert trainer.previous_minibatch_sample_count == 3
+    assert trainer.previous_minibatch_loss_average == pytest.approx(mean)
+    np.testing.assert_allclose(w.value.ravel(), after, rtol=1e-5)
+
+
+def test_frames_are_samples_and_a_metric_is_divided_by_the_losss():
+    x, w = C.sequence.input_variable(2), C.Parameter((2, 1), init=0.5)
+    y = C.times(x, w)
+    trainer = C.Trainer(y, (C.square(y), C.sequence.last(y)), C.sgd([w], 0.1))
+    trainer.train_minibatch({x: [np.ones((3, 2)), np.ones((1, 2))]})
+    assert trainer.previous_minibatch_sample_count == 4
+    assert trainer.previous_minibatch_loss_average == 1
+    assert trainer.previous_minibatch_evaluation_average == 0.5
+
+
+def test_parameters_that_no_learner_has_stay():
+    x = C.input_variable(2)
+    w, b = C.Parameter((2, 2), init=1), C.Parameter(2, init=1)
+    loss = C.reduce_sum(C.square(C.times(x, w) + b))
+    trainer = C.Trainer(None, loss, C.sgd([w], 0.1))
+    trainer.train_minibatch({x: [[1, 2]]})
+    np.testing.assert_array_equal(b.value, [1, 1])
+    assert (w.value != 1).all()
+
+
+def test_each_of_two_learners_has_its_own_rate():
+    x, a, b = C.input_variable(1), C.Parameter(1), C.Parameter(1)
+    trainer = C.Trainer(None, x + a + b, [C.sgd([a], 1.0), C.sgd([b], 0.5)])
+    trainer.train_minibatch({x: [[0], [0]]})
+    assert (a.value, b.value) == (-1, -0.5)
+
+
+def test_parameters_that_are_each_others_gradient():
+    """Each is updated by the other's value before the update."""
+    x, a, b = C.input_variable(()), C.Parameter((), init=2), C.Parameter((), init=3)
+    trainer = C.Trainer(None, a * b + 0 * x, C.sgd([a, b], 0.1))
+    trainer.train_minibatch({x: [0]})
+    np.testing.assert_allclose([a.value, b.value], [1.7, 2.8], rtol=1e-6)
+
+
+def test_dropout_drops_in_training_only():
+    x, w = C.input_variable(100), C.Parameter(100, init=1)
+    y = C.dropout(x * w, 0.5)
+    trainer = C.Trainer(y, C.reduce_sum(y), C.sgd([w], 0.0))
+    _, values = trainer.train_minibatch({x: np.ones((1, 100))}, outputs=[y])
+    assert set(np.unique(values[y])) == {0, 2}
+    assert trainer.test_minibatch({x: np.ones((1, 100))}) == 100
+
+
+def test_mistakes_of_trainers():
+    p = Program()
+    with pytest.raises(ValueError, match="which the loss does not use"):
+        C.Trainer(p.z, p.loss, C.sgd([C.Parameter(2)], 0.1))
+    with pytest.raises(ValueError, match="two learners"):
+        C.Trainer(p.z, p.loss, [C.sgd([p.w], 0.1), C.sgd([p.w], 0.1)])
+    with pytest.raises(ValueError, match="a loss, or a pair"):
+        C.Trainer(p.z, (p.loss, p.error, p.error), C.sgd([p.w], 0.1))
+    with pytest.raises(C.GraphError, match="was given no value"):
+        p.trainer.train_minibatch({p.x: X[:4]})
+
+
+def test_a_learner_of_ones_own():
+    class Plain(C.UserLearner):
+        def update(self, gradient_values, training_sample_count, sweep_end):
+            for p, g in gradient_values.items():
+                p.value = p.value - self.learning_rate() * g / training_sample_count
+            return True
+
+    p, q = Program(), Program()
+    own = C.Trainer(p.z, p.loss, Plain([p.w], C.learning_parameter_schedule(0.1)))
+    builtin = C.Trainer(q.z, q.loss, C.sgd([q.w], 0.1))
+    for i in range(3):
+        own.train_minibatch(p.batch(i))
+        builtin.train_minibatch(q.batch(i))
+    np.testing.assert_allclose(p.w.value, q.w.value, rtol=1e-6)
+
+
+# Progress
+
+
+def lines(capsys):
+    """What was printed, times and speeds left out."""
+    return [re.sub(r" \d+\.\d+s \(.*\)", "", s) for s in capsys.readouterr().out.splitlines()]
+
+
+RATES = ["Learning rate per minibatch: 0.1", "Momentum per minibatch: 0.9"]
+LATER = "Learning rate per minibatch: 0.05"
+TABLE = [
+    " average      since    average      since      examples",
+    "    loss       last     metric       last              ",
+    " ------------------------------------------------------",
+    *RATES,
+    "     1.81       1.81        0.5        0.5             4",
+    LATER,
+    "     1.67        1.6       0.75      0.875            12",
+    "     1.51       1.51        0.5        0.5             4",
+    "    0.669       0.25       0.25      0.125            12",
+]
+PRINTED = [
+    ({"freq": 0}, [*TABLE, "Finished Evaluation [1]: Minibatch[1-5]: metric = 45.00% * 20;"]),
+    (
+        {"freq": 0, "test_freq": 0},
+        [
+            *TABLE,
+            "                            0.5        0.5             4",
+            "                           0.25      0.125            12",
+            "Finished Evaluation [1]: Minibatch[1-5]: metric = 45.00% * 20;",
+        ],
+    ),
+    (
+        {"freq": 2, "first": 2, "tag": "T"},
+        [
+            *RATES,
+            " Minibatch[   1-   1]: loss = 1.813545 * 4, metric = 50.00% * 4;",
+            " Minibatch[   2-   2]: loss = 2.323501 * 4, metric = 100.00% * 4;",
+            LATER,
+            " Minibatch[   3-   4]: loss = 0.857676 * 8, metric = 75.00% * 8;",
+            "Finished Epoch[1]: [T] loss = 1.438988 * 20, metric = 75.00% * 20;",
+            " Minibatch[   1-   1]: loss = 1.505772 * 4, metric = 50.00% * 4;",
+            " Minibatch[   2-   2]: loss = 0.008558 * 4, metric = 0.00% * 4;",
+            " Minibatch[   3-   4]: loss = 1.404497 * 8, metric = 50.00% * 8;",
+            "Finished Epoch[2]: [T] loss = 1.401271 * 20, metric = 45.00% * 20;",
+            "Finished Evaluation [1]: Minibatch[1-5]: metric = 45.00% * 20;",
+        ],
+    ),
+    (
+        {"test_freq": 2, "test_first": 1, "metric_is_pct": False, "num_epochs": 2},
+        [
+            *RATES,
+            LATER,
+            "Finished Epoch[1 of 2]: loss = 1.438988 * 20, metric = 0.750000 * 20;",
+            "Finished Epoch[2 of 2]: loss = 1.401271 * 20, metric = 0.450000 * 20;",
+            " Evaluation Minibatch[   1-   1]: metric = 0.500000 * 4;",
+            " Evaluation Minibatch[   2-   2]: metric = 0.000000 * 4;",
+            " Evaluation Minibatch[   3-   4]: metric = 0.500000 * 8;",
+            "Finished Evaluation [1]: Minibatch[1-5]: metric = 0.450000 * 20;",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize("options, expected", PRINTED)
+def test_printed_lines_are_cntks(options, expected, capsys):
+    Program([C.logging.ProgressPrinter(**options)]).run()
+    printed = lines(capsys)
+    assert [re.sub(r"\d", "#", s) for s in printed] == [re.sub(r"\d", "#", s) for s in expected]
+    for numbers in zip(*(re.findall(r"[\d.]*\d", " ".join(p)) for p in (printed, expected))):
+        assert float(numbers[0]) == pytest.approx(float(numbers[1]), abs=1.5e-6)
+
+
+def test_without_a_metric_none_is_printed(capsys):
+    Program(C.logging.ProgressPrinter(freq=2), metric=False).run(tests=False)
+    assert " Minibatch[   1-   2]: loss = 2.068523 * 8;" in lines(capsys)
+
+
+def test_a_log_in_a_file(tmp_path, capsys):
+    path = tmp_path / "log"
+    Program(C.logging.ProgressPrinter(freq=2, log_to_file=str(path))).run(tests=False)
+    assert lines(capsys) == []
+    assert "Minibatch[   3-   4]: loss = 0.857676 * 8" in path.read_text()
+
+
+class Recorder(C.logging.ProgressWriter):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.calls = []
+
+    def on_write_training_update(self, samples, updates, loss, metric):
+        self.calls.append(("update", samples, updates, metric))
+
+    def on_write_test_update(self, samples, updates, metric):
+        self.calls.append(("test update", samples, updates, metric))
+
+    def on_write_training_summary(self, samples, updates, summaries, loss, metric, milliseconds):
+        self.calls.append(("summary", samples, updates, summaries, round(loss, 4), metric))
+
+    def on_write_test_summary(self, samples, updates, summaries, metric, milliseconds):
+        self.calls.append(("test", samples, updates, summaries, metric))
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (
+            (2, 0, 2, 0),
+            [
+                ("update", (0, 8), (0, 2), (0.0, 6.0)),
+                ("update", (8, 16), (2, 4), (6.0, 12.0)),
+                ("summary", 20, 5, 1, 28.7798, 15.0),
+                ("update", (0, 8), (0, 2), (0.0, 2.0)),
+                ("update", (8, 16), (2, 4), (2.0, 6.0)),
+                ("summary", 20, 5, 2, 28.0254, 9.0),
+                ("test update", (0, 8), (0, 2), (0.0, 2.0)),
+                ("test update", (8, 16), (2, 4), (2.0, 6.0)),
+                ("test", 20, 5, 1, 9.0),
+            ],
+        ),
+        (
+            (0, 0, 3, 2),
+            [
+                ("update", (0, 4), (0, 1), (0.0, 2.0)),
+                ("update", (4, 12), (1, 3), (2.0, 9.0)),
+                ("summary", 20, 5, 1, 28.7798, 15.0),
+                ("update", (0, 4), (0, 1), (0.0, 2.0)),
+                ("update", (4, 12), (1, 3), (2.0, 3.0)),
+                ("summary", 20, 5, 2, 28.0254, 9.0),
+                ("test update", (0, 4), (0, 1), (0.0, 2.0)),
+                ("test update", (4, 8), (1, 2), (2.0, 2.0)),
+                ("test update", (8, 12), (2, 3), (2.0, 3.0)),
+                ("test", 20, 5, 1, 9.0),
+            ],
+        ),
+    ],
+)
+def test_writers_are_called_as_cntks(arguments, expected):
+    writer = Recorder(*arguments)
+    Program([writer]).run()
+    assert writer.calls == expected
+    assert writer.total_training_updates() == 10
+
+
+def test_a_printer_that_is_told_by_hand(capsys):
+    p, printer = Program(), C.logging.ProgressPrinter(freq=2)
+    for i in range(2):
+        p.trainer.train_minibatch(p.batch(i))
+        printer.update_with_trainer(p.trainer, with_metric=True)
+    loss, metric, samples = printer.epoch_summary(with_metric=True)
+    assert lines(capsys)[0] == " Minibatch[   1-   2]: loss = 2.068523 * 8, metric = 75.00% * 8;"
+    assert (round(loss, 6), metric, samples) == (2.068523, 0.75, 8)
+
+
+class Terminal(text_io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_on_a_terminal_alone(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    for file, drawn in ((Terminal(), True), (text_io.StringIO(), False)):
+        with C.logging.ProgressBar(total=40, file=file) as bar:
+            Program([bar]).run(tests=False)
+        assert ("100% [####" in file.getvalue()) == drawn
+        assert file.getvalue().endswith("\n") == drawn
+
+
+def test_a_bar_without_a_total_counts():
+    bar = C.logging.ProgressBar(file=text_io.StringIO())
+    bar.update_training(1000, 500.0, 250.0)
+    assert bar.text() == "1,000 samples  loss 0.5  metric 0.25"
+
+
+# Function.train and sessions
+
+
+def criterion(metric=True):
+    p = Program()
+    f = C.combine([p.loss, p.error]) if metric else p.loss
+    return f, p
+
+
+@pytest.mark.parametrize(
+    "options, epochs, updates, after",
+    [
+        (
+            {"max_epochs": 2},
+            [(0.858099, 0.45, 20), (0.695177, 0.45, 20)],
+            [(0.858099, 0.45, 20), (0.695177, 0.45, 20)],
+            [-0.03074782, -0.06925209, 0.27936304, 0.12063698],
+        ),
+        (
+            {"max_epochs": 2, "epoch_size": 8},
+            [(0.917461, 0.25, 8), (0.859119, 0.5, 8)],
+            [(0.917461, 0.25, 8), (0.859119, 0.5, 8)],
+            [-0.04530709, -0.05469288, 0.17146285, 0.22853716],
+        ),
+        (
+            {"max_samples": 30},
+            [(0.718910, 0.366667, 30)],
+            [],
+            [-0.2571875, 0.15718763, 0.02979226, 0.37020782],
+        ),
+        (
+            {"max_samples": 30, "epoch_size": 10},
+            [(0.733882, 0.25, 12), (1.044423, 0.75, 8), (0.440534, 0.2, 10)],
+            [(0.917461, 0.25, 8), (1.044423, 0.75, 8), (0.548880, 0.25, 8)],
+            [-0.2571875, 0.15718763, 0.02979226, 0.37020782],
+        ),
+        (
+            {"max_epochs": 2, "progress_frequency": 16},
+            [(0.888290, 0.375, 16), (0.551370, 0.375, 16), (1.003869, 0.75, 8)],
+            [(0.888290, 0.375, 16), (0.551370, 0.375, 16)],
+            [-0.03074782, -0.06925209, 0.27936304, 0.12063698],
+        ),
+    ],
+)
+def test_training_in_one_call_is_cntks(options, epochs, updates, after):
+    f, p = criterion()
+    progress = f.train((X, T), minibatch_size=4, parameter_learners=[C.sgd([p.w], 0.1)], **options)
+    np.testing.assert_allclose(progress.epoch_summaries, epochs, atol=1e-6)
+    np.testing.assert_allclose(
+        np.reshape(progress.updates, (-1, 3)), np.reshape(updates, (-1, 3)), atol=1e-6
+    )
+    np.testing.assert_allclose(p.w.value.ravel(), after, atol=1e-6)
+
+
+def test_testing_in_one_call(capsys):
+    f, p = criterion()
+    p.w.value = np.array([[-0.03074782, -0.06925209], [0.27936304, 0.12063698]])
+    summary = f.test((X, T), minibatch_size=8, callbacks=[C.logging.ProgressPrinter()])
+    assert summary == (0.55, 20)
+    assert lines(capsys) == ["Finished Evaluation [1]: Minibatch[1-3]: metric = 55.00% * 20;"]
+    loss, _ = p.loss.test((X, T))
+    assert loss == pytest.approx(1.0232579)
+
+
+def test_training_on_ragged_sequences_from_lists():
+    x, t = C.sequence.input_variable(1), C.sequence.input_variable(1)
+    loss = C.squared_error(x * C.Parameter(1), t)
+    xs = [np.ones((n, 1), np.float32) for n in (3, 1, 2, 4)]
+    progress = loss.train(
+        (xs, [3 * v for v in xs]),
+        minibatch_size=5,
+        parameter_learners=C.sgd(loss.parameters, 0.2),
+        max_samples=300,
+        progress_frequency=100,
+    )
+    assert progress.epoch_summaries[-1].loss < 1e-6
+    assert loss.parameters[0].value == pytest.approx(3, abs=1e-4)
+
+
+def test_mistakes_of_training_in_one_call():
+    f, p = criterion()
+    learner = C.sgd([p.w], 0.1)
+    with pytest.raises(ValueError, match="the data are 1 arrays"):
+        f.train((X,), parameter_learners=learner)
+    with pytest.raises(ValueError, match="not both"):
+        f.train((X, T), parameter_learners=learner, max_epochs=1, max_samples=3)
+    with pytest.raises(ValueError, match="a callback is"):
+        f.train((X, T), parameter_learners=learner, callbacks=[print])
+    with pytest.raises(TypeError, match="different numbers"):
+        f.train((X, T[1:]), parameter_learners=learner)
+    source = C.io.MinibatchSourceFromData({"x": X})
+    with pytest.raises(ValueError, match="epoch_size"):
+        f.train(source, streams=[source["x"]] * 2, parameter_learners=learner)
+    with pytest.raises(ValueError, match="never ends"):
+        f.test(source, streams=[source["x"]] * 2)
+
+
+def session(p, **options):
+    source = C.io.MinibatchSourceFromData({"x": X, "t": T})
+    streams = {p.x: source.streams.x, p.t: source.streams.t}
+    options.setdefault("mb_size", 4)
+    return C.training_session(p.trainer, source, model_inputs_to_streams=streams, **options)
+
+
+def test_a_session_trains_until_max_samples_and_counts_sweeps():
+    p = Program()
+    learner = C.sgd([p.w], C.learning_parameter_schedule([0.1, 0.05, 0.025]))
+    p.trainer = C.Trainer(p.z, p.loss, learner)
+    session(p, max_samples=44).train()
+    assert p.trainer.total_number_of_samples_seen == 44
+    assert learner.learning_rate() == 0.025
+
+
+def test_minibatches_that_grow():
+    writer = Recorder(1)
+    sizes = C.minibatch_size_schedule([2, 5], 10)
+    session(Program([writer]), mb_size=sizes, max_samples=20).train()
+    assert [b - a for _, (a, b), *_ in writer.calls[:-1]] == [2, 2, 2, 2, 2, 5, 5]
+
+
+@pytest.mark.parametrize(
+    "frequency, times",
+    [
+        (20, 3),
+        ((5, C.train.DataUnit.minibatch), 3),
+        ((1, C.train.DataUnit.sweep), 3),
+        (None, 1),
+        (25, 3),
+    ],
+)
+def test_cross_validation_every_so_often(frequency, times):
+    writer, found = Recorder(), []
+    p = Program([writer])
+    config = C.CrossValidationConfig(
+        (X[:10], T[:10]), frequency, minibatch_size=4, callback=lambda *a: found.append(a)
+    )
+    session(p, max_samples=60, cv_config=config).train()
+    assert [(i, n, m) for i, _, n, m in found] == [(i, 10, 3) for i in range(times)]
+    assert [c for c in writer.calls if c[0] == "test"] == [
+        ("test", 10, 3, i + 1, pytest.approx(error * 10)) for i, error, *_ in found
+    ]
+
+
+def test_a_callback_ends_training():
+    p = Program()
+    config = C.CrossValidationConfig((X, T), 8, callback=lambda i, *_: i < 1)
+    session(p, max_samples=400, cv_config=config).train()
+    assert p.trainer.total_number_of_samples_seen == 16
+
+
+def test_a_test_at_the_end():
+    f, p = criterion()
+    progress = f.train(
+        (X, T),
+        minibatch_size=4,
+        parameter_learners=C.sgd([p.w], 0.1),
+        max_epochs=2,
+        callbacks=[C.TestConfig((X, T))],
+    )
+    assert progress.test_summary == f.test((X, T)) == (0.55, 20)
+
+
+# Checkpoints
+
+
+def test_states_in_files(tmp_path):
+    path = str(tmp_path / "state")
+    state = {
+        "number": 1.5,
+        "none": None,
+        "nested": {"list": [1, "two", (3, 4)], "infinite": np.inf},
+        "array": np.arange(6, dtype=np.float32).reshape(2, 3),
+    }
+    save_state(path, state)
+    loaded = load_state(path)
+    np.testing.assert_array_equal(loaded.pop("array"), state.pop("array"))
+    assert loaded == state
+    assert [f.name for f in tmp_path.iterdir()] == ["state"]
+
+
+@pytest.mark.parametrize("value", [print, {1: 2}, np.array([object()]), {"__array__": 0}])
+def test_what_can_not_be_saved_leaves_the_old_file(tmp_path, value):
+    path = str(tmp_path / "state")
+    save_state(path, "old")
+    with pytest.raises(ValueError, match=r"saved|checkpoint holds"):
+        save_state(path, {"value": value})
+    assert load_state(path) == "old"
+
+
+def test_a_file_that_is_no_checkpoint(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("something else")
+    with pytest.raises(ValueError, match="no checkpoint"):
+        Program().trainer.restore_from_checkpoint(str(path))
+    np.savez(path.with_suffix(".npz"), state=np.array([print], object))
+    with pytest.raises(ValueError, match="no checkpoint"):
+        load_state(str(path.with_suffix(".npz")))
+
+
+def test_training_goes_on_from_a_checkpoint(tmp_path):
+    path, p = str(tmp_path / "checkpoint"), Program()
+    for i in range(3):
+        p.trainer.train_minibatch(p.batch(i))
+    external = {"pi": np.pi, "nested": {"a": "b"}, "list": [1, 2, 3]}
+    p.trainer.save_checkpoint(path, external)
+    for i in (3, 4):
+        p.trainer.train_minibatch(p.batch(i))
+    after, seen = p.w.value, p.trainer.total_number_of_samples_seen
+    assert p.trainer.restore_from_checkpoint(path) == external
+    for i in (3, 4):
+        p.trainer.train_minibatch(p.batch(i))
+    np.testing.assert_array_equal(p.w.value, after)
+    assert p.trainer.total_number_of_samples_seen == seen
+
+
+def test_a_checkpoint_of_another_model(tmp_path):
+    path, p = str(tmp_path / "checkpoint"), Program()
+    p.trainer.save_checkpoint(path)
+    x, w = C.input_variable(3), C.Parameter(3)
+    other = C.Trainer(None, x * w, C.sgd([w], 0.1))
+    with pytest.raises(ValueError, match="another model"):
+        other.restore_from_checkpoint(path)
+
+
+def test_a_session_that_is_broken_off_goes_on_where_it_was(tmp_path):
+    config = C.CheckpointConfig(str(tmp_path / "checkpoint"), 12)
+    whole, first, second = Program(), Program(), Program()
+    session(whole, max_samples=36).train()
+    session(first, max_samples=12, checkpoint_config=config).train()
+    session(second, max_samples=36, checkpoint_config=config).train()
+    np.testing.assert_array_equal(second.w.value, whole.w.value)
+    assert second.trainer.total_number_of_samples_seen == 36
+
+
+def test_all_checkpoints_kept(tmp_path):
+    config = C.CheckpointConfig(str(tmp_path / "c"), 8, preserve_all=True)
+    session(Program(), max_samples=20, checkpoint_config=config).train()
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["c", "c0", "c1", "c2"]
+
+
+# Sources
+
+
+def test_minibatches_of_sequences_have_at_most_so_many_frames():
+    frames = [np.zeros((n, 2)) for n in (3, 2, 4)]
+    source = C.io.MinibatchSourceFromData({"x": frames}, max_samples=14)
+    found = []
+    while data := source.next_minibatch(5):
+        (part,) = data.values()
+        found.append((part.num_sequences, part.num_samples, part.end_of_sweep))
+    assert found == [(2, 5, False), (1, 4, True), (2, 5, True)]
+
+
+def test_a_source_of_ones_own():
+    class Ones(C.io.UserMinibatchSource):
+        left = 3
+
+        def stream_infos(self):
+            return [C.io.StreamInformation("x", 0, "dense", np.float32, (1,))]
+
+        def next_minibatch(self, num_samples, number_of_workers, worker_rank, device=None):
+            self.left -= 1
+            if self.left < 0:
+                return {}
+            data = np.ones((num_samples, 1), np.float32)
+            return {self["x"]: C.io.MinibatchData(data, num_samples, num_samples, False)}
+
+    x, w = C.input_variable(1), C.Parameter(1, init=1)
+    trainer = C.Trainer(None, x * w, C.sgd([w], 0.1))
+    source = Ones()
+    C.training_session(trainer, source, 7, {x: source.streams.x}).train()
+    assert trainer.total_number_of_samples_seen == 21
+    assert w.value == pytest.approx(0.7)

@@ -1,0 +1,162 @@
+"""Functions whose forward and backward a user writes."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.graph import GraphError
+from rgraph.testing import check_gradients
+
+
+class Cube(C.UserFunction):
+    """x cubed; keeps x for the way back."""
+
+    def __init__(self, x, name="cube"):
+        super().__init__([x], name=name)
+        self.calls = [0, 0]
+
+    def infer_outputs(self):
+        x = self.inputs[0]
+        return [C.output_variable(x.shape, x.dtype, x.dynamic_axes)]
+
+    def forward(self, x, device=None, outputs_to_retain=None):
+        self.calls[0] += 1
+        if isinstance(x, list):
+            return x, [s**3 for s in x]
+        return x, x**3
+
+    def backward(self, state, g):
+        self.calls[1] += 1
+        if isinstance(state, list):
+            return [3 * s**2 * h for s, h in zip(state, g)]
+        return 3 * state**2 * g
+
+    def serialize(self):
+        return {"calls": self.calls}
+
+    @staticmethod
+    def deserialize(inputs, name, state):
+        new = Cube(inputs[0], name)
+        new.calls = state["calls"]
+        return new
+
+
+class SumAndProduct(C.UserFunction):
+    def __init__(self, a, b, name=""):
+        super().__init__([a, b], name=name)
+
+    def infer_outputs(self):
+        a = self.inputs[0]
+        return [C.output_variable(a.shape, a.dtype, a.dynamic_axes, name=n) for n in ("s", "p")]
+
+    def forward(self, arguments, outputs, device=None, outputs_to_retain=None):
+        a, b = arguments
+        outputs[self.outputs[0]] = a + b
+        outputs[self.outputs[1]] = a * b
+        return a, b
+
+    def backward(self, state, root_gradients, variables):
+        a, b = state
+        s, p = (root_gradients[o] for o in self.outputs)
+        for variable, other in zip(self.inputs, (b, a)):
+            if variable in variables:
+                variables[variable] = s + p * other
+
+
+def test_value_and_gradient_of_a_batch():
+    x = C.input_variable(2, np.float64, needs_gradient=True)
+    f = C.user_function(Cube(2 * x)) + 1
+    at = np.array([[1.0, 2], [-1, 0.5], [3, 0]])
+    np.testing.assert_allclose(f.eval({x: at}), (2 * at) ** 3 + 1, rtol=1e-12)
+    np.testing.assert_allclose(f.grad({x: at}), 24 * at**2, rtol=1e-12)
+
+
+def test_ragged_sequences_in_the_order_they_were_fed():
+    x = C.sequence.input_variable(1, np.float64, needs_gradient=True)
+    data = [np.array([[1.0], [2]]), np.array([[3.0], [4], [5]]), np.array([[6.0]])]
+    f = C.sequence.reduce_sum(C.user_function(Cube(x)))
+    np.testing.assert_allclose(f.eval({x: data}), [[9], [216], [216]])
+    for g, frames in zip(f.grad({x: data}), data):
+        np.testing.assert_allclose(g, 3 * frames**2)
+
+
+def test_batches_beside_ragged_sequences_keep_their_order():
+    x = C.sequence.input_variable(1, np.float64)
+    y = C.input_variable(1, np.float64, needs_gradient=True)
+    data = [np.ones((1, 1)), np.ones((3, 1)), np.ones((2, 1))]
+    f = C.sequence.last(x) * C.user_function(Cube(y))
+    at = np.array([[1.0], [2], [3]])
+    np.testing.assert_allclose(f.eval({x: data, y: at}), at**3)
+    np.testing.assert_allclose(f.grad({x: data, y: at}), 3 * at**2)
+
+
+def test_several_operands_and_outputs():
+    a = C.input_variable(2, np.float64, needs_gradient=True)
+    b = C.input_variable(2, np.float64, needs_gradient=True)
+    both = C.user_function(SumAndProduct(a, b))
+    at = {a: np.array([[1.0, 2]]), b: np.array([[3.0, 4]])}
+    s, p = both.eval(at).values()
+    np.testing.assert_allclose(s, [[4, 6]])
+    np.testing.assert_allclose(p, [[3, 8]])
+    f = C.square(both.outputs[0]) * both.outputs[1]
+    check_gradients(f, at, wrt=[a, b])
+
+
+def test_forward_and_backward_run_once_for_a_step_of_training():
+    w = C.Parameter(2, init=1.0)
+    x = C.input_variable(2)
+    cube = Cube(w * x)
+    loss = C.reduce_sum(C.user_function(cube))
+    learner = C.sgd([w], C.learning_parameter_schedule(0.1))
+    C.Trainer(None, loss, [learner]).train_minibatch({x: [[1, 2]]})
+    assert cube.calls == [1, 1]
+
+
+def test_applied_to_what_is_bound_later():
+    p, x = C.placeholder(), C.input_variable(1)
+    f = C.user_function(Cube(p)) * 2
+    f.replace_placeholders({p: x})
+    np.testing.assert_allclose(f.eval({x: [[2]]}), [[16]])
+    np.testing.assert_allclose(f.clone("share").eval([[2]]), [[16]])
+
+
+def test_saved_and_loaded_with_its_state(tmp_path):
+    x = C.input_variable(1, name="x")
+    cube = Cube(x, "my cube")
+    f = C.user_function(cube) + 1
+    f.eval({x: [[2]]})
+    f.save(tmp_path / "f")
+    loaded = C.load_model(tmp_path / "f")
+    assert loaded.find_by_name("my cube").calls == [1, 0]
+    np.testing.assert_allclose(loaded.eval({"x": [[2]]}), [[9]])
+
+
+def test_a_file_can_only_name_what_the_program_has(tmp_path):
+    class Hidden(Cube):
+        pass
+
+    x = C.input_variable(1)
+    Hidden._op_name = classmethod(lambda cls: "elsewhere.Hidden")
+    C.user_function(Hidden(x)).save(tmp_path / "f")
+    Hidden._op_name = classmethod(lambda cls: "gone")
+    with pytest.raises(GraphError, match=r"elsewhere\.Hidden.*not defined"):
+        C.load_model(tmp_path / "f")
+    C.Function.register_udf_deserialize_callback("elsewhere.Hidden", lambda i, n, s: Cube(i[0]))
+    np.testing.assert_allclose(C.load_model(tmp_path / "f").eval([[3]]), [[27]])
+
+
+def test_without_a_backward_there_is_no_gradient():
+    class OneWay(C.UserFunction):
+        def __init__(self, x):
+            super().__init__([x])
+
+        def infer_outputs(self):
+            x = self.inputs[0]
+            return [C.output_variable(x.shape, x.dtype, x.dynamic_axes)]
+
+        def forward(self, x, device=None, outputs_to_retain=None):
+            return None, x
+
+    x = C.input_variable(1, needs_gradient=True)
+    with pytest.raises(GraphError, match="no backward"):
+        C.user_function(OneWay(x)).grad({x: [[1]]})
