@@ -40,7 +40,7 @@ import rgraph as C
 
 CLIP = Path(__file__).parent / "data" / "big_buck_bunny_96x54.npz"
 SEQUENCES, LENGTH, CROP = 8, 8, 24  # a minibatch: sequences, their frames, pixels along an edge
-LEAST = 2  # frames that are given of each
+LEAST, AHEAD = 2, 6  # frames that are given of each sequence; frames to run on for at the end
 
 
 # ---------------------------------------------------------------------------------- the model
@@ -73,8 +73,7 @@ class NextFrame:
         W = C.Parameter((3, hidden, 3, 3), init=C.glorot_uniform(0.1), name="W")
 
         def step(predicted: Any, before: Any, memory: Any, x: Any) -> Any:
-            given = x[3:]
-            frame = given * x[:3] + (1 - given) * predicted
+            frame = x[3:] * x[:3] + (1 - x[3:]) * predicted
             memory = gru(memory, C.splice(frame - 0.5, 4 * (frame - before), axis=0))
             return frame + C.convolution(W, memory), frame, memory
 
@@ -87,15 +86,13 @@ class NextFrame:
 
     def run_on(self, film: np.ndarray, count: int) -> np.ndarray:
         """The `count` frames that it expects after a film, computed frame by frame."""
-        _, _, height, width = film.shape
-        states = [C.input_variable((n, height, width)) for n in (3, 3, self.hidden)]
-        x = C.input_variable((4, height, width))
+        size = film.shape[2:]
+        states = [C.input_variable((n, *size)) for n in (3, 3, self.hidden)]
+        x = C.input_variable((4, *size))
         after = C.combine(*self.step(*states, x))
-        now = [film[0], film[0], np.zeros(states[2].shape, np.float32)]
+        now = [film[0], film[0], np.zeros((self.hidden, *size))]
         predictions = []
-        for frame in given(
-            np.concatenate([film, np.zeros_like(film[:1]).repeat(count - 1, 0)]), len(film)
-        ):
+        for frame in [*given(film, len(film)), *np.zeros((count - 1, 4, *size))]:
             now = list(after.eval(dict(zip([*states, x], [*now, frame], strict=True))).values())
             predictions.append(now[0][0])
         return np.array(predictions[-count:])
@@ -280,7 +277,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument("--load", type=Path, help="a model.npz to go on from; --steps 0 just uses it")
     p.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     if p.parse_args(argv).quick:
-        p.set_defaults(frames=30, size=32, hidden=8, steps=40)
+        p.set_defaults(size=32, hidden=8, steps=60)
     args = p.parse_args(argv)
     for name, least in ("frames", 2 * LENGTH), ("size", 8), ("hidden", 1), ("steps", 0):
         if getattr(args, name) < least:
@@ -329,7 +326,7 @@ def main(argv: list[str] | None = None) -> int:
     ahead = y.eval({x: given(film[:-1], len(film))})[0][seen - 1 :]
     title = f"one frame ahead, mean squared error on the {len(future)} frames that it never saw:"
     compare(title, future, film[seen - 1 : -1], ahead)
-    future = future[:LENGTH]
+    future = future[:AHEAD]
     alone = model.run_on(past, len(future))
     title = f"running on by itself for {len(future)} frames:"
     compare(title, future, np.repeat(past[-1:], len(future), axis=0), alone)

@@ -61,17 +61,20 @@ def mnist_digits(folder: Path) -> list[np.ndarray]:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in a file of IDX, MNIST's format: 0, 0, 8 for bytes, the number of axes, their
-    lengths as big-endian integers of four bytes, the elements."""
+    """The array in an IDX file, which has 0, 0, 8 for bytes, the number of axes, their lengths as
+    big-endian integers of four bytes, and the elements."""
     zipped = path.with_name(path.name + ".gz")
     if not path.is_file() and not zipped.is_file():
         sys.exit(f"there is neither {path} nor {zipped.name}")
     data = path.read_bytes() if path.is_file() else gzip.decompress(zipped.read_bytes())
-    start = 4 + 4 * data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else len(data) + 1
-    shape = np.frombuffer(data[4:start], ">u4") if start <= len(data) else ()
-    if start > len(data) or len(data) != start + np.prod(shape):
-        sys.exit(f"{path} is no whole IDX file of bytes")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    try:
+        start = 4 + 4 * data[3]
+        shape = np.frombuffer(data[4:start], ">u4")
+        if data[:3] == b"\0\0\x08":
+            return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    except (IndexError, ValueError):
+        pass
+    sys.exit(f"{path} is no whole IDX file of bytes")
 
 
 def as_frames(images: np.ndarray) -> np.ndarray:

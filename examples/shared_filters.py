@@ -162,7 +162,7 @@ def table(args: argparse.Namespace) -> list[Row]:
             rows.append(row)
         fast, *_, slow = sorted(rows[-len(WAYS) :], key=lambda row: row.gradients)
         ratio = slow.gradients / fast.gradients
-        print(f"{'':8}  {fast.way} is the fastest, {slow.way} takes {ratio:.1f} times as long")
+        print(f"{'':8}  gradients: {slow.way} takes {ratio:.1f} times as long as {fast.way}")
     return rows
 
 
@@ -183,7 +183,9 @@ def draw(rows: list[Row], path: Path) -> None:
             line = [r.channels for r in own], [getattr(r, field) for r in own]
             panel.loglog(*line, mark + "-", label=way)
         panel.set(title=title, xlabel="channels")
-        panel.grid(which="both", alpha=0.3)
+        panel.set_xticks(line[0], labels=map(str, line[0]))
+        panel.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        panel.grid(alpha=0.3)
     panels[0].legend()
     figure.savefig(path, dpi=100)
     pyplot.close(figure)

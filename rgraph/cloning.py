@@ -32,15 +32,18 @@ def copy(
     method = str(getattr(method, "value", method)).rpartition(".")[2]
     if method not in changes:
         raise ValueError(f"method must be one of {', '.join(changes)}, got {method!r}")
+    replace = {operand(k): operand(v) for k, v in substitutions.items()}
+    kept = set(graph.order(replace.values()))  # what the caller puts in stays the caller's
     given: dict[Node, Node] = {}
 
     def change(leaf: Node) -> Node | None:
+        if leaf in kept:
+            return None
         if not isinstance(leaf, (graph.Input, Placeholder)):
             return changes[method](leaf)
         given[leaf] = _own_argument(leaf)
         return given[leaf]
 
-    replace = {operand(k): operand(v) for k, v in substitutions.items()}
     nodes = graph.copy(function._current(), replace, change)
     return nodes, [given.get(a.node, a.node) for a in function.arguments if a.node not in replace]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from . import ops
+from . import evaluation, ops
+from .evaluation import Request
 from .function import Function
 from .graph import Node
 from .logging import ProgressWriter
@@ -40,13 +42,39 @@ def as_writers(writers: Any) -> list[ProgressWriter]:
     return list(writers) if isinstance(writers, (list, tuple)) else [writers]
 
 
-def as_arguments(arguments: Any) -> tuple[Any, bool]:
-    """What was fed, without the wrapping of a minibatch source, and whether a sweep ends."""
-    if not isinstance(arguments, Mapping):
-        return arguments, False
-    ends = any(getattr(v, "end_of_sweep", False) for v in arguments.values())
-    plain = {k: v.data if hasattr(v, "end_of_sweep") else v for k, v in arguments.items()}
-    return plain, ends
+class Program:
+    """Nodes that are computed again and again: what they read is looked up once."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.function = Function(nodes)
+        self._runner = evaluation.Runner()
+
+    @cached_property
+    def arguments(self) -> tuple[Any, ...]:
+        return self.function.arguments
+
+    @cached_property
+    def _inputs(self) -> list[Any]:
+        return [a.node for a in self.arguments if a.is_input]
+
+    def run(self, request: Request, arguments: Any, device: Any, training: bool) -> list[Any]:
+        """The values of a request, then its gradients.
+
+        Args:
+            arguments: as for `Function.eval`, or parts of a minibatch source's minibatch.
+        """
+        if isinstance(arguments, Mapping):
+            arguments = {
+                k: v.data if hasattr(v, "end_of_sweep") else v for k, v in arguments.items()
+            }
+        given = evaluation.feed(evaluation.as_feed(arguments, self.arguments), device, training)
+        return self._runner.run(request, given, self._inputs)
+
+
+def ends_sweep(arguments: Any) -> bool:
+    """Whether a minibatch comes from a source that says that it is the last of a sweep."""
+    values = arguments.values() if isinstance(arguments, Mapping) else ()
+    return any(getattr(v, "end_of_sweep", False) for v in values)
 
 
 class Evaluator:
@@ -68,13 +96,13 @@ class Evaluator:
         if isinstance(eval_function, Function):
             eval_function = eval_function.outputs[-1]
         metric = as_node(eval_function)
-        self._function = Function([metric])
-        self._wanted = [total(metric), count_samples(metric)]
+        self._program = Program([metric])
+        self._request = Request((total(metric), count_samples(metric)))
         self.progress_writers = as_writers(progress_writers)
 
     @property
     def evaluation_function(self) -> Any:
-        return hold(self._function.node)
+        return hold(self._program.function.node)
 
     def test_minibatch(self, arguments: Any, device: Any = None) -> float:
         """The mean of the metric per sample (or frame) of a minibatch.
@@ -82,8 +110,8 @@ class Evaluator:
         Args:
             arguments: a dict from inputs to values, as `Function.eval` takes it.
         """
-        plain, _ = as_arguments(arguments)
-        metric, count = map(float, self._function._run(self._wanted, plain, device))
+        values = self._program.run(self._request, arguments, device, training=False)
+        metric, count = map(float, values)
         for writer in self.progress_writers:
             writer.update_test(int(count), metric)
         return metric / count if count else 0.0

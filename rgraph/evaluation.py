@@ -148,11 +148,11 @@ class Runner:
     ) -> dict[Any, Any]:
         """The shapes of the inputs, and the most that the minibatch has along each axis."""
         sizes: dict[Any, Any] = {}
-        for node in inputs:
-            if node in given.data:
-                shape, count, longest = minibatch.sizes(node, given.data[node])
-                sizes[node] = shape
-                sizes |= dict(zip(node.axes or (), (count, longest), strict=False))
+        for fed in inputs:
+            if fed in given.data:
+                shape, count, longest = minibatch.sizes(fed, given.data[fed])
+                sizes[fed] = shape
+                sizes |= dict(zip(fed.axes or (), (count, longest), strict=False))
         for node in flexible:
             for axis in node.inputs[0].axes or () if node.op else ():
                 if axis not in sizes and axis.source is not None:  # it has to be computed first
@@ -161,9 +161,7 @@ class Runner:
         return sizes
 
 
-def _job(
-    request: Request, flexible: Sequence[Node], sizes: Mapping[Any, Any], engine: Any
-) -> _Job:
+def _job(request: Request, flexible: Sequence[Node], sizes: Mapping[Any, Any], engine: Any) -> _Job:
     fitted = {}
     if flexible:
         nodes = [*request.values, *request.roots, *request.wrt]
@@ -171,9 +169,11 @@ def _job(
     values, roots, wrt = (
         [fitted.get(n, n) for n in part] for part in (request.values, request.roots, request.wrt)
     )
-    inputs = {n: fitted[n] for n in fitted if isinstance(n, Input)}
+    inputs: dict[Node, Node] = {n: fitted[n] for n in fitted if isinstance(n, Input)}
     if request.weighted:
-        weights = [Input(r.shape or (), r.axes or (), r.dtype, "weights") for r in roots]
+        weights: list[Node] = [
+            Input(r.shape or (), r.axes or (), r.dtype, "weights") for r in roots
+        ]
         inputs.update(zip(request.roots, weights, strict=True))
         made = autodiff.pull_back(dict(zip(roots, weights, strict=True)), wrt)
     else:

@@ -391,7 +391,7 @@ class Function(Structure):
                             result     MFLOP       MB  what
         loop forward along defaultDynamicAxis: 1 calls a step, 1 of its values kept for all frames
           step              rows×2     4e-06  2.4e-05  plus tanh
-        in all 4e-06 MFLOP a row, on the numpy engine
+        in all 4e-06 MFLOP a row, on the ... engine
         """
         from .explain import explain
 

@@ -25,6 +25,9 @@ class StreamInformation:
         dtype: of its numbers.
         shape: one sample's or frame's.
         defines_mb_size: kept for CNTK's sake.
+
+    >>> C.io.StreamInformation("x", 0, "dense", np.float32, (3,)).shape
+    (3,)
     """
 
     name: str
@@ -44,6 +47,9 @@ class MinibatchData:
         num_sequences: how many samples or sequences.
         num_samples: how many samples or frames.
         end_of_sweep: whether a pass over the data ends with it.
+
+    >>> len(C.io.MinibatchData(np.zeros((4, 2)), num_sequences=4, num_samples=4))
+    4
     """
 
     data: Any
@@ -109,7 +115,17 @@ class MinibatchSource:
 
 
 class UserMinibatchSource(MinibatchSource):
-    """The base of sources that people write, as CNTK's: as `MinibatchSource`."""
+    """The base of sources that people write, as CNTK's: as `MinibatchSource`.
+
+    >>> class Noise(C.io.UserMinibatchSource):
+    ...     def stream_infos(self):
+    ...         return [C.io.StreamInformation("x", 0, "dense", np.float32, (3,))]
+    ...     def next_minibatch(self, num_samples, number_of_workers, worker_rank, device=None):
+    ...         data = np.random.randn(num_samples, 3).astype(np.float32)
+    ...         return {self["x"]: C.io.MinibatchData(data, num_samples, num_samples)}
+    >>> Noise().streams.x.shape
+    (3,)
+    """
 
 
 class MinibatchSourceFromData(MinibatchSource):

@@ -36,11 +36,15 @@ class Minibatch:
         """`read`: those of `inputs` whose values are needed, not only their lengths."""
         for node in inputs:
             if node not in data:
+                given = f"; given were {', '.join(map(describe, data))}" if data else ""
                 raise GraphError(
                     f"input {describe(node)} was given no value\n  made at {node.origin}",
-                    mend="pass it: eval({x: array, …})",
+                    mend="pass it: eval({x: array, …})" + given,
                 )
         samples = {n: samples_of(n, data[n]) for n in inputs}
+        if checked_mode:
+            for node in inputs:
+                _refuse_nan(node, samples[node])
         self.engine = engine
         self.layouts: dict[Axis, Layout] = {}
         self.size = _count(samples)
@@ -62,7 +66,8 @@ class Minibatch:
             i = next(i for i, (a, b) in enumerate(zip(other[1], own, strict=True)) if a != b)
             raise GraphError(
                 f"inputs {describe(other[0])} and {describe(node)} share a time axis, but their "
-                f"sequences {i} have {other[1][i]} and {own[i]} frames",
+                f"sequences {i} have {other[1][i]} and {own[i]} frames\n"
+                f"  made at {other[0].origin}\n  made at {node.origin}",
                 mend="feed sequences of equal lengths, or give one input an axis of its own: "
                 "sequence.input_variable(…, sequence_axis=C.Axis.new_unique_dynamic_axis('name'))",
             )
@@ -143,7 +148,8 @@ def _array(node: Input, data: Any, most: int) -> np.ndarray:
     shape = node.shape or ()
     if array.dtype.kind not in "biuf":
         raise GraphError(
-            f"input {describe(node)} was given values of type {array.dtype}, it needs numbers",
+            f"input {describe(node)} was given values of type {array.dtype}, it needs numbers\n"
+            f"  made at {node.origin}",
             mend="pass an array of numbers; samples of different shapes can't be one batch",
         )
     array = array.astype(node.dtype, copy=False)
@@ -152,10 +158,19 @@ def _array(node: Input, data: Any, most: int) -> np.ndarray:
     lead = array.ndim - len(shape)
     if not 0 <= lead <= most or not _matches(array.shape[lead:], shape):
         raise _misfit(node, array, min(most, len(node.axes or ())))
-    if checked_mode and np.isnan(array).any():
-        at = tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
-        raise GraphError(f"input {describe(node)} has NaN, first at {at}")
     return array
+
+
+def _refuse_nan(node: Input, samples: Any) -> None:
+    parts = samples if isinstance(samples, list) else [samples]
+    for i, part in enumerate(parts):
+        if np.isnan(part).any():
+            at = tuple(np.argwhere(np.isnan(part))[0].tolist())
+            where = f"{at}" if part is samples else f"{at[1:]} of frame {at[0]} of sequence {i}"
+            raise GraphError(
+                f"input {describe(node)} has NaN, first at {where}\n  made at {node.origin}",
+                mend="look where these values come from; np.nan_to_num replaces NaN",
+            )
 
 
 def _misfit(node: Input, array: np.ndarray, most: int) -> GraphError:

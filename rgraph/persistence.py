@@ -147,7 +147,7 @@ def save(function: Function, filename: str | os.PathLike[str]) -> None:
         "axes": writer.axis_entries(),
     }
     text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
-    arrays = {f"array{i}": a for i, a in enumerate(writer.arrays)}
+    arrays: dict[str, Any] = {f"array{i}": a for i, a in enumerate(writer.arrays)}
     with open(filename, "wb") as file:
         np.savez(file, graph=text, **arrays)
 
@@ -199,7 +199,7 @@ class _Reader:
             constant.weak = entry["weak"]
             return constant
         if issubclass(kind, Stored):
-            stored = kind(shape or (), dtype, _has_value, name)
+            stored: Any = kind(shape or (), dtype, _has_value, name)
             stored.value = self._array(entry["array"])
             return stored
         leaf = kind(shape, axes, dtype, name)
@@ -229,8 +229,9 @@ class _Reader:
         for node in self.nodes:
             saved = node.attrs.get("function")
             if node.op is CALL:
-                calls[node] = _user(saved, [handle(i) if i.op is None else Function([i])
-                                            for i in node.inputs])
+                calls[node] = _user(
+                    saved, [handle(i) if i.op is None else Function([i]) for i in node.inputs]
+                )
                 node.attrs["function"] = calls[node]
             elif node.op is OUTPUT:
                 node.attrs["function"] = user = calls[node.inputs[0]]

@@ -25,7 +25,7 @@ from .graph import (
     components,
 )
 from .graph.errors import located
-from .graph.node import describe
+from .graph.node import describe, failed
 from .ops.sequence import delayed_block, initial_rows
 
 Env = list[Any]
@@ -94,6 +94,7 @@ class Call:
         self.operands = [slot(i) for i in node.inputs]
         self.result = slot(node)
         self.into = node.op.into
+        self.follows = node.op.pointwise or node.op.name == "splice"  # the operands' memory order
         self.axes = node.axes or ()
         self.shape, self.dtype = node.shape, node.dtype
         self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0
@@ -104,11 +105,18 @@ class Call:
 
     def on_rows(self, run: Run, env: Env, rows: int | None, out: Any = None) -> None:
         """Computes the result, into `out` if that is given."""
+        try:
+            self._compute(run, env, rows, out)
+        except GraphError as error:
+            raise failed(self.node, error) from None
+
+    def _compute(self, run: Run, env: Env, rows: int | None, out: Any) -> None:
         operands = [env[i] for i in self.operands]
         if self.into:
             if out is None and self.row_bytes * (1 if rows is None else rows) >= _SMALL:
                 lead = () if rows is None else (rows,)
-                out = run.empty(lead + self.shape, self.dtype)
+                like = _model(operands, len(lead + self.shape)) if self.follows else None
+                out = run.empty(lead + self.shape, self.dtype, like)
             env[self.result] = self.kernel(run, *operands, out=out)
         else:
             result = self.kernel(run, *operands)
@@ -116,6 +124,14 @@ class Call:
                 out[...] = result
                 result = out
             env[self.result] = result
+
+
+def _model(operands: Sequence[Any], rank: int) -> Any:
+    """The operand whose memory order the result takes: the first that is not a repeated one."""
+    for a in operands:
+        if a.ndim == rank and all(s or n == 1 for s, n in zip(a.strides, a.shape, strict=True)):
+            return a
+    return None
 
 
 class Loop:

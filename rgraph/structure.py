@@ -22,7 +22,7 @@ class Structure(Operand):
     custom_attributes: dict[str, Any]
 
     @property
-    def node(self) -> Node:
+    def node(self) -> Node:  # type: ignore[override]
         """The node of its only output."""
         if len(self._nodes) != 1:
             raise GraphError(
@@ -195,8 +195,8 @@ class Structure(Operand):
         return self.outputs[key] if len(self._nodes) > 1 else super().__getitem__(key)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
+        if name.startswith("_") or "_nodes" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         leaves = (*self.parameters, *self.constants, *self.arguments)
         found = [v for v in (*leaves, *self.outputs) if v.name == name]
         if not found:

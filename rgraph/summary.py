@@ -83,7 +83,7 @@ class Summary:
         ]
 
     def __str__(self) -> str:
-        lines = [self.columns]
+        lines: list[tuple[str, ...]] = [self.columns]
         lines += [("  " * r.depth + c[0], *c[1:]) for r, c in self._cells()]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
         text = [

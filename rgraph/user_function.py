@@ -16,6 +16,8 @@ from .ops.user import CALL, OUTPUT
 from .values import Value, dense
 from .variables import Variable, handle
 
+_MADE = ("_nodes", "_signature", "_name", "_is_primitive", "_runner", "_passes")
+
 
 class UserFunction(Function):
     """An operation with a forward and a backward of the user's own.
@@ -76,19 +78,33 @@ class UserFunction(Function):
     ) -> None:
         self.as_numpy = as_numpy
         self._attributes = dict(attributes or {})
-        operands = [records.as_node(i) for i in inputs]
+        self._operands = [records.as_node(i) for i in inputs]
+        self._given_name = name
         self._inferring: list[Variable] | None = None
-        self._operands = operands
-        declared = self.infer_outputs()
+
+    def _declare(self) -> None:
+        """Makes the nodes, when they are first asked for: the subclass is ready by then."""
+        try:
+            declared = self.infer_outputs()
+        except GraphError:
+            raise
+        except Exception as error:
+            raise RuntimeError(f"infer_outputs of {self.op_name} failed: {error}") from error
         self._passes = [getattr(v, "passes_gradient", True) for v in declared]
-        called = graph.apply(CALL, *operands, function=self)
+        called = graph.apply(CALL, *self._operands, function=self)
         nodes = [
-            graph.apply(OUTPUT, called, *operands, function=self, index=i, name=v.name)
+            graph.apply(OUTPUT, called, *self._operands, function=self, index=i, name=v.name)
             for i, v in enumerate(declared)
         ]
-        if len(nodes) == 1 and name:
-            nodes[0].name = name
-        self._start(nodes, None, name)
+        if len(nodes) == 1 and self._given_name:
+            nodes[0].name = self._given_name
+        self._start(nodes, None, self._given_name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _MADE and "_inferring" in self.__dict__:
+            self._declare()
+            return self.__dict__[name]
+        return super().__getattr__(name)
 
     @property
     def inputs(self) -> tuple[Variable, ...]:
@@ -126,7 +142,9 @@ class UserFunction(Function):
         """The output variables, from the shapes, dtypes and axes of `self.inputs`."""
         raise NotImplementedError(f"{type(self).__name__} must define infer_outputs")
 
-    def backward(self, state: Any, root_gradients: Any, variables: Any = None) -> Any:
+    def backward(  # type: ignore[override]
+        self, state: Any, root_gradients: Any, variables: Any = None
+    ) -> Any:
         """The gradients with respect to the operands."""
         raise GraphError(f"{type(self).__name__} has no backward, so it has no gradient")
 
@@ -177,8 +195,10 @@ class UserFunction(Function):
         wrap = (lambda v: v) if self.as_numpy else Value
         root: Any = wrap(g)
         if len(results) > 1:
-            zero = [[np.zeros_like(s) for s in r] if isinstance(r, list) else np.zeros_like(r)
-                    for r in results]
+            zero = [
+                [np.zeros_like(s) for s in r] if isinstance(r, list) else np.zeros_like(r)
+                for r in results
+            ]
             zero[index] = g
             root = {v: wrap(z) for v, z in zip(self.outputs, zero, strict=True)}
         if len(self._operands) == 1:

@@ -111,7 +111,7 @@ class NDArrayView:
         """
         whole = len(start_offset) - len(extent)
         spans = zip(start_offset[whole:], extent, strict=True)
-        part = (*start_offset[:whole], *(slice(a, a + n) for a, n in spans))
+        part: tuple[Any, ...] = (*start_offset[:whole], *(slice(a, a + n) for a, n in spans))
         return NDArrayView._of(self.array[part], self.device, self.is_sparse)
 
     def asarray(self) -> Any:

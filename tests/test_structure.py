@@ -87,6 +87,14 @@ def test_copies_have_inputs_of_their_own(model):
     np.testing.assert_array_equal(copy.eval({copy.x: data}), model.eval({model.x: data}))
 
 
+def test_inputs_of_what_one_puts_in_stay(model):
+    y = C.input_variable((2, 2), name="y")
+    scaled = model.x * C.reduce_sum(y)
+    copy = model.clone("share", {graph.find_by_name(model, "product"): y * C.reduce_sum(model.x)})
+    assert set(copy.arguments) == {model.x, y}
+    assert scaled.clone("share").x != model.x
+
+
 def test_substitutions_are_values(model):
     with pytest.raises(TypeError, match="variable or a function"):
         model.clone("share", {model.x: 5})

@@ -20,9 +20,9 @@ class Axis:
 
     Two axes are the same axis when their names (or indices) are equal.
 
-    >>> Axis(1).static_axis_index()
+    >>> C.Axis(1).static_axis_index()
     1
-    >>> Axis("time").is_sequence_axis
+    >>> C.Axis("time").is_sequence_axis
     True
     """
 

@@ -19,16 +19,19 @@ class GraphError(ValueError):
         problem: what is wrong: what was expected and what was got.
         mend: what to do about it, if that is likely enough to say.
 
-    `str(error)` is the whole message. It names the user's own line.
+    `str(error)` is the whole message. It names the user's own line: by default the one that is
+    being run, or the one that made the node that the mistake is in.
     """
 
-    def __init__(self, problem: str, *, mend: str = "") -> None:
+    def __init__(self, problem: str, *, mend: str = "", located: bool = False) -> None:
         super().__init__(problem)
         self.problem = problem
         self.mend = mend
+        self.origin = None if located else origin()
 
     def __str__(self) -> str:
-        return self.problem + (f"\n  mend: {self.mend}" if self.mend else "")
+        where = f"\n  at {self.origin}" if self.origin else ""
+        return self.problem + where + (f"\n  mend: {self.mend}" if self.mend else "")
 
 
 class Origin(NamedTuple):
@@ -69,11 +72,14 @@ def origin() -> Origin:
     return Origin(code.co_filename, frame.f_lineno, code.co_name, tuple(_layers))
 
 
-def located(error: GraphError, op: str, origin: Origin, operands: list[str]) -> GraphError:
-    """`error` with the operation, the place and the operands that it happened with."""
-    lines = [f"{op}: {error.problem}"]
-    if origin.layers:
-        lines.append("  in layer " + " of ".join(reversed(origin.layers)))
-    lines.append(f"  at {origin}")
+def located(error: GraphError, op: str, made: Origin, operands: list[str]) -> GraphError:
+    """`error` with the operation, where it was made and used, and its operands."""
+    lines = [f"{op}: {error.problem}" if op else error.problem]
+    if made.layers:
+        lines.append("  in layer " + " of ".join(reversed(made.layers)))
+    lines.append(f"  at {made}")
+    used = origin()
+    if used[:2] != made[:2]:
+        lines.append(f"  used at {used}")
     lines += [f"  {operand}" for operand in operands]
-    return GraphError("\n".join(lines), mend=error.mend)
+    return GraphError("\n".join(lines), mend=error.mend, located=True)

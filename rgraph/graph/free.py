@@ -33,14 +33,13 @@ def tried(rule: Callable[..., Any], shapes: Sequence[Shape | None], unknown: int
     """
     results = []
     for size in _TRIALS:
-        filled = [
-            None if s is None else tuple(size if n == FREE else n for n in s) for s in shapes
-        ]
+        filled = [None if s is None else tuple(size if n == FREE else n for n in s) for s in shapes]
         try:
             results.append(rule(*filled))
         except GraphError:
             return None
-    return _merged(*results, unknown)
+    first, second = results
+    return _merged(first, second, unknown)
 
 
 def _merged(a: Any, b: Any, unknown: int) -> Any:
@@ -53,7 +52,9 @@ def _merged(a: Any, b: Any, unknown: int) -> Any:
 
 def follows_data(node: Node) -> bool:
     """Whether a shape is only known once a run's data are: a free input's, or an unpacked axis's."""
-    return node.op is None and node.kind == "Input" and is_free(node.shape) or "unpacked" in node.attrs
+    return (
+        node.op is None and node.kind == "Input" and is_free(node.shape) or "unpacked" in node.attrs
+    )
 
 
 def fit(
@@ -69,7 +70,8 @@ def fit(
     from .node import Input
     from .traverse import copy, order
 
-    inputs, attrs = {}, {}
+    inputs: dict[Node, Node] = {}
+    attrs = {}
     for node in flexible:
         if not isinstance(node, Input):
             attrs[node] = {"unpacked": _sizes_along(node, sizes)}

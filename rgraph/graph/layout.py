@@ -93,5 +93,8 @@ class Layout:
         return out
 
     def unpack(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The sequences, in the minibatch's order, as arrays of their own."""
+        """The sequences, in the minibatch's order: views where all are equally long, else copies."""
+        if len(self) and self.lengths[-1] == self.steps:
+            place = np.argsort(self.order)
+            return [rows[i :: len(self)] for i in place]
         return [rows[index] for index in self.rows_of_sequences]

@@ -37,6 +37,7 @@ class Op:
         gradient: `gradient(node, adjoint)`, one node for each operand, or None for those that
             none flows to. None: no gradient flows through the operation at all.
         operands: what the operands are called in messages.
+        title: what the operation is called in messages; by default its name.
         axes: `axes(operand_axes, **attrs)`, the result's dynamic axes; by default their union.
         dtype: `dtype(operand_dtypes, **attrs)`; by default the one that all share.
         type: `type(operand_types, **attrs)`, shape, axes and dtype at once, instead of these three.
@@ -62,6 +63,7 @@ class Op:
     gradient: Callable[..., Sequence[Any]] | None = None
     arguments: Callable[[Node], Mapping[str, Any]] = lambda node: node.attrs
     operands: tuple[str, ...] = ("operand",)
+    title: str | None = None
     axes: Callable[..., tuple[Axis, ...] | None] | None = None
     dtype: Callable[..., np.dtype | None] | None = None
     type: Callable[..., Type] | None = None
@@ -92,6 +94,7 @@ class Node:
         "handle",
         "name",
         "op",
+        "open_since",
         "origin",
         "shape",
         "uid",
@@ -115,6 +118,7 @@ class Node:
         self.axes: tuple[Axis, ...] | None = None
         self.dtype: np.dtype | None = None
         self.handle: Any = None  # what a person holds for this node, if anything
+        self.open_since = 0  # the count of bindings at which its type could not be known
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -258,7 +262,8 @@ class Constant(Leaf):
         self.weak = dtype is None
         self.frozen = False  # whether it was a parameter once
         if dtype is None:
-            dtype = np.float64 if array.ndim and array.dtype == np.float64 else np.float32
+            exact = isinstance(value, np.ndarray) and array.ndim and array.dtype == np.float64
+            dtype = np.float64 if exact else np.float32
         self._given = array  # 0.1 as a float64 is not 0.1 as a float32
         array = np.asarray(array, dtype)
         open_size = shape is not None and any(n < 0 for n in shape)  # a number, repeated as needed
@@ -343,7 +348,8 @@ def _operands(node: Node) -> list[str]:
 def failed(node: Node, error: GraphError) -> GraphError:
     """`error`, which `node` gave, with the node's place in the user's code."""
     assert node.op is not None
-    return located(error, node.op.name, node.origin, _operands(node))
+    title = node.op.name if node.op.title is None else node.op.title
+    return located(error, title, node.origin, _operands(node))
 
 
 def _common_dtype(node: Node, types: Sequence[Type]) -> np.dtype | None:
@@ -425,11 +431,24 @@ def apply(op: Op, *inputs: Node, name: str = "", **attrs: Any) -> Node:
     node = Node(op, inputs, attrs, name)
     if all(i.is_complete for i in node.inputs):
         _settle(node)
+    elif any(map(_is_open, node.inputs)):
+        node.open_since = _bindings
     return node
+
+
+_bindings = 1  # how often placeholders were bound
+
+
+def _is_open(node: Node) -> bool:
+    """Whether its type can't be known: nothing was bound since that was found out."""
+    unbound = isinstance(node, Placeholder) or node.open_since == _bindings
+    return unbound and not node.is_complete
 
 
 def bind(placeholders: Mapping[Placeholder, Node]) -> None:
     """Makes each placeholder stand for its node from now on."""
+    global _bindings
+    _bindings += bool(placeholders)
     for placeholder, target in placeholders.items():
         target = resolve(target)
         if target is placeholder:
@@ -451,19 +470,22 @@ def complete(roots: Iterable[Node]) -> None:
     being taken to agree with the others, until nothing changes, and then checked.
     Raises `GraphError` for a cycle without a delay.
     """
-    from .traverse import order
+    from .traverse import dependents, order
 
-    roots = [resolve(r) for r in roots]
-    if all(r.is_complete for r in roots):
+    roots = [r for r in map(resolve, roots) if not r.is_complete and not _is_open(r)]
+    if not roots:
         return
     open_nodes = order(roots, enter=lambda n: not n.is_complete)
     for node in open_nodes:
         if node.op and all(i.is_complete for i in node.inputs):
             _settle(node)
     open_nodes = [n for n in open_nodes if not n.is_complete]
-    if any(n.op is None for n in open_nodes):
-        return  # a placeholder is unbound: not all can be known
+    unbound = dependents(open_nodes, [n for n in open_nodes if n.op is None])
+    for node in unbound:
+        node.open_since = _bindings
+    open_nodes = [n for n in open_nodes if n not in unbound]
     guesses: dict[Node, Type] = {}
+    states: dict[Node, list[Any]] = {n: [] for n in open_nodes if n.is_delay}  # shapes guessed
 
     def type_of(node: Node) -> Type:
         return Type.of(node) if node.is_complete or not node.op else guesses.get(node, _UNKNOWN)
@@ -479,6 +501,8 @@ def complete(roots: Iterable[Node]) -> None:
                     raise failed(node, error) from None
                 if guess != guesses.get(node):
                     guesses[node], changed = guess, True
+                    if node.is_delay and guess.shape not in (seen := states[node]):
+                        seen.append(guess.shape)
             if not changed:
                 break
     for node in open_nodes:  # a delay may be read before what it delays is settled
@@ -492,14 +516,19 @@ def complete(roots: Iterable[Node]) -> None:
             assumed = node.shape
             _settle(node)
             if node.shape != assumed:
-                raise failed(
-                    node,
-                    GraphError(f"the state's shape changes from {assumed} to {node.shape} in a step"),
-                )
+                raise failed(node, _changing([*states[node], assumed, node.shape]))
     follows_data = any(is_free(i.shape) for n in open_nodes for i in n.inputs)
     for node in sorted(open_nodes, key=lambda n: not n.is_delay):
         if not node.is_complete and not follows_data:
             raise failed(node, _unknowable(node, guesses[node]))
+
+
+def _changing(shapes: Sequence[Shape | None]) -> GraphError:
+    first = [str(s) for s in dict.fromkeys(shapes) if s is not None][:3]
+    return GraphError(
+        f"the state's shape changes in every step: {', then '.join(first)} …",
+        mend="return a state of the shape of the previous one",
+    )
 
 
 def _unknowable(node: Node, guess: Type) -> GraphError:
@@ -510,8 +539,7 @@ def _unknowable(node: Node, guess: Type) -> GraphError:
         )
     return GraphError(
         "nothing says how many frames it has, no sequence flows into it",
-        mend="let the step function use its input, or put the state on the time axis of another "
-        "sequence with reconcile_dynamic_axes",
+        mend="declare the input with sequence.input_variable and let the step function use it",
     )
 
 
@@ -557,9 +585,18 @@ def _guess(node: Node, types: Sequence[Type], numbers_count: bool) -> Type:
 _random = [np.random.SeedSequence(0)]
 
 
+_first_uid = [0]  # of the nodes made since the seed was set
+
+
 def reset_random(seed: int) -> None:
-    """Starts the random numbers of initial values anew."""
+    """Starts the random numbers of initial values and of operations anew."""
     _random[0] = np.random.SeedSequence(seed)
+    _first_uid[0] = next(_uids)
+
+
+def random_key(node: Node) -> int:
+    """What tells the random numbers of an operation from others': its number since the seed."""
+    return (node.uid - _first_uid[0]) % (1 << 63)
 
 
 def next_random() -> np.random.Generator:

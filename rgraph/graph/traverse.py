@@ -145,7 +145,7 @@ def copy(
             new = change(node)
             if new is not None:
                 replaced[node] = new
-    touched = _dependents(nodes, {*replaced, *attrs})
+    touched = dependents(nodes, {*replaced, *attrs})
     made: dict[Node, Node] = dict(replaced)
     ties: dict[Placeholder, Node] = {}
     axes: dict[Axis, Axis] = {}
@@ -182,7 +182,7 @@ def _renamed(attrs: Mapping[str, Any], axes: Mapping[Axis, Axis]) -> dict[str, A
     }
 
 
-def _dependents(nodes: list[Node], replaced: Iterable[Node]) -> set[Node]:
+def dependents(nodes: list[Node], replaced: Iterable[Node]) -> set[Node]:
     """The nodes that some replaced node reaches, through delays too."""
     touched = set(replaced)
     grew = True

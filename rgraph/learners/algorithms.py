@@ -1,15 +1,22 @@
-"""The learners: how each turns a gradient into a step."""
+"""The learners that people choose among."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from .learner import Array, Learner, Now, Options, State, Step
+from .learner import Learner, Options, Step
 from .schedules import learning_parameter_schedule_per_sample, momentum_schedule_per_sample
+from .steps import (
+    adadelta_step,
+    adagrad_step,
+    adam_step,
+    fsadagrad_step,
+    momentum_step,
+    nesterov_step,
+    rmsprop_step,
+    sgd_step,
+)
 
 _unit_gain = True
 
@@ -30,129 +37,6 @@ def set_default_unit_gain_value(value: bool) -> None:
     """
     global _unit_gain
     _unit_gain = bool(value)
-
-
-def _kept(state: State, name: str, p: Array) -> Array:
-    """An array like `p` that is kept from update to update, 0 at first."""
-    if name not in state:
-        state[name] = np.zeros_like(p)
-    return state[name]
-
-
-def _smooth(v: Array, x: Array, part: float, gain: float | None = None) -> None:
-    """v becomes part * v + gain * x; x is lost.
-
-    The gain is by default 1 - part, in the arrays' precision as CNTK has it: of 1 - 0.99999
-    a float32 keeps two digits.
-    """
-    one = v.dtype.type(1)
-    v *= part
-    x *= one - v.dtype.type(part) if gain is None else gain
-    v += x
-
-
-def _sgd_step(p: Array, g: Array, state: State, now: Now) -> None:
-    g *= now.rate
-    p -= g
-
-
-def _momentum_step(p: Array, g: Array, state: State, now: Now) -> None:
-    v = _kept(state, "v", p)
-    _smooth(v, g, now.momentum, now.gain * now.rate)
-    p -= v
-
-
-def _nesterov_step(p: Array, g: Array, state: State, now: Now) -> None:
-    v = _kept(state, "v", p)
-    g *= now.rate * now.gain
-    p -= g
-    _smooth(v, g, now.momentum, 1.0)
-    np.multiply(v, now.momentum, out=g)
-    p -= g
-
-
-def _adagrad_step(average: bool) -> Step:
-    def step(p: Array, g: Array, state: State, now: Now) -> None:
-        s = _kept(state, "s", p)
-        s += g * g
-        root = np.sqrt(s + 1e-16)
-        g /= root
-        g *= now.rate / (float(np.mean(1 / root)) if average else 1.0)
-        p -= g
-
-    return step
-
-
-def _adadelta_step(rho: float, epsilon: float) -> Step:
-    def step(p: Array, g: Array, state: State, now: Now) -> None:
-        s, moved = _kept(state, "s", p), _kept(state, "moved", p)
-        _smooth(s, g * g, rho)
-        g *= np.sqrt((moved + epsilon) / (s + epsilon))
-        _smooth(moved, g * g, rho)
-        g *= now.rate
-        p -= g
-
-    return step
-
-
-def _rmsprop_step(
-    gamma: float, inc: float, dec: float, most: float, least: float, average: bool
-) -> Step:
-    most = min(most, 1e18)  # far beyond use, and what a float32 holds of sums of it
-
-    def step(p: Array, g: Array, state: State, now: Now) -> None:
-        if "s" not in state:
-            state.update(s=g * g, sign=np.zeros_like(p), scale=np.full_like(p, 0.02))
-        s, scale = state["s"], state["scale"]
-        _smooth(s, g * g, gamma)
-        sign = np.sign(g)
-        grow = state["sign"] * sign > 0
-        scale *= np.where(grow, p.dtype.type(inc), p.dtype.type(dec))
-        np.copyto(scale, np.where(grow, np.minimum(scale, most), np.maximum(scale, least)))
-        state["sign"] = sign
-        factor = scale / np.sqrt(s + 1e-6)
-        g *= factor
-        g *= now.rate / (float(np.mean(factor)) if average else 1.0)
-        p -= g
-
-    return step
-
-
-def _fsadagrad_step(p: Array, g: Array, state: State, now: Now) -> None:
-    s, v = _kept(state, "s", p), _kept(state, "v", p)
-    count = now.decay * state.get("count", 0.0) + (1 - now.decay) * now.samples
-    state["count"] = count  # of samples in s
-    _smooth(s, g * g, now.decay)
-    with np.errstate(divide="ignore"):
-        g *= np.minimum(math.sqrt(count) / np.sqrt(s), 10)
-    if now.momentum > 0:
-        _smooth(v, g, now.momentum, now.gain)
-        g[...] = v
-    g *= now.rate
-    p -= g
-
-
-def _adam_step(epsilon: float, largest: bool) -> Step:
-    def step(p: Array, g: Array, state: State, now: Now) -> None:
-        s, v = _kept(state, "s", p), _kept(state, "v", p)
-        state["count"] = count = state.get("count", 0) + 1
-        correction = 1 / (1 - now.momentum**count)
-        if largest:
-            s *= now.decay
-            np.maximum(s, np.abs(g), out=s)
-            scale = s + epsilon
-        else:
-            correction *= math.sqrt(1 - now.decay**count)
-            scale = g * g
-            _smooth(s, scale, now.decay)
-            np.sqrt(s, out=scale)
-            scale += epsilon
-        _smooth(v, g, now.momentum, now.gain)
-        np.divide(v, scale, out=g)
-        g *= now.rate * correction
-        p -= g
-
-    return step
 
 
 def _smoothing(
@@ -190,7 +74,7 @@ def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
     >>> w.value
     array([0.75, 1.25], dtype=float32)
     """
-    return Learner(parameters, lr, _sgd_step, Options(**options))
+    return Learner(parameters, lr, sgd_step, Options(**options))
 
 
 def momentum_sgd(
@@ -215,7 +99,7 @@ def momentum_sgd(
     >>> w.value.round(4)
     array([-0.45], dtype=float32)
     """
-    return _smoothing(parameters, lr, _momentum_step, options, momentum, unit_gain)
+    return _smoothing(parameters, lr, momentum_step, options, momentum, unit_gain)
 
 
 def nesterov(
@@ -231,7 +115,7 @@ def nesterov(
     >>> w.value.round(4)
     array([0.7], dtype=float32)
     """
-    return _smoothing(parameters, lr, _nesterov_step, options, momentum, unit_gain)
+    return _smoothing(parameters, lr, nesterov_step, options, momentum, unit_gain)
 
 
 def adagrad(
@@ -256,7 +140,7 @@ def adagrad(
     >>> w.value.round(4)
     array([0.9], dtype=float32)
     """
-    return Learner(parameters, lr, _adagrad_step(need_ave_multiplier), Options(**options))
+    return Learner(parameters, lr, adagrad_step(need_ave_multiplier), Options(**options))
 
 
 def adadelta(
@@ -282,7 +166,7 @@ def adadelta(
     array([-0.4142], dtype=float32)
     """
     rate = learning_parameter_schedule_per_sample(1.0) if lr is None else lr
-    return Learner(parameters, rate, _adadelta_step(rho, epsilon), Options(**options))
+    return Learner(parameters, rate, adadelta_step(rho, epsilon), Options(**options))
 
 
 def rmsprop(
@@ -325,7 +209,7 @@ def rmsprop(
             "rmsprop needs 0 < gamma < 1, inc > 1, 0 < dec < 1 and 0 < min < max, got "
             f"gamma={gamma}, inc={inc}, dec={dec}, min={min}, max={max}"
         )
-    step = _rmsprop_step(gamma, inc, dec, max, min, need_ave_multiplier)
+    step = rmsprop_step(gamma, inc, dec, max, min, need_ave_multiplier)
     return Learner(parameters, lr, step, Options(**options))
 
 
@@ -358,7 +242,7 @@ def fsadagrad(
     array([0.9], dtype=float32)
     """
     decay = _default_decay() if variance_momentum is None else variance_momentum
-    return _smoothing(parameters, lr, _fsadagrad_step, options, momentum, unit_gain, decay)
+    return _smoothing(parameters, lr, fsadagrad_step, options, momentum, unit_gain, decay)
 
 
 def adam(
@@ -398,7 +282,7 @@ def adam(
     if epsilon < 0:
         raise ValueError(f"epsilon must not be negative, got {epsilon}")
     decay = _default_decay() if variance_momentum is None else variance_momentum
-    step = _adam_step(epsilon, adamax)
+    step = adam_step(epsilon, adamax)
     return _smoothing(parameters, lr, step, options, momentum, unit_gain, decay)
 
 

@@ -34,6 +34,13 @@ class Options:
         minibatch_size: the minibatch size that all rates and momenta are meant for that don't
             say one themselves. `IGNORE`: they are applied to the mean gradient as they are.
         epoch_size: the unit of schedules that are given as lists, in samples.
+
+    >>> w = C.Parameter(1, init=1)
+    >>> learner = C.sgd([w], 0.5, l2_regularization_weight=0.1)
+    >>> learner.update({w: np.array([0.0])}, training_sample_count=4)
+    True
+    >>> w.value
+    array([0.95], dtype=float32)
     """
 
     l1_regularization_weight: float = 0.0
@@ -92,6 +99,10 @@ class Learner:
 
     Raises:
         ValueError: no parameters, one of them twice, or one whose shape is not known yet.
+
+    >>> learner = C.sgd([C.Parameter(1)], C.learning_parameter_schedule(0.1, minibatch_size=32))
+    >>> learner.learning_rate(), len(learner.parameters)
+    (0.1, 1)
     """
 
     def __init__(

@@ -36,6 +36,9 @@ class Schedule:
         epoch_size: samples in a unit; None if a unit is a sweep over the data.
 
     `schedule[n]` is the value after n samples (or sweeps, without an `epoch_size`).
+
+    >>> C.learners.Schedule([0.1, 0.01], epoch_size=1000)[1000]
+    0.01
     """
 
     def __init__(

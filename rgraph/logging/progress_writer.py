@@ -56,6 +56,13 @@ class ProgressWriter:
         has_metric: whether there is a metric; without one all metrics are 0.
 
     Source: CNTK's `ProgressWriter`.
+
+    >>> class Losses(C.logging.ProgressWriter):
+    ...     def on_write_training_update(self, samples, updates, loss, metric):
+    ...         print((loss[1] - loss[0]) / (samples[1] - samples[0]))
+    >>> writer = Losses(freq=1)
+    >>> writer.update_training(samples=4, loss=2.0, metric=None)
+    0.5
     """
 
     has_metric = True

@@ -39,10 +39,11 @@ from .contractions import (
     times_transpose,
 )
 from .convolutions import convolution, convolution_transpose
-from .packing import to_sequence, to_sequence_like
-from .normalization import batch_normalization
-from .filling import eye_like, ones_like, zeros_like
+from .cropping import crop_automatic, crop_automatic_with_ancestors, crop_manual
+from .filling import cast, eye_like, ones_like, zeros_like
 from .lookup import gather, one_hot, top_k
+from .normalization import batch_normalization
+from .packing import to_sequence, to_sequence_like
 from .pointwise import (
     abs,
     acos,
@@ -98,13 +99,11 @@ from .pointwise import (
     tanh,
 )
 from .poolings import AVG_POOLING, MAX_POOLING, MAX_UNPOOLING, pooling, unpooling
-from .random import dropout, random_sample, random_sample_inclusion_frequency
-from .regions import roipooling
+from .random import dropout
 from .rearranging import (
     CONSTANT_PAD,
     REFLECT_PAD,
     SYMMETRIC_PAD,
-    crop_manual,
     depth_to_space,
     expand_dims,
     flatten,
@@ -115,8 +114,6 @@ from .rearranging import (
 from .reductions import (
     argmax,
     argmin,
-    hardmax,
-    log_softmax,
     reduce_l1,
     reduce_l2,
     reduce_log_sum_exp,
@@ -126,8 +123,9 @@ from .reductions import (
     reduce_prod,
     reduce_sum,
     reduce_sum_square,
-    softmax,
 )
+from .regions import roipooling
 from .sampling import random_sample, random_sample_inclusion_frequency
 from .sequence import future_value, past_value, reconcile_dynamic_axes
 from .shaping import alias, reshape, slice, splice, swapaxes, transpose
+from .softmax import hardmax, log_softmax, softmax

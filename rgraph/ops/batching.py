@@ -26,7 +26,9 @@ def _unpack_axes(operands: Any, **_: Any) -> Any:
 
 def _to_batch_axes(operands: Any) -> Any:
     if operands[0]:
-        raise GraphError("to_batch needs an operand without dynamic axes, this one has a batch axis")
+        raise GraphError(
+            "to_batch needs an operand without dynamic axes, this one has a batch axis"
+        )
     return None if operands[0] is None else (BATCH,)
 
 

@@ -93,6 +93,13 @@ def _check(kernel: Shape, operand: Shape, groups: int) -> None:
         )
 
 
+def _size_mend(operand: Shape) -> str:
+    if operand[-1] in (1, 3, 4) and operand[-1] < operand[0]:
+        moved = (operand[-1], *operand[:-1])
+        return f"channels come first: an image is {moved}, not {operand}"
+    return "pad it (auto_padding=[True]) or use a smaller kernel"
+
+
 def _readable(kernel: Shape) -> str:
     return str(kernel).replace(str(INFERRED), "inferred")
 
@@ -121,7 +128,7 @@ def _out_spatial(
         if n <= reach:
             raise GraphError(
                 f"the kernel spans {reach + 1} elements, the operand has only {n} there",
-                mend="pad it (auto_padding=[True]) or use a smaller kernel",
+                mend=_size_mend(operand),
             )
         sizes.append((n - 1 - reach) // s + 1)
     return tuple(sizes)
@@ -470,8 +477,11 @@ def _with_ones(x: Node, at: int, count: int = 1) -> Node:
 
 def _full_kernel(w: Node, x: Node, reduction_rank: int, transposed: bool = False) -> Node:
     """The kernels with axes for their output and input channels, where these are left out."""
-    rank = len(w.shape or ())
-    one_output = x.shape is not None and rank == len(x.shape)
+    kernel, operand = w.shape or (), x.shape or ()
+    if not reduction_rank:
+        one_output = x.shape is None or len(kernel) == len(operand)
+    else:
+        one_output = len(kernel) == len(operand) and kernel[:1] in (operand[:1], (INFERRED,))
     if not reduction_rank:
         w = _with_ones(w, 0 if one_output or transposed else 1)
     return _with_ones(w, 1 if transposed else 0) if one_output else w

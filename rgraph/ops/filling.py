@@ -1,8 +1,10 @@
-"""Constants in the shape of something: zeros, ones, the identity. No gradient flows through."""
+"""Constants in the shape of something (no gradient flows through them), and other types."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from ..graph import GraphError, apply
 from ..graph.node import Shape
@@ -84,3 +86,26 @@ def eye_like(x: Any, sparse_output: bool = True) -> Any:
     node = as_node(x)
     _check_matrix(node.shape, node.axes)
     return apply(EYE, node, sparse_output=bool(sparse_output))
+
+
+CAST = define(
+    "cast",
+    shape=lambda s, dtype: s,
+    dtype=lambda dtypes, dtype: np.dtype(dtype),
+    kernel=lambda run, x, dtype: x.astype(dtype),
+    gradient=lambda node, g: [apply(CAST, g, dtype=node.inputs[0].dtype)],
+    guess=True,
+)
+
+
+@operation
+def cast(node_input: Any, dtype: Any) -> Any:
+    """`node_input` in another type of number; its gradient comes back in its own.
+
+    Args:
+        dtype: np.float32 or np.float64.
+
+    >>> C.cast([1, 2], np.float64).eval().dtype
+    dtype('float64')
+    """
+    return apply(CAST, as_node(node_input), dtype=np.dtype(dtype))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
@@ -31,7 +29,7 @@ class _Places:
 
     def lead(self, xp: Any, indices: Any, rows: int) -> Any:
         """What picks out of the reference with its gathered axis (behind the rows) in front."""
-        index = indices.astype(int)
+        index = xp.rint(indices).astype(int)
         if not self.own:
             return index
         if not self.chosen:
@@ -75,7 +73,7 @@ GATHER = define(
     shape=_gathered,
     dtype=lambda dtypes, **_: dtypes[0],
     kernel=_gather,
-    arguments=lambda node: {"places": _Places(*node.inputs, node.attrs["axis"])},
+    arguments=lambda node: {"places": _Places(node.inputs[0], node.inputs[1], node.attrs["axis"])},
     gradient=lambda node, g: [
         apply(
             SCATTER,
@@ -204,9 +202,8 @@ def _put(run: Any, g: Any, indices: Any, *, axis: int, size: int) -> Any:
     shape = list(g.shape)
     shape[axis] = size
     whole = run.xp.zeros(shape, g.dtype)
-    run.xp.put_along_axis(whole, indices.astype(int), g, axis)
+    run.xp.put_along_axis(whole, run.xp.rint(indices).astype(int), g, axis)
     return whole
-
 
 
 TOP = define(
@@ -219,7 +216,9 @@ TOP = define(
 TAKE = define(
     "take_along",
     shape=lambda s, indices, axis: indices,
-    kernel=lambda run, x, indices, axis: run.xp.take_along_axis(x, indices.astype(int), axis),
+    kernel=lambda run, x, indices, axis: run.xp.take_along_axis(
+        x, run.xp.rint(indices).astype(int), axis
+    ),
     arguments=_top_arguments,
     gradient=lambda node, g: [
         apply(

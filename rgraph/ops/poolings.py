@@ -163,6 +163,7 @@ _EXAMPLE = {"window": (2, 2), "strides": (2, 1), "auto": (False, True), "ceil": 
 
 POOL_PICK = define(
     "pool_pick",
+    title="pooling",
     shape=lambda value, guide, **at: _pooled(guide, **at),
     kernel=_pick,
     arguments=_arguments,
@@ -181,6 +182,7 @@ POOL_PLACE = define(
 )
 POOL_MEAN = define(
     "pool_mean",
+    title="pooling",
     shape=lambda s, include_pad, **at: _pooled(s, **at),
     kernel=_mean,
     arguments=_arguments,
@@ -231,7 +233,7 @@ def pooling(
 
     Source: CNTK's `pooling`.
 
-    >>> image = C.constant(np.arange(16.0).reshape(1, 4, 4))
+    >>> image = C.constant(np.arange(16).reshape(1, 4, 4))
     >>> C.pooling(image, C.MAX_POOLING, (2, 2), strides=2).eval()
     array([[[ 5.,  7.],
             [13., 15.]]], dtype=float32)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import GraphError, Node, apply
-from ..graph.node import Shape
+from ..graph import Node, apply
+from ..graph.node import Shape, random_key
 from .pointwise import element_times
 from .records import as_node, define, operation
 from .shaping import as_shape
@@ -26,7 +26,7 @@ DROPOUT_MASK = define(
     "dropout_mask",
     shape=lambda s, **_: s,
     kernel=_mask,
-    arguments=lambda node: {**node.attrs, "key": node.uid},
+    arguments=lambda node: {**node.attrs, "key": random_key(node)},
     guess=True,
     random=True,
 )
@@ -53,7 +53,7 @@ def dropout(x: Any, dropout_rate: float = 0.0, seed: int | None = None) -> Any:
 
 # Values drawn from a distribution
 
-_DRAWS = {  # from an array library and uniform numbers between 0 and 1, 0 left out
+_DRAWS: dict[str, Any] = {  # from an array library and uniform numbers between 0 and 1, 0 left out
     "uniform": lambda xp, u, low, high: low + (high - low) * u,
     "normal": lambda xp, u, mean, scale: mean + scale * u,
     "gumbel": lambda xp, u, loc, scale: loc - scale * xp.log(-xp.log(u)),
@@ -62,7 +62,14 @@ _DRAWS = {  # from an array library and uniform numbers between 0 and 1, 0 left 
 
 
 def _draw(
-    run: Any, *like: Any, kind: str, by: tuple[float, ...], seed: Any, key: int, shape: Shape, dtype: Any
+    run: Any,
+    *like: Any,
+    kind: str,
+    by: tuple[float, ...],
+    seed: Any,
+    key: int,
+    shape: Shape,
+    dtype: Any,
 ) -> Any:
     generator = run.random(seed, key)
     size = like[0].shape if like else shape
@@ -78,7 +85,7 @@ DRAW = define(
     shape=lambda *like, shape, **_: like[0] if like else shape,
     dtype=lambda dtypes, dtype, **_: dtypes[0] if dtypes else np.dtype(dtype),
     kernel=_draw,
-    arguments=lambda node: {**node.attrs, "key": node.uid, "dtype": node.dtype},
+    arguments=lambda node: {**node.attrs, "key": random_key(node), "dtype": node.dtype},
     operands=("like",),
     random=True,
 )
@@ -174,131 +181,3 @@ def bernoulli_like(x: Any, mean: float = 0.5, seed: int | None = None) -> Any:
     (4,)
     """
     return _drawn(x, (), None, "bernoulli", (mean,), seed)
-
-
-# Classes drawn by weight
-
-
-def _chances(run: Any, weights: Any, count: int, allow_duplicates: bool) -> Any:
-    xp = run.xp
-    w = weights.astype(xp.float64)
-    if bool((w < 0).any()) or not bool(w.sum() > 0):
-        raise GraphError("sampling weights must not be negative, and not all of them 0")
-    if not allow_duplicates and count > int((w > 0).sum()):
-        raise GraphError(
-            f"{count} different classes can't be drawn from {int((w > 0).sum())} with a weight"
-        )
-    return w / w.sum()
-
-
-def _sample(
-    run: Any, weights: Any, *, count: int, allow_duplicates: bool, seed: Any, key: int
-) -> Any:
-    xp = run.xp
-    p = _chances(run, weights, count, allow_duplicates)
-    generator = run.random(seed, key)
-    if allow_duplicates:
-        ends = xp.cumsum(p)
-        chosen = xp.searchsorted(ends, generator.random(count, xp.float64) * ends[-1], "right")
-    else:  # the largest of log p + Gumbel noise (Vieira, 2014)
-        noise = -xp.log(-xp.log(1 - generator.random(len(p), xp.float64)))
-        score = xp.where(p > 0, xp.log(xp.where(p > 0, p, 1)) + noise, -xp.inf)
-        chosen = xp.argsort(-score)[:count]
-    return (chosen[:, None] == xp.arange(len(p))).astype(weights.dtype)
-
-
-def _frequency(run: Any, weights: Any, *, count: int, allow_duplicates: bool) -> Any:
-    """Without duplicates: after as many tries as give `count` different classes on average."""
-    xp = run.xp
-    p = _chances(run, weights, count, allow_duplicates)
-    if allow_duplicates:
-        return (count * p).astype(weights.dtype)
-    missing = xp.log1p(-xp.minimum(p, 1 - 1e-15))
-    low, high = 0.0, 1.0
-    while float(-xp.expm1(high * missing).sum()) < count - 1e-9 and high < 1e18:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        if float(-xp.expm1(middle * missing).sum()) < count:
-            low = middle
-        else:
-            high = middle
-    return (-xp.expm1(high * missing)).astype(weights.dtype)
-
-
-def _sampled_shape(weights: Shape, count: int, **_: Any) -> Shape:
-    if len(weights) != 1:
-        raise GraphError(f"one weight per class is needed, a vector; got shape {weights}")
-    return (count, *weights)
-
-
-def _only_constant_axes(axes: Sequence[Any], **_: Any) -> Any:
-    if axes[0]:
-        raise GraphError("the weights of the classes must be the same for all samples")
-    return axes[0]
-
-
-SAMPLE = define(
-    "random_sample",
-    shape=_sampled_shape,
-    axes=_only_constant_axes,
-    kernel=_sample,
-    arguments=lambda node: {**node.attrs, "key": node.uid},
-    operands=("weights",),
-    random=True,
-)
-FREQUENCY = define(
-    "random_sample_inclusion_frequency",
-    shape=lambda s, **attrs: _sampled_shape(s, **attrs)[1:],
-    axes=_only_constant_axes,
-    kernel=_frequency,
-    operands=("weights",),
-)
-
-
-def _count(num_samples: int) -> int:
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    return int(num_samples)
-
-
-@operation
-def random_sample(
-    weights: Any, num_samples: int, allow_duplicates: bool, seed: int | None = None
-) -> Any:
-    """Classes drawn anew in every run, each with a chance in proportion to its weight.
-
-    Args:
-        weights: one per class, shape (classes,), not negative.
-        num_samples: how many to draw.
-        allow_duplicates: whether a class may be drawn more than once.
-
-    Returns:
-        shape (num_samples, classes), a one-hot row for each class that was drawn.
-
-    Source: CNTK's `random_sample`.
-
-    >>> C.reduce_sum(C.random_sample([1, 1, 1], 3, False), axis=0).eval()
-    array([[1., 1., 1.]], dtype=float32)
-    """
-    duplicates = bool(allow_duplicates)
-    return apply(
-        SAMPLE, as_node(weights), count=_count(num_samples), allow_duplicates=duplicates, seed=seed
-    )
-
-
-@operation
-def random_sample_inclusion_frequency(
-    weights: Any, num_samples: int, allow_duplicates: bool, seed: int | None = None
-) -> Any:
-    """How often each class is expected among the classes that `random_sample` draws.
-
-    Without duplicates it is an estimate. Arguments as `random_sample`; nothing is drawn.
-
-    >>> C.random_sample_inclusion_frequency([1, 3], 4, True).eval()
-    array([1., 3.], dtype=float32)
-    """
-    duplicates = bool(allow_duplicates)
-    return apply(
-        FREQUENCY, as_node(weights), count=_count(num_samples), allow_duplicates=duplicates
-    )

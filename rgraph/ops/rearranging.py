@@ -1,4 +1,4 @@
-"""Squeezing, padding, cropping and the like: shapes that follow from an operand's shape."""
+"""Squeezing, padding and the like: shapes that follow from an operand's shape."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..graph import Axis, GraphError, Op, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
-from .shaping import PLACE, _axis_number, rank_of, reshape, reshape_to, static_index, transpose
+from .shaping import _axis_number, rank_of, reshape, reshape_to, static_index, transpose
 
 CONSTANT_PAD, REFLECT_PAD, SYMMETRIC_PAD = 0, 1, 2
 _MODES = ("constant", "reflect", "symmetric")
@@ -211,60 +209,3 @@ def pad(
     """
     widths = tuple((int(low), int(high)) for low, high in pattern)
     return apply(PAD, as_node(x), pattern=widths, mode=int(mode), value=float(constant_value))
-
-
-# Cropping
-
-
-def _cuts(like: Shape, at: Shape) -> Any:
-    return tuple((i - 2, o, o + n, 1) for i, (o, n) in enumerate(zip(at, like[-2:], strict=True)))
-
-
-def _cropped(shape: Shape, like: Shape, *, at: Shape) -> Shape:
-    if min(len(shape), len(like)) < 2:
-        raise GraphError(f"images have two last axes to crop, got shapes {shape} and {like}")
-    for n, offset, m in zip(shape[-2:], at, like[-2:], strict=True):
-        if offset < 0 or offset + m > n:
-            raise GraphError(f"{like[-2:]} elements from {at} on do not lie within {shape[-2:]}")
-    return (*shape[:-2], *like[-2:])
-
-
-CROP = define(
-    "crop",
-    shape=_cropped,
-    axes=lambda axes, **_: axes[0],
-    align=None,
-    dtype=lambda dtypes, **_: dtypes[0],
-    kernel=lambda run, x, like, where: x[where],
-    arguments=lambda node: {
-        "where": (
-            Ellipsis,
-            *(slice(a, b) for _, a, b, _ in _cuts(node.shape or (), node.attrs["at"])),
-        )
-    },
-    gradient=lambda node, g: [
-        apply(
-            PLACE,
-            g,
-            cuts=_cuts(node.shape or (), node.attrs["at"]),
-            shape=node.inputs[0].shape,
-        ),
-        None,
-    ],
-    operands=("operand", "like"),
-    cases=(lambda rng: ([rng.normal(size=(2, 1, 4, 5)), np.zeros((2, 1, 2, 3))], {"at": (1, 2)}),),
-)
-
-
-@operation
-def crop_manual(node_input: Any, node_referent: Any, offset_x: int, offset_y: int) -> Any:
-    """The part of images that is as large as others, from (`offset_x`, `offset_y`) on.
-
-    Args:
-        node_input: shape (…, height, width).
-        node_referent: of its shape only the last two axes are read.
-
-    >>> C.crop_manual([[1, 2, 3], [4, 5, 6]], [[0, 0]], 1, 0).eval()
-    array([[2., 3.]], dtype=float32)
-    """
-    return apply(CROP, as_node(node_input), as_node(node_referent), at=(int(offset_y), int(offset_x)))

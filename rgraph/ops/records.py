@@ -55,7 +55,7 @@ def as_node(value: Any) -> Node:
             f"an operand must be a variable, a function, a number or an array of numbers, "
             f"got {type(value).__name__} {value!r:.60}"
         )
-    return Constant(array)
+    return Constant(array if isinstance(value, np.ndarray) else value)
 
 
 # What a person gets to hold for a node. `rgraph.function` puts its own here, so that operations

@@ -7,17 +7,16 @@ from typing import Any
 
 from ..graph import Axis, GraphError, Node, Op, apply
 from ..graph.node import Shape
+from .pointwise import abs as absolute
 from .pointwise import (
     element_divide,
     element_times,
     equal,
     exp,
     minus,
-    plus,
     sqrt,
     square,
 )
-from .pointwise import abs as absolute
 from .records import TABLE, as_node, define, operation
 from .repetition import broadcast_to, spread
 from .shaping import rank_of, reshape_to, static_index
@@ -142,9 +141,9 @@ _FORMULAS["reduce_mean"] = lambda xp, x, axis: xp.mean(x, axis=axis), lambda g, 
 _MEAN = define(
     "reduce_mean",
     shape=_reduced,
-    kernel=lambda run, x, axis, shape, rank: (
-        run.xp.mean(x, axis=axis) if axis else x
-    ).reshape(x.shape[: x.ndim - rank] + shape),
+    kernel=lambda run, x, axis, shape, rank: (run.xp.mean(x, axis=axis) if axis else x).reshape(
+        x.shape[: x.ndim - rank] + shape
+    ),
     arguments=_SUM.arguments,
     gradient=_mean_gradient,
     cases=_SUM.cases,
@@ -301,8 +300,8 @@ def reduce_prod(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 def reduce_log_sum_exp(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
     """log of the sum of exp(x) over static axes, without overflow; arguments as `reduce_sum`.
 
-    >>> C.reduce_log_sum_exp([1000, 1000]).eval()
-    array(1000.6931, dtype=float32)
+    >>> C.reduce_log_sum_exp([1000, 0]).eval()
+    array(1000., dtype=float32)
     """
     return reduce(_LOG_SUM_EXP, x, axis, keepdims)
 
@@ -355,92 +354,3 @@ def argmin(x: Any, axis: int | Axis | None = None) -> Any:
     array(2., dtype=float32)
     """
     return reduce(_ARGMIN, x, axis, keepdims=True)
-
-
-# The softmax family
-
-
-def _shifted(xp: Any, x: Any, axis: Shape) -> Any:
-    return x - xp.max(x, axis=axis, keepdims=True)
-
-
-def _softmax_kernel(run: Any, x: Any, *, axis: Shape) -> Any:
-    e = run.xp.exp(_shifted(run.xp, x, axis))
-    return e / run.xp.sum(e, axis=axis, keepdims=True)
-
-
-def _log_softmax_kernel(run: Any, x: Any, *, axis: Shape) -> Any:
-    z = _shifted(run.xp, x, axis)
-    return z - run.xp.log(run.xp.sum(run.xp.exp(z), axis=axis, keepdims=True))
-
-
-def _hardmax_kernel(run: Any, x: Any, *, axis: Shape) -> Any:
-    moved = run.xp.moveaxis(x, axis, tuple(range(-len(axis), 0)))
-    flat = moved.reshape(moved.shape[: -len(axis)] + (-1,))
-    found = run.xp.argmax(flat, axis=-1)[..., None] == run.xp.arange(flat.shape[-1])
-    found = found.astype(x.dtype).reshape(moved.shape)
-    return run.xp.moveaxis(found, tuple(range(-len(axis), 0)), axis)
-
-
-def _sum_kept(node: Node, x: Node) -> Node:
-    return apply(_SUM, x, axis=node.attrs["axis"], keepdims=True)
-
-
-def _softmax_gradient(node: Node, g: Node) -> list[Node]:
-    return [element_times(node, minus(g, _sum_kept(node, element_times(g, node))))]
-
-
-def _log_softmax_gradient(node: Node, g: Node) -> list[Node]:
-    return [minus(g, element_times(exp(node), _sum_kept(node, g)))]
-
-
-def _along(name: str, kernel: Any, gradient: Any) -> Op:
-    """A record of an operation along axes that keeps the shape."""
-    return define(
-        name,
-        shape=lambda s, axis: (_chosen(axis, len(s)), s)[1],
-        kernel=lambda run, x, axis: kernel(run, x, axis=axis) if axis else kernel(
-            run, x[..., None], axis=(-1,)
-        )[..., 0],
-        arguments=lambda node: {"axis": _chosen(node.attrs["axis"], rank_of(node))},
-        gradient=gradient,
-        cases=(
-            lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": None}),
-            lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": (0,)}),
-        ),
-    )
-
-
-_SOFTMAX = _along("softmax", _softmax_kernel, _softmax_gradient)
-_LOG_SOFTMAX = _along("log_softmax", _log_softmax_kernel, _log_softmax_gradient)
-_HARDMAX = _along("hardmax", _hardmax_kernel, None)
-
-
-@operation
-def softmax(x: Any, axis: int | Axis | None = None) -> Any:
-    """exp(x) over the sum of exp(x) along an axis (None: over all static axes).
-
-    >>> C.softmax([1, 1]).eval()
-    array([0.5, 0.5], dtype=float32)
-    """
-    return apply(_SOFTMAX, as_node(x), axis=_normal_axis(axis))
-
-
-@operation
-def log_softmax(x: Any, axis: int | Axis | None = None) -> Any:
-    """The logarithm of `softmax`, without overflow.
-
-    >>> C.log_softmax([1, 1]).eval()
-    array([-0.6931472, -0.6931472], dtype=float32)
-    """
-    return apply(_LOG_SOFTMAX, as_node(x), axis=_normal_axis(axis))
-
-
-@operation
-def hardmax(x: Any) -> Any:
-    """1 at the largest element of each sample (the first such), 0 elsewhere. No gradient flows.
-
-    >>> C.hardmax([1, 1, 2, 3]).eval()
-    array([0., 0., 0., 1.], dtype=float32)
-    """
-    return apply(_HARDMAX, as_node(x), axis=None)

@@ -57,7 +57,7 @@ def _take(run: Any, x: Any, index: Any, *, single: bool) -> Any:
     xp = run.xp
     x, index = x if x.ndim == 4 else x[None], index if index.ndim == 5 else index[None]
     flat = x.reshape(len(x), 1, x.shape[1], -1)
-    at = index.reshape(*index.shape[:3], -1).astype(int)
+    at = xp.rint(index).reshape(*index.shape[:3], -1).astype(int)
     found = xp.take_along_axis(flat, xp.maximum(at, 0), 3) * (at >= 0)
     found = found.astype(x.dtype).reshape(len(found), *index.shape[1:])
     return found[0] if single else found
@@ -67,7 +67,7 @@ def _put(run: Any, g: Any, index: Any, *, shape: Shape, rows: bool) -> Any:
     xp = run.xp
     g, index = g if g.ndim == 5 else g[None], index if index.ndim == 5 else index[None]
     whole = xp.zeros((len(g) if rows else 1, shape[0], shape[1] * shape[2]), g.dtype)
-    at = index.astype(int)
+    at = xp.rint(index).astype(int)
     samples = (xp.arange(len(g)) if rows else xp.zeros(len(g), int)).reshape(-1, 1, 1, 1, 1)
     channels = xp.arange(shape[0]).reshape(-1, 1, 1)
     xp.add.at(whole, (samples, channels, xp.maximum(at, 0)), g * (at >= 0))
@@ -140,7 +140,7 @@ def roipooling(
 
     Source: Girshick, 2015 (Fast R-CNN); CNTK's `roipooling`.
 
-    >>> image = np.arange(16.0).reshape(1, 4, 4)
+    >>> image = np.arange(16).reshape(1, 4, 4)
     >>> C.roipooling(image, [[0, 0, 3, 1]], C.MAX_POOLING, (1, 2), 1.0).eval()
     array([[[[5., 7.]]]], dtype=float32)
     """

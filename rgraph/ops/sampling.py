@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import GraphError, Node, apply
-from ..graph.node import Shape
+from ..graph.node import Shape, random_key
 from .records import as_node, define, operation
 
 
@@ -67,7 +67,7 @@ def _vector(weights: Shape) -> int:
 
 
 def _arguments(node: Node) -> dict[str, Any]:
-    return {**node.attrs, "key": node.uid}
+    return {**node.attrs, "key": random_key(node)}
 
 
 def _frequency(run: Any, weights: Any, *, count: int, allow_duplicates: bool) -> Any:

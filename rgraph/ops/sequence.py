@@ -557,7 +557,9 @@ def slice(seq: Any, begin_index: int, end_index: int) -> Any:
     array([[2.],
            [3.]], dtype=float32)
     """
-    return chosen_frames(as_node(seq), begin_index, end_index or None)
+    frames = chosen_frames(as_node(seq), begin_index, end_index or None)
+    one = (end_index == begin_index + 1) if end_index else begin_index == -1
+    return apply(ENDS, frames, last=False) if one else frames  # as CNTK: no time axis is left
 
 
 @operation

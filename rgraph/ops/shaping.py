@@ -83,6 +83,7 @@ def _vector(shape: Shape | None, *, who: str, map_rank: int) -> Shape | None:
 REQUIRE_VECTOR = define(
     "require_vector",
     shape=_vector,
+    title="",
     kernel=lambda run, x, **_: x,
     gradient=_pass_on,
     guess=True,
@@ -241,18 +242,24 @@ def swapaxes(x: Any, axis1: int | Axis = 0, axis2: int | Axis = 1) -> Any:
 # Slice, and its adjoint that puts a slice back where it was
 
 
-def _cut(shape: Shape, cuts: Sequence[tuple[int, int | None, int | None, int]]) -> list[builtins.slice]:
+def _cut(
+    shape: Shape, cuts: Sequence[tuple[int, int | None, int | None, int]]
+) -> list[builtins.slice]:
     """One slice an axis, last axes only if `shape` has rows in front."""
     result = [builtins.slice(0, n, 1) for n in shape]
     for axis, begin, end, stride in cuts:
         at = static_index(axis, len(shape))
         size = shape[at]
-        first, last, _ = builtins.slice(begin, end if end != 0 or (begin or 0) >= 0 else None).indices(size)
+        first, last, _ = builtins.slice(
+            begin, end if end != 0 or (begin or 0) >= 0 else None
+        ).indices(size)
         if end == 0 and begin is not None and begin >= 0:
             last = size  # CNTK: an end of 0 is the end
         if last <= first:
             raise GraphError(f"from {begin} to {end} there is nothing along axis {axis} of {shape}")
-        result[at] = builtins.slice(first, last, 1) if stride == 1 else builtins.slice(first, last, stride)
+        result[at] = (
+            builtins.slice(first, last, 1) if stride == 1 else builtins.slice(first, last, stride)
+        )
     return result
 
 
@@ -281,9 +288,7 @@ SLICE = define(
     shape=_cut_shape,
     kernel=lambda run, x, where: x[where],
     arguments=lambda node: {"where": _slices(node.inputs[0].shape or (), node.attrs["cuts"])},
-    gradient=lambda node, g: [
-        apply(PLACE, g, cuts=node.attrs["cuts"], shape=node.inputs[0].shape)
-    ],
+    gradient=lambda node, g: [apply(PLACE, g, cuts=node.attrs["cuts"], shape=node.inputs[0].shape)],
     cases=(
         lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((1, 1, 3, 1),)}),
         lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((0, 0, 3, 2), (1, 0, 4, -1))}),
@@ -340,8 +345,10 @@ def _spliced(*given: Shape | None, axis: int) -> Shape | None:
 
 def _splice(run: Any, *arrays: Any, axis: int, new: bool, shape: Shape, out: Any = None) -> Any:
     if new:
-        arrays = tuple(a.reshape(a.shape[: a.ndim + axis + 1] + (1,) + a.shape[a.ndim + axis + 1 :])
-                       for a in arrays)
+        arrays = tuple(
+            a.reshape(a.shape[: a.ndim + axis + 1] + (1,) + a.shape[a.ndim + axis + 1 :])
+            for a in arrays
+        )
     rows = max((a.shape[: a.ndim - len(shape)] for a in arrays), default=())
     out = run.empty(rows + shape, arrays[0].dtype) if out is None else out
     start = 0

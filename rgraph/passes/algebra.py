@@ -13,6 +13,8 @@ from .rewriting import substitute, twin
 # Operations that only meant something while the graph was built
 _IDENTITIES = {"alias", "require_vector", "stop_gradient"}
 
+_MOST_PARTS = 64  # that a value is looked at as taken apart into
+
 # For each operation: the number that, as left or right operand, leaves the other as it is
 _NEUTRAL: dict[str, tuple[float | None, float | None]] = {
     "plus": (0, 0),
@@ -87,8 +89,8 @@ def _joined(node: Node) -> Node | None:
 
     That is what comes back to a value that was taken apart with `slice`, as an LSTM's gates are.
     """
-    places = _summands(node)
-    if len(places) < 2 or any(p.op is None or p.op.name != "place" for p in places):
+    places = _placed(node)
+    if len(places) < 2:
         return None
     cuts = [p.attrs["cuts"] for p in places]
     axis = cuts[0][0][0] if len(cuts[0]) == 1 else None
@@ -106,9 +108,20 @@ def _joined(node: Node) -> Node | None:
     return whole
 
 
-def _summands(node: Node) -> list[Node]:
-    if node.op is None or node.op.name != "plus" or any(
-        i.shape != node.shape or i.axes != node.axes for i in node.inputs
-    ):
-        return [node]
-    return [s for i in node.inputs for s in _summands(i)]
+def _placed(node: Node) -> list[Node]:
+    """The summands of a sum, in their order, if all of them are parts put in a place."""
+    found: list[Node] = []
+    pending = [node]
+    while pending:
+        summand = pending.pop()
+        name = summand.op.name if summand.op else ""
+        same = all(i.shape == summand.shape and i.axes == summand.axes for i in summand.inputs)
+        if name == "plus" and same:
+            pending += reversed(summand.inputs)
+        elif name == "place":
+            found.append(summand)
+        else:
+            return []
+        if len(found) + len(pending) > _MOST_PARTS:
+            return []
+    return found

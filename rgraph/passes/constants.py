@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def fold(outputs: Sequence[Node]) -> list[Node]:
 
     instead: dict[Node, Node] = {}
     for node in order(outputs):
-        operands = [instead.get(i, i) for i in node.inputs]
+        operands: list[Any] = [instead.get(i, i) for i in node.inputs]
         if node.op is None or node.axes or node.op.random or not operands:
             continue
         if not all(isinstance(i, Constant) for i in operands) or _size(node) > _LARGE:

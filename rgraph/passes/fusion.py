@@ -58,7 +58,10 @@ class Program:
         `piece(arrays, registers)` has all its registers given, the first is the result.
         """
         if xp not in self._functions:
-            names = {f"f{i}": op.kernel.on_library(xp) for i, op in enumerate(self.members)}
+            names = {
+                f"f{i}": op.kernel.on_library(xp)  # type: ignore[attr-defined]
+                for i, op in enumerate(self.members)
+            }
             operands = "".join(f"a{i}, " for i in range(self.arity))
             registers = "".join(f"r{i}, " for i in range(self.registers))
             small = [f"def small(arrays, r0):\n    {operands} = arrays"]

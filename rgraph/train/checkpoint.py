@@ -61,7 +61,7 @@ def save_state(filename: str, state: Any) -> None:
     """
     arrays: list[np.ndarray] = []
     text = json.dumps(_packed(state, arrays))
-    named = {f"array{i}": a for i, a in enumerate(arrays)}
+    named: dict[str, Any] = {f"array{i}": a for i, a in enumerate(arrays)}
     temporary = f"{filename}.{os.getpid()}.part"
     try:
         with open(temporary, "wb") as file:

@@ -32,10 +32,11 @@ class Summary(NamedTuple):
 class TestSummary(NamedTuple):
     """The mean of a metric over so many samples."""
 
-    __test__ = False
-
     metric: float
     samples: int
+
+
+TestSummary.__test__ = False  # type: ignore[attr-defined]  # pytest's business only by its name
 
 
 class Progress(NamedTuple):
@@ -55,8 +56,8 @@ class _Collector(ProgressWriter):
 
     def on_write_training_update(self, samples: Any, updates: Any, loss: Any, metric: Any) -> None:
         count = samples[1] - samples[0]
-        means = ((total[1] - total[0]) / (count or 1) for total in (loss, metric))
-        self.updates.append(Summary(*means, count))
+        means = [(total[1] - total[0]) / (count or 1) for total in (loss, metric)]
+        self.updates.append(Summary(means[0], means[1], count))
 
     def on_write_training_summary(
         self, samples: int, updates: int, summaries: int, loss: float, metric: float, spent: float
@@ -142,7 +143,7 @@ def train(
         configs[type(callback)] = callback
     period = writers[0]._training.frequency if writers else None
     if period is None and isinstance(progress_frequency, int):
-        period = max(progress_frequency // sizes[0], 1)
+        period = max(progress_frequency // int(sizes[0]), 1)
     collector = _Collector(period)
     trainer = Trainer(None, self, parameter_learners, [*writers, collector])
     TrainingSession(
@@ -191,7 +192,7 @@ def measure(
     collector = _Collector()
     evaluator = Evaluator(self, [*as_writers(callbacks), collector])
     sizes, seen = minibatch_size_schedule(minibatch_size), 0
-    while minibatch := fetch(source, sizes[seen], inputs):
+    while minibatch := fetch(source, int(sizes[seen]), inputs):
         evaluator.test_minibatch(minibatch)
         seen += max(data.num_samples for data in minibatch.values())
     evaluator.summarize_test_progress()

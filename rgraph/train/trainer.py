@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import graph
-from ..eval import Evaluator, as_arguments, as_writers, count_samples, total
+from ..eval import Evaluator, Program, as_writers, count_samples, ends_sweep, total
+from ..evaluation import Request
 from ..function import Function
 from ..graph import Node
 from ..learners import Learner
@@ -77,7 +78,7 @@ class Trainer:
         for learner in self.parameter_learners:
             learner.tell = self._write
         parts = [n for n in (self._loss, self._metric, self._model) if n is not None]
-        self._function = Function(parts)
+        self._program = Program(parts)
         self._parameters = self._learned()
         # If the loss has no rows, what it is computed from says how many samples there are.
         self._wanted = [total(self._loss), count_samples(*parts)]
@@ -117,7 +118,7 @@ class Trainer:
     @property
     def arguments(self) -> tuple[Any, ...]:
         """The inputs, in the criterion's order."""
-        own = self._criterion if isinstance(self._criterion, Function) else self._function
+        own = self._criterion if isinstance(self._criterion, Function) else self._program
         return own.arguments
 
     def _write(self, key: str, value: float) -> None:
@@ -149,16 +150,17 @@ class Trainer:
         wanted = list(outputs or ())
         if not arguments:
             return (False, {}) if wanted else False
-        plain, ends = as_arguments(arguments)
-        asked = [*self._wanted, *self._states.values(), *map(as_node, wanted)]
-        learned = [p.node for p in self._parameters]
-        values = self._function._run(asked, plain, device, True, root=self._loss, wrt=learned)
+        asked = (*self._wanted, *self._states.values(), *map(as_node, wanted))
+        learned = tuple(p.node for p in self._parameters)
+        request = Request(asked, (self._loss,), learned)
+        values = self._program.run(request, arguments, device, training=True)
         n, m = len(asked), len(self._wanted)
         gradients = dict(zip(self._parameters, values[n:], strict=True))
         samples = self._seen(*map(float, values[:m]))
         for state, value in zip(self._states, values[m:], strict=False):
             handle(state).value = value  # type: ignore[attr-defined]
-        goes_on = samples > 0 and self._update(gradients, samples, bool(is_sweep_end or ends))
+        ends = bool(is_sweep_end) or ends_sweep(arguments)
+        goes_on = samples > 0 and self._update(gradients, samples, ends)
         if not wanted:
             return goes_on
         return goes_on, dict(zip(wanted, values[m + len(self._states) : n], strict=True))
@@ -197,7 +199,7 @@ class Trainer:
     # Checkpoints
 
     def _kept(self) -> list[Any]:
-        return [*self._function.parameters, *map(handle, self._states)]
+        return [*self._program.function.parameters, *map(handle, self._states)]
 
     def save_checkpoint(self, filename: str, external_state: Any = None) -> None:
         """Saves all that training needs to go on later: parameters, learners, what was seen.

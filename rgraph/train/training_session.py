@@ -73,6 +73,9 @@ class CheckpointConfig:
         restore: whether a session that finds the file goes on from there.
         preserve_all: whether to keep all checkpoints, with numbers after the name; the last one
             has the name itself.
+
+    >>> C.CheckpointConfig("model.checkpoint", frequency=(1, C.train.DataUnit.sweep)).restore
+    True
     """
 
     filename: str | None
@@ -95,6 +98,12 @@ class CrossValidationConfig:
         max_samples: how many samples to take at most.
         model_inputs_to_streams: which input gets which stream; by default as in training.
         criterion: whose arguments data in arrays is for; by default as in training.
+
+    >>> def stop_when_good(index, average_error, samples, minibatches):
+    ...     return average_error > 0.01
+    >>> data = np.zeros((10, 2)), np.zeros((10, 1))
+    >>> C.CrossValidationConfig(data, frequency=1000, callback=stop_when_good).minibatch_size
+    32
     """
 
     minibatch_source: Any = None
@@ -108,7 +117,11 @@ class CrossValidationConfig:
 
 @dataclass
 class TestConfig:
-    """Whether a session measures the metric at its end; arguments as `CrossValidationConfig`."""
+    """Whether a session measures the metric at its end; arguments as `CrossValidationConfig`.
+
+    >>> C.TestConfig((np.zeros((10, 2)), np.zeros((10, 1)))).minibatch_size
+    32
+    """
 
     __test__ = False  # it is not a test of pytest's
 
@@ -138,7 +151,7 @@ def is_source(data: Any) -> bool:
     return hasattr(data, "next_minibatch")
 
 
-def fetch(source: Any, size: int, streams: Streams) -> dict[Any, Any]:
+def fetch(source: Any, size: float, streams: Streams) -> dict[Any, Any]:
     """The next minibatch of a source, by inputs; empty at the end."""
     data = source.next_minibatch(size, 1, 0, None) if size > 0 else None
     return {v: data[stream] for v, stream in streams.items()} if data else {}
@@ -170,7 +183,7 @@ class TrainingSession:
             `DataUnit`.
         checkpoint_config, cv_config, test_config: see there.
 
-    Source: CNTK's `TrainingSession`.
+    Source: CNTK's `TrainingSession`. See `training_session` for an example.
     """
 
     def __init__(
@@ -237,7 +250,7 @@ class TrainingSession:
         while True:
             seen = trainer.total_number_of_samples_seen
             minibatch = fetch(
-                self.source, min(self.size[seen], self.max_samples - seen), self.streams
+                self.source, min(int(self.size[seen]), self.max_samples - seen), self.streams
             )
             if not trainer.train_minibatch(minibatch, device=device):
                 return
@@ -295,7 +308,7 @@ class TrainingSession:
         sizes = minibatch_size_schedule(size)
         total, samples, minibatches = 0.0, 0, 0
         streams = streams or self.streams
-        while minibatch := fetch(source, min(sizes[samples], limit - samples), streams):
+        while minibatch := fetch(source, min(int(sizes[samples]), limit - samples), streams):
             count = max(data.num_samples for data in minibatch.values())
             total += self.trainer.test_minibatch(minibatch) * count
             samples += count

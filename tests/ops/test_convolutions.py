@@ -174,10 +174,11 @@ def test_automatic_padding_of_the_transposed_is_cntks(size, taps, stride, wanted
 
 
 def test_without_a_channel_axis(torch, F):
+    """The result has one, as in CNTK."""
     x, w = random(2, 6, 7), random(3, 2)
     image = C.input_variable((6, 7), np.float64)
     f = C.convolution(w, image, reduction_rank=0, auto_padding=[False])
-    expected = F.conv2d(torch.from_numpy(x)[:, None], torch.from_numpy(w)[None, None])[:, 0]
+    expected = F.conv2d(torch.from_numpy(x)[:, None], torch.from_numpy(w)[None, None])
     np.testing.assert_allclose(f.eval({image: x}), expected, atol=1e-12)
     layer = C.Function(lambda i: C.convolution(w, i, reduction_rank=0, auto_padding=[False]))
     np.testing.assert_allclose(layer(image).eval({image: x}), expected, atol=1e-12)

@@ -33,6 +33,18 @@ ELSEWHERE = {
     "spread": "changes the dynamic axes: test_sequence.py",
     "gather_up": "changes the dynamic axes: test_sequence.py",
     "reduce_over_rows": "changes the dynamic axes: test_rows.py",
+    "cast": "changes the dtype: test_lookup.py",
+    "unpack_batch": "changes the dynamic axes: test_rows.py",
+    "to_batch": "changes the dynamic axes: test_rows.py",
+    "eye_like": "depends on the number of rows: test_rows.py",
+    "gather_back": "indices must be in range: test_lookup.py",
+    "take_along": "indices must be in range: test_lookup.py",
+    "put_along": "indices must be in range: test_lookup.py",
+    "roi_largest": "regions must be in the image: test_lookup.py",
+    "roi_put": "indices must be in range: test_lookup.py",
+    "random": "random: test_drawing.py",
+    "random_sample": "random: test_drawing.py",
+    "random_sample_inclusion_frequency": "weights are not negative: test_drawing.py",
     "row_count": "depends on the number of rows: test_reductions.py",
     "per_element": "its first operand has no rows: layers/test_normalization.py",
     "only_in_training": "a run decides: layers/test_normalization.py",
@@ -125,7 +137,12 @@ def shared_operands():
     for p in CASES:
         op, case = p.values
         rows = Case(op, case).has_rows
-        if sum(rows) > 1 and op.name not in ("convolution_weights", "pool_pick", "pool_place"):
+        if sum(rows) > 1 and op.name not in (
+            "convolution_weights",
+            "crop",
+            "pool_pick",
+            "pool_place",
+        ):
             yield from (pytest.param(op, case, i, id=f"{p.id}-{i}") for i in range(len(rows)))
 
 

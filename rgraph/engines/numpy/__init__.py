@@ -25,12 +25,22 @@ class NumpyEngine:
             "fused": pointwise.evaluate,
         }
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """An array to be written. Images and volumes in rows are channels-last in memory."""
+    def empty(
+        self, shape: tuple[int, ...], dtype: Any, like: np.ndarray | None = None
+    ) -> np.ndarray:
+        """An array to be written.
+
+        Its memory order is that of `like`, an array of as many axes; without that, images and
+        volumes in rows are channels-last, as convolutions want them.
+        """
         if len(shape) < 4:
             return self.pool.take(shape, dtype)
-        rows, channels, *spatial = shape
-        return np.moveaxis(self.pool.take((rows, *spatial, channels), dtype), -1, 1)
+        if like is None:
+            order = [0, *range(2, len(shape)), 1]
+        else:
+            order = sorted(range(len(shape)), key=lambda i: -like.strides[i])
+        memory = self.pool.take(tuple(shape[i] for i in order), dtype)
+        return memory.transpose(np.argsort(order))
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
         return array

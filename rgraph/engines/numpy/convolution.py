@@ -329,7 +329,7 @@ def _correlate_taps_group(x: Array, g: Array, out: Array, key: tuple[Any, ...]) 
                 total += np.matmul(patches.T, rows, out=term)
         return total
 
-    total = sum(run(work, plan.blocks, plan.parallel))
+    total = sum(run(work, plan.blocks, plan.parallel, fixed=True))
     if plan.folded > 1:
         total = total.reshape(kw, kd, kh, inputs, outputs).transpose(1, 2, 0, 3, 4)
     out[...] = total.reshape(out.shape)
@@ -412,4 +412,4 @@ def _correlate_taps_elementwise(x: Array, g: Array, out: Array, key: tuple[Any, 
                 )
         return total
 
-    out[...] = sum(run(work, plan.blocks, plan.parallel))
+    out[...] = sum(run(work, plan.blocks, plan.parallel, fixed=True))

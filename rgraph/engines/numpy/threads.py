@@ -93,20 +93,30 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def run(work: Callable[[Iterator[Any]], Any], items: Sequence[Any], parallel: bool) -> list[Any]:
-    """Shares the items among threads; `work` takes what it can get. Returns its results."""
-    global _pool
-    queue = iter(items)  # taking the next of a list is safe among threads
+def run(
+    work: Callable[[Iterator[Any]], Any],
+    items: Sequence[Any],
+    parallel: bool,
+    fixed: bool = False,
+) -> list[Any]:
+    """Shares the items among threads. Returns the result of `work` for each thread's share.
 
-    def task() -> Any:
+    A thread takes what it can get, or, if `fixed`, the same items in every run: sums over them
+    are then the same to the last bit.
+    """
+    global _pool
+    if not parallel or len(items) == 1 or _blas is None or THREADS == 1:
+        return [work(iter(items))]
+    queue = iter(items)  # taking the next of a list is safe among threads
+    shares = [iter(items[i::THREADS]) if fixed else queue for i in range(THREADS)]
+
+    def task(share: Iterator[Any]) -> Any:
         # The BLAS may compute with leftovers in its own buffers, which it then discards.
         with np.errstate(all="ignore"):
-            return work(queue)
+            return work(share)
 
-    if not parallel or len(items) == 1 or _blas is None or THREADS == 1:
-        return [work(queue)]
     with _one_blas_thread():
         if _pool is None:
             _pool = ThreadPoolExecutor(THREADS, "rgraph")
-        others = [_pool.submit(task) for _ in range(THREADS - 1)]
-        return [task(), *(other.result() for other in others)]
+        others = [_pool.submit(task, share) for share in shares[1:]]
+        return [task(shares[0]), *(other.result() for other in others)]

@@ -1,0 +1,354 @@
+"""The classic mistakes: each gives one message that names the user's line and the mend."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.graph import GraphError
+
+
+@pytest.fixture
+def told():
+    """`with told("words", …) as message:` holds the mistake; the message must have the words."""
+
+    class Told:
+        def __init__(self, *words, mend):
+            self.words, self.mend = words, mend
+
+        def __enter__(self):
+            self.begin = inspect.currentframe().f_back.f_lineno
+            return self
+
+        def __exit__(self, kind, error, _):
+            assert kind is not None and issubclass(kind, GraphError), "no GraphError was raised"
+            message = str(error)
+            for word in self.words:
+                assert word in message, f"{word!r} not in:\n{message}"
+            assert self.mend in error.mend, f"{self.mend!r} not in the mend of:\n{message}"
+            end = inspect.currentframe().f_back.f_lineno
+            lines = [f"{__file__}, line {n}" for n in range(self.begin, end + 4)]
+            assert any(line in message for line in lines), f"not the user's line:\n{message}"
+            assert "/rgraph/" not in message, f"a line of the library's own:\n{message}"
+            return True
+
+    return Told
+
+
+class TestConvolutions:
+    def test_an_image_without_a_channel_axis(self, told):
+        digits = C.input_variable((28, 28), name="digits")
+        with told("'digits' (28, 28)", "in layer Convolution", mend="reshape the operand to (1, 28, 28)"):
+            C.layers.Convolution((3, 3), 32)(digits)
+
+    def test_a_time_axis_in_the_shape(self, told):
+        """Seed 002: `input_shape=[4, 1, 56, 14]`."""
+        quadrants = C.input_variable((4, 1, 56, 14), name="quadrants")
+        with told("'quadrants' (4, 1, 56, 14)", mend="sequence.input_variable((1, 56, 14))"):
+            C.layers.Convolution((3, 3), 32)(quadrants)
+
+    def test_channels_last(self, told):
+        image = C.input_variable((224, 224, 3), name="image")
+        with told("(224, 224, 3)", mend="channels first"):
+            C.convolution(C.Parameter((32, 3, 3, 3)), image)
+        with told("(28, 28, 1)", mend="an image is (1, 28, 28)"):
+            C.layers.Convolution((3, 3), 32)(C.input_variable((28, 28, 1)))
+
+    def test_a_vector(self, told):
+        with told("needs an operand with 3 axes", "(784,)", mend=""):
+            C.layers.Convolution((3, 3), 32)(C.input_variable(784))
+
+    def test_one_bias_per_channel(self, told):
+        x = C.input_variable((16, 28, 28), name="x")
+        bias = C.Parameter(16, name="bias")
+        with told("plus", "'x' (16, 28, 28)", "'bias' (16,)", mend="(16, 1, 1), not (16,)"):
+            x + bias
+
+
+class TestRecurrences:
+    @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNNStep"])
+    def test_images_into_a_cell_for_vectors(self, told, cell):
+        clip = C.sequence.input_variable((32, 26, 5), name="clip")
+        step = getattr(C.layers, cell)(5)
+        with told(f"{cell} expects a vector per frame, got (32, 26, 5)", "'clip'", mend="reshape to (4160,)"):
+            C.layers.Recurrence(step)(clip)
+
+    def test_a_batch_of_vectors_is_no_sequence(self, told):
+        """Seed 002: "expected ndim=3, found ndim=2"."""
+        flat = C.input_variable(4160, name="flat")
+        with told("no sequence flows into it", mend="sequence.input_variable"):
+            C.layers.Recurrence(C.layers.LSTM(5))(flat)
+
+    def test_a_state_of_another_shape_than_it_begins_with(self, told):
+        """Seed 000: "Shapes (?, ?, 40, 40) and (40, ?, 40) are not compatible"."""
+        slices = C.sequence.input_variable((3, 40, 40), name="slices")
+        w = C.Parameter((1, 3, 3, 3))
+
+        def step(h, x):
+            return C.relu(C.convolution(w, x)) + 0 * C.reduce_sum(h)
+
+        with told("initial state of shape (40, 1, 40)", "(1, 40, 40)", mend="give it shape (1, 40, 40), or a number"):
+            C.layers.Recurrence(step, initial_state=np.zeros((40, 1, 40)))(slices)
+
+    def test_a_time_axis_in_the_initial_state(self, told):
+        slices = C.sequence.input_variable((3, 40, 40), name="slices")
+        w, u = C.Parameter((1, 3, 3, 3)), C.Parameter((1, 1, 3, 3))
+
+        def step(h, x):
+            return C.relu(C.convolution(w, x) + C.convolution(u, h))
+
+        with told("(40, 1, 40, 40)", mend="neither batch nor time"):
+            C.layers.Recurrence(step, initial_state=np.zeros((40, 1, 40, 40)))(slices)
+
+    def test_a_state_that_grows(self, told):
+        x = C.sequence.input_variable((3, 40, 40))
+        first = np.zeros((1, 40, 40))
+        with told("changes in every step: (1, 40, 40), then (4, 40, 40)", mend="of the previous one"):
+            C.layers.Recurrence(lambda h, v: C.splice(h, v, axis=0), initial_state=first)(x)
+
+    def test_a_step_function_without_a_state(self, told):
+        with told("takes its previous state and 1 input", mend="def step(previous_state, x)"):
+            C.layers.Recurrence(lambda x: x)
+
+    def test_a_step_function_that_forgets_a_state(self, told):
+        with told("takes 2 states and gives 1", mend="return the new states"):
+            C.layers.Recurrence(lambda h, c, x: h + x)
+
+    def test_a_cycle_without_a_delay(self, told):
+        x = C.sequence.input_variable(2, name="x")
+        state = C.placeholder(name="state")
+        h = C.tanh(x + state, name="h")
+        with told("no delay in it", "tanh 'h'", "plus", mend="sequence.past_value"):
+            h.replace_placeholders({state: h})
+
+    def test_a_cycle_in_both_directions(self, told):
+        x = C.sequence.input_variable(2, name="x")
+        state = C.placeholder()
+        h = C.sequence.past_value(state) + C.sequence.future_value(state) + x
+        h.replace_placeholders({state: h})
+        with told("into the past and into the future", "past_value at", "future_value at", mend="one per direction"):
+            h.eval({x: np.zeros((2, 2))})
+
+    def test_a_step_that_needs_all_frames(self, told):
+        x = C.sequence.input_variable(2, name="x")
+        with told("needs all frames", mend="out of the step function"):
+            C.layers.Recurrence(lambda h, v: v + C.sequence.softmax(h))(x).eval({x: np.zeros((2, 2))})
+
+    def test_an_initial_state_that_is_a_sequence(self, told):
+        x = C.sequence.input_variable(2, name="x")
+        with told("initial state is a sequence", mend="sequence.first or sequence.last"):
+            C.layers.Recurrence(C.plus, initial_state=x)(x)
+
+
+class TestSequences:
+    def test_of_different_lengths_on_one_axis(self, told):
+        x = C.sequence.input_variable(2, name="x")
+        y = C.sequence.input_variable(2, name="y")
+        f = x + y
+        with told("'x'", "'y'", "sequences 1 have 2 and 4 frames", mend="new_unique_dynamic_axis") as mistake:
+            f.eval({x: [np.zeros((3, 2)), np.zeros((2, 2))], y: [np.zeros((3, 2)), np.zeros((4, 2))]})
+        assert mistake
+
+    def test_along_different_axes(self, told):
+        x = C.sequence.input_variable(2, name="x")
+        y = C.sequence.input_variable(2, name="y", sequence_axis=C.Axis.new_unique_dynamic_axis("words"))
+        with told("different axes", "'x'", "along words", mend="reconcile_dynamic_axes"):
+            x + y
+
+    def test_reconciled_with_others_of_different_lengths(self, told):
+        x = C.sequence.input_variable(2, name="x")
+        y = C.sequence.input_variable(2, name="y", sequence_axis=C.Axis.new_unique_dynamic_axis("words"))
+        with told("[4] frames", "[3]", "'y'", mend=""):
+            C.reconcile_dynamic_axes(y, x).eval({x: [np.zeros((3, 2))], y: [np.zeros((4, 2))]})
+
+    def test_a_sequence_operation_on_samples(self, told):
+        flat = C.input_variable(3, name="flat")
+        with told("needs a sequence", "'flat'", mend="sequence.input_variable"):
+            C.sequence.last(flat)
+
+    def test_lengths_that_nothing_gives(self, told):
+        x = C.sequence.input_variable(2, name="x")
+        with told("'x'", mend="pass it"):
+            C.sequence.broadcast_as(C.constant(1), x).eval()
+
+
+class TestShapes:
+    def test_a_reshape_of_the_wrong_total(self, told):
+        """Seed 002: `Reshape((56*14,))` after convolutions and pooling."""
+        convnet = C.layers.Sequential(
+            [
+                C.layers.Convolution((3, 3), 32, activation=C.relu),
+                C.layers.Convolution((3, 3), 32, activation=C.relu),
+                C.layers.MaxPooling((2, 2), strides=(2, 2)),
+            ]
+        )
+        digits = C.sequence.input_variable((1, 56, 14))
+        with told("(32, 26, 5) has 4160 elements", "(784,) has 784", mend="reshape to (4160,)"):
+            C.reshape(convnet(digits), (56 * 14,))
+
+    def test_a_reshape_with_the_time_axis_in_it(self, told):
+        """Seed 002: `Reshape((4, 56*14))`."""
+        x = C.sequence.input_variable((1, 56, 14), name="x")
+        with told("the new shape (4, 784) has 3136", mend="one frame's, without batch or time"):
+            C.reshape(x, (4, 56 * 14))
+
+    def test_shapes_that_do_not_broadcast(self, told):
+        a, b = C.input_variable((3, 4), name="a"), C.input_variable((3, 5), name="b")
+        with told("left: 'a' (3, 4)", "right: 'b' (3, 5)", "4 and 5", mend=""):
+            a * b
+
+    def test_joining_what_does_not_fit(self, told):
+        """Seed 000: the two directions' outputs, one of them with its axes in another order."""
+        up = C.sequence.input_variable((1, 40, 40), name="up")
+        down = C.sequence.input_variable((40, 1, 40), name="down")
+        with told("'up' (1, 40, 40)", "'down' (40, 1, 40)", "axis 0", mend=""):
+            C.splice(up, down, axis=0)
+
+    def test_a_product(self, told):
+        x, w = C.input_variable((3, 4), name="x"), C.Parameter((5, 2), name="W")
+        with told("times", "(4,)", "(5,)", "'W' (5, 2)", mend=""):
+            C.times(x, w)
+
+    def test_an_axis_that_is_not_there(self, told):
+        x = C.input_variable((3, 4), name="x")
+        with told("axis 2 does not exist", "2 static axes, 0 to 1", mend=""):
+            C.reduce_sum(x, axis=2)
+
+
+class TestTypes:
+    def test_a_float64_input_and_float32_parameters(self, told):
+        x = C.input_variable(3, np.float64, name="x")
+        with told("float32 and float64", "'x' (3,) per sample float64", "in layer Dense", mend="default_options"):
+            C.layers.Dense(2)(x)
+
+    def test_words(self, told):
+        x = C.input_variable(2, name="x")
+        with told("'x'", "needs numbers", mend="array of numbers"):
+            (x + 1).eval({x: [["one", "two"]]})
+
+    def test_an_operand_that_is_no_number(self, told):
+        x = C.input_variable(2, name="x")
+        with told("got str 'one'", mend=""):
+            x + "one"
+
+
+class TestFeeding:
+    def test_a_missing_input(self, told):
+        x, y = C.input_variable(2, name="x"), C.input_variable(2, name="y")
+        f = x + y
+        with told("'y' (2,)", "was given no value", mend="given were 'x'"):
+            f.eval({x: [[1, 2]]})
+
+    def test_no_inputs_at_all(self, told):
+        x = C.input_variable(2, name="x")
+        with told("'x'", "was given no value", mend="eval({x: array"):
+            (x + 1).eval()
+
+    def test_another_functions_input(self, told):
+        x, y = C.input_variable(2, name="x"), C.input_variable(2, name="y")
+        with told("'x'", "was given no value", mend="given were 'y'"):
+            (x + 1).eval({y: [[1, 2]]})
+
+    def test_a_name_that_no_input_has(self, told):
+        x = C.input_variable(2, name="x")
+        with told("no input named 'features'", "'x'", mend=""):
+            (x + 1).eval({"features": [[1, 2]]})
+
+    def test_one_value_for_two_inputs(self, told):
+        x, y = C.input_variable(2, name="x"), C.input_variable(2, name="y")
+        with told("has 2 inputs (x, y)", mend="{x: …"):
+            (x + y).eval([[1, 2]])
+
+    def test_images_with_channels_last(self, told):
+        x = C.input_variable((3, 8, 8), name="x")
+        with told("'x' (3, 8, 8)", "array of shape (5, 8, 8, 3)", mend="np.moveaxis(array, -1, -3)"):
+            (x + 1).eval({x: np.zeros((5, 8, 8, 3))})
+
+    def test_sequences_for_samples(self, told):
+        x = C.input_variable(3, name="x")
+        with told("array of shape (5, 4, 3)", mend="a batch of shape (N, 3)"):
+            (x + 1).eval({x: np.zeros((5, 4, 3))})
+
+    def test_numbers_of_samples_that_disagree(self, told):
+        x, y = C.input_variable(1, name="x"), C.input_variable(1, name="y")
+        with told("'x' (1,) per sample: 2", "'y' (1,) per sample: 3", mend=""):
+            (x + y).eval({x: [1, 2], y: [1, 2, 3]})
+
+    def test_nan_on_request(self, told):
+        x = C.input_variable(2, name="x")
+        values = [[1, 2], [np.nan, 3]]
+        assert np.isnan((x + 1).eval({x: values})[1, 0])
+        C.debugging.set_checked_mode(True)
+        with told("'x'", "has NaN, first at (1, 0)", mend="where these values come from"):
+            (x + 1).eval({x: values})
+        C.debugging.set_checked_mode(False)
+        assert np.isnan((x + 1).eval({x: values})[1, 0])
+
+    def test_nan_in_a_ragged_sequence(self, told):
+        x = C.sequence.input_variable(2, name="x")
+        values = [np.zeros((1, 2)), np.zeros((3, 2))]
+        values[1][2, 1] = np.nan
+        C.debugging.set_checked_mode(True)
+        with told("first at (1,) of frame 2 of sequence 1", mend="NaN"):
+            (x + 1).grad({x: values}, wrt=x)
+
+
+class TestFunctions:
+    def test_too_many_arguments(self, told):
+        x, y = C.input_variable(2), C.input_variable(2)
+        with told("takes 1 argument", "got 2", mend=""):
+            C.layers.Dense(3)(x, y)
+
+    def test_an_argument_that_is_not_there(self, told):
+        with told("no free argument 'y'", mend=""):
+            C.layers.Dense(3)(y=C.input_variable(2))
+
+    def test_a_placeholder_that_nothing_is_bound_to(self, told):
+        f = C.exp(C.placeholder(name="open"))
+        with told("'open'", "has no value", mend="replace_placeholders"):
+            f.eval()
+
+    def test_several_outputs_where_one_is_needed(self, told):
+        x = C.input_variable(2)
+        with told("2 outputs, where one value is needed", mend="f.outputs[0]"):
+            C.combine(x + 1, x + 2) * 2
+
+    def test_the_value_of_a_parameter_whose_shape_is_open(self, told):
+        with told("no value yet", "inferred", mend="apply the model to its input"):
+            C.Parameter((C.InferredDimension, 2), name="W").value
+
+    def test_two_values_of_one_name(self, told):
+        x = C.input_variable(2)
+        f = C.exp(C.exp(x, name="e"), name="e")
+        with told("2 values named 'e'", mend=""):
+            f.find_by_name("e")
+
+
+def test_a_layer_says_where_it_was_made_and_where_it_is_used():
+    made = inspect.currentframe().f_lineno + 1
+    layer = C.layers.LSTM(5)
+    clip = C.sequence.input_variable((3, 4))
+    used = inspect.currentframe().f_lineno + 2
+    with pytest.raises(GraphError) as caught:
+        C.layers.Recurrence(layer)(clip)
+    assert f"at {__file__}, line {made}" in str(caught.value)
+    assert f"used at {__file__}, line {used}" in str(caught.value)
+
+
+def test_a_message_quotes_the_line():
+    with pytest.raises(GraphError) as caught:
+        C.reshape(C.input_variable(2), (3,))  # of the wrong total
+    assert "C.reshape(C.input_variable(2), (3,))  # of the wrong total" in str(caught.value)
+
+
+def test_a_mistake_in_a_step_function_names_the_line_in_it():
+    x = C.sequence.input_variable(2)
+    line = inspect.currentframe().f_lineno + 3
+
+    def step(h, v):
+        return h + C.reshape(v, (3,))
+
+    with pytest.raises(GraphError, match="has 2 elements") as caught:
+        C.layers.Recurrence(step)(x)
+    assert f"{__file__}, line {line}, in step" in str(caught.value)

@@ -1,0 +1,123 @@
+"""The house: imports go downward, `import rgraph` is light, large graphs are no trouble."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rgraph as C
+
+ROOT = Path(C.__file__).parent
+
+# From the ground up. What stands on one line may import from lines above it, and from each other.
+FLOORS = [
+    ["graph"],
+    ["default_options", "initializer", "types"],
+    ["ops"],
+    ["plan", "engines"],
+    ["passes", "autodiff"],
+    [
+        *("device", "values", "minibatch", "evaluation", "variables", "tracing", "structure"),
+        *("cloning", "function", "explain", "profile"),
+    ],
+]  # all else is above
+
+
+def modules():
+    for path in sorted(ROOT.rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        yield name.removesuffix(".__init__").removesuffix("__init__"), path
+
+
+def imported(path, name):
+    """The modules of the package that a module imports at its top, as dotted names from its root."""
+    package = name.split(".") if path.name == "__init__.py" and name else name.split(".")[:-1]
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = package[: len(package) - node.level + 1]
+                source = [*base, *(node.module.split(".") if node.module else [])]
+                if source:
+                    yield source[0]
+                else:
+                    yield from (a.name for a in node.names)
+            elif node.module and node.module.split(".")[0] == "rgraph":
+                yield node.module.partition(".")[2] or "rgraph"
+        elif isinstance(node, ast.Import):
+            yield from (a.name.partition(".")[2] for a in node.names if a.name.startswith("rgraph"))
+
+
+def floor(name):
+    top = name.split(".")[0]
+    return next((i for i, names in enumerate(FLOORS) if top in names), len(FLOORS))
+
+
+@pytest.mark.parametrize("name, path", list(modules()), ids=lambda v: v or "rgraph")
+def test_imports_go_downward(name, path):
+    if not name:
+        return  # the public namespace
+    above = [m for m in imported(path, name) if floor(m) > floor(name)]
+    assert not above, f"{name} imports {above} from above it"
+
+
+def test_the_floors_below_function_know_no_layer():
+    below = {n for names in FLOORS for n in names}
+    for name, path in modules():
+        if name.split(".")[0] in below:
+            known = {m.split(".")[0] for m in imported(path, name)}
+            assert not known & {"layers", "learners", "train", "losses", "metrics"}, name
+
+
+def test_import_is_light():
+    code = (
+        "import sys, rgraph\n"
+        "heavy = {'scipy', 'matplotlib', 'cupy', 'torch', 'PIL', 'pandas', 'pytest'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_two_thousand_operations():
+    """x + 0.001 x a thousand times over: (1.001)^1000 x, and so its gradient."""
+    x = C.input_variable(3, np.float64)
+    f = x
+    for _ in range(1000):
+        f = f + 0.001 * f
+    values = np.array([[1.0, -2.0, 0.5]])
+    np.testing.assert_allclose(f.eval({x: values}), 1.001**1000 * values, rtol=1e-10)
+    np.testing.assert_allclose(f.grad({x: values}, wrt=x), [[1.001**1000] * 3], rtol=1e-10)
+    y = C.input_variable(3, np.float64)
+    np.testing.assert_allclose(f(y).eval({y: values}), 1.001**1000 * values, rtol=1e-10)
+
+
+def test_two_thousand_operations_in_a_loop():
+    x = C.sequence.input_variable((), np.float64)
+
+    def step(h, v):
+        for _ in range(1000):
+            h = h + 0.001 * h
+        return h + v
+
+    f = C.layers.Recurrence(step)(x)
+    growth = 1.001**1000
+    (found,) = f.eval({x: np.array([1.0, 0, 1])})
+    np.testing.assert_allclose(found, [1, growth, growth**2 + 1], rtol=1e-10)
+    (g,) = f.grad({x: np.array([1.0, 0, 1])}, wrt=x)
+    np.testing.assert_allclose(g, [1 + growth + growth**2, 1 + growth, 1], rtol=1e-10)
+
+
+def test_a_hundred_layers_of_recurrences():
+    x = C.sequence.input_variable((), np.float64)
+    f = x
+    for _ in range(100):
+        f = C.layers.Recurrence(C.plus)(f)
+    (found,) = f.eval({x: np.array([1.0, 0, 0])})
+    np.testing.assert_allclose(found, [1, 100, 5050])  # 100 and 100 * 101 / 2

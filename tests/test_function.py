@@ -1,0 +1,299 @@
+"""Functions: composing, naming, copying."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.graph import GraphError
+from rgraph.testing import check_gradients
+
+VALUES = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def x():
+    return C.input_variable(2, name="x")
+
+
+def scaled(init=2.0, name="scale"):
+    """A layer with one parameter."""
+    w = C.Parameter(2, init=init, name=name)
+    return C.Function(lambda v: v * w)
+
+
+class TestCalls:
+    def test_of_a_function_on_a_function(self, x):
+        f = scaled(3)
+        np.testing.assert_allclose(f(C.exp(x)).eval({x: VALUES}), 3 * np.exp(VALUES), rtol=1e-6)
+
+    def test_on_a_constant(self):
+        assert scaled(3)(C.constant([1, 2])).eval().tolist() == [3, 6]
+
+    def test_on_data(self, x):
+        np.testing.assert_allclose((x * 2)(VALUES), 2 * VALUES)
+
+    def test_by_name_and_in_order(self):
+        f = C.Function(lambda a, b: a - b)
+        x, y = C.input_variable(2), C.input_variable(2)
+        at = {x: [[5, 5]], y: [[1, 2]]}
+        for g in (f(x, y), f(b=y, a=x), f(x, b=y)):
+            assert g.eval(at).tolist() == [[4, 3]]
+        assert f(y, x).eval(at).tolist() == [[-4, -3]]
+
+    def test_what_is_left_out_stays_open(self):
+        f = C.Function(lambda a, b: a - b)
+        x, y = C.input_variable(2), C.input_variable(2)
+        half = f(b=y)
+        assert [a.name for a in half.arguments][:1] == ["a"]
+        assert half(x).eval({x: [[5, 5]], y: [[1, 2]]}).tolist() == [[4, 3]]
+
+    def test_an_argument_that_is_not_used(self, x):
+        f = C.Function(lambda a, b: a * 2)
+        assert [a.name for a in f.arguments] == ["a", "b"]
+        np.testing.assert_allclose(f(x, C.constant(1)).eval({x: VALUES}), 2 * VALUES)
+
+    def test_of_an_applied_function_replaces_its_inputs(self, x):
+        y = C.input_variable(2)
+        g = (x * 3)(y)
+        assert g.arguments == (y,)
+        np.testing.assert_allclose(g.eval({y: VALUES}), 3 * VALUES)
+
+    def test_swapping_arguments(self):
+        x, y = C.input_variable(2, name="x"), C.input_variable(2, name="y")
+        f = x - y
+        swapped = f.clone("share", {x: y, y: x})
+        assert swapped.eval({x: [[5, 5]], y: [[1, 2]]}).tolist() == [[-4, -3]]
+
+    def test_decorator(self, x):
+        @C.Function
+        def twice(v):
+            return v + v
+
+        assert twice.arguments[0].name == "v"
+        np.testing.assert_allclose(twice(x).eval({x: VALUES}), 2 * VALUES)
+
+    def test_several_results(self, x):
+        f = C.Function(lambda v: (v + 1, v * 2))
+        assert len(f.outputs) == 2
+        g = f(x)
+        found = g.eval({x: VALUES})
+        np.testing.assert_allclose(found[g.outputs[0]], VALUES + 1)
+        np.testing.assert_allclose(found[g.outputs[1]], VALUES * 2)
+
+    def test_a_function_is_its_own_function(self, x):
+        f = x * 2
+        assert C.Function(f) is f
+
+
+class TestShift:
+    def test_into_a_function(self, x):
+        f = x >> scaled(3) >> C.exp if hasattr(x, "__rshift__") else C.alias(x) >> scaled(3) >> C.exp
+        np.testing.assert_allclose(f.eval({x: VALUES}), np.exp(3 * VALUES), rtol=1e-5)
+
+    def test_layers(self, x):
+        f = scaled(2) >> C.exp >> scaled(5)
+        np.testing.assert_allclose(f(x).eval({x: VALUES}), 5 * np.exp(2 * VALUES), rtol=1e-5)
+        assert len(f.parameters) == 2
+
+    def test_two_results_into_two_arguments(self, x):
+        f = C.Function(lambda v: (v + 1, v * 2)) >> C.Function(lambda a, b: a - b)
+        np.testing.assert_allclose(f(x).eval({x: VALUES}), 1 - VALUES, rtol=1e-5)
+
+    def test_sequential_and_for(self, x):
+        model = C.layers.Sequential(
+            [scaled(2), C.layers.For(range(3), lambda: lambda v: v + 1), C.exp]
+        )
+        np.testing.assert_allclose(model(x).eval({x: VALUES}), np.exp(2 * VALUES + 3), rtol=1e-5)
+
+
+class TestParameters:
+    def test_are_shared_where_a_layer_is_applied_twice(self, x):
+        layer = scaled(3)
+        y = C.input_variable(2)
+        f = layer(x) + layer(y)
+        assert len(f.parameters) == 1
+        assert f.parameters[0] is layer.parameters[0]
+        layer.parameters[0].value = [10, 100]
+        assert f.eval({x: [[1, 1]], y: [[1, 1]]}).tolist() == [[20, 200]]
+
+    def test_of_a_layer_made_twice_are_two(self, x):
+        f = scaled()(x) + scaled()(x)
+        assert len(f.parameters) == 2
+
+    def test_are_found_by_attribute(self, x):
+        f = scaled(3, name="W")(x)
+        assert f.W.value.tolist() == [3, 3]
+        f.W.value = 5
+        assert f.eval({x: [[1, 2]]}).tolist() == [[5, 10]]
+        with pytest.raises(AttributeError, match="'Q'"):
+            f.Q  # noqa: B018
+
+    def test_setting_a_value_counts_from_the_next_run_on(self, x):
+        f = scaled(1)(x)
+        before = f.eval({x: [[1, 2]]})
+        f.scale.value = 2
+        assert f.eval({x: [[1, 2]]}).tolist() == [[2, 4]]
+        assert before.tolist() == [[1, 2]]
+
+
+class TestNames:
+    def test_find_by_name(self, x):
+        inner = C.exp(x, name="inner")
+        f = C.alias(inner * 2, name="outer")
+        assert f.name == "outer"
+        found = f.find_by_name("inner")
+        np.testing.assert_allclose(found.eval({x: VALUES}), np.exp(VALUES), rtol=1e-6)
+        assert f.find_by_name("x") == x
+        assert f.find_by_name("nobody") is None
+
+    def test_names_survive_calls(self, x):
+        layer = C.Function(lambda v: C.exp(v, name="inner") * 2)
+        assert layer(x).find_by_name("inner") is not None
+
+    def test_find_all_with_name(self, x):
+        f = C.exp(C.exp(x, name="e") + 1, name="e")
+        assert len(f.find_all_with_name("e")) == 2
+        assert f.find_all_with_name("nobody") == []
+
+    def test_a_second_name_is_another_value(self, x):
+        first = C.exp(x, name="first")
+        second = C.alias(first, name="second")
+        assert (first.name, second.name) == ("first", "second")
+        assert second.find_by_name("first") is not None
+
+
+class TestClone:
+    @pytest.fixture
+    def f(self, x):
+        return scaled(3, name="W")(x)
+
+    def test_inputs_are_its_own_unless_they_are_substituted(self, f, x):
+        """As in CNTK."""
+        (own,) = f.clone("share").arguments
+        assert own != x
+        assert (own.name, own.shape, own.dynamic_axes) == (x.name, x.shape, x.dynamic_axes)
+
+    def test_shared_parameters(self, f, x):
+        g = f.clone("share")
+        assert g.parameters == f.parameters
+        f.W.value = 7
+        assert g.eval([[1, 1]]).tolist() == [[7, 7]]
+
+    def test_parameters_of_its_own(self, f, x):
+        g = f.clone("clone")
+        assert g.W.name == "W"
+        assert g.W != f.W
+        f.W.value = 7
+        assert g.eval([[1, 1]]).tolist() == [[3, 3]]
+        g.W.value = 8
+        assert f.eval({x: [[1, 1]]}).tolist() == [[7, 7]]
+
+    def test_frozen_parameters(self, f, x):
+        g = f.clone("freeze")
+        assert g.parameters == ()
+        f.W.value = 7
+        assert g.eval([[1, 1]]).tolist() == [[3, 3]]
+
+    def test_with_substitutions(self, f, x):
+        y = C.input_variable(2)
+        g = f.clone("share", {x: C.exp(y)})
+        np.testing.assert_allclose(g.eval({y: VALUES}), 3 * np.exp(VALUES), rtol=1e-6)
+        np.testing.assert_allclose(f.eval({x: VALUES}), 3 * VALUES)
+
+    def test_of_an_inner_value(self, x):
+        inner = C.exp(x)
+        f = inner * 2
+        g = f.clone("share", {inner: x})
+        np.testing.assert_allclose(g.eval({x: VALUES}), 2 * VALUES)
+
+    def test_of_a_recurrence(self):
+        s = C.sequence.input_variable(2)
+        w = C.Parameter(2, init=0.5)
+        f = C.layers.Recurrence(lambda h, v: h * w + v)(s)
+        values = np.ones((3, 2))
+        for method in ("share", "clone", "freeze"):
+            g = f.clone(method)
+            assert g.eval(values)[0][:, 0].tolist() == [1, 1.5, 1.75]
+        t = C.sequence.input_variable(2)
+        g = f.clone("clone", {s: t * 2})
+        assert g.eval({t: values})[0][:, 0].tolist() == [2, 3, 3.5]
+        check_gradients(g)
+
+    def test_another_method(self, f):
+        with pytest.raises(ValueError, match="share, clone, freeze"):
+            f.clone("copy")
+
+    def test_parameters_that_are_used_twice_stay_one(self, x):
+        layer = scaled(3)
+        g = (layer(x) + layer(C.exp(x))).clone("clone")
+        assert len(g.parameters) == 1
+
+
+class TestPlaceholders:
+    def test_are_bound_wherever_they_are_used(self, x):
+        p = C.placeholder()
+        f, g = C.exp(p), p * 2
+        both = C.combine(f, g)
+        both.replace_placeholders({p: x})
+        assert g.eval({x: [[1, 2]]}).tolist() == [[2, 4]]
+        assert both.arguments == (x,)
+
+    def test_only_placeholders_can_be(self, x):
+        with pytest.raises(GraphError, match="is no placeholder"):
+            (x * 2).replace_placeholders({x: x})
+
+    def test_the_only_one(self, x):
+        f = (C.placeholder() * 2).replace_placeholder(x)
+        assert f.eval({x: [[1, 2]]}).tolist() == [[2, 4]]
+
+    def test_calls_leave_them_open(self, x):
+        p = C.placeholder()
+        f = p * 2
+        assert f(x).eval({x: [[1, 2]]}).tolist() == [[2, 4]]
+        assert f(C.constant(4)).eval().tolist() == 8
+        assert f.placeholders == (p,)
+
+
+def test_what_a_function_is_made_of(x):
+    w = C.Parameter(2, name="w")
+    f = C.exp(x * w + 1)
+    assert f.parameters == (w,)
+    assert f.arguments == (x,)
+    assert [c.value.tolist() for c in f.constants] == [1]
+    assert f.outputs == (f.output,)
+    assert (f.shape, f.dtype, f.is_sequence()) == ((2,), np.float32, False)
+    assert f.output.is_output
+    assert x.is_input
+    assert w.is_parameter
+
+
+def test_arguments_come_in_the_order_of_the_function_not_of_use():
+    f = C.Function(lambda a, b, c: c - b * a)
+    assert [v.name for v in f.arguments] == ["a", "b", "c"]
+
+
+def test_variables_are_equal_if_they_are_the_same_value(x):
+    f = C.exp(x)
+    assert f.output == f.output
+    assert len({f.output, f.output, x}) == 2
+    assert f.output != C.exp(x).output
+
+
+def test_combine(x):
+    f, g = C.exp(x), x * 2
+    both = C.combine(f, g)
+    assert both.outputs == (f.output, g.output)
+    assert C.combine([f, g]).outputs == both.outputs
+    assert C.combine(both, x).outputs == (f.output, g.output, x)
+
+
+def test_several_graphs_do_not_disturb_each_other(x):
+    """A layer's plan, made before another use of it, stays right."""
+    layer = scaled(2)
+    f = layer(x)
+    np.testing.assert_allclose(f.eval({x: VALUES}), 2 * VALUES)
+    g = C.exp(layer(f))
+    np.testing.assert_allclose(g.eval({x: VALUES}), np.exp(4 * VALUES), rtol=1e-5)
+    np.testing.assert_allclose(f.eval({x: VALUES}), 2 * VALUES)
+    g.grad({x: VALUES}, wrt=x)
+    np.testing.assert_allclose(f.eval({x: VALUES}), 2 * VALUES)
