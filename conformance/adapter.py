@@ -17,13 +17,43 @@ import pytest
 PACKAGE = os.environ.get("CONFORMANCE_PACKAGE", "rgraph")
 C = importlib.import_module(PACKAGE)
 
-MODULES = """
-    axis core cntk_py debugging debugging.debug default_options device eval initializer internal
-    internal.sanitize internal.swig_helper internal.utils io io.transforms layers layers.blocks
-    layers.higher_order_layers layers.sequence layers.typing learners logging logging.graph
-    logging.progress_print losses metrics misc ops ops.functions ops.sequence random train
-    train.trainer train.training_session variables
-""".split()
+MODULES = [
+    "axis",
+    "core",
+    "cntk_py",
+    "debugging",
+    "debugging.debug",
+    "default_options",
+    "device",
+    "eval",
+    "initializer",
+    "internal",
+    "internal.sanitize",
+    "internal.swig_helper",
+    "internal.utils",
+    "io",
+    "io.transforms",
+    "layers",
+    "layers.blocks",
+    "layers.higher_order_layers",
+    "layers.sequence",
+    "layers.typing",
+    "learners",
+    "logging",
+    "logging.graph",
+    "logging.progress_print",
+    "losses",
+    "metrics",
+    "misc",
+    "ops",
+    "ops.functions",
+    "ops.sequence",
+    "random",
+    "train",
+    "train.trainer",
+    "train.training_session",
+    "variables",
+]
 PRIVATE = ("cntk.cntk_py", "cntk.debugging", "cntk.internal", "cntk.io")
 
 

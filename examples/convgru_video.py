@@ -20,7 +20,8 @@ Pictures need Pillow: pip install 'rgraph[examples]'. All the rest needs NumPy a
 
 The clip is a shot of Big Buck Bunny, (c) copyright 2008, Blender Foundation,
 www.bigbuckbunny.org, licensed under Creative Commons Attribution 3.0, scaled down. By default its
-first 56 frames are used: the bunny gets up, and then stands still for a long time.
+first 56 frames are used, in which the bunny gets up; then it stands still for a long time. (With
+--frames 132 what is left to predict is a sudden gesture, unlike all before: the model loses.)
 """
 
 from __future__ import annotations
@@ -115,9 +116,10 @@ def raw_frames(path: Path) -> Iterator[np.ndarray]:
         return
     try:
         import imageio.v3 as imageio
-    except ImportError:
-        sys.exit("reading a video needs imageio: pip install 'rgraph[video]'")
-    yield from imageio.imiter(path)
+
+        yield from imageio.imiter(path)
+    except (ImportError, OSError) as error:
+        sys.exit(f"{path} can't be read; for videos: pip install 'rgraph[video]'\n{error}")
 
 
 def averaging(old: int, new: int) -> np.ndarray:
@@ -234,12 +236,13 @@ def draw(out: Path, shown: np.ndarray, true: np.ndarray, predicted: np.ndarray) 
     scale = max(1, round(192 / shown.shape[3]))
     width, height, line = scale * shown.shape[3], scale * shown.shape[2], 18
 
-    def sheet(rows: list[tuple[str, Any]]) -> Image.Image:
+    def sheet(rows: list[tuple[list[str], Any]]) -> Image.Image:
         columns = max(len(frames) for _, frames in rows)
         image = Image.new("RGB", (columns * (width + 4), len(rows) * (height + line)), "white")
-        for i, (caption, frames) in enumerate(rows):
+        for i, (captions, frames) in enumerate(rows):
             top = i * (height + line)
-            ImageDraw.Draw(image).text((4, top + 3), caption, "black")
+            for j, caption in enumerate(captions):
+                ImageDraw.Draw(image).text((j * (width + 4) + 4, top + 3), caption, "black")
             for j, frame in enumerate(frames):
                 pixels = np.uint8(frame.transpose(1, 2, 0).clip(0, 1) * 255 + 0.5)
                 tile = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
@@ -247,14 +250,14 @@ def draw(out: Path, shown: np.ndarray, true: np.ndarray, predicted: np.ndarray) 
         return image
 
     three = [
-        (f"given: the last {len(shown)} frames that the model was shown", shown),
-        (f"true: the {len(true)} frames that follow in the film", true),
-        ("predicted: what the model expects, going on from its own predictions", predicted),
+        ([f"given: the last {len(shown)} frames that the model was shown"], shown),
+        ([f"true: the {len(true)} frames that follow in the film"], true),
+        (["predicted: what the model expects, going on from its own predictions"], predicted),
     ]
     sheet(three).save(out / "prediction.png")
-    pages = [sheet([("the film                              given", [f, f])]) for f in shown]
+    pages = [sheet([(["the film", "given"], [f, f])]) for f in shown]
     for i, pair in enumerate(zip(true, predicted, strict=True), 1):
-        pages.append(sheet([(f"the film                              predicted, {i} ahead", pair)]))
+        pages.append(sheet([(["the film", f"predicted, {i} ahead"], pair)]))
     pages[0].save(
         out / "prediction.gif", save_all=True, append_images=pages[1:], duration=200, loop=0
     )

@@ -6,7 +6,14 @@
 from . import debugging, device, initializer, io, layers, logging, ops, testing
 from . import eval as eval
 from .default_options import *
-from .device import DeviceDescriptor, all_devices, cpu, gpu, try_set_default_device, use_default_device
+from .device import (
+    DeviceDescriptor,
+    all_devices,
+    cpu,
+    gpu,
+    try_set_default_device,
+    use_default_device,
+)
 from .function import BlockFunction, CloneMethod, Function, as_block, combine, set_seed
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
@@ -48,7 +55,7 @@ from .losses import (
     weighted_binary_cross_entropy,
 )
 from .metrics import classification_error, edit_distance_error, ndcg_at_1
-from .ops import *  # noqa: F403
+from .ops import *
 from .ops import sequence
 from .persistence import load_model, register_udf_deserialize_callback
 from .train import (

@@ -23,9 +23,11 @@ def _kernel_work(kernel: Node, values: Node) -> int:
 
 
 def _product_work(node: Node) -> int:
-    a, b = node.inputs
+    a = node.inputs[0]
     labels = node.op.arguments(node)["recipe"] if node.op else None
-    inner = [(a.shape or ())[i - bool(a.axes)] for i in labels.left[-labels.inner :] if labels.inner]
+    inner = [
+        (a.shape or ())[i - bool(a.axes)] for i in labels.left[-labels.inner :] if labels.inner
+    ]
     over_rows = bool(a.axes) and not node.axes
     return 2 * _size(node) * math.prod(inner[1:] if over_rows else inner)
 

@@ -53,9 +53,7 @@ class Minibatch:
         for node in inputs:
             if len(node.axes or ()) == 2:
                 self._add_layout(node, [len(s) for s in samples[node]], lengths)
-        self.arrays = {
-            n: self._rows(n, samples[n]) for n in (inputs if read is None else read)
-        }
+        self.arrays = {n: self._rows(n, samples[n]) for n in (inputs if read is None else read)}
 
     def _add_layout(
         self, node: Input, own: list[int], lengths: dict[Axis, tuple[Input, list[int]]]

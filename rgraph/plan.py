@@ -79,7 +79,8 @@ class Run:
         row = self.step[1].start if self.step else 0  # each step of a loop draws anew
         if seed is None:
             return self.engine.generator((self.seed, key, row))
-        return self.engine.generator((int(seed), 0, row))
+        run = self.seed & 0xFFFFFFFF  # the number of the run: each draws anew
+        return self.engine.generator((int(seed), run, row))
 
 
 class Call:
@@ -189,10 +190,8 @@ class Loop:
             for i, value in frames:
                 env[i] = value[block]
             for (result, source, _, _, offset, _), first in zip(self.delays, initial, strict=True):
-                past = history[source]
-                env[result] = delayed_block(
-                    run, lambda s: past[-abs(t - s)], first, counts, t, offset  # noqa: B023
-                )
+                past = partial(_earlier, history[source], t)
+                env[result] = delayed_block(run, past, first, counts, t, offset)
             for call in self.calls:
                 whole = kept.get(call.result)
                 call.on_rows(run, env, rows, None if whole is None else whole[block])
@@ -208,6 +207,11 @@ class Loop:
             env[i] = value
 
 
+def _earlier(history: Sequence[Any], t: int, step: int) -> Any:
+    """A value as it was at another step of a loop that is at step t."""
+    return history[-abs(t - step)]
+
+
 def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, bool]:
     """The time axis of a loop and whether it runs forward.
 
@@ -215,7 +219,9 @@ def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, boo
     """
     offsets = [d.attrs["offset"] for d in delays]
     if min(offsets) < 0 < max(offsets):
-        lines = [f"  {'past' if d.attrs['offset'] > 0 else 'future'}_value at {d.origin}" for d in delays]
+        lines = [
+            f"  {'past' if d.attrs['offset'] > 0 else 'future'}_value at {d.origin}" for d in delays
+        ]
         raise GraphError(
             "a cycle looks both into the past and into the future, so no step can be first:\n"
             + "\n".join(lines),
@@ -227,7 +233,7 @@ def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, boo
                 GraphError(
                     "it needs all frames of a sequence, and stands in a recurrence that computes "
                     "them one by one",
-                    mend="take it out of the step function, or put sequence.past_value in its place",
+                    mend="take it out of the step function, or put past_value in its place",
                 ),
                 n.op.name,
                 n.origin,

@@ -102,9 +102,7 @@ class Summary:
         def line(cells: Sequence[str], tag: str, depth: int = 0) -> str:
             pad = f' style="padding-left:{1 + depth}em"'
             first, *rest = (html.escape(c) for c in cells)
-            return f"<tr><{tag}{pad}>{first}</{tag}>" + "".join(
-                f"<{tag}>{c}</{tag}>" for c in rest
-            )
+            return f"<tr><{tag}{pad}>{first}</{tag}>" + "".join(f"<{tag}>{c}</{tag}>" for c in rest)
 
         body = [line(cells, "td", row.depth) for row, cells in self._cells()]
         totals = "<br>".join(map(html.escape, self._totals()))

@@ -187,7 +187,9 @@ class _Point:
             if isinstance(node, graph.Stored):
                 data[copied] = node.value
         self.batch = Minibatch(list(self.inputs.values()), data, self.engine)
-        self.values: dict[Node, np.ndarray] = {n: np.array(a, order="C") for n, a in self.batch.arrays.items()}
+        self.values: dict[Node, np.ndarray] = {
+            n: np.array(a, order="C") for n, a in self.batch.arrays.items()
+        }
         self.plans: dict[Any, Plan] = {}
         self._hold_stopped()
 

@@ -45,7 +45,7 @@ class Type:
         if isinstance(node, Node):
             return Type(node.shape, node.dtype, False, node.axes or ())
         raise TypeError(
-            f"{kind!r} is no type of a variable; write Tensor[3, 4], Sequence[Tensor[3]], or a shape"
+            f"{kind!r} is no variable's type; write Tensor[3, 4], Sequence[Tensor[3]], or a shape"
         )
 
     def new(self, name: str = "") -> Node:

@@ -57,6 +57,8 @@ def examples():
 def test_example(test):
     test.globs = {"C": C, "np": np, "rgraph": C}
     report = []
-    runner = doctest.DocTestRunner(Checker(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner = doctest.DocTestRunner(
+        Checker(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
     runner.run(test, out=report.append)
     assert runner.failures == 0, "".join(report)

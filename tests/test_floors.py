@@ -34,7 +34,7 @@ def modules():
 
 
 def imported(path, name):
-    """The modules of the package that a module imports at its top, as dotted names from its root."""
+    """The modules of the package that a module imports at its top, as dotted names."""
     package = name.split(".") if path.name == "__init__.py" and name else name.split(".")[:-1]
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom):

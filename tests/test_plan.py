@@ -180,7 +180,7 @@ class TestRecurrence:
         expected = []
         for s, q in zip(SEQUENCES, STARTS):
             soft = np.exp(s) / np.exp(s).sum(0)
-            expected.append(unrolled(lambda h, v: np.tanh(h * q + v @ W), s * soft))
+            expected.append(unrolled(lambda h, v, q=q: np.tanh(h * q + v @ W), s * soft))
         agree(f, {x: SEQUENCES, b: STARTS}, expected)
 
     def test_the_last_state_of_another_network_as_the_first(self, x):
@@ -209,7 +209,9 @@ class TestRelatives:
         agree(f, {x: SEQUENCES}, [unrolled(n, s, backwards=True)[0] for s in SEQUENCES])
 
     def test_fold_with_all_its_states(self, x):
-        f = C.layers.Fold(lambda a, c, v: (a + v, c * v), initial_state=(0, 1), return_full_state=True)(x)
+        f = C.layers.Fold(
+            lambda a, c, v: (a + v, c * v), initial_state=(0, 1), return_full_state=True
+        )(x)
         total, product = f.outputs
         found = f.eval({x: SEQUENCES})
         np.testing.assert_allclose(found[total], [s.sum(0) for s in SEQUENCES])
@@ -341,19 +343,20 @@ class TestMistakes:
         assert "one per direction" in caught.value.mend
 
     @pytest.mark.parametrize(
-        "reader", [C.sequence.last, C.sequence.softmax, C.sequence.reduce_sum, C.sequence.reduce_max]
+        "reader",
+        [C.sequence.last, C.sequence.softmax, C.sequence.reduce_sum, C.sequence.reduce_max],
     )
     def test_a_step_that_needs_all_frames(self, x, reader):
         def step(h, v):
             return v + reader(h)
 
-        with pytest.raises(GraphError, match="needs all frames|needs a sequence") as caught:
+        with pytest.raises(GraphError, match=r"needs all frames|needs a sequence") as caught:
             C.layers.Recurrence(step)(x).eval({x: SEQUENCES})
         assert __file__ in str(caught.value)
 
     def test_a_placeholder_that_nothing_is_bound_to(self, x):
         p = C.placeholder(name="open")
-        with pytest.raises(GraphError, match="'open'.*has no value"):
+        with pytest.raises(GraphError, match=r"'open'.*has no value"):
             (p + x).eval({x: SEQUENCES})
 
 
@@ -369,7 +372,9 @@ def test_what_is_in_no_cycle_runs_once(x):
     (loop,) = loops(f)
     assert sum(n.op.name == "times" for n in loop.nodes) == 1
     steps = Plan([f.node], device.engine()).steps
-    assert sum(getattr(s, "node", None) is not None and s.node.op.name == "times" for s in steps) == 1
+    assert (
+        sum(getattr(s, "node", None) is not None and s.node.op.name == "times" for s in steps) == 1
+    )
 
 
 def test_weight_gradients_are_in_no_loop(x):

@@ -107,7 +107,15 @@ def test_a_gradient_that_is_right_only_in_sum(wrong):
         testing.check_gradients(wrongly(wrong("transpose", lambda _, g: [g]), x, perm=(1, 0)))
 
 
-@pytest.mark.parametrize("f", [C.relu, lambda x: C.abs(x) + C.relu(x), lambda x: C.element_max(x, 0), lambda x: C.clip(x, 0, 9)])
+@pytest.mark.parametrize(
+    "f",
+    [
+        C.relu,
+        lambda x: C.abs(x) + C.relu(x),
+        lambda x: C.element_max(x, 0),
+        lambda x: C.clip(x, 0, 9),
+    ],
+)
 def test_a_kink_is_called_one(f):
     x = C.input_variable(2)
     at = {x: [[1.0, 0.0]]}
@@ -177,7 +185,9 @@ def test_stop_gradient_is_taken_at_its_word():
     x = C.input_variable(2)
     testing.check_gradients(C.stop_gradient(C.exp(x)) * x, order=2)
     s = C.sequence.input_variable(2)
-    testing.check_gradients(C.layers.Recurrence(lambda h, v: C.stop_gradient(h) * v + h)(s), order=2)
+    testing.check_gradients(
+        C.layers.Recurrence(lambda h, v: C.stop_gradient(h) * v + h)(s), order=2
+    )
 
 
 def test_several_outputs_and_equal_gradients():

@@ -51,7 +51,7 @@ def _merged(a: Any, b: Any, unknown: int) -> Any:
 
 
 def follows_data(node: Node) -> bool:
-    """Whether a shape is only known once a run's data are: a free input's, or an unpacked axis's."""
+    """Whether a shape is known only with a run's data: a free input's, an unpacked axis's."""
     return (
         node.op is None and node.kind == "Input" and is_free(node.shape) or "unpacked" in node.attrs
     )

@@ -20,7 +20,9 @@ class Layout:
             the sequences' indices in the minibatch. By default this layout's own.
     """
 
-    def __init__(self, lengths: Sequence[int] | np.ndarray, batch_order: np.ndarray | None = None) -> None:
+    def __init__(
+        self, lengths: Sequence[int] | np.ndarray, batch_order: np.ndarray | None = None
+    ) -> None:
         self.given = np.asarray(lengths, np.intp)
         self.order = np.argsort(-self.given, kind="stable")
         self.lengths = self.given[self.order]
@@ -93,7 +95,7 @@ class Layout:
         return out
 
     def unpack(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The sequences, in the minibatch's order: views where all are equally long, else copies."""
+        """The sequences, in the minibatch's order: views if all are equally long, else copies."""
         if len(self) and self.lengths[-1] == self.steps:
             place = np.argsort(self.order)
             return [rows[i :: len(self)] for i in place]

@@ -213,8 +213,8 @@ class Stored(Leaf):
             assert self.shape is not None
             if INFERRED in self.shape:
                 raise GraphError(
-                    f"{self.kind.lower()} {describe(self)} has no value yet: its shape follows from what "
-                    f"it is applied to\n  made at {self.origin}",
+                    f"{self.kind.lower()} {describe(self)} has no value yet: its shape "
+                    f"follows from what it is applied to\n  made at {self.origin}",
                     mend="apply the model to its input first",
                 )
             self._value = np.asarray(self.initializer(self.shape, self.dtype), self.dtype)

@@ -177,7 +177,9 @@ def _renamed(attrs: Mapping[str, Any], axes: Mapping[Axis, Axis]) -> dict[str, A
     if not axes:
         return dict(attrs)
     return {
-        k: tuple(axes.get(a, a) for a in v) if isinstance(v, tuple) and v and isinstance(v[0], Axis) else v
+        k: tuple(axes.get(a, a) for a in v)
+        if isinstance(v, tuple) and v and isinstance(v[0], Axis)
+        else v
         for k, v in attrs.items()
     }
 

@@ -122,7 +122,10 @@ def _infer(a: Shape, b: Shape, *, left: Labels, right: Labels, **_: Any) -> list
     known: dict[int, int] = {}
     for labels, shape in ((left, a), (right, b)):
         known.update({n: s for n, s in zip(labels, shape, strict=True) if s != INFERRED})
-    return [tuple(known.get(n, INFERRED) for n in left), tuple(known.get(n, INFERRED) for n in right)]
+    return [
+        tuple(known.get(n, INFERRED) for n in left),
+        tuple(known.get(n, INFERRED) for n in right),
+    ]
 
 
 CONTRACT = define(
@@ -173,7 +176,9 @@ def _times_plan(
     """Labels of the contraction, and the shapes with inferred dimensions filled in."""
     inner = len(b) - output_rank
     if inner < 0:
-        raise GraphError(f"the right operand has {len(b)} axes, too few for output_rank={output_rank}")
+        raise GraphError(
+            f"the right operand has {len(b)} axes, too few for output_rank={output_rank}"
+        )
     if map_rank is not None and b[:inner] == (INFERRED,):
         inner = len(a) - map_rank
         b = (INFERRED,) * inner + b[1:]

@@ -113,6 +113,8 @@ STEPS = define(
     framewise=False,
     new_axis=True,
 )
+
+
 def _gathered_axes(axes: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
     needs_time(axes[0], "choosing frames")
     return axes[1]

@@ -82,8 +82,6 @@ def _unchanged(node: Node) -> Node | None:
     return None
 
 
-
-
 def _joined(node: Node) -> Node | None:
     """A sum of parts put each in its own place, as the parts joined; or None.
 

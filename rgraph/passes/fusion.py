@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..graph import Node, Op, components, order
 from .rewriting import substitute, twin
 
@@ -65,7 +63,9 @@ class Program:
             operands = "".join(f"a{i}, " for i in range(self.arity))
             registers = "".join(f"r{i}, " for i in range(self.registers))
             small = [f"def small(arrays, r0):\n    {operands} = arrays"]
-            piece = [f"def piece(arrays, registers):\n    {operands} = arrays; {registers} = registers"]
+            piece = [
+                f"def piece(arrays, registers):\n    {operands} = arrays; {registers} = registers"
+            ]
             for i, (values, target, new) in enumerate(self._lines):
                 call = f"    r{target} = f{i}({', '.join(values)}"
                 to_new = new and target != OUT

@@ -192,7 +192,15 @@ def test_without_a_reader_it_says_which_extra_has_one(example, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "imageio.v3", None)
     video = tmp_path / "film.mp4"
     video.touch()
-    with pytest.raises(SystemExit, match=r"imageio: pip install 'rgraph\[video\]'"):
+    with pytest.raises(SystemExit, match=r"film\.mp4 .* pip install 'rgraph\[video\]'"):
+        example.main(["--video", str(video)])
+
+
+def test_a_file_that_is_no_video(example, tmp_path):
+    pytest.importorskip("imageio.v3")
+    video = tmp_path / "film.mp4"
+    video.write_bytes(b"no video")
+    with pytest.raises(SystemExit, match=r"film\.mp4 can't be read"):
         example.main(["--video", str(video)])
 
 

@@ -34,13 +34,13 @@ def test_times(left, right, output_rank, with_rows):
         rows = with_rows in (side, "both")
         arrays.append(rng.normal(size=(3, *shape) if rows else shape))
         inputs.append(
-            C.input_variable(shape, np.float64) if rows else C.Parameter(shape, arrays[-1], np.float64)
+            C.input_variable(shape, np.float64)
+            if rows
+            else C.Parameter(shape, arrays[-1], np.float64)
         )
     f = C.times(*inputs, output_rank=output_rank)
     at = {i: a for i, a in zip(inputs, arrays) if i.is_input}
-    every = [
-        [a[n] if i.is_input else a for i, a in zip(inputs, arrays)] for n in range(3)
-    ]
+    every = [[a[n] if i.is_input else a for i, a in zip(inputs, arrays)] for n in range(3)]
     expected = np.stack([product(a, b, output_rank) for a, b in every])
     if with_rows == "none":
         expected = expected[0]

@@ -105,7 +105,9 @@ def test_automatic_padding_is_cntks(size, taps, stride, begins):
     assert windows(matrix, taps) == begins
 
 
-@pytest.mark.parametrize("size, taps, stride", [(9, 1, 3), (9, 2, 3), (11, 1, 4), (9, 3, 3), (12, 5, 5)])
+@pytest.mark.parametrize(
+    "size, taps, stride", [(9, 1, 3), (9, 2, 3), (11, 1, 4), (9, 3, 3), (12, 5, 5)]
+)
 def test_gradients_where_strides_skip_elements(size, taps, stride):
     x = C.input_variable((2, size))
     w = C.Parameter((3, 2, taps), init=C.glorot_uniform(seed=1))
@@ -121,7 +123,9 @@ def test_transposed_without_padding(torch, F, rank, taps, stride, dilation, extr
         pytest.skip("too large, or as without extra")
     x, w = random(2, 3, *(3, 4, 2)[:rank]), random(3, 2, *(taps,) * rank)
     tx, tw = (torch.from_numpy(a).requires_grad_() for a in (x, w))
-    expected = getattr(F, f"conv_transpose{rank}d")(tx, tw, stride=stride, dilation=dilation, output_padding=extra)
+    expected = getattr(F, f"conv_transpose{rank}d")(
+        tx, tw, stride=stride, dilation=dilation, output_padding=extra
+    )
     image = C.input_variable(x.shape[1:], np.float64)
     kernel = C.Parameter(w.shape, w, np.float64)
     f = C.convolution_transpose(

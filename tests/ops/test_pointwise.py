@@ -8,7 +8,6 @@ import rgraph as C
 from rgraph.graph import GraphError
 from rgraph.ops.records import TABLE
 
-
 # name: (function over arrays, lowest value, highest value)
 UNARY = {
     "abs": (np.abs, -3, 3),
@@ -88,12 +87,16 @@ BROADCASTS = [
 def test_functions_of_two_operands_broadcast_as_numpy(name, shapes):
     rng = np.random.default_rng(2)
     # whole numbers among them, so that some are equal
-    arrays = [np.maximum(np.round(rng.uniform(0, 4, (5, *s))) / 2, 0.5 * (name == "pow")) for s in shapes]
+    arrays = [
+        np.maximum(np.round(rng.uniform(0, 4, (5, *s))) / 2, 0.5 * (name == "pow")) for s in shapes
+    ]
     if name == "element_divide":
         arrays[1] += 1
     inputs = [C.input_variable(s, np.float64) for s in shapes]
     rank = max(map(len, shapes))
-    expected = BINARY[name](*[a.reshape(5, *(1,) * (rank - a.ndim + 1), *a.shape[1:]) for a in arrays])
+    expected = BINARY[name](
+        *[a.reshape(5, *(1,) * (rank - a.ndim + 1), *a.shape[1:]) for a in arrays]
+    )
     node = getattr(C, name)(*inputs)
     assert node.shape == np.broadcast_shapes(*shapes)
     result = node.eval(dict(zip(inputs, arrays)))
@@ -223,7 +226,13 @@ def test_one_result_is_not_the_memory_of_a_parameter():
 def test_numbers_take_the_dtype_of_what_they_meet():
     for dtype in (np.float32, np.float64):
         x = C.input_variable(2, dtype)
-        for f in (x + 1, 1.5 * x, x * np.array([1, 2]), x - np.array([1.0, 2.0]), x + C.constant(3)):
+        for f in (
+            x + 1,
+            1.5 * x,
+            x * np.array([1, 2]),
+            x - np.array([1.0, 2.0]),
+            x + C.constant(3),
+        ):
             assert f.dtype == dtype
             assert f.eval({x: [[1, 2]]}).dtype == dtype
 

@@ -21,7 +21,10 @@ def test_without_padding(torch, F, rank, window, stride, ceil):
     values = random(2, 3, *SIZE[rank])
     x = C.input_variable(values.shape[1:], np.float64)
     t = torch.from_numpy(values).requires_grad_()
-    for kind, pool in ((C.MAX_POOLING, getattr(F, f"max_pool{rank}d")), (C.AVG_POOLING, getattr(F, f"avg_pool{rank}d"))):
+    for kind, pool in (
+        (C.MAX_POOLING, getattr(F, f"max_pool{rank}d")),
+        (C.AVG_POOLING, getattr(F, f"avg_pool{rank}d")),
+    ):
         expected = pool(t, window, stride, ceil_mode=ceil)
         f = C.pooling(x, kind, (window,) * rank, strides=stride, ceil_out_dim=ceil)
         if ceil and (size := [-(-(n - window) // stride) + 1 for n in SIZE[rank]]) != list(

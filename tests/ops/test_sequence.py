@@ -49,7 +49,9 @@ class TestDelay:
         s = sequences(2, 3)
         same(shift(x, None, offset).eval({x: s}), [delayed(f, 0, offset) for f in s])
 
-    @pytest.mark.parametrize("initial", [7.0, [[0.1], [0.2]], np.arange(6.0).reshape(2, 3)], ids=repr)
+    @pytest.mark.parametrize(
+        "initial", [7.0, [[0.1], [0.2]], np.arange(6.0).reshape(2, 3)], ids=repr
+    )
     def test_initial_state_a_number_or_an_array(self, x, offset, initial):
         s = sequences(2, 3)
         f = shift(x, initial, offset)
@@ -107,9 +109,7 @@ def test_is_first_and_is_last(x):
 @pytest.mark.parametrize("offset", [1, 2, -1, -3])
 def test_outside_marks_where_a_delay_has_no_frame(x, offset):
     f = C.Function([apply(OUTSIDE, x.node, offset=offset)])
-    expected = [
-        [not 0 <= t - offset < len(q) for t in range(len(q))] for q in sequences(2, 3)
-    ]
+    expected = [[not 0 <= t - offset < len(q) for t in range(len(q))] for q in sequences(2, 3)]
     same(f.eval({x: sequences(2, 3)}), np.array(expected, object))
     g = f.grad({x: sequences(2, 3)}, wrt=x)
     assert not any(q.any() for q in g)
@@ -192,7 +192,11 @@ def test_a_value_for_all_is_given_to_each_frame(x):
 @pytest.mark.parametrize("axes", ["none to batch", "batch to time", "none to time"])
 def test_spread_and_gather_up_are_adjoint(axes):
     x = C.sequence.input_variable(2, np.float64)
-    start = C.input_variable(2, np.float64) if axes == "batch to time" else C.Parameter(2, dtype=np.float64)
+    start = (
+        C.input_variable(2, np.float64)
+        if axes == "batch to time"
+        else C.Parameter(2, dtype=np.float64)
+    )
     goal = (BATCH,) if axes == "none to batch" else x.dynamic_axes
     up = spread(start.node, goal)
     assert up.axes == goal
@@ -247,7 +251,10 @@ def test_chosen_frames_are_sequences_like_any():
     assert len({len(q) for q in expected}) > 1
     at = {x: s, b: values}
     same((chosen + b).eval(at), [q + v for q, v in zip(expected, values)])
-    same(C.sequence.past_value(chosen, b).eval(at), [delayed(q, v, 1) for q, v in zip(expected, values)])
+    same(
+        C.sequence.past_value(chosen, b).eval(at),
+        [delayed(q, v, 1) for q, v in zip(expected, values)],
+    )
     same(C.sequence.reduce_sum(chosen).eval(at), [q.sum() for q in expected])
     total = C.layers.Recurrence(C.plus)(chosen)
     same(total.eval(at), [np.cumsum(q) for q in expected])

@@ -140,7 +140,10 @@ def test_splice_gives_a_value_per_sequence_to_each_frame():
         (lambda x: C.transpose(x, (0, 1, 3)), "axis 3 does not exist"),
         (lambda x: C.slice(x, 3, 0, 1), "axis 3 does not exist"),
         (lambda x: C.slice(x, 0, 1, 1), "nothing"),
-        (lambda x: C.splice(x, C.input_variable((2, 3, 5)), axis=0), "can't be joined along axis 0"),
+        (
+            lambda x: C.splice(x, C.input_variable((2, 3, 5)), axis=0),
+            "can't be joined along axis 0",
+        ),
         (lambda x: C.splice(x, C.input_variable((2, 4)), axis=0), "can't be joined"),
         (lambda x: x["a"], "must be an integer or a slice"),
     ],

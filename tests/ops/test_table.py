@@ -51,8 +51,6 @@ ELSEWHERE = {
     "running_statistic": "a run decides: layers/test_normalization.py",
     "dropout_mask": "random: test_random.py",
     "assign": "sets a parameter: test_assignment.py",
-    "random_sample": "random: test_sampling.py",
-    "random_sample_inclusion_frequency": "its operand has no rows: test_sampling.py",
     "roll_rows": "mixes samples: test_losses.py",
     "lambda_rank": "its gradient is not its derivative: test_losses.py",
     "lambda_rank_slope": "one value for the minibatch: test_losses.py",

@@ -77,7 +77,9 @@ def test_what_stands_before_a_loop_moves_into_its_groups():
     plan = Plan(passes.optimize([y.node]), device.engine())
     (loop,) = plan.steps
     assert isinstance(loop, Loop)
-    assert [c.node.attrs["program"].names for c in loop.calls] == [("element_times", "plus", "tanh")]
+    assert [c.node.attrs["program"].names for c in loop.calls] == [
+        ("element_times", "plus", "tanh")
+    ]
 
 
 def test_what_is_in_no_cycle_runs_once_over_all_frames():
@@ -101,9 +103,7 @@ def conv_gru():
     def step(h, x):
         z = C.sigmoid(b[0] + C.convolution(W[0], x) + C.convolution(W[1], h))
         r = C.sigmoid(b[1] + C.convolution(W[2], x) + C.convolution(W[3], h))
-        return z * h + (1 - z) * C.tanh(
-            b[2] + C.convolution(W[4], x) + C.convolution(W[5], h * r)
-        )
+        return z * h + (1 - z) * C.tanh(b[2] + C.convolution(W[4], x) + C.convolution(W[5], h * r))
 
     return x, C.layers.Recurrence(step)(x)
 

@@ -62,7 +62,9 @@ def _collapsed(out: Array, arrays: Sequence[Array]) -> tuple[Array, list[Array]]
     Loops over short inner axes are slow; channels-last images become (pixels, channels), or one
     axis if no operand is repeated.
     """
-    order = sorted(range(out.ndim), key=lambda i: -out.strides[i] if out.shape[i] > 1 else -math.inf)
+    order = sorted(
+        range(out.ndim), key=lambda i: -out.strides[i] if out.shape[i] > 1 else -math.inf
+    )
     views = [np.broadcast_to(a, out.shape).transpose(order) for a in arrays]
     result = out.transpose(order)
     shape: list[int] = []

@@ -81,7 +81,9 @@ def dense(array: np.ndarray, empty: Any) -> np.ndarray:
     """`array`, or a copy of it that is dense."""
     if is_dense(array):
         return array
-    channels_last = np.moveaxis(empty((len(array), *array.shape[2:], array.shape[1]), array.dtype), -1, 1)
+    channels_last = np.moveaxis(
+        empty((len(array), *array.shape[2:], array.shape[1]), array.dtype), -1, 1
+    )
     channels_last[...] = array
     return channels_last
 
