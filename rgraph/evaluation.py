@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from . import autodiff, graph, minibatch, passes
 from . import device as _device
-from .graph import Axis, Constant, GraphError, Input, Node, free
+from .graph import Axis, Constant, GraphError, Input, Node
 from .graph.node import resolve
 from .minibatch import Minibatch
 from .ops.assignment import ASSIGN
@@ -140,7 +140,7 @@ class Runner:
     def _flexible(self, request: Request) -> list[Node]:
         if request not in self._open:
             nodes = graph.order([*request.values, *request.roots, *request.wrt])
-            self._open[request] = [n for n in nodes if free.follows_data(n)]
+            self._open[request] = [n for n in nodes if graph.follows_data(n)]
         return self._open[request]
 
     def _sizes(
@@ -165,7 +165,7 @@ def _job(request: Request, flexible: Sequence[Node], sizes: Mapping[Any, Any], e
     fitted = {}
     if flexible:
         nodes = [*request.values, *request.roots, *request.wrt]
-        fitted = free.fit(nodes, flexible, sizes)
+        fitted = graph.fit(nodes, flexible, sizes)
     values, roots, wrt = (
         [fitted.get(n, n) for n in part] for part in (request.values, request.roots, request.wrt)
     )

@@ -28,7 +28,7 @@ def told():
                 assert word in message, f"{word!r} not in:\n{message}"
             assert self.mend in error.mend, f"{self.mend!r} not in the mend of:\n{message}"
             end = inspect.currentframe().f_back.f_lineno
-            lines = [f"{__file__}, line {n}" for n in range(self.begin, end + 4)]
+            lines = [f"{__file__}, line {n}" for n in range(self.begin, end + 9)]
             assert any(line in message for line in lines), f"not the user's line:\n{message}"
             assert "/rgraph/" not in message, f"a line of the library's own:\n{message}"
             return True

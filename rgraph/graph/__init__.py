@@ -1,8 +1,11 @@
 """Nodes, axes, layouts: what a program is before anything runs it."""
 
 from .axis import BATCH, SEQUENCE, Axis
+from .copying import copy
 from .errors import GraphError
+from .fitting import fit, follows_data
 from .free import FREE
+from .inference import apply, bind, complete
 from .layout import Layout
 from .node import (
     INFERRED,
@@ -14,11 +17,8 @@ from .node import (
     Placeholder,
     State,
     Stored,
-    apply,
-    bind,
-    complete,
 )
-from .traverse import components, copy, order, updates
+from .traverse import components, order, updates
 
 __all__ = [
     "BATCH",
@@ -41,6 +41,8 @@ __all__ = [
     "complete",
     "components",
     "copy",
+    "fit",
+    "follows_data",
     "order",
     "updates",
 ]

@@ -1,12 +1,10 @@
-"""Nodes, and how the type of one (shape, dynamic axes, dtype) follows from its operands'."""
+"""Nodes: the values of a graph, and the records of the operations that give them."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import numpy as np
 from . import axis as _axis
 from .axis import Axis
 from .errors import GraphError, Origin, located, origin
-from .free import FREE, is_free, tried
+from .free import FREE
 
 Shape = tuple[int, ...]
 
@@ -350,236 +348,6 @@ def failed(node: Node, error: GraphError) -> GraphError:
     assert node.op is not None
     title = node.op.name if node.op.title is None else node.op.title
     return located(error, title, node.origin, _operands(node))
-
-
-def _common_dtype(node: Node, types: Sequence[Type]) -> np.dtype | None:
-    strong = {
-        t.dtype
-        for i, t in zip(node.inputs, types, strict=True)
-        if not (isinstance(i, Constant) and i.weak)
-    }
-    if not strong:  # constants among themselves
-        return np.result_type(*[t.dtype for t in types if t.dtype is not None])
-    known = {d for d in strong if d is not None}
-    if len(known) > 1:
-        raise GraphError(
-            "the operands have different types, " + " and ".join(sorted(map(str, known))),
-            mend="give input_variable, Parameter and layers the same dtype "
-            "(with C.default_options(dtype=np.float64): …), or cast one operand",
-        )
-    return known.pop() if known and None not in strong else None
-
-
-def _infer(node: Node, types: Sequence[Type]) -> Type:
-    """The type that follows from the operands' types, as far as these are known."""
-    op = node.op
-    assert op is not None
-    if op.type:
-        return op.type(types, **node.attrs)
-    axes = [t.axes for t in types]
-    result_axes = op.axes(axes, **node.attrs) if op.axes else _axis.union(axes)
-    if op.dtype:
-        dtype = op.dtype([t.dtype for t in types], **node.attrs)
-    else:
-        dtype = _common_dtype(node, types)
-    shapes: Sequence[Shape | None] = [t.shape for t in types]
-    known = all(s is not None for s in shapes)
-    if any(map(is_free, shapes)):
-        shape = tried(partial(op.shape, **node.attrs), shapes, FREE) if known or op.guess else None
-        return Type(shape, result_axes, dtype)
-    if known and op.infer and any(INFERRED in s for s in shapes if s):
-        shapes = op.infer(*shapes, **node.attrs)
-    shape = op.shape(*shapes, **node.attrs) if known or op.guess else None
-    return Type(shape, result_axes, dtype)
-
-
-def _settle(node: Node) -> None:
-    """Gives `node` its final type, all operands having theirs."""
-    op = node.op
-    assert op is not None
-    try:
-        types = [Type.of(i) for i in node.inputs]
-        if op.infer and any(i.shape and INFERRED in i.shape for i in node.inputs):
-            shapes = [t.shape for t in types]
-            filled = (
-                tried(partial(op.infer, **node.attrs), shapes, INFERRED) or shapes
-                if any(map(is_free, shapes))
-                else op.infer(*shapes, **node.attrs)
-            )
-            for operand, shape in zip(node.inputs, filled, strict=True):
-                if operand.shape != tuple(shape) and isinstance(operand, (Constant, Stored)):
-                    operand.shape = tuple(shape)
-                    if isinstance(operand, Constant) and INFERRED not in shape:
-                        operand._value = np.broadcast_to(operand.value, shape)
-            types = [Type.of(i) for i in node.inputs]
-        result = _infer(node, types)
-        node.shape, node.axes, node.dtype = result.shape, result.axes, result.dtype
-        if node.is_complete and not any(is_free(n.shape) for n in (node, *node.inputs)):
-            assert node.axes is not None and node.dtype is not None
-            inputs = [
-                i.as_dtype(node.dtype) if isinstance(i, Constant) and i.weak else i
-                for i in node.inputs
-            ]
-            node.inputs = op.align(inputs, node.axes) if op.align else inputs
-    except GraphError as error:
-        node.shape = node.axes = node.dtype = None
-        raise failed(node, error) from None
-
-
-def apply(op: Op, *inputs: Node, name: str = "", **attrs: Any) -> Node:
-    """The node of `op` applied to `inputs`; its type is known at once if theirs are."""
-    node = Node(op, inputs, attrs, name)
-    if all(i.is_complete for i in node.inputs):
-        _settle(node)
-    elif any(map(_is_open, node.inputs)):
-        node.open_since = _bindings
-    return node
-
-
-_bindings = 1  # how often placeholders were bound
-
-
-def _is_open(node: Node) -> bool:
-    """Whether its type can't be known: nothing was bound since that was found out."""
-    unbound = isinstance(node, Placeholder) or node.open_since == _bindings
-    return unbound and not node.is_complete
-
-
-def bind(placeholders: Mapping[Placeholder, Node]) -> None:
-    """Makes each placeholder stand for its node from now on."""
-    global _bindings
-    _bindings += bool(placeholders)
-    for placeholder, target in placeholders.items():
-        target = resolve(target)
-        if target is placeholder:
-            raise GraphError(
-                f"placeholder '{placeholder.name}' is bound to itself\n  at {placeholder.origin}"
-            )
-        if None not in (placeholder.shape, target.shape) and placeholder.shape != target.shape:
-            raise GraphError(
-                f"placeholder {describe(placeholder)} can't stand for {describe(target)}\n"
-                f"  at {placeholder.origin}"
-            )
-        placeholder.target = target
-
-
-def complete(roots: Iterable[Node]) -> None:
-    """Finds the type of every node below `roots` that has none yet.
-
-    A cycle's types depend on themselves: they are guessed round by round, an unknown operand
-    being taken to agree with the others, until nothing changes, and then checked.
-    Raises `GraphError` for a cycle without a delay.
-    """
-    from .traverse import dependents, order
-
-    roots = [r for r in map(resolve, roots) if not r.is_complete and not _is_open(r)]
-    if not roots:
-        return
-    open_nodes = order(roots, enter=lambda n: not n.is_complete)
-    for node in open_nodes:
-        if node.op and all(i.is_complete for i in node.inputs):
-            _settle(node)
-    open_nodes = [n for n in open_nodes if not n.is_complete]
-    unbound = dependents(open_nodes, [n for n in open_nodes if n.op is None])
-    for node in unbound:
-        node.open_since = _bindings
-    open_nodes = [n for n in open_nodes if n not in unbound]
-    guesses: dict[Node, Type] = {}
-    states: dict[Node, list[Any]] = {n: [] for n in open_nodes if n.is_delay}  # shapes guessed
-
-    def type_of(node: Node) -> Type:
-        return Type.of(node) if node.is_complete or not node.op else guesses.get(node, _UNKNOWN)
-
-    for numbers_count in (False, True):  # only where nothing else decides
-        for _ in range(len(open_nodes) + 2):
-            changed = False
-            for node in open_nodes:
-                types = [type_of(i) for i in node.inputs]
-                try:
-                    guess = _guess(node, types, numbers_count)
-                except GraphError as error:
-                    raise failed(node, error) from None
-                if guess != guesses.get(node):
-                    guesses[node], changed = guess, True
-                    if node.is_delay and guess.shape not in (seen := states[node]):
-                        seen.append(guess.shape)
-            if not changed:
-                break
-    for node in open_nodes:  # a delay may be read before what it delays is settled
-        if node.is_delay and INFERRED not in (guesses[node].shape or ()):
-            _adopt(node, guesses[node])
-    for node in open_nodes:
-        if not node.is_delay and all(i.is_complete for i in node.inputs):
-            _settle(node)
-    for node in open_nodes:
-        if node.is_delay and all(i.is_complete for i in node.inputs):
-            assumed = node.shape
-            _settle(node)
-            if node.shape != assumed:
-                raise failed(node, _changing([*states[node], assumed, node.shape]))
-    follows_data = any(is_free(i.shape) for n in open_nodes for i in n.inputs)
-    for node in sorted(open_nodes, key=lambda n: not n.is_delay):
-        if not node.is_complete and not follows_data:
-            raise failed(node, _unknowable(node, guesses[node]))
-
-
-def _changing(shapes: Sequence[Shape | None]) -> GraphError:
-    first = [str(s) for s in dict.fromkeys(shapes) if s is not None][:3]
-    return GraphError(
-        f"the state's shape changes in every step: {', then '.join(first)} …",
-        mend="return a state of the shape of the previous one",
-    )
-
-
-def _unknowable(node: Node, guess: Type) -> GraphError:
-    if guess.shape is None or INFERRED in guess.shape:
-        return GraphError(
-            "its shape can't be known, it depends on itself alone",
-            mend="give the recurrence's initial_state the state's shape: np.zeros(shape)",
-        )
-    return GraphError(
-        "nothing says how many frames it has, no sequence flows into it",
-        mend="declare the input with sequence.input_variable and let the step function use it",
-    )
-
-
-_UNKNOWN = Type(None, None, None)
-
-
-def _adopt(node: Node, guess: Type) -> None:
-    node.shape, node.axes, node.dtype = guess.shape, guess.axes, guess.dtype
-
-
-def _guess(node: Node, types: Sequence[Type], numbers_count: bool) -> Type:
-    """As `_infer`, but what is unknown is taken to agree with what is known.
-
-    Only if `numbers_count` do weak constants have a say in the dtype, and single elements (which
-    go with any shape) in the shape.
-    """
-    assert node.op is not None
-    known_axes = [t.axes for t in types if t.axes is not None]
-    known_dtypes = [
-        t.dtype
-        for i, t in zip(node.inputs, types, strict=True)
-        if t.dtype is not None and (numbers_count or not (isinstance(i, Constant) and i.weak))
-    ]
-    own_rule = node.op.axes is not None
-    axes = max(known_axes, key=len, default=None)
-    if own_rule or axes is not None and len(axes) < 2:
-        axes = None  # an unknown operand may well be a sequence
-    agreeing = [
-        Type(
-            t.shape,
-            t.axes if t.axes is not None else axes,
-            t.dtype if t.dtype is not None else next(iter(known_dtypes), None),
-        )
-        for t in types
-    ]
-    guess = _infer(node, agreeing)
-    open_shape = any(t.shape is None for t in types) and (node.op.pointwise or node.is_delay)
-    if open_shape and not numbers_count and math.prod(guess.shape or ()) == 1:
-        guess.shape = None
-    return guess
 
 
 _random = [np.random.SeedSequence(0)]

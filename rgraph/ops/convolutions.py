@@ -313,7 +313,7 @@ def _transposed_shape(
             f"({kernel[0]}, *size) with {len(kernel) - 2} spatial axes, got {operand}"
         )
     smallest = tuple(
-        (n - 1) * s + 1 + (0 if a else (k - 1) * d)
+        n if n == INFERRED else (n - 1) * s + 1 + (0 if a else (k - 1) * d)
         for n, s, k, d, a in zip(
             operand[1:], attrs["strides"], kernel[2:], attrs["dilation"], attrs["auto"], strict=True
         )
@@ -321,7 +321,7 @@ def _transposed_shape(
     if not wanted:
         return (kernel[1] * groups, *smallest)
     for want, least, s in zip(wanted, smallest, attrs["strides"], strict=True):
-        if not least <= want < least + s:
+        if least != INFERRED and not least <= want < least + s:
             most = tuple(n + s - 1 for n, s in zip(smallest, attrs["strides"], strict=True))
             raise GraphError(
                 f"output size {wanted} does not fit: with these strides and kernels it can be "

@@ -6,6 +6,7 @@ their own; `sequence_gather` fetches the frames, `sequence_scatter` is its adjoi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +37,8 @@ def _on_new_axis(
 
 def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
     layout = run.layouts[source]
-    counts = run.engine.to_numpy(condition).reshape(layout.rows, -1)[:, 0]
+    counts = run.engine.to_numpy(condition)
+    counts = counts.reshape(layout.rows, math.prod(counts.shape[1:]))[:, 0]
     chosen = []
     for i in range(len(layout)):
         rows = layout.row(np.full(layout.lengths[i], i), np.arange(layout.lengths[i]))

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..graph import GraphError, Node, apply
+from ..graph import INFERRED, GraphError, Node, apply
 from ..graph.node import Shape
 from .convolutions import Flags, Pads, _per_axis, automatic
 from .filling import FILL
@@ -43,6 +43,9 @@ def _pooled(
         )
     sizes = []
     for n, k, s, a in zip(shape[lead:], window, strides, auto, strict=True):
+        if n == INFERRED:
+            sizes.append(n)
+            continue
         if not a and n < k:
             raise GraphError(
                 f"the window spans {k} elements, the operand has only {n} there",

@@ -158,7 +158,7 @@ OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
 
 def _ends(run: Any, x: Any, *, last: bool, axis: Axis) -> Any:
     layout = run.layouts[axis]
-    if layout.steps and layout.lengths[-1] == 0:
+    if len(layout) and layout.lengths[-1] == 0:
         raise GraphError("an empty sequence has no first and no last frame")
     if last:
         frames = x[run.index(layout, "last_row")]
@@ -192,8 +192,8 @@ ENDS = define(
 
 def _maximum(run: Any, x: Any, *, axis: Axis) -> Any:
     layout = run.layouts[axis]
-    best = x[: len(layout)].copy()
-    for start, count in zip(layout.offsets[1:], layout.counts[1:], strict=False):
+    best = run.xp.full((len(layout), *x.shape[1:]), -run.xp.inf, x.dtype)
+    for start, count in zip(layout.offsets, layout.counts, strict=False):
         run.xp.maximum(best[:count], x[start : start + count], out=best[:count])
     return best if layout.sorted_as_batch else best[run.index(layout, "sorted_rows")]
 

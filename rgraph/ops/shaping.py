@@ -244,12 +244,16 @@ def swapaxes(x: Any, axis1: int | Axis = 0, axis2: int | Axis = 1) -> Any:
 
 def _cut(
     shape: Shape, cuts: Sequence[tuple[int, int | None, int | None, int]]
-) -> list[builtins.slice]:
-    """One slice an axis, last axes only if `shape` has rows in front."""
-    result = [builtins.slice(0, n, 1) for n in shape]
+) -> list[builtins.slice | None]:
+    """One slice an axis; None where the axis' size is not known yet."""
+    result = [None if n == INFERRED else builtins.slice(0, n, 1) for n in shape]
     for axis, begin, end, stride in cuts:
         at = static_index(axis, len(shape))
         size = shape[at]
+        if size == INFERRED:
+            if 0 <= (begin or 0) < (end or 0):
+                result[at] = builtins.slice(begin or 0, end, stride)
+            continue
         first, last, _ = builtins.slice(
             begin, end if end != 0 or (begin or 0) >= 0 else None
         ).indices(size)
@@ -264,12 +268,15 @@ def _cut(
 
 
 def _cut_shape(shape: Shape, *, cuts: Any) -> Shape:
-    return tuple(len(range(s.start, s.stop, abs(s.step))) for s in _cut(shape, cuts))
+    return tuple(
+        INFERRED if s is None else len(range(s.start, s.stop, abs(s.step)))
+        for s in _cut(shape, cuts)
+    )
 
 
 def _slices(shape: Shape, cuts: Any) -> tuple[Any, ...]:
-    def back_and_forth(s: builtins.slice) -> builtins.slice:
-        if s.step > 0:
+    def back_and_forth(s: builtins.slice | None) -> builtins.slice | None:
+        if s is None or s.step > 0:
             return s
         return builtins.slice(s.stop - 1, s.start - 1 if s.start else None, s.step)
 

@@ -196,6 +196,7 @@ def test_without_a_reader_it_says_which_extra_has_one(example, tmp_path, monkeyp
         example.main(["--video", str(video)])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a reader that imageio tries
 def test_a_file_that_is_no_video(example, tmp_path):
     pytest.importorskip("imageio.v3")
     video = tmp_path / "film.mp4"
