@@ -82,6 +82,25 @@ def test_state_and_input_spliced():
     assert (f.shape, d.shape) == ((4,), (7, 4))
 
 
+def test_parts_of_state_and_input_spliced():
+    """What is cut out of something of unknown size has the size of the cut."""
+    x = C.sequence.input_variable((2, 6, 5))
+    w = C.Parameter((4, C.InferredDimension, 3, 3), init=C.glorot_uniform(seed=1))
+
+    def step(h, v):
+        both = C.splice(h, v, axis=0)
+        return C.tanh(C.convolution(w, C.slice(both, 0, 0, 4) + C.reduce_sum(both)))
+
+    f = C.layers.Recurrence(step)(x)
+    assert (f.shape, w.shape) == ((4, 6, 5), (4, 4, 3, 3))
+    pooled = C.layers.Recurrence(
+        lambda h, v: C.convolution(
+            w, C.slice(C.pooling(C.splice(h, v, axis=0), C.MAX_POOLING, (3, 3), auto_padding=[True]), 0, 0, 4)
+        )
+    )(x)
+    assert pooled.shape == (4, 6, 5)
+
+
 def test_a_step_function_that_does_not_use_its_input():
     x = C.sequence.input_variable(2)
     with pytest.raises(GraphError, match="nothing says how many frames") as caught:

@@ -240,6 +240,28 @@ def test_a_sequence_of_which_nothing_is_chosen(x):
         C.sequence.last(f).eval({x: s, c: [np.zeros(2), np.array([0, 1, 1])]})
 
 
+def test_empty_sequences_among_others(x):
+    s = sequences(2, 3, lengths=(2, 0, 3))
+    np.testing.assert_allclose(
+        C.sequence.reduce_sum(x).eval({x: s}), [s[0].sum(0), np.zeros((2, 3)), s[2].sum(0)]
+    )
+    top = C.sequence.reduce_max(x).eval({x: s})
+    np.testing.assert_array_equal(top[[0, 2]], [s[0].max(0), s[2].max(0)])
+    assert (top[1] == -np.inf).all()
+    assert [len(q) for q in C.sequence.softmax(x).eval({x: s})] == [2, 0, 3]
+    same(C.sequence.past_value(x).eval({x: s}), [delayed(q, 0, 1) for q in s])
+
+
+def test_nothing_but_empty_sequences(x):
+    s = sequences(2, 3, lengths=(0, 0))
+    chosen = C.sequence.gather(x, C.reduce_sum(x) > 0)
+    assert [len(q) for q in C.tanh(chosen).eval({x: s})] == [0, 0]
+    assert [len(q) for q in C.layers.Recurrence(C.plus)(x).eval({x: s})] == [0, 0]
+    np.testing.assert_array_equal(C.sequence.reduce_sum(x).eval({x: s}), np.zeros((2, 2, 3)))
+    with pytest.raises(GraphError, match="empty sequence"):
+        C.sequence.first(x).eval({x: s})
+
+
 def test_chosen_frames_are_sequences_like_any():
     """Delays, sums and values per sequence work on the new time axis, in the right order."""
     x = C.sequence.input_variable((), np.float64)
