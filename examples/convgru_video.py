@@ -177,15 +177,16 @@ def train(model: NextFrame, film: np.ndarray, steps: int, rng: np.random.Generat
     learner = C.adam(loss.parameters, schedule, momentum=0.9, variance_momentum=0.99)
     trainer = C.Trainer(y, loss, [learner])
     bar = ProgressBar(steps)
-    for i in range(steps):
-        try:
+    done = 0
+    try:
+        while done < steps:
             xs, ts = minibatch(film, rng)
             trainer.train_minibatch({x: xs, t: ts})
-            bar.show(i + 1, trainer.previous_minibatch_loss_average)
-        except KeyboardInterrupt:
-            print()
-            return i
-    return steps
+            done += 1
+            bar.show(done, trainer.previous_minibatch_loss_average)
+    except KeyboardInterrupt:
+        print()
+    return done
 
 
 class ProgressBar:

@@ -117,8 +117,8 @@ class Function(Structure):
         for node in bindings:
             if not isinstance(node, Placeholder):
                 raise GraphError(f"{describe(node)} is no placeholder, it is bound already")
-        graph.bind(bindings)  # type: ignore[arg-type]
         try:
+            graph.bind(bindings)  # type: ignore[arg-type]
             self._current()
         except GraphError:
             for node in bindings:

@@ -190,8 +190,8 @@ class Loop:
             for i, value in frames:
                 env[i] = value[block]
             for (result, source, _, _, offset, _), first in zip(self.delays, initial, strict=True):
-                past = partial(_earlier, history[source], t)
-                env[result] = delayed_block(run, past, first, counts, t, offset)
+                earlier = partial(_earlier, history[source], t)
+                env[result] = delayed_block(run, earlier, first, counts, t, offset)
             for call in self.calls:
                 whole = kept.get(call.result)
                 call.on_rows(run, env, rows, None if whole is None else whole[block])

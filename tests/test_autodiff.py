@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 import rgraph as C
 from rgraph import autodiff, graph
@@ -19,9 +18,8 @@ def x():
 
 def test_a_value_used_several_times(x):
     f = C.reduce_sum(x * x * C.exp(x) + x)
-    t = torch.from_numpy(VALUES).requires_grad_()
-    (t * t * t.exp() + t).sum().backward()
-    np.testing.assert_allclose(f.grad({x: VALUES}, wrt=x), t.grad)
+    expected = (2 * VALUES + VALUES**2) * np.exp(VALUES) + 1
+    np.testing.assert_allclose(f.grad({x: VALUES}, wrt=x), expected)
 
 
 def test_derivatives_up_to_the_fourth(x):
@@ -32,7 +30,7 @@ def test_derivatives_up_to_the_fourth(x):
         np.testing.assert_allclose(f.eval({x: VALUES}), expected, rtol=1e-12)
 
 
-def test_a_hessian_through_a_recurrence_agrees_with_pytorch():
+def test_a_hessian_through_a_recurrence_agrees_with_pytorch(torch):
     rng = np.random.default_rng(2)
     u, s, v = rng.normal(size=(3, 3)), rng.normal(size=(5, 3)), rng.normal(size=3)
     x = C.sequence.input_variable(3, np.float64)

@@ -53,6 +53,27 @@ def examples():
                     yield pytest.param(test, id=test.name)
 
 
+# What needs no example: errors, what others give to people, and other names for the same thing
+WITHOUT = {
+    *("CloneMethod", "DeviceDescriptor", "GraphError", "State", "Variable", "all_devices"),
+    *("as_composite", "input", "is_default_override", "load_model", "parameter"),
+    *("register_udf_deserialize_callback", "try_set_default_device", "user_function"),
+}
+
+
+def public():
+    for name, value in vars(C).items():
+        if callable(value) and not name.startswith("_"):
+            yield pytest.param(value, id=name)
+
+
+@pytest.mark.parametrize("value", list(public()))
+def test_every_public_name_is_documented_with_an_example(value, request):
+    name = request.node.callspec.id
+    assert value.__doc__, f"{name} has no docstring"
+    assert name in WITHOUT or ">>> " in value.__doc__, f"{name} has no example"
+
+
 @pytest.mark.parametrize("test", list(examples()))
 def test_example(test):
     test.globs = {"C": C, "np": np, "rgraph": C}

@@ -73,6 +73,7 @@ def _settle(node: Node) -> None:
     """Gives `node` its final type, all operands having theirs."""
     op = node.op
     assert op is not None
+    before = len(_filled)
     try:
         types = [Type.of(i) for i in node.inputs]
         if op.infer and any(i.shape and INFERRED in i.shape for i in node.inputs):
@@ -84,6 +85,7 @@ def _settle(node: Node) -> None:
             )
             for operand, shape in zip(node.inputs, filled, strict=True):
                 if operand.shape != tuple(shape) and isinstance(operand, (Constant, Stored)):
+                    _filled.append((operand, operand.shape, operand._value))
                     operand.shape = tuple(shape)
                     if isinstance(operand, Constant) and INFERRED not in shape:
                         operand._value = np.broadcast_to(operand.value, shape)
@@ -99,7 +101,18 @@ def _settle(node: Node) -> None:
             node.inputs = op.align(inputs, node.axes) if op.align else inputs
     except GraphError as error:
         node.shape = node.axes = node.dtype = None
+        _empty(before)
         raise failed(node, error) from None
+
+
+# Leaves whose inferred dimensions were filled in, and what they were: a mistake takes it back, so
+# that a layer that was applied to something wrong can be applied to something right.
+_filled: list[tuple[Any, Shape | None, Any]] = []
+
+
+def _empty(size: int) -> None:
+    while len(_filled) > size:
+        leaf, leaf.shape, leaf._value = _filled.pop()
 
 
 def apply(op: Op, *inputs: Node, name: str = "", **attrs: Any) -> Node:
@@ -150,6 +163,21 @@ def complete(roots: Iterable[Node]) -> None:
     if not roots:
         return
     open_nodes = order(roots, enter=lambda n: not n.is_complete)
+    inputs = [n._inputs for n in open_nodes]
+    _filled.clear()
+    try:
+        _complete(open_nodes)
+    except GraphError:
+        _empty(0)
+        for node, before in zip(open_nodes, inputs, strict=True):
+            if node.op:
+                node._inputs = before
+                node.shape = node.axes = node.dtype = None
+        raise
+    _filled.clear()
+
+
+def _complete(open_nodes: list[Node]) -> None:
     for node in open_nodes:
         if node.op and all(i.is_complete for i in node.inputs):
             _settle(node)

@@ -307,8 +307,10 @@ def _transposed_shape(
 ) -> Shape | None:
     if kernel is None or operand is None:
         return None
-    fits = kernel[0] == operand[0] or INFERRED in (kernel[0], operand[0])
-    if not fits or len(operand) != len(kernel) - 1:
+    fits = len(operand) == len(kernel) - 1 and (
+        kernel[0] == operand[0] or INFERRED in (kernel[0], operand[0])
+    )
+    if not fits:
         raise GraphError(
             f"kernels of shape {_readable(kernel)} need an operand of shape "
             f"({kernel[0]}, *size) with {len(kernel) - 2} spatial axes, got {operand}"

@@ -39,6 +39,11 @@ def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
     layout = run.layouts[source]
     counts = run.engine.to_numpy(condition)
     counts = counts.reshape(layout.rows, math.prod(counts.shape[1:]))[:, 0]
+    if (counts < 0).any():
+        raise GraphError(
+            "a condition has negative values",
+            mend="compare: x > 0 is 1 where it is true and 0 elsewhere",
+        )
     chosen = []
     for i in range(len(layout)):
         rows = layout.row(np.full(layout.lengths[i], i), np.arange(layout.lengths[i]))

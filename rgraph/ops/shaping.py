@@ -23,7 +23,7 @@ def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
         axis = axis.static_axis_index()
     if axis == END and extra:
         return -rank - 1
-    if not -rank - extra <= axis < rank + extra:
+    if not -rank - extra <= axis < rank:
         raise GraphError(
             f"axis {axis} does not exist: the operand has {rank} static axes"
             + (f", 0 to {rank - 1}" if rank else "")
@@ -112,6 +112,11 @@ def _reshaped(
     if shape is None:
         return to if begin is None and end is None and INFERRED not in to else None
     first, last = _span(len(shape), begin, end)
+    if not 0 <= first <= last <= len(shape):
+        raise GraphError(
+            f"axes {first} to {last} are no part of {shape}",
+            mend=f"begin_axis is at most end_axis, both are from 0 to {len(shape)}",
+        )
     old, new = shape[first:last], list(to)
     if INFERRED in old:
         return None
@@ -250,6 +255,8 @@ def _cut(
     for axis, begin, end, stride in cuts:
         at = static_index(axis, len(shape))
         size = shape[at]
+        if not stride:
+            raise GraphError("a stride of 0 leads nowhere", mend="1 takes every element")
         if size == INFERRED:
             if 0 <= (begin or 0) < (end or 0):
                 result[at] = builtins.slice(begin or 0, end, stride)

@@ -95,7 +95,13 @@ def test_parts_of_state_and_input_spliced():
     assert (f.shape, w.shape) == ((4, 6, 5), (4, 4, 3, 3))
     pooled = C.layers.Recurrence(
         lambda h, v: C.convolution(
-            w, C.slice(C.pooling(C.splice(h, v, axis=0), C.MAX_POOLING, (3, 3), auto_padding=[True]), 0, 0, 4)
+            w,
+            C.slice(
+                C.pooling(C.splice(h, v, axis=0), C.MAX_POOLING, (3, 3), auto_padding=[True]),
+                0,
+                0,
+                4,
+            ),
         )
     )(x)
     assert pooled.shape == (4, 6, 5)
@@ -167,6 +173,33 @@ def test_a_layer_applied_twice_to_other_shapes():
     assert layer(C.input_variable((3, 5, 5))).shape == (4, 5, 5)
     with pytest.raises(GraphError, match="3 input channels, the operand has 2"):
         layer(C.input_variable((2, 8, 9)))
+
+
+def test_a_layer_can_be_used_after_a_mistake():
+    """What a mistake inferred is forgotten: people try again in the same notebook."""
+    layer = C.layers.Sequential(
+        [C.layers.Convolution((3, 3), 4), C.layers.Dense(5), lambda x: C.reshape(x, (5,))]
+    )
+    before = [p.shape for p in layer.parameters]
+    with pytest.raises(GraphError, match="needs an operand with 3 axes"):
+        layer(C.input_variable(7))
+    with pytest.raises(GraphError, match="float32 and float64"):
+        layer(C.input_variable((3, 8, 8), np.float64))
+    assert [p.shape for p in layer.parameters] == before
+    assert layer(C.input_variable((2, 6, 6))).shape == (5,)
+
+
+def test_a_placeholder_can_be_bound_after_a_mistake():
+    p = C.placeholder()
+    w = C.Parameter((C.InferredDimension, 5), init=C.glorot_uniform())
+    inner = C.exp(p)
+    f = C.reshape(C.times(inner, w), (5,))
+    with pytest.raises(GraphError, match="has 10 elements"):
+        f.replace_placeholders({p: C.input_variable((2, 3))})
+    assert inner.node.shape is None
+    assert w.shape == (C.InferredDimension, 5)
+    f.replace_placeholders({p: C.input_variable(4)})
+    assert (inner.shape, f.shape, w.shape) == ((4,), (5,), (4, 5))
 
 
 def test_types_stay_open_while_a_placeholder_is():

@@ -1,7 +1,5 @@
 """Convolutions against PyTorch, and CNTK's automatic padding against what CNTK 2.7 does."""
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -9,11 +7,7 @@ import rgraph as C
 from rgraph.graph import GraphError
 from rgraph.testing import check_gradients
 
-SIZE = {1: (9,), 2: (6, 7), 3: (4, 5, 6)}
-
-
-def every(*options):
-    return list(itertools.product(*options))
+SIZE = {1: (9,), 2: (6, 7), 3: (5, 5, 6)}
 
 
 def random(*shape, seed=0):
@@ -25,8 +19,6 @@ def random(*shape, seed=0):
 @pytest.mark.parametrize("taps", [1, 2, 3])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_without_padding(torch, F, rank, taps, stride, dilation, groups):
-    if rank == 3 and taps * dilation > 4:
-        pytest.skip("larger than the volume")
     x, w = random(2, 4, *SIZE[rank]), random(6, 4 // groups, *(taps,) * rank)
     tx, tw = (torch.from_numpy(a).requires_grad_() for a in (x, w))
     expected = getattr(F, f"conv{rank}d")(tx, tw, stride=stride, dilation=dilation, groups=groups)
@@ -114,13 +106,13 @@ def test_gradients_where_strides_skip_elements(size, taps, stride):
     check_gradients(C.convolution(w, x, strides=stride), order=2, elements=40)
 
 
-@pytest.mark.parametrize("extra", [0, 1])
-@pytest.mark.parametrize("stride, dilation", [(1, 1), (2, 1), (3, 1), (1, 2), (3, 2)])
+@pytest.mark.parametrize(
+    "stride, dilation, extra",
+    [(1, 1, 0), (2, 1, 0), (2, 1, 1), (3, 1, 0), (3, 1, 2), (1, 2, 0), (3, 2, 0), (3, 2, 1)],
+)
 @pytest.mark.parametrize("taps", [2, 3])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_transposed_without_padding(torch, F, rank, taps, stride, dilation, extra):
-    if extra >= stride or rank == 3 and taps * dilation * stride > 9:
-        pytest.skip("too large, or as without extra")
     x, w = random(2, 3, *(3, 4, 2)[:rank]), random(3, 2, *(taps,) * rank)
     tx, tw = (torch.from_numpy(a).requires_grad_() for a in (x, w))
     expected = getattr(F, f"conv_transpose{rank}d")(
@@ -242,3 +234,5 @@ def test_an_output_size_that_the_transposed_can_not_have():
         C.convolution_transpose(w, x, strides=2, output_shape=(9, 9))
     with pytest.raises(GraphError, match="operand of shape"):
         C.convolution_transpose(C.Parameter((5, 2, 3, 3)), x)
+    with pytest.raises(GraphError, match="operand of shape"):
+        C.convolution_transpose(C.Parameter((5, 2, 3, 3)), C.constant(1))

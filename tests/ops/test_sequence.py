@@ -240,6 +240,11 @@ def test_a_sequence_of_which_nothing_is_chosen(x):
         C.sequence.last(f).eval({x: s, c: [np.zeros(2), np.array([0, 1, 1])]})
 
 
+def test_a_condition_with_negative_values(x):
+    with pytest.raises(GraphError, match="negative values"):
+        C.sequence.gather(x, C.reduce_sum(x)).eval({x: -np.ones((2, 2, 3))})
+
+
 def test_empty_sequences_among_others(x):
     s = sequences(2, 3, lengths=(2, 0, 3))
     np.testing.assert_allclose(
