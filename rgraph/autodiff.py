@@ -14,7 +14,7 @@ import numpy as np
 from .graph import Constant, GraphError, Node, Placeholder, bind, complete, order
 from .graph.errors import located
 from .graph.node import describe, resolve
-from .ops.pointwise import plus
+from .ops.arithmetic import plus
 from .ops.repetition import spread
 
 

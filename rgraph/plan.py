@@ -26,7 +26,7 @@ from .graph import (
 )
 from .graph.errors import located
 from .graph.node import describe, failed
-from .ops.sequence import delayed_block, initial_rows
+from .ops.delays import delayed_block, initial_rows
 
 Env = list[Any]
 

@@ -8,7 +8,7 @@ import pytest
 import rgraph as C
 from rgraph import testing
 from rgraph.graph import GraphError, apply
-from rgraph.ops.pointwise import element_times, minus
+from rgraph.ops.arithmetic import element_times, minus
 from rgraph.ops.records import TABLE, as_node
 
 

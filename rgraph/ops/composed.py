@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph import GraphError
-from .pointwise import element_divide, element_times, exp, log, minus, plus, sqrt, square
+from .arithmetic import element_divide, element_times, exp, log, minus, plus, sqrt, square
 from .poolings import AVG_POOLING, pooling
 from .records import as_node, operation
 from .reductions import over_space, reduce_mean

@@ -16,18 +16,8 @@ import numpy as np
 
 from ..graph import INFERRED, Axis, Constant, GraphError, Node, apply
 from ..graph.node import Shape, State, Stored
-from .pointwise import (
-    element_divide,
-    element_max,
-    element_select,
-    element_times,
-    equal,
-    exp,
-    minus,
-    plus,
-    sqrt,
-    square,
-)
+from .arithmetic import element_divide, element_max, element_times, exp, minus, plus, sqrt, square
+from .comparison import element_select, equal
 from .records import as_node, define, operation
 from .reductions import over_space, row_count
 from .repetition import gather_up

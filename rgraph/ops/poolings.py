@@ -14,9 +14,9 @@ from typing import Any
 
 from ..graph import INFERRED, GraphError, Node, apply
 from ..graph.node import Shape
+from .arithmetic import element_divide, element_max
 from .convolutions import Flags, Pads, _per_axis, automatic
 from .filling import FILL
-from .pointwise import element_divide, element_max
 from .records import as_node, define, operation
 from .shaping import as_shape
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph import Node, apply
 from ..graph.node import Shape, random_key
-from .pointwise import element_times
+from .arithmetic import element_times
 from .records import as_node, define, operation
 from .shaping import as_shape
 

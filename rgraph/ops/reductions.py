@@ -7,16 +7,9 @@ from typing import Any
 
 from ..graph import Axis, GraphError, Node, Op, apply
 from ..graph.node import Shape
-from .pointwise import abs as absolute
-from .pointwise import (
-    element_divide,
-    element_times,
-    equal,
-    exp,
-    minus,
-    sqrt,
-    square,
-)
+from .arithmetic import abs as absolute
+from .arithmetic import element_divide, element_times, exp, minus, sqrt, square
+from .comparison import equal
 from .records import TABLE, as_node, define, operation
 from .repetition import broadcast_to, spread
 from .shaping import rank_of, reshape_to, static_index

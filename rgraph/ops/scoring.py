@@ -9,7 +9,8 @@ import numpy as np
 
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
-from .pointwise import broadcast, element_times
+from .arithmetic import element_times
+from .pointwise import broadcast
 from .records import define
 from .repetition import broadcast_to
 from .shaping import rank_of

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..graph import Axis, Node, Op, apply
 from ..graph.node import Shape
-from .pointwise import element_times, exp, minus
+from .arithmetic import element_times, exp, minus
 from .records import as_node, define, operation
 from .reductions import _SUM, _chosen, _normal_axis
 from .shaping import rank_of

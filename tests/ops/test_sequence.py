@@ -5,9 +5,9 @@ import pytest
 
 import rgraph as C
 from rgraph.graph import BATCH, GraphError, apply
+from rgraph.ops.delays import OUTSIDE
 from rgraph.ops.frames import SCATTER
 from rgraph.ops.repetition import gather_up, spread
-from rgraph.ops.sequence import OUTSIDE
 from rgraph.testing import check_gradients
 
 LENGTHS = (3, 1, 4, 2)

@@ -1,0 +1,131 @@
+"""Activation functions of neural networks, element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..graph import Node
+from .arithmetic import abs, clip, element_divide, element_max, element_times, minus, negate, plus
+from .comparison import greater, less
+from .pointwise import pointwise
+from .records import as_node, operation
+
+
+def _sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
+    out = xp.multiply(x, 0.5, out=out)  # by tanh, which can't overflow
+    out = xp.tanh(out, out=out)
+    out = xp.multiply(out, 0.5, out=out)
+    return xp.add(out, 0.5, out=out)
+
+
+def _softplus(xp: Any, x: Any, out: Any = None) -> Any:
+    tail = xp.log1p(xp.exp(-xp.absolute(x)))
+    return xp.add(xp.maximum(x, 0, out=out), tail, out=out)
+
+
+sigmoid = pointwise(
+    "sigmoid",
+    _sigmoid,
+    lambda g, y, _: element_times(g, element_times(y, minus(1.0, y))),
+    doc="""The logistic function, 1 / (1 + exp(-x)).
+
+    >>> C.sigmoid([0]).eval()
+    array([0.5], dtype=float32)
+    """,
+)
+softplus = pointwise(
+    "softplus",
+    _softplus,
+    lambda g, _, x: element_times(g, sigmoid(x)),
+    doc="""log(1 + exp(x)).
+
+    >>> C.softplus([0]).eval()
+    array([0.6931472], dtype=float32)
+    """,
+)
+relu = pointwise(
+    "relu",
+    lambda xp, x, out=None: xp.maximum(x, 0, out=out),
+    lambda g, y, _: element_times(g, greater(y, 0.0)),
+    doc="""The larger of `x` and 0; its gradient at 0 is 0.
+
+    >>> C.relu([-1, 2]).eval()
+    array([0., 2.], dtype=float32)
+    """,
+)
+# exp(x) - 1 below zero, 0 above: what elu and selu are made of
+_expm1_negative = pointwise(
+    "expm1_negative",
+    lambda xp, x, out=None: xp.expm1(xp.minimum(x, 0, out=out), out=out),
+    lambda g, y, x: element_times(g, element_times(less(x, 0.0), plus(y, 1.0))),
+    doc="exp(x) - 1 where x is below 0, else 0.",
+)
+
+
+def _positive(x: Node) -> Node:
+    """`x` where it is positive, else 0; unlike relu's its gradient at 0 is 1."""
+    return element_max(x, 0.0)
+
+
+@operation
+def leaky_relu(x: Any, alpha: float = 0.01) -> Any:
+    """`x` where it is positive, `alpha` times `x` elsewhere.
+
+    >>> C.leaky_relu([-1, 2], 0.1).eval()
+    array([-0.1,  2. ], dtype=float32)
+    """
+    x = as_node(x)
+    return minus(_positive(x), element_times(alpha, relu(negate(x))))
+
+
+@operation
+def param_relu(alpha: Any, x: Any) -> Any:
+    """`leaky_relu` whose `alpha` is learned (He et al., 2015), broadcast to `x`.
+
+    >>> C.param_relu(C.constant([0.5, 0.5]), [-1, 2]).eval()
+    array([-0.5,  2. ], dtype=float32)
+    """
+    x = as_node(x)
+    return minus(_positive(x), element_times(as_node(alpha), relu(negate(x))))
+
+
+@operation
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """`x` where it is positive, `alpha * (exp(x) - 1)` elsewhere (Clevert et al., 2015).
+
+    >>> C.elu([-1, 2]).eval()
+    array([-0.63212055,  2.        ], dtype=float32)
+    """
+    x = as_node(x)
+    return plus(_positive(x), element_times(alpha, _expm1_negative(x)))
+
+
+@operation
+def selu(x: Any, scale: float = 1.0507009873554805, alpha: float = 1.6732632423543772) -> Any:
+    """`scale` times `elu(x, alpha)`: self-normalizing (Klambauer et al., 2017).
+
+    >>> C.selu([-1, 0]).eval()
+    array([-1.1113307,  0.       ], dtype=float32)
+    """
+    return element_times(scale, elu(as_node(x), alpha))
+
+
+@operation
+def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
+    """`alpha * x + beta` cut to between 0 and 1.
+
+    >>> C.hard_sigmoid([-2.5, 0, 4], 0.2, 0.5).eval()
+    array([0. , 0.5, 1. ], dtype=float32)
+    """
+    return clip(plus(element_times(as_node(x), alpha), beta), 0.0, 1.0)
+
+
+@operation
+def softsign(x: Any) -> Any:
+    """`x / (1 + |x|)`.
+
+    >>> C.softsign([-1, 1]).eval()
+    array([-0.5,  0.5], dtype=float32)
+    """
+    x = as_node(x)
+    return element_divide(x, plus(1.0, abs(x)))

@@ -1,0 +1,108 @@
+"""What whole sequences give: ends, maxima; and carrying frames to another time axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph import Axis, GraphError, Node, apply
+from .arithmetic import element_times
+from .comparison import equal
+from .delays import OUTSIDE
+from .frames import needs_time
+from .records import define
+from .repetition import spread
+
+Axes = tuple[Axis, ...]
+
+
+def _ends(run: Any, x: Any, *, last: bool, axis: Axis) -> Any:
+    layout = run.layouts[axis]
+    if len(layout) and layout.lengths[-1] == 0:
+        raise GraphError("an empty sequence has no first and no last frame")
+    if last:
+        frames = x[run.index(layout, "last_row")]
+    else:
+        frames = x[: len(layout)]
+    return frames if layout.sorted_as_batch else frames[run.index(layout, "sorted_rows")]
+
+
+def _no_time(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
+    needs_time(axes[0], "this")
+    return None if axes[0] is None else axes[0][:1]
+
+
+def _ends_gradient(node: Node, g: Node) -> list[Node]:
+    frames = spread(g, node.inputs[0].axes or ())
+    place = apply(OUTSIDE, frames, offset=-1 if node.attrs["last"] else 1)
+    return [element_times(frames, place)]
+
+
+ENDS = define(
+    "ends",
+    shape=lambda s, last: s,
+    axes=_no_time,
+    align=None,
+    kernel=_ends,
+    arguments=lambda node: {"last": node.attrs["last"], "axis": node.inputs[0].time_axis},
+    gradient=_ends_gradient,
+    framewise=False,
+)
+
+
+def _maximum(run: Any, x: Any, *, axis: Axis) -> Any:
+    layout = run.layouts[axis]
+    best = run.xp.full((len(layout), *x.shape[1:]), -run.xp.inf, x.dtype)
+    for start, count in zip(layout.offsets, layout.counts, strict=False):
+        run.xp.maximum(best[:count], x[start : start + count], out=best[:count])
+    return best if layout.sorted_as_batch else best[run.index(layout, "sorted_rows")]
+
+
+def _maximum_gradient(node: Node, g: Node) -> list[Node]:
+    x = node.inputs[0]
+    axes = x.axes or ()
+    return [element_times(spread(g, axes), equal(x, spread(node, axes)))]
+
+
+MAXIMUM = define(
+    "sequence_max",
+    shape=lambda s: s,
+    axes=_no_time,
+    align=None,
+    kernel=_maximum,
+    arguments=lambda node: {"axis": node.inputs[0].time_axis},
+    gradient=_maximum_gradient,
+    framewise=False,
+)
+
+
+def _reconciled(run: Any, x: Any, like: Any, *, axis: Axis | None, source: Axis | None) -> Any:
+    """The rows as they are: sequences of the same lengths are in the same order."""
+    if axis != source and run.step is None:
+        own, other = (run.layouts[a].given for a in (source, axis))
+        if len(own) != len(other) or (own != other).any():
+            raise GraphError(
+                f"sequences of {own.tolist()} frames can't be put on a time axis whose sequences "
+                f"have {other.tolist()}"
+            )
+    return x
+
+
+def _time_axis(node: Node) -> Axis | None:
+    return (node.axes or ())[1] if len(node.axes or ()) == 2 else None
+
+
+RECONCILE = define(
+    "reconcile_dynamic_axes",
+    shape=lambda x, like: x,
+    axes=lambda axes: axes[1],
+    align=lambda inputs, axes: [
+        inputs[0] if len(inputs[0].axes or ()) == len(axes) else spread(inputs[0], axes),
+        inputs[1],
+    ],
+    kernel=_reconciled,
+    arguments=lambda node: {"axis": _time_axis(node), "source": _time_axis(node.inputs[0])},
+    gradient=lambda node, g: [g, None],
+    operands=("operand", "like"),
+    guess=True,
+)

@@ -1,0 +1,141 @@
+"""The delay, the only operation along time that loops are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Axis, GraphError, Node, apply
+from ..graph.node import Shape
+from .arithmetic import element_times
+from .frames import needs_time
+from .pointwise import broadcast, shrink
+from .records import as_node, define
+
+Axes = tuple[Axis, ...]
+
+
+def _delay_shape(x: Shape | None, initial: Shape | None, *, offset: int) -> Shape | None:
+    if x is None:
+        return initial or None
+    try:
+        fits = not initial or broadcast(x, initial) == x
+    except GraphError:
+        fits = False
+    if not fits:
+        raise GraphError(
+            f"an initial state of shape {initial} does not fit a state of shape {x}",
+            mend=f"give it shape {x}, or a number",
+        )
+    return x
+
+
+def _delay_axes(axes: Sequence[Axes | None], *, offset: int) -> Axes | None:
+    needs_time(axes[0], "a delay")
+    if axes[1] is not None and len(axes[1]) == 2:
+        raise GraphError(
+            "the initial state is a sequence, it should be one value per sequence",
+            mend="take one frame of it with sequence.first or sequence.last",
+        )
+    return axes[0]
+
+
+def initial_rows(run: Any, initial: Any, own: int, layout: Any, shape: Shape) -> Any:
+    """The initial state of each sequence, longest first: shape (sequences, *shape)."""
+    if own and not layout.sorted_as_batch:
+        initial = initial[run.index(layout, "batch_rows")]
+    lead = (len(layout),)
+    if own:
+        rank = initial.ndim - 1
+        initial = initial.reshape(lead + (1,) * (len(shape) - rank) + initial.shape[1:])
+    return run.xp.broadcast_to(initial, lead + shape)
+
+
+def delayed_block(run: Any, past: Any, initial: Any, counts: Any, t: int, offset: int) -> Any:
+    """The frames of step t, `offset` steps later (earlier if negative).
+
+    Args:
+        past: a function that gives the frames of another step.
+        initial: as `initial_rows` gives it.
+        counts: how many sequences are alive at each step.
+    """
+    alive, source = counts[t], t - offset
+    if not 0 <= source < len(counts):
+        return initial[:alive]
+    block = past(source)
+    if len(block) >= alive:
+        return block[:alive]
+    return run.xp.concatenate([block, initial[len(block) : alive]])
+
+
+def _delay(
+    run: Any, x: Any, initial: Any, *, offset: int, axis: Axis, own: int, out: Any = None
+) -> Any:
+    layout = run.layouts[axis]
+    first = initial_rows(run, initial, own, layout, x.shape[1:])
+    out = run.empty(x.shape, x.dtype) if out is None else out
+    starts = layout.offsets
+    for t in range(layout.steps):
+        out[starts[t] : starts[t + 1]] = delayed_block(
+            run, lambda s: x[starts[s] : starts[s + 1]], first, layout.counts, t, offset
+        )
+    return out
+
+
+def _delay_gradient(node: Node, g: Node) -> list[Node | None]:
+    initial, offset = node.inputs[1], node.attrs["offset"]
+    outside = element_times(g, apply(OUTSIDE, g, offset=offset))
+    return [delayed(g, 0.0, -offset), shrink(outside, initial)]
+
+
+DELAY = define(
+    "delay",
+    shape=_delay_shape,
+    axes=_delay_axes,
+    align=None,
+    kernel=_delay,
+    arguments=lambda node: {
+        "offset": node.attrs["offset"],
+        "axis": node.time_axis,
+        "own": len(node.inputs[1].axes or ()),
+    },
+    gradient=_delay_gradient,
+    operands=("operand", "initial state"),
+    guess=True,
+    into=True,
+)
+
+
+def delayed(x: Node, initial: Any, offset: int) -> Node:
+    """`x` as it was `offset` steps ago (will be, if negative); `initial` outside the sequence."""
+    return apply(DELAY, x, as_node(initial), offset=offset)
+
+
+def _outside(run: Any, like: Any, *, offset: int, axis: Axis, dtype: np.dtype) -> Any:
+    layout = run.layouts[axis]
+    step = run.index(layout, "step_of_row")[run.block(axis)]
+    if offset > 0:
+        return (step < offset).astype(dtype)
+    lengths = run.index(layout, "length_of_row")[run.block(axis)]
+    return (step >= lengths + offset).astype(dtype)
+
+
+def _sequence_axes(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
+    needs_time(axes[0], "this")
+    return axes[0]
+
+
+OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
+    "outside",
+    shape=lambda s, offset: (),
+    axes=_sequence_axes,
+    kernel=_outside,
+    arguments=lambda node: {
+        "offset": node.attrs["offset"],
+        "axis": node.time_axis,
+        "dtype": node.dtype,
+    },
+    guess=True,
+)
