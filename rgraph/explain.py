@@ -23,8 +23,9 @@ def _kernel_work(kernel: Node, values: Node) -> int:
 
 
 def _product_work(node: Node) -> int:
-    a = node.inputs[0]
-    labels = node.op.arguments(node)["recipe"] if node.op else None
+    assert node.op is not None
+    labels = node.op.arguments(node)["recipe"]
+    a = node.inputs[labels.turned]
     inner = [
         (a.shape or ())[i - bool(a.axes)] for i in labels.left[-labels.inner :] if labels.inner
     ]

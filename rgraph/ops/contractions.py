@@ -37,6 +37,7 @@ def _contracted(a: Shape, b: Shape, *, left: Labels, right: Labels, out: Labels,
 class _Recipe(NamedTuple):
     """How to see both operands as stacks of matrices: axes by number, in order."""
 
+    turned: bool  # the right operand is the first, so that the result lies in memory in order
     lone: tuple[tuple[int, ...], tuple[int, ...]]  # summed over in one operand, not in the other
     left: tuple[int, ...]
     right: tuple[int, ...]
@@ -47,6 +48,9 @@ class _Recipe(NamedTuple):
 
 
 def _recipe(left: Labels, right: Labels, out: Labels) -> _Recipe:
+    turned = next((n in right for n in out if (n in left) != (n in right)), False)
+    if turned:
+        left, right = right, left
     lone = (
         tuple(i for i, n in enumerate(left) if n not in right and n not in out),
         tuple(i for i, n in enumerate(right) if n not in left and n not in out),
@@ -63,10 +67,12 @@ def _recipe(left: Labels, right: Labels, out: Labels) -> _Recipe:
     to_right = tuple(right.index(n) for n in stack + inner + columns)
     to_out = tuple(order.index(n) for n in out)
     plain = not any(lone) and to_left == to_right == to_out == (0, 1) and not stack
-    return _Recipe(lone, to_left, to_right, len(stack), len(inner), to_out, plain)
+    return _Recipe(turned, lone, to_left, to_right, len(stack), len(inner), to_out, plain)
 
 
 def _contract(run: Any, a: Any, b: Any, *, recipe: _Recipe) -> Any:
+    if recipe.turned:
+        a, b = b, a
     if recipe.plain:
         return run.xp.matmul(a, b)
     if any(recipe.lone):

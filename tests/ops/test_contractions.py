@@ -105,6 +105,19 @@ def test_rows_that_one_factor_lacks_are_summed():
     np.testing.assert_allclose(C.Function([node]).eval({x: b}), expected)
 
 
+def test_a_product_lies_in_memory_in_order():
+    """A weight gradient, a transposed product, would be slow to copy and to learn from."""
+    from rgraph.ops.contractions import contract
+
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(size=(3, 4)), rng.normal(size=(5, 4, 2))
+    x = C.input_variable((4, 2), np.float64)
+    node = contract(C.constant(a).node, x.node, (0, 1), (1, 2), (2, 0))
+    result = C.Function([node]).eval({x: b})
+    np.testing.assert_allclose(result, np.einsum("ij,njk->nki", a, b))
+    assert result.flags.c_contiguous
+
+
 @pytest.mark.parametrize(
     "left, right, output_rank, words",
     [
