@@ -19,6 +19,8 @@ class Program:
 
     Attributes:
         names: the operations, in order.
+        steps: each operation with what it reads: an operand's number, or `arity` plus that of
+            an earlier operation.
         registers: how many arrays of the result's size it needs besides its operands.
     """
 
@@ -27,6 +29,11 @@ class Program:
         self.dtype = members[-1].dtype
         self.members = [n.op for n in members if n.op]
         self.arity = len(inputs)
+        number = {n: i for i, n in enumerate([*inputs, *members])}
+        self.steps = [
+            (name, tuple(number[i] for i in m.inputs))
+            for name, m in zip(self.names, members, strict=True)
+        ]
         self.registers = 1
         self._lines: list[tuple[list[str], int, bool]] = []  # operands, target, whether it is new
         self._functions: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
