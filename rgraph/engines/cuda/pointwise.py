@@ -1,0 +1,263 @@
+"""Groups of pointwise operations, each as one generated CUDA kernel.
+
+A kernel is specialized to the strides of its operands and to all sizes but the outermost, so that
+ragged minibatches, whose numbers of rows hardly ever repeat, share kernels. The source is made
+without a device; see `tests/engines/test_cuda_pointwise.py`, which also runs it on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from .expressions import expression
+
+THREADS = 256  # of a block
+WIDEST = 16  # bytes that a thread loads at once
+
+C_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "int32": "int",
+    "int64": "long long",
+    "uint8": "unsigned char",
+    "bool": "bool",
+}
+
+Lines = tuple[tuple[str, tuple[str, ...], int], ...]  # operation, operands, register it goes to
+
+
+class Layout(NamedTuple):
+    """How a kernel goes through the arrays: in the result's memory order, few axes, widest loads.
+
+    Attributes:
+        sizes: of each axis, outermost first; the outermost is left open as 0.
+        strides: in elements, of the result and each operand, for each axis.
+        width: how many elements along the innermost axis a thread computes.
+    """
+
+    sizes: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
+    width: int
+
+
+def collapse(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], Any]:
+    """The axes in the result's memory order, those that lie behind one another joined.
+
+    Args:
+        shape: the result's.
+        strides: in elements, the result's first, then each operand's, 0 along what is repeated.
+    """
+    order = sorted(
+        (i for i in range(len(shape)) if shape[i] != 1), key=lambda i: -abs(strides[0][i])
+    )
+    sizes: list[int] = []
+    steps: list[list[int]] = [[] for _ in strides]
+    for axis in order:
+        size, own = shape[axis], [s[axis] for s in strides]
+        if sizes and all(s[-1] == step * size for s, step in zip(steps, own, strict=True)):
+            sizes[-1] *= size
+            for s, step in zip(steps, own, strict=True):
+                s[-1] = step
+        else:
+            sizes.append(size)
+            for s, step in zip(steps, own, strict=True):
+                s.append(step)
+    return sizes or [1], steps if sizes else [[0] for _ in strides]
+
+
+def layout(
+    shape: Sequence[int],
+    strides: Sequence[Sequence[int]],
+    item: int,
+    alignment: int,
+) -> tuple[Layout, int]:
+    """How to go through arrays, and how many pieces of the layout's width there are.
+
+    Args:
+        shape, strides: as for `collapse`.
+        item: bytes of the largest element.
+        alignment: the bytes that every array's address is a multiple of.
+    """
+    sizes, steps = collapse(shape, strides)
+    width = max(1, WIDEST // item)
+    inner = [s[-1] for s in steps]
+    while width > 1 and not (
+        sizes[-1] % width == 0
+        and inner[0] == 1
+        and all(i in (0, 1) for i in inner)
+        and alignment % (width * item) == 0
+        and all(n % width == 0 for s in steps if s[-1] == 1 for n in s[:-1])
+    ):
+        width //= 2
+    pieces = math.prod(sizes) // width
+    return Layout((0, *sizes[1:]), tuple(map(tuple, steps)), width), pieces
+
+
+def _offsets(at: Layout, operand: int) -> str:
+    """Where an operand's elements of a piece begin, from the indices i0, i1, … of the axes."""
+    terms = [
+        f"i{axis}" if step == 1 else f"i{axis} * (index){step}"
+        for axis, step in enumerate(at.strides[operand])
+        if step
+    ]
+    return " + ".join(terms) or "0"
+
+
+def _indices(at: Layout) -> list[str]:
+    """The indices of the axes, from the number of the piece."""
+    lines = ["index left = piece;"]
+    last = len(at.sizes) - 1
+    for axis in range(last, 0, -1):
+        size = at.sizes[axis] // (at.width if axis == last else 1)
+        lines.append(f"index i{axis} = left % {size}; left /= {size};")
+        if axis == last and at.width > 1:
+            lines[-1] += f" i{axis} *= {at.width};"
+    lines.append("index i0 = left;" if last or at.width == 1 else f"index i0 = left * {at.width};")
+    return lines
+
+
+def body(lines: Lines, types: Sequence[str], at: Layout) -> str:
+    """The C++ statements that compute a piece; shared by the kernel and the test on the CPU.
+
+    Args:
+        lines: the program.
+        types: C++ types of the result and of each operand.
+        at: see `layout`.
+    """
+    result, *operands = types
+    code = _indices(at)
+    for i in range(len(operands)):
+        code.append(f"index o{i} = {_offsets(at, i + 1)};")
+    code.append(f"index o = {_offsets(at, 0)};")
+    code.append(f"Pack<{result}, {at.width}> packed;")
+    wide = [at.width > 1 and at.strides[i + 1][-1] == 1 for i in range(len(operands))]
+    for i, type_ in enumerate(operands):
+        if wide[i]:
+            pack = f"Pack<{type_}, {at.width}>"
+            code.append(f"{pack} p{i} = *reinterpret_cast<const {pack}*>(x{i} + o{i});")
+        else:
+            code.append(f"T a{i} = T(x{i}[o{i}]);")
+    registers = sorted({target for _, _, target in lines})
+    inner = [f"T a{i} = T(p{i}.item[k]);" for i in range(len(operands)) if wide[i]]
+    inner.append("T " + ", ".join(f"r{r}" for r in registers) + ";")
+    inner += [f"r{target} = {expression(name, list(args))};" for name, args, target in lines]
+    inner.append(f"packed.item[k] = {result}(r0);")
+    if at.width > 1:
+        inner = [
+            "#pragma unroll",
+            f"for (int k = 0; k < {at.width}; ++k) {{",
+            *(f"    {line}" for line in inner),
+            "}",
+        ]
+        store = f"*reinterpret_cast<Pack<{result}, {at.width}>*>(y + o) = packed;"
+    else:
+        inner = ["const int k = 0;", *inner]
+        store = "y[o] = packed.item[0];"
+    return "\n".join([*code, *inner, store])
+
+
+def prelude(compute: str, wide_index: bool) -> str:
+    """The types that `body` is written with.
+
+    Args:
+        compute: the C++ type that values are computed in.
+        wide_index: whether 32 bits are too few to number the elements.
+    """
+    return (
+        f"typedef {compute} T;\n"
+        f"typedef {'long long' if wide_index else 'int'} index;\n"
+        "template <class E, int n> struct alignas(sizeof(E) * n) Pack { E item[n]; };\n"
+    )
+
+
+def source(lines: Lines, types: Sequence[str], at: Layout, wide_index: bool = False) -> str:
+    """The CUDA source of a kernel `pointwise(pieces, y, x0, x1, …)`."""
+    compute = "double" if "double" in types else "float"
+    operands = "".join(f", const {t}* __restrict__ x{i}" for i, t in enumerate(types[1:]))
+    code = "\n    ".join(body(lines, types, at).splitlines())
+    return (
+        prelude(compute, wide_index) + f'extern "C" __global__ void __launch_bounds__({THREADS})\n'
+        f"pointwise(index pieces, {types[0]}* __restrict__ y{operands}) {{\n"
+        f"    index piece = (index)blockIdx.x * {THREADS} + threadIdx.x;\n"
+        "    if (piece >= pieces) return;\n"
+        f"    {code}\n}}\n"
+    )
+
+
+def program_lines(program: Any) -> Lines:
+    """A fused group's operations (`passes.fusion.Program`), in order."""
+    return tuple(
+        (name, tuple(operands), target)
+        for name, (operands, target, _) in zip(program.names, program._lines, strict=True)
+    )
+
+
+def strides_of(array: Any, shape: Sequence[int]) -> tuple[int, ...]:
+    """An operand's strides, in elements, as it is repeated to `shape`."""
+    own = [
+        0 if n == 1 else s // array.itemsize
+        for n, s in zip(array.shape, array.strides, strict=True)
+    ]
+    return (0,) * (len(shape) - len(own)) + tuple(own)
+
+
+def _alignment(addresses: Sequence[int]) -> int:
+    """The largest power of two, up to `WIDEST`, that divides all addresses."""
+    low = WIDEST
+    for a in addresses:
+        low |= a
+    return low & -low
+
+
+class Pointwise:
+    """The kernel "fused" of the engine.
+
+    Args:
+        cupy: the library.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self.cupy = cupy
+        self._kernel = lru_cache(maxsize=4096)(self._compile)
+        self._lines: dict[int, tuple[Any, Lines]] = {}  # by the program's id; it stays alive
+
+    def _compile(self, lines: Lines, types: tuple[str, ...], at: Layout, wide: bool) -> Any:
+        code = source(lines, types, at, wide)
+        return self.cupy.RawKernel(code, "pointwise", options=("--std=c++17",))
+
+    def __call__(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
+        """Evaluates a program on arrays broadcast to the result; see `passes.fusion.Program`."""
+        known = self._lines.get(id(program))
+        if known is None:
+            known = self._lines[id(program)] = program, program_lines(program)
+        return self.apply(run, known[1], arrays, program.dtype, out)
+
+    def apply(self, run: Any, lines: Lines, arrays: Sequence[Any], dtype: Any, out: Any) -> Any:
+        if out is None:
+            shape = self.cupy.broadcast_shapes(*(a.shape for a in arrays))
+            same = (a for a in arrays if a.shape == shape and all(a.strides))
+            out = run.engine.empty(shape, dtype, next(same, None))
+        if not out.size:
+            return out
+        everything = (out, *arrays)
+        at, pieces = layout(
+            out.shape,
+            [strides_of(a, out.shape) for a in everything],
+            max(a.itemsize for a in everything),
+            _alignment([a.data.ptr for a in everything]),
+        )
+        types = tuple(C_TYPES[a.dtype.name] for a in everything)
+        wide = max(map(_reach, everything)) >> 31 > 0
+        kernel = self._kernel(lines, types, at, wide)
+        number = self.cupy.int64 if wide else self.cupy.int32
+        kernel((-(-pieces // THREADS),), (THREADS,), (number(pieces), *everything))
+        return out
+
+
+def _reach(array: Any) -> int:
+    """How many elements lie between an array's first and last in memory."""
+    steps = (abs(s) * (n - 1) for s, n in zip(array.strides, array.shape, strict=True))
+    return max(sum(steps) // array.itemsize, array.size) + 1
