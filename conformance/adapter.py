@@ -4,6 +4,8 @@ Names only: every module `cntk.x` hands out what rgraph has, and what the tests 
 private modules is said in the public interface. Nothing here computes what an operation should.
 """
 
+import ast
+import builtins
 import importlib
 import os
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _pytest.assertion import rewrite
 
 PACKAGE = os.environ.get("CONFORMANCE_PACKAGE", "rgraph")
 C = importlib.import_module(PACKAGE)
@@ -180,10 +183,38 @@ CNTK_PY = {
 GONE_FROM_NUMPY = {"float": float, "int": int, "product": np.prod, "alltrue": np.all}
 
 
-def pytest_configure(config: pytest.Config) -> None:
+class OldIndices(ast.NodeTransformer):
+    """Lets the tests write `array[index]` for a list of slices, which NumPy took until 1.22."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.slice, ast.Name):
+            call = ast.Call(ast.Name("as_index", ast.Load()), [node.slice], [])
+            node.slice = ast.copy_location(call, node.slice)
+        return ast.fix_missing_locations(node)
+
+
+def as_index(index: Any) -> Any:
+    slices = isinstance(index, list) and any(isinstance(i, slice) for i in index)
+    return tuple(index) if slices else index
+
+
+def restore_numpy() -> None:
+    """What the tests use of NumPy and what has gone since."""
     for name, value in GONE_FROM_NUMPY.items():
         setattr(np, name, value)
     np.lib.pad = np.pad
+    builtins.as_index = as_index
+    rewrite_asserts = rewrite.rewrite_asserts
+
+    def rewrite_all(tree: ast.Module, *rest: Any) -> None:
+        rewrite_asserts(OldIndices().visit(tree), *rest)
+
+    rewrite.rewrite_asserts = rewrite_all
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    restore_numpy()
     np.set_printoptions(precision=6, suppress=True, legacy="1.13")  # as CNTK's own conftest.py
     sys.modules["cntk"] = Alias("cntk")
     sys.modules["_cntk_py"] = Alias("cntk.cntk_py", **CNTK_PY)

@@ -67,7 +67,7 @@ class Program:
             arguments = {
                 k: v.data if hasattr(v, "end_of_sweep") else v for k, v in arguments.items()
             }
-        given = evaluation.feed(evaluation.as_feed(arguments, self.arguments), device, training)
+        given = self._runner.feed(evaluation.as_feed(arguments, self.arguments), device, training)
         return self._runner.run(request, given, self._inputs)
 
 

@@ -60,17 +60,19 @@ class Request(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """What a run is given: enough to go back through it, the same random numbers included."""
+    """What a run is given: enough to go back through it, the same random numbers included.
+
+    Attributes:
+        data: what is fed, by input.
+        run: the number of the run, of all; on it depends what is random.
+        turn: the number of the run among its runner's; on it depends what has a seed of its own.
+    """
 
     data: Mapping[Node, Any]
     run: int
+    turn: int
     device: Any
     training: bool
-
-
-def feed(data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
-    """A run of its own, with its own random numbers."""
-    return Feed(data, next(_runs), device, training)
 
 
 class _Job(NamedTuple):
@@ -87,6 +89,13 @@ class Runner:
         self._jobs: dict[Any, _Job] = {}
         self._open: dict[Request, list[Node]] = {}
         self._updates: dict[Node, dict[Node, Node]] = {}
+        self._counted, self._turns = _runs, itertools.count(1)
+
+    def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
+        """A run of its own, with its own random numbers."""
+        if self._counted is not _runs:  # the seed was set: all begins anew
+            self._counted, self._turns = _runs, itertools.count(1)
+        return Feed(data, next(_runs), next(self._turns), device, training)
 
     def run(
         self,
@@ -118,7 +127,12 @@ class Runner:
         known = [job.inputs.get(n, n) for n in inputs]
         batch = Minibatch(_needed(job.plan, data, known), data, engine, read=job.plan.inputs)
         rows = job.plan.run(
-            batch.arrays, batch.layouts, batch.size, given.training, (_seed << 32) + given.run
+            batch.arrays,
+            batch.layouts,
+            batch.size,
+            given.training,
+            (_seed << 32) + given.run,
+            given.turn,
         )
         values = [batch.read(n, r) for n, r in zip(job.results, rows, strict=False)]
         if not given.training or request.roots:  # else going back through it comes first

@@ -304,7 +304,7 @@ class Function(Structure):
         array([[ 2., 40.]], dtype=float32)
         """
         keys, nodes = self._chosen(outputs)
-        given = evaluation.feed(self._feed(arguments), device, bool(keep_for_backward))
+        given = self._runner.feed(self._feed(arguments), device, bool(keep_for_backward))
         values = self._runner.run(Request(tuple(nodes)), given, self._inputs(), as_numpy=as_numpy)
         return (given if given.training else None), dict(zip(keys, values, strict=True))
 
@@ -407,7 +407,7 @@ class Function(Structure):
         from .explain import profile
 
         request = self._request(self._current(), wrt)
-        return profile(request, evaluation.feed(self._feed(arguments)), self._inputs())
+        return profile(request, self._runner.feed(self._feed(arguments)), self._inputs())
 
     def _request(self, nodes: Sequence[Node], wrt: Sequence[Any]) -> Request:
         roots = (self.node,) if wrt else ()
@@ -426,7 +426,7 @@ class Function(Structure):
         """The values of nodes, then the gradients of the sum of `root`."""
         self._current()
         request = Request(tuple(nodes), () if root is None else (root,), tuple(wrt))
-        given = evaluation.feed(self._feed(arguments), device, training)
+        given = self._runner.feed(self._feed(arguments), device, training)
         return self._runner.run(request, given, self._inputs(), as_numpy=as_numpy)
 
 

@@ -52,9 +52,10 @@ class Run:
         batch: int,
         training: bool = False,
         seed: int = 0,
+        turn: int = 0,
     ) -> None:
         self.engine, self.layouts, self.batch = engine, layouts, batch
-        self.training, self.seed = training, seed
+        self.training, self.seed, self.turn = training, seed, turn
         self.xp = engine.xp
         self.empty = engine.empty
         self.step: tuple[Axis, slice] | None = None
@@ -79,8 +80,7 @@ class Run:
         row = self.step[1].start if self.step else 0  # each step of a loop draws anew
         if seed is None:
             return self.engine.generator((self.seed, key, row))
-        run = self.seed & 0xFFFFFFFF  # the number of the run: each draws anew
-        return self.engine.generator((int(seed), run, row))
+        return self.engine.generator((int(seed), self.turn, row))
 
 
 class Call:
@@ -298,6 +298,7 @@ class Plan:
         batch: int,
         training: bool = False,
         seed: int = 0,
+        turn: int = 0,
     ) -> list[Any]:
         """The outputs' arrays, in rows.
 
@@ -305,6 +306,8 @@ class Plan:
             feed: an array in rows for each input.
             layouts: for each time axis of an input.
             batch: the number of samples.
+            seed: for what is random.
+            turn: for what is random and has a seed of its own: it draws anew in each.
         """
         for axis in self.axes:
             if axis.is_sequence_axis and axis not in layouts:
@@ -312,7 +315,7 @@ class Plan:
                     f"nothing says how long the sequences along {axis.name} are",
                     mend="give the value of an input that has this time axis",
                 )
-        run = Run(self.engine, layouts, batch, training, seed)
+        run = Run(self.engine, layouts, batch, training, seed, turn)
         env: Env = [None] * len(self.slots)
         for node in self.inputs:
             env[self.slots[node]] = feed[node]

@@ -40,6 +40,13 @@ def test_runs_differ_and_seeds_repeat():
         np.testing.assert_array_equal(in_training(f, ones), first)
 
 
+def test_functions_with_one_seed_draw_alike_run_by_run():
+    a, b = C.random.normal(20, seed=3), C.random.normal(20, seed=3)
+    draws = [a.eval() for _ in range(3)]
+    assert (draws[0] != draws[1]).any() and (draws[1] != draws[2]).any()
+    np.testing.assert_array_equal([b.eval() for _ in range(3)], draws)
+
+
 def test_two_dropouts_in_one_run_differ():
     x = C.input_variable(100)
     a, b = C.dropout(x, 0.5), C.dropout(x, 0.5)
