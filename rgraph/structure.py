@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from . import evaluation, graph
+from . import evaluation, graph, search
 from .graph import GraphError, Node, Placeholder
 from .graph.node import describe, resolve
 from .ops import records
@@ -91,18 +92,8 @@ class Structure(Operand):
     def inputs(self) -> tuple[Variable, ...]:
         """The leaves below it; the operands for a `root_function`, which is one operation."""
         if self._is_primitive:
-            return tuple(map(_variable, _operands(self.node)))
-        found, seen = [], set()
-        pending = list(self._current())
-        while pending:
-            node = pending.pop(0)
-            if node in seen:
-                continue
-            seen.add(node)
-            if node.op is None:
-                found.append(handle(node))
-            pending = _operands(node) + pending
-        return tuple(found)
+            return tuple(map(_variable, search.operands(self.node)))
+        return tuple(handle(n) for n in search.walk(self._current()) if n.op is None)
 
     @property
     def root_function(self) -> Any:
@@ -140,7 +131,7 @@ class Structure(Operand):
     @property
     def is_block(self) -> bool:
         """Whether its output comes out of a layer."""
-        return len(self._nodes) == 1 and "block" in self._current()[0].attrs
+        return len(self._nodes) == 1 and search.is_block(self._current()[0])
 
     @property
     def block_root(self) -> Any:
@@ -195,13 +186,21 @@ class Structure(Operand):
         return self.outputs[key] if len(self._nodes) > 1 else super().__getitem__(key)
 
     def __getattr__(self, name: str) -> Any:
+        """A parameter, input, layer or named value inside: `model.encoder.dense1.W`."""
         if name.startswith("_") or "_nodes" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        leaves = (*self.parameters, *self.constants, *self.arguments)
-        found = [v for v in (*leaves, *self.outputs) if v.name == name]
+        roots: Sequence[Node] = self._current()
+        ends: Sequence[Node] = ()
+        if self._is_primitive and self.is_block:  # a layer found by its name: what is in it
+            roots, ends = roots[0].inputs[:1], roots[0].inputs[1:]
+        found = search.named(name, roots, 1, ends)
+        if len(found) > 1:
+            raise AttributeError(
+                f"{self!r} has {len(found)} values named '{name}': find_all_with_name gives all"
+            )
         if not found:
             raise AttributeError(f"{self!r} has no attribute or variable '{name}'")
-        return found[0]
+        return single(found[0])
 
     @property
     def uid(self) -> str:
@@ -209,26 +208,38 @@ class Structure(Operand):
         return f"{self.op_name}{self._nodes[0].uid}" + ("" if len(self._nodes) == 1 else "Combine")
 
     def find_by_name(self, name: str, depth: int = 0) -> Any:
-        """The variable or function below of this name, or None. Raises if there are several."""
+        """As `find_all_with_name`, but the only one, or None.
+
+        Raises:
+            GraphError: several have the name.
+
+        >>> f = C.exp(C.input_variable(2), name="e") * 2
+        >>> f.find_by_name("e").op_name
+        'Exp'
+        """
         found = self.find_all_with_name(name, depth)
         if len(found) > 1:
             raise GraphError(f"there are {len(found)} values named '{name}'")
         return found[0] if found else None
 
     def find_all_with_name(self, name: str, depth: int = 0) -> list[Any]:
-        """All variables, and operations as a `root_function`, below that have this name."""
-        found = [records.hold(n) for n in graph.order(self._nodes) if n.name == name]
-        return [f.root_function if isinstance(f, Structure) else f for f in found]
+        """The variables, and the operations and layers as a `root_function`, of this name below.
+
+        Args:
+            depth: into how many layers, one within the other, to look; -1 for all. Where there is
+                no such name all layers are looked into. (CNTK then finds nothing.)
+
+        >>> f = C.exp(C.exp(C.input_variable(2), name="e"), name="e")
+        >>> len(f.find_all_with_name("e"))
+        2
+        """
+        return [single(n) for n in search.named(name, self._current(), depth)]
 
 
-def _operands(node: Node) -> list[Node]:
-    """What an operation reads; for a layer its parameters, then its arguments."""
-    if "block" not in node.attrs:
-        return list(node.inputs)
-    body, *arguments = node.inputs
-    below = graph.order([body], enter=lambda n: n not in arguments)
-    own = [n for n in below if n.op is None and not isinstance(n, Placeholder)]
-    return [*own, *arguments]
+def single(node: Node) -> Any:
+    """What people hold for a node that was searched for: a leaf, or one operation or layer."""
+    held = records.hold(node)
+    return held.root_function if isinstance(held, Structure) else held
 
 
 def _variable(node: Node) -> Variable:

@@ -22,7 +22,7 @@ FLOORS = [
     ["passes", "autodiff"],
     [
         *("device", "values", "minibatch", "evaluation", "variables", "tracing", "structure"),
-        *("cloning", "function", "explain", "profile"),
+        *("search", "running", "cloning", "function", "explain", "profile"),
     ],
 ]  # all else is above
 

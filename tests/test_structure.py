@@ -118,3 +118,72 @@ def test_a_name_is_given_once():
     assert f.output.name == "f"
     with pytest.raises(GraphError, match="renamed"):
         f.name = "g"
+
+
+class TestLookup:
+    @pytest.fixture
+    def layers(self):
+        return C.layers.Sequential(
+            [
+                C.layers.Dense(3, init=1, name="first"),
+                C.layers.Dense(2, init=2, activation=C.relu, name="second"),
+            ]
+        )
+
+    def test_a_layers_parameters_by_its_name(self, layers):
+        layers.update_signature(2)
+        np.testing.assert_array_equal(layers.first.W.value, np.ones((2, 3)))
+        np.testing.assert_array_equal(layers.second.W.value, np.full((3, 2), 2))
+        assert layers.second.b.shape == (2,)
+
+    def test_a_layer_found_has_a_value_and_gradients(self, layers):
+        x = C.input_variable(2)
+        f = layers(x)
+        np.testing.assert_array_equal(f.first.eval({x: [[3, 4]]}), [[7, 7, 7]])
+        np.testing.assert_array_equal(f.second.grad({x: [[3, 4]]}, wrt=f.second.b), [1, 1])
+
+    def test_only_what_is_in_the_layer(self, layers):
+        assert not hasattr(layers.second, "first")
+        assert not hasattr(layers, "third")
+
+    def test_a_name_that_several_have_is_none(self, layers):
+        assert not hasattr(layers, "W")
+        with pytest.raises(AttributeError, match="2 values named 'W'"):
+            layers.W  # noqa: B018
+        assert layers.parameters[0] in layers.find_all_with_name("W")
+
+    def test_layers_within_layers(self):
+        @C.BlockFunction("Outer", "outer")
+        def outer(x):
+            return C.layers.Dense(4, name="inner")(x) + 1
+
+        f = C.layers.Dense(1)(outer(C.input_variable(3)))
+        assert f.outer.inner.W.shape == f.outer.W.shape == (3, 4)
+        assert f.inner.W is f.outer.W  # as long as there is only one
+        copy = f.clone("clone")
+        assert copy.outer.inner.W.shape == (3, 4) and copy.outer.W is not f.outer.W
+
+    def test_a_cell_of_several_states_in_a_recurrence(self):
+        x = C.sequence.input_variable(3)
+        f = C.layers.Recurrence(C.layers.LSTM(5, name="cell"), name="encoder")(x)
+        assert f.encoder.cell.H.shape == f.cell.H.shape == f.H.shape == (5, 20)
+
+    def test_a_value_named_inside_a_layer(self):
+        e, d = C.sequence.input_variable(5), C.input_variable(4)
+        f = C.layers.AttentionModel(8, name="attention")(e, d)
+        weights = f.attention.attention_weights.eval({e: np.ones((3, 5)), d: [[0] * 4]})
+        np.testing.assert_allclose(weights.ravel(), np.full(3, 1 / 3), rtol=1e-6)
+
+    def test_how_deep_to_look(self):
+        @C.BlockFunction("Outer")
+        def outer(x):
+            return C.exp(C.layers.Activation(C.abs, name="a")(x), name="e")
+
+        f = C.exp(outer(C.input_variable(3)), name="e")
+        assert len(f.find_all_with_name("e")) == 1
+        assert len(f.find_all_with_name("e", depth=1)) == 2
+        assert f.find_by_name("a") is not None  # there is none outside
+        assert graph.find_by_name(f, "a") is None
+        assert graph.find_by_name(f, "a", depth=1).op_name == "Activation"
+        inside = graph.depth_first_search(f, lambda v: getattr(v, "op_name", "") == "Abs", -1)
+        assert len(inside) == 1

@@ -98,7 +98,7 @@ def _settle(node: Node) -> None:
                 i.as_dtype(node.dtype) if isinstance(i, Constant) and i.weak else i
                 for i in node.inputs
             ]
-            node.inputs = op.align(inputs, node.axes) if op.align else inputs
+            node.inputs = op.align(inputs, node.axes, **node.attrs) if op.align else inputs
     except GraphError as error:
         node.shape = node.axes = node.dtype = None
         _empty(before)

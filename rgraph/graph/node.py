@@ -39,7 +39,8 @@ class Op:
         axes: `axes(operand_axes, **attrs)`, the result's dynamic axes; by default their union.
         dtype: `dtype(operand_dtypes, **attrs)`; by default the one that all share.
         type: `type(operand_types, **attrs)`, shape, axes and dtype at once, instead of these three.
-        align: `align(inputs, axes)`, the operands fitted to one another once types are known.
+        align: `align(inputs, axes, **attrs)`, the operands fitted to one another once types are
+            known.
         infer: `infer(*operand_shapes, **attrs)`, the operands' shapes with inferred dimensions
             of parameters filled in.
         guess: whether `shape` copes with an operand of unknown shape (None).
@@ -65,7 +66,7 @@ class Op:
     axes: Callable[..., tuple[Axis, ...] | None] | None = None
     dtype: Callable[..., np.dtype | None] | None = None
     type: Callable[..., Type] | None = None
-    align: Callable[[Sequence[Node], tuple[Axis, ...]], Sequence[Node]] | None = None
+    align: Callable[..., Sequence[Node]] | None = None
     infer: Callable[..., Sequence[Shape]] | None = None
     guess: bool = False
     pointwise: bool = False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from .. import search
 from ..function import Function
 from ..graph import GraphError
+from ..structure import single
+from ..tracing import nodes_of
 from ..variables import Variable
 
 
@@ -27,25 +29,10 @@ def depth_first_search(root: Any, visitor: Callable[[Any], bool], depth: int = 0
     >>> [v.name for v in C.logging.graph.depth_first_search(f, lambda v: bool(v.name))]
     ['x', 'p']
     """
-    stack = [(_inner(root), sys.maxsize if depth == -1 else depth)]
-    seen: set[str] = set()
-    found = []
-    while stack:
-        item, left = stack.pop(0)
-        if item.uid in seen:
-            continue
-        seen.add(item.uid)
-        if visitor(item):
-            found.append(item)
-        if not isinstance(item, Function):
-            continue
-        if item.is_block and left > 0:
-            operands = [outside for _, outside in item.block_arguments_mapping]
-            below = [(_inner(v), left - 1) for v in [*operands, item.block_root]]
-            stack += below
-        else:
-            stack = [(_inner(v), left) for v in _operands(item)] + stack
-    return found
+    nodes = nodes_of(root)
+    found = [_inner(root)] if len(nodes) > 1 else []
+    found += [single(n) for n in search.walk(nodes, depth)]
+    return [item for item in found if visitor(item)]
 
 
 def _inner(value: Any) -> Any:

@@ -96,7 +96,7 @@ RECONCILE = define(
     "reconcile_dynamic_axes",
     shape=lambda x, like: x,
     axes=lambda axes: axes[1],
-    align=lambda inputs, axes: [
+    align=lambda inputs, axes, /, **_: [
         inputs[0] if len(inputs[0].axes or ()) == len(axes) else spread(inputs[0], axes),
         inputs[1],
     ],

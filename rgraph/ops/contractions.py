@@ -107,7 +107,7 @@ def _contract_axes(
     return () if over_rows else _axis.union(operands)
 
 
-def _align(inputs: Sequence[Node], axes: tuple[Axis, ...]) -> list[Node]:
+def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
     whole = _axis.union([i.axes for i in inputs]) or ()
     return follow_axes(inputs, whole)
 

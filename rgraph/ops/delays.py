@@ -12,7 +12,7 @@ from ..graph.node import Shape
 from .arithmetic import element_times
 from .frames import needs_time
 from .pointwise import broadcast, shrink
-from .records import as_node, define
+from .records import TABLE, as_node, define
 
 Axes = tuple[Axis, ...]
 
@@ -34,12 +34,21 @@ def _delay_shape(x: Shape | None, initial: Shape | None, *, offset: int) -> Shap
 
 def _delay_axes(axes: Sequence[Axes | None], *, offset: int) -> Axes | None:
     needs_time(axes[0], "a delay")
-    if axes[1] is not None and len(axes[1]) == 2:
+    if axes[1] is not None and len(axes[1]) == 2 and abs(offset) > 1:
         raise GraphError(
-            "the initial state is a sequence, it should be one value per sequence",
+            f"the initial state of a delay by {abs(offset)} steps is a sequence, it should be one "
+            "value per sequence",
             mend="take one frame of it with sequence.first or sequence.last",
         )
     return axes[0]
+
+
+def _frame_before(inputs: Sequence[Node], axes: Axes, /, *, offset: int) -> list[Node]:
+    """Where the initial state is a sequence: its end that touches the delayed one."""
+    x, initial = inputs
+    if len(initial.axes or ()) == 2:
+        initial = apply(TABLE["ends"], initial, last=offset > 0)
+    return [x, initial]
 
 
 def initial_rows(run: Any, initial: Any, own: int, layout: Any, shape: Shape) -> Any:
@@ -94,7 +103,7 @@ DELAY = define(
     "delay",
     shape=_delay_shape,
     axes=_delay_axes,
-    align=None,
+    align=_frame_before,
     kernel=_delay,
     arguments=lambda node: {
         "offset": node.attrs["offset"],

@@ -91,7 +91,7 @@ PACK = define(
     "to_sequence_like",
     shape=_frame_shape,
     axes=_packed_axes,
-    align=lambda inputs, axes: inputs,
+    align=lambda inputs, axes, /, **_: inputs,
     dtype=lambda dtypes: dtypes[0],
     kernel=_pack,
     arguments=lambda node: {"axis": node.time_axis},

@@ -54,7 +54,7 @@ def _fill_in(*shapes: Shape, **_: Any) -> list[Shape]:
     ]
 
 
-def _align(inputs: Sequence[Node], axes: tuple[Axis, ...]) -> list[Node]:
+def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
     """Rows come first in memory, so an operand with rows must have the result's rank."""
     rank = max(len(i.shape or ()) for i in inputs)
     return [

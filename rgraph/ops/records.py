@@ -31,7 +31,7 @@ def define(name: str, **fields: Any) -> Op:
     return op
 
 
-def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...]) -> list[Node]:
+def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
     """What is the same for a whole sequence is given to each of its frames."""
     return [
         apply(TABLE["spread"], i, axes=axes) if i.axes == (BATCH,) and len(axes) == 2 else i

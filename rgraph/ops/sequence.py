@@ -70,7 +70,8 @@ def past_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
     Args:
         x: a sequence.
         initial_state: what it was before the first frame: a number, an array, a parameter, or a
-            value per sequence; 0 by default.
+            value per sequence; 0 by default. Or a sequence, of any time axis, whose last frames
+            come before the first frame of `x`; where it has only one, that one.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.past_value(x).eval({x: np.array([[1], [2], [3]])})[0]
@@ -78,7 +79,7 @@ def past_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
            [1.],
            [2.]], dtype=float32)
     """
-    return delayed(as_node(x), 0.0 if initial_state is None else initial_state, int(time_step))
+    return delay(as_node(x), initial_state, int(time_step))
 
 
 @operation
@@ -91,7 +92,7 @@ def future_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
            [3.],
            [0.]], dtype=float32)
     """
-    return delayed(as_node(x), 0.0 if initial_state is None else initial_state, -int(time_step))
+    return delay(as_node(x), initial_state, -int(time_step))
 
 
 @operation
@@ -100,8 +101,7 @@ def delay(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
 
     Args:
         x: a sequence.
-        initial_state: as `past_value`'s; or a sequence whose last frames come before the first
-            frame (whose first frames come after the last), where it has only one, that one.
+        initial_state: as `past_value`'s; for `future_value` a sequence's first frames.
 
     Source: CNTK's `sequence.delay`.
 
@@ -115,7 +115,7 @@ def delay(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
     initial = as_node(0.0 if initial_state is None else initial_state)
     if not offset:
         return apply(records.TABLE["alias"], node)
-    if len(initial.axes or ()) < 2:
+    if len(initial.axes or ()) < 2 or abs(offset) == 1:
         return delayed(node, initial, offset)
     continued = apply(GATHER, initial, apply(CONTINUATION, node, initial, offset=offset))
     outside = apply(OUTSIDE, node, offset=offset)
@@ -342,7 +342,9 @@ def reconcile_dynamic_axes(x: Any, dynamic_axes_as: Any) -> Any:
     >>> C.reconcile_dynamic_axes(5, x).eval({x: np.zeros((2, 1))})[0]
     array([5., 5.], dtype=float32)
     """
-    return apply(RECONCILE, as_node(x), as_node(dynamic_axes_as))
+    x, like = as_node(x), as_node(dynamic_axes_as)
+    repeated = x.axes is not None and len(x.axes) < 2
+    return apply(SPREAD if repeated else RECONCILE, x, like)
 
 
 __all__ = [

@@ -373,7 +373,7 @@ def _splice(run: Any, *arrays: Any, axis: int, new: bool, shape: Shape, out: Any
     return out
 
 
-def _same_rank(inputs: Sequence[Node], axes: tuple[Axis, ...]) -> list[Node]:
+def _same_rank(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
     rank = max(len(i.shape or ()) for i in inputs)
     return [
         reshape_to(i, (1,) * (rank - len(i.shape or ())) + (i.shape or ()))

@@ -211,3 +211,61 @@ def test_recurrences_take_default_options():
     data = [[1.0], [2.0]]
     np.testing.assert_array_equal(y.eval({x: data})[0], [[6], [8]])
     np.testing.assert_array_equal(z.eval({x: data}), [[25]])
+
+
+class TestAStateThatIsASequence:
+    """Its end that touches the sequence counts: CNTK's past_value gives these numbers."""
+
+    @pytest.fixture
+    def given(self):
+        found = {}
+        for name, rows in {"x": [[1, 2, 3], [4]], "s": [[10, 20], [30, 40, 50]]}.items():
+            v = C.sequence.input_variable(1, np.float64, sequence_axis=C.Axis(name), name=name)
+            found[name] = v, [np.array(row, float)[:, None] for row in rows]
+        return found
+
+    @pytest.mark.parametrize(
+        "delay, expected",
+        [
+            (C.sequence.past_value, [[20, 1, 2], [50]]),
+            (C.sequence.future_value, [[2, 3, 10], [30]]),
+        ],
+    )
+    def test_of_another_axis(self, given, delay, expected):
+        (x, xs), (s, states) = given.values()
+        found = delay(x, s).eval({x: xs, s: states})
+        assert [f.ravel().tolist() for f in found] == expected
+
+    def test_of_its_own_axis(self, given):
+        x, xs = given["x"]
+        found = C.sequence.past_value(x, x * 10).eval({x: xs})
+        assert [f.ravel().tolist() for f in found] == [[30, 1, 2], [40]]
+
+    @pytest.mark.parametrize("backwards", [False, True])
+    def test_a_recurrence_goes_on_from_it(self, given, backwards):
+        (x, xs), (s, states) = given.values()
+        step = lambda h, v: h * v + v  # noqa: E731
+        f = C.layers.RecurrenceFrom(step, go_backwards=backwards)(s, x)
+        order = slice(None, None, -1 if backwards else 1)
+        for found, frames, state in zip(f.eval({x: xs, s: states}), xs, states, strict=True):
+            h, expected = state[order][-1], []
+            for v in frames[order]:
+                h = h * v + v
+                expected.append(h)
+            np.testing.assert_allclose(found[order], expected)
+
+    def test_its_gradient(self, given):
+        (x, xs), (s, states) = given.values()
+        w = C.Parameter(1, init=0.5, dtype=np.float64)
+        f = C.layers.RecurrenceFrom(lambda h, v: h * v)(s * w, x)
+        gradient = f.grad({x: xs, s: states}, wrt=[w, s])
+        # 20 (1 + 2 + 6) + 50 * 4, each state's frames after the last without influence
+        np.testing.assert_allclose(gradient[w], [20 * (1 + 2 + 6) + 50 * 4])
+        parts = [[0, 0.5 * 9], [0, 0, 0.5 * 4]]
+        assert [g.ravel().tolist() for g in gradient[s]] == parts
+
+    def test_a_number_still_takes_the_type_of_what_it_meets(self, given):
+        x, xs = given["x"]
+        f = C.layers.RecurrenceFrom(lambda h, v: h + v)(0.1, x)
+        assert f.dtype == np.float64
+        np.testing.assert_allclose(f.eval({x: xs})[1], [[4.1]], rtol=1e-15)
