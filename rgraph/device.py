@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import warnings
 from functools import lru_cache
 from typing import Any
 
 
+class DeviceKind(enum.IntEnum):
+    """What a device is.
+
+    >>> C.device.cpu().type() == C.device.DeviceKind.CPU
+    True
+    """
+
+    CPU = 0
+    GPU = 1
+
+
 class DeviceDescriptor:
-    """A device: the CPU, or a GPU by its number."""
+    """A device: the CPU, or a GPU by its number.
+
+    >>> C.DeviceDescriptor("gpu", 1)
+    GPU[1]
+    """
 
     def __init__(self, kind: str, number: int = 0) -> None:
         self.kind, self.number = kind, number
 
-    def type(self) -> str:
-        return self.kind
+    def type(self) -> DeviceKind:
+        return DeviceKind[self.kind.upper()]
 
     def id(self) -> int:
         return self.number
+
+    def is_locked(self) -> bool:
+        """Whether a program has the device for itself: none has, there are no locks."""
+        return False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DeviceDescriptor) and repr(self) == repr(other)
@@ -58,13 +78,23 @@ def use_default_device() -> DeviceDescriptor:
 
 
 def all_devices() -> list[DeviceDescriptor]:
-    """All devices of this machine that can be used."""
+    """All devices of this machine that can be used.
+
+    >>> C.device.cpu() in C.device.all_devices()
+    True
+    """
     return [cpu()]
 
 
 def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
-    """Makes `device` the one to be used where none is named; whether that worked."""
-    return device in all_devices()
+    """Makes `device` the one to be used where none is named; whether that worked.
+
+    As in CNTK it does not with a lock on the CPU: only a GPU can be locked (nothing is, here).
+
+    >>> C.device.try_set_default_device(C.device.cpu())
+    True
+    """
+    return device in all_devices() and not (acquire_device_lock and device.kind == "cpu")
 
 
 # Engines of the CPU

@@ -38,7 +38,8 @@ class UserFunction(Function):
     - optionally `serialize(self)`: what JSON can hold of its state, and the static method
       `deserialize(inputs, name, state)`, so that it can be saved and loaded.
 
-    Use it through `C.user_function`. It can't stand inside a recurrence.
+    Use it through `C.user_function`. In a recurrence it is called once for each step, with
+    sequences of one frame, those that have not ended yet.
 
     Args:
         inputs: the operands.
@@ -160,18 +161,24 @@ class UserFunction(Function):
     # What the operation's record asks
 
     def output_type(self, types: Sequence[Type], index: int) -> Type:
-        if any(t.shape is None or t.axes is None or t.dtype is None for t in types):
-            return Type(None, None, None)
+        known = all(None not in (t.shape, t.axes, t.dtype) for t in types)
         stand_ins = [
-            Input(t.shape or (), t.axes or (), t.dtype, n.name)
+            (Input if known else Placeholder)(t.shape, t.axes, t.dtype, n.name)
             for t, n in zip(types, self._operands, strict=True)
         ]
         self._inferring = [Variable(n) for n in stand_ins]
         try:
             node = self.infer_outputs()[index].node
+        except Exception:
+            if known:
+                raise
+            return Type(None, None, None)  # it depends on what is not known yet
         finally:
             self._inferring = None
-        return Type(node.shape, node.axes, node.dtype or types[0].dtype)
+        dtype = node.dtype or types[0].dtype
+        if not known:  # `shape` and `dynamic_axes` say so with these
+            return Type(None if node.shape == (-2,) else node.shape, node.axes or None, dtype)
+        return Type(node.shape, node.axes, dtype)
 
     def passes_gradient(self, index: int) -> bool:
         return self._passes[index]

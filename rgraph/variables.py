@@ -10,6 +10,7 @@ import numpy as np
 from . import evaluation, graph, ops
 from .default_options import default_dtype
 from .graph import BATCH, SEQUENCE, Axis, GraphError
+from .graph.node import describe
 from .ops import records
 from .values import dense
 
@@ -164,7 +165,7 @@ class Variable(Operand):
         return records.hold(ops.alias(self.node)).eval(arguments, **options)
 
     def __repr__(self) -> str:
-        return f"{self.node.kind}({graph.node.describe(self.node)})"
+        return f"{self.node.kind}({describe(self.node)})"
 
 
 class Stored(Variable):
@@ -269,7 +270,13 @@ class Constant(Variable):
     @property
     def value(self) -> np.ndarray:
         """Its array. It may be set, to a value of its shape."""
-        return self.node.value  # type: ignore[attr-defined]
+        node: Any = self.node
+        if graph.INFERRED in node.shape:
+            raise GraphError(
+                f"constant {describe(node)} has no value yet: its shape follows from what it is "
+                f"used with\n  made at {node.origin}"
+            )
+        return node.value
 
     @value.setter
     def value(self, value: Any) -> None:

@@ -160,3 +160,108 @@ def test_without_a_backward_there_is_no_gradient():
     x = C.input_variable(1, needs_gradient=True)
     with pytest.raises(GraphError, match="no backward"):
         C.user_function(OneWay(x)).grad({x: [[1]]})
+
+
+RAGGED = [np.array([[0.3], [-0.2]]), np.array([[0.5], [0.1], [-0.4]]), np.array([[0.7]])]
+
+
+def _step(cube):
+    return lambda h, x: cube(0.9 * h + x) + 0.1 * h
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_in_a_recurrence_it_is_what_its_formula_is(go_backwards):
+    x = C.sequence.input_variable(1, np.float64, needs_gradient=True)
+
+    def recurrent(cube):
+        layer = C.layers.Recurrence(_step(cube), go_backwards=go_backwards, initial_state=0.5)
+        return layer(x)
+
+    written = recurrent(lambda v: C.user_function(Cube(v)))
+    formula = recurrent(lambda v: v * v * v)
+    for ours, wanted in zip(written.eval({x: RAGGED}), formula.eval({x: RAGGED})):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-12)
+    for ours, wanted in zip(written.grad({x: RAGGED}), formula.grad({x: RAGGED})):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-12)
+
+
+def test_a_recurrence_calls_it_once_for_each_step():
+    x = C.sequence.input_variable(1, needs_gradient=True)
+    made = []
+
+    def cube(v):
+        made.append(Cube(v))
+        return C.user_function(made[-1])
+
+    C.layers.Recurrence(_step(cube))(x).grad({x: RAGGED})
+    assert made[-1].calls == [3, 3]
+
+
+def test_its_backward_runs_outside_a_loop_that_its_forward_is_in():
+    x = C.sequence.input_variable(1, np.float64, needs_gradient=True)
+
+    def recurrent(cube):
+        return C.layers.Recurrence(lambda h, v: cube(C.stop_gradient(h) + v))(x)
+
+    written = recurrent(lambda v: C.user_function(Cube(v)))
+    formula = recurrent(lambda v: v * v * v)
+    for ours, wanted in zip(written.grad({x: RAGGED}), formula.grad({x: RAGGED})):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-12)
+
+
+def test_two_outputs_and_a_value_per_sequence_in_a_recurrence():
+    x = C.sequence.input_variable(1, np.float64, needs_gradient=True)
+    w = C.input_variable(1, np.float64)
+    at = {x: RAGGED, w: [[2.0], [3], [5]]}
+
+    class Weighted(SumAndProduct):
+        """As that, but gets h frame by frame and w per sequence."""
+
+        def forward(self, arguments, outputs, device=None, outputs_to_retain=None):
+            frames, weights = arguments
+            outputs[self.outputs[0]] = [f + a for f, a in zip(frames, weights)]
+            outputs[self.outputs[1]] = [f * a for f, a in zip(frames, weights)]
+
+    p = C.placeholder()
+    delayed = C.sequence.past_value(p)
+    total, product = C.user_function(Weighted(delayed, w)).outputs
+    f = 0.5 * x + 0.1 * total + 0.2 * product
+    f.replace_placeholders({p: f.output})
+    for frames, a, result in zip(RAGGED, (2, 3, 5), f.eval(at)):
+        h = 0.0
+        for v, r in zip(frames, result):
+            h = 0.5 * v + 0.1 * (h + a) + 0.2 * h * a
+            np.testing.assert_allclose(r, h, rtol=1e-12)
+
+
+def test_a_parameter_of_one_in_a_recurrence_must_be_spread():
+    x = C.sequence.input_variable(1, needs_gradient=True)
+    b = C.Parameter(1, init=0.5)
+
+    def recurrent(operand):
+        p = C.placeholder()
+        delayed = C.sequence.past_value(p)
+        s, _ = C.user_function(Spread(delayed, operand)).outputs
+        f = x + 0.5 * s
+        return f.replace_placeholders({p: f.output})
+
+    class Spread(SumAndProduct):
+        def forward(self, arguments, outputs, device=None, outputs_to_retain=None):
+            a, b = arguments
+            for o in self.outputs:
+                outputs[o] = [u + v for u, v in zip(a, b if isinstance(b, list) else [b] * len(a))]
+
+        def backward(self, state, root_gradients, variables):
+            for v in variables:
+                variables[v] = root_gradients[self.outputs[0]]
+
+    with pytest.raises(GraphError, match=r"one for all frames(.|\n)*broadcast_as"):
+        recurrent(b).grad({x: RAGGED}, wrt=[b])
+    f = recurrent(C.sequence.broadcast_as(b, x))
+    wanted = 0.0
+    for frames in RAGGED:  # h = x + (h + b) / 2, its frames summed
+        slope = 0.0
+        for _ in frames:
+            slope = 0.5 * slope + 0.5
+            wanted += slope
+    np.testing.assert_allclose(f.grad({x: RAGGED}, wrt=[b]), [wanted], rtol=1e-6)

@@ -125,3 +125,11 @@ def test_an_attribute_that_is_set_counts_from_then_on():
     assert (f.forward({x: ones}, keep_for_backward=f.outputs)[1][f.output] == 0).any()
     with pytest.raises(GraphError, match="can't be set"):
         f.set_attribute("size", 1)
+
+
+def test_a_constant_whose_shape_is_open_has_no_value_until_it_has_one():
+    c = C.constant(2, shape=(C.InferredDimension, 2))
+    with pytest.raises(GraphError, match="shape follows from what it is used with"):
+        _ = c.value
+    f = C.input_variable((3, 2)) * c
+    assert f.shape == (3, 2) and c.value.shape == (3, 2)

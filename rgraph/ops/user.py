@@ -6,17 +6,19 @@
     user_gradient   the gradient with respect to one operand, out of that
 
 What the user's code gets and gives are arrays as people read them: a batch in its order, a list
-of sequences.
+of sequences. In a loop these are sequences of one frame, of the samples that are still alive.
+What it keeps and returns stays in the run's memo; the value of a call is its number there, for
+each frame that it computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import Axis, GraphError, Node, apply
+from ..graph import BATCH, Axis, GraphError, Node, apply
 from ..graph.node import Type
 from .records import define
 
@@ -30,46 +32,141 @@ def _batch_order(run: Any) -> np.ndarray | None:
     return next((layout.batch_order for layout in run.layouts.values()), None)
 
 
+def _rows_of_sequences(run: Any, axis: Axis) -> list[np.ndarray]:
+    """For each sequence, in the minibatch's order: its rows among those that are computed."""
+    layout = run.layouts[axis]
+    if not run.step:
+        return layout.rows_of_sequences
+    return [np.array([i]) for i in np.argsort(layout.order[: run.rows((BATCH, axis))])]
+
+
 def _as_people(run: Any, rows: Any, axes: tuple[Axis, ...]) -> Any:
     array = run.engine.to_numpy(rows)
     if len(axes) == 2:
-        return run.layouts[axes[1]].unpack(array)
+        if not run.step:
+            return run.layouts[axes[1]].unpack(array)
+        return [array[i] for i in _rows_of_sequences(run, axes[1])]
     order = _batch_order(run)
-    return array[np.argsort(order)] if axes and order is not None else array.copy()
+    array = array[np.argsort(order)] if axes and order is not None else array.copy()
+    if axes and run.step:
+        time = run.step[0]
+        array = array[np.sort(run.layouts[time].order[: run.rows((*axes, time))])]
+    return array
 
 
 def _as_rows(run: Any, value: Any, kind: Type) -> Any:
     shape, axes = kind.shape or (), kind.axes or ()
     if len(axes) < 2:
+        if run.step:
+            raise GraphError(
+                "in a recurrence a user function is called frame by frame, and this value is one "
+                "for all frames of a sequence",
+                mend="make it a sequence: sequence.broadcast_as(value, x)",
+            )
         array = np.asarray(value, kind.dtype).reshape((-1,) * len(axes) + shape)
         order = _batch_order(run)
         return run.engine.from_numpy(array[order] if axes and order is not None else array)
     if axes[1] not in run.layouts:
         raise GraphError("a user function gives sequences along the time axis of an operand only")
-    layout = run.layouts[axes[1]]
-    parts = [np.asarray(v, kind.dtype).reshape((-1, *shape)) for v in value]
-    return run.engine.from_numpy(layout.pack(parts, np.empty((layout.rows, *shape), kind.dtype)))
+    out = np.empty((run.rows(axes), *shape), kind.dtype)
+    for rows, frames in zip(_rows_of_sequences(run, axes[1]), value, strict=True):
+        out[rows] = np.asarray(frames, kind.dtype).reshape((-1, *shape))
+    return run.engine.from_numpy(out)
 
 
-def _call(run: Any, *rows: Any, function: Any, axes: Sequence[tuple[Axis, ...]]) -> _Called:
+# What the user's code gave, and by which number a graph's values know it.
+
+
+def _kept(run: Any) -> list[Any]:
+    return run.memo.setdefault("user calls", [])
+
+
+def _keep(run: Any, what: Any, axes: tuple[Axis, ...], dtype: Any) -> Any:
+    _kept(run).append(what)
+    shape = (run.rows(axes),) if axes else ()
+    return run.xp.full(shape, len(_kept(run)) - 1, dtype)
+
+
+def _parts(run: Any, called: Any, axes: tuple[Axis, ...]) -> Iterator[tuple[Any, slice]]:
+    """What was kept, with the rows that it is for: step by step if a loop made it."""
+    numbers = run.engine.to_numpy(called).astype(int).ravel()
+    if run.step or len(axes) < 2 or not (numbers != numbers[:1]).any():
+        if len(numbers):
+            yield _kept(run)[numbers[0]], slice(None)
+        return
+    starts = run.layouts[axes[1]].offsets
+    for start, end in zip(starts, starts[1:], strict=False):
+        run.step = (axes[1], slice(start, end))
+        yield _kept(run)[numbers[start]], slice(start, end)
+    run.step = None
+
+
+def _call(
+    run: Any,
+    *rows: Any,
+    function: Any,
+    axes: Sequence[tuple[Axis, ...]],
+    own: tuple[Axis, ...],
+    dtype: Any,
+) -> Any:
     arguments = [_as_people(run, r, a) for r, a in zip(rows, axes, strict=True)]
-    return _Called(*function.run_forward(arguments))
+    return _keep(run, _Called(*function.run_forward(arguments)), own, dtype)
+
+
+def _output(
+    run: Any, called: Any, *rows: Any, index: int, kind: Type, axes: tuple[Axis, ...]
+) -> Any:
+    parts = [_as_rows(run, c.results[index], kind) for c, _ in _parts(run, called, axes)]
+    return parts[0] if len(parts) == 1 else _joined(run, parts, kind)
 
 
 def _back(
-    run: Any, called: _Called, g: Any, *, function: Any, index: int, axes: tuple[Axis, ...]
-) -> list[Any]:
-    return function.run_backward(called.state, called.results, index, _as_people(run, g, axes))
+    run: Any,
+    called: Any,
+    g: Any,
+    *,
+    function: Any,
+    index: int,
+    own: tuple[Axis, ...],
+    axes: tuple[Axis, ...],
+    dtype: Any,
+) -> Any:
+    parts = [
+        _keep(
+            run,
+            function.run_backward(c.state, c.results, index, _as_people(run, g[rows], axes)),
+            own,
+            dtype,
+        )
+        for c, rows in _parts(run, called, own)
+    ]
+    return parts[0] if len(parts) == 1 else run.xp.concatenate(parts or [called])
 
 
-def _gradient(run: Any, found: list[Any], like: Any, *, index: int, kind: Type) -> Any:
-    value = found[index]
-    return run.xp.zeros_like(like) if value is None else _as_rows(run, value, kind)
+def _gradient(
+    run: Any, found: Any, like: Any, *, index: int, kind: Type, axes: tuple[Axis, ...]
+) -> Any:
+    parts = [
+        run.xp.zeros_like(like[rows] if kind.axes else like)
+        if gradients[index] is None
+        else _as_rows(run, gradients[index], kind)
+        for gradients, rows in _parts(run, found, axes)
+    ]
+    return parts[0] if len(parts) == 1 else _joined(run, parts, kind)
 
 
-def _hidden(types: Sequence[Type], **_: Any) -> Type:
-    """The type of a value that is no array; nothing looks at it."""
-    return Type((), (), next((t.dtype for t in types if t.dtype is not None), None))
+def _joined(run: Any, parts: Sequence[Any], kind: Type) -> Any:
+    empty = run.xp.zeros((0,) * len((kind.axes or ())[:1]) + (kind.shape or ()), kind.dtype)
+    return run.xp.concatenate(parts) if parts else empty
+
+
+def _number(types: Sequence[Type], **_: Any) -> Type:
+    """The type of a call's number: one for each frame, for a loop keeps values by frames."""
+    known = [t.axes for t in types if t.axes is not None]
+    axes = max(known, key=len, default=()) if len(known) == len(types) else None
+    if axes and any(a != axes[: len(a)] for a in known):  # several time axes: no loop can be
+        axes = ()
+    return Type((), axes, next((t.dtype for t in types if t.dtype is not None), None))
 
 
 def _output_gradient(node: Node, g: Node) -> list[Node | None]:
@@ -88,11 +185,15 @@ def _unused(*_: Any, **__: Any) -> Any:
 CALL = define(
     "user_call",
     shape=_unused,
-    type=_hidden,
+    type=_number,
     align=None,
     kernel=_call,
-    arguments=lambda node: {**node.attrs, "axes": [i.axes or () for i in node.inputs]},
-    framewise=False,
+    arguments=lambda node: {
+        **node.attrs,
+        "axes": [i.axes or () for i in node.inputs],
+        "own": node.axes,
+        "dtype": node.dtype,
+    },
     random=True,
 )
 OUTPUT = define(
@@ -100,21 +201,28 @@ OUTPUT = define(
     shape=_unused,
     type=lambda types, function, index: function.output_type(types[1:], index),
     align=None,
-    kernel=lambda run, called, *_, index, kind: _as_rows(run, called.results[index], kind),
-    arguments=lambda node: {"index": node.attrs["index"], "kind": Type.of(node)},
+    kernel=_output,
+    arguments=lambda node: {
+        "index": node.attrs["index"],
+        "kind": Type.of(node),
+        "axes": node.inputs[0].axes,
+    },
     gradient=_output_gradient,
-    framewise=False,
     random=True,
 )
 BACK = define(
     "user_back",
     shape=_unused,
-    type=_hidden,
+    type=lambda types, **_: types[0],
     align=None,
     kernel=_back,
-    arguments=lambda node: {**node.attrs, "axes": node.inputs[1].axes or ()},
+    arguments=lambda node: {
+        **node.attrs,
+        "own": node.axes,
+        "axes": node.inputs[1].axes,
+        "dtype": node.dtype,
+    },
     operands=("call", "gradient"),
-    framewise=False,
     random=True,
 )
 GRADIENT = define(
@@ -123,8 +231,7 @@ GRADIENT = define(
     type=lambda types, index: types[1],
     align=None,
     kernel=_gradient,
-    arguments=lambda node: {**node.attrs, "kind": Type.of(node)},
+    arguments=lambda node: {**node.attrs, "kind": Type.of(node), "axes": node.inputs[0].axes},
     operands=("gradients", "operand"),
-    framewise=False,
     random=True,
 )

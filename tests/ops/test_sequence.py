@@ -325,6 +325,12 @@ def test_scatter_puts_frames_back(x):
     same(back.eval({x: s, c: conditions}), expected)
 
 
+def test_reconcile_shows_both_operands_by_name(x):
+    y = C.input_variable(1, name="y")
+    like = C.sequence.input_variable(1, name="like")
+    assert [v.name for v in C.reconcile_dynamic_axes(y, like).owner.inputs] == ["y", "like"]
+
+
 def test_reconcile_takes_the_time_axis_of_another(x):
     other = C.sequence.input_variable(
         (2, 3), np.float64, sequence_axis=C.Axis.new_unique_dynamic_axis("other")
