@@ -40,6 +40,7 @@ _WORK: dict[str, Callable[[Node], int]] = {
     "times": _product_work,
     "contract": _product_work,
     "fused": lambda n: len(n.attrs["program"].names) * _size(n),
+    "tailed": lambda n: _WORK[n.attrs["head"].name](n) + _WORK["fused"](n),
 }
 
 
@@ -63,6 +64,8 @@ def title(node: Node) -> str:
         return node.kind
     if node.op.name == "fused":
         return " ".join(node.attrs["program"].names)
+    if node.op.name == "tailed":
+        return " ".join([node.attrs["head"].name, *node.attrs["program"].names])
     return node.op.name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -42,7 +42,84 @@ def simplify(outputs: Sequence[Node]) -> list[Node]:
         if node.op is not None and node.op.pointwise:
             node.inputs = _unrepeated(node)
     outputs = substitute(outputs, {n: kept for n in nodes if (kept := _unchanged(n)) is not None})
-    return substitute(outputs, {n: whole for n in order(outputs) if (whole := _joined(n))})
+    outputs = substitute(outputs, {n: whole for n in order(outputs) if (whole := _joined(n))})
+    for rule in (_subtracted, _blended, _factored):
+        outputs = _rewritten(outputs, rule)
+    return outputs
+
+
+Readers = dict[Node, int]
+
+
+def _rewritten(outputs: Sequence[Node], rule: Callable[[Node, Readers], Node | None]) -> list[Node]:
+    """`rule` on every node; it gets the number of operations that read each, too."""
+    nodes = order(outputs)
+    readers: Readers = dict.fromkeys(outputs, 1)
+    for node in nodes:
+        for operand in node.inputs:
+            readers[operand] = readers.get(operand, 0) + 1
+    return substitute(outputs, {n: new for n in nodes if (new := rule(n, readers)) is not None})
+
+
+def _is(node: Node, name: str) -> bool:
+    return node.op is not None and node.op.name == name
+
+
+def _like(node: Node, name: str, *inputs: Node) -> Node:
+    """Another operation, whose result is of the type of `node`'s."""
+    new = twin(node)
+    new.op, new.attrs, new.inputs = TABLE[name], {}, list(inputs)
+    return new
+
+
+def _same_type(*nodes: Node) -> bool:
+    return len({(n.shape, n.axes, n.dtype) for n in nodes}) == 1
+
+
+def _subtracted(node: Node, readers: Readers) -> Node | None:
+    """a + (-b) is a - b."""
+    if not _is(node, "plus"):
+        return None
+    left, right = node.inputs
+    for a, b in ((left, right), (right, left)):
+        if _is(b, "negate") and _same_type(node, b):
+            return _like(node, "minus", a, b.inputs[0])
+    return None
+
+
+def _blended(node: Node, readers: Readers) -> Node | None:
+    """z * a + (1 - z) * b, as in a GRU, is b + z * (a - b).
+
+    Or a + (1 - z) * (b - a), if nothing else reads b: then b need not be kept.
+    """
+    if not _is(node, "plus") or not all(_is(i, "element_times") for i in node.inputs):
+        return None
+    left, right = node.inputs
+    for first, second in ((left, right), (right, left)):
+        for z, a in (first.inputs, first.inputs[::-1]):
+            for rest, b in (second.inputs, second.inputs[::-1]):
+                if not _is(rest, "minus") or rest.inputs[1] is not z:
+                    continue
+                if filling(rest.inputs[0]) != 1 or not _same_type(node, z, a, b):
+                    continue
+                start, share, end = (a, rest, b) if readers[b] == 1 else (b, z, a)
+                change = _like(node, "element_times", share, _like(node, "minus", end, start))
+                return _like(node, "plus", start, change)
+    return None
+
+
+def _factored(node: Node, readers: Readers) -> Node | None:
+    """a * b - a * c is a * (b - c)."""
+    if not _is(node, "minus") or not all(_is(i, "element_times") for i in node.inputs):
+        return None
+    left, right = node.inputs
+    if readers[left] > 1 or readers[right] > 1:
+        return None
+    for a, b in (left.inputs, left.inputs[::-1]):
+        for other, c in (right.inputs, right.inputs[::-1]):
+            if a is other and _same_type(node, a, b, c):
+                return _like(node, "element_times", a, _like(node, "minus", b, c))
+    return None
 
 
 def _is_identity(node: Node) -> bool:

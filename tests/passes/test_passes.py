@@ -6,7 +6,7 @@ import pytest
 import rgraph as C
 from rgraph import autodiff, device, graph, passes
 from rgraph.minibatch import Minibatch
-from rgraph.passes import algebra, constants, fusion, rewriting, sharing
+from rgraph.passes import algebra, constants, fusion, rewriting, sharing, tails
 from rgraph.plan import Call, Loop, Plan
 
 
@@ -45,6 +45,48 @@ def test_algebra_leaves_gradients_of_overlapping_slices_alone():
     x = C.input_variable(3)
     y = C.reduce_sum(C.slice(x, 0, 0, 2)) + C.reduce_sum(C.square(C.slice(x, 0, 1, 3)))
     np.testing.assert_array_equal(y.grad({x: [[1, 2, 3]]}, wrt=[x]), [[1, 1 + 4, 6]])
+
+
+def only(model):
+    """The operations that the algebra makes of a model."""
+    (node,) = algebra.simplify(private(model))
+    return names([node])
+
+
+def test_algebra_makes_one_product_of_a_blend():
+    z, a, b = (C.input_variable(2) for _ in range(3))
+    y = z * a + (1 - z) * b
+    assert only(y) == ["element_times", "minus", "minus", "plus"]
+    given = {z: [[0.25, 1]], a: [[4, 5]], b: [[8, 7]]}
+    np.testing.assert_allclose(y.eval(given), [[0.25 * 4 + 0.75 * 8, 5]])
+    # b is read again, so it is kept anyway: then 1 - z need not be computed
+    assert only(b * (z * a + (1 - z) * b)) == ["element_times"] * 2 + ["minus", "plus"]
+    np.testing.assert_allclose(((1 - z) * b + z * a).eval(given), [[7, 5]])
+
+
+def test_algebra_factors_differences_of_products():
+    a, b, c = (C.input_variable(2) for _ in range(3))
+    y = a * b + -(c * a)
+    assert only(y) == ["element_times", "minus"]
+    np.testing.assert_allclose(y.eval({a: [[2, 3]], b: [[4, 5]], c: [[1, 7]]}), [[6, -6]])
+
+
+def test_tails_are_hung_on_the_convolution_that_comes_last():
+    x, state = C.input_variable((2, 5, 4)), C.input_variable((3, 5, 4))
+    W, U = (C.Parameter((3, C.InferredDimension, 3, 3), init=C.glorot_uniform()) for _ in "WU")
+    y = C.tanh(1 - (C.convolution(W, x) + C.sigmoid(C.convolution(U, state))) * state)
+    (node,) = tails.hang(private(y))
+    assert names([node]) == ["convolution", "tailed"]
+    assert node.attrs["program"].names == ("sigmoid", "plus", "element_times", "minus", "tanh")
+
+
+def test_what_others_read_ends_a_tail():
+    x = C.input_variable((2, 5, 4))
+    W = C.Parameter((3, 2, 3, 3), init=C.glorot_uniform())
+    z = C.sigmoid(C.convolution(W, x))
+    (node,) = tails.hang(private(C.tanh(z) * z))
+    (head,) = [n for n in graph.order([node]) if n.op and n.op.name == "tailed"]
+    assert head.attrs["program"].names == ("sigmoid",)
 
 
 def test_constants_are_computed_once():
@@ -88,7 +130,8 @@ def test_what_is_in_no_cycle_runs_once_over_all_frames():
     y = C.layers.Recurrence(lambda h, x: C.tanh(C.convolution(W, x) + C.convolution(U, h)))(x)
     once, loop = Plan(passes.optimize([y.node]), device.engine()).steps
     assert isinstance(once, Call) and once.node.op.name == "convolution"
-    assert [c.node.op.name for c in loop.calls] == ["convolution", "fused"]
+    assert [c.node.op.name for c in loop.calls] == ["tailed"]
+    assert loop.calls[0].node.attrs["program"].names == ("plus", "tanh")
     wrt = [p.node for p in y.parameters]
     gradient = Plan(passes.optimize(autodiff.gradients(y.node, wrt)), device.engine())
     outside = [s.node.op.name for s in gradient.steps if isinstance(s, Call)]

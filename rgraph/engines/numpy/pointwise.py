@@ -26,7 +26,7 @@ def evaluate(context: Any, *arrays: Array, program: Any, out: Array | None = Non
         return small([a.reshape(1) for a in arrays], out if out is None else out[None]).reshape(())
     if out is None or out.size <= 2 * PIECE:
         return small(arrays, out)
-    result, operands = _collapsed(out, arrays)
+    result, operands = collapsed(out, arrays)
     pieces = list(_pieces(result.shape))
     names = [f"register {i}" for i in range(1, program.registers)]
 
@@ -56,7 +56,7 @@ def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
             yield (*outer, slice(start, start + step))
 
 
-def _collapsed(out: Array, arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
+def collapsed(out: Array, arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
     """The arrays with `out`'s memory order, and with as few axes as that allows.
 
     Loops over short inner axes are slow; channels-last images become (pixels, channels), or one

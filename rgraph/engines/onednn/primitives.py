@@ -1,0 +1,155 @@
+"""The primitives of convolutions and their two gradients, channels-last: one for each shape."""
+
+from __future__ import annotations
+
+import math
+from ctypes import c_int, c_void_p
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from .chains import Post
+from .library import (
+    CONVOLUTION_DIRECT,
+    DIFF_DST,
+    DIFF_SRC,
+    DIFF_WEIGHTS,
+    DST,
+    FORWARD_TRAINING,
+    QUERY_DIFF_WEIGHTS,
+    QUERY_WEIGHTS,
+    SRC,
+    WEIGHTS,
+    Library,
+    PostOperations,
+    Primitive,
+    Reorder,
+    _dims,
+)
+
+Shape = tuple[int, ...]
+
+
+WHOLE: Shape = ()  # the shape, in a tail, of what is as large as the result
+_NONE = c_void_p(0)
+
+Tail = tuple[tuple[Post, Shape | None], ...]  # operations, with the shapes of their operands
+
+
+class Geometry(NamedTuple):
+    """All that a primitive is specialized to, but for the rows."""
+
+    operand: Shape  # (channels, *size)
+    result: Shape  # (channels, *size)
+    kernel: Shape
+    strides: Shape
+    padding: tuple[tuple[int, int], ...]
+    dilation: Shape
+    groups: int
+
+
+def channels_last(shape: Shape) -> Shape:
+    """Strides, in elements, of (rows, channels, *size) with the channels innermost."""
+    channels, *size = shape[1:]
+    inner = [channels * math.prod(size[i + 1 :]) for i in range(len(size))]
+    return (channels * math.prod(size), 1, *inner)
+
+
+def _contiguous(shape: Shape) -> Shape:
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+class _Weights(NamedTuple):
+    """How kernels are seen: with groups they have an axis of their own."""
+
+    shape: Shape
+    plain: c_void_p
+
+    @classmethod
+    def of(cls, library: Library, at: Geometry) -> _Weights:
+        groups, inputs, outputs = at.groups, at.operand[0], at.result[0]
+        shape = (outputs // groups, inputs // groups, *at.kernel)
+        shape = (groups, *shape) if groups > 1 else shape
+        return cls(shape, library.plain(shape, _contiguous(shape)))
+
+
+class ConvolutionPrimitives:
+    """The primitives made so far.
+
+    Args:
+        library: oneDNN.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.forward = lru_cache(maxsize=512)(self._forward)
+        self.data = lru_cache(maxsize=512)(self._data)
+        self.weights = lru_cache(maxsize=512)(self._weights)
+
+    def _describe(
+        self, what: str, at: Geometry, hint: Any, *arrays: Any, after: Any = _NONE
+    ) -> c_void_p:
+        low, high = zip(*at.padding, strict=True)
+        dilation = [d - 1 for d in at.dilation]  # the library counts the holes
+        kind = (c_int(FORWARD_TRAINING),) if what == "forward" else ()
+        return self.library.make(
+            f"dnnl_convolution_{what}_primitive_desc_create",
+            self.library.engine, *kind, c_int(CONVOLUTION_DIRECT), *arrays,
+            _dims(at.strides), _dims(dilation), _dims(low), _dims(high), *hint, after,
+        )  # fmt: skip
+
+    def _arrays(self, rows: int, at: Geometry) -> tuple[c_void_p, c_void_p]:
+        operand, result = (rows, *at.operand), (rows, *at.result)
+        plain = self.library.plain
+        return plain(operand, channels_last(operand)), plain(result, channels_last(result))
+
+    def _forward_description(self, rows: int, at: Geometry, after: Any = _NONE) -> Any:
+        operand, result = self._arrays(rows, at)
+        kernels = _Weights.of(self.library, at)
+        free = self.library.any_order(kernels.shape)
+        description = self._describe("forward", at, (), operand, free, _NONE, result, after=after)
+        return description, operand, result, kernels, free
+
+    def _forward(
+        self, rows: int, at: Geometry, tail: Tail = ()
+    ) -> tuple[Primitive, Reorder | None]:
+        """The primitive (operand, kernels, result, *operands of the tail), and what puts kernels
+        in its order."""
+        after = self._after(rows, at, tail)
+        attributes = after.attributes() if tail else _NONE
+        description, operand, result, kernels, _ = self._forward_description(rows, at, attributes)
+        own = self.library.queried(description, QUERY_WEIGHTS)
+        arrays = [(SRC, operand), (WEIGHTS, own), (DST, result), *after.arguments]
+        return Primitive(self.library, description, arrays), self._reorder(kernels.plain, own)
+
+    def _after(self, rows: int, at: Geometry, tail: Tail) -> PostOperations:
+        after = PostOperations(self.library)
+        for post, shape in tail:
+            if shape is None:
+                after.eltwise(post.name, post.alpha, post.beta)
+            else:
+                shape = (rows, *at.result) if shape == WHOLE else shape
+                after.binary(post.name, self.library.plain(shape, channels_last(shape)))
+        return after
+
+    def _data(self, rows: int, at: Geometry) -> tuple[Primitive, Reorder | None]:
+        """The primitive (result's gradient, kernels, operand's gradient), as `_forward`."""
+        hint, operand, result, kernels, free = self._forward_description(rows, at)
+        description = self._describe("backward_data", at, (hint,), operand, free, result)
+        own = self.library.queried(description, QUERY_WEIGHTS)
+        arrays = [(DIFF_DST, result), (WEIGHTS, own), (DIFF_SRC, operand)]
+        return Primitive(self.library, description, arrays), self._reorder(kernels.plain, own)
+
+    def _weights(self, rows: int, at: Geometry) -> tuple[Primitive, Reorder | None, int]:
+        """The primitive (operand, result's gradient, kernels' gradient), what puts that in plain
+        order, and its size before."""
+        hint, operand, result, kernels, free = self._forward_description(rows, at)
+        description = self._describe("backward_weights", at, (hint,), operand, free, _NONE, result)
+        own = self.library.queried(description, QUERY_DIFF_WEIGHTS)
+        arrays = [(SRC, operand), (DIFF_DST, result), (DIFF_WEIGHTS, own)]
+        reorder = self._reorder(own, kernels.plain)
+        return Primitive(self.library, description, arrays), reorder, self.library.size(own)
+
+    def _reorder(self, source: c_void_p, target: c_void_p) -> Reorder | None:
+        if self.library.same(source, target):
+            return None
+        return Reorder(self.library, source, target)

@@ -1,0 +1,63 @@
+"""A chain of pointwise operations on a convolution's result is done along with the convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..engines import tailed
+from ..graph import Node, Op, components, order
+from .fusion import Program
+from .rewriting import substitute, twin
+
+_HEADS = {"convolution", "convolution_transpose"}
+
+
+TAILED = Op("tailed", shape=lambda *shapes, **_: shapes[-1], kernel=tailed, into=True)
+
+
+def hang(outputs: Sequence[Node]) -> list[Node]:
+    """Makes one operation of a convolution and the pointwise ones that only it leads to."""
+    nodes = order(outputs)
+    loop = {n: i for i, c in enumerate(components(outputs)) if len(c) > 1 for n in c}
+    readers: dict[Node, list[Node]] = {n: [] for n in nodes}
+    for node in nodes:
+        for operand in node.inputs:
+            readers[operand].append(node)
+    ends = set(outputs)
+    taken: set[Node] = set()
+    instead: dict[Node, Node] = {}
+    # Of two convolutions whose chains meet the later goes on: then the other's result is there.
+    for head in reversed(nodes):
+        if head.op is None or head.op.name not in _HEADS:
+            continue
+        chain = [head]
+        while chain[-1] not in ends and len(readers[chain[-1]]) == 1:
+            (after,) = readers[chain[-1]]
+            if after in taken or not _goes_on(head, after, loop):
+                break
+            chain.append(after)
+        if len(chain) > 1:
+            taken.update(chain)
+            instead[chain[-1]] = _as_one(chain)
+    return substitute(outputs, instead)
+
+
+def _goes_on(head: Node, after: Node, loop: dict[Node, int]) -> bool:
+    pointwise = after.op is not None and after.op.pointwise
+    same_type = (head.axes, head.shape, head.dtype) == (after.axes, after.shape, after.dtype)
+    return pointwise and same_type and loop.get(head) == loop.get(after)
+
+
+def _as_one(chain: Sequence[Node]) -> Node:
+    head, *members = chain
+    inside = set(chain)
+    others = list(dict.fromkeys(i for m in members for i in m.inputs if i not in inside))
+    node = twin(chain[-1])
+    node.op = TAILED
+    node.attrs = {
+        "head": head.op,
+        "arguments": dict(head.op.arguments(head)) if head.op else {},
+        "program": Program(members, [head, *others]),
+    }
+    node.inputs = [*head.inputs, *others]
+    return node
