@@ -174,7 +174,6 @@ CNTK_PY = {
     "DataType_Int8": np.int8,
     "DataType_Int16": np.int16,
     "ProgressWriter": progress_writer(),
-    "allow_renaming_functions": nothing,
     "always_allow_setting_default_device": nothing,
     "reset_random_seed": set_seed,
     "set_fixed_random_seed": set_seed,

@@ -58,6 +58,7 @@ from .metrics import classification_error, edit_distance_error, ndcg_at_1
 from .ops import *
 from .ops import sequence
 from .persistence import load_model, register_udf_deserialize_callback
+from .structure import allow_renaming_functions
 from .train import (
     CheckpointConfig,
     CrossValidationConfig,

@@ -9,18 +9,17 @@ import numpy as np
 
 from . import autodiff, evaluation, graph, ops
 from .cloning import CloneMethod, copy, operand
-from .evaluation import Feed, Request, set_seed
+from .evaluation import set_seed
 from .graph import GraphError, Node, Placeholder
 from .graph.node import describe, resolve
 from .ops import records
-from .structure import Structure
+from .running import Runnable
 from .tracing import annotated, nodes_of, trace
 from .types import Type
-from .values import dense
-from .variables import Constant, Operand, Parameter, Variable, handle
+from .variables import Constant, Parameter, Variable, handle
 
 
-class Function(Structure):
+class Function(Runnable):
     """One or more values as a function of inputs.
 
     Operations give functions. `Function(f)`, also as a decorator, makes one of a Python function
@@ -54,8 +53,6 @@ class Function(Structure):
         self._is_primitive = False
         self._runner = evaluation.Runner()
         self.custom_attributes: dict[str, Any] = {}  # a user's own, saved along
-
-    # Composing
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function applied: to variables and functions it gives a function, to arrays values.
@@ -183,86 +180,6 @@ class Function(Structure):
         nodes, signature = copy(self, method, substitutions or {})
         return Function(nodes, signature or None, self._name)
 
-    # Running
-
-    def eval(
-        self,
-        arguments: Any = None,
-        outputs: Sequence[Any] | None = None,
-        device: Any = None,
-        as_numpy: bool = True,
-    ) -> Any:
-        """The function's value.
-
-        Args:
-            arguments: a dict from inputs (or their names) to values, or just the value if there
-                is one input. A batch is an array (N, *shape) or a list of samples; sequences
-                are a list of arrays (frames, *shape), one such array for a single sequence, or
-                an array (N, frames, *shape) for equally long ones.
-            outputs: which values to compute; by default the function's outputs.
-            device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
-
-        Returns:
-            for a sequence a list of arrays (frames, *shape); for a batch an array (N, *shape);
-            else one array. A dict from outputs to these if there are several.
-
-        Raises:
-            GraphError: an input is missing or does not fit.
-        """
-        keys, nodes = self._chosen(outputs)
-        values = self._run(nodes, arguments, device, as_numpy=as_numpy)
-        return values[0] if len(keys) == 1 else dict(zip(keys, values, strict=True))
-
-    def grad(
-        self,
-        at: Any = None,
-        wrt: Sequence[Any] | Any = None,
-        outputs: Sequence[Any] | None = None,
-        device: Any = None,
-        as_numpy: bool = True,
-        grad_root: Any = None,
-    ) -> Any:
-        """The gradient of the sum of all elements of the output.
-
-        Args:
-            at: the inputs' values, as for `eval`.
-            wrt: inputs and parameters, or one; by default the inputs with `needs_gradient`.
-            outputs: values to compute along with it.
-            grad_root: the value to differentiate, by default the function's output.
-
-        Returns:
-            an array for a parameter, a batch or list for an input, each in the form that `eval`
-            gives; a dict from `wrt` to these if there are several. With `outputs`, the pair of
-            that and a dict of their values.
-
-        >>> x = C.input_variable(2, needs_gradient=True)
-        >>> C.square(x).grad({x: [[1, 2]]})
-        array([[2., 4.]], dtype=float32)
-        """
-        if wrt is None:
-            wrt = [a for a in self.arguments if a.needs_gradient]
-        single = not isinstance(wrt, (list, tuple, set, frozenset))
-        chosen = [wrt] if single else list(wrt)
-        if not chosen:
-            raise GraphError(
-                "no input of the function needs a gradient",
-                mend="say which: grad(at, wrt=[…]), or declare the input with needs_gradient=True",
-            )
-        root = self.node if grad_root is None else records.as_node(grad_root)
-        keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
-        inner = [records.as_node(w) for w in chosen]
-        states = self._runner.updates(root)
-        asked = [*nodes, *states.values()]
-        values = self._run(asked, at, device, True, root=root, wrt=inner, as_numpy=as_numpy)
-        for state, value in zip(states, values[len(nodes) :], strict=False):
-            state.value = dense(value)  # type: ignore[attr-defined]
-        found = values[len(asked) :]
-        result = found[0] if len(chosen) == 1 else dict(zip(chosen, found, strict=True))
-        if outputs is None:
-            return result
-        extra = values[0] if len(keys) == 1 else dict(zip(keys, values, strict=False))
-        return result, extra
-
     def gradients(self, wrt: Sequence[Any]) -> list[Function]:
         """The gradients of the sum of the output, as functions: they have gradients themselves.
 
@@ -274,160 +191,6 @@ class Function(Structure):
         nodes = autodiff.gradients(self.node, [records.as_node(w) for w in wrt])
         signature = [a.node for a in self.arguments]  # one may only say how long sequences are
         return [Function([n], signature) for n in nodes]
-
-    def forward(
-        self,
-        arguments: Any = None,
-        outputs: Any = None,
-        keep_for_backward: Any = None,
-        device: Any = None,
-        as_numpy: bool = True,
-    ) -> tuple[Feed | None, dict[Any, Any]]:
-        """The values of `outputs`, and what `backward` needs to go back from them.
-
-        Args:
-            arguments: the inputs' values, as for `eval`.
-            outputs: which values to compute; by default the function's outputs.
-            keep_for_backward: the outputs that gradients will be given for. If there are any,
-                the run is one of training: dropout drops.
-
-        Returns:
-            a state (None without `keep_for_backward`), and a dict from `outputs` to their values
-            in the form that `eval` gives.
-
-        >>> x = C.input_variable(2)
-        >>> f = C.square(x)
-        >>> state, values = f.forward({x: [[1, 2]]}, [f.output], {f.output})
-        >>> values[f.output]
-        array([[1., 4.]], dtype=float32)
-        >>> f.backward(state, {f.output: [[1, 10]]}, [x])[x]
-        array([[ 2., 40.]], dtype=float32)
-        """
-        keys, nodes = self._chosen(outputs)
-        given = self._runner.feed(self._feed(arguments), device, bool(keep_for_backward))
-        values = self._runner.run(Request(tuple(nodes)), given, self._inputs(), as_numpy=as_numpy)
-        return (given if given.training else None), dict(zip(keys, values, strict=True))
-
-    def backward(
-        self,
-        state: Feed | None,
-        root_gradients: Any,
-        variables: Iterable[Any],
-        as_numpy: bool = True,
-    ) -> dict[Any, Any]:
-        """The gradients of a loss, from its gradients with respect to outputs.
-
-        Args:
-            state: what `forward` gave.
-            root_gradients: a dict from outputs to gradients, each of its output's form; just the
-                gradient if there is one output.
-            variables: the inputs and parameters that gradients are wanted for.
-
-        Returns:
-            a dict from `variables` to gradients.
-        """
-        if state is None:
-            raise GraphError(
-                "there is nothing to go back from",
-                mend="name the outputs in forward(…, keep_for_backward={f.output})",
-            )
-        if not isinstance(root_gradients, Mapping):
-            root_gradients = {self: root_gradients}
-        chosen = list(variables)
-        roots = tuple(records.as_node(r) for r in root_gradients)
-        wrt = tuple(records.as_node(v) for v in chosen)
-        request = Request((), roots, wrt, weighted=True)
-        weights = list(root_gradients.values())
-        found = self._runner.run(request, state, self._inputs(), weights, as_numpy)
-        return dict(zip(chosen, found, strict=True))
-
-    def _chosen(self, outputs: Any) -> tuple[list[Any], list[Node]]:
-        """The outputs that are asked for, as they were named and as nodes."""
-        nodes = self._current()
-        if outputs is None:
-            return list(self.outputs), nodes
-        if isinstance(outputs, Function):
-            outputs = outputs.outputs
-        keys = [outputs] if isinstance(outputs, Operand) else list(outputs)
-        if not all(isinstance(k, (Operand, Node)) for k in keys):
-            raise TypeError("outputs must be variables or functions, or a list of them")
-        wanted = [resolve(records.as_node(k)) for k in keys]
-        below = set(graph.order(nodes))
-        for node in wanted:
-            if node not in below:
-                raise GraphError(f"{describe(node)} is not computed by {self!r}")
-        return keys, wanted
-
-    def _inputs(self) -> list[graph.Input]:
-        return [a.node for a in self.arguments if isinstance(a.node, graph.Input)]
-
-    def _feed(self, arguments: Any) -> dict[Node, Any]:
-        return evaluation.as_feed(arguments, self.arguments)
-
-    # Looking inside
-
-    def summary(self) -> Any:
-        """A table of its layers: output shapes, parameters, operations, connections.
-
-        Prints as text; in a notebook it is a table. The step function of a recurrence is shown
-        inside it.
-
-        >>> model = C.layers.Sequential([C.layers.Dense(4), C.layers.Dense(2)])
-        >>> model(C.input_variable(3)).summary().total
-        26
-        """
-        from .summary import Summary
-
-        return Summary(self._current())
-
-    def explain(self, wrt: Sequence[Any] = ()) -> str:
-        """What its plan does: once over all frames, per step of a loop, fused; with its costs.
-
-        Args:
-            wrt: inputs and parameters whose gradients are to be planned along.
-
-        >>> x = C.sequence.input_variable(2)
-        >>> print(C.layers.Recurrence(lambda h, x: C.tanh(h + x))(x).explain())
-                            result     MFLOP       MB  what
-        loop forward along defaultDynamicAxis: 1 calls a step, 1 of its values kept for all frames
-          step              rows×2     4e-06  2.4e-05  plus tanh
-        in all 4e-06 MFLOP a row, on the ... engine
-        """
-        from .explain import explain
-
-        return explain(evaluation.plan(self._request(self._current(), wrt)))
-
-    def profile(self, arguments: Any = None, wrt: Sequence[Any] = ()) -> Any:
-        """How long each part of a run takes: a table, which can be saved for a trace viewer.
-
-        Args:
-            arguments: the inputs' values, as for `eval`.
-            wrt: inputs and parameters whose gradients are to be computed along.
-        """
-        from .explain import profile
-
-        request = self._request(self._current(), wrt)
-        return profile(request, self._runner.feed(self._feed(arguments)), self._inputs())
-
-    def _request(self, nodes: Sequence[Node], wrt: Sequence[Any]) -> Request:
-        roots = (self.node,) if wrt else ()
-        return Request(tuple(nodes), roots, tuple(map(records.as_node, wrt)))
-
-    def _run(
-        self,
-        nodes: Sequence[Node],
-        arguments: Any,
-        device: Any = None,
-        training: bool = False,
-        root: Node | None = None,
-        wrt: Sequence[Node] = (),
-        as_numpy: bool = True,
-    ) -> list[Any]:
-        """The values of nodes, then the gradients of the sum of `root`."""
-        self._current()
-        request = Request(tuple(nodes), () if root is None else (root,), tuple(wrt))
-        given = self._runner.feed(self._feed(arguments), device, training)
-        return self._runner.run(request, given, self._inputs(), as_numpy=as_numpy)
 
 
 def _is_data(value: Any) -> bool:

@@ -11,6 +11,24 @@ from .graph.node import describe, resolve
 from .ops import records
 from .variables import Operand, Variable, handle
 
+_renaming = False
+
+
+def allow_renaming_functions(allow: bool = True) -> None:
+    """From here on a function that has a name may be given another; or may not again.
+
+    By default a second name is an error: others may look for the first.
+
+    Source: CNTK's `cntk_py.allow_renaming_functions`.
+
+    >>> f = C.plus(C.input_variable(1), 2, name="sum")
+    >>> C.allow_renaming_functions()
+    >>> f.name = "total"
+    >>> C.allow_renaming_functions(False)
+    """
+    global _renaming
+    _renaming = allow
+
 
 class Structure(Operand):
     """The part of `Function` that says what it is made of."""
@@ -20,6 +38,7 @@ class Structure(Operand):
     _name: str
     _is_primitive: bool
     _runner: evaluation.Runner
+    _closed: list[Node] | None = None  # its leaves, once nothing below it can change any more
     custom_attributes: dict[str, Any]
 
     @property
@@ -39,7 +58,13 @@ class Structure(Operand):
         return self._nodes
 
     def _leaves(self, kind: type[Node] | tuple[type[Node], ...]) -> list[Variable]:
-        return [handle(n) for n in graph.order(self._nodes) if isinstance(n, kind)]
+        leaves = self._closed
+        if leaves is None:
+            leaves = [n for n in graph.order(self._nodes) if n.op is None]
+            known = all(resolve(n).is_complete for n in self._nodes)
+            if known and not any(isinstance(n, Placeholder) for n in leaves):
+                self._closed = leaves
+        return [handle(n) for n in leaves if isinstance(n, kind)]
 
     @property
     def name(self) -> str:
@@ -47,8 +72,11 @@ class Structure(Operand):
 
     @name.setter
     def name(self, name: str) -> None:
-        if self.name and name != self.name:
-            raise GraphError(f"{self.name!r} has its name, it can't be renamed to {name!r}")
+        if self.name and name != self.name and not _renaming:
+            raise GraphError(
+                f"{self.name!r} has its name, it can't be renamed to {name!r}",
+                mend="C.alias(f, name=…) has another; or call C.allow_renaming_functions()",
+            )
         if len(self._nodes) == 1 and self._nodes[0].op is not None:
             self._nodes[0].name = name
         else:
@@ -78,7 +106,8 @@ class Structure(Operand):
     @property
     def arguments(self) -> tuple[Variable, ...]:
         """Its inputs and unbound placeholders, in the order in which a call takes them."""
-        found = self._leaves(graph.Input) + self._leaves(Placeholder)
+        leaves = self._leaves((graph.Input, Placeholder))
+        found = sorted(leaves, key=lambda v: v.is_placeholder)  # inputs first
         if self._signature is None:
             return tuple(found)
         declared = [handle(resolve(n)) for n in self._signature]

@@ -120,6 +120,30 @@ def test_a_name_is_given_once():
         f.name = "g"
 
 
+def test_renaming_where_it_is_allowed():
+    f = C.plus(C.input_variable(1), 1, name="sum")
+    C.allow_renaming_functions()
+    try:
+        f.name = "total"
+    finally:
+        C.allow_renaming_functions(False)
+    assert (f * 2).total.op_name == "Plus"
+    with pytest.raises(GraphError, match="renamed"):
+        f.name = "sum"
+
+
+def test_leaves_follow_what_is_bound_later():
+    x, p = C.sequence.input_variable(1, name="x"), C.placeholder(name="p")
+    shared = C.sequence.past_value(p) + x
+    f, g = shared * 2, shared * 3
+    assert names(f.arguments) == ["x", "p"]
+    f.replace_placeholders({p: C.sequence.first(x) + shared})
+    assert names(f.arguments) == names(g.arguments) == ["x"]
+    sums = np.array([[1], [2 + 1 + 1], [3 + 1 + 4]])  # what came before, and the first again
+    np.testing.assert_array_equal(f.eval(np.array([[1], [2], [3]]))[0], 2 * sums)
+    np.testing.assert_array_equal(g.eval(np.array([[1], [2], [3]]))[0], 3 * sums)
+
+
 class TestLookup:
     @pytest.fixture
     def layers(self):

@@ -70,7 +70,10 @@ def alias(x: Any) -> Any:
 
 
 def _vector(shape: Shape | None, *, who: str, map_rank: int) -> Shape | None:
-    if shape is not None and len(shape) != 1 + map_rank:
+    if shape is None:
+        return None
+    rank = 1 + map_rank
+    if len(shape) < rank or any(n != 1 for n in shape[:-rank]):  # (1, 5) is one vector too
         expected = f"a grid of vectors, with {1 + map_rank} axes," if map_rank else "a vector"
         raise GraphError(
             f"{who} expects {expected} per frame, got {shape}",

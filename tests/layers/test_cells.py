@@ -104,6 +104,17 @@ def test_a_grid_of_vectors_has_a_state_for_each(cell):
         Recurrence(step)(row)
 
 
+@pytest.mark.parametrize("cell", [LSTM, GRU, RNNStep])
+def test_axes_of_one_before_a_vector_stay(cell):
+    step = cell(4)
+    flat, lying = C.sequence.input_variable(5), C.sequence.input_variable((1, 1, 5))
+    expected, given = Recurrence(step)(flat), Recurrence(step)(lying)
+    assert given.shape == (1, 1, 4)
+    data = RNG.normal(size=(6, 5))
+    found = given.eval({lying: data.reshape(6, 1, 1, 5)})[0]
+    np.testing.assert_allclose(found.reshape(6, 4), expected.eval({flat: data})[0], atol=1e-6)
+
+
 def test_the_state_of_a_cell_is_a_vector():
     with pytest.raises(C.GraphError, match="LSTM: its shape must be a vector's"):
         LSTM((3, 4))
