@@ -69,32 +69,96 @@ def gpu(device_id: int) -> DeviceDescriptor:
 
 
 def use_default_device() -> DeviceDescriptor:
-    """The device that is used where none is named.
+    """The device that is used where none is named: the first GPU if there is one, else the CPU.
 
-    >>> C.device.use_default_device()
-    CPU
+    >>> C.device.use_default_device() in C.all_devices()
+    True
     """
-    return cpu()
+    global _default
+    if _default is None:
+        _default = all_devices()[0]
+        problem = _gpu_problem()
+        if problem is not None and _is_nearly_there():
+            warnings.warn(f"the CPU is used, {problem.error()}", stacklevel=2)
+    return _default
 
 
 def all_devices() -> list[DeviceDescriptor]:
-    """All devices of this machine that can be used.
-
-    >>> C.device.cpu() in C.device.all_devices()
-    True
-    """
-    return [cpu()]
+    """All devices of this machine that can be used, the preferred one first."""
+    return [*map(gpu, range(_gpu_count())), cpu()]
 
 
 def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
-    """Makes `device` the one to be used where none is named; whether that worked.
+    """Makes `device` the one to be used where none is named; whether that worked."""
+    global _default
+    if device not in all_devices():
+        return False
+    _default = device
+    return True
 
-    As in CNTK it does not with a lock on the CPU: only a GPU can be locked (nothing is, here).
 
-    >>> C.device.try_set_default_device(C.device.cpu())
-    True
+_default: DeviceDescriptor | None = None
+
+
+# GPUs
+
+
+def gpu_convolutions(
+    precision: str | None = None, deterministic: bool | None = None, timed: bool | None = None
+) -> dict[str, Any]:
+    """Chooses how cuDNN computes convolutions of float32 on GPUs, from here on.
+
+    Args:
+        precision: "tf32" (default), operands rounded to 10 bits of mantissa, sums in float32, as
+            in PyTorch's convolutions; "float32", exact; "bfloat16", operands rounded to 7 bits.
+            Convolutions of float64 are always exact, and so are matrix products.
+        deterministic: whether every run must give the same to the last bit (default False).
+        timed: whether cuDNN's engines for a shape are all tried and timed, and the fastest kept,
+            instead of taking cuDNN's word for it (default False).
+
+    Returns:
+        all that are in force. What is None stays as it was.
+
+    >>> C.device.gpu_convolutions(precision="float32")["precision"]
+    'float32'
+    >>> C.device.gpu_convolutions("tf32")
+    {'precision': 'tf32', 'deterministic': False, 'timed': False}
     """
-    return device in all_devices() and not (acquire_device_lock and device.kind == "cpu")
+    from .engines.cuda import options
+
+    chosen = options.choose(precision=precision, deterministic=deterministic, timed=timed)
+    return chosen._asdict()
+
+
+def _gpu_problem() -> Any:
+    """What no GPU can be used without, or None."""
+    from .engines.cuda import library
+
+    return library.problem()
+
+
+def _gpu_count() -> int:
+    if _gpu_problem() is not None:
+        return 0
+    from .engines.cuda import library
+
+    return int(library.cupy().cuda.runtime.getDeviceCount())
+
+
+def _is_nearly_there() -> bool:
+    """Whether there is a GPU, and CuPy to use it with."""
+    from .engines.cuda import library
+
+    return not isinstance(library.driver(), library.Missing) and not isinstance(
+        library.cupy(), library.Missing
+    )
+
+
+@lru_cache(maxsize=16)
+def _cuda_engine(number: int) -> Any:
+    from .engines.cuda import CudaEngine
+
+    return CudaEngine(number)
 
 
 # Engines of the CPU
@@ -157,8 +221,26 @@ def reference_run() -> Any:
 
 
 def engine(device: DeviceDescriptor | None = None) -> Any:
-    """The engine that computes on a device."""
-    if device is not None and device.kind != "cpu":
-        raise ValueError(f"there is no device {device!r} here; there is {all_devices()}")
+    """The engine that computes on a device.
+
+    Raises `GraphError` for a GPU that can't be used: what is missing, and what brings it.
+    """
+    device = device or use_default_device()
+    if device.kind == "gpu":
+        return _cuda_engine(device.number)
     name = _cpu_engine or use_cpu_engine(cpu_engines()[0])
     return _numpy_engine() if name == "numpy" else _onednn_engine()
+
+
+__all__ = [
+    "DeviceDescriptor",
+    "DeviceKind",
+    "all_devices",
+    "cpu",
+    "cpu_engines",
+    "gpu",
+    "gpu_convolutions",
+    "try_set_default_device",
+    "use_cpu_engine",
+    "use_default_device",
+]

@@ -111,7 +111,8 @@ class Runner:
             given: what is fed.
             inputs: those of the function; they may say how long sequences are.
             weights: those of the roots' elements, if the request is weighted.
-            as_numpy: whether to give arrays and lists of arrays, not a `Value`.
+            as_numpy: whether to give arrays and lists of arrays, not a `Value`, whose arrays stay
+                on the device that computed them.
         """
         flexible = self._flexible(request)
         sizes = self._sizes(flexible, given, inputs) if flexible else {}
@@ -134,7 +135,7 @@ class Runner:
             (_seed << 32) + given.run,
             given.turn,
         )
-        values = [batch.read(n, r) for n, r in zip(job.results, rows, strict=False)]
+        values = [batch.read(n, r, as_numpy) for n, r in zip(job.results, rows, strict=False)]
         if not given.training or request.roots:  # else going back through it comes first
             for node, row in zip(job.assigned, rows[len(values) :], strict=True):
                 _store(node.inputs[0], batch.engine.to_numpy(row))
@@ -193,8 +194,13 @@ def _job(request: Request, flexible: Sequence[Node], sizes: Mapping[Any, Any], e
     else:
         made = autodiff.gradients(roots[0], wrt) if roots else []
     assigned = [n for n in graph.order([*values, *roots]) if n.op is ASSIGN]
-    plan = Plan(passes.optimize([*values, *made, *assigned]), engine)
+    plan = plan_on(engine, passes.optimize([*values, *made, *assigned]))
     return _Job(plan, [*values, *wrt], inputs, assigned)
+
+
+def plan_on(engine: Any, outputs: Sequence[Node]) -> Plan:
+    """A plan of the kind that the engine has: the plain one, if it has none of its own."""
+    return engine.plan(outputs) if hasattr(engine, "plan") else Plan(outputs, engine)
 
 
 def _store(node: Node, value: Any) -> None:

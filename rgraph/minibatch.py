@@ -9,7 +9,7 @@ import numpy as np
 
 from .graph import Axis, GraphError, Input, Layout, Node
 from .graph.node import describe
-from .values import dense
+from .values import as_array, dense, on_cpu, on_gpu
 
 checked_mode = False  # whether inputs are searched for NaN
 
@@ -75,21 +75,33 @@ class Minibatch:
 
     def _rows(self, node: Input, samples: Any) -> Any:
         axes, shape = node.axes or (), node.shape or ()
+        engine = self.engine
+        empty = getattr(engine, "staging", engine.empty)
+        parts = samples if isinstance(samples, list) else [samples]
+        if any(on_gpu(s) is not None for s in parts):
+            _refuse_on_cpu(node, engine)
+            empty = engine.empty
+            if isinstance(samples, list):
+                samples = [engine.from_numpy(s) for s in samples]
         if not axes:
-            return self.engine.from_numpy(samples)
+            return engine.from_numpy(samples)
         if len(axes) == 2:
             layout = self.layouts[axes[1]]
-            out = self.engine.empty((layout.rows, *shape), node.dtype)
-            return layout.pack(samples, out)
-        rows = self.engine.empty((len(samples), *shape), node.dtype)
-        rows[...] = samples if self._order is None else samples[self._order]
-        return rows
+            rows = layout.pack(samples, empty((layout.rows, *shape), node.dtype))
+        else:
+            rows = empty((len(samples), *shape), node.dtype)
+            rows[...] = samples if self._order is None else samples[self._order]
+        return engine.from_numpy(rows)
 
-    def read(self, node: Node, rows: Any) -> Any:
+    def read(self, node: Node, rows: Any, as_numpy: bool = True) -> Any:
         """The value of `node` as people read it: a list of sequences, a batch, or one array."""
         axes = node.axes or ()
-        array = self.engine.to_numpy(rows)
-        if node.attrs.get("sparse_output"):
+        sparse = node.attrs.get("sparse_output")
+        if as_numpy or sparse:
+            array = self.engine.to_numpy(rows)
+        else:  # a run's own memory may be written again by the next
+            array = rows if isinstance(rows, np.ndarray) else rows.copy(order="K")
+        if sparse:
             import scipy.sparse  # only who asks for such output needs SciPy
 
             return scipy.sparse.csr_matrix(array)
@@ -100,7 +112,8 @@ class Minibatch:
             result[self._order] = array
             return result
         # Without rows it may be a parameter's own array, or a view of it.
-        return array if axes and array.flags.writeable else array.copy()
+        own = array is not rows or bool(axes and array.flags.writeable)
+        return array if own else array.copy()
 
 
 def _count(samples: Mapping[Input, Any]) -> int:
@@ -140,7 +153,7 @@ def samples_of(node: Input, data: Any) -> Any:
 def _array(node: Input, data: Any, most: int) -> np.ndarray:
     """`data` as an array of the input's type, with up to `most` axes before the sample's."""
     try:
-        array = np.asarray(data)
+        array = as_array(data)
     except ValueError:
         array = np.asarray(data, object)
     shape = node.shape or ()
@@ -159,12 +172,22 @@ def _array(node: Input, data: Any, most: int) -> np.ndarray:
     return array
 
 
+def _refuse_on_cpu(node: Input, engine: Any) -> None:
+    if not engine.name.startswith("cuda"):
+        raise GraphError(
+            f"input {describe(node)} was given an array on a GPU, and the CPU is to compute\n"
+            f"  made at {node.origin}",
+            mend="eval(…, device=C.gpu(0)), or bring the array to the CPU's memory",
+        )
+
+
 def _refuse_nan(node: Input, samples: Any) -> None:
-    parts = samples if isinstance(samples, list) else [samples]
-    for i, part in enumerate(parts):
-        if np.isnan(part).any():
-            at = tuple(np.argwhere(np.isnan(part))[0].tolist())
-            where = f"{at}" if part is samples else f"{at[1:]} of frame {at[0]} of sequence {i}"
+    whole = not isinstance(samples, list)
+    for i, part in enumerate([samples] if whole else samples):
+        found = np.argwhere(np.isnan(on_cpu(part)))
+        if len(found):
+            at = tuple(found[0].tolist())
+            where = f"{at}" if whole else f"{at[1:]} of frame {at[0]} of sequence {i}"
             raise GraphError(
                 f"input {describe(node)} has NaN, first at {where}\n  made at {node.origin}",
                 mend="look where these values come from; np.nan_to_num replaces NaN",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import autodiff, device, graph, passes
+from .evaluation import plan_on
 from .function import Function
 from .graph import Axis, GraphError, Node
 from .graph.node import describe
@@ -188,7 +189,7 @@ class _Point:
                 data[copied] = node.value
         self.batch = Minibatch(list(self.inputs.values()), data, self.engine)
         self.values: dict[Node, np.ndarray] = {
-            n: np.array(a, order="C") for n, a in self.batch.arrays.items()
+            n: np.array(self.engine.to_numpy(a), order="C") for n, a in self.batch.arrays.items()
         }
         self.plans: dict[Any, Plan] = {}
         self._hold_stopped()
@@ -240,7 +241,7 @@ class _Point:
         plan = self.plans.get(key)
         if plan is None:
             graph_ = passes.optimize(nodes) if optimized else nodes
-            plan = self.plans[key] = Plan(graph_, self.engine)
+            plan = self.plans[key] = plan_on(self.engine, graph_)
         values = {**self.values, **(instead or {})}
         feed = {n: self.engine.from_numpy(values[n]) for n in plan.inputs}
         rows = plan.run(feed, dict(self.batch.layouts), self.batch.size, self.training, seed=0)

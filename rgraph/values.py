@@ -7,13 +7,44 @@ from typing import Any
 
 import numpy as np
 
-from .device import DeviceDescriptor, cpu
+from .device import DeviceDescriptor, cpu, gpu
 from .graph import GraphError
 
 
 def is_sparse(data: Any) -> bool:
     """Whether it is a sparse matrix of SciPy's."""
     return hasattr(data, "tocsr")
+
+
+def on_gpu(data: Any) -> Any:
+    """What lies in a GPU's memory, as CuPy's array, without a copy; None for all else.
+
+    Anything with DLPack will do: arrays of CuPy, PyTorch, JAX.
+    """
+    if isinstance(data, np.ndarray) or not hasattr(data, "__dlpack_device__"):
+        return None
+    if int(data.__dlpack_device__()[0]) != _DLPACK_CUDA:
+        return None
+    import cupy  # only who has such data needs it
+
+    return data if isinstance(data, cupy.ndarray) else cupy.from_dlpack(data)
+
+
+_DLPACK_CUDA = 2  # DLPack's kDLCUDA
+
+
+def as_array(data: Any) -> Any:
+    """An array where it is: a GPU's, or else NumPy's."""
+    array = on_gpu(data)
+    return np.asarray(data) if array is None else array
+
+
+def on_cpu(data: Any) -> Any:
+    """An array, or a list of them, in the CPU's memory."""
+    if isinstance(data, list):
+        return [on_cpu(d) for d in data]
+    array = on_gpu(data)
+    return data if array is None else array.get()
 
 
 def dense(data: Any) -> Any:
@@ -143,8 +174,8 @@ class Value:
         self.is_sparse = _any_sparse(batch)
         self.content = dense(batch)  # an array, or a list of sequences
         if not isinstance(self.content, list):
-            self.content = np.asarray(self.content)
-        self.device: DeviceDescriptor = device or getattr(batch, "device", None) or cpu()
+            self.content = as_array(self.content)
+        self.device: DeviceDescriptor = device or _device_of(batch, self.content)
 
     @staticmethod
     def create(
@@ -219,12 +250,20 @@ class Value:
         """All as one array (N, …); sequences are padded with zeros to the longest."""
         return NDArrayView._of(self._padded(), self.device, self.is_sparse)
 
-    def _padded(self) -> np.ndarray:
+    def __dlpack__(self, **options: Any) -> Any:
+        """All as one array, for other libraries: `torch.from_dlpack(value)`."""
+        return self._padded().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._padded().__dlpack_device__()
+
+    def _padded(self) -> Any:
         if not isinstance(self.content, list):
             return self.content
-        parts = [np.asarray(s) for s in self.content]
+        parts = [as_array(s) for s in self.content]
         steps = max(map(len, parts))
-        out = np.zeros((len(parts), steps, *parts[0].shape[1:]), parts[0].dtype)
+        shape = (len(parts), steps, *parts[0].shape[1:])
+        out = np.zeros(shape, parts[0].dtype, like=parts[0])
         for row, part in zip(out, parts, strict=True):
             row[: len(part)] = part
         return out
@@ -249,7 +288,7 @@ class Value:
 
     def as_sequences(self, variable: Any = None) -> list[Any]:
         """The sequences (or samples) one by one; CSR matrices for what is sparse."""
-        parts = [np.asarray(s) for s in self.content]
+        parts = [as_array(s) for s in self.content]
         return [_csr(p) for p in parts] if self.is_sparse else parts
 
     def asarray(self) -> Any:
@@ -270,6 +309,14 @@ class Value:
 
     def __repr__(self) -> str:
         return f"Value{self.shape}"
+
+
+def _device_of(batch: Any, content: Any) -> DeviceDescriptor:
+    if isinstance(batch, (Value, NDArrayView)):
+        return batch.device
+    first = content[0] if isinstance(content, list) and content else content
+    array = on_gpu(first)
+    return cpu() if array is None else gpu(array.device.id)
 
 
 def _any_sparse(data: Any) -> bool:

@@ -35,17 +35,16 @@ def flat(operands, width=1):
 
 def one(name):
     """A program of one operation."""
-    operands = tuple(f"a{i}" for i in range(len(RECORDS[name].operands)))
-    return ((name, operands, 0),)
+    return ((name, tuple(range(len(RECORDS[name].operands)))),)
 
 
 def everything():
-    """A program with all records in it, one after the other."""
-    lines, names = [], ["a0", "a1", "a2"]
-    for i, (name, op) in enumerate(RECORDS.items(), 1):
-        lines.append((name, tuple(names[-len(op.operands) :]), i))
-        names.append(f"r{i}")
-    return (*lines, ("plus", tuple(names[-2:]), 0))
+    """A program with all records in it, one after the other, each reading the latest values."""
+    steps, count = [], 3
+    for name, op in RECORDS.items():
+        steps.append((name, tuple(range(count - len(op.operands), count))))
+        count += 1
+    return tuple(steps)
 
 
 # For GPUs
@@ -100,12 +99,12 @@ def test_loads_are_vectorized():
 
 
 def compiled(functions, folder):
-    """Functions of C++ on the CPU: a dict from names to (lines, types, layout)."""
+    """Functions of C++ on the CPU: a dict from names to (steps, types, layout)."""
     code = ["#include <cmath>", "using namespace std;"]
-    for name, (lines, types, at) in functions.items():
+    for name, (steps, types, at) in functions.items():
         operands = "".join(f", const {t}* x{i}" for i, t in enumerate(types[1:]))
         compute = "double" if "double" in types else "float"
-        statements = pointwise.body(lines, types, at).replace("#pragma unroll", "")
+        statements = pointwise.body(steps, types, at).replace("#pragma unroll", "")
         code += [
             f"namespace {name}_ {{",
             pointwise.prelude(compute, False),
@@ -215,8 +214,7 @@ def test_a_fused_group(tmp_path):
     out = np.empty((5, 4, 3, 2), np.float32)
     strides = [pointwise.strides_of(a, out.shape) for a in (out, *arrays)]
     at, pieces = pointwise.layout(out.shape, strides, 4, 4)
-    lines = pointwise.program_lines(program)
-    library = compiled({"group": (lines, ["float"] * (len(arrays) + 1), at)}, tmp_path)
+    library = compiled({"group": (tuple(program.steps), ["float"] * (len(arrays) + 1), at)}, tmp_path)
     call(library, "group", pieces, out, arrays)
     a, c = (values[n.node] for n in (x, y))
     np.testing.assert_allclose(out, np.tanh(a * c + 0.25) * a - 2, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,149 @@
+"""The engine for NVIDIA GPUs: CuPy's arrays, cuDNN's convolutions, generated pointwise kernels.
+
+Importing this imports none of these; making a `CudaEngine` does.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from ...graph import GraphError, Node
+from ...ops.records import TABLE
+from . import library
+from .blas import Blas
+from .cudnn import Convolutions, Cudnn
+from .plan import CudaPlan
+from .pointwise import Pointwise
+from .transfer import Place, Transfers
+
+__all__ = ["CudaEngine"]
+
+
+class ArrayLibrary:
+    """CuPy, with matrix products that can be captured. Kernels know it as `run.xp`."""
+
+    def __init__(self, cupy: Any, blas: Blas) -> None:
+        self._cupy, self.matmul = cupy, blas.matmul
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._cupy, name)
+        setattr(self, name, value)
+        return value
+
+
+class CudaEngine:
+    """Kernels and memory of one GPU.
+
+    Args:
+        number: which GPU.
+
+    Raises `GraphError` if it can't be used: what is missing, and what brings it.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        problem = library.problem()
+        if problem is not None:
+            raise problem.error()
+        cupy = self.cupy = library.cupy()
+        count = cupy.cuda.runtime.getDeviceCount()
+        if not 0 <= number < count:
+            raise GraphError(
+                f"there is no GPU[{number}] here; there are {count}",
+                mend="C.all_devices() lists them",
+            )
+        self.name = f"cuda:{number}" if number else "cuda"
+        self.number = number
+        self.device = cupy.cuda.Device(number)
+        with self.device:
+            # One that waits for the default stream, where other people's CuPy code runs.
+            self.stream = cupy.cuda.Stream()
+            with self.stream:
+                self.transfers = Transfers(cupy, self.stream)
+                self.xp = ArrayLibrary(cupy, Blas(cupy, self.stream))
+                self.cudnn = Cudnn(cupy, library.cudnn(), self.stream)
+        self._places: weakref.WeakValueDictionary[int, Place] = weakref.WeakValueDictionary()
+
+        names = ("convolution", "convolution_transpose", "convolution_weights")
+        convolutions = Convolutions(self.cudnn, {n: TABLE[n].kernel for n in names})
+        self.kernels = {
+            "convolution": convolutions.forward,
+            "convolution_transpose": convolutions.data,
+            "convolution_weights": convolutions.weights,
+            "fused": Pointwise(cupy),
+        }
+
+    def plan(self, outputs: Any) -> CudaPlan:
+        """A plan that runs on this GPU's stream, and is captured for shapes that come back."""
+        return CudaPlan(outputs, self)
+
+    def place(self, node: Node) -> Place:
+        """Where a parameter is on the GPU; one place for all plans."""
+        found = self._places.get(id(node))
+        if found is None or found.node is not node:
+            found = self._places[id(node)] = Place(self.transfers, node)
+        return found
+
+    def active(self) -> AbstractContextManager[Any]:
+        """While this lasts, CuPy works on this GPU and on the engine's stream."""
+        return _Active(self.device, self.stream)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
+        """An array to be written.
+
+        Its memory order is that of `like`, an array of as many axes; without that, images and
+        volumes in rows are channels-last, as convolutions want them.
+        """
+        if len(shape) < 4:
+            return self.cupy.empty(shape, dtype)
+        if like is None:
+            order = [0, *range(2, len(shape)), 1]
+        else:
+            order = sorted(range(len(shape)), key=lambda i: -like.strides[i])
+        memory = self.cupy.empty(tuple(shape[i] for i in order), dtype)
+        return memory.transpose([order.index(i) for i in range(len(shape))])
+
+    def staging(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An array of the CPU to be written and then given to `from_numpy`: pinned memory."""
+        return self.transfers.pinned(shape, dtype)
+
+    def from_numpy(self, array: Any) -> Any:
+        """The array on the GPU; one that is there already stays where it is."""
+        if isinstance(array, self.cupy.ndarray):
+            return array
+        with self.active():
+            return self.transfers.to_gpu(np.asarray(array))
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        """The array in the CPU's memory, once it is computed."""
+        if isinstance(array, np.ndarray):
+            return array
+        with self.active():
+            return self.transfers.to_cpu(array)
+
+    def generator(self, seed: Any) -> Any:
+        """A generator of random numbers, on the GPU."""
+        bits = self.cupy.random.Philox4x3210(np.random.SeedSequence(seed))
+        return self.cupy.random.Generator(bits)
+
+    def finish(self) -> None:
+        """Marks the end of a run: what it read may be written again once it is through."""
+        self.transfers.mark()
+
+
+class _Active:
+    """The GPU and the stream, both current."""
+
+    def __init__(self, device: Any, stream: Any) -> None:
+        self.parts = device, stream
+
+    def __enter__(self) -> None:
+        for part in self.parts:
+            part.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for part in reversed(self.parts):
+            part.__exit__(*error)

@@ -26,7 +26,9 @@ C_TYPES = {
     "bool": "bool",
 }
 
-Lines = tuple[tuple[str, tuple[str, ...], int], ...]  # operation, operands, register it goes to
+# Each operation with what it reads: the number of an operand, or of an earlier operation counted on
+# from there (`passes.fusion.Program.steps`). The last one's value is the result.
+Steps = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Layout(NamedTuple):
@@ -119,11 +121,11 @@ def _indices(at: Layout) -> list[str]:
     return lines
 
 
-def body(lines: Lines, types: Sequence[str], at: Layout) -> str:
+def body(steps: Steps, types: Sequence[str], at: Layout) -> str:
     """The C++ statements that compute a piece; shared by the kernel and the test on the CPU.
 
     Args:
-        lines: the program.
+        steps: the program.
         types: C++ types of the result and of each operand.
         at: see `layout`.
     """
@@ -139,12 +141,11 @@ def body(lines: Lines, types: Sequence[str], at: Layout) -> str:
             pack = f"Pack<{type_}, {at.width}>"
             code.append(f"{pack} p{i} = *reinterpret_cast<const {pack}*>(x{i} + o{i});")
         else:
-            code.append(f"T a{i} = T(x{i}[o{i}]);")
-    registers = sorted({target for _, _, target in lines})
-    inner = [f"T a{i} = T(p{i}.item[k]);" for i in range(len(operands)) if wide[i]]
-    inner.append("T " + ", ".join(f"r{r}" for r in registers) + ";")
-    inner += [f"r{target} = {expression(name, list(args))};" for name, args, target in lines]
-    inner.append(f"packed.item[k] = {result}(r0);")
+            code.append(f"T v{i} = T(x{i}[o{i}]);")
+    inner = [f"T v{i} = T(p{i}.item[k]);" for i in range(len(operands)) if wide[i]]
+    for number, (name, reads) in enumerate(steps, len(operands)):
+        inner.append(f"T v{number} = {expression(name, [f'v{i}' for i in reads])};")
+    inner.append(f"packed.item[k] = {result}(v{len(operands) + len(steps) - 1});")
     if at.width > 1:
         inner = [
             "#pragma unroll",
@@ -173,25 +174,17 @@ def prelude(compute: str, wide_index: bool) -> str:
     )
 
 
-def source(lines: Lines, types: Sequence[str], at: Layout, wide_index: bool = False) -> str:
+def source(steps: Steps, types: Sequence[str], at: Layout, wide_index: bool = False) -> str:
     """The CUDA source of a kernel `pointwise(pieces, y, x0, x1, …)`."""
     compute = "double" if "double" in types else "float"
     operands = "".join(f", const {t}* __restrict__ x{i}" for i, t in enumerate(types[1:]))
-    code = "\n    ".join(body(lines, types, at).splitlines())
+    code = "\n    ".join(body(steps, types, at).splitlines())
     return (
         prelude(compute, wide_index) + f'extern "C" __global__ void __launch_bounds__({THREADS})\n'
         f"pointwise(index pieces, {types[0]}* __restrict__ y{operands}) {{\n"
         f"    index piece = (index)blockIdx.x * {THREADS} + threadIdx.x;\n"
         "    if (piece >= pieces) return;\n"
         f"    {code}\n}}\n"
-    )
-
-
-def program_lines(program: Any) -> Lines:
-    """A fused group's operations (`passes.fusion.Program`), in order."""
-    return tuple(
-        (name, tuple(operands), target)
-        for name, (operands, target, _) in zip(program.names, program._lines, strict=True)
     )
 
 
@@ -222,20 +215,17 @@ class Pointwise:
     def __init__(self, cupy: Any) -> None:
         self.cupy = cupy
         self._kernel = lru_cache(maxsize=4096)(self._compile)
-        self._lines: dict[int, tuple[Any, Lines]] = {}  # by the program's id; it stays alive
 
-    def _compile(self, lines: Lines, types: tuple[str, ...], at: Layout, wide: bool) -> Any:
-        code = source(lines, types, at, wide)
+    def _compile(self, steps: Steps, types: tuple[str, ...], at: Layout, wide: bool) -> Any:
+        code = source(steps, types, at, wide)
         return self.cupy.RawKernel(code, "pointwise", options=("--std=c++17",))
 
     def __call__(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
         """Evaluates a program on arrays broadcast to the result; see `passes.fusion.Program`."""
-        known = self._lines.get(id(program))
-        if known is None:
-            known = self._lines[id(program)] = program, program_lines(program)
-        return self.apply(run, known[1], arrays, program.dtype, out)
+        return self.apply(run, tuple(program.steps), arrays, program.dtype, out)
 
-    def apply(self, run: Any, lines: Lines, arrays: Sequence[Any], dtype: Any, out: Any) -> Any:
+    def apply(self, run: Any, steps: Steps, arrays: Sequence[Any], dtype: Any, out: Any) -> Any:
+        """Evaluates the steps into `out`, or into an array of its own."""
         if out is None:
             shape = self.cupy.broadcast_shapes(*(a.shape for a in arrays))
             same = (a for a in arrays if a.shape == shape and all(a.strides))
@@ -251,7 +241,7 @@ class Pointwise:
         )
         types = tuple(C_TYPES[a.dtype.name] for a in everything)
         wide = max(map(_reach, everything)) >> 31 > 0
-        kernel = self._kernel(lines, types, at, wide)
+        kernel = self._kernel(steps, types, at, wide)
         number = self.cupy.int64 if wide else self.cupy.int32
         kernel((-(-pieces // THREADS),), (THREADS,), (number(pieces), *everything))
         return out

@@ -1,0 +1,177 @@
+"""Plans for a GPU: the run of a minibatch shape that comes back is captured as one CUDA graph."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...graph import Axis, GraphError, Input, Layout, Node, order
+from ...plan import Plan
+from . import library
+from .transfer import NotCapturable
+
+MOST_SHAPES = 16  # captured graphs that a plan keeps; each has memory of its own
+
+# Operations during which the CPU looks at values that the GPU has computed
+WAITING = {
+    "edit_distance_error",
+    "lambda_rank",
+    "lambda_rank_slope",
+    "ndcg_at_1",
+    "random_sample",
+    "random_sample_inclusion_frequency",
+    "roi_largest",
+    "roi_put",
+    "roi_take",
+    "sequence_gather",
+    "sequence_scatter",
+    "to_sequence_like",
+    "user_back",
+    "user_call",
+    "user_gradient",
+    "user_output",
+}
+# Operations whose numbers, drawn anew in each run, a graph would repeat
+DRAWING = {"random", "random_sample"}
+DRAWING_IN_TRAINING = {"dropout_mask"}
+
+
+class CudaPlan(Plan):
+    """A plan on a `CudaEngine`.
+
+    The first run of a minibatch shape is a plain one. After the second its calls are captured,
+    loop steps included, and from the third on they are one launch. Captured graphs have memory of
+    their own, their results too: what `run` gives is valid until its next call.
+
+    Attributes:
+        hindrance: why runs are not captured, if they are not.
+    """
+
+    def __init__(self, outputs: Sequence[Node], engine: Any) -> None:
+        with engine.active():
+            super().__init__(outputs, engine)
+            self.places = [engine.place(p) for p in self.parameters]
+        operations = [n.op for n in order(outputs) if n.op is not None]
+        self.names = {op.name for op in operations}
+        self.hindrance = _hindrance(
+            self.names & (WAITING | DRAWING) | {op.name for op in operations if op.new_axis}
+        )
+        self._shapes: dict[Any, Captured | None] = {}  # the latest last
+
+    def run(
+        self,
+        feed: Mapping[Input, Any],
+        layouts: dict[Axis, Layout],
+        batch: int,
+        training: bool = False,
+        *more: Any,
+        **others: Any,
+    ) -> list[Any]:
+        """As `Plan.run`; the results are on the GPU."""
+        engine = self.engine
+        arguments = (layouts, batch, training, *more)
+        with engine.active():
+            for place in self.places:
+                place.refresh()
+            try:
+                return self._run(feed, arguments, others)
+            except engine.cupy.cuda.memory.OutOfMemoryError:
+                self._shapes.clear()  # captured graphs hold memory
+                engine.cupy.get_default_memory_pool().free_all_blocks()
+            try:
+                return self._plain(feed, arguments, others)
+            except engine.cupy.cuda.memory.OutOfMemoryError as error:
+                raise library.out_of_memory(engine.cupy, engine.number, error) from None
+
+    def _run(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
+        key = minibatch_shape(feed, *arguments[:3])
+        comes_back = key in self._shapes
+        captured = self._shapes.pop(key, None)
+        if captured is None:
+            self.engine.cudnn.exact = comes_back
+            results = self._plain(feed, arguments, others)
+            if comes_back and self._can_be_captured(arguments[2]):
+                captured = self._captured(feed, arguments, others)
+        else:
+            results = captured.replay(feed)
+        self._shapes[key] = captured
+        while len(self._shapes) > MOST_SHAPES:
+            del self._shapes[next(iter(self._shapes))]
+        return results
+
+    def _can_be_captured(self, training: bool) -> bool:
+        return not self.hindrance and not (training and self.names & DRAWING_IN_TRAINING)
+
+    def _plain(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
+        with self.engine.transfers.known(self._standing()):
+            return super().run(feed, *arguments, **others)
+
+    def _standing(self) -> dict[int, tuple[Any, Any]]:
+        """The arrays of parameters, by id, with their places."""
+        values = [(place.node.value, place.array) for place in self.places]
+        return {id(value): (value, array) for value, array in values}
+
+    def _captured(self, feed: Any, arguments: Any, others: Any) -> Captured | None:
+        """The run as a graph; None, and the reason in `hindrance`, if that can't be."""
+        engine, cupy = self.engine, self.engine.cupy
+        transfers, stream = engine.transfers, engine.stream
+        pool = cupy.cuda.MemoryPool()
+        with cupy.cuda.using_allocator(pool.malloc), transfers.known(self._standing()) as known:
+            inputs = {n: cupy.empty_like(feed[n]) for n in self.inputs}
+            transfers.capturing = True
+            stream.begin_capture()
+            try:
+                results = super().run(inputs, *arguments, **others)
+                graph = stream.end_capture()
+            except Exception as error:
+                if stream.is_capturing():
+                    _give_up(stream)
+                self.hindrance = _reason(error)
+                return None
+            finally:
+                transfers.capturing = False
+            return Captured(stream, graph, inputs, results, (pool, dict(known), self.places))
+
+
+class Captured:
+    """A run as one CUDA graph, with the memory that it works in."""
+
+    def __init__(
+        self, stream: Any, graph: Any, inputs: dict[Input, Any], results: list[Any], held: Any
+    ) -> None:
+        self.stream, self.graph = stream, graph
+        self.inputs, self.results, self.held = inputs, results, held
+
+    def replay(self, feed: Mapping[Input, Any]) -> list[Any]:
+        for node, array in self.inputs.items():
+            array[...] = feed[node]
+        self.graph.launch(self.stream)
+        return self.results
+
+
+def minibatch_shape(
+    feed: Mapping[Input, Any], layouts: Mapping[Axis, Layout], batch: int, training: bool
+) -> Any:
+    """All that a run's calls depend on, but for the values that it is given."""
+    lengths = {
+        (axis, layout.given.tobytes(), layout.batch_order.tobytes())
+        for axis, layout in layouts.items()
+    }
+    inputs = {(node, array.shape) for node, array in feed.items()}
+    return frozenset(inputs), frozenset(lengths), batch, training
+
+
+def _hindrance(names: set[str]) -> str:
+    return f"{', '.join(sorted(names))}: not the same calls in every run" if names else ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, (NotCapturable, GraphError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _give_up(stream: Any) -> None:
+    with contextlib.suppress(Exception):  # it was broken off; that is what was wanted
+        stream.end_capture()
