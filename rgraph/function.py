@@ -218,7 +218,7 @@ def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]]
             nodes, arguments = trace(f)
             used = set(graph.order(nodes))
             ends = [a for a in arguments if a in used]
-            nodes = [ops.shaping.mark_block(n, op_name, name, ends) for n in nodes]
+            nodes = ops.shaping.mark_block(nodes, op_name, name, ends)
         return Function(nodes, arguments, name)
 
     return decorate
@@ -248,7 +248,7 @@ def as_block(
     operands = [resolve(v) for v in pairs.values()]
     inner = graph.copy(nodes_of(composite), pairs)
     kind, name = block_op_name, block_instance_name
-    return Function([ops.shaping.mark_block(n, kind, name, operands) for n in inner], None, name)
+    return Function(ops.shaping.mark_block(inner, kind, name, operands), None, name)
 
 
 def combine(*operands: Any, name: str = "") -> Function:

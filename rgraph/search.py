@@ -18,6 +18,11 @@ def is_block(node: Node) -> bool:
     return "block" in node.attrs
 
 
+def layer(node: Node) -> object:
+    """What the outputs of one application of a layer have in common, and no others."""
+    return (node.attrs["block"], node.attrs.get("layer"), node.name, *node.inputs[1:])
+
+
 def operands(node: Node) -> list[Node]:
     """What an operation reads; for a layer its parameters, then its arguments."""
     if not is_block(node):
@@ -61,9 +66,8 @@ def named(
     for reach in dict.fromkeys((depth, EVERYWHERE)):
         found: dict[object, Node] = {}
         for node in walk(roots, reach, ends):
-            if node.name == name:  # the outputs of a layer share its name and its arguments
-                key = (node.attrs["block"], *node.inputs[1:]) if is_block(node) else node
-                found.setdefault(key, node)
+            if node.name == name:
+                found.setdefault(layer(node) if is_block(node) else node, node)
         if found:
             return list(found.values())
     return []

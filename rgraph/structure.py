@@ -178,7 +178,7 @@ class Structure(Operand):
     @property
     def attributes(self) -> dict[str, Any]:
         """What the operation was made with, besides its operands."""
-        found = {k: v for k, v in self.node.attrs.items() if k != "block"}
+        found = {k: v for k, v in self.node.attrs.items() if k not in ("block", "layer")}
         for name, (node, key) in self._settings().items():
             found[name] = node.attrs[key]
         return found

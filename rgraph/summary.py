@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import search
 from .explain import operations
 from .graph import Constant, Input, Node, Parameter, Placeholder
 from .graph.node import resolve
@@ -122,10 +123,6 @@ def _work(node: Node) -> int:
     return operations(node) if known else 0
 
 
-def _is_block(node: Node) -> bool:
-    return bool(node.attrs.get("block"))
-
-
 def _below(roots: Sequence[Node], ends: set[Node]) -> Iterator[Node]:
     """All nodes from `roots` down to, and without, `ends`; cycles are entered once."""
     seen = set(ends)
@@ -141,7 +138,7 @@ def _below(roots: Sequence[Node], ends: set[Node]) -> Iterator[Node]:
 
 def _feeds(node: Node) -> tuple[Node, ...]:
     """What a row's value is made from, seen from outside: a layer's arguments."""
-    return node.inputs[1:] if _is_block(node) else node.inputs
+    return node.inputs[1:] if search.is_block(node) else node.inputs
 
 
 def _outline(roots: Sequence[Node], ends: set[Node]) -> list[Node]:
@@ -168,15 +165,15 @@ def _rows(outputs: Sequence[Node]) -> Iterator[Row]:
     def level(roots: Sequence[Node], ends: set[Node], depth: int) -> Iterator[Row]:
         for node in _outline(roots, ends):
             kind = node.attrs.get("block") or (node.op.name if node.op else node.kind)
-            layer = (kind, node.name, node.inputs[1:]) if _is_block(node) else node
-            if layer in layers:  # another of a layer's outputs
-                titles[node] = layers[layer]
+            whole = search.layer(node) if search.is_block(node) else node
+            if whole in layers:  # another of a layer's outputs
+                titles[node] = layers[whole]
                 continue
             numbers[kind] = numbers.get(kind, 0) + 1
             named = f"{node.name} ({kind})" if node.name else f"{kind} {numbers[kind]}"
-            titles[node] = layers[layer] = named
+            titles[node] = layers[whole] = named
             inside = [node]
-            if _is_block(node):
+            if search.is_block(node):
                 inside = list(_below(node.inputs[:1], {*node.inputs[1:], *ends}))
             if isinstance(node, (Input, Placeholder)):
                 yield Row(named, node, depth)

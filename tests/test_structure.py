@@ -144,6 +144,22 @@ def test_leaves_follow_what_is_bound_later():
     np.testing.assert_array_equal(g.eval(np.array([[1], [2], [3]]))[0], 3 * sums)
 
 
+def test_two_layers_alike_on_one_input_are_two():
+    x = C.input_variable(3)
+    f = C.layers.Dense(4, name="d")(x) + C.layers.Dense(4, name="d")(x)
+    assert len(f.find_all_with_name("d")) == 2
+    rows = [row for row in f.summary().rows if row.count]
+    assert [row.count for row in rows] == [16, 16]
+
+
+def test_the_outputs_of_a_layer_are_one_layer():
+    x = C.sequence.input_variable(3)
+    f = C.layers.Recurrence(C.layers.LSTM(2, name="cell"), return_full_state=True, name="both")(x)
+    assert len(f.outputs) == 2
+    assert len(f.find_all_with_name("both")) == len(f.find_all_with_name("cell")) == 1
+    assert [row.count for row in f.summary().rows if row.depth == 0 and row.count] == [48]
+
+
 class TestLookup:
     @pytest.fixture
     def layers(self):

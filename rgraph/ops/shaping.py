@@ -52,11 +52,12 @@ ALIAS = define(
 )
 
 
-def mark_block(x: Node, kind: str, name: str, arguments: Sequence[Node]) -> Node:
-    """`x` as what a layer of this kind and name makes of the arguments."""
-    node = apply(ALIAS, x, *arguments, block=kind)
-    node.name = name
-    return node
+def mark_block(
+    outputs: Sequence[Node], kind: str, name: str, arguments: Sequence[Node]
+) -> list[Node]:
+    """The values as what one layer of this kind and name makes of the arguments."""
+    layer = outputs[0].uid if outputs else 0
+    return [apply(ALIAS, x, *arguments, block=kind, layer=layer, name=name) for x in outputs]
 
 
 @operation
@@ -156,6 +157,7 @@ def reshape_to(x: Node, shape: Shape) -> Node:
 
 
 def as_shape(shape: int | Sequence[int]) -> Shape:
+    """A shape as a tuple, one number being a vector's."""
     return (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
 
 
