@@ -157,7 +157,12 @@ class Function(Runnable):
         self.replace_placeholders(inputs)
 
     def replace_placeholder(self, substitution: Any) -> Function:
-        """Binds the only placeholder."""
+        """Binds the only placeholder, as `replace_placeholders`.
+
+        >>> f = C.placeholder() * 2
+        >>> f.replace_placeholder(C.constant([1, 2])).eval()
+        array([2., 4.], dtype=float32)
+        """
         if len(self.placeholders) != 1:
             raise GraphError(f"{self!r} has {len(self.placeholders)} placeholders, not one")
         (only,) = self.placeholders

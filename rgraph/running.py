@@ -41,6 +41,14 @@ class Runnable(Structure):
 
         Raises:
             GraphError: an input is missing or does not fit.
+
+        >>> x, s = C.input_variable(2, name="x"), C.sequence.input_variable(1)
+        >>> C.square(x).eval({"x": [[1, 2], [3, 4]]})
+        array([[ 1.,  4.],
+               [ 9., 16.]], dtype=float32)
+        >>> C.sequence.past_value(s).eval([np.array([[5], [6]]), np.array([[7]])])
+        [array([[0.],
+               [5.]], dtype=float32), array([[0.]], dtype=float32)]
         """
         keys, nodes = self._chosen(outputs)
         values = self._run(nodes, arguments, device, as_numpy=as_numpy)
@@ -146,6 +154,12 @@ class Runnable(Structure):
 
         Returns:
             a dict from `variables` to gradients.
+
+        >>> w = C.Parameter(2, init=3)
+        >>> f = w * C.input_variable(2)
+        >>> state, _ = f.forward([[1, 2]], keep_for_backward=f.outputs)
+        >>> f.backward(state, np.array([[1, 10]]), [w])[w]
+        array([ 1., 20.], dtype=float32)
         """
         if state is None:
             raise GraphError(
@@ -222,6 +236,10 @@ class Runnable(Structure):
         Args:
             arguments: the inputs' values, as for `eval`.
             wrt: inputs and parameters whose gradients are to be computed along.
+
+        >>> table = C.exp(C.input_variable(2)).profile(np.ones((3, 2)))
+        >>> "exp" in str(table)
+        True
         """
         from .explain import profile
 

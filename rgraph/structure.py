@@ -68,6 +68,13 @@ class Structure(Operand):
 
     @property
     def name(self) -> str:
+        """The name that it, or else its only output, was given. It may be set where it is "".
+
+        >>> f = C.input_variable(1) + 1
+        >>> f.name = "next"
+        >>> f.output.name
+        'next'
+        """
         return self._name or (self._nodes[0].name if len(self._nodes) == 1 else "")
 
     @name.setter
@@ -84,28 +91,58 @@ class Structure(Operand):
 
     @property
     def output(self) -> Variable:
+        """Its only output, as a variable.
+
+        >>> C.exp(C.input_variable(2)).output.shape
+        (2,)
+        """
         return Variable(self.node)
 
     @property
     def outputs(self) -> tuple[Variable, ...]:
+        """What it gives.
+
+        >>> x = C.input_variable((2, 3))
+        >>> [v.shape for v in C.combine(x, C.reduce_sum(x)).outputs]
+        [(2, 3), ()]
+        """
         return tuple(Variable(n) if n.op else handle(n) for n in self._current())
 
     @property
     def parameters(self) -> tuple[Any, ...]:
-        """The parameters that it reads, in the order in which it reads them."""
+        """The parameters that it reads, in the order in which it reads them.
+
+        >>> [p.name for p in C.layers.Dense(2).parameters]
+        ['W', 'b']
+        """
         return tuple(self._leaves(graph.Parameter))
 
     @property
     def constants(self) -> tuple[Any, ...]:
+        """The constants that it reads, running statistics among them.
+
+        >>> len((C.input_variable(1) * 2 + 1).constants)
+        2
+        """
         return tuple(self._leaves((graph.Constant, graph.State)))
 
     @property
     def placeholders(self) -> tuple[Variable, ...]:
+        """What is still to be bound.
+
+        >>> [p.name for p in C.layers.Dense(2).placeholders]
+        ['x']
+        """
         return tuple(self._leaves(Placeholder))
 
     @property
     def arguments(self) -> tuple[Variable, ...]:
-        """Its inputs and unbound placeholders, in the order in which a call takes them."""
+        """Its inputs and unbound placeholders, in the order in which a call takes them.
+
+        >>> f = C.Function(lambda a, b: b - a)
+        >>> [v.name for v in f.arguments]
+        ['a', 'b']
+        """
         leaves = self._leaves((graph.Input, Placeholder))
         found = sorted(leaves, key=lambda v: v.is_placeholder)  # inputs first
         if self._signature is None:
@@ -115,18 +152,29 @@ class Structure(Operand):
 
     @property
     def signature(self) -> tuple[Variable, ...]:
+        """As `arguments`."""
         return self.arguments
 
     @property
     def inputs(self) -> tuple[Variable, ...]:
-        """The leaves below it; the operands for a `root_function`, which is one operation."""
+        """The leaves below it; the operands for a `root_function`, which is one operation.
+
+        >>> f = C.times(C.input_variable(2, name="x"), C.Parameter((2, 3), name="W")) + 1
+        >>> [v.name for v in f.inputs[:2]]
+        ['x', 'W']
+        """
         if self._is_primitive:
             return tuple(map(_variable, search.operands(self.node)))
         return tuple(handle(n) for n in search.walk(self._current()) if n.op is None)
 
     @property
     def root_function(self) -> Any:
-        """The operation, or the layer, that gives its output, with its operands as `inputs`."""
+        """The operation, or the layer, that gives its output, with its operands as `inputs`.
+
+        >>> f = C.exp(C.input_variable(2, name="x")) + 1
+        >>> [v.shape for v in f.root_function.inputs]
+        [(2,), ()]
+        """
         root = records.hold(self._current())
         root._name = self._name
         root._is_primitive = len(self._nodes) == 1 and self._nodes[0].op is not None
@@ -135,11 +183,16 @@ class Structure(Operand):
 
     @property
     def owner(self) -> Any:
+        """As `root_function`: the operation that gives its output."""
         return self.root_function
 
     @property
     def op_name(self) -> str:
-        """The kind of operation, or of layer, that gives its output."""
+        """The kind of operation, or of layer, that gives its output.
+
+        >>> (C.input_variable(1) + 1).op_name, C.layers.Dense(2).op_name
+        ('Plus', 'Dense')
+        """
         if len(self._nodes) != 1:
             return "Combine"
         node = self.node
@@ -151,33 +204,52 @@ class Structure(Operand):
 
     @property
     def is_primitive(self) -> bool:
+        """Whether it stands for one operation alone, as a `root_function` does."""
         return self._is_primitive
 
     @property
     def is_composite(self) -> bool:
+        """Whether it stands for all operations from its inputs to its outputs."""
         return not self._is_primitive
 
     @property
     def is_block(self) -> bool:
-        """Whether its output comes out of a layer."""
+        """Whether its output comes out of a layer.
+
+        >>> C.layers.Dense(2).is_block, (C.layers.Dense(2) >> C.exp).is_block
+        (True, False)
+        """
         return len(self._nodes) == 1 and search.is_block(self._current()[0])
 
     @property
     def block_root(self) -> Any:
-        """What a layer computes inside."""
+        """What a layer computes inside.
+
+        >>> C.layers.Dense(2, activation=C.relu).block_root.op_name
+        'Relu'
+        """
         if not self.is_block:
             raise GraphError(f"{self!r} is no block")
         return records.hold([self.node.inputs[0]])
 
     @property
     def block_arguments_mapping(self) -> list[tuple[Variable, Variable]]:
-        """The operands of a layer: pairs of what it is called inside and outside."""
+        """The operands of a layer: pairs of what it is called inside and outside.
+
+        >>> f = C.layers.Dense(2)(C.input_variable(3))
+        >>> [outside.shape for inside, outside in f.block_arguments_mapping]
+        [(3,)]
+        """
         operands = self.node.inputs[1:] if self.is_block else ()
         return [(_variable(n), _variable(n)) for n in operands]
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What the operation was made with, besides its operands."""
+        """What the operation was made with, besides its operands.
+
+        >>> C.dropout(C.input_variable(1), 0.3, seed=5).attributes["rngSeed"]
+        5
+        """
         found = {k: v for k, v in self.node.attrs.items() if k not in ("block", "layer")}
         for name, (node, key) in self._settings().items():
             found[name] = node.attrs[key]
