@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..graph import Node
-from . import algebra, constants, fusion, sharing, tails
+from . import algebra, constants, fusion, recomputation, sharing, tails
 from .rewriting import private
 
 Pass = Callable[[Sequence[Node]], list[Node]]
@@ -18,6 +18,7 @@ PASSES: dict[str, Pass] = {
     "algebra": algebra.simplify,
     "constants": constants.fold,
     "sharing": sharing.share,
+    "recomputation": recomputation.repeat,
     "tails": tails.hang,
     "fusion": fusion.fuse,
 }

@@ -6,7 +6,15 @@ import pytest
 import rgraph as C
 from rgraph import autodiff, device, graph, passes
 from rgraph.minibatch import Minibatch
-from rgraph.passes import algebra, constants, fusion, rewriting, sharing, tails
+from rgraph.passes import (
+    algebra,
+    constants,
+    fusion,
+    recomputation,
+    rewriting,
+    sharing,
+    tails,
+)
 from rgraph.plan import Call, Loop, Plan
 
 
@@ -78,6 +86,20 @@ def test_tails_are_hung_on_the_convolution_that_comes_last():
     (node,) = tails.hang(private(y))
     assert names([node]) == ["convolution", "tailed"]
     assert node.attrs["program"].names == ("sigmoid", "plus", "element_times", "minus", "tanh")
+
+
+def test_what_is_cheap_is_computed_by_each_of_its_readers():
+    x = C.input_variable(2)
+    z = C.sigmoid(x)
+    rest = 1 - z
+    heavy = C.exp(z)
+    nodes = recomputation.repeat(
+        private(C.tanh(rest) * z, C.square(rest), heavy * heavy + z / heavy)
+    )
+    assert names(nodes).count("minus") == 2 and names(nodes).count("exp") == 1
+    a, b = C.combine([C.tanh(rest) * z, C.square(rest)]).eval({x: [[0, 0]]}).values()
+    np.testing.assert_allclose(a, [[np.tanh(0.5) / 2] * 2], rtol=1e-6)
+    np.testing.assert_allclose(b, [[0.25, 0.25]], rtol=1e-6)
 
 
 def test_what_others_read_ends_a_tail():

@@ -7,18 +7,49 @@ hardly ever repeat, do not mean ever new ones, rows go through in blocks of a fe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import tailed
 from .chains import tail
-from .library import Library
-from .primitives import WHOLE, ConvolutionPrimitives, Geometry, Shape, channels_last
+from .library import Library, Primitive, Reorder, address
+from .primitives import WHOLE, ConvolutionPrimitives, Geometry, Shape, Tail, channels_last
 from .sizes import row_blocks
 
 Array = np.ndarray[Any, Any]
+
+
+class _Form(NamedTuple):
+    """All that matters of an array but its memory."""
+
+    shape: Shape
+    strides: Shape
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, array: Array) -> _Form:
+        return cls(array.shape, array.strides, array.dtype)
+
+
+class _Job(NamedTuple):
+    """What is done to operands of one form.
+
+    Attributes:
+        shape: of the result.
+        dense: of the operand and the tail's, which are as the primitives want them.
+        reads: of the tail's operands, those that the primitives read, in order.
+        turned: whether the kernels are to be turned round.
+        blocks: for each block of rows the primitive, what puts the kernels in its order, and where
+            the block begins (bytes): in the operand, the result, and what the tail reads.
+    """
+
+    shape: Shape
+    dense: list[bool]
+    reads: list[int]
+    turned: bool
+    blocks: list[tuple[Primitive, Reorder | None, list[int]]]
 
 
 class Convolutions:
@@ -32,9 +63,15 @@ class Convolutions:
     def __init__(self, library: Library, empty: Callable[..., Array]) -> None:
         self.primitives = ConvolutionPrimitives(library)
         self.empty = empty
+        self._job = lru_cache(maxsize=4096)(self._prepare)
 
     def convolution(self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any) -> Array:
-        return self._product(run, w, x, out, at)
+        job = self._job("convolution", None, _hashable(at), w.shape, _Form.of(x))
+        return self._run(run, job, w, x, (), out)
+
+    def transpose(self, run: Any, w: Array, g: Array, *, out: Any = None, **at: Any) -> Array:
+        job = self._job("convolution_transpose", None, _hashable(at), w.shape, _Form.of(g))
+        return self._run(run, job, w, g, (), out)
 
     def tailed(
         self,
@@ -48,63 +85,62 @@ class Convolutions:
         out: Any = None,
     ) -> Array:
         """A convolution that does its tail itself; where the library can't, one after the other."""
-        posts = tail(program.steps, program.arity)
-        turned = head.name == "convolution_transpose"
-        at = _turned(w, arguments) if turned else arguments
-        shape = () if at is None else (len(x), *_result(w, x, at, turned))
-        shapes = [_shape_in_tail(m, shape) for m in more]
-        if None in (at, posts, *shapes) or any(m.dtype != np.float32 for m in more):
+        forms = map(_Form.of, more)
+        job = self._job(head.name, program, _hashable(arguments), w.shape, _Form.of(x), *forms)
+        if job is None:
             own = {"head": head, "arguments": arguments, "program": program}
             return tailed(run, w, x, *more, **own, out=out)
-        reads = [p.operand for p in posts if p.operand is not None]  # the first is the result
-        chain = tuple((p, None if p.operand is None else shapes[p.operand - 1]) for p in posts)
-        return self._product(run, w, x, out, at, turned, chain, [more[i - 1] for i in reads])
+        return self._run(run, job, w, x, more, out)
 
-    def transpose(
-        self, run: Any, w: Array, g: Array, *, spatial: Any, out: Any = None, **at: Any
-    ) -> Array:
-        operand = (w.shape[1] * at["groups"], *spatial)
-        geometry = _geometry(operand, g.shape[1:], w.shape[2:], at)
-        arranged = partial(self._arranged, run, w, _plain)
-        return self._mapped(run, self.primitives.data, geometry, arranged, g, operand, out)
+    def _prepare(
+        self, name: str, program: Any, at: Any, kernel: Shape, operand: _Form, *more: _Form
+    ) -> _Job | None:
+        at = dict(at)
+        turned = _turned(kernel, at) if name == "convolution_transpose" else None
+        if program is not None and name == "convolution_transpose" and turned is None:
+            return None
+        rows = operand.shape[0]
+        chain: Tail | None = ()
+        reads: list[int] = []
+        if turned is not None:
+            at, kernel = turned, (kernel[1], kernel[0], *kernel[2:])
+        if name == "convolution_transpose" and turned is None:
+            sample: Shape = (kernel[1] * at["groups"], *at["spatial"])
+            geometry = _geometry(sample, operand.shape[1:], kernel[2:], at)
+            make = self.primitives.data
+        else:
+            sample = _result(kernel, operand.shape, at)
+            geometry = _geometry(operand.shape[1:], sample, kernel[2:], at)
+            if program is not None:
+                chain, reads = _chain(program, (rows, *sample), more)
+            if chain is None:
+                return None
+            make = partial(self.primitives.forward, tail=chain)
+        shape = (rows, *sample)
+        whole = [m.shape == shape for m in more]
+        steps = [4 * channels_last(operand.shape)[0], 4 * channels_last(shape)[0]]
+        steps += [steps[1] if whole[i] else 0 for i in reads]
+        blocks = [
+            (*make(b.stop - b.start, geometry), [b.start * s for s in steps])
+            for b in row_blocks(rows)
+        ]
+        dense = [a.shape != shape or is_dense(a) for a in more]
+        return _Job(shape, [is_dense(operand), *dense], reads, turned is not None, blocks)
 
-    def _product(
-        self,
-        run: Any,
-        w: Array,
-        x: Array,
-        out: Any,
-        at: Any,
-        turned: bool = False,
-        chain: Any = (),
-        more: Sequence[Array] = (),
+    def _run(
+        self, run: Any, job: _Job, w: Array, x: Array, more: Sequence[Array], out: Any
     ) -> Array:
-        result = _result(w, x, at, turned)
-        geometry = _geometry(x.shape[1:], result, w.shape[2:], at)
-        primitives = partial(self.primitives.forward, tail=chain)
-        arranged = partial(self._arranged, run, w, _turned_kernels if turned else _plain)
-        return self._mapped(run, primitives, geometry, arranged, x, result, out, more)
-
-    def _mapped(
-        self,
-        run: Any,
-        primitives: Any,
-        at: Geometry,
-        arranged: Callable[[Any], Array],
-        x: Array,
-        shape: Shape,
-        out: Any,
-        more: Sequence[Array] = (),
-    ) -> Array:
-        """A primitive on all rows of `x`, block by block."""
-        x = self._dense(run, x)
-        more = [self._dense(run, m) if m.ndim == x.ndim and len(m) == len(x) else m for m in more]
+        x, *more = (
+            a if dense else self._dense(run, a)
+            for a, dense in zip((x, *more), job.dense, strict=True)
+        )
         ready = out is not None and is_dense(out)
-        target = out if ready else self._channels_last((len(x), *shape))
-        for block in row_blocks(len(x)):
-            primitive, reorder = primitives(block.stop - block.start, at)
-            others = [m[block] if m.shape == target.shape else m for m in more]
-            primitive.run(x[block], arranged(reorder), target[block], *others)
+        target = out if ready else self._channels_last(job.shape)
+        arrays = [address(x), address(target), *(address(more[i]) for i in job.reads)]
+        for primitive, reorder, starts in job.blocks:
+            source, result, *others = map(int.__add__, arrays, starts)
+            kernels = address(self._arranged(run, w, job.turned, reorder))
+            primitive.run_at([source, kernels, result, *others])
         if out is None or ready:
             return target
         out[...] = target
@@ -115,29 +151,30 @@ class Convolutions:
         return np.moveaxis(self.empty((rows, *size, channels), np.float32), -1, 1)
 
     def _dense(self, run: Any, array: Array) -> Array:
-        """`array`, or a copy of it that is dense; the last copy is kept, others may want it too."""
-        if is_dense(array):
-            return array
+        """A copy of `array` that is dense; the last copy is kept, others may want it too."""
         if run.memo.get("copied") is not array:
             copy = self._channels_last(array.shape)
             copy[...] = array
             run.memo["copied"], run.memo["copy"] = array, copy
         return run.memo["copy"]
 
-    def _arranged(self, run: Any, w: Array, seen: Callable[[Array], Array], reorder: Any) -> Array:
+    def _arranged(self, run: Any, w: Array, turned: bool, reorder: Reorder | None) -> Array:
         """Kernels in the order of a primitive; once in a run for each."""
-        key = (id(w), seen, id(reorder))
+        key = (id(w), turned, id(reorder))
         if key not in run.memo:
-            plain = np.ascontiguousarray(seen(w))
+            # turned round and ends exchanged, a convolution is the transposed one
+            seen = np.flip(w, range(2, w.ndim)).swapaxes(0, 1) if turned else w
+            plain = np.ascontiguousarray(seen)
             run.memo[key] = (w, plain if reorder is None else reorder(plain))  # w stays alive
         return run.memo[key][1]
 
     def weights(
         self, run: Any, x: Array, g: Array, *, kernel: Any, out: Any = None, **at: Any
     ) -> Array:
+        """The gradient to the kernels."""
         geometry = _geometry(x.shape[1:], g.shape[1:], kernel, at)
         shape = (g.shape[1], x.shape[1] // at["groups"], *kernel)
-        x, g = self._dense(run, x), self._dense(run, g)
+        x, g = (a if is_dense(a) else self._dense(run, a) for a in (x, g))
         total = np.zeros(shape, x.dtype)
         for block in row_blocks(len(x)):
             primitive, reorder, size = self.primitives.weights(block.stop - block.start, geometry)
@@ -152,23 +189,38 @@ class Convolutions:
         return out
 
 
-def is_dense(array: Array) -> bool:
+def is_dense(array: Array | _Form) -> bool:
     """Whether `array`, (rows, channels, *size), is channels-last in memory and without gaps."""
-    steps = (n * array.itemsize for n in channels_last(array.shape))
+    steps = (n * array.dtype.itemsize for n in channels_last(array.shape))
     return all(n == 1 or a == b for n, a, b in zip(array.shape, array.strides, steps, strict=True))
 
 
-def _shape_in_tail(array: Array, result: Shape) -> Shape | None:
+def _hashable(at: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple(at.items())
+
+
+def _chain(program: Any, result: Shape, more: Sequence[_Form]) -> tuple[Tail | None, list[int]]:
+    """A program as a tail, and which of its operands that reads, in order; None if it can't be."""
+    posts = tail(program.steps, program.arity)
+    shapes = [_shape_in_tail(m, result) for m in more]
+    if posts is None or None in shapes or any(m.dtype != np.float32 for m in more):
+        return None, []
+    reads = [p.operand - 1 for p in posts if p.operand is not None]  # the first is the result
+    return tuple((p, None if p.operand is None else shapes[p.operand - 1]) for p in posts), reads
+
+
+def _shape_in_tail(array: _Form, result: Shape) -> Shape | None:
     """The shape of an operand of a tail, as the library is told; None if it can't take that."""
     if array.shape == result:
         return WHOLE
-    shape = (1,) * (len(result) - array.ndim) + array.shape
-    one_per_channel = all(n == 1 for i, n in enumerate(shape) if i != 1)
-    dense = array.flags.c_contiguous and len(shape) == len(result)
+    shape = (1,) * (len(result) - len(array.shape)) + array.shape
+    channels = shape[1]
+    one_per_channel = len(shape) == len(result) and np.prod(shape) == channels
+    dense = channels == 1 or 4 in array.strides
     return shape if one_per_channel and dense else None
 
 
-def _geometry(operand: Any, result: Any, kernel: Any, at: Any) -> Geometry:
+def _geometry(operand: Shape, result: Shape, kernel: Shape, at: Any) -> Geometry:
     return Geometry(
         tuple(operand),
         tuple(result),
@@ -180,36 +232,23 @@ def _geometry(operand: Any, result: Any, kernel: Any, at: Any) -> Geometry:
     )
 
 
-def _result(w: Array, x: Array, at: Any, turned: bool = False) -> Shape:
-    """The shape of a sample of the result."""
+def _result(kernel: Shape, operand: Shape, at: Any) -> Shape:
+    """The shape of a sample of a convolution's result."""
     return (
-        w.shape[turned],
+        kernel[0],
         *(
             (n + low + high - (k - 1) * d - 1) // s + 1
             for n, k, s, (low, high), d in zip(
-                x.shape[2:], w.shape[2:], at["strides"], at["padding"], at["dilation"], strict=True
+                operand[2:], kernel[2:], at["strides"], at["padding"], at["dilation"], strict=True
             )
         ),
     )
 
 
-def _plain(w: Array) -> Array:
-    return w
-
-
-def _turned_kernels(w: Array) -> Array:
-    """Kernels with which a convolution is the transposed one: turned round, ends exchanged."""
-    return np.flip(w, range(2, w.ndim)).swapaxes(0, 1)
-
-
-def _turned(w: Array, at: Any) -> dict[str, Any] | None:
+def _turned(kernel: Shape, at: Any) -> dict[str, Any] | None:
     """The convolution that a transposed one is; None if it is not one."""
     if at["groups"] > 1 or any(s > 1 for s in at["strides"]):
         return None
-    padding = []
-    for k, d, (low, high) in zip(w.shape[2:], at["dilation"], at["padding"], strict=True):
-        reach = d * (k - 1)
-        if low > reach or high > reach:
-            return None
-        padding.append((reach - low, reach - high))
-    return {**at, "padding": tuple(padding)}
+    reach = [d * (k - 1) for k, d in zip(kernel[2:], at["dilation"], strict=True)]
+    padding = [(r - low, r - high) for r, (low, high) in zip(reach, at["padding"], strict=True)]
+    return {**at, "padding": tuple(padding)} if min(map(min, padding)) >= 0 else None

@@ -1,0 +1,53 @@
+"""What is cheap is computed again where it is read, rather than kept for all frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..graph import Node, components, order
+from .algebra import filling
+from .rewriting import twin
+
+_CHEAP = {"plus", "minus", "element_times", "negate"}
+
+
+def repeat(outputs: Sequence[Node]) -> list[Node]:
+    """Gives each reader a copy of its own of what costs less to compute than to write and read.
+
+    That is one operation on values that are there anyway: if it reads one array; or if it stands
+    between loops (as what a gradient needs again does), where it would be kept for all frames.
+    """
+    nodes = order(outputs)
+    loop = {n: i for i, c in enumerate(components(outputs)) if len(c) > 1 for n in c}
+    readers: dict[Node, list[Node]] = {n: [] for n in nodes}
+    for node in nodes:
+        for operand in node.inputs:
+            readers[operand].append(node)
+    ends = set(outputs)
+
+    def is_there(node: Node) -> bool:
+        if node in ends or node.op is None or not node.op.pointwise:
+            return True
+        return len(readers.get(node, ())) > 1  # a copy that was made here has one reader
+
+    for node in nodes:
+        own = list(dict.fromkeys(readers[node]))
+        if node in ends or len(own) < 2 or node.op is None or node.op.name not in _CHEAP:
+            continue
+        arrays = [i for i in node.inputs if filling(i) is None]
+        same_type = all(_type(i) == _type(node) for i in arrays)
+        if not same_type or not all(map(is_there, arrays)):
+            continue
+        if not all(r.op is not None and r.op.pointwise and _type(r) == _type(node) for r in own):
+            continue
+        between = len({loop.get(n) for n in (node, *own)}) > 1
+        if len(arrays) == 1 or between:
+            for reader in own[1:]:
+                again = twin(node)
+                again.inputs = node.inputs
+                reader.inputs = [again if i is node else i for i in reader.inputs]
+    return list(outputs)
+
+
+def _type(node: Node) -> tuple[object, ...]:
+    return node.axes, node.shape, node.dtype
