@@ -3,9 +3,28 @@
 `import rgraph as C` gives Microsoft CNTK's functional API: see README.
 """
 
-from . import debugging, device, initializer, io, layers, logging, ops, testing
-from . import eval as eval
-from .default_options import *
+from . import (
+    debugging,
+    device,
+    eval,
+    initializer,
+    io,
+    layers,
+    learners,
+    logging,
+    losses,
+    metrics,
+    ops,
+    testing,
+    train,
+)
+from .default_options import (
+    default_options,
+    default_options_for,
+    default_override_or,
+    get_default_override,
+    is_default_override,
+)
 from .device import (
     DeviceDescriptor,
     all_devices,
@@ -42,21 +61,9 @@ from .learners import (
     training_parameter_schedule,
     universal,
 )
-from .losses import (
-    binary_cross_entropy,
-    cosine_distance,
-    cosine_distance_with_negative_samples,
-    cross_entropy_with_softmax,
-    fmeasure,
-    hierarchical_softmax_layer,
-    lambda_rank,
-    nce_loss,
-    squared_error,
-    weighted_binary_cross_entropy,
-)
-from .metrics import classification_error, edit_distance_error, ndcg_at_1
+from .losses import *
+from .metrics import *
 from .ops import *
-from .ops import sequence
 from .persistence import load_model, register_udf_deserialize_callback
 from .structure import allow_renaming_functions
 from .train import (
@@ -82,3 +89,91 @@ from .variables import (
 )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "debugging",
+    "device",
+    "eval",
+    "initializer",
+    "io",
+    "layers",
+    "learners",
+    "logging",
+    "losses",
+    "metrics",
+    "ops",
+    "testing",
+    "train",
+    "Axis",
+    "BlockFunction",
+    "CheckpointConfig",
+    "CloneMethod",
+    "Constant",
+    "CrossValidationConfig",
+    "DeviceDescriptor",
+    "FreeDimension",
+    "Function",
+    "GraphError",
+    "InferredDimension",
+    "Learner",
+    "NDArrayView",
+    "Parameter",
+    "State",
+    "TestConfig",
+    "Trainer",
+    "UnitType",
+    "UserFunction",
+    "UserLearner",
+    "Value",
+    "Variable",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "all_devices",
+    "allow_renaming_functions",
+    "as_block",
+    "as_composite",
+    "asarray",
+    "asvalue",
+    "combine",
+    "constant",
+    "cpu",
+    "default_options",
+    "default_options_for",
+    "default_override_or",
+    "default_unit_gain_value",
+    "fsadagrad",
+    "get_default_override",
+    "gpu",
+    "input",
+    "input_variable",
+    "is_default_override",
+    "learning_parameter_schedule",
+    "learning_parameter_schedule_per_sample",
+    "learning_rate_schedule",
+    "load_model",
+    "minibatch_size_schedule",
+    "momentum_as_time_constant_schedule",
+    "momentum_schedule",
+    "momentum_schedule_per_sample",
+    "momentum_sgd",
+    "nesterov",
+    "output_variable",
+    "parameter",
+    "placeholder",
+    "register_udf_deserialize_callback",
+    "rmsprop",
+    "set_default_unit_gain_value",
+    "set_seed",
+    "sgd",
+    "training_parameter_schedule",
+    "training_session",
+    "try_set_default_device",
+    "universal",
+    "use_default_device",
+    "user_function",
+]
+__all__ += initializer.__all__
+__all__ += losses.__all__
+__all__ += metrics.__all__
+__all__ += ops.__all__

@@ -13,7 +13,12 @@ from .variables import Operand
 
 
 class CloneMethod(enum.Enum):
-    """What becomes of the parameters in a copy of a function; see `Function.clone`."""
+    """What becomes of the parameters in a copy of a function; see `Function.clone`.
+
+    >>> x = C.input_variable(2)
+    >>> (C.Parameter(2) * x).clone(C.CloneMethod.freeze).parameters
+    ()
+    """
 
     share = "share"
     clone = "clone"

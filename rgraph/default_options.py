@@ -84,7 +84,11 @@ def default_options_for(functions: Any, **options: Any) -> _Overrides:
 
 
 def is_default_override(value: Any) -> bool:
-    """Whether `value` is a default that may be overridden, not a value that was given."""
+    """Whether `value` is a default that may be overridden, not a value that was given.
+
+    >>> C.is_default_override(C.default_override_or(13)), C.is_default_override(13)
+    (True, False)
+    """
     return isinstance(value, default_override_or)
 
 

@@ -31,9 +31,11 @@ class DeviceDescriptor:
         self.kind, self.number = kind, number
 
     def type(self) -> DeviceKind:
+        """Whether it is a CPU or a GPU."""
         return DeviceKind[self.kind.upper()]
 
     def id(self) -> int:
+        """The GPU's number; the CPU's is 0."""
         return self.number
 
     def is_locked(self) -> bool:
@@ -84,14 +86,25 @@ def use_default_device() -> DeviceDescriptor:
 
 
 def all_devices() -> list[DeviceDescriptor]:
-    """All devices of this machine that can be used, the preferred one first."""
+    """All devices of this machine that can be used, the preferred one first.
+
+    >>> C.device.cpu() in C.device.all_devices()
+    True
+    """
     return [*map(gpu, range(_gpu_count())), cpu()]
 
 
 def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
-    """Makes `device` the one to be used where none is named; whether that worked."""
+    """Makes `device` the one to be used where none is named; whether that worked.
+
+    As in CNTK it does not with a lock on the CPU: only a GPU can be locked (nothing is, here).
+
+    >>> default = C.device.use_default_device()
+    >>> C.device.try_set_default_device(default)
+    True
+    """
     global _default
-    if device not in all_devices():
+    if device not in all_devices() or acquire_device_lock and device.kind == "cpu":
         return False
     _default = device
     return True
@@ -168,6 +181,9 @@ def cpu_engines() -> list[str]:
     """The CPU engines that can be used here, the preferred one first.
 
     `numpy` is always there; `onednn` needs the library, which the extra of that name brings.
+
+    >>> "numpy" in C.device.cpu_engines()
+    True
     """
     return ["numpy"] if _onednn_engine() is None else ["onednn", "numpy"]
 

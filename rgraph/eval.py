@@ -102,6 +102,7 @@ class Evaluator:
 
     @property
     def evaluation_function(self) -> Any:
+        """The metric."""
         return hold(self._program.function.node)
 
     def test_minibatch(self, arguments: Any, device: Any = None) -> float:

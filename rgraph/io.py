@@ -59,6 +59,7 @@ class MinibatchData:
 
     @property
     def value(self) -> Any:
+        """As `data`."""
         return self.data
 
     def __len__(self) -> int:
@@ -66,7 +67,18 @@ class MinibatchData:
 
 
 class MinibatchSource:
-    """The base of sources of minibatches. Define `stream_infos` and `next_minibatch`."""
+    """The base of sources of minibatches. Define `stream_infos` and `next_minibatch`.
+
+    >>> class Ones(C.io.MinibatchSource):
+    ...     def stream_infos(self):
+    ...         return [C.io.StreamInformation("x", shape=(2,))]
+    ...     def next_minibatch(self, num_samples, *_, **__):
+    ...         data = np.ones((num_samples, 2))
+    ...         return {self.streams.x: C.io.MinibatchData(data, num_samples, num_samples)}
+    >>> source = Ones()
+    >>> source.next_minibatch(3)[source.streams.x].data.shape
+    (3, 2)
+    """
 
     def stream_infos(self) -> list[StreamInformation]:
         """The streams that it gives."""
@@ -228,3 +240,14 @@ class MinibatchSourceFromData(MinibatchSource):
 
 def _count(data: Any) -> int:
     return len(data) if isinstance(data, list) else data.shape[0]
+
+
+__all__ = [
+    "FULL_DATA_SWEEP",
+    "INFINITELY_REPEAT",
+    "MinibatchData",
+    "MinibatchSource",
+    "MinibatchSourceFromData",
+    "StreamInformation",
+    "UserMinibatchSource",
+]

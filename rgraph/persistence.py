@@ -268,7 +268,15 @@ def _user(saved: Mapping[str, Any], operands: Sequence[Any]) -> UserFunction:
 def register_udf_deserialize_callback(
     op_name: str, callback: Callable[[Sequence[Any], str, Any], UserFunction]
 ) -> None:
-    """Says how a saved `UserFunction` is made: by `callback(inputs, name, state)`."""
+    """Says how a saved `UserFunction` is made: by `callback(inputs, name, state)`.
+
+    Args:
+        op_name: the function's `op_name`, which the file holds.
+
+    Source: CNTK's `Function.register_udf_deserialize_callback`.
+
+    >>> C.register_udf_deserialize_callback("gone.Twice", lambda inputs, name, state: inputs[0] * 2)
+    """
     _user_loaders[op_name] = callback
 
 
@@ -281,6 +289,13 @@ def load_model(model: str | os.PathLike[str] | bytes, device: Any = None) -> Fun
 
     Raises:
         GraphError: it is no such file, or it names an operation that is not known here.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model")
+    ...     C.layers.Dense(3)(C.input_variable(2)).save(path)
+    ...     C.load_model(path).shape
+    (3,)
     """
     source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
     try:

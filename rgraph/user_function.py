@@ -161,6 +161,7 @@ class UserFunction(Function):
     # What the operation's record asks
 
     def output_type(self, types: Sequence[Type], index: int) -> Type:
+        """The type of an output, for operands of these types, which may not be known yet."""
         known = all(None not in (t.shape, t.axes, t.dtype) for t in types)
         stand_ins = [
             (Input if known else Placeholder)(t.shape, t.axes, t.dtype, n.name)
@@ -181,9 +182,11 @@ class UserFunction(Function):
         return Type(node.shape, node.axes, dtype)
 
     def passes_gradient(self, index: int) -> bool:
+        """Whether an output's gradient goes back through it."""
         return self._passes[index]
 
     def run_forward(self, arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """Calls `forward` in its way: a state, and the outputs' values."""
         values = [a if self.as_numpy else Value(a) for a in arguments]
         given = values if len(values) > 1 else values[0]
         forward: Any = self.forward
@@ -248,13 +251,20 @@ def output_variable(
 def user_function(user_func: Any) -> Function:
     """A `UserFunction`, or what is made of some, as a function to build on and to run.
 
-    Source: CNTK's `user_function`.
+    Source: CNTK's `user_function`. See `UserFunction` for an example.
+
+    >>> C.user_function(C.input_variable(2) + 1).shape
+    (2,)
     """
     return as_composite(user_func)
 
 
 def as_composite(root_function: Any, name: str = "") -> Function:
-    """A function or variable as the function of everything below it."""
+    """A function or variable as the function of everything below it.
+
+    >>> C.as_composite(C.input_variable(2) + 1).shape
+    (2,)
+    """
     if isinstance(root_function, UserFunction):
         return Function(root_function._nodes, None, name or root_function.name)
     return root_function if isinstance(root_function, Function) else combine(root_function)

@@ -122,10 +122,12 @@ class NDArrayView:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The array's shape."""
         return self.array.shape
 
     @property
     def dtype(self) -> Any:
+        """The type of its numbers: np.float32 or np.float64."""
         return self.array.dtype.type
 
     def as_shape(self, shape: Sequence[int]) -> NDArrayView:
@@ -270,10 +272,12 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """(N, …), for sequences (N, frames of the longest, …)."""
         return self._padded().shape
 
     @property
     def dtype(self) -> Any:
+        """The type of its numbers: np.float32 or np.float64."""
         return self._padded().dtype.type
 
     @property

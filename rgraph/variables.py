@@ -105,11 +105,17 @@ class Operand:
         return f"{node.op.name if node.op else node.kind}{node.uid}"
 
     def is_sequence(self) -> bool:
+        """Whether it has a time axis."""
         return len(self.dynamic_axes) == 2
 
 
 class Variable(Operand):
-    """A value in a graph. Two variables are equal if they are the same value."""
+    """A value in a graph. Two variables are equal if they are the same value.
+
+    >>> x = C.input_variable(2, name="x")
+    >>> (x + 1).inputs[0] == x
+    True
+    """
 
     def __init__(self, node: graph.Node) -> None:
         self.node = node
@@ -125,6 +131,7 @@ class Variable(Operand):
 
     @property
     def name(self) -> str:
+        """The name that it was given; '' without one."""
         return self.node.name
 
     @property
@@ -134,30 +141,37 @@ class Variable(Operand):
 
     @property
     def is_input(self) -> bool:
+        """Whether it is fed."""
         return isinstance(self.node, graph.Input)
 
     @property
     def is_output(self) -> bool:
+        """Whether a function computes it."""
         return self.node.op is not None
 
     @property
     def is_parameter(self) -> bool:
+        """Whether it is learned."""
         return isinstance(self.node, graph.Parameter)
 
     @property
     def is_constant(self) -> bool:
+        """Whether it is neither fed nor learned: a constant, or a running statistic."""
         return isinstance(self.node, (graph.Constant, graph.State))
 
     @property
     def is_placeholder(self) -> bool:
+        """Whether it is to be bound."""
         return isinstance(self.node, graph.Placeholder)
 
     @property
     def needs_gradient(self) -> bool:
+        """Whether `grad` gives the gradient with respect to it when none is named."""
         return getattr(self.node, "needs_gradient", self.is_parameter)
 
     @property
     def is_sparse(self) -> bool:
+        """Whether it was declared to be fed with sparse matrices."""
         return getattr(self.node, "is_sparse", False)
 
     def eval(self, arguments: Any = None, **options: Any) -> Any:
@@ -181,9 +195,11 @@ class Stored(Variable):
         self.node.value = dense(value)  # type: ignore[attr-defined]
 
     def set_value(self, value: Any) -> None:
+        """Sets its value."""
         self.value = value
 
     def asarray(self) -> np.ndarray:
+        """As `value`."""
         return self.value
 
 
@@ -194,6 +210,9 @@ class State(Stored):
         shape: its shape; `C.InferredDimension` stands for a size that follows from its use.
         value: what it starts with, a number.
         dtype: np.float32 (default) or np.float64.
+
+    >>> C.State((2,), 1).value
+    array([1., 1.], dtype=float32)
     """
 
     def __init__(
@@ -285,6 +304,7 @@ class Constant(Variable):
         evaluation.forget_plans()
 
     def asarray(self) -> np.ndarray:
+        """As `value`."""
         return self.value
 
 
@@ -323,7 +343,11 @@ def input_variable(
 
 
 def input(*args: Any, **kwargs: Any) -> Any:
-    """As `input_variable`."""
+    """As `input_variable`.
+
+    >>> C.input(3).shape
+    (3,)
+    """
     return input_variable(*args, **kwargs)
 
 
@@ -347,7 +371,11 @@ def placeholder(
 def parameter(
     shape: Any = None, init: Any = None, dtype: Any = None, device: Any = None, name: str = ""
 ) -> Parameter:
-    """As `Parameter`."""
+    """As `Parameter`.
+
+    >>> C.parameter((2,), init=0.5).value
+    array([0.5, 0.5], dtype=float32)
+    """
     return Parameter(shape, init, dtype, device, name)
 
 

@@ -46,31 +46,38 @@ class Axis:
 
     @property
     def is_static_axis(self) -> bool:
+        """Whether it is one of a sample's own axes."""
         return self.index is not None
 
     @property
     def is_dynamic_axis(self) -> bool:
+        """Whether it is the batch axis or a time axis."""
         return self.index is None
 
     @property
     def is_sequence_axis(self) -> bool:
+        """Whether it is a time axis."""
         return self.is_dynamic_axis and self.is_ordered
 
     @property
     def is_batch_axis(self) -> bool:
+        """Whether it is the batch axis."""
         return self.is_dynamic_axis and not self.is_ordered
 
     def static_axis_index(self, checked: bool = True) -> int:
+        """Its index. Raises `GraphError` for a dynamic axis."""
         if self.index is None:
             raise GraphError(f"{self!r} is a dynamic axis, it has no index")
         return self.index
 
     @staticmethod
     def default_batch_axis() -> Axis:
+        """The axis along which the samples of a minibatch lie."""
         return BATCH
 
     @staticmethod
     def default_dynamic_axis() -> Axis:
+        """The time axis of sequences for which no other is named."""
         return SEQUENCE
 
     @staticmethod

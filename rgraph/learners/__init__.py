@@ -26,3 +26,30 @@ from .schedules import (
     training_parameter_schedule,
 )
 from .universal import universal
+
+__all__ = [
+    "IGNORE",
+    "Learner",
+    "Options",
+    "Schedule",
+    "UnitType",
+    "UserLearner",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "default_unit_gain_value",
+    "fsadagrad",
+    "learning_parameter_schedule",
+    "learning_parameter_schedule_per_sample",
+    "learning_rate_schedule",
+    "momentum_as_time_constant_schedule",
+    "momentum_schedule",
+    "momentum_schedule_per_sample",
+    "momentum_sgd",
+    "nesterov",
+    "rmsprop",
+    "set_default_unit_gain_value",
+    "sgd",
+    "training_parameter_schedule",
+    "universal",
+]

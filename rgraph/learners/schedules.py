@@ -69,6 +69,7 @@ class Schedule:
 
     @property
     def is_sweep_based(self) -> bool:
+        """Whether its values change with sweeps through the data, not with samples."""
         return self.epoch_size is None
 
     def __getitem__(self, count: int) -> float:

@@ -9,3 +9,16 @@ from .progress_print import (
     log_number_of_parameters,
 )
 from .progress_writer import ProgressWriter
+
+__all__ = [
+    "graph",
+    "ProgressBar",
+    "ProgressPrinter",
+    "ProgressWriter",
+    "TrainingSummaryProgressCallback",
+    "find_all_with_name",
+    "find_by_name",
+    "find_by_uid",
+    "log_number_of_parameters",
+    "plot",
+]

@@ -91,7 +91,12 @@ def find_by_uid(node: Any, node_uid: str, depth: int = 0) -> Any:
 
 
 def get_node_outputs(node: Any, depth: int = 0) -> list[Any]:
-    """The outputs of all functions below `node`."""
+    """The outputs of all functions below `node`.
+
+    >>> x = C.input_variable(2)
+    >>> [v.name for v in C.logging.graph.get_node_outputs(C.tanh(C.abs(x, name="a"), name="b"))]
+    ['b', 'a']
+    """
     functions = depth_first_search(node, lambda v: isinstance(v, Function), depth)
     return [output for f in functions for output in f.outputs]
 

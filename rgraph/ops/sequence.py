@@ -46,7 +46,11 @@ def input_variable(
 
 
 def input(*args: Any, **kwargs: Any) -> Any:
-    """As `sequence.input_variable`."""
+    """As `sequence.input_variable`.
+
+    >>> C.sequence.input(3).shape
+    (3,)
+    """
     return input_variable(*args, **kwargs)
 
 

@@ -105,14 +105,17 @@ class Trainer:
 
     @property
     def model(self) -> Any:
+        """The model, if one was given."""
         return None if self._model is None else hold(self._model)
 
     @property
     def loss_function(self) -> Any:
+        """What training makes small."""
         return hold(self._loss)
 
     @property
     def evaluation_function(self) -> Any:
+        """The metric, if one was given."""
         return None if self._metric is None else hold(self._metric)
 
     @property
