@@ -219,9 +219,15 @@ def _shape_mend(got: tuple[int, ...], shape: tuple[int, ...], most: int) -> str:
     rank = len(shape)
     if rank > 1 and got[-rank:] == (*shape[1:], shape[0]):
         return "channels come first here: np.moveaxis(array, -1, -%d)" % rank
+    if rank > 1 and shape[0] == 1 and got[1 - rank :] == shape[1:] and len(got) < rank + most:
+        whole = (*got[: 1 - rank], *shape)
+        return f"the axis of the one channel is missing: array.reshape({whole})"
     wanted = {
         0: f"an array of shape {shape}",
         1: f"samples of shape {shape}, in a batch of shape {('N', *shape)}",
         2: f"a list of sequences of shape {('frames', *shape)} each",
     }[most]
-    return "it takes " + wanted.replace("'", "")
+    mend = "it takes " + wanted.replace("'", "")
+    if most == 1 and len(got) == rank + 2:
+        mend += f"; for sequences declare it with sequence.input_variable({shape})"
+    return mend

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .graph import Node, Placeholder
+from .graph import GraphError, Node, Placeholder
 from .ops import records
 from .types import Type
 from .variables import handle
@@ -50,6 +50,11 @@ def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
     types = _types(f)
     arguments = [types[n].new(n) if n in types else Placeholder(name=n) for n in _argument_names(f)]
     result = f(*map(handle, arguments))
+    if result is None:
+        raise GraphError(
+            f"{getattr(f, '__name__', 'the function')} gives nothing",
+            mend="end it with return",
+        )
     outputs = result if isinstance(result, (tuple, list)) else [result]
     nodes: list[Node] = []
     for o in outputs:

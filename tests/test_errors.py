@@ -58,8 +58,52 @@ class TestConvolutions:
             C.layers.Convolution((3, 3), 32)(C.input_variable((28, 28, 1)))
 
     def test_a_vector(self, told):
-        with told("needs an operand with 3 axes", "(784,)", mend=""):
+        with told("needs an operand with 3 axes", "(784,)", mend="reshape it to (channels, …)"):
             C.layers.Convolution((3, 3), 32)(C.input_variable(784))
+
+    def test_a_volume_into_filters_for_slices(self, told):
+        """Seed 000: `Input((1, 40, 40, 40))`, to be segmented slice by slice."""
+        volume = C.input_variable((1, 40, 40, 40), name="volume")
+        with told(
+            "in layer Convolution",
+            "'volume' (1, 40, 40, 40) per sample",
+            mend="to_sequence(reshape(x, (40, 1, 40, 40)))",
+        ):
+            C.layers.Convolution((3, 3), 64, pad=True)(volume)
+
+    def test_a_fully_connected_layers_vector(self, told):
+        """Seed 001: a 3-D convolution of what a Dense layer gives."""
+        dense = C.layers.Dense(8192)(C.sequence.input_variable(1024))
+        with told(
+            "in layer Convolution",
+            "needs an operand with 4 axes (channels, depth, height, width), got (8192,)",
+            "operand: (8192,) per frame of a sequence (layer Dense)",
+            mend="Dense((channels, …))",
+        ):
+            C.layers.Convolution3D(3, 128, pad=True)(dense)
+
+    def test_filters_of_one_channel(self, told):
+        """Seed 004: one set of filters for each of the channels by itself."""
+        image, w = C.input_variable((3, 200, 200), name="image"), C.Parameter((20, 1, 5, 5))
+        mend = "let these be frames, sequence.input_variable((1, 200, 200)), or the slices of a "
+        mend += "volume: reshape the operand to (1, 3, 200, 200), the kernel to (20, 1, 1, 5, 5)"
+        with told("for 1 input channels, the operand has 3", "'image' (3, 200, 200)", mend=mend):
+            C.convolution(w, image)
+
+    def test_channels_as_the_depth_of_a_volume_without_a_channel(self, told):
+        """Seed 004: `Convolution3D` with a (1, 5, 5) kernel."""
+        image = C.input_variable((3, 200, 200), name="image")
+        with told(
+            "in layer Convolution", "got (3, 200, 200)", mend="reshape the operand to (1, 3, 200"
+        ):
+            C.layers.Convolution3D((1, 5, 5), 20)(image)
+
+    def test_a_kernel_as_keras_has_it(self, told):
+        """Seed 004: `np.random.rand(kernelsize, kernelsize, 1, nfilter)`."""
+        w, x = C.Parameter((5, 5, 1, 20), name="W"), C.sequence.input_variable((1, 200, 200))
+        mend = "a kernel is (filters, channels, height, width): (20, 1, 5, 5), not (5, 5, 1, 20)"
+        with told("'W' (5, 5, 1, 20)", mend=mend):
+            C.convolution(w, x)
 
     def test_one_bias_per_channel(self, told):
         x = C.input_variable((16, 28, 28), name="x")
@@ -110,6 +154,95 @@ class TestRecurrences:
 
         with told("(40, 1, 40, 40)", mend="neither batch nor time"):
             C.layers.Recurrence(step, initial_state=np.zeros((40, 1, 40, 40)))(slices)
+
+    def test_a_fully_connected_layer_plus_a_convolution_of_the_state(self, told):
+        """Seed 001: "shape incompatibility issues" of `fc_output + conv3d(h)`."""
+        fc, conv = C.layers.Dense(8192), C.layers.Convolution3D(3, 128, pad=True)
+
+        def step(h, x):
+            return C.tanh(fc(x) + conv(h))
+
+        x = C.sequence.input_variable(1024)
+        with told(
+            "plus",
+            "in step",
+            "left: (8192,) per frame of a sequence (layer Dense)",
+            "right: (128, 4, 4, 4) (layer Convolution)",
+            mend="reshape (8192,) to (128, 4, 4, 4)",
+        ):
+            C.layers.Recurrence(step, initial_state=np.zeros((128, 4, 4, 4)))(x)
+
+    def test_a_grid_with_channels_last(self, told):
+        """Seed 001: states of shape (4, 4, 4, 128)."""
+        fc, conv = C.layers.Dense((4, 4, 4, 128)), C.layers.Convolution3D(3, 128, pad=True)
+        x = C.sequence.input_variable(1024)
+        with told("layer Dense", mend="come first: (128, 4, 4, 4), not (4, 4, 4, 128)"):
+            C.layers.Recurrence(lambda h, x: C.tanh(fc(x) + conv(h)))(x)
+
+    @pytest.mark.parametrize("shape", [(16, 128, 4, 4, 4), (1024,)], ids=["batch", "units"])
+    def test_an_initial_state_that_is_no_grid(self, told, shape):
+        """Seed 001: the batch in the state's shape; `state_size = units`."""
+        fc, conv = C.layers.Dense((128, 4, 4, 4)), C.layers.Convolution3D(3, 128, pad=True)
+        x = C.sequence.input_variable(1024)
+        mend = "neither batch nor time in it" if shape[1:] else "a vector has no neighbours"
+        with told("in layer Convolution", f"operand: {shape} (the previous state)", mend=mend):
+            C.layers.Recurrence(
+                lambda h, x: C.tanh(fc(x) + conv(h)), initial_state=np.zeros(shape)
+            )(x)
+
+    def test_time_as_an_axis_of_the_sample(self, told):
+        """Seed 001: features of shape (batch, 24, 1024) as samples of shape (24, 1024)."""
+        x = C.input_variable((24, 1024), name="features")
+        with told(
+            "LSTM expects a vector per frame",
+            "'features' (24, 1024) per sample",
+            mend="sequence.input_variable((1024,))",
+        ):
+            C.layers.Recurrence(C.layers.LSTM(5))(x)
+
+    def test_a_video_that_is_no_sequence(self, told):
+        """Seed 003: `input_variable` for `sequence.input_variable`."""
+        video, b = C.input_variable((3, 24, 24)), C.Parameter((32, 3, 3, 3))
+        u = C.Parameter((32, 32, 3, 3))
+        with told(
+            "no sequence flows into it",
+            "in layer Recurrence",
+            mend="sequence.input_variable(shape of one frame)",
+        ):
+            C.layers.Recurrence(lambda h, x: C.convolution(b, x) + C.convolution(u, h))(video)
+
+    @pytest.mark.parametrize("shape", [(3, 24, 24), (32, 22, 22)])
+    def test_an_initial_state_of_the_inputs_shape(self, told, shape):
+        """Seed 003: "pay special attention to how the initial state is defined"."""
+        video, b = C.sequence.input_variable((3, 24, 24)), C.Parameter((32, 3, 3, 3))
+        with told(f"initial state of shape {shape}", "(32, 24, 24)", mend="or a number"):
+            C.layers.Recurrence(
+                lambda h, x: C.convolution(b, x) + C.reduce_sum(h), initial_state=np.zeros(shape)
+            )(video)
+
+    def test_a_convolution_for_a_step_function(self, told):
+        """Seed 003, the question itself: "Recurrence() seems to assume a regular network layer"."""
+        with told("takes its previous state and 1 input", mend="C.tanh(f(x) + g(previous_state))"):
+            C.layers.Recurrence(C.layers.Convolution((3, 3), 32, pad=True))
+
+    def test_a_convolution_of_the_state_without_padding(self, told):
+        of_x, of_h = C.layers.Convolution((3, 3), 32, pad=True), C.layers.Convolution((3, 3), 32)
+        video = C.sequence.input_variable((3, 24, 24))
+        with told("(32, 24, 24) and (32, 22, 22)", "right: (32, 22, 22)", mend="pad=True"):
+            C.layers.Recurrence(lambda h, x: C.tanh(of_x(x) + of_h(h)))(video)
+
+    def test_an_lstm_among_layers_for_frames(self, told):
+        """Seed 002: `model.add(LSTM(5))` after the convolutions."""
+        frames = C.sequence.input_variable(4160)
+        with told("LSTM takes 3 arguments (dh, dc, x)", mend="stands in Recurrence(…)"):
+            C.layers.Sequential([C.layers.Dropout(0.25), C.layers.LSTM(5)])(frames)
+
+    def test_a_step_function_that_returns_nothing(self, told):
+        def step(h, x):
+            C.tanh(h + x)
+
+        with told("step gives nothing", mend="return"):
+            C.layers.Recurrence(step)
 
     def test_a_state_that_grows(self, told):
         x = C.sequence.input_variable((3, 40, 40))
@@ -221,6 +354,30 @@ class TestShapes:
         with told("the new shape (4, 784) has 3136", mend="one frame's, without batch or time"):
             C.reshape(x, (4, 56 * 14))
 
+    def test_frames_reshaped_to_a_volume(self, told):
+        """Seed 000: `Reshape((1, 40, 40, 40))` of a sequence of slices."""
+        slices = C.sequence.input_variable((1, 40, 40), name="slices")
+        with told("'slices' (1, 40, 40) per frame", mend="leave out the axis of 40"):
+            C.reshape(slices, (1, 40, 40, 40))
+        with told("(40, 2, 40, 40) has 128000", mend="without batch or time"):
+            C.reshape(C.splice(slices, slices, axis=0), (40, 2, 40, 40))
+
+    def test_a_reshape_with_the_batch_in_it(self, told):
+        """Seed 001: `tf.reshape(fc_output, out_shape)`, `out_shape` with the batch of 16."""
+        fc = C.layers.Dense(8192)(C.sequence.input_variable(1024))
+        with told("(8192,)", "layer Dense", mend="leave out the axis of 16"):
+            C.reshape(fc, (16, 128, 4, 4, 4))
+
+    def test_joining_along_another_axis_than_the_channels(self, told):
+        """Seed 000: `concat_axis=2`, where batch and time count as axes."""
+        up = C.sequence.input_variable((1, 40, 40), name="up")
+        down = C.sequence.input_variable((1, 40, 40), name="down")
+        joined, w = C.splice(up, down, axis=2), C.Parameter((1, 2, 3, 3))
+        with told("(1, 40, 80) per frame of a sequence (splice)", mend="joins them along axis=0"):
+            C.convolution(w, joined)
+        with told("3 static axes, 0 to 2", "'up' (1, 40, 40)", mend=""):
+            C.splice(up, down, axis=3)
+
     def test_shapes_that_do_not_broadcast(self, told):
         a, b = C.input_variable((3, 4), name="a"), C.input_variable((3, 5), name="b")
         with told("left: 'a' (3, 4)", "right: 'b' (3, 5)", "4 and 5", mend=""):
@@ -304,6 +461,15 @@ class TestFeeding:
         x = C.input_variable(3, name="x")
         with told("array of shape (5, 4, 3)", mend="a batch of shape (N, 3)"):
             (x + 1).eval({x: np.zeros((5, 4, 3))})
+        features = C.input_variable(1024, name="features")
+        with told("'features'", mend="sequence.input_variable((1024,))"):
+            (features + 1).eval({features: np.ones((16, 5, 1024))})
+
+    def test_images_without_the_axis_of_their_channel(self, told):
+        """Seeds 002 and 004: quadrants, or channels as frames, as they lie in an array."""
+        x = C.sequence.input_variable((1, 14, 14), name="x")
+        with told("array of shape (5, 4, 14, 14)", mend="array.reshape((5, 4, 1, 14, 14))"):
+            (x + 1).eval({x: np.zeros((5, 4, 14, 14))})
 
     def test_numbers_of_samples_that_disagree(self, told):
         x, y = C.input_variable(1, name="x"), C.input_variable(1, name="y")

@@ -200,7 +200,7 @@ def _complete(open_nodes: list[Node]) -> None:
                 try:
                     guess = _guess(node, types, numbers_count)
                 except GraphError as error:
-                    raise failed(node, error) from None
+                    raise failed(node, error, types) from None
                 if guess != guesses.get(node):
                     guesses[node], changed = guess, True
                     if node.is_delay and guess.shape not in (seen := states[node]):
@@ -241,7 +241,8 @@ def _unknowable(node: Node, guess: Type) -> GraphError:
         )
     return GraphError(
         "nothing says how many frames it has, no sequence flows into it",
-        mend="declare the input with sequence.input_variable and let the step function use it",
+        mend="declare the input with sequence.input_variable(shape of one frame), and let the "
+        "step function use it",
     )
 
 

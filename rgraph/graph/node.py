@@ -306,17 +306,22 @@ def resolve(node: Node) -> Node:
     return node
 
 
-def describe(node: Node) -> str:
-    """A node in a message: name, shape, dynamic axes, dtype if it is not float32."""
-    shape = "of unknown shape" if node.shape is None else str(node.shape).replace("-1", "inferred")
+def describe(node: Node, type: Type | None = None) -> str:
+    """A node in a message: name, shape, dynamic axes, dtype if it is not float32.
+
+    Args:
+        type: what is known so far, if its own type is not settled yet.
+    """
+    of = node if type is None or node.shape is not None else type
+    shape = "of unknown shape" if of.shape is None else str(of.shape).replace("-1", "inferred")
     shape = shape.replace(str(FREE), "free")
     text = f"'{node.name}' {shape}" if node.name else shape
-    if node.axes:
-        text += " per frame of a sequence" if len(node.axes) == 2 else " per sample"
-        if len(node.axes) == 2 and node.axes[1] != _axis.SEQUENCE:
-            text += f" along {node.axes[1].name}"
-    if node.dtype is not None and node.dtype != np.float32:
-        text += f" {node.dtype}"
+    if of.axes:
+        text += " per frame of a sequence" if len(of.axes) == 2 else " per sample"
+        if len(of.axes) == 2 and of.axes[1] != _axis.SEQUENCE:
+            text += f" along {of.axes[1].name}"
+    if of.dtype is not None and of.dtype != np.float32:
+        text += f" {of.dtype}"
     return text
 
 
@@ -333,22 +338,32 @@ class Type:
         return Type(node.shape, node.axes, node.dtype)
 
 
-def _operands(node: Node) -> list[str]:
+def _maker(node: Node) -> str:
+    if node.op is None:
+        return node.kind
+    layer = node.attrs.get("block")
+    return f"layer {layer}" if layer else "the previous state" if node.is_delay else node.op.name
+
+
+def _operands(node: Node, types: Sequence[Type] = ()) -> list[str]:
     assert node.op is not None
     names = node.op.operands
     lines = []
     for i, operand in enumerate(node.inputs):
         name = names[i] if i < len(names) else names[-1]
-        maker = f" ({operand.op.name})" if operand.op else f" ({operand.kind})"
-        lines.append(f"{name}: {describe(operand)}{maker}")
+        text = describe(operand, types[i] if types else None)
+        lines.append(f"{name}: {text} ({_maker(operand)})")
     return lines
 
 
-def failed(node: Node, error: GraphError) -> GraphError:
-    """`error`, which `node` gave, with the node's place in the user's code."""
+def failed(node: Node, error: GraphError, types: Sequence[Type] = ()) -> GraphError:
+    """`error`, which `node` gave, with the node's place in the user's code.
+
+    `types` are the operands' so far, where some are not settled yet.
+    """
     assert node.op is not None
     title = node.op.name if node.op.title is None else node.op.title
-    return located(error, title, node.origin, _operands(node))
+    return located(error, title, node.origin, _operands(node, types))
 
 
 _random = [np.random.SeedSequence(0)]

@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import Any
 
 from ..function import Function, trace
-from ..graph import apply
+from ..graph import GraphError, apply
 from ..ops.records import named
 from ..ops.shaping import ALIAS
 
@@ -37,6 +37,18 @@ def _values(result: Any) -> tuple[Any, ...]:
     if isinstance(result, Function) and len(result.outputs) > 1:
         return result.outputs
     return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+def _refuse_step(layer: Any, values: int) -> None:
+    """A step function takes its states first; given a frame for one of them it goes astray."""
+    open_ = [a for a in layer.arguments if a.is_placeholder] if isinstance(layer, Function) else []
+    if len(open_) > values == 1:
+        kind = layer.outputs[0].node.attrs.get("block") or layer.name or "a function"
+        names = ", ".join(a.name or "?" for a in open_)
+        raise GraphError(
+            f"{kind} takes {len(open_)} arguments ({names}), in a Sequential it gets 1",
+            mend="a step function such as LSTM(…) stands in Recurrence(…) or in Fold(…)",
+        )
 
 
 def Sequential(layers: Any, name: str = "") -> Any:
@@ -68,6 +80,7 @@ def Sequential(layers: Any, name: str = "") -> Any:
             if isinstance(layer, tuple):
                 values = tuple(v for f in layer for v in _values(Sequential(f)(*values)))
             else:
+                _refuse_step(layer, len(values))
                 values = _values(layer(*values))
         return values
 

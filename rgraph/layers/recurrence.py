@@ -25,7 +25,8 @@ def _as_step(step_function: Step, inputs: int) -> tuple[Function, int]:
         raise GraphError(
             f"a step function takes its previous state and {inputs or 'no'} input, "
             f"this one takes {len(own)} arguments",
-            mend="write it as def step(previous_state, x): …",
+            mend="write it as def step(previous_state, x): …, with layers f and g for example "
+            "return C.tanh(f(x) + g(previous_state))",
         )
     if len(step.outputs) < count:
         raise GraphError(

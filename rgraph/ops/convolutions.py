@@ -83,14 +83,31 @@ def _check(kernel: Shape, operand: Shape, groups: int) -> None:
     if kernel[1] != INFERRED and kernel[1] * groups != operand[0]:
         raise GraphError(
             f"the kernel is for {kernel[1] * groups} input channels, the operand has {operand[0]}",
-            mend="shapes are channels first, (channels, height, width)"
-            if kernel[1] * groups == operand[-1]
-            else "give the kernel C.InferredDimension as its second dimension",
+            mend=_channels_mend(kernel, operand, kernel[1] * groups),
         )
     if kernel[0] % groups or operand[0] % groups:
         raise GraphError(
             f"{operand[0]} input and {kernel[0]} output channels can't be split in {groups} groups"
         )
+
+
+def _channels_mend(kernel: Shape, operand: Shape, wanted: int) -> str:
+    if wanted == operand[-1]:
+        return "shapes are channels first, (channels, height, width)"
+    if kernel[-2] == operand[0] and kernel[0] == kernel[1] < kernel[-1]:
+        moved = (kernel[-1], kernel[-2], *kernel[:-2])
+        return f"a kernel is (filters, channels, height, width): {moved}, not {kernel}"
+    if wanted == 1 and len(operand) == 3:
+        return (
+            f"to run filters of one channel over each of {operand[0]} channels by itself, let "
+            f"these be frames, sequence.input_variable({(1, *operand[1:])}), or the slices of a "
+            f"volume: reshape the operand to {(1, *operand)}, the kernel to "
+            f"{(*kernel[:2], 1, *kernel[2:])}"
+        )
+    return (
+        "channels are the first axis, splice joins them along axis=0; a kernel with "
+        "C.InferredDimension as its second dimension takes as many as come"
+    )
 
 
 def _size_mend(operand: Shape) -> str:
@@ -109,9 +126,21 @@ def _rank_mend(kernel: Shape, operand: Shape) -> str:
     if len(operand) == rank:
         return f"a single channel is an axis too: reshape the operand to {(1, *operand)}"
     if len(operand) == rank + 2:
+        if operand[0] == 1 and rank == 2:
+            frames = (operand[1], 1, *operand[2:])
+            return (
+                "a volume with one channel takes filters with three axes; to go through its "
+                f"slices as the frames of a sequence: to_sequence(reshape(x, {frames}))"
+            )
         return (
-            "a sample's shape has neither batch nor time in it: declare the input as "
-            f"sequence.input_variable({operand[1:]}) and the convolution runs on every frame"
+            "a shape here has neither batch nor time in it: leave out the first axis; what comes "
+            f"frame by frame is declared as sequence.input_variable({operand[1:]}), and the "
+            "convolution runs on every frame"
+        )
+    if len(operand) == 1:
+        return (
+            "a vector has no neighbours: reshape it to (channels, …), or let the layer before it "
+            "give that shape, Dense((channels, …))"
         )
     return ""
 

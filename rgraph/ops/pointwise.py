@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -43,6 +44,17 @@ def _broadcast_mend(shapes: list[Shape]) -> str:
     if len(vector) == 1 < len(image) and vector[0] == image[0]:
         ones = ", 1" * (len(image) - 1)
         return f"one number per channel has shape ({vector[0]}{ones}), not ({vector[0]},)"
+    if len(vector) == 1 < len(image) and vector[0] == math.prod(image):
+        return f"both have {vector[0]} elements: reshape {vector} to {image}"
+    if len(vector) < len(image) or len(image) < 3:
+        return ""
+    one, other = shapes[0], shapes[-1]
+    sizes = list(zip(one, other, strict=True))
+    if one[0] == other[0] and all(a != b and 1 not in (a, b) for a, b in sizes[1:]):
+        return "a convolution without padding makes images smaller, pad=True keeps their size"
+    for last, first in ((one, other), (other, one)):
+        if last[-1] == first[0] != last[0]:
+            return f"channels come first: {(last[-1], *last[:-1])}, not {last}"
     return ""
 
 

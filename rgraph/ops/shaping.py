@@ -78,8 +78,13 @@ def _vector(shape: Shape | None, *, who: str, map_rank: int) -> Shape | None:
         expected = f"a grid of vectors, with {1 + map_rank} axes," if map_rank else "a vector"
         raise GraphError(
             f"{who} expects {expected} per frame, got {shape}",
-            mend=f"put a Dense or a reshape to ({math.prod(shape)},) before it"
-            + (", or write a step function with convolutions" if len(shape) > 2 else ""),
+            mend=f"put a Dense or a reshape to ({math.prod(shape)},) before it, or "
+            + (
+                "write a step function with convolutions"
+                if len(shape) > 2
+                else "declare what comes frame by frame as "
+                f"sequence.input_variable({shape[1:] or (1,)})"
+            ),
         )
     return shape
 
@@ -132,10 +137,18 @@ def _reshaped(
     if math.prod(new) != math.prod(old):
         raise GraphError(
             f"{old} has {math.prod(old)} elements, the new shape {to} has {math.prod(new)}",
-            mend=f"to make a vector of it, reshape to ({math.prod(old)},) or to (-1,); "
-            "a shape here is one sample's or one frame's, without batch or time",
+            mend=_total_mend(math.prod(old), to),
         )
     return shape[:first] + tuple(new) + shape[last:]
+
+
+def _total_mend(size: int, to: Shape) -> str:
+    rule = "a shape here is one sample's or one frame's, without batch or time"
+    times, rest = divmod(math.prod(to), size) if size else (0, 0)
+    if times > 1 and not rest:
+        leave = f": leave out the axis of {times}" if times in to else ""
+        return f"{rule}{leave}; sequence.unpack puts all frames of a sequence into one array"
+    return f"to make a vector of it, reshape to ({size},) or to (-1,); {rule}"
 
 
 RESHAPE = define(
