@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: times and memory beside PyTorch's, printed as tables."""
+"""`python -m benchmarks`: times and memory beside PyTorch's, as tables and a plot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import platform
-import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,26 +16,16 @@ import numpy as np
 
 import rgraph
 
-from . import overhead, sides
-from .measure import LEAST, Neighbours, interleaved, matrix_peak, peak_memory
-from .programs import PROGRAMS, RAGGED, Program, quick
+from . import overhead, report, sides
+from .compare import COLUMNS, Row, compare
+from .measure import LEAST, Neighbours, matrix_peak
+from .programs import PARTS as WITH_PROGRAMS
+from .programs import PROGRAMS, Program
 
-PARTS = ("programs", "frames", "ragged", "overhead")
-COLUMNS = {
-    "program": "the ConvolutionalGRU: frames, batch, image, channels of the state",
-    "run": "forward, or train: forward and backward",
-    "side": "who runs it",
-    "ms": "the fastest round",
-    "median": "the median round, ms",
-    "GFLOP/s": "floating-point work, counted from the shapes, over the fastest round",
-    "of peak": "the same over the matrix product's rate",
-    "MB": "peak memory above what importing costs, in a process of its own",
-    "ratio": "the first side's fastest round over this side's",
-    "of medians": "the same of the median rounds",
-    "others": "what other processes took of the cores meanwhile: trust no row where it is much",
-}
-
-Row = dict[str, Any]
+PARTS = (*WITH_PROGRAMS, "overhead")
+PEERS = ("eager", "channels-last", "compiled")
+OVERHEAD = ("what", "side", "ms", "others")
+HELD = ("what", "target", "measured", "of rounds", "met")
 
 
 class Bench:
@@ -44,93 +34,89 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.modes = ["forward", "train"] if options.mode is None else [options.mode]
-        self.repeat = 1 if options.quick else options.repeat
-        self.least = 0.0 if options.quick else LEAST
-        self.programs = [PROGRAMS[name.upper()] for name in options.programs]
-        self.ragged = RAGGED
-        if options.quick:
-            self.programs, self.ragged = [quick(p) for p in self.programs], quick(RAGGED)
-        self.peers = options.peers if sides.torch_version() else []
+        self.rounds = (1, 0.0) if options.quick else (options.repeat, LEAST)
+        self.peers = _usable(options.peers)
+        self.memory = not options.quick
         self.peak = 0.0
-        self.measure_peak()
+        self.default = rgraph.device.engine().name
+
+    def programs(self, part: str) -> list[Program]:
+        chosen = {name.lower() for name in self.options.programs}
+        found = [p for p in WITH_PROGRAMS[part] if p.name.lower() in chosen]
+        return [p.quick() for p in found] if self.options.quick else found
 
     def measure_peak(self) -> None:
-        """The matrix product's rate, the best that was seen: before each comparison, once more."""
+        """The matrix product's rate, the best that was seen: before each part, once more."""
         self.peak = max(self.peak, matrix_peak(256 if self.options.quick else 4096, 2, 0.0))
 
-    def compare(self, found: Sequence[sides.Side], mode: str) -> list[Row]:
-        """A row for each side, with its ratio to the first."""
-        runs = {s.name: s.train if mode == "train" else s.forward for s in found}
-        self.measure_peak()
-        neighbours = Neighbours()
-        times = interleaved(runs, self.repeat, self.least)
-        others = neighbours.share()
-        first, rows = times[found[0].name], []
-        for side in found:
-            fastest, median = min(times[side.name]), statistics.median(times[side.name])
-            rate = side.program.flops(mode == "train") / fastest
-            row = {
-                "program": str(side.program),
-                "run": mode,
-                "side": side.name,
-                "ms": 1e3 * fastest,
-                "median": 1e3 * median,
-                "GFLOP/s": rate / 1e9,
-                "of peak": rate / self.peak,
-                "MB": peak_memory(side.program, side.kind, mode == "train") / 1e6,
-                "ratio": min(first) / fastest,
-                "of medians": statistics.median(first) / median,
-                "others": others,
-            }
-            rows.append(row)
-        return rows
+    def beside_pytorch(self, part: str, padded: bool = False) -> list[Row]:
+        """The programs of a part.
 
-    def beside_pytorch(self, program: Program) -> list[sides.Side]:
-        """The program in rgraph and each variant of PyTorch, found to give the same."""
-        found = [sides.make(program, name) for name in ("rgraph", *self.peers)]
-        sides.check_same(found)
-        return found
+        Args:
+            padded: whether ours is also to be run on sequences that are all as long as the longest.
+        """
+        self.measure_peak()
+        rows = []
+        for program in self.programs(part):
+            ways = [w for w in program.ways if w.peer in self.peers]
+            found: list[sides.Side] = [sides.make(program, "")]
+            if self.default != "numpy" and any("numpy" in key for key in program.targets):
+                found.append(sides.make(program, "numpy"))
+            found += [sides.make(program, way) for way in ways]
+            difference = sides.check_same(found)
+            more: list[sides.Side] = []
+            if padded:
+                length = max(program.lengths)
+                longest: Any = replace(program, lengths=(length,) * len(program.lengths))
+                more.append(sides.Rgraph(longest, name="rgraph padded"))
+            for mode in self.modes:
+                wanted = [s for s in found if s.way != "numpy" or mode == "forward"]
+                for row in compare(wanted, more, mode, self.peak, self.rounds, self.memory):
+                    if self.default == "numpy" and f"{mode} on numpy" in program.targets:
+                        row["target"] = program.targets[f"{mode} on numpy"]
+                    rows.append({"part": part, **row, "difference": difference})
+        return rows
 
     def part_programs(self) -> list[Row]:
-        """A ConvolutionalGRU beside PyTorch"""
-        rows = []
-        for program in self.programs:
-            found = self.beside_pytorch(program)
-            for mode in self.modes:
-                rows += self.compare(found, mode)
-        return rows
-
-    def part_frames(self) -> list[Row]:
-        """Twice the frames"""
-        program = self.programs[0]
-        twice = replace(program, lengths=tuple(2 * n for n in program.lengths))
-        found = [sides.Rgraph(twice, "twice the frames"), sides.Rgraph(program, "once")]
-        return [row for mode in self.modes for row in self.compare(found, mode)]
+        """Programs beside PyTorch"""
+        return self.beside_pytorch("programs")
 
     def part_ragged(self) -> list[Row]:
-        """Sequences of different lengths: beside as many frames in one sequence, and padded"""
-        program = self.ragged
-        steps, batch = max(program.lengths), len(program.lengths)
-        found = self.beside_pytorch(program)
-        one, padded = replace(program, lengths=(program.frames,)), (steps,) * batch
-        found.append(sides.Rgraph(replace(one, name="one sequence"), "in one sequence"))
-        found.append(sides.Rgraph(replace(program, name="padded", lengths=padded), "padded"))
-        return [row for mode in self.modes for row in self.compare(found, mode)]
+        """Sequences of different lengths: beside PyTorch's padded and packed"""
+        return self.beside_pytorch("ragged", padded=True)
+
+    def part_long(self) -> list[Row]:
+        """Long sequences: W3's convGRU over more and more frames"""
+        return self.beside_pytorch("long")
 
     def part_overhead(self) -> list[Row]:
         """The graph itself"""
         operations, steps = (40, 4) if self.options.quick else (2000, 100)
+        program = PROGRAMS["W1"].quick() if self.options.quick else PROGRAMS["W1"]
         neighbours = Neighbours()
         found = {
+            "planning W1": overhead.planning(program, *self.rounds),
             f"graph of {operations} operations": overhead.build(operations),
-            "a step of a small LSTM": overhead.lstm(steps, 32, self.repeat, self.least),
+            "a step of a small LSTM": overhead.lstm(steps, 32, *self.rounds),
         }
         others = neighbours.share()
         return [
-            {"what": what, "side": side, "ms": 1e3 * seconds, "others": others}
+            {"part": "overhead", "what": what, "side": side, "ms": 1e3 * seconds, "others": others}
+            | ({"at most, ms": 1e3 * overhead.PLANNING} if what == "planning W1" else {})
             for what, times in found.items()
             for side, seconds in times.items()
         ]
+
+
+def _usable(peers: Sequence[str]) -> list[str]:
+    """Those ways to run PyTorch that work here; says so if one does not."""
+    if not peers or not sides.torch_version():
+        return []
+    found = list(peers)
+    if "compiled" in found and (why := sides.why_not_compiled()):
+        print(f"torch.compile does not work here, it is left out: {why}", file=sys.stderr)
+        found.remove("compiled")
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
@@ -145,17 +131,26 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         print(f"{name}: {value}")
     rows: list[Row] = []
     for part in options.parts:
+        if part in WITH_PROGRAMS and not bench.programs(part):
+            continue
         measure = getattr(bench, f"part_{part}")
-        print(f"\n## {measure.__doc__}\n", flush=True)
+        print(f"\n## {measure.__doc__.splitlines()[0]}\n", flush=True)
         found = measure()
-        print(table(found), flush=True)
-        rows += [{"part": part, **row} for row in found]
+        if part in WITH_PROGRAMS:
+            print()  # after the list of all times
+        print(report.table(found, OVERHEAD if part == "overhead" else list(COLUMNS)))
+        rows += found
+    if judged := report.held(rows):
+        print("\n## Held to\n\n" + report.table(judged, HELD))
+    about["matrix product, GFLOP/s"] = round(bench.peak / 1e9, 1)
     print(f"\nmatrix product: {bench.peak / 1e9:.1f} GFLOP/s")
     if options.record:
-        about["matrix product, GFLOP/s"] = bench.peak / 1e9
-        record = {"machine": about, "columns": COLUMNS, "rows": rows}
+        record = {"machine": about, "columns": COLUMNS, "rows": rows, "held to": judged}
         Path(options.record).write_text(json.dumps(record, indent=1) + "\n")
         print(f"\nwritten to {options.record}")
+    if options.plot:
+        report.plot(rows, options.plot)
+        print(f"\ndrawn to {options.plot}")
     return rows
 
 
@@ -167,8 +162,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog="columns:" + columns,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = [*PROGRAMS, *map(str.lower, PROGRAMS)]
-    parser.add_argument("--programs", nargs="+", choices=names, default=list(PROGRAMS))
+    names = sorted({*PROGRAMS, *map(str.lower, PROGRAMS)})
+    parser.add_argument(
+        "--programs",
+        nargs="+",
+        choices=names,
+        default=list(PROGRAMS),
+        metavar="NAME",
+        help=f"of {', '.join(PROGRAMS)} (default: all)",
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: all")
     mode = parser.add_mutually_exclusive_group()
     for name in "forward", "train":
@@ -176,15 +178,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peers",
         nargs="*",
-        choices=sides.NAMES[1:],
-        default=["eager"],
-        help="ways to run PyTorch (default: eager)",
+        choices=PEERS,
+        default=PEERS,
+        help="ways to run PyTorch (default: all; of packed sequences, as of padded ones)",
     )
     engines = rgraph.device.cpu_engines()
     parser.add_argument("--engine", choices=engines, help=f"rgraph's (default: {engines[0]})")
     parser.add_argument("--repeat", type=int, default=5, help="rounds, at least (default: 5)")
-    parser.add_argument("--quick", action="store_true", help="tiny shapes, one round")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round")
     parser.add_argument("--record", metavar="FILE", help="write all numbers as JSON")
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios; needs Matplotlib")
     return parser
 
 
@@ -201,30 +204,6 @@ def _machine() -> dict[str, Any]:
         "rgraph": rgraph.__version__,
         "engine": rgraph.device.engine().name,
     }
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Rows of the same columns as a table in Markdown."""
-    cells = [list(rows[0]), *([_cell(name, v) for name, v in row.items()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    text = [isinstance(v, str) for v in rows[0].values()]
-    rule = ["-" * w if t else "-" * (w - 1) + ":" for w, t in zip(widths, text, strict=True)]
-    return "\n".join(
-        "| "
-        + " | ".join(
-            c.ljust(w) if t else c.rjust(w) for c, w, t in zip(line, widths, text, strict=True)
-        )
-        + " |"
-        for line in [cells[0], rule, *cells[1:]]
-    )
-
-
-def _cell(name: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if name in ("of peak", "others"):
-        return f"{value:.1%}"
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -8,9 +8,25 @@ from typing import Any
 import numpy as np
 
 import rgraph as C
+from rgraph import evaluation
 
 from .measure import interleaved
+from .programs import Program
 from .sides import CORES, torch_version
+
+PLANNING = 0.3  # seconds that planning W1 may take
+
+
+def planning(program: Program, repeat: int, least: float) -> dict[str, float]:
+    """Seconds from a program's graph to its plan, which is made once."""
+    ours = program.in_rgraph()
+    wrt = tuple(p.node for p in ours.parameters.values())
+    requests = {
+        "forward": evaluation.Request((ours.result.node,)),
+        "train": evaluation.Request((), (ours.loss.node,), wrt),
+    }
+    runs = {mode: lambda r=r: evaluation.plan(r) for mode, r in requests.items()}
+    return {mode: min(found) for mode, found in interleaved(runs, repeat, least).items()}
 
 
 def build(operations: int) -> dict[str, float]:
