@@ -115,7 +115,7 @@ class Runner:
                 on the device that computed them.
         """
         flexible = self._flexible(request)
-        sizes = self._sizes(flexible, given, inputs) if flexible else {}
+        sizes = self.sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
         key = (engine.name, request, tuple(sizes.items()), _edition)
         job = self._jobs.get(key)
@@ -158,7 +158,7 @@ class Runner:
             self._open[request] = [n for n in nodes if graph.follows_data(n)]
         return self._open[request]
 
-    def _sizes(
+    def sizes(
         self, flexible: Sequence[Node], given: Feed, inputs: Sequence[Input]
     ) -> dict[Any, Any]:
         """The shapes of the inputs, and the most that the minibatch has along each axis."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import autodiff, device, graph, passes
-from .evaluation import plan_on
+from .evaluation import Runner, plan_on
 from .function import Function
 from .graph import Axis, GraphError, Node
 from .graph.node import describe
@@ -187,6 +187,7 @@ class _Point:
         for node, copied in self.inputs.items():
             if isinstance(node, graph.Stored):
                 data[copied] = node.value
+        data = self._fitted(data)
         self.batch = Minibatch(list(self.inputs.values()), data, self.engine)
         self.values: dict[Node, np.ndarray] = {
             n: np.array(self.engine.to_numpy(a), order="C") for n, a in self.batch.arrays.items()
@@ -203,6 +204,18 @@ class _Point:
         new = graph.Input(leaf.shape, leaf.axes, np.float64, leaf.name, where=leaf.origin)
         self.inputs[leaf] = new
         return new
+
+    def _fitted(self, data: dict[Node, Any]) -> dict[Node, Any]:
+        """The data by the inputs of a copy that has its sizes where some are free."""
+        flexible = [n for n in graph.order(self.outputs) if graph.follows_data(n)]
+        if not flexible:
+            return data
+        runner = Runner()
+        sizes = runner.sizes(flexible, runner.feed(data), list(self.inputs.values()))
+        fitted: dict[Any, Any] = graph.fit(self.outputs, flexible, sizes)
+        self.outputs = [fitted.get(n, n) for n in self.outputs]
+        self.inputs = {n: fitted.get(own, own) for n, own in self.inputs.items()}
+        return {fitted.get(n, n): v for n, v in data.items()}
 
     def _hold_stopped(self) -> None:
         """Makes inputs, held fixed, of what goes through `stop_gradient`."""

@@ -225,3 +225,18 @@ def test_the_same_seed_gives_the_same_report():
     f = C.tanh(w)
     first, second = (testing.check_gradients(f, seed=4).worst for _ in range(2))
     assert first == second
+
+
+def test_sizes_that_are_free_are_those_of_the_data():
+    x = C.sequence.input_variable(2, name="x")
+    frames = C.sequence.unpack(C.tanh(x), 0, no_mask_output=True)  # (longest sequence, 2)
+    report = testing.check_gradients(
+        C.reduce_sum(C.square(frames)), {x: [np.ones((4, 2)), [[0.5, 2]]]}
+    )
+    assert report.comparisons[x] == 10
+    y = C.input_variable((C.FreeDimension, 2))
+    W = C.Parameter((2, 3), init=C.glorot_uniform(seed=1))
+    report = testing.check_gradients(C.tanh(C.times(y, W)), order=2)
+    assert dict(report.comparisons) == {y: 2 * 18, W: 2 * 6}
+    first = C.sequence.gather(x, C.sequence.is_first(x))  # how long it is, only a run tells
+    assert testing.check_gradients(C.sequence.unpack(first, 0, True)).comparisons[x] == 12

@@ -1,6 +1,7 @@
 """Operations: one record each, by family. Called on variables they build graphs.
 
-The names are CNTK's, as `C.plus` or `C.ops.plus`; those of sequences are in `ops.sequence`.
+The names are CNTK's, as `C.plus` or `C.ops.plus`; those of sequences are in `C.sequence`. Operands
+may be variables, functions, numbers and arrays; each operation takes `name=`, its result's name.
 """
 
 from . import (

@@ -1,6 +1,6 @@
-"""Operations along time, under the names of CNTK's `sequence` module; their records are in the
-modules `delays`, `along_time`, `frames` and `packing`.
-"""
+"""Operations along time: CNTK's `sequence` module."""
+
+# The records are in `delays`, `along_time`, `frames` and `packing`.
 
 from __future__ import annotations
 
