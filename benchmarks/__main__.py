@@ -37,6 +37,7 @@ class Bench:
         self.rounds = (1, 0.0) if options.quick else (options.repeat, LEAST)
         self.peers = _usable(options.peers)
         self.memory = not options.quick
+        self.failures: list[str] = []  # programs whose sides compute different things
         self.peak = 0.0
         self.default = rgraph.device.engine().name
 
@@ -58,12 +59,16 @@ class Bench:
         self.measure_peak()
         rows = []
         for program in self.programs(part):
-            ways = [w for w in program.ways if w.peer in self.peers]
-            found: list[sides.Side] = [sides.make(program, "")]
+            ways: list[Any] = [w for w in program.ways if w.peer in self.peers]
             if self.default != "numpy" and any("numpy" in key for key in program.targets):
-                found.append(sides.make(program, "numpy"))
-            found += [sides.make(program, way) for way in ways]
-            difference = sides.check_same(found)
+                ways.insert(0, "numpy")
+            found = [sides.make(program, way) for way in ("", *ways)]
+            try:
+                difference = sides.check_same(found)
+            except AssertionError as error:
+                print(f"- {error}", flush=True)
+                self.failures.append(str(error))
+                continue
             more: list[sides.Side] = []
             if padded:
                 length = max(program.lengths)
@@ -120,7 +125,10 @@ def _usable(peers: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
-    """Measures, prints tables, and gives all their rows."""
+    """Measures, prints tables, and gives all their rows.
+
+    Raises `SystemExit` in the end if the sides of a program do not compute the same.
+    """
     options = _parser().parse_args(arguments)
     if options.engine:
         rgraph.device.use_cpu_engine(options.engine)
@@ -138,7 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         found = measure()
         if part in WITH_PROGRAMS:
             print()  # after the list of all times
-        print(report.table(found, OVERHEAD if part == "overhead" else list(COLUMNS)))
+        if found:
+            print(report.table(found, OVERHEAD if part == "overhead" else COLUMNS))
         rows += found
     if judged := report.held(rows):
         print("\n## Held to\n\n" + report.table(judged, HELD))
@@ -151,6 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     if options.plot:
         report.plot(rows, options.plot)
         print(f"\ndrawn to {options.plot}")
+    if bench.failures:
+        sys.exit("\n".join(bench.failures))
     return rows
 
 

@@ -55,16 +55,18 @@ def compare(
     print("- " + _sentence(str(sides[0].program), mode, times), flush=True)
     peers = [s for s in sides if s.name.startswith("PyTorch")]
     best = min(peers, key=lambda s: min(times[s.name])) if peers else None
-    rows = []
-    for side in sides:
-        if side not in peers:
-            row = _row(side, best, mode, times, peak) | {"others": share}
-            if memory:
-                row["MB"] = peak_memory(side.program, side.way, mode == "train") / 1e6
-            if memory and best:
-                row["its MB"] = peak_memory(best.program, best.way, mode == "train") / 1e6
-            rows.append(row)
+    ours = [s for s in sides if s not in peers]
+    rows = [_row(side, best, mode, times, peak) | {"others": share} for side in ours]
+    if memory:
+        taken = {s.name: _megabytes(s, mode) for s in [*ours, *([best] if best else [])]}
+        for side, row in zip(ours, rows, strict=True):
+            row["MB"] = taken[side.name]
+            row["its MB"] = taken[best.name] if best else None
     return rows
+
+
+def _megabytes(side: Side, mode: str) -> float:
+    return peak_memory(side.program, side.way, mode == "train") / 1e6
 
 
 def _row(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 REST = 0.03  # seconds in which the other side's waiting threads fall asleep
-LEAST = 4.0  # seconds that all sides together are measured for at least
-MOST_ROUNDS = 40
+LEAST = 3.0  # seconds that all sides together are measured for at least
+MOST_ROUNDS = 25
 
 
 def interleaved(

@@ -14,7 +14,7 @@ import rgraph
 
 from .programs import Program
 from .programs.base import Way
-from .sides import make
+from .sides import make, why_not_compiled
 
 
 def peak_memory(program: Program, way: Way | str, train: bool) -> int:
@@ -49,14 +49,17 @@ def _status(field: str) -> int:
 def _child(program: Program, way: Way | str, train: bool) -> int:
     """Runs the program twice, as a training loop does, and gives the second run's peak.
 
-    What is loaded when something runs for the first time, and what `torch.compile` needs to
-    compile, is not counted: that is no part of the program.
+    What is loaded when something runs for the first time, and what `torch.compile` needs while
+    it compiles, is not counted: that is no part of the program.
     """
 
     def run(side: object) -> None:
         side.train() if train else side.forward()  # type: ignore[attr-defined]
 
-    run(make(program.quick(), way))
+    if isinstance(way, Way) and way.compiled:
+        why_not_compiled()  # loads what compiling needs
+    else:
+        run(make(program.quick(), way))
     gc.collect()
     before = _status("VmRSS")
     side = make(program, way)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ Row = dict[str, Any]
 SHARES = ("of peak", "its of peak", "others")
 
 
-def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
+def table(rows: Sequence[Row], columns: Iterable[str]) -> str:
     """Those of these columns that any row has, as a table in Markdown."""
     columns = [name for name in columns if any(row.get(name) is not None for row in rows)]
     cells = [list(columns), *([_cell(name, row.get(name)) for name in columns] for row in rows)]
@@ -58,7 +58,7 @@ def held(rows: Sequence[Row]) -> list[Row]:
         what = f"{row.get('program', row.get('what'))}, {row.get('run', row.get('side'))}"
         if row.get("target") and "ratio" in row:
             judge(f"{what}: ratio", row["target"], row["ratio"], True, row["of rounds"])
-        if row.get("memory target") and "its MB" in row:
+        if row.get("memory target") and row.get("its MB"):
             share = row["MB"] / row["its MB"]
             judge(f"{what}: memory over PyTorch's", row["memory target"], share, False)
         if row.get("at most, ms"):

@@ -33,6 +33,6 @@ PARTS: dict[str, list[Program]] = {
         ConvGRU("ragged-convGRU", LENGTHS, (1, 32, 32), 16, {"train": 1.5}),
         LSTM("ragged-LSTM", LENGTHS, 64, 128, targets={"train": 1.5}),
     ],
-    "long": [ConvGRU(f"T{n}", (n,) * 8, (1, 16, 16), 16) for n in (16, 64, 256, 512)],
+    "long": [ConvGRU(f"T{n}", (n,) * 8, (1, 16, 16), 16) for n in (16, 128, 512)],
 }
 PROGRAMS = {p.name: p for programs in PARTS.values() for p in programs}

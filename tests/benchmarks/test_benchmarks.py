@@ -140,7 +140,7 @@ def test_quick_run_of_all_parts(tmp_path, capsys):
     record, picture = tmp_path / "numbers.json", tmp_path / "ratios.png"
     there = bool(sides.torch_version())
     peers = ["--peers", *(["eager", "channels-last"] if there else [])]
-    names = ["--programs", "W1", "LSTM", "ragged-convgru", "t64"]
+    names = ["--programs", "W1", "LSTM", "ragged-convgru", "t128"]
     arguments = ["--quick", *names, "--record", str(record), *peers]
     if there:
         pytest.importorskip("matplotlib")
@@ -177,6 +177,17 @@ def test_one_run_of_one_program_without_pytorch(capsys):
         ("W3", "train", False)
     ]
     assert "Held to" not in capsys.readouterr().out
+
+
+def test_a_program_that_fails_does_not_end_the_run(monkeypatch, capsys):
+    def differ(found):
+        if found[0].program.name == "W2":
+            raise AssertionError("W2: they differ")
+
+    monkeypatch.setattr(sides, "check_same", differ)
+    with pytest.raises(SystemExit, match="W2: they differ"):
+        main(["--quick", "--train", "--programs", "W2", "W3", "--parts", "programs", "--peers"])
+    assert "| W3" in capsys.readouterr().out
 
 
 def test_what_is_held_to_is_judged():
