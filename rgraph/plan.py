@@ -38,6 +38,7 @@ class Run:
 
     Attributes:
         xp: the array library.
+        matmul: the product of two arrays, as the library's function of that name.
         layouts: the layout of each time axis.
         batch: the number of samples (or sequences) of the minibatch.
         training: whether what is random in training only is random.
@@ -58,6 +59,7 @@ class Run:
         self.training, self.seed, self.turn = training, seed, turn
         self.xp = engine.xp
         self.empty = engine.empty
+        self.matmul = engine.kernels.get("matmul", engine.xp.matmul)
         self.step: tuple[Axis, slice] | None = None
         self.memo: dict[Any, Any] = {}
 

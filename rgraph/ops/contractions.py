@@ -74,7 +74,7 @@ def _contract(run: Any, a: Any, b: Any, *, recipe: _Recipe) -> Any:
     if recipe.turned:
         a, b = b, a
     if recipe.plain:
-        return run.xp.matmul(a, b)
+        return run.matmul(a, b)
     if any(recipe.lone):
         a, b = a.sum(axis=recipe.lone[0]), b.sum(axis=recipe.lone[1])
     stack, inner = recipe.stack, recipe.inner
@@ -82,7 +82,7 @@ def _contract(run: Any, a: Any, b: Any, *, recipe: _Recipe) -> Any:
     split = a.ndim - inner
     head, rows, columns = a.shape[:stack], a.shape[stack:split], b.shape[stack + inner :]
     size = math.prod(a.shape[split:])
-    product = run.xp.matmul(
+    product = run.matmul(
         a.reshape(*head, math.prod(rows), size), b.reshape(*head, size, math.prod(columns))
     )
     return product.reshape(head + rows + columns).transpose(recipe.out)

@@ -1,17 +1,20 @@
-"""oneDNN's convolutions against the records' own kernels, which say what is meant."""
+"""oneDNN's kernels against the records' own, which say what is meant."""
 
 import numpy as np
 import pytest
 
+import rgraph as C
 from rgraph import device
+from rgraph.graph import Node
 from rgraph.ops.records import TABLE
+from rgraph.passes.fusion import Program
 from rgraph.plan import Run
 
 if "onednn" not in device.cpu_engines():
     pytest.skip("oneDNN is not installed: pip install rgraph[onednn]", allow_module_level=True)
 
 from rgraph.engines.onednn import OnednnEngine
-from rgraph.engines.onednn.sizes import row_blocks
+from rgraph.engines.onednn.sizes import Sizes, row_blocks
 
 ENGINE = OnednnEngine()
 GEOMETRIES = [
@@ -27,6 +30,14 @@ GEOMETRIES = [
 
 def channels_last(a):
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
+
+
+@pytest.fixture
+def engines():
+    """Chooses the CPU's engine, until the test ends."""
+    before = device.engine(C.cpu()).name
+    yield device.use_cpu_engine
+    device.use_cpu_engine(before)
 
 
 @pytest.fixture(params=GEOMETRIES, ids=str)
@@ -85,3 +96,104 @@ def test_rows_come_in_few_sizes():
         assert blocks[-1].stop == rows
         sizes |= {b.stop - b.start for b in blocks}
     assert len(sizes) < 25
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 4), (64, 96, 80), (300, 70, 90), (1, 700, 500)], ids=str)
+def test_products(shape):
+    rows, inner, columns = shape
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(rows, inner)), rng.normal(size=(inner, columns))
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    matmul = ENGINE.kernels["matmul"]
+    wide = np.zeros((rows, inner + 3), np.float32)
+    wide[:, :inner] = a
+    for left in (a, np.asfortranarray(a), wide[:, :inner], np.repeat(a, 2, 1)[:, ::2]):
+        for right in (b, np.asfortranarray(b)):
+            close(matmul(left, right), a.astype(np.float64) @ b)
+    assert matmul(a.astype(np.float64), b.astype(np.float64)).dtype == np.float64
+
+
+def test_products_of_ever_other_sizes():
+    rng = np.random.default_rng(0)
+    matmul = ENGINE.kernels["matmul"]
+    for rows in range(400, 440, 3):  # more than get primitives of their own
+        a, b = (rng.normal(size=(rows, n)).astype(np.float32) for n in (70, 60))
+        close(matmul(a.T, b), a.T.astype(np.float64) @ b)  # as a weight gradient, summed over rows
+        close(matmul(a, b[:70]), a.astype(np.float64) @ b[:70])
+
+
+def test_sizes_are_their_own_until_there_are_many():
+    sizes = Sizes()
+    for rows in (11, 13, 17, 19, 23, 29, 31, 37):
+        assert list(sizes.blocks("kind", rows)) == [slice(0, rows)]
+    assert list(sizes.blocks("kind", 41)) == [slice(0, 32), slice(32, 40), slice(40, 41)]
+    assert list(sizes.blocks("kind", 37)) == [slice(0, 37)]
+    assert list(sizes.blocks("another", 41)) == [slice(0, 41)]
+
+
+TAILS = {
+    "gate": lambda y, a, b: C.sigmoid(y + a) * b,
+    "turned": lambda y, a, b: 1 - C.tanh(b - y / a),
+    "compared": lambda y, a, b: C.greater(a, C.relu(y)) + C.element_max(b, y),
+    "per channel": lambda y, a, b: C.tanh(y * np.arange(4, dtype="f").reshape(4, 1, 1) + a),
+    "not oneDNN's": lambda y, a, b: C.sin(y + a) * b,
+}
+
+
+@pytest.mark.parametrize("rows", [1, 11])
+@pytest.mark.parametrize("name", TAILS)
+def test_a_whole_function_with_tails_and_chains(name, rows, engines):
+    x, a, b = C.input_variable((3, 9, 8)), C.input_variable((4, 9, 8)), C.input_variable((4, 9, 8))
+    W = C.Parameter((4, 3, 3, 3), init=C.glorot_uniform())
+    y = TAILS[name](C.convolution(W, x), a, b)
+    rng = np.random.default_rng(0)
+    given = {v: rng.uniform(0.5, 1.5, (rows, *v.shape)).astype(np.float32) for v in y.arguments}
+    values = {}
+    for engine in ("numpy", "onednn"):
+        engines(engine)
+        values[engine] = [y.eval(given), *y.grad(given, wrt=[W, a]).values()]
+    for ours, truth in zip(values["onednn"], values["numpy"], strict=True):
+        np.testing.assert_allclose(ours, truth, rtol=1e-5, atol=1e-5 * np.abs(truth).max())
+
+
+POINTWISE = [n for n, op in TABLE.items() if op.pointwise and op.cases]
+
+
+@pytest.mark.parametrize("order", [np.ascontiguousarray, channels_last])
+@pytest.mark.parametrize("name", POINTWISE)
+def test_pointwise(name, order):
+    op = TABLE[name]
+    arrays, attrs = op.cases[0](np.random.default_rng(0))
+    if attrs:
+        pytest.skip("its kernel takes arguments")
+    rng = np.random.default_rng(1)
+    low, high = min(a.min() for a in arrays), max(a.max() for a in arrays)
+    arrays = [order(rng.uniform(low, high, (3, 8, 33, 25)).astype(np.float32)) for _ in arrays]
+    operands = [Node(None) for _ in arrays]
+    member = Node(op, operands)
+    member.dtype = np.dtype(np.float32)
+    program = Program([member], operands)
+    run = Run(ENGINE, {}, 3)
+    out = order(np.empty_like(arrays[0]))
+    ENGINE.kernels["fused"](run, *arrays, program=program, out=out)
+    truth = op.kernel(run, *(a.astype(np.float64) for a in arrays))
+    np.testing.assert_allclose(out, truth, rtol=2e-5, atol=1e-5 * np.abs(truth).max())
+
+
+def test_pointwise_with_operands_that_are_repeated():
+    rng = np.random.default_rng(0)
+    x, y = (channels_last(rng.normal(size=(5, 16, 20, 21)).astype(np.float32)) for _ in "xy")
+    bias, number = rng.normal(size=(16, 1, 1)).astype(np.float32), np.float32(1).reshape(())
+    a, b, c, d = nodes = [Node(None) for _ in range(4)]
+    members = [Node(TABLE["minus"], [d, a])]  # 1 - x
+    members.append(Node(TABLE["element_times"], [members[0], b]))
+    members.append(Node(TABLE["plus"], [c, members[1]]))
+    members.append(Node(TABLE["minus"], [b, members[2]]))  # the chain on the right
+    members.append(Node(TABLE["element_times"], [members[3], members[2]]))  # read twice
+    for m in members:
+        m.dtype = np.dtype(np.float32)
+    out = np.empty_like(x)
+    run = Run(ENGINE, {}, 5)
+    ENGINE.kernels["fused"](run, x, y, bias, number, program=Program(members, nodes), out=out)
+    inner = bias + (1 - x) * y
+    np.testing.assert_allclose(out, (y - inner) * inner, rtol=1e-5, atol=1e-5)

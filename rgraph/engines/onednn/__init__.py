@@ -1,5 +1,5 @@
-"""The engine on oneDNN, the vendor's library for CPUs: in float32, convolutions and what is
-pointwise.
+"""The engine on oneDNN, the vendor's library for CPUs: in float32, convolutions, products of
+matrices and what is pointwise.
 
 Everything else, and every other type, is the `numpy` engine's. Needs the library (the extra
 `onednn`, or a system's); without it `OnednnError` is raised and `rgraph.device` falls back.
@@ -16,6 +16,7 @@ from ..numpy import NumpyEngine
 from .convolution import Convolutions
 from .library import Library, OnednnError
 from .pointwise import Pointwise
+from .products import Products
 
 __all__ = ["OnednnEngine", "OnednnError"]
 
@@ -31,6 +32,7 @@ class OnednnEngine(NumpyEngine):
         convolutions = Convolutions(library, self.pool.take)
         self.reference = {"tailed": tailed, **self.kernels}
         self.kernels["fused"] = Pointwise(library).evaluate
+        self.kernels["matmul"] = Products(library).matmul
         for name, kernel in (
             ("convolution", convolutions.convolution),
             ("convolution_transpose", convolutions.transpose),
@@ -41,7 +43,10 @@ class OnednnEngine(NumpyEngine):
 
 
 def _or_reference(name: str, kernel: Any) -> Any:
-    """The kernel for float32 with rows and without cuts; for all else the numpy engine's."""
+    """The kernel for float32 with rows and without cuts; for all else the numpy engine's.
+
+    So too where the library refuses: it has no code for a processor, or for a chain of operations.
+    """
 
     def call(run: Any, a: Any, b: Any, *more: Any, **options: Any) -> Any:
         at = options.get("arguments", options)
@@ -49,6 +54,9 @@ def _or_reference(name: str, kernel: Any) -> Any:
         cut = min(map(min, at["padding"])) < 0  # where strides skip elements at an edge
         if cut or a.dtype != np.float32 or {a.ndim, b.ndim} != {rank} or not a.size or not b.size:
             return run.engine.reference[name](run, a, b, *more, **options)
-        return kernel(run, a, b, *more, **options)
+        try:
+            return kernel(run, a, b, *more, **options)
+        except OnednnError:
+            return run.engine.reference[name](run, a, b, *more, **options)
 
     return call

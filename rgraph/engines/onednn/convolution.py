@@ -16,7 +16,7 @@ from .. import tailed
 from .chains import tail
 from .library import Library, Primitive, Reorder, address
 from .primitives import WHOLE, ConvolutionPrimitives, Geometry, Shape, Tail, channels_last
-from .sizes import row_blocks
+from .sizes import Sizes
 
 Array = np.ndarray[Any, Any]
 
@@ -63,6 +63,7 @@ class Convolutions:
     def __init__(self, library: Library, empty: Callable[..., Array]) -> None:
         self.primitives = ConvolutionPrimitives(library)
         self.empty = empty
+        self._sizes = Sizes()
         self._job = lru_cache(maxsize=4096)(self._prepare)
 
     def convolution(self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any) -> Array:
@@ -85,6 +86,7 @@ class Convolutions:
         out: Any = None,
     ) -> Array:
         """A convolution that does its tail itself; where the library can't, one after the other."""
+        more = tuple(map(np.asarray, more))  # a reduction may have made a number
         forms = map(_Form.of, more)
         job = self._job(head.name, program, _hashable(arguments), w.shape, _Form.of(x), *forms)
         if job is None:
@@ -122,7 +124,7 @@ class Convolutions:
         steps += [steps[1] if whole[i] else 0 for i in reads]
         blocks = [
             (*make(b.stop - b.start, geometry), [b.start * s for s in steps])
-            for b in row_blocks(rows)
+            for b in self._sizes.blocks((name, program, geometry), rows)
         ]
         dense = [a.shape != shape or is_dense(a) for a in more]
         return _Job(shape, [is_dense(operand), *dense], reads, turned is not None, blocks)
@@ -176,7 +178,7 @@ class Convolutions:
         shape = (g.shape[1], x.shape[1] // at["groups"], *kernel)
         x, g = (a if is_dense(a) else self._dense(run, a) for a in (x, g))
         total = np.zeros(shape, x.dtype)
-        for block in row_blocks(len(x)):
+        for block in self._sizes.blocks(("weights", geometry), len(x)):
             primitive, reorder, size = self.primitives.weights(block.stop - block.start, geometry)
             part = np.empty(size // x.itemsize, x.dtype)
             primitive.run(x[block], g[block], part)

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from ctypes import byref, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
+from ctypes import byref, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,8 @@ class _Argument(ctypes.Structure):
 def address(array: np.ndarray) -> int:
     """Where the array's memory begins: `array.ctypes.data`, in a tenth of the time.
 
-    It is the first field of the C structure that an array is (PyArrayObject, NumPy's C API).
+    It is the first field of the C structure that an array is (PyArrayObject, NumPy's C API). That
+    is true of arrays only, not of NumPy's numbers.
     """
     return c_void_p.from_address(id(array) + object.__basicsize__).value or 0
 
@@ -120,6 +121,13 @@ class PostOperations:
         self._library.call("dnnl_post_ops_append_binary", self._chain, c_int(BINARY[name]), operand)
         self._length += 1
         self.arguments.append((_POST_OPERATION * self._length | SRC_1, operand))
+
+    def sum(self) -> None:
+        """Adds to what is there already."""
+        self._library.call(
+            "dnnl_post_ops_append_sum", self._chain, c_float(1), c_int32(0), c_int(FLOAT32)
+        )
+        self._length += 1
 
     def attributes(self) -> c_void_p:
         attributes = self._library.make("dnnl_primitive_attr_create")

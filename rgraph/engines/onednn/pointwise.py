@@ -26,7 +26,7 @@ from .library import (
 from .sizes import row_blocks
 
 PIECE = 1 << 18  # elements of a piece: with its operands it stays in the second-level caches
-_FEW = 1 << 11  # elements that are not worth a primitive
+_FEW = 1 << 13  # elements up to which NumPy is faster: threads need not meet
 _MOST_AXES = 3
 
 Shape = tuple[int, ...]
@@ -80,6 +80,7 @@ class Pointwise:
         """`engines.numpy.pointwise.evaluate`, to which goes what the library can't do."""
         if out is None or out.size <= _FEW:
             return reference.evaluate(run, *arrays, program=program, out=out)
+        arrays = tuple(map(np.asarray, arrays))  # a reduction may have made a number
         pieces = self._pieces(program, _Form.of(out), *map(_Form.of, arrays))
         if not pieces:
             return reference.evaluate(run, *arrays, program=program, out=out)
@@ -149,18 +150,18 @@ class Pointwise:
                 after.binary(post.name, memory[post.operand])
                 reads.append(post.operand)
         left, right = memory[chain.left], memory[chain.right]
+        arguments = [(SRC, left), (SRC_1, right), *after.arguments, (DST, result)]
         try:
             description = self.library.make(
                 "dnnl_binary_primitive_desc_create",
                 self.library.engine, c_int(BINARY[chain.name]), left, right, result,
                 after.attributes(),
             )  # fmt: skip
+            if self.library.implementation(description).startswith("ref"):
+                return None
+            return Primitive(self.library, description, arguments), reads
         except OnednnError:
             return None
-        if self.library.implementation(description).startswith("ref"):
-            return None
-        arguments = [(SRC, left), (SRC_1, right), *after.arguments, (DST, result)]
-        return Primitive(self.library, description, arguments), reads
 
 
 def _own(shape: Shape, pattern: Pattern) -> Shape:

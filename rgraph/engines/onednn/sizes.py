@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
-_EXACT = 8  # up to so many rows have primitives of their own size
+_EXACT = 8  # sizes of a kind that get primitives of their own
+_SMALL = 8  # up to so many rows are a block of their own
+
+
+class Sizes:
+    """Which numbers of rows have occurred, for each kind of primitive.
+
+    Making a primitive takes longer than many a use of it. The first few sizes, in most programs
+    all, get primitives of their own; where ever new ones come, as in ragged minibatches, rows go
+    through in blocks.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[Hashable, set[int]] = {}
+
+    def blocks(self, kind: Hashable, rows: int) -> Iterable[slice]:
+        seen = self._seen.setdefault(kind, set())
+        if rows in seen or len(seen) < _EXACT:
+            seen.add(rows)
+            return (slice(0, rows),)
+        return row_blocks(rows)
 
 
 def row_blocks(rows: int, most: int | None = None) -> Iterator[slice]:
@@ -18,7 +38,7 @@ def row_blocks(rows: int, most: int | None = None) -> Iterator[slice]:
         size = left = rows - start
         if most is not None and left >= most:
             size = most
-        elif left > _EXACT:
+        elif left > _SMALL:
             power = 1 << (left.bit_length() - 1)
             size = power + power // 2 if left >= power + power // 2 else power
         yield slice(start, start + size)
