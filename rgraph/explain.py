@@ -166,6 +166,7 @@ def watch(plan: Plan, events: list[Event]) -> None:
     for step in plan.steps:
         for call in step.calls if isinstance(step, Loop) else [step]:
             call.kernel = _timed(call.kernel, call.node, events)
+            call.on_few = _timed(call.on_few, call.node, events)
 
 
 def _timed(kernel: Callable[..., Any], node: Node, events: list[Event]) -> Callable[..., Any]:

@@ -90,10 +90,12 @@ class Call:
 
     def __init__(self, node: Node, engine: Any, slot: Callable[[Node], int]) -> None:
         assert node.op is not None and node.shape is not None
-        kernel = engine.kernels.get(node.op.name, node.op.kernel)
         arguments = node.op.arguments(node)
         self.node = node
-        self.kernel = partial(kernel, **arguments) if arguments else kernel
+        self.kernel = partial(engine.kernels.get(node.op.name, node.op.kernel), **arguments)
+        # An engine's ways of doing pointwise work cost more than a few elements of it.
+        self.on_few = partial(node.op.kernel, **arguments) if node.op.pointwise else self.kernel
+        self.few = getattr(engine, "few", 0) if node.axes or node.shape else 0  # bytes
         self.operands = [slot(i) for i in node.inputs]
         self.result = slot(node)
         self.into = node.op.into
@@ -108,25 +110,32 @@ class Call:
 
     def on_rows(self, run: Run, env: Env, rows: int | None, out: Any = None) -> None:
         """Computes the result, into `out` if that is given."""
+        operands = [env[i] for i in self.operands]
         try:
-            self._compute(run, env, rows, out)
+            if not self.into:
+                env[self.result] = self._copied(self.kernel(run, *operands), out)
+                return
+            size = self.row_bytes if rows is None else self.row_bytes * rows
+            if size < self.few:
+                env[self.result] = self.on_few(run, *operands, out=out)
+                return
+            if out is None and size >= _SMALL:
+                out = self._room(run, operands, rows)
+            env[self.result] = self.kernel(run, *operands, out=out)
         except GraphError as error:
             raise failed(self.node, error) from None
 
-    def _compute(self, run: Run, env: Env, rows: int | None, out: Any) -> None:
-        operands = [env[i] for i in self.operands]
-        if self.into:
-            if out is None and self.row_bytes * (1 if rows is None else rows) >= _SMALL:
-                lead = () if rows is None else (rows,)
-                like = _model(operands, len(lead + self.shape)) if self.follows else None
-                out = run.empty(lead + self.shape, self.dtype, like)
-            env[self.result] = self.kernel(run, *operands, out=out)
-        else:
-            result = self.kernel(run, *operands)
-            if out is not None:
-                out[...] = result
-                result = out
-            env[self.result] = result
+    def _room(self, run: Run, operands: Sequence[Any], rows: int | None) -> Any:
+        lead = () if rows is None else (rows,)
+        like = _model(operands, len(lead + self.shape)) if self.follows else None
+        return run.empty(lead + self.shape, self.dtype, like)
+
+    @staticmethod
+    def _copied(result: Any, out: Any) -> Any:
+        if out is None:
+            return result
+        out[...] = result
+        return out
 
 
 def _model(operands: Sequence[Any], rank: int) -> Any:

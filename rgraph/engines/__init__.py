@@ -17,5 +17,8 @@ def tailed(
     """
     count = len(arrays) - program.arity + 1
     kernels = run.engine.kernels
-    result = kernels.get(head.name, head.kernel)(run, *arrays[:count], out=out, **arguments)
-    return kernels["fused"](run, result, *arrays[count:], program=program, out=result)
+    room = {"out": out} if head.into else {}
+    result = kernels.get(head.name, head.kernel)(run, *arrays[:count], **room, **arguments)
+    if out is None and result.ndim:  # a single number may not be an array
+        out = result
+    return kernels["fused"](run, result, *arrays[count:], program=program, out=out)

@@ -1,4 +1,4 @@
-"""A chain of pointwise operations on a convolution's result is done along with the convolution."""
+"""A chain of pointwise operations after a convolution or a product is done along with it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from ..graph import Node, Op, components, order
 from .fusion import Program
 from .rewriting import substitute, twin
 
-_HEADS = {"convolution", "convolution_transpose"}
+_HEADS = {"convolution", "convolution_transpose", "times", "contract"}
 
 
 TAILED = Op("tailed", shape=lambda *shapes, **_: shapes[-1], kernel=tailed, into=True)
 
 
 def hang(outputs: Sequence[Node]) -> list[Node]:
-    """Makes one operation of a convolution and the pointwise ones that only it leads to."""
+    """Makes one operation of each convolution or product and the pointwise ones that only it leads
+    to."""
     nodes = order(outputs)
     loop = {n: i for i, c in enumerate(components(outputs)) if len(c) > 1 for n in c}
     readers: dict[Node, list[Node]] = {n: [] for n in nodes}
@@ -26,7 +27,7 @@ def hang(outputs: Sequence[Node]) -> list[Node]:
     ends = set(outputs)
     taken: set[Node] = set()
     instead: dict[Node, Node] = {}
-    # Of two convolutions whose chains meet the later goes on: then the other's result is there.
+    # Of two whose chains meet the later goes on: then the other's result is there.
     for head in reversed(nodes):
         if head.op is None or head.op.name not in _HEADS:
             continue

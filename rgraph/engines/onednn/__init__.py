@@ -29,17 +29,27 @@ class OnednnEngine(NumpyEngine):
     def __init__(self) -> None:
         super().__init__()
         library = Library()
-        convolutions = Convolutions(library, self.pool.take)
+        convolutions, products = Convolutions(library, self.pool.take), Products(library)
         self.reference = {"tailed": tailed, **self.kernels}
         self.kernels["fused"] = Pointwise(library).evaluate
-        self.kernels["matmul"] = Products(library).matmul
+        self.kernels["matmul"] = products.matmul
         for name, kernel in (
             ("convolution", convolutions.convolution),
             ("convolution_transpose", convolutions.transpose),
             ("convolution_weights", convolutions.weights),
-            ("tailed", convolutions.tailed),
         ):
             self.kernels[name] = _or_reference(name, kernel)
+        of_convolutions = _or_reference("tailed", convolutions.tailed)
+        self._tailed = {
+            "convolution": of_convolutions,
+            "convolution_transpose": of_convolutions,
+            "times": products.tailed,
+            "contract": products.tailed,
+        }
+        self.kernels["tailed"] = self._with_tail
+
+    def _with_tail(self, run: Any, *arrays: Any, head: Any, **options: Any) -> Any:
+        return self._tailed[head.name](run, *arrays, head=head, **options)
 
 
 def _or_reference(name: str, kernel: Any) -> Any:

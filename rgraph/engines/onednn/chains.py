@@ -52,7 +52,7 @@ _PAIRS: dict[str, tuple[str, tuple[Post, ...], str]] = {
     "not_equal": ("ne", (), "ne"),
 }
 
-# Operations of one operand
+# Operations of one operand (not softplus, which the library rounds as log(1 + exp(x)))
 _SINGLES: dict[str, tuple[Post, ...]] = {
     "negate": (_NEGATIVE,),
     "sigmoid": (Post("logistic"),),
@@ -62,7 +62,6 @@ _SINGLES: dict[str, tuple[Post, ...]] = {
     "square": (Post("square"),),
     "abs": (Post("abs"),),
     "elu": (Post("elu", None, 1.0),),
-    "softplus": (Post("soft_relu", None, 1.0),),
 }
 
 _COMPARISONS = {"gt", "ge", "lt", "le", "eq", "ne"}  # version 3.2 has no code for them in tails

@@ -13,9 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import tailed
-from .chains import tail
 from .library import Library, Primitive, Reorder, address
-from .primitives import WHOLE, ConvolutionPrimitives, Geometry, Shape, Tail, channels_last
+from .primitives import (
+    WHOLE,
+    ConvolutionPrimitives,
+    Geometry,
+    Shape,
+    Tail,
+    channels_last,
+    tail_of,
+)
 from .sizes import Sizes
 
 Array = np.ndarray[Any, Any]
@@ -202,13 +209,10 @@ def _hashable(at: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def _chain(program: Any, result: Shape, more: Sequence[_Form]) -> tuple[Tail | None, list[int]]:
-    """A program as a tail, and which of its operands that reads, in order; None if it can't be."""
-    posts = tail(program.steps, program.arity)
     shapes = [_shape_in_tail(m, result) for m in more]
-    if posts is None or None in shapes or any(m.dtype != np.float32 for m in more):
+    if None in shapes or any(m.dtype != np.float32 for m in more):
         return None, []
-    reads = [p.operand - 1 for p in posts if p.operand is not None]  # the first is the result
-    return tuple((p, None if p.operand is None else shapes[p.operand - 1]) for p in posts), reads
+    return tail_of(program, shapes)
 
 
 def _shape_in_tail(array: _Form, result: Shape) -> Shape | None:

@@ -26,7 +26,6 @@ from .library import (
 from .sizes import row_blocks
 
 PIECE = 1 << 18  # elements of a piece: with its operands it stays in the second-level caches
-_FEW = 1 << 13  # elements up to which NumPy is faster: threads need not meet
 _MOST_AXES = 3
 
 Shape = tuple[int, ...]
@@ -78,7 +77,7 @@ class Pointwise:
 
     def evaluate(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
         """`engines.numpy.pointwise.evaluate`, to which goes what the library can't do."""
-        if out is None or out.size <= _FEW:
+        if out is None or out.nbytes < run.engine.few:
             return reference.evaluate(run, *arrays, program=program, out=out)
         arrays = tuple(map(np.asarray, arrays))  # a reduction may have made a number
         pieces = self._pieces(program, _Form.of(out), *map(_Form.of, arrays))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from ctypes import c_int, c_void_p
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from .chains import Post
+from .chains import Post, tail
 from .library import (
     CONVOLUTION_DIRECT,
     DIFF_DST,
@@ -35,6 +36,21 @@ _NONE = c_void_p(0)
 Tail = tuple[tuple[Post, Shape | None], ...]  # operations, with the shapes of their operands
 
 
+def tail_of(program: Any, shapes: Sequence[Shape | None]) -> tuple[Tail | None, list[int]]:
+    """A program as a tail, and which of its operands that reads, in order.
+
+    No tail if the library does not have its operations.
+
+    Args:
+        shapes: of the program's operands but for the first, which is the head's result.
+    """
+    posts = tail(program.steps, program.arity)
+    if posts is None:
+        return None, []
+    reads = [p.operand - 1 for p in posts if p.operand is not None]
+    return tuple((p, None if p.operand is None else shapes[p.operand - 1]) for p in posts), reads
+
+
 class Geometry(NamedTuple):
     """All that a primitive is specialized to, but for the rows."""
 
@@ -56,6 +72,19 @@ def channels_last(shape: Shape) -> Shape:
 
 def _contiguous(shape: Shape) -> Shape:
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def post_operations(
+    library: Library, tail: Tail, result: Shape, describe: Callable[[Shape], c_void_p]
+) -> PostOperations:
+    """A tail, as the library is told of it; `describe` says how arrays of a shape lie in memory."""
+    after = PostOperations(library)
+    for post, shape in tail:
+        if shape is None:
+            after.eltwise(post.name, post.alpha, post.beta)
+        else:
+            after.binary(post.name, describe(result if shape == WHOLE else shape))
+    return after
 
 
 class _Weights(NamedTuple):
@@ -114,22 +143,15 @@ class ConvolutionPrimitives:
     ) -> tuple[Primitive, Reorder | None]:
         """The primitive (operand, kernels, result, *operands of the tail), and what puts kernels
         in its order."""
-        after = self._after(rows, at, tail)
+        result_shape = (rows, *at.result)
+        after = post_operations(
+            self.library, tail, result_shape, lambda s: self.library.plain(s, channels_last(s))
+        )
         attributes = after.attributes() if tail else _NONE
         description, operand, result, kernels, _ = self._forward_description(rows, at, attributes)
         own = self.library.queried(description, QUERY_WEIGHTS)
         arrays = [(SRC, operand), (WEIGHTS, own), (DST, result), *after.arguments]
         return Primitive(self.library, description, arrays), self._reorder(kernels.plain, own)
-
-    def _after(self, rows: int, at: Geometry, tail: Tail) -> PostOperations:
-        after = PostOperations(self.library)
-        for post, shape in tail:
-            if shape is None:
-                after.eltwise(post.name, post.alpha, post.beta)
-            else:
-                shape = (rows, *at.result) if shape == WHOLE else shape
-                after.binary(post.name, self.library.plain(shape, channels_last(shape)))
-        return after
 
     def _data(self, rows: int, at: Geometry) -> tuple[Primitive, Reorder | None]:
         """The primitive (result's gradient, kernels, operand's gradient), as `_forward`."""
