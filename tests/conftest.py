@@ -3,6 +3,51 @@
 import pytest
 
 import rgraph as C
+from rgraph import device
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--engine",
+        choices=["numpy", "onednn", "cuda", "played"],
+        help="run all tests on this engine; 'played' is cuda on a GPU that the CPU plays",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; skipped where there is none")
+
+
+def pytest_collection_modifyitems(config, items):
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and (problem := _no_gpu()):
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=problem))
+
+
+def _no_gpu():
+    from rgraph.engines.cuda import library
+
+    problem = library.problem()
+    return problem and f"no GPU can be used: {problem.what}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine_of_all_tests(request):
+    """All tests run on the engine that `--engine` names; without it on the CPU's own choice."""
+    name = request.config.getoption("--engine")
+    if name == "cuda":
+        C.device.gpu_convolutions("float32", deterministic=True)
+        if not C.try_set_default_device(C.gpu(0)):
+            pytest.exit(f"--engine cuda: {_no_gpu()}", returncode=1)
+    elif name == "played":
+        from tests.engines.played_gpu import play
+
+        play()
+    else:
+        C.try_set_default_device(C.cpu())
+        if name:
+            device.use_cpu_engine(name)
 
 
 @pytest.fixture(autouse=True)

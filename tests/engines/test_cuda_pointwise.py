@@ -214,7 +214,9 @@ def test_a_fused_group(tmp_path):
     out = np.empty((5, 4, 3, 2), np.float32)
     strides = [pointwise.strides_of(a, out.shape) for a in (out, *arrays)]
     at, pieces = pointwise.layout(out.shape, strides, 4, 4)
-    library = compiled({"group": (tuple(program.steps), ["float"] * (len(arrays) + 1), at)}, tmp_path)
+    library = compiled(
+        {"group": (tuple(program.steps), ["float"] * (len(arrays) + 1), at)}, tmp_path
+    )
     call(library, "group", pieces, out, arrays)
     a, c = (values[n.node] for n in (x, y))
     np.testing.assert_allclose(out, np.tanh(a * c + 0.25) * a - 2, rtol=1e-5, atol=1e-6)

@@ -213,8 +213,9 @@ def test_the_engine_agrees_with_the_records_own_kernels(op, case):
     node = apply(op, *inputs, **c.attrs)
     results = []
     for engine in (device.engine(), Plain()):
-        (value,) = Plan([node], engine).run(dict(zip(inputs, c.arrays)), {}, 2)
-        results.append(np.array(value))
+        feed = dict(zip(inputs, map(engine.from_numpy, c.arrays)))
+        (value,) = Plan([node], engine).run(feed, {}, 2)
+        results.append(np.array(engine.to_numpy(value)))
     np.testing.assert_allclose(*results, rtol=1e-11, atol=1e-11)
 
 

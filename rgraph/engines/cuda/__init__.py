@@ -73,6 +73,7 @@ class CudaEngine:
             "convolution": convolutions.forward,
             "convolution_transpose": convolutions.data,
             "convolution_weights": convolutions.weights,
+            "tailed": convolutions.tailed,
             "fused": Pointwise(cupy),
         }
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .. import tailed
 from ..rows import row_blocks
 from . import options
 from .options import Options
@@ -61,10 +62,15 @@ class Geometry(NamedTuple):
         """With two spatial axes where there is one: cuDNN has convolutions in two and three."""
         if len(self.strides) > 1:
             return self
-        wide = [(*s[:2], 1, *s[2:]) for s in (self.operand, self.kernel, self.result)]
+        wide = [_wide(s) for s in (self.operand, self.kernel, self.result)]
         return Geometry(
             *wide, (1, *self.strides), ((0, 0), *self.padding), (1, *self.dilation)
         )  # fmt: skip
+
+
+def _wide(shape: Shape) -> Shape:
+    """A shape with two spatial axes where there is one."""
+    return (*shape[:2], 1, *shape[2:]) if len(shape) == 3 else shape
 
 
 def channels_last(shape: Shape) -> Shape:
@@ -89,7 +95,7 @@ def graph(
     kind: str = "float32",
     handle: int | None = None,
     tail: Any = None,
-    others: Sequence[tuple[Shape, Shape]] = (),
+    others: Sequence[Shape] = (),
 ) -> tuple[Any, list[Any]]:
     """A graph of cuDNN's that is described and validated; no device is needed.
 
@@ -100,7 +106,7 @@ def graph(
             bfloat16 and the result is float32.
         tail: pointwise steps on the result, as `passes.fusion.Program.steps`: 0 is the result
             itself, then come `others`.
-        others: shape and strides of the tail's other operands, in the result's rank.
+        others: the shapes of the tail's other operands, in the result's rank; channels-last.
 
     Returns:
         the graph, and its tensors: two operands, `others`, the result.
@@ -146,11 +152,14 @@ def graph(
         value = made.conv_wgrad(image=a, loss=b, **where)
     shape = shapes[target]
     value.set_dim(list(shape)).set_stride(list(channels_last(shape))).set_data_type(own)
-    more = [tensor(f"other {i}", *o, own) for i, o in enumerate(others)]
+    wide = [_wide(o) for o in others]
+    more = [tensor(f"other {i}", o, channels_last(o), own) for i, o in enumerate(wide)]
     if tail is not None:
         values = [value, *more]
+        whole = [True, *(o == shape for o in wide)]
         for name, reads in tail:
-            values.append(_pointwise(made, name, [values[i] for i in reads]))
+            values.append(_pointwise(made, name, [(values[i], whole[i]) for i in reads]))
+            whole.append(any(whole[i] for i in reads))
         value = values[-1]
         value.set_data_type(own)
     value.set_output(True)
@@ -159,13 +168,25 @@ def graph(
     return made, [a, b, *more, value]
 
 
-def _pointwise(made: Any, name: str, operands: list[Any]) -> Any:
+def _pointwise(made: Any, name: str, operands: list[tuple[Any, bool]]) -> Any:
+    """A pointwise operation on tensors, each with whether it has the result's whole shape.
+
+    What is repeated must be the second of two.
+    """
+    tensors = [t for t, _ in operands]
     if name == "square":
-        return made.mul(operands[0], operands[0])
+        return made.mul(tensors[0], tensors[0])
     method = TAILS.get(name)
     if method is None:
         raise Unsupported(f"cuDNN has no {name} behind a convolution")
-    return getattr(made, method)(*operands)
+    if len(operands) == 2 and not operands[0][1] and operands[1][1]:
+        if name == "minus":
+            method, tensors = "add", [made.neg(tensors[1]), tensors[0]]
+        elif name == "element_divide":
+            raise Unsupported("cuDNN does not repeat what is divided")
+        else:
+            tensors.reverse()
+    return getattr(made, method)(*tensors)
 
 
 def left_out(cudnn: Any, kind: str, chosen: Options) -> list[Any]:
@@ -293,13 +314,7 @@ class Convolutions:
     def forward(self, run: Any, w: Any, x: Any, *, out: Any = None, **at: Any) -> Any:
         if x.ndim < w.ndim:
             return _into(self.forward(run, w, x[None], **at)[0], out)
-        size = tuple(
-            (n + low + high - (k - 1) * d - 1) // s + 1
-            for n, k, s, (low, high), d in zip(
-                x.shape[2:], w.shape[2:], at["strides"], at["padding"], at["dilation"], strict=True
-            )
-        )
-        shape = (len(x), w.shape[0], *size)
+        shape = (len(x), w.shape[0], *_result_size(w, x, at))
         where = _Where(x.shape, w.shape, shape, **at)
         found = self._by_rows(run, "forward", where, x, w, shape, out)
         if found is not None:
@@ -325,6 +340,47 @@ class Convolutions:
         whole = tuple(n + low + high for n, (low, high) in zip(spatial, padding, strict=True))
         x = self.data(run, w, g, spatial=whole, **at)
         return _into(self._padded(run, x, tuple((-low, -high) for low, high in padding)), out)
+
+    def tailed(
+        self, run: Any, *arrays: Any, head: Any, arguments: Any, program: Any, out: Any = None
+    ) -> Any:
+        """A convolution and the pointwise group behind it (`passes.tails`), in one if cuDNN can."""
+        w, x, *others = arrays
+        ours = head.name in ("convolution", "convolution_transpose")
+        if ours and self.library.exact and x.ndim == w.ndim:
+            found = self._in_one(run, head.name, w, x, others, arguments, program, out)
+            if found is not None:
+                return found
+        return tailed(run, *arrays, head=head, arguments=arguments, program=program, out=out)
+
+    def _in_one(
+        self, run: Any, name: str, w: Any, x: Any, others: Any, at: Any, program: Any, out: Any
+    ) -> Any:
+        """A convolution with its tail in one plan; None if cuDNN has no engine for that."""
+        at = dict(at)
+        spatial = at.pop("spatial", None)
+        if name == "convolution":
+            what, shape = "forward", (len(x), w.shape[0], *_result_size(w, x, at))
+            where = _Where(x.shape, w.shape, shape, **at)
+        else:
+            what, shape = "data", (len(x), w.shape[1] * at["groups"], *spatial)
+            where = _Where(shape, w.shape, x.shape, **at)
+        others = [o.reshape((1,) * (len(shape) - o.ndim) + o.shape) for o in others]
+        same = all(is_dense(o) and o.dtype == x.dtype for o in others)
+        if not same or not self._fits(where, x, w):
+            return None
+        plan = self.library.plan(
+            what,
+            where.rows(slice(0, len(x))),
+            x.dtype.name,
+            tail=tuple(program.steps),
+            others=tuple(o.shape for o in others),
+        )
+        if plan is None:
+            return None
+        target = self._result(shape, x.dtype.name, out)
+        plan(self._operand(x), self._kernels(run, w), *others, target)
+        return _into(target, out)
 
     def weights(
         self, run: Any, x: Any, g: Any, *, kernel: Shape, out: Any = None, **at: Any
@@ -439,6 +495,15 @@ class _Where:
         operand, kernel, result = self.shapes
         count = rows.stop - rows.start
         return Geometry((count, *operand[1:]), kernel, (count, *result[1:]), *self.rest)
+
+
+def _result_size(w: Any, x: Any, at: Any) -> Shape:
+    return tuple(
+        (n + low + high - (k - 1) * d - 1) // s + 1
+        for n, k, s, (low, high), d in zip(
+            x.shape[2:], w.shape[2:], at["strides"], at["padding"], at["dilation"], strict=True
+        )
+    )
 
 
 def _no_padding(x: Any) -> tuple[tuple[int, int], ...]:

@@ -174,14 +174,25 @@ def prelude(compute: str, wide_index: bool) -> str:
     )
 
 
-def source(steps: Steps, types: Sequence[str], at: Layout, wide_index: bool = False) -> str:
-    """The CUDA source of a kernel `pointwise(pieces, y, x0, x1, …)`."""
+def source(
+    steps: Steps,
+    types: Sequence[str],
+    at: Layout,
+    wide_index: bool = False,
+    in_place: bool = False,
+) -> str:
+    """The CUDA source of a kernel `pointwise(pieces, y, x0, x1, …)`.
+
+    Args:
+        in_place: whether an operand may be the result's own array.
+    """
     compute = "double" if "double" in types else "float"
-    operands = "".join(f", const {t}* __restrict__ x{i}" for i, t in enumerate(types[1:]))
+    alone = "" if in_place else " __restrict__"
+    operands = "".join(f", const {t}*{alone} x{i}" for i, t in enumerate(types[1:]))
     code = "\n    ".join(body(steps, types, at).splitlines())
     return (
         prelude(compute, wide_index) + f'extern "C" __global__ void __launch_bounds__({THREADS})\n'
-        f"pointwise(index pieces, {types[0]}* __restrict__ y{operands}) {{\n"
+        f"pointwise(index pieces, {types[0]}*{alone} y{operands}) {{\n"
         f"    index piece = (index)blockIdx.x * {THREADS} + threadIdx.x;\n"
         "    if (piece >= pieces) return;\n"
         f"    {code}\n}}\n"
@@ -216,8 +227,10 @@ class Pointwise:
         self.cupy = cupy
         self._kernel = lru_cache(maxsize=4096)(self._compile)
 
-    def _compile(self, steps: Steps, types: tuple[str, ...], at: Layout, wide: bool) -> Any:
-        code = source(steps, types, at, wide)
+    def _compile(
+        self, steps: Steps, types: tuple[str, ...], at: Layout, wide: bool, in_place: bool
+    ) -> Any:
+        code = source(steps, types, at, wide, in_place)
         return self.cupy.RawKernel(code, "pointwise", options=("--std=c++17",))
 
     def __call__(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
@@ -241,7 +254,8 @@ class Pointwise:
         )
         types = tuple(C_TYPES[a.dtype.name] for a in everything)
         wide = max(map(_reach, everything)) >> 31 > 0
-        kernel = self._kernel(steps, types, at, wide)
+        in_place = any(a.data.ptr == out.data.ptr for a in arrays)
+        kernel = self._kernel(steps, types, at, wide, in_place)
         number = self.cupy.int64 if wide else self.cupy.int32
         kernel((-(-pieces // THREADS),), (THREADS,), (number(pieces), *everything))
         return out

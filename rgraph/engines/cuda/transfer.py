@@ -88,7 +88,7 @@ class Transfers:
         order = _memory_order(array)
         with self.stream:
             plain = self.cupy.ascontiguousarray(array.transpose(order))
-            target = self.pinned(plain.shape, plain.dtype)
+            target = self.pinned(tuple(array.shape[i] for i in order), array.dtype)
             plain.data.copy_to_host_async(target.ctypes.data, target.nbytes, self.stream)
         self.stream.synchronize()
         # Pinned memory is scarce, and people keep what they get.
@@ -130,7 +130,7 @@ class Place:
 
     def refresh(self) -> None:
         """Copies the value if it has changed."""
-        value = np.ascontiguousarray(self.node.value)  # type: ignore[attr-defined]
+        value = np.asarray(self.node.value, order="C")
         copied, transfers = self._copied, self.transfers
         if copied is None or copied.shape != value.shape:
             self.array = transfers.cupy.empty(value.shape, value.dtype)

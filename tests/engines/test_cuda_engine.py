@@ -1,0 +1,421 @@
+"""The cuda engine on a GPU that the CPU plays: its calls, its copies, what it captures."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph import device
+from rgraph.engines.cuda import options
+from rgraph.engines.cuda.plan import DRAWING, DRAWING_IN_TRAINING, WAITING
+from rgraph.ops.records import TABLE
+from rgraph.plan import Run
+from tests.engines import played_gpu
+from tests.engines.strict_arrays import LIBRARY, Array, State
+
+needs_compiler = pytest.mark.skipif(
+    played_gpu.COMPILER is None, reason="there is no C++ compiler here"
+)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """Makes the played GPU the default device; pointwise groups are NumPy's."""
+    made = played_gpu.make_engine()
+    made.generated = made.kernels["fused"]
+    made.kernels["fused"] = played_gpu._fused
+    monkeypatch.setitem(sys.modules, "cupy", LIBRARY)
+    monkeypatch.setattr(device, "_cuda_engine", lambda number: made)
+    monkeypatch.setattr(device, "_gpu_count", lambda: 1)
+    monkeypatch.setattr(device, "_default", device.gpu(0))
+    monkeypatch.setattr(options, "current", options.Options())
+    return made
+
+
+def conv_gru(size=4):
+    """A ConvolutionalGRU written out, summed over all frames."""
+    x = C.sequence.input_variable((2, 5, 6), name="x")
+    layer = C.layers.ConvolutionalGRU if hasattr(C.layers, "ConvolutionalGRU") else None
+    if layer is None:
+        weights = [C.Parameter((size, n, 3, 3), init=C.glorot_uniform(seed=i)) for i, n in
+                   enumerate((2, size, 2, size, 2, size))]  # fmt: skip
+        b = C.Parameter((size, 1, 1), init=0.1)
+
+        def step(h, v):
+            def both(i, state):
+                return C.convolution(weights[i], v) + C.convolution(weights[i + 1], state) + b
+
+            z, r = C.sigmoid(both(0, h)), C.sigmoid(both(2, h))
+            return z * h + (1 - z) * C.tanh(both(4, r * h))
+
+        return C.layers.Recurrence(step, initial_state=0.1)(x), x
+    return C.layers.Recurrence(layer((3, 3), size))(x), x
+
+
+def on_cpu(f, *args, **options_):
+    return f(*args, device=C.cpu(), **options_)
+
+
+@needs_compiler
+def test_a_recurrence_forward_and_backward_captured(engine):
+    engine.kernels["fused"] = engine.generated
+    f, x = conv_gru()
+    loss = C.reduce_sum(C.square(f))
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        data = [rng.normal(size=(n, 2, 5, 6)).astype(np.float32) for n in (3, 2, 3)]
+        wrt = list(f.parameters)
+        found = loss.grad({x: data}, wrt=wrt)
+        truth = on_cpu(loss.grad, {x: data}, wrt=wrt)
+        for p in wrt:
+            np.testing.assert_allclose(found[p], truth[p], rtol=2e-4, atol=1e-3)
+        for a, b in zip(f.eval({x: data}), on_cpu(f.eval, {x: data})):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        for p in wrt:  # in place, as learners do
+            p.node.value[...] *= 0.9
+        (plan,) = (p for p in f._runner.plans if p.engine is engine)
+        (captured,) = plan._shapes.values()
+        assert not plan.hindrance
+        assert (captured is not None) == (i > 0)
+    assert captured.graph.launches == 1
+
+
+def test_shapes_that_come_back_are_captured_others_are_not(engine):
+    x = C.input_variable(3)
+    f = C.tanh(x) * 2
+    rng = np.random.default_rng(0)
+    for rows in (2, 5, 2, 7, 2, 2):
+        a = rng.normal(size=(rows, 3)).astype(np.float32)
+        np.testing.assert_allclose(f.eval({x: a}), np.tanh(a) * 2, rtol=1e-6)
+    (plan,) = f._runner.plans
+    captured = {key[2]: value for key, value in plan._shapes.items()}
+    assert {rows for rows, value in captured.items() if value} == {2}
+    assert captured[2].graph.launches == 2
+
+
+def test_what_the_cpu_must_look_at_is_not_captured(engine):
+    x = C.sequence.input_variable(1)
+    f = C.sequence.gather(x, C.greater(x, 0))
+    for _ in range(3):
+        (found,) = f.eval({x: [np.array([[1], [-1], [2]], np.float32)]})
+        np.testing.assert_array_equal(found, [[1], [2]])
+    (plan,) = (p for p in f._runner.plans if p.hindrance)
+    assert not any(plan._shapes.values())
+
+
+def test_what_turns_out_to_wait_is_run_without_a_graph(engine):
+    """An operation that is not on the list: found while capturing, and left to plain runs."""
+    x = C.input_variable(2)
+    f = C.reduce_sum(x * 3)
+    kernel = engine.kernels["fused"]
+
+    def waiting(run, *arrays, program, out=None):
+        result = kernel(run, *arrays, program=program, out=out)
+        float(result[0, 0])
+        return result
+
+    engine.kernels["fused"] = waiting
+    for _ in range(4):
+        np.testing.assert_allclose(f.eval({x: [[1, 2]]}), 9)
+    (plan,) = f._runner.plans
+    assert "float()" in plan.hindrance
+    assert State.tape is None
+    assert not any(plan._shapes.values())
+
+
+def test_dropout_is_captured_only_where_it_does_nothing(engine):
+    x = C.input_variable(100)
+    f = C.dropout(x, 0.5)
+    ones = np.ones((1, 100), np.float32)
+    for _ in range(3):
+        np.testing.assert_array_equal(f.eval({x: ones}), ones)
+    draws = [f.forward({x: ones}, [f.output], {f.output})[1][f.output] for _ in range(4)]
+    assert all((a != b).any() for a, b in zip(draws, draws[1:]))
+    assert not (DRAWING | DRAWING_IN_TRAINING | WAITING) - set(TABLE)
+
+
+# Arrays stay where they are
+
+
+def test_arrays_on_the_gpu_go_in_and_come_out(engine):
+    x = C.input_variable((2, 3, 4))
+    f = x * 2
+    a = np.random.default_rng(0).normal(size=(5, 2, 3, 4)).astype(np.float32)
+    waits = State.waits
+    value = f.eval({x: Array(a)}, as_numpy=False)
+    again = f.eval({x: value}, as_numpy=False)
+    assert State.waits == waits, "the CPU waited"
+    assert isinstance(again.asarray(), Array)
+    assert again.device == C.gpu(0)
+    assert again.shape == (5, 2, 3, 4)
+    np.testing.assert_allclose(np.from_dlpack(_AsCPU(again)), a * 4, rtol=1e-6)
+    kept = value.asarray().memory.copy()
+    for _ in range(3):  # captured by now: the same memory is written again
+        f.eval({x: Array(a + 1)}, as_numpy=False)
+    np.testing.assert_array_equal(value.asarray().memory, kept)
+
+
+class _AsCPU:
+    """What says that it lies in the CPU's memory, as it does."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __dlpack__(self, **options_):
+        return self.value.__dlpack__(**options_)
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+
+def test_sequences_on_the_gpu(engine):
+    x = C.sequence.input_variable(2)
+    f = C.sequence.past_value(x) + x
+    rng = np.random.default_rng(0)
+    data = [rng.normal(size=(n, 2)).astype(np.float32) for n in (2, 3)]
+    value = f.eval({x: list(map(Array, data))}, as_numpy=False)
+    for found, truth in zip(value.as_sequences(), on_cpu(f.eval, {x: data})):
+        np.testing.assert_allclose(found.memory, truth, rtol=1e-6)
+    assert value.data.array.shape == (2, 3, 2)
+
+
+def test_the_cpu_does_not_take_arrays_of_a_gpu(engine):
+    x = C.input_variable(2)
+    with pytest.raises(C.GraphError, match=r"(?s)array on a GPU.*device=C.gpu\(0\)"):
+        (x + 1).eval({x: Array(np.zeros((1, 2), np.float32))}, device=C.cpu())
+
+
+def test_training_on_the_gpu(engine):
+    """Learners change parameters in place, on the CPU; the GPU follows."""
+
+    def trained(where):
+        C.set_seed(3)
+        x, t = C.input_variable(3), C.input_variable(1)
+        model = C.layers.Dense(1)(x)
+        loss = C.squared_error(model, t)
+        learner = C.sgd(model.parameters, C.learning_parameter_schedule(0.1))
+        trainer = C.Trainer(model, loss, [learner])
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            a = rng.normal(size=(4, 3)).astype(np.float32)
+            trainer.train_minibatch({x: a, t: a.sum(1, keepdims=True)}, device=where)
+        return [p.value for p in model.parameters]
+
+    for found, truth in zip(trained(C.gpu(0)), trained(C.cpu())):
+        np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-6)
+
+
+# Convolutions
+
+GEOMETRIES = [
+    # operand, kernel, strides, padding, dilation, groups
+    ((3, 9), (4, 3, 3), (1,), ((1, 1),), (1,), 1),
+    ((3, 9), (4, 3, 2), (2,), ((0, 1),), (1,), 1),
+    ((3, 9, 8), (4, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    ((1, 9, 8), (16, 1, 2, 3), (2, 1), ((0, 1), (1, 1)), (1, 1), 1),
+    ((4, 9, 8), (6, 2, 3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2), 2),
+    ((2, 5, 6, 4), (3, 2, 3, 3, 3), (1, 1, 1), ((1, 1),) * 3, (1, 1, 1), 1),
+    ((1, 6, 9), (2, 1, 1, 3), (3, 4), ((0, -2), (0, 0)), (1, 1), 1),  # edges that strides skip
+]
+
+
+@pytest.fixture(params=GEOMETRIES, ids=str)
+def case(request, engine):
+    operand, kernel, strides, padding, dilation, groups = request.param
+    at = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(11, *operand)).astype(np.float32)
+    w = rng.normal(size=kernel).astype(np.float32)
+    run = device.reference_run()
+    y = TABLE["convolution"].kernel(run, w, x, **at)
+    g = rng.normal(size=y.shape).astype(np.float32)
+    back = TABLE["convolution_transpose"].kernel(run, w, g, spatial=x.shape[2:], **at)
+    weights = TABLE["convolution_weights"].kernel(run, x, g, kernel=w.shape[2:], **at)
+    return x, w, g, at, {"forward": y, "data": back, "weights": weights}
+
+
+def all_three(engine, case, out=False):
+    x, w, g, at, truth = case
+    x, w, g = map(Array, (x, w, g))
+    run = Run(engine, {}, 11)
+    kernels = engine.kernels
+    outs = {k: {"out": engine.empty(v.shape, v.dtype)} if out else {} for k, v in truth.items()}
+    return {
+        "forward": kernels["convolution"](run, w, x, **at, **outs["forward"]),
+        "data": kernels["convolution_transpose"](
+            run, w, g, spatial=x.shape[2:], **at, **outs["data"]
+        ),
+        "weights": kernels["convolution_weights"](
+            run, x, g, kernel=w.shape[2:], **at, **outs["weights"]
+        ),
+    }
+
+
+def close(a, b, tolerance=1e-4):
+    np.testing.assert_allclose(a.memory, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("out", [False, True])
+def test_convolutions(engine, case, exact, out):
+    engine.cudnn.exact = exact
+    for name, found in all_three(engine, case, out).items():
+        close(found, case[-1][name])
+
+
+def test_without_engines_for_padding_on_one_side(engine, case, monkeypatch):
+    equal = lambda name, padding: all(low == high for low, high in padding)  # noqa: E731
+    monkeypatch.setattr(played_gpu.Cudnn, "supports", staticmethod(equal))
+    for name, found in all_three(engine, case).items():
+        close(found, case[-1][name])
+
+
+def test_without_any_engine_the_records_own_kernels_run(engine, case, monkeypatch):
+    monkeypatch.setattr(played_gpu.Cudnn, "supports", staticmethod(lambda name, padding: False))
+    for name, found in all_three(engine, case).items():
+        close(found, case[-1][name])
+
+
+@needs_compiler
+def test_bfloat16(engine, case):
+    options.choose(precision="bfloat16")
+    engine.cudnn.exact = True
+    for name, found in all_three(engine, case).items():
+        close(found, case[-1][name], 3e-2)
+
+
+def test_plans_are_timed_on_request(engine, case):
+    options.choose(timed=True)
+    for name, found in all_three(engine, case).items():
+        close(found, case[-1][name])
+    if min(min(p) for p in case[3]["padding"]) >= 0:
+        assert all(p.fastest in (1, 2) for p in engine.cudnn._plans.values())
+
+
+def test_options_choose_engines(engine):
+    from rgraph.engines.cuda.cudnn import left_out
+
+    note = played_gpu.Cudnn.numerical_note
+    names = lambda *args: {n.name for n in left_out(played_gpu.Cudnn, *args)}  # noqa: E731
+    assert names("float32", options.Options()) == {"DOWN_CONVERT_INPUTS"}
+    assert "TENSOR_CORE" in names("float32", options.Options("float32"))
+    assert "TENSOR_CORE" not in names("float64", options.Options("float32"))
+    assert "NONDETERMINISTIC" in names("float32", options.Options(deterministic=True))
+    assert note.TENSOR_CORE.name == "TENSOR_CORE"
+    with pytest.raises(ValueError, match="precision is one of"):
+        device.gpu_convolutions("float16")
+
+
+def test_rows_come_in_few_sizes_until_a_shape_comes_back(engine):
+    x = C.input_variable((2, 5, 5))
+    w = C.Parameter((3, 2, 3, 3), init=0.1)
+    f = C.convolution(w, x)
+    for rows in range(1, 60):
+        f.eval({x: np.ones((rows, 2, 5, 5), np.float32)})
+    few = engine.cudnn.made
+    assert few < 20
+    for _ in range(3):
+        f.eval({x: np.ones((59, 2, 5, 5), np.float32)})
+    assert engine.cudnn.made == few + 1
+
+
+# Products
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_of_any_memory_order(engine, dtype):
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype(dtype)
+
+    pairs = [
+        (draw(3, 4), draw(4, 5)),
+        (draw(4, 3).T, draw(5, 4).T),
+        (draw(3, 8)[:, ::2], draw(4, 5)),
+        (draw(3, 8)[:, :4], draw(9, 5)[:4]),
+        (draw(1, 4), draw(4, 1)),
+        (draw(3, 1), draw(1, 5)),
+        (draw(2, 3, 4), draw(2, 4, 5)),
+        (draw(2, 3, 4).swapaxes(0, 1), draw(3, 4, 5)),
+        (draw(6, 3, 4), np.broadcast_to(draw(4, 5), (6, 4, 5))),
+        (draw(2, 2, 3, 4), draw(4, 5)),
+        (draw(3, 0), draw(0, 5)),
+        (draw(0, 4), draw(4, 5)),
+    ]
+    for a, b in pairs:
+        close(engine.xp.matmul(Array(a), Array(b)), a @ b) if (a @ b).size else None
+
+
+# Copies
+
+
+def test_copies_keep_the_order_of_memory(engine):
+    rng = np.random.default_rng(0)
+    a = np.moveaxis(rng.normal(size=(3, 4, 5, 2)), -1, 1)
+    on_gpu = engine.from_numpy(a)
+    assert on_gpu.strides == a.strides
+    back = engine.to_numpy(on_gpu)
+    assert back.strides == a.strides
+    np.testing.assert_array_equal(back, a)
+    assert engine.from_numpy(on_gpu) is on_gpu
+    for special in (np.zeros((0, 3)), np.array(2.5), np.broadcast_to(np.float32(3), (4, 2))):
+        np.testing.assert_array_equal(engine.to_numpy(engine.from_numpy(special)), special)
+
+
+def test_what_is_staged_is_copied_once(engine):
+    staged = engine.staging((3, 4), np.float32)
+    staged[...] = 5
+    assert (engine.from_numpy(staged).memory == 5).all()
+    assert engine.staging((0, 4), np.float32).shape == (0, 4)
+
+
+# Errors
+
+
+def test_a_full_memory_is_said_in_one_error(engine):
+    x = C.input_variable(2)
+    f = C.reduce_sum(x * 3)
+    calls = []
+
+    def full(run, *arrays, program, out=None):
+        calls.append(1)
+        raise engine.cupy.cuda.memory.OutOfMemoryError("Out of memory allocating 8 bytes")
+
+    engine.kernels["fused"] = full
+    with pytest.raises(C.GraphError, match=r"(?s)memory of GPU\[0\] is full.*smaller minibatches"):
+        f.eval({x: [[1, 2]]})
+    assert len(calls) == 2, "it is tried again once memory has been given back"
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_tail_is_hung_on_a_convolution(engine, monkeypatch, supported):
+    """sigmoid(b - w * x) y: one graph of cuDNN's, or two kernels where it has no engine for it."""
+    from rgraph.passes import tails
+    from rgraph.passes.rewriting import private
+
+    x, y = C.input_variable((2, 5, 6)), C.input_variable((3, 5, 6))
+    w, b = C.Parameter((3, 2, 3, 3), init=0.1), C.Parameter((3, 1, 1), init=0.2)
+    f = C.sigmoid(b - C.convolution(w, x)) * y
+    nodes = tails.hang(private([f.node]))
+    assert nodes[0].op.name == "tailed"
+    tailed = []
+    plan_of = engine.cudnn.plan
+
+    def plan(*args, **tail):
+        tailed.append(bool(tail))
+        return plan_of(*args, **tail) if supported or not tail else None
+
+    monkeypatch.setattr(engine.cudnn, "plan", plan)
+    rng = np.random.default_rng(0)
+    data = {v.node: rng.normal(size=(4, 5, 6, v.shape[0])).astype(np.float32) for v in (x, y)}
+    data = {n: np.moveaxis(a, -1, 1) for n, a in data.items()}  # channels-last, as within a model
+    engine.cudnn.exact = True
+    from rgraph.plan import Plan
+
+    feed = {n: engine.from_numpy(a) for n, a in data.items()}
+    (found,) = Plan(nodes, engine).run(feed, {}, 4)
+    truth = on_cpu(f.eval, {x: data[x.node], y: data[y.node]})
+    close(found, truth)
+    assert tailed == ([True] if supported else [True, False])
