@@ -24,7 +24,8 @@ def _kernel_work(kernel: Node, values: Node) -> int:
 
 def _product_work(node: Node) -> int:
     assert node.op is not None
-    labels = node.op.arguments(node)["recipe"]
+    own = node.attrs.get("arguments")  # a product's that has a tail
+    labels = (own or node.op.arguments(node))["recipe"]
     a = node.inputs[labels.turned]
     inner = [
         (a.shape or ())[i - bool(a.axes)] for i in labels.left[-labels.inner :] if labels.inner
