@@ -45,7 +45,8 @@ class Way:
         copy = FunctionType(
             function.__code__.replace(), function.__globals__, closure=function.__closure__
         )
-        # Packed, the number of rows changes from step to step.
+        # Packed, the number of rows changes from step to step; 8 variants would not be enough.
+        torch._dynamo.config.recompile_limit = 32
         return torch.compile(copy, dynamic=None if self.packed else False)
 
     def layout(self, tensor: Any) -> Any:
