@@ -107,8 +107,8 @@ class Axis:
 
     @staticmethod
     def default_input_variable_dynamic_axes() -> tuple[Axis, ...]:
-        """The axes of an input when none are given: the batch."""
-        return (BATCH,)
+        """The batch, and the time axis of sequences for which no other is named."""
+        return (BATCH, SEQUENCE)
 
     @staticmethod
     def new_unique_dynamic_axis(name: str) -> Axis:
