@@ -165,6 +165,9 @@ def profile(request: Request, given: Feed, inputs: Sequence[Any]) -> Profile:
 def watch(plan: Plan, events: list[Event]) -> None:
     """Makes the plan's calls note their times."""
     for step in plan.steps:
+        if isinstance(step, Loop):
+            for part in step.parts:
+                part.written = None  # one by one
         for call in step.calls if isinstance(step, Loop) else [step]:
             call.kernel = _timed(call.kernel, call.node, events)
             call.on_few = _timed(call.on_few, call.node, events)

@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from .graph import (
 from .graph.errors import located
 from .graph.node import describe, failed
 from .ops.delays import delayed_block, initial_rows
+from .segments import bring_together, is_light, written_out
 
 Env = list[Any]
 
@@ -116,7 +118,7 @@ class Call:
                 env[self.result] = self._copied(self.kernel(run, *operands), out)
                 return
             size = self.row_bytes if rows is None else self.row_bytes * rows
-            if size < self.few:
+            if size <= self.few:
                 env[self.result] = self.on_few(run, *operands, out=out)
                 return
             if out is None and size >= _SMALL:
@@ -159,7 +161,7 @@ class Loop:
         self.nodes = nodes
         delays = [n for n in nodes if n.is_delay]
         self.axis, self.forward = _direction(nodes, delays)
-        self.calls = [Call(n, engine, slot) for n in nodes if not n.is_delay]
+        self.calls = bring_together([Call(n, engine, slot) for n in nodes if not n.is_delay])
         self.delays = [
             (
                 slot(d),
@@ -176,6 +178,7 @@ class Loop:
         outer = [i for i in read if i not in inside]
         self.frames = [slot(i) for i in outer if len(i.axes or ()) == 2]
         self.whole = [(slot(n), n.shape or (), n.dtype) for n in nodes if n in whole]
+        self.parts = _parts(self.calls, {i for i, *_ in self.whole}, engine.xp)
         reach: dict[int, int] = {}
         for _, source, *_, offset, _ in self.delays:
             reach[source] = max(reach.get(source, 0), abs(offset))
@@ -203,9 +206,8 @@ class Loop:
             for (result, source, _, _, offset, _), first in zip(self.delays, initial, strict=True):
                 earlier = partial(_earlier, history[source], t)
                 env[result] = delayed_block(run, earlier, first, counts, t, offset)
-            for call in self.calls:
-                whole = kept.get(call.result)
-                call.on_rows(run, env, rows, None if whole is None else whole[block])
+            for part in self.parts:
+                part.on_rows(run, env, rows, kept, block)
             for i, past in history.items():
                 past.append(env[i])
             for result, *_ in self.delays:
@@ -216,6 +218,30 @@ class Loop:
             env[i] = kept.get(i)
         for i, value in frames:
             env[i] = value
+
+
+class _Part:
+    """Calls of a step that follow one another, written out as a function if that can be."""
+
+    def __init__(self, calls: Sequence[Call], kept: set[int], xp: Any) -> None:
+        self.calls = calls
+        light = len(calls) > 1 or is_light(calls[0])
+        self.written = written_out(calls, kept, xp) if light else None
+        self.row_bytes = max(c.row_bytes for c in calls)
+        self.few = calls[0].few
+
+    def on_rows(self, run: Run, env: Env, rows: int, kept: Mapping[int, Any], block: slice) -> None:
+        if self.written is not None and self.row_bytes * rows <= self.few:
+            self.written(run, env, kept, block, rows)
+            return
+        for call in self.calls:
+            whole = kept.get(call.result)
+            call.on_rows(run, env, rows, None if whole is None else whole[block])
+
+
+def _parts(calls: Sequence[Call], kept: set[int], xp: Any) -> list[_Part]:
+    runs = groupby(enumerate(calls), lambda c: -1 if is_light(c[1]) else c[0])
+    return [_Part([c for _, c in group], kept, xp) for _, group in runs]
 
 
 def _earlier(history: Sequence[Any], t: int, step: int) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 from ..graph import Node, Op, components, order
 from .rewriting import substitute, twin
 
 OUT = 0  # the register that is the result's own array
+
+Name = tuple[str, int]  # "a" and the number of an operand, or "r" and that of a register
 
 
 class Program:
@@ -35,16 +37,16 @@ class Program:
             for name, m in zip(self.names, members, strict=True)
         ]
         self.registers = 1
-        self._lines: list[tuple[list[str], int, bool]] = []  # operands, target, whether it is new
+        self._lines: list[tuple[list[Name], int, bool]] = []  # operands, target, whether it is new
         self._functions: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
-        self._allocate(members, {n: f"a{i}" for i, n in enumerate(inputs)})
+        self._allocate(members, {n: i for i, n in enumerate(inputs)})
 
-    def _allocate(self, members: Sequence[Node], outer: dict[Node, str]) -> None:
+    def _allocate(self, members: Sequence[Node], outer: dict[Node, int]) -> None:
         last = {i: m for m in members for i in m.inputs}
         register: dict[Node, int] = {}
         free: list[int] = []
         for m in members:
-            operands = [outer.get(i) or f"r{register[i]}" for i in m.inputs]
+            operands = [("a", outer[i]) if i in outer else ("r", register[i]) for i in m.inputs]
             free += [register[i] for i in dict.fromkeys(m.inputs) if i in register and last[i] is m]
             new = not free
             if m is members[-1]:
@@ -56,6 +58,25 @@ class Program:
             register[m] = target
             self._lines.append((operands, target, new))
 
+    def source(self, name: Callable[[str, int], str], ready: Container[int]) -> Iterator[str]:
+        """The program as lines of Python.
+
+        Args:
+            name: gives the names of operands ("a", number), registers ("r", number) and the
+                functions of the operations ("f", number).
+            ready: registers that are arrays to be written, from the start.
+        """
+        for i, (operands, target, new) in enumerate(self._lines):
+            values = ", ".join(name(*operand) for operand in operands)
+            result = name("r", target)
+            there = target in ready or (not new and target != OUT)
+            out = f", out={result}" if there else ""
+            yield f"{result} = {name('f', i)}({values}{out})"
+
+    def functions(self, xp: Any) -> list[Callable[..., Any]]:
+        """The functions of the operations, for an array library."""
+        return [op.kernel.on_library(xp) for op in self.members]  # type: ignore[attr-defined]
+
     def on(self, xp: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The program as two functions for an array library.
 
@@ -63,22 +84,20 @@ class Program:
         `piece(arrays, registers)` has all its registers given, the first is the result.
         """
         if xp not in self._functions:
-            names = {
-                f"f{i}": op.kernel.on_library(xp)  # type: ignore[attr-defined]
-                for i, op in enumerate(self.members)
-            }
+            names: dict[str, Any] = {f"f{i}": f for i, f in enumerate(self.functions(xp))}
             operands = "".join(f"a{i}, " for i in range(self.arity))
             registers = "".join(f"r{i}, " for i in range(self.registers))
-            small = [f"def small(arrays, r0):\n    {operands} = arrays"]
+            name = "{}{}".format
+            small = [
+                "def small(arrays, r0):", f"{operands} = arrays",
+                *self.source(name, {OUT}), "return r0",
+            ]  # fmt: skip
             piece = [
-                f"def piece(arrays, registers):\n    {operands} = arrays; {registers} = registers"
-            ]
-            for i, (values, target, new) in enumerate(self._lines):
-                call = f"    r{target} = f{i}({', '.join(values)}"
-                to_new = new and target != OUT
-                small.append(f"{call})" if to_new else f"{call}, out=r{target})")
-                piece.append(f"{call}, out=r{target})")
-            exec("\n".join([*small, "    return r0", *piece]), names)
+                "def piece(arrays, registers):", f"{operands} = arrays", f"{registers} = registers",
+                *self.source(name, range(self.registers)),
+            ]  # fmt: skip
+            for lines in small, piece:
+                exec("\n    ".join(lines), names)
             self._functions[xp] = names["small"], names["piece"]
         return self._functions[xp]
 

@@ -15,7 +15,7 @@ class NumpyEngine:
 
     name = "numpy"
     xp = np
-    few = 1 << 15  # bytes of a result: see `plan.Call`
+    few = 1 << 16  # bytes of a result: see `plan.Call`
 
     def __init__(self) -> None:
         self.pool = Pool()
