@@ -6,12 +6,13 @@ a time axis for what becomes a sequence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..graph import BATCH, FREE, Axis, GraphError, Layout, Node, apply
-from ..graph.node import Shape
+from ..graph.node import Shape, Type
 from .records import as_node, define, operation
 
 
@@ -49,10 +50,26 @@ def _steps_of(run: Any, x: Any, lengths: Any = None, *, axis: Axis, dtype: Any) 
     return run.engine.from_numpy(layout.step_of_row.astype(dtype))
 
 
-def _unpacked_axes(axes: Any, **_: Any) -> Any:
-    if axes[0] is not None and len(axes[0]) < 2:
+def _unpacked_type(types: Sequence[Type], *, unpacked: Shape, padding: float) -> Type:
+    shape, axes, dtype = types[0].shape, types[0].axes, types[0].dtype
+    if axes is not None and len(axes) < 2:
         raise GraphError("sequence.unpack needs a sequence, the operand has no time axis")
-    return None if axes[0] is None else axes[0][:1]
+    if shape is None or axes is None:
+        return Type(None, None, dtype)
+    steps = _steps_along(axes[-1]) if unpacked[-1] == FREE else unpacked[-1]
+    return Type(_unpacked_shape(shape, (steps,)), axes[:1], dtype)
+
+
+def _unpacked_shape(x: Shape, unpacked: Shape, padding: float = 0) -> Shape:
+    return (unpacked[-1], *x)
+
+
+def _steps_along(axis: Axis) -> int:
+    """How many frames the longest sequence has, if `to_sequence` made them all of a static axis."""
+    source = axis.source
+    if source is None or source.op is not STEPS_OF or len(source.inputs) > 1:
+        return FREE
+    return (source.inputs[0].shape or (FREE,))[0]
 
 
 def _frame_shape(x: Shape, *_: Any, **__: Any) -> Shape:
@@ -78,8 +95,8 @@ def _new_axes(axes: Any, axis: Axis) -> Any:
 
 UNPACK = define(
     "sequence_unpack",
-    shape=lambda x, unpacked, padding: (unpacked[-1], *x),
-    axes=_unpacked_axes,
+    shape=_unpacked_shape,
+    type=_unpacked_type,
     align=None,
     kernel=_unpack,
     arguments=lambda node: {**node.attrs, "axis": node.inputs[0].time_axis},

@@ -49,6 +49,22 @@ def test_unpack_of_a_sequence_whose_lengths_are_computed(x):
     np.testing.assert_array_equal(found, [[[1, 9], [1, 9]], [[0, 0], [0, 0]], [[1, 8], [0, 0]]])
 
 
+def test_what_to_sequence_took_apart_is_put_together_with_a_known_shape():
+    volume = C.input_variable((1, 5, 2, 3), np.float64)
+    slices = C.to_sequence(C.reshape(volume, (5, 1, 2, 3)))
+    stack = C.sequence.unpack(slices * 2, 0, no_mask_output=True)
+    assert stack.shape == (5, 1, 2, 3)
+    back = C.reshape(stack, volume.shape)
+    assert back.shape == volume.shape
+    data = np.random.default_rng(0).normal(size=(4, 1, 5, 2, 3))
+    np.testing.assert_array_equal(back.eval({volume: data}), 2 * data)
+    x = C.input_variable((5, 2))
+    stack = C.sequence.unpack(C.to_sequence(x), 0, no_mask_output=True)
+    assert stack.clone("share", {x: C.input_variable((7, 2))}).shape == (7, 2)
+    some = C.to_sequence(C.input_variable((5, 2)), C.input_variable(()))
+    assert C.sequence.unpack(some, 0, no_mask_output=True).shape == (C.FreeDimension, 2)
+
+
 def test_to_sequence_takes_as_many_as_lengths_say():
     y = C.input_variable((C.FreeDimension, 2), np.float64)
     n = C.input_variable((), np.float64)
