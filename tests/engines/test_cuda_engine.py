@@ -36,21 +36,18 @@ def engine(monkeypatch):
 def conv_gru(size=4):
     """A ConvolutionalGRU written out, summed over all frames."""
     x = C.sequence.input_variable((2, 5, 6), name="x")
-    layer = C.layers.ConvolutionalGRU if hasattr(C.layers, "ConvolutionalGRU") else None
-    if layer is None:
-        weights = [C.Parameter((size, n, 3, 3), init=C.glorot_uniform(seed=i)) for i, n in
-                   enumerate((2, size, 2, size, 2, size))]  # fmt: skip
-        b = C.Parameter((size, 1, 1), init=0.1)
+    shapes = [(size, n, 3, 3) for n in (2, size) * 3]
+    w = [C.Parameter(s, init=C.glorot_uniform(seed=i)) for i, s in enumerate(shapes)]
+    b = C.Parameter((size, 1, 1), init=0.1)
 
-        def step(h, v):
-            def both(i, state):
-                return C.convolution(weights[i], v) + C.convolution(weights[i + 1], state) + b
+    def step(h, v):
+        def both(i, state):
+            return C.convolution(w[i], v) + C.convolution(w[i + 1], state) + b
 
-            z, r = C.sigmoid(both(0, h)), C.sigmoid(both(2, h))
-            return z * h + (1 - z) * C.tanh(both(4, r * h))
+        z, r = C.sigmoid(both(0, h)), C.sigmoid(both(2, h))
+        return z * h + (1 - z) * C.tanh(both(4, r * h))
 
-        return C.layers.Recurrence(step, initial_state=0.1)(x), x
-    return C.layers.Recurrence(layer((3, 3), size))(x), x
+    return C.layers.Recurrence(step, initial_state=0.1)(x), x
 
 
 def on_cpu(f, *args, **options_):

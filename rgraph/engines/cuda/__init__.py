@@ -69,12 +69,13 @@ class CudaEngine:
 
         names = ("convolution", "convolution_transpose", "convolution_weights")
         convolutions = Convolutions(self.cudnn, {n: TABLE[n].kernel for n in names})
+        self.pointwise = Pointwise(cupy)
         self.kernels = {
             "convolution": convolutions.forward,
             "convolution_transpose": convolutions.data,
             "convolution_weights": convolutions.weights,
             "tailed": convolutions.tailed,
-            "fused": Pointwise(cupy),
+            "fused": self.pointwise,
         }
 
     def plan(self, outputs: Any) -> CudaPlan:

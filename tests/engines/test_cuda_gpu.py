@@ -1,0 +1,163 @@
+"""What only a GPU can show. The whole suite runs on one with `pytest --engine cuda`."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph import device
+from rgraph.engines.cuda import options
+from rgraph.ops.records import TABLE
+from rgraph.plan import Run
+
+pytestmark = pytest.mark.gpu
+
+POINTWISE = [name for name, op in TABLE.items() if op.pointwise]
+GEOMETRIES = [
+    # operand, kernel, strides, padding, dilation, groups
+    ((3, 9), (4, 3, 3), (1,), ((1, 1),), (1,), 1),
+    ((3, 9), (4, 3, 2), (2,), ((0, 1),), (1,), 1),
+    ((16, 9, 8), (16, 16, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    ((1, 9, 8), (16, 1, 2, 3), (2, 1), ((0, 1), (1, 1)), (1, 1), 1),
+    ((4, 9, 8), (6, 2, 3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2), 2),
+    ((2, 5, 6, 4), (3, 2, 3, 3, 3), (1, 1, 1), ((1, 1),) * 3, (1, 1, 1), 1),
+    ((32, 14, 14), (32, 32, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+]
+TOLERANCES = {"float32": 1e-5, "tf32": 3e-3, "bfloat16": 3e-2}
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    monkeypatch.setattr(options, "current", options.Options())
+    return device.engine(C.gpu(0))
+
+
+def close(found, truth, tolerance):
+    np.testing.assert_allclose(found, truth, rtol=tolerance, atol=tolerance * np.abs(truth).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", POINTWISE)
+def test_a_generated_kernel_means_what_the_record_means(name, dtype, engine):
+    op = TABLE[name]
+    arrays = [a.astype(dtype) for a in op.cases[0](np.random.default_rng(0))[0]]
+    steps = ((name, tuple(range(len(arrays)))),)
+    run = Run(engine, {}, len(arrays[0]))
+    with engine.active():
+        operands = [engine.from_numpy(a) for a in arrays]
+        out = engine.pointwise.apply(run, steps, operands, dtype, None)
+    truth = op.kernel(device.reference_run(), *arrays)
+    close(engine.to_numpy(out), truth, 1e-5 if dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_convolutions(geometry, precision, deterministic, engine):
+    options.choose(precision=precision, deterministic=deterministic)
+    operand, kernel, strides, padding, dilation, groups = geometry
+    at = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(11, *operand))
+    w = rng.normal(size=kernel)
+    reference = device.reference_run()
+    y = TABLE["convolution"].kernel(reference, w, x, **at)
+    g = rng.normal(size=y.shape)
+    extra = {"spatial": x.shape[2:]}, {"kernel": w.shape[2:]}
+    truth = [
+        y,
+        TABLE["convolution_transpose"].kernel(reference, w, g, **extra[0], **at),
+        TABLE["convolution_weights"].kernel(reference, x, g, **extra[1], **at),
+    ]
+    with engine.active():
+        xs, ws, gs = (engine.from_numpy(a.astype(np.float32)) for a in (x, w, g))
+        run = Run(engine, {}, 11)
+        found = [
+            engine.kernels["convolution"](run, ws, xs, **at),
+            engine.kernels["convolution_transpose"](run, ws, gs, **extra[0], **at),
+            engine.kernels["convolution_weights"](run, xs, gs, **extra[1], **at),
+        ]
+    for a, b in zip(found, truth):
+        close(engine.to_numpy(a), b, TOLERANCES[precision])
+
+
+def test_cudnn_has_engines_for_what_models_do(engine):
+    """None of these falls back on the records' own kernels."""
+    for precision in ("tf32", "float32"):
+        options.choose(precision=precision)
+        x = C.input_variable((16, 32, 32))
+        w = C.Parameter((32, 16, 3, 3), init=C.glorot_uniform(seed=1))
+        f = C.reduce_sum(C.convolution(w, x))
+        f.grad({x: np.ones((8, 16, 32, 32), np.float32)}, wrt=[w, x], device=C.gpu(0))
+    missing = [key for key, plan in engine.cudnn._plans.items() if plan is None and not key[4]]
+    assert not [k for k in missing if k[1].kernel == (32, 16, 3, 3)]
+
+
+def test_captured_runs_give_what_plain_ones_give(engine):
+    options.choose(precision="float32", deterministic=True)
+    x = C.sequence.input_variable((3, 12, 12))
+    kernels = [C.Parameter((8, n, 3, 3), init=C.glorot_uniform(seed=n)) for n in (3, 8)]
+
+    def step(h, v):
+        return C.tanh(C.convolution(kernels[0], v) + C.convolution(kernels[1], h)) * 0.5 + h
+
+    f = C.layers.Recurrence(step)(x)
+    loss = C.reduce_sum(C.square(f))
+    wrt = [x, *f.parameters]
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        data = [rng.normal(size=(n, 3, 12, 12)).astype(np.float32) for n in (4, 2, 3)]
+        found = loss.grad({x: data}, wrt=wrt, device=C.gpu(0))
+        truth = loss.grad({x: data}, wrt=wrt, device=C.cpu())
+        for a, b in zip(found[x], truth[x]):
+            close(a, b, 1e-4)
+        for p in wrt[1:]:
+            close(found[p], truth[p], 1e-4)
+    plans = [p for p in loss._runner.plans if p.engine is engine]
+    assert any(c is not None for p in plans for c in p._shapes.values()), [
+        p.hindrance for p in plans
+    ]
+
+
+def test_products_are_captured(engine):
+    x = C.input_variable(20)
+    f = C.layers.Dense(30, activation=C.tanh)(x)
+    for i in range(4):
+        a = np.full((7, 20), 0.1 * i, np.float32)
+        close(f.eval({x: a}, device=C.gpu(0)), f.eval({x: a}, device=C.cpu()), 1e-5)
+    (plan,) = (p for p in f._runner.plans if p.engine is engine)
+    assert all(plan._shapes.values()), plan.hindrance
+
+
+def test_gradients_on_the_device_against_finite_differences(engine):
+    before = device.use_default_device()
+    assert C.try_set_default_device(C.gpu(0))
+    try:
+        x = C.input_variable((2, 6, 5))
+        w = C.Parameter((3, 2, 3, 3), init=C.glorot_uniform(seed=1))
+        C.testing.check_gradients(C.tanh(C.convolution(w, x)), order=2)
+    finally:
+        C.try_set_default_device(before)
+
+
+def test_pytorch_s_arrays_go_in_and_come_out(engine, torch):
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch has no CUDA here")
+    x = C.input_variable((2, 3))
+    tensor = torch.randn(4, 2, 3, device="cuda")
+    torch.cuda.synchronize()
+    value = (x * 2).eval({x: tensor}, device=C.gpu(0), as_numpy=False)
+    assert torch.equal(torch.from_dlpack(value), tensor * 2)
+
+
+def test_random_numbers_repeat_with_the_seed(engine):
+    x = C.input_variable(1000)
+    f = C.dropout(x, 0.5)
+    ones = np.ones((1, 1000), np.float32)
+
+    def draw():
+        C.set_seed(3)
+        return f.forward({x: ones}, [f.output], {f.output}, device=C.gpu(0))[1][f.output]
+
+    a, b = draw(), draw()
+    np.testing.assert_array_equal(a, b)
+    assert 400 < (a > 0).sum() < 600
