@@ -15,6 +15,7 @@ from . import (
     losses,
     metrics,
     ops,
+    random,
     testing,
     train,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "losses",
     "metrics",
     "ops",
+    "random",
     "testing",
     "train",
     "Axis",

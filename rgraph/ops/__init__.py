@@ -262,6 +262,5 @@ __all__ = [
     "unpack_batch",
     "unpooling",
     "zeros_like",
-    "random",
     "sequence",
 ]

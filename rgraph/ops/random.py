@@ -181,15 +181,3 @@ def bernoulli_like(x: Any, mean: float = 0.5, seed: int | None = None) -> Any:
     (4,)
     """
     return _drawn(x, (), None, "bernoulli", (mean,), seed)
-
-
-__all__ = [
-    "bernoulli",
-    "bernoulli_like",
-    "gumbel",
-    "gumbel_like",
-    "normal",
-    "normal_like",
-    "uniform",
-    "uniform_like",
-]

@@ -34,6 +34,12 @@ def test_like_an_input_each_sample_its_own_and_each_run_anew():
     assert (first != second).any() and (first[0] != first[1]).any()
 
 
+def test_it_is_a_module_to_import_as_in_cntk():
+    import rgraph.random
+
+    assert rgraph.random is C.random and set(C.random.__all__) >= {"normal", "uniform_like"}
+
+
 def test_two_in_one_run_differ_and_seeds_repeat():
     a, b = C.random.uniform(20), C.random.uniform(20)
     assert (C.minus(a, b).eval() != 0).all()
