@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from . import autodiff, evaluation, graph, ops
 from .cloning import CloneMethod, copy, operand
 from .evaluation import set_seed
@@ -16,7 +14,7 @@ from .ops import records
 from .running import Runnable
 from .tracing import annotated, nodes_of, trace
 from .types import Type
-from .variables import Constant, Parameter, Variable, handle
+from .variables import Constant, Operand, Parameter, Variable, handle
 
 
 class Function(Runnable):
@@ -55,13 +53,20 @@ class Function(Runnable):
         self.custom_attributes: dict[str, Any] = {}  # a user's own, saved along
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The function applied: to variables and functions it gives a function, to arrays values.
+        """The function applied: to variables and functions it gives a function, to data values.
 
         Positional and named arguments correspond to `arguments`. What is left out stays open.
+        Values are in the form that `eval` gives, a tuple of them if there are several outputs.
+
+        >>> f = C.top_k(C.input_variable(3), 1)
+        >>> values, places = f([[3, 7, 5]])
+        >>> values, places
+        (array([[7.]], dtype=float32), array([[1.]], dtype=float32))
         """
         given = self._match(args, kwargs)
-        if given and all(_is_data(v) for v in given.values()):
-            return self.eval(given)
+        if given and not any(isinstance(v, (Operand, Node)) for v in given.values()):
+            values = self.eval(given)
+            return tuple(values.values()) if len(self._nodes) > 1 else values
         replace = {k.node: records.as_node(v) for k, v in given.items()}
         rest = [a.node for a in self.arguments if a.node not in replace]
         nodes = graph.copy(self._current(), replace)
@@ -196,10 +201,6 @@ class Function(Runnable):
         nodes = autodiff.gradients(self.node, [records.as_node(w) for w in wrt])
         signature = [a.node for a in self.arguments]  # one may only say how long sequences are
         return [Function([n], signature) for n in nodes]
-
-
-def _is_data(value: Any) -> bool:
-    return isinstance(value, (np.ndarray, list)) or np.isscalar(value)
 
 
 def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]], Function]:

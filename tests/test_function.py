@@ -136,6 +136,26 @@ class TestParameters:
         assert before.tolist() == [[1, 2]]
 
 
+class TestCallsOnData:
+    """As CNTK: data in, values out."""
+
+    def test_several_outputs_are_a_tuple(self):
+        tensor = C.layers.Tensor[2]
+        f = C.Function.with_signature(tensor, tensor)(lambda a, b: (a + b, a * b))
+        total, product = f([[1, 2]], [[3, 4]])
+        assert (total.tolist(), product.tolist()) == ([[4, 6]], [[3, 8]])
+
+    def test_a_value(self):
+        table = C.layers.Embedding(weights=[[1, 2], [3, 4]])
+        table.update_signature(2)
+        found = table(C.Value.one_hot([[1], [0], [1]], num_classes=2))
+        assert np.reshape(found, (3, 2)).tolist() == [[3, 4], [1, 2], [3, 4]]
+
+    def test_data_beside_a_variable_is_a_constant(self, x):
+        f = C.Function(lambda a, b: a - b)
+        assert f(np.array([5, 7]), x).eval({x: [[1, 2]]}).tolist() == [[4, 5]]
+
+
 class TestNames:
     def test_find_by_name(self, x):
         inner = C.exp(x, name="inner")

@@ -24,7 +24,8 @@ from .pooling import (
     MaxPooling,
     MaxUnpooling,
 )
-from .recurrence import Fold, Recurrence, RecurrenceFrom, UnfoldFrom
+from .recurrence import Fold, ForwardDeclaration, Recurrence, RecurrenceFrom, UnfoldFrom
+from .typing import ParameterTensor, Sequence, SequenceOver, Signature, SparseTensor, Tensor
 from .windows import Delay, PastValueWindow
 
 __all__ = [
@@ -48,22 +49,29 @@ __all__ = [
     "Embedding",
     "Fold",
     "For",
+    "ForwardDeclaration",
     "GlobalAveragePooling",
     "GlobalMaxPooling",
     "Label",
     "LayerNormalization",
     "MaxPooling",
     "MaxUnpooling",
+    "ParameterTensor",
     "PastValueWindow",
     "RNNStep",
     "RNNUnit",
     "Recurrence",
     "RecurrenceFrom",
     "ResNetBlock",
+    "Sequence",
+    "SequenceOver",
     "Sequential",
     "SequentialClique",
     "SequentialConvolution",
+    "Signature",
+    "SparseTensor",
     "Stabilizer",
+    "Tensor",
     "UnfoldFrom",
     "identity",
     "typing",

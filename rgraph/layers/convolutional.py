@@ -117,7 +117,8 @@ def _layer(
 ) -> Function:
     count = num_filters or 1
     init = _kernel_init(init, (count, 1, *given.size), given.reduction_rank)
-    W = weight((count, INFERRED, *given.size), init=init, name="W")
+    channels = INFERRED if given.reduction_rank else 1
+    W = weight((count, channels, *given.size), init=init, name="W")
     b = _bias(init_bias, count, bias_rank) if bias else None
     outer = given.rank - given.sequential
 

@@ -9,10 +9,37 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..function import BlockFunction, Function
-from ..graph import GraphError
-from ..variables import placeholder
+from ..graph import GraphError, Placeholder
+from ..tracing import nodes_of
+from ..variables import Variable, placeholder
 
 Step = Callable[..., Any]
+
+
+class ForwardDeclaration(Variable):
+    """A value that is used before it is made: ties a recurrence by hand.
+
+    A placeholder that `resolve_to` binds to what depends on it; a delay must lie between.
+
+    Source: CNTK's `ForwardDeclaration`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> total = C.layers.ForwardDeclaration("total")
+    >>> result = C.sequence.past_value(total) + x
+    >>> total.resolve_to(result)
+    >>> result.eval({x: np.array([[1], [2], [3]])})[0]
+    array([[1.],
+           [3.],
+           [6.]], dtype=float32)
+    """
+
+    def __init__(self, name: str = "forward_declaration") -> None:
+        super().__init__(Placeholder(name=name))
+        self.node.handle = self
+
+    def resolve_to(self, value: Any) -> None:
+        """Binds it, here and wherever it is used, to a variable or function."""
+        Function(nodes_of(value)).replace_placeholders({self: value})
 
 
 def _as_step(step_function: Step, inputs: int) -> tuple[Function, int]:
@@ -111,6 +138,9 @@ def RecurrenceFrom(
     name: str = "",
 ) -> Function:
     """As `Recurrence`, but the initial states are arguments: `f(initial_state, …, x)`.
+
+    Where an initial state is a sequence, of any time axis, its last frame counts (its first one if
+    the recurrence goes backwards).
 
     Source: CNTK's `RecurrenceFrom`.
 

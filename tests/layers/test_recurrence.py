@@ -269,3 +269,22 @@ class TestAStateThatIsASequence:
         f = C.layers.RecurrenceFrom(lambda h, v: h + v)(0.1, x)
         assert f.dtype == np.float64
         np.testing.assert_allclose(f.eval({x: xs})[1], [[4.1]], rtol=1e-15)
+
+
+def test_a_knot_tied_by_hand_is_the_recurrence():
+    x = C.sequence.input_variable(2, np.float64)
+    w = C.Parameter(init=np.array([[0.5, -1], [1, 0.25]]))
+    state = C.layers.ForwardDeclaration("state")
+    by_hand = C.tanh(C.times(C.sequence.past_value(state, 0.1), w) + x)
+    state.resolve_to(by_hand)
+    data = [np.array([[1, 2], [3, 4], [5, 6]]) / 4, np.array([[7, 8]]) / 8]
+    for found, frames in zip(by_hand.eval({x: data}), data, strict=True):
+        h, expected = np.full(2, 0.1), []
+        for v in frames:
+            h = np.tanh(h @ w.value + v)
+            expected.append(h)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    given = C.layers.Recurrence(lambda h, v: C.tanh(C.times(h, w) + v), initial_state=0.1)(x)
+    np.testing.assert_allclose(
+        by_hand.grad({x: data}, wrt=w), given.grad({x: data}, wrt=w), rtol=1e-6
+    )
