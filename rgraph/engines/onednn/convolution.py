@@ -71,6 +71,7 @@ class Convolutions:
         self.primitives = ConvolutionPrimitives(library)
         self.empty = empty
         self._sizes = Sizes()
+        self._is_dense = lru_cache(maxsize=4096)(_lies_densely)
         self._job = lru_cache(maxsize=4096)(self._prepare)
 
     def convolution(self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any) -> Array:
@@ -143,7 +144,7 @@ class Convolutions:
             a if dense else self._dense(run, a)
             for a, dense in zip((x, *more), job.dense, strict=True)
         )
-        ready = out is not None and is_dense(out)
+        ready = out is not None and self._is_dense(out.shape, out.strides)
         target = out if ready else self._channels_last(job.shape)
         arrays = [address(x), address(target), *(address(more[i]) for i in job.reads)]
         for primitive, reorder, starts in job.blocks:
@@ -200,8 +201,12 @@ class Convolutions:
 
 def is_dense(array: Array | _Form) -> bool:
     """Whether `array`, (rows, channels, *size), is channels-last in memory and without gaps."""
-    steps = (n * array.dtype.itemsize for n in channels_last(array.shape))
-    return all(n == 1 or a == b for n, a, b in zip(array.shape, array.strides, steps, strict=True))
+    return _lies_densely(array.shape, array.strides, array.dtype.itemsize)
+
+
+def _lies_densely(shape: Shape, strides: Shape, itemsize: int = 4) -> bool:
+    steps = (n * itemsize for n in channels_last(shape))
+    return all(n == 1 or a == b for n, a, b in zip(shape, strides, steps, strict=True))
 
 
 def _hashable(at: Any) -> tuple[tuple[str, Any], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ctypes import c_int
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from .library import (
     Primitive,
     address,
 )
-from .sizes import row_blocks
+from .sizes import Sizes
 
 PIECE = 1 << 18  # elements of a piece: with its operands it stays in the second-level caches
 _MOST_AXES = 3
@@ -71,6 +71,7 @@ class Pointwise:
     def __init__(self, library: Library) -> None:
         self.library = library
         self._one = np.ones(1, np.float32)
+        self._sizes = Sizes()
         self._chains = lru_cache(maxsize=1024)(lambda program: chains(program.steps, program.arity))
         self._compiled = lru_cache(maxsize=2048)(self._compile)
         self._pieces = lru_cache(maxsize=8192)(self._cut)
@@ -108,13 +109,21 @@ class Pointwise:
             return []
         rows, *inner = result.shape
         pieces = []
-        for block in row_blocks(rows, max(1, PIECE // math.prod(inner))):
-            compiled = self._compiled(program, (block.stop - block.start, *inner), patterns)
+        for start, size in self._blocks((program, patterns, *inner), rows, math.prod(inner)):
+            compiled = self._compiled(program, (size, *inner), patterns)
             if compiled is None:
                 return []
-            starts = [block.start * a.strides[0] for a in (*operands, result)]
-            pieces.append(_Piece(starts, compiled))
+            pieces.append(_Piece([start * a.strides[0] for a in (*operands, result)], compiled))
         return pieces
+
+    def _blocks(self, kind: Any, rows: int, unit: int) -> Iterator[tuple[int, int]]:
+        """Where pieces of `rows`, each of `unit` elements, start, and their numbers of rows."""
+        most = max(1, PIECE // unit)
+        whole = rows - rows % most
+        for start in range(0, whole, most):
+            yield start, most
+        for block in self._sizes.blocks(kind, rows - whole) if rows > whole else ():
+            yield whole + block.start, block.stop - block.start
 
     def _compile(
         self, program: Any, shape: Shape, patterns: tuple[Pattern, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 
-_EXACT = 8  # sizes of a kind that get primitives of their own
+_EXACT = 32  # sizes of a kind that get primitives of their own
 _SMALL = 8  # up to so many rows are a block of their own
 
 
@@ -27,18 +27,12 @@ class Sizes:
         return row_blocks(rows)
 
 
-def row_blocks(rows: int, most: int | None = None) -> Iterator[slice]:
-    """The rows in blocks whose sizes are few: 1 to 8, powers of two and their halves more.
-
-    Args:
-        most: the size of the largest block, which may be any.
-    """
+def row_blocks(rows: int) -> Iterator[slice]:
+    """The rows in blocks whose sizes are few: 1 to 8, powers of two and their halves more."""
     start = 0
     while start < rows:
         size = left = rows - start
-        if most is not None and left >= most:
-            size = most
-        elif left > _SMALL:
+        if left > _SMALL:
             power = 1 << (left.bit_length() - 1)
             size = power + power // 2 if left >= power + power // 2 else power
         yield slice(start, start + size)
