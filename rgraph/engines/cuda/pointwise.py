@@ -231,7 +231,7 @@ class Pointwise:
         self, steps: Steps, types: tuple[str, ...], at: Layout, wide: bool, in_place: bool
     ) -> Any:
         code = source(steps, types, at, wide, in_place)
-        return self.cupy.RawKernel(code, "pointwise", options=("--std=c++17",))
+        return self.cupy.RawKernel(code, "pointwise")
 
     def __call__(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
         """Evaluates a program on arrays broadcast to the result; see `passes.fusion.Program`."""
