@@ -80,9 +80,9 @@ class Minibatch:
         parts = samples if isinstance(samples, list) else [samples]
         if any(on_gpu(s) is not None for s in parts):
             _refuse_on_cpu(node, engine)
-            empty = engine.empty
             if isinstance(samples, list):
-                samples = [engine.from_numpy(s) for s in samples]
+                return self._packed_there(self.layouts[axes[1]], samples)
+            empty = engine.empty
         if not axes:
             return engine.from_numpy(samples)
         if len(axes) == 2:
@@ -92,6 +92,15 @@ class Minibatch:
             rows = empty((len(samples), *shape), node.dtype)
             rows[...] = samples if self._order is None else samples[self._order]
         return engine.from_numpy(rows)
+
+    def _packed_there(self, layout: Layout, samples: list[Any]) -> Any:
+        """The sequences in packed rows, without a loop over them on the GPU."""
+        joined = [self.engine.from_numpy(s) for s in samples]
+        if layout.lengths[-1] == layout.steps and (layout.order == np.arange(len(samples))).all():
+            rows = np.stack(joined, 1)
+            return rows.reshape(layout.rows, *rows.shape[2:])
+        places = np.argsort(np.concatenate(layout.rows_of_sequences))
+        return np.concatenate(joined)[self.engine.from_numpy(places)]
 
     def read(self, node: Node, rows: Any, as_numpy: bool = True) -> Any:
         """The value of `node` as people read it: a list of sequences, a batch, or one array."""

@@ -120,29 +120,36 @@ class Place:
 
     It is the same in all runs, so captured graphs read it. The value itself is the CPU's: learners
     and people change it, in place too, so before a run it is compared with what was copied.
+    Kernels of images and volumes lie there as cuDNN wants them, channels-last.
     """
 
     def __init__(self, transfers: Transfers, node: Node) -> None:
         self.transfers, self.node = transfers, node
         self.array: Any = None  # on the GPU
-        self._copied: np.ndarray | None = None
+        self._copied: np.ndarray | None = None  # as it was when it was copied
+        self._staged: Any = None  # pinned, in the order of memory that it has on the GPU
         self._done: Any = None
 
     def refresh(self) -> None:
         """Copies the value if it has changed."""
         value = np.asarray(self.node.value, order="C")
-        copied, transfers = self._copied, self.transfers
-        if copied is None or copied.shape != value.shape:
-            self.array = transfers.cupy.empty(value.shape, value.dtype)
-            self._copied = copied = transfers.pinned(value.shape, value.dtype)
-        elif _bytes(copied) == _bytes(value):
+        transfers, stream = self.transfers, self.transfers.stream
+        order = list(range(value.ndim))
+        if value.ndim > 3:
+            order = [0, *order[2:], 1]
+        if self._copied is None or self._copied.shape != value.shape:
+            self._staged = transfers.pinned(tuple(value.shape[i] for i in order), value.dtype)
+            self.array = transfers.cupy.empty(self._staged.shape, value.dtype)
+            self.array = _back_in_order(self.array, order)
+        elif _bytes(self._copied) == _bytes(value):
             return
+        self._copied = value.copy()
         if self._done is not None:
             self._done.synchronize()
-        np.copyto(copied, value)
-        if copied.size:
-            stream = transfers.stream
-            self.array.data.copy_from_host_async(copied.ctypes.data, copied.nbytes, stream)
+        np.copyto(self._staged, value.transpose(order))
+        if value.size:
+            address, size = self._staged.ctypes.data, self._staged.nbytes
+            self.array.data.copy_from_host_async(address, size, stream)
             self._done = stream.record()
 
 
