@@ -18,7 +18,7 @@ FLOORS = [
     ["graph"],
     ["default_options", "initializer", "types"],
     ["ops"],
-    ["plan", "segments", "engines"],
+    ["plan", "engines"],
     ["passes", "autodiff"],
     [
         *("device", "values", "minibatch", "evaluation", "variables", "tracing", "structure"),

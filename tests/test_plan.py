@@ -407,3 +407,20 @@ def test_an_empty_sequence_among_others(x):
     assert found[1].shape == (0, 3)
     np.testing.assert_allclose(found[2], unrolled(numpy_step, SEQUENCES[1]))
     assert f.grad({x: s}, wrt=x)[1].shape == (0, 2)
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_a_loop_of_which_only_the_ends_are_read_keeps_only_those(x, go_backwards):
+    step, numpy_step = rnn()
+    states = C.layers.Recurrence(step, go_backwards=go_backwards)(x)
+    for ends, at in ((C.sequence.last(states), -1), (C.sequence.first(states), 0)):
+        plan = Plan(passes.optimize([ends.node]), device.engine())
+        (loop,) = [s for s in plan.steps if isinstance(s, Loop)]
+        assert (len(loop.whole), len(loop.lasts)) == ((0, 1) if at else (1, 0))
+        sequences = [RNG.normal(size=(n, 2)) for n in (3, 5, 1, 5)]
+        for found, frames in zip(ends.eval({x: sequences}), sequences, strict=True):
+            way = -1 if go_backwards else 1
+            truth = unrolled(numpy_step, frames[::way])[::way]
+            np.testing.assert_allclose(found, truth[at], atol=1e-13)
+    with pytest.raises(ValueError, match="an empty sequence has no first"):
+        C.sequence.last(states).eval({x: [np.zeros((2, 2)), np.zeros((0, 2))]})

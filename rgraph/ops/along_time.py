@@ -18,12 +18,20 @@ Axes = tuple[Axis, ...]
 
 def _ends(run: Any, x: Any, *, last: bool, axis: Axis) -> Any:
     layout = run.layouts[axis]
+    _refuse_empty(layout)
+    rows = run.index(layout, "last_row") if last else slice(0, len(layout))
+    return in_batch_order(run, x[rows], axis=axis)
+
+
+def _refuse_empty(layout: Any) -> None:
     if len(layout) and layout.lengths[-1] == 0:
         raise GraphError("an empty sequence has no first and no last frame")
-    if last:
-        frames = x[run.index(layout, "last_row")]
-    else:
-        frames = x[: len(layout)]
+
+
+def in_batch_order(run: Any, frames: Any, *, axis: Axis) -> Any:
+    """A frame of each sequence, longest first, as rows of the minibatch."""
+    layout = run.layouts[axis]
+    _refuse_empty(layout)
     return frames if layout.sorted_as_batch else frames[run.index(layout, "sorted_rows")]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .plan import Call
+    from .call import Call
 
 _LIGHT = {"fused", "slice", "splice"}
 

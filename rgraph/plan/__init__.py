@@ -1,0 +1,151 @@
+"""A graph becomes a flat list of calls, with a loop for each cycle.
+
+Made once for a graph; nothing here depends on how many rows a minibatch has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..graph import (
+    Axis,
+    Constant,
+    GraphError,
+    Input,
+    Layout,
+    Node,
+    Placeholder,
+    Stored,
+    components,
+)
+from ..graph.node import describe
+from ..ops.along_time import in_batch_order
+from .call import Call, Env
+from .loop import Loop
+from .run import Run
+
+__all__ = ["Call", "Loop", "Plan", "Run"]
+
+
+class Plan:
+    """The calls that compute `outputs` from inputs and parameters, on an engine.
+
+    Raises `GraphError` for a graph that can't run: a placeholder in it is not bound, or a shape
+    can't be known.
+    """
+
+    def __init__(self, outputs: Sequence[Node], engine: Any) -> None:
+        self.engine = engine
+        self.outputs = list(outputs)
+        self.slots: dict[Node, int] = {}
+        groups = components(outputs)
+        _check([n for group in groups for n in group])
+        self.inputs = [n for g in groups for n in g if isinstance(n, Input)]
+        self.constants = [n for g in groups for n in g if isinstance(n, Constant)]
+        self.parameters = [n for g in groups for n in g if isinstance(n, Stored)]
+        self.axes = {a for g in groups for n in g for a in (n.axes or ()) if a.source is None}
+        self.steps = self._schedule(groups)
+        self.results = [self._slot(n) for n in outputs]
+        self._mark_dead()
+        self.stored = [(self._slot(c), engine.from_numpy(c.value)) for c in self.constants]
+
+    def _slot(self, node: Node) -> int:
+        return self.slots.setdefault(node, len(self.slots))
+
+    def _schedule(self, groups: Sequence[Sequence[Node]]) -> list[Call | Loop]:
+        loops = [g for g in groups if len(g) > 1 or g[0] in _fed(g[0])]
+        home = {n: id(g) for g in loops for n in g}
+        whole = {n for n in self.outputs if n in home}
+        lasts: set[Node] = set()
+        for group in groups:
+            for n in group:
+                outer = {i for i in n.inputs if i in home and home[i] != home.get(n)}
+                (lasts if _takes_lasts(n) else whole).update(outer)
+        lasts -= whole
+        steps: list[Call | Loop] = []
+        for group in groups:
+            if group[0] in home:
+                steps.append(Loop(group, whole, lasts, self.engine, self._slot))
+            elif group[0].op:
+                call = Call(group[0], self.engine, self._slot)
+                if _takes_lasts(call.node) and call.node.inputs[0] in lasts:
+                    call.kernel = partial(in_batch_order, axis=call.node.inputs[0].time_axis)
+                steps.append(call)
+        return steps
+
+    def _mark_dead(self) -> None:
+        """Each value is let go after the last step that reads it."""
+        needed = set(self.results)
+        for step in reversed(self.steps):
+            reads = step.reads if isinstance(step, Loop) else set(step.operands)
+            made = step.result if isinstance(step, Loop) else {step.result}
+            step.dead = [i for i in reads | made if i not in needed]
+            needed |= reads
+
+    def run(
+        self,
+        feed: Mapping[Input, Any],
+        layouts: dict[Axis, Layout],
+        batch: int,
+        training: bool = False,
+        seed: int = 0,
+        turn: int = 0,
+    ) -> list[Any]:
+        """The outputs' arrays, in rows.
+
+        Args:
+            feed: an array in rows for each input.
+            layouts: for each time axis of an input.
+            batch: the number of samples.
+            seed: for what is random.
+            turn: for what is random and has a seed of its own: it draws anew in each.
+        """
+        for axis in self.axes:
+            if axis.is_sequence_axis and axis not in layouts:
+                raise GraphError(
+                    f"nothing says how long the sequences along {axis.name} are",
+                    mend="give the value of an input that has this time axis",
+                )
+        run = Run(self.engine, layouts, batch, training, seed, turn)
+        env: Env = [None] * len(self.slots)
+        for node in self.inputs:
+            env[self.slots[node]] = feed[node]
+        for slot, array in self.stored:
+            env[slot] = array
+        for p in self.parameters:
+            env[self.slots[p]] = self.engine.from_numpy(p.value)
+        with np.errstate(all="ignore"):  # infinities and NaN are values; a warning names no line
+            for step in self.steps:
+                step(run, env)
+                for i in step.dead:
+                    env[i] = None
+        self.engine.finish()
+        return [env[i] for i in self.results]
+
+
+def _takes_lasts(node: Node) -> bool:
+    return node.op is not None and node.op.name == "ends" and node.attrs["last"]
+
+
+def _fed(node: Node) -> tuple[Node, ...]:
+    return node.inputs[:1] if node.is_delay else ()
+
+
+def _check(nodes: Sequence[Node]) -> None:
+    for node in nodes:
+        if isinstance(node, Placeholder):
+            raise GraphError(
+                f"placeholder {describe(node)} has no value\n  made at {node.origin}",
+                mend="call the function with an input, or use replace_placeholders",
+            )
+    for node in nodes:
+        if not node.is_complete:
+            raise GraphError(
+                f"the shape of {node.op.name if node.op else node.kind} can't be known: it "
+                f"depends on itself\n  made at {node.origin}",
+                mend="give the recurrence's initial_state its shape",
+            )

@@ -1,0 +1,77 @@
+"""One kernel, with its place in a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from ..graph import GraphError, Node
+from ..graph.node import failed
+from .run import Run
+
+Env = list[Any]
+
+_SMALL = 1 << 15  # bytes: the memory of smaller results is left to their kernels
+
+
+class Call:
+    """One kernel with where its operands come from and where its result goes."""
+
+    def __init__(self, node: Node, engine: Any, slot: Callable[[Node], int]) -> None:
+        assert node.op is not None and node.shape is not None
+        arguments = node.op.arguments(node)
+        self.node = node
+        self.kernel = partial(engine.kernels.get(node.op.name, node.op.kernel), **arguments)
+        # An engine's ways of doing pointwise work cost more than a few elements of it.
+        self.on_few = partial(node.op.kernel, **arguments) if node.op.pointwise else self.kernel
+        self.few = getattr(engine, "few", 0) if node.axes or node.shape else 0  # bytes
+        self.operands = [slot(i) for i in node.inputs]
+        self.result = slot(node)
+        self.into = node.op.into
+        self.follows = node.op.pointwise or node.op.name == "splice"  # the operands' memory order
+        self.axes = node.axes or ()
+        self.shape, self.dtype = node.shape, node.dtype
+        self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0
+        self.dead: list[int] = []
+
+    def __call__(self, run: Run, env: Env) -> None:
+        self.on_rows(run, env, run.rows(self.axes) if self.axes and self.into else None)
+
+    def on_rows(self, run: Run, env: Env, rows: int | None, out: Any = None) -> None:
+        """Computes the result, into `out` if that is given."""
+        operands = [env[i] for i in self.operands]
+        try:
+            if not self.into:
+                env[self.result] = self._copied(self.kernel(run, *operands), out)
+                return
+            size = self.row_bytes if rows is None else self.row_bytes * rows
+            if size <= self.few:
+                env[self.result] = self.on_few(run, *operands, out=out)
+                return
+            if out is None and size >= _SMALL:
+                out = self._room(run, operands, rows)
+            env[self.result] = self.kernel(run, *operands, out=out)
+        except GraphError as error:
+            raise failed(self.node, error) from None
+
+    def _room(self, run: Run, operands: Sequence[Any], rows: int | None) -> Any:
+        lead = () if rows is None else (rows,)
+        like = _model(operands, len(lead + self.shape)) if self.follows else None
+        return run.empty(lead + self.shape, self.dtype, like)
+
+    @staticmethod
+    def _copied(result: Any, out: Any) -> Any:
+        if out is None:
+            return result
+        out[...] = result
+        return out
+
+
+def _model(operands: Sequence[Any], rank: int) -> Any:
+    """The operand whose memory order the result takes: the first that is not a repeated one."""
+    for a in operands:
+        if a.ndim == rank and all(s or n == 1 for s, n in zip(a.strides, a.shape, strict=True)):
+            return a
+    return None

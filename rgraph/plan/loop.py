@@ -1,0 +1,157 @@
+"""A cycle of the graph, run step by step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from ..graph import Axis, GraphError, Node
+from ..graph.errors import located
+from ..ops.delays import delayed_block, initial_rows
+from .call import Call, Env
+from .run import Run
+from .segments import bring_together, is_light, written_out
+
+
+class Loop:
+    """The steps of a cycle: what it reads from outside, what it keeps, what it computes.
+
+    It keeps all frames of what others read (`whole`), of what they read the last frames of those
+    (`lasts`), and of all else what its delays reach.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        whole: set[Node],
+        lasts: set[Node],
+        engine: Any,
+        slot: Callable[[Node], int],
+    ) -> None:
+        self.nodes = nodes
+        delays = [n for n in nodes if n.is_delay]
+        self.axis, self.forward = _direction(nodes, delays)
+        self.calls = bring_together([Call(n, engine, slot) for n in nodes if not n.is_delay])
+        self.delays = [
+            (
+                slot(d),
+                slot(d.inputs[0]),
+                slot(d.inputs[1]),
+                len(d.inputs[1].axes or ()),
+                d.attrs["offset"],
+                d.shape or (),
+            )
+            for d in delays
+        ]
+        inside = set(nodes)
+        read = {i: None for n in nodes for i in (n.inputs[1:] if n.is_delay else n.inputs)}
+        outer = [i for i in read if i not in inside]
+        self.frames = [slot(i) for i in outer if len(i.axes or ()) == 2]
+        self.whole = [(slot(n), n.shape or (), n.dtype) for n in nodes if n in whole]
+        self.lasts = [(slot(n), n.shape or (), n.dtype) for n in nodes if n in lasts]
+        self.parts = _parts(self.calls, {i for i, *_ in self.whole}, engine.xp)
+        reach: dict[int, int] = {}
+        for _, source, *_, offset, _ in self.delays:
+            reach[source] = max(reach.get(source, 0), abs(offset))
+        self.reach = reach
+        self.result = {slot(n) for n in nodes}
+        self.reads = {slot(i) for i in outer} | {slot(d.inputs[1]) for d in delays}
+        self.dead: list[int] = []
+
+    def __call__(self, run: Run, env: Env) -> None:
+        layout = run.layouts[self.axis]
+        starts, counts = layout.offsets, layout.counts
+        kept = {i: run.empty((layout.rows, *shape), dtype) for i, shape, dtype in self.whole}
+        lasts = {i: run.empty((len(layout), *shape), dtype) for i, shape, dtype in self.lasts}
+        initial = [
+            initial_rows(run, env[first], own, layout, shape)
+            for _, _, first, own, _, shape in self.delays
+        ]
+        frames = [(i, env[i]) for i in self.frames]
+        history: dict[int, deque[Any]] = {i: deque(maxlen=n) for i, n in self.reach.items()}
+        sign = 1 if self.forward else -1
+        for t in range(layout.steps)[::sign]:
+            block, rows = slice(starts[t], starts[t + 1]), counts[t]
+            run.step = (self.axis, block)
+            for i, value in frames:
+                env[i] = value[block]
+            for (result, source, _, _, offset, _), first in zip(self.delays, initial, strict=True):
+                earlier = partial(_earlier, history[source], t)
+                env[result] = delayed_block(run, earlier, first, counts, t, offset)
+            for part in self.parts:
+                part.on_rows(run, env, rows, kept, block)
+            for i, past in history.items():
+                past.append(env[i])
+            goes_on = counts[t + 1] if t + 1 < len(counts) else 0
+            for i, last in lasts.items():
+                last[goes_on:rows] = env[i][goes_on:]
+            for result, *_ in self.delays:
+                if result in kept:
+                    kept[result][block] = env[result]
+        run.step = None
+        for i in self.result:
+            env[i] = kept.get(i, lasts.get(i))
+        for i, value in frames:
+            env[i] = value
+
+
+class _Part:
+    """Calls of a step that follow one another, written out as a function if that can be."""
+
+    def __init__(self, calls: Sequence[Call], kept: set[int], xp: Any) -> None:
+        self.calls = calls
+        light = len(calls) > 1 or is_light(calls[0])
+        self.written = written_out(calls, kept, xp) if light else None
+        self.row_bytes = max(c.row_bytes for c in calls)
+        self.few = calls[0].few
+
+    def on_rows(self, run: Run, env: Env, rows: int, kept: Mapping[int, Any], block: slice) -> None:
+        if self.written is not None and self.row_bytes * rows <= self.few:
+            self.written(run, env, kept, block, rows)
+            return
+        for call in self.calls:
+            whole = kept.get(call.result)
+            call.on_rows(run, env, rows, None if whole is None else whole[block])
+
+
+def _parts(calls: Sequence[Call], kept: set[int], xp: Any) -> list[_Part]:
+    runs = groupby(enumerate(calls), lambda c: -1 if is_light(c[1]) else c[0])
+    return [_Part([c for _, c in group], kept, xp) for _, group in runs]
+
+
+def _earlier(history: Sequence[Any], t: int, step: int) -> Any:
+    """A value as it was at another step of a loop that is at step t."""
+    return history[-abs(t - step)]
+
+
+def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, bool]:
+    """The time axis of a loop and whether it runs forward.
+
+    Raises `GraphError` if its delays look both ways, or if something in it needs all frames.
+    """
+    offsets = [d.attrs["offset"] for d in delays]
+    if min(offsets) < 0 < max(offsets):
+        lines = [
+            f"  {'past' if d.attrs['offset'] > 0 else 'future'}_value at {d.origin}" for d in delays
+        ]
+        raise GraphError(
+            "a cycle looks both into the past and into the future, so no step can be first:\n"
+            + "\n".join(lines),
+            mend="use two recurrences, one per direction, and splice their outputs",
+        )
+    for n in nodes:
+        if n.op is not None and not n.op.framewise and not n.is_delay:
+            raise located(
+                GraphError(
+                    "it needs all frames of a sequence, and stands in a recurrence that computes "
+                    "them one by one",
+                    mend="take it out of the step function, or put past_value in its place",
+                ),
+                n.op.name,
+                n.origin,
+                [],
+            )
+    return delays[0].time_axis, offsets[0] > 0

@@ -1,0 +1,59 @@
+"""What kernels may ask of the run that they are part of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..graph import Axis, Layout
+
+
+class Run:
+    """What kernels may ask of the run that they are part of.
+
+    Attributes:
+        xp: the array library.
+        matmul: the product of two arrays, as the library's function of that name.
+        layouts: the layout of each time axis.
+        batch: the number of samples (or sequences) of the minibatch.
+        training: whether what is random in training only is random.
+        memo: what an engine wants to remember until the run ends.
+        step: the step of the loop that is being run, as (axis, rows), or None.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        layouts: dict[Axis, Layout],
+        batch: int,
+        training: bool = False,
+        seed: int = 0,
+        turn: int = 0,
+    ) -> None:
+        self.engine, self.layouts, self.batch = engine, layouts, batch
+        self.training, self.seed, self.turn = training, seed, turn
+        self.xp = engine.xp
+        self.empty = engine.empty
+        self.matmul = engine.kernels.get("matmul", engine.xp.matmul)
+        self.step: tuple[Axis, slice] | None = None
+        self.memo: dict[Any, Any] = {}
+
+    def rows(self, axes: tuple[Axis, ...]) -> int:
+        if len(axes) < 2:
+            return self.batch
+        if self.step and self.step[0] == axes[1]:
+            return self.step[1].stop - self.step[1].start
+        return self.layouts[axes[1]].rows
+
+    def block(self, axis: Axis) -> slice:
+        """The rows that are being computed: one step's in a loop, all outside."""
+        return self.step[1] if self.step and self.step[0] == axis else slice(None)
+
+    def index(self, layout: Layout, which: str) -> Any:
+        return self.engine.from_numpy(getattr(layout, which))
+
+    def random(self, seed: Any, key: int) -> Any:
+        """A generator of random numbers for one operation in this run."""
+        row = self.step[1].start if self.step else 0  # each step of a loop draws anew
+        if seed is None:
+            return self.engine.generator((self.seed, key, row))
+        return self.engine.generator((int(seed), self.turn, row))
