@@ -13,7 +13,7 @@ from .rewriting import substitute, twin
 # Operations that only meant something while the graph was built
 _IDENTITIES = {"alias", "require_vector", "stop_gradient"}
 
-_MOST_PARTS = 64  # that a value is looked at as taken apart into
+_MOST_PARTS = 512  # that a value is looked at as taken apart into; the search is quadratic
 
 # For each operation: the number that, as left or right operand, leaves the other as it is
 _NEUTRAL: dict[str, tuple[float | None, float | None]] = {

@@ -49,6 +49,15 @@ def test_algebra_joins_the_gradients_of_slices():
     np.testing.assert_array_equal(y.grad({x: [[1, 2, 3, 4]]}, wrt=[x]), [[2, 4, 6, 8]])
 
 
+def test_algebra_joins_the_gradients_of_a_hundred_channels():
+    """Each put in its place would be as large as all of them together."""
+    x = C.input_variable(100)
+    y = C.splice(*[C.square(C.slice(x, 0, i, i + 1)) for i in range(100)], axis=0)
+    (g,) = algebra.simplify(rewriting.private(autodiff.gradients(y.node, [x.node])))
+    assert "splice" in names([g]) and "place" not in names([g])
+    np.testing.assert_allclose(y.grad({x: [np.arange(100)]}, wrt=[x])[0], 2 * np.arange(100))
+
+
 def test_algebra_leaves_gradients_of_overlapping_slices_alone():
     x = C.input_variable(3)
     y = C.reduce_sum(C.slice(x, 0, 0, 2)) + C.reduce_sum(C.square(C.slice(x, 0, 1, 3)))
