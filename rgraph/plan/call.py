@@ -23,9 +23,12 @@ class Call:
         assert node.op is not None and node.shape is not None
         arguments = node.op.arguments(node)
         self.node = node
-        self.kernel = partial(engine.kernels.get(node.op.name, node.op.kernel), **arguments)
+        self.kernel: Callable[..., Any] = partial(
+            engine.kernels.get(node.op.name, node.op.kernel), **arguments
+        )
         # An engine's ways of doing pointwise work cost more than a few elements of it.
-        self.on_few = partial(node.op.kernel, **arguments) if node.op.pointwise else self.kernel
+        own = partial(node.op.kernel, **arguments)
+        self.on_few: Callable[..., Any] = own if node.op.pointwise else self.kernel
         self.few = getattr(engine, "few", 0) if node.axes or node.shape else 0  # bytes
         self.operands = [slot(i) for i in node.inputs]
         self.result = slot(node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -108,7 +108,7 @@ class _Part:
         self.row_bytes = max(c.row_bytes for c in calls)
         self.few = calls[0].few
 
-    def on_rows(self, run: Run, env: Env, rows: int, kept: Mapping[int, Any], block: slice) -> None:
+    def on_rows(self, run: Run, env: Env, rows: int, kept: dict[int, Any], block: slice) -> None:
         if self.written is not None and self.row_bytes * rows <= self.few:
             self.written(run, env, kept, block, rows)
             return

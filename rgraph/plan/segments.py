@@ -82,7 +82,8 @@ def _joined(calls: Sequence[Call], kept: set[int]) -> Iterator[tuple[int, Call, 
     for joined in calls:
         if joined.node.op is None or joined.node.op.name != "splice":
             continue
-        axis, new = (joined.kernel.keywords[k] for k in ("axis", "new"))
+        at = joined.node.op.arguments(joined.node)
+        axis, new = at["axis"], at["new"]
         sources = [programs.get(i) for i in joined.operands]
         rank = len(joined.shape)
         whole = not new and len(set(joined.operands)) == len(sources)

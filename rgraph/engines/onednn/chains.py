@@ -82,6 +82,7 @@ def chains(steps: Sequence[tuple[str, tuple[int, ...]]], arity: int) -> list[Cha
             uses[i] += 1
     open_: dict[int, list[Any]] = {}  # chains that may go on, by the value at their end
     done: list[Chain] = []
+    chain: list[Any]
     where: dict[int, Ref] = {i: i for i in range(arity)}
 
     def closed(value: int) -> Ref:
@@ -98,7 +99,10 @@ def chains(steps: Sequence[tuple[str, tuple[int, ...]]], arity: int) -> list[Cha
         # Of two chains the longer goes on: the later it ends, the more has been read before it.
         first = max(own, key=lambda o: len(open_[o][3]), default=None)
         if name in _SINGLES:
-            chain = open_.pop(first) if first is not None else ["mul", closed(operands[0]), ONE, []]
+            if first is None:
+                chain = ["mul", closed(operands[0]), ONE, []]
+            else:
+                chain = open_.pop(first)
             chain[3] += _SINGLES[name]
         else:
             straight, before, exchanged = _PAIRS[name]

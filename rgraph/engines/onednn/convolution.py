@@ -105,37 +105,38 @@ class Convolutions:
     def _prepare(
         self, name: str, program: Any, at: Any, kernel: Shape, operand: _Form, *more: _Form
     ) -> _Job | None:
+        """None for a tail that the library can't do along with the convolution."""
         at = dict(at)
+        make: Any = self.primitives.forward
         turned = _turned(kernel, at) if name == "convolution_transpose" else None
-        if program is not None and name == "convolution_transpose" and turned is None:
-            return None
-        rows = operand.shape[0]
-        chain: Tail | None = ()
-        reads: list[int] = []
         if turned is not None:
             at, kernel = turned, (kernel[1], kernel[0], *kernel[2:])
-        if name == "convolution_transpose" and turned is None:
-            sample: Shape = (kernel[1] * at["groups"], *at["spatial"])
-            geometry = _geometry(sample, operand.shape[1:], kernel[2:], at)
+        if name == "convolution" or turned is not None:
+            sample = _result(kernel, operand.shape, at)
+        elif program is None:
+            sample = (kernel[1] * at["groups"], *at["spatial"])
             make = self.primitives.data
         else:
-            sample = _result(kernel, operand.shape, at)
-            geometry = _geometry(operand.shape[1:], sample, kernel[2:], at)
-            if program is not None:
-                chain, reads = _chain(program, (rows, *sample), more)
+            return None
+        rows = operand.shape[0]
+        shape = (rows, *sample)
+        reads: list[int] = []
+        if program is not None:
+            chain, reads = _chain(program, shape, more)
             if chain is None:
                 return None
-            make = partial(self.primitives.forward, tail=chain)
-        shape = (rows, *sample)
-        whole = [m.shape == shape for m in more]
+            make = partial(make, tail=chain)
+        geometry = _geometry(operand.shape[1:], sample, kernel[2:], at)
+        if make is self.primitives.data:  # there the operand is the convolution's result
+            geometry = _geometry(sample, operand.shape[1:], kernel[2:], at)
         steps = [4 * channels_last(operand.shape)[0], 4 * channels_last(shape)[0]]
-        steps += [steps[1] if whole[i] else 0 for i in reads]
+        steps += [steps[1] if more[i].shape == shape else 0 for i in reads]
         blocks = [
             (*make(b.stop - b.start, geometry), [b.start * s for s in steps])
             for b in self._sizes.blocks((name, program, geometry), rows)
         ]
-        dense = [a.shape != shape or is_dense(a) for a in more]
-        return _Job(shape, [is_dense(operand), *dense], reads, turned is not None, blocks)
+        dense = [is_dense(operand), *(m.shape != shape or is_dense(m) for m in more)]
+        return _Job(shape, dense, reads, turned is not None, blocks)
 
     def _run(
         self, run: Any, job: _Job, w: Array, x: Array, more: Sequence[Array], out: Any
@@ -173,7 +174,7 @@ class Convolutions:
         key = (id(w), turned, id(reorder))
         if key not in run.memo:
             # turned round and ends exchanged, a convolution is the transposed one
-            seen = np.flip(w, range(2, w.ndim)).swapaxes(0, 1) if turned else w
+            seen = np.flip(w, tuple(range(2, w.ndim))).swapaxes(0, 1) if turned else w
             plain = np.ascontiguousarray(seen)
             run.memo[key] = (w, plain if reorder is None else reorder(plain))  # w stays alive
         return run.memo[key][1]

@@ -24,7 +24,7 @@ from .library import (
     PostOperations,
     Primitive,
     Reorder,
-    _dims,
+    dims,
 )
 
 Shape = tuple[int, ...]
@@ -123,7 +123,7 @@ class ConvolutionPrimitives:
         return self.library.make(
             f"dnnl_convolution_{what}_primitive_desc_create",
             self.library.engine, *kind, c_int(CONVOLUTION_DIRECT), *arrays,
-            _dims(at.strides), _dims(dilation), _dims(low), _dims(high), *hint, after,
+            dims(at.strides), dims(dilation), dims(low), dims(high), *hint, after,
         )  # fmt: skip
 
     def _arrays(self, rows: int, at: Geometry) -> tuple[c_void_p, c_void_p]:
