@@ -1,6 +1,6 @@
 """Looks at a solid from several sides and builds it, with a GRU whose memory is a volume.
 
-    python examples/r2n2_gru3d.py             # learns to build solids; some four minutes
+    python examples/r2n2_gru3d.py             # learns to build solids; three minutes
     python examples/r2n2_gru3d.py --shapes    # the unit at its full size, nothing learned
     python examples/r2n2_gru3d.py --quick     # a few seconds, to see that it works
 
