@@ -268,6 +268,16 @@ def test_without_engines_for_padding_on_one_side(engine, case, monkeypatch):
         close(found, case[-1][name])
 
 
+def test_an_engine_that_fails_is_given_up(engine, case, monkeypatch):
+    def execute(self, *args, **kwargs):
+        raise RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")
+
+    monkeypatch.setattr(played_gpu.Graph, "execute", execute)
+    for name, found in all_three(engine, case).items():
+        close(found, case[-1][name])
+    assert not any(engine.cudnn.plans.values())
+
+
 def test_without_any_engine_the_records_own_kernels_run(engine, case, monkeypatch):
     monkeypatch.setattr(played_gpu.Cudnn, "supports", staticmethod(lambda name, padding: False))
     for name, found in all_three(engine, case).items():
@@ -287,7 +297,7 @@ def test_plans_are_timed_on_request(engine, case):
     for name, found in all_three(engine, case).items():
         close(found, case[-1][name])
     if min(min(p) for p in case[3]["padding"]) >= 0:
-        assert all(p.fastest in (1, 2) for p in engine.cudnn._plans.values())
+        assert all(p.fastest in (1, 2) for p in engine.cudnn.plans.values())
 
 
 def test_options_choose_engines(engine):
@@ -398,13 +408,13 @@ def test_a_tail_is_hung_on_a_convolution(engine, monkeypatch, supported):
     nodes = tails.hang(private([f.node]))
     assert nodes[0].op.name == "tailed"
     tailed = []
-    plan_of = engine.cudnn.plan
+    run_of = engine.cudnn.run
 
-    def plan(*args, **tail):
+    def run(*args, **tail):
         tailed.append(bool(tail))
-        return plan_of(*args, **tail) if supported or not tail else None
+        return (supported or not tail) and run_of(*args, **tail)
 
-    monkeypatch.setattr(engine.cudnn, "plan", plan)
+    monkeypatch.setattr(engine.cudnn, "run", run)
     rng = np.random.default_rng(0)
     data = {v.node: rng.normal(size=(4, 5, 6, v.shape[0])).astype(np.float32) for v in (x, y)}
     data = {n: np.moveaxis(a, -1, 1) for n, a in data.items()}  # channels-last, as within a model

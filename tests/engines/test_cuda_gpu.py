@@ -88,7 +88,7 @@ def test_cudnn_has_engines_for_what_models_do(engine):
         w = C.Parameter((32, 16, 3, 3), init=C.glorot_uniform(seed=1))
         f = C.reduce_sum(C.convolution(w, x))
         f.grad({x: np.ones((8, 16, 32, 32), np.float32)}, wrt=[w, x], device=C.gpu(0))
-    missing = [key for key, plan in engine.cudnn._plans.items() if plan is None and not key[4]]
+    missing = [key for key, plan in engine.cudnn.plans.items() if plan is None and not key[4]]
     assert not [k for k in missing if k[1].kernel == (32, 16, 3, 3)]
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import GraphError, Node
+from ...graph import GraphError, Stored
 from ...ops.records import TABLE
 from . import library
 from .blas import Blas
-from .cudnn import Convolutions, Cudnn
+from .convolution import Convolutions
+from .cudnn import Cudnn
 from .plan import CudaPlan
 from .pointwise import Pointwise
 from .transfer import Place, Transfers
@@ -82,7 +83,7 @@ class CudaEngine:
         """A plan that runs on this GPU's stream, and is captured for shapes that come back."""
         return CudaPlan(outputs, self)
 
-    def place(self, node: Node) -> Place:
+    def place(self, node: Stored) -> Place:
         """Where a parameter is on the GPU; one place for all plans."""
         found = self._places.get(id(node))
         if found is None or found.node is not node:

@@ -96,7 +96,7 @@ class Blas:
             head = cupy.broadcast_shapes(head, b.shape[:-2])
             a = cupy.broadcast_to(a, head + a.shape[-2:])
             b = cupy.broadcast_to(b, head + b.shape[-2:])
-        m, k, n = *a.shape[-2:], b.shape[-1]
+        (m, k), n = a.shape[-2:], b.shape[-1]
         result = cupy.empty((*head, m, n), a.dtype)
         if not result.size:
             return result

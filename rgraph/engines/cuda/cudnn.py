@@ -1,17 +1,14 @@
-"""Convolutions through cuDNN's graphs: the product and its two gradients, channels-last.
+"""cuDNN's graphs for convolutions and their two gradients, channels-last, and plans to run them.
 
-A plan is made for each shape and kept. The first time that a number of rows comes, it goes through
-in blocks of a few sizes, so that ragged minibatches do not mean ever new plans; see `rows`.
+A plan is made for each shape and kept.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .. import tailed
-from ..rows import row_blocks
 from . import options
 from .options import Options
 
@@ -62,10 +59,14 @@ class Geometry(NamedTuple):
         """With two spatial axes where there is one: cuDNN has convolutions in two and three."""
         if len(self.strides) > 1:
             return self
-        wide = [_wide(s) for s in (self.operand, self.kernel, self.result)]
         return Geometry(
-            *wide, (1, *self.strides), ((0, 0), *self.padding), (1, *self.dilation)
-        )  # fmt: skip
+            _wide(self.operand),
+            _wide(self.kernel),
+            _wide(self.result),
+            (1, *self.strides),
+            ((0, 0), *self.padding),
+            (1, *self.dilation),
+        )
 
 
 def _wide(shape: Shape) -> Shape:
@@ -237,10 +238,15 @@ class ConvolutionPlan:
             self.fastest, self.size = self._fastest(pointers)
         workspace = self.library.cupy.cuda.alloc(max(self.size, 1))
         handle = self.library.handle
-        if self.fastest is None:
-            self.graph.execute(pointers, workspace.ptr, handle=handle)
-        else:
-            self.graph.execute_plan_at_index(pointers, workspace.ptr, self.fastest, handle=handle)
+        try:
+            if self.fastest is None:
+                self.graph.execute(pointers, workspace.ptr, handle=handle)
+            else:
+                self.graph.execute_plan_at_index(
+                    pointers, workspace.ptr, self.fastest, handle=handle
+                )
+        except RuntimeError as error:
+            raise Unsupported(str(error)) from None
 
     def _fastest(self, pointers: dict[int, int]) -> tuple[int, int]:
         """The number of the fastest plan, measured, and its workspace."""
@@ -270,7 +276,8 @@ class Cudnn:
     """cuDNN on one stream, and the plans made so far.
 
     Attributes:
-        made: how many plans were made; a run that makes none can be captured.
+        made: how many plans were made.
+        plans: by shape and options; None where cuDNN has no engine.
         exact: whether a number of rows gets a plan of its own, not blocks of a few sizes.
     """
 
@@ -280,251 +287,22 @@ class Cudnn:
         cudnn.set_stream(handle=self.handle, stream=stream.ptr)
         self.made = 0
         self.exact = False
-        self._plans: dict[Any, ConvolutionPlan | None] = {}
+        self.plans: dict[Any, ConvolutionPlan | None] = {}
 
     @property
     def options(self) -> Options:
         return options.current
 
-    def plan(self, what: str, at: Geometry, kind: str, **tail: Any) -> ConvolutionPlan | None:
-        """The plan for a shape; None if cuDNN has no engine for it."""
+    def run(self, what: str, at: Geometry, kind: str, arrays: Sequence[Any], **tail: Any) -> bool:
+        """Runs the plan for a shape on arrays; whether cuDNN has an engine for it."""
         key = (what, at, kind, self.options, tuple(tail.items()))
-        if key not in self._plans:
-            self.made += 1
-            try:
-                self._plans[key] = ConvolutionPlan(self, what, at, kind, **tail)
-            except Unsupported:
-                self._plans[key] = None
-        return self._plans[key]
-
-
-class Convolutions:
-    """The kernels of the three convolution records.
-
-    Args:
-        library: cuDNN.
-        reference: the records' own kernels, for what cuDNN can't do.
-    """
-
-    def __init__(self, library: Cudnn, reference: dict[str, Callable[..., Any]]) -> None:
-        self.library, self.reference = library, reference
-        self.cupy = library.cupy
-        self._to_bfloat16 = self.cupy.RawKernel(TO_BFLOAT16, "to_bfloat16")
-
-    def forward(self, run: Any, w: Any, x: Any, *, out: Any = None, **at: Any) -> Any:
-        if x.ndim < w.ndim:
-            return _into(self.forward(run, w, x[None], **at)[0], out)
-        shape = (len(x), w.shape[0], *_result_size(w, x, at))
-        where = _Where(x.shape, w.shape, shape, **at)
-        found = self._by_rows(run, "forward", where, x, w, shape, out)
-        if found is not None:
-            return found
-        if where.is_symmetric:
-            return self.reference["convolution"](run, w, x, out=out, **at)
-        at["padding"], x = _no_padding(x), self._padded(run, x, at["padding"])
-        return self.forward(run, w, x, out=out, **at)
-
-    def data(self, run: Any, w: Any, g: Any, *, spatial: Shape, out: Any = None, **at: Any) -> Any:
-        if g.ndim < w.ndim:
-            return _into(self.data(run, w, g[None], spatial=spatial, **at)[0], out)
-        shape = (len(g), w.shape[1] * at["groups"], *spatial)
-        where = _Where(shape, w.shape, g.shape, **at)
-        found = self._by_rows(run, "data", where, g, w, shape, out)
-        if found is not None:
-            return found
-        if where.is_symmetric:
-            return self.reference["convolution_transpose"](
-                run, w, g, spatial=spatial, out=out, **at
-            )
-        padding, at["padding"] = at["padding"], _no_padding(g)
-        whole = tuple(n + low + high for n, (low, high) in zip(spatial, padding, strict=True))
-        x = self.data(run, w, g, spatial=whole, **at)
-        return _into(self._padded(run, x, tuple((-low, -high) for low, high in padding)), out)
-
-    def tailed(
-        self, run: Any, *arrays: Any, head: Any, arguments: Any, program: Any, out: Any = None
-    ) -> Any:
-        """A convolution and the pointwise group behind it (`passes.tails`), in one if cuDNN can."""
-        w, x, *others = arrays
-        ours = head.name in ("convolution", "convolution_transpose")
-        if ours and self.library.exact and x.ndim == w.ndim:
-            found = self._in_one(run, head.name, w, x, others, arguments, program, out)
-            if found is not None:
-                return found
-        return tailed(run, *arrays, head=head, arguments=arguments, program=program, out=out)
-
-    def _in_one(
-        self, run: Any, name: str, w: Any, x: Any, others: Any, at: Any, program: Any, out: Any
-    ) -> Any:
-        """A convolution with its tail in one plan; None if cuDNN has no engine for that."""
-        at = dict(at)
-        spatial = at.pop("spatial", None)
-        if name == "convolution":
-            what, shape = "forward", (len(x), w.shape[0], *_result_size(w, x, at))
-            where = _Where(x.shape, w.shape, shape, **at)
-        else:
-            what, shape = "data", (len(x), w.shape[1] * at["groups"], *spatial)
-            where = _Where(shape, w.shape, x.shape, **at)
-        others = [o.reshape((1,) * (len(shape) - o.ndim) + o.shape) for o in others]
-        same = all(is_dense(o) and o.dtype == x.dtype for o in others)
-        if not same or not self._fits(where, x, w):
-            return None
-        plan = self.library.plan(
-            what,
-            where.rows(slice(0, len(x))),
-            x.dtype.name,
-            tail=tuple(program.steps),
-            others=tuple(o.shape for o in others),
-        )
-        if plan is None:
-            return None
-        target = self._result(shape, x.dtype.name, out)
-        plan(self._operand(x), self._kernels(run, w), *others, target)
-        return _into(target, out)
-
-    def weights(
-        self, run: Any, x: Any, g: Any, *, kernel: Shape, out: Any = None, **at: Any
-    ) -> Any:
-        if x.ndim == len(kernel) + 1:
-            x, g = x[None], g[None]
-        shape = (g.shape[1], x.shape[1] // at["groups"], *kernel)
-        where = _Where(x.shape, shape, g.shape, **at)
-        if self._fits(where, x, g):
-            kind = x.dtype.name
-            operand, result = self._operand(x), self._operand(g)
-            total = None
-            for rows in self._blocks(len(x)):
-                plan = self.library.plan("weights", where.rows(rows), kind)
-                if plan is None:
-                    break
-                part = self._result(shape, kind, out if total is None else None)
-                plan(operand[rows], result[rows], part)
-                if total is None:
-                    total = part
-                else:
-                    total += part
-            else:
-                return _into(total, out)
-        if where.is_symmetric:
-            return self.reference["convolution_weights"](run, x, g, kernel=kernel, out=out, **at)
-        at["padding"], x = _no_padding(x), self._padded(run, x, at["padding"])
-        return self.weights(run, x, g, kernel=kernel, out=out, **at)
-
-    def _by_rows(
-        self, run: Any, what: str, where: _Where, a: Any, w: Any, shape: Shape, out: Any
-    ) -> Any:
-        """A convolution of all rows of `a`, block by block; None if cuDNN has no engine."""
-        if not self._fits(where, a, w):
-            return None
-        kind = a.dtype.name
-        a, w = self._operand(a), self._kernels(run, w)
-        target = self._result(shape, kind, out)
-        for rows in self._blocks(len(a)):
-            plan = self.library.plan(what, where.rows(rows), kind)
-            if plan is None:
-                return None
-            plan(a[rows], w, target[rows])
-        return _into(target, out)
-
-    def _fits(self, where: _Where, a: Any, b: Any) -> bool:
-        known = a.dtype == b.dtype and a.dtype.name in ("float32", "float64")
-        return known and where.is_whole and bool(a.size and b.size)
-
-    def _blocks(self, rows: int) -> Any:
-        return [slice(0, rows)] if self.library.exact else row_blocks(rows)
-
-    def _result(self, shape: Shape, kind: str, out: Any) -> Any:
-        if out is not None and is_dense(out):
-            return out
-        return self._channels_last(shape, kind)
-
-    def _operand(self, a: Any) -> Any:
-        """`a` channels-last, and in the type that cuDNN is to compute in."""
-        if not is_dense(a):
-            dense = self._channels_last(a.shape, a.dtype)
-            dense[...] = a
-            a = dense
-        if a.dtype.name == "float32" and self.library.options.precision == "bfloat16":
-            low = self._channels_last(a.shape, self.cupy.uint16)
-            self._to_bfloat16((-(-a.size // 256),), (256,), (self.cupy.int64(a.size), a, low))
-            a = low
-        return a
-
-    def _kernels(self, run: Any, w: Any) -> Any:
-        """As `_operand`; once in a run for each."""
-        key = ("cudnn", id(w))
-        if key not in run.memo:
-            run.memo[key] = w, self._operand(w)  # w stays alive
-        return run.memo[key][1]
-
-    def _channels_last(self, shape: Shape, dtype: Any) -> Any:
-        rows, channels, *size = shape
-        return self.cupy.moveaxis(self.cupy.empty((rows, *size, channels), dtype), -1, 1)
-
-    def _padded(self, run: Any, x: Any, padding: Any) -> Any:
-        """`x` with zeros around it, or with its edges cut off where `padding` is negative."""
-        inner = [slice(max(-low, 0), n + min(high, 0)) for n, (low, high) in zip(
-            x.shape[2:], padding, strict=True
-        )]  # fmt: skip
-        x = x[(slice(None), slice(None), *inner)]
-        added = [(max(low, 0), max(high, 0)) for low, high in padding]
-        if not any(map(any, added)):
-            return x
-        size = [n + low + high for n, (low, high) in zip(x.shape[2:], added, strict=True)]
-        whole = self._channels_last((*x.shape[:2], *size), x.dtype)
-        whole.fill(0)
-        place = [slice(low, low + n) for n, (low, _) in zip(x.shape[2:], added, strict=True)]
-        whole[(slice(None), slice(None), *place)] = x
-        return whole
-
-
-class _Where:
-    """The geometry of a convolution for any rows of it."""
-
-    def __init__(
-        self, operand: Shape, kernel: Shape, result: Shape, *, strides: Shape, padding: Any,
-        dilation: Shape, groups: int,
-    ) -> None:  # fmt: skip
-        self.shapes = operand, kernel, result
-        self.rest = strides, padding, dilation
-        flat = [n for sides in padding for n in sides]
-        self.is_whole = min(flat) >= 0  # no edge is cut off
-        self.is_symmetric = self.is_whole and all(low == high for low, high in padding)
-
-    def rows(self, rows: slice) -> Geometry:
-        operand, kernel, result = self.shapes
-        count = rows.stop - rows.start
-        return Geometry((count, *operand[1:]), kernel, (count, *result[1:]), *self.rest)
-
-
-def _result_size(w: Any, x: Any, at: Any) -> Shape:
-    return tuple(
-        (n + low + high - (k - 1) * d - 1) // s + 1
-        for n, k, s, (low, high), d in zip(
-            x.shape[2:], w.shape[2:], at["strides"], at["padding"], at["dilation"], strict=True
-        )
-    )
-
-
-def _no_padding(x: Any) -> tuple[tuple[int, int], ...]:
-    return ((0, 0),) * (x.ndim - 2)
-
-
-def _into(result: Any, out: Any) -> Any:
-    if out is None or result is out:
-        return result
-    out[...] = result
-    return out
-
-
-# To the nearest bfloat16, ties to even; NaN stays NaN
-TO_BFLOAT16 = r"""
-extern "C" __global__ void to_bfloat16(long long size, const unsigned int* x, unsigned short* y) {
-    long long i = (long long)blockIdx.x * 256 + threadIdx.x;
-    if (i >= size) return;
-    unsigned int bits = x[i];
-    bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    y[i] = nan ? (unsigned short)(bits >> 16 | 64)
-               : (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-"""
+        try:
+            if key not in self.plans:
+                self.made += 1
+                self.plans[key] = ConvolutionPlan(self, what, at, kind, **tail)
+            plan = self.plans[key]
+            if plan is not None:
+                plan(*arrays)
+        except Unsupported:
+            plan = self.plans[key] = None
+        return plan is not None

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import Node
+from ...graph import Stored
 
 
 class NotCapturable(Exception):
@@ -123,7 +123,7 @@ class Place:
     Kernels of images and volumes lie there as cuDNN wants them, channels-last.
     """
 
-    def __init__(self, transfers: Transfers, node: Node) -> None:
+    def __init__(self, transfers: Transfers, node: Stored) -> None:
         self.transfers, self.node = transfers, node
         self.array: Any = None  # on the GPU
         self._copied: np.ndarray | None = None  # as it was when it was copied
@@ -132,7 +132,7 @@ class Place:
 
     def refresh(self) -> None:
         """Copies the value if it has changed."""
-        value = np.asarray(self.node.value, order="C")
+        value = np.asarray(self.node.value, None, order="C")
         transfers, stream = self.transfers, self.transfers.stream
         order = list(range(value.ndim))
         if value.ndim > 3:
@@ -155,7 +155,7 @@ class Place:
 
 def _bytes(array: np.ndarray) -> memoryview:
     """Its memory, which is compared faster than its elements, NaN included."""
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return memoryview(array.reshape(-1).view(np.uint8).data)
 
 
 def _memory_order(array: Any) -> list[int]:
