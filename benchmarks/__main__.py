@@ -130,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     Raises `SystemExit` in the end if the sides of a program do not compute the same.
     """
     options = _parser().parse_args(arguments)
+    rgraph.try_set_default_device(rgraph.cpu())  # `benchmarks.gpu` is for GPUs
     if options.engine:
         rgraph.device.use_cpu_engine(options.engine)
         os.environ["RGRAPH_CPU_ENGINE"] = options.engine  # for processes that measure memory
