@@ -73,8 +73,8 @@ class Check:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         self.python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
         names = [w.name.split("-")[0].replace("_", "-") for w in self._wheels()]
-        wanted = [*NEEDED, *(n for n in names if n.startswith(("cupy-cuda", "nvidia-cudnn-cu")))]
-        wanted += ["torch"] if "torch" in names else []
+        own = ("cupy-cuda", "nvidia-", "torch", "triton")  # all there are: the CUDA libraries too
+        wanted = [*NEEDED, *(n for n in names if n.startswith(own))]
         pip = [self.python, "-m", "pip", "install", "-q", "--no-index", "--find-links"]
         status, output = self.run([*pip, self.options.wheels, *dict.fromkeys(wanted)], 240)
         self.record["environment"] = output[-2000:] if status else "made of wheels"
@@ -103,7 +103,7 @@ class Check:
 
     def tests(self) -> None:
         """The tests that need a GPU, then all others on the GPU, some files at a time."""
-        pytest = [self.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short"]
+        pytest = [self.python, "-m", "pytest", "-q", "-W", "default", "--tb=short"]
         status, output = self.run([*pytest, "-m", "gpu", "tests/engines"], 150)
         self.record["tests that need a GPU"] = _summary(status, output)
         self.write()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import warnings
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -71,7 +72,9 @@ def cupy() -> Any:
         return found
     version, _ = found
     try:
-        import cupy as library
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import cupy as library
     except Exception as error:
         return Missing(f"CuPy can't be imported ({error})", _EXTRA)
     runtime = library.cuda.runtime.runtimeGetVersion()
@@ -91,8 +94,9 @@ def cupy() -> Any:
 def cudnn() -> Any:
     """cuDNN's frontend, or a `Missing`."""
     try:
-        import cudnn as library
-
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import cudnn as library
         version = library.backend_version()
     except Exception as error:
         return Missing(f"cuDNN can't be imported ({error})", _EXTRA)
