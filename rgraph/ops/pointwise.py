@@ -77,7 +77,7 @@ def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[
 
 def shrink(g: Node, like: Node) -> Node:
     """The adjoint `g` of `like` repeated, summed back over what it was repeated along."""
-    return sum_to(gather_up(g, like.axes or ()), like.shape or ())
+    return gather_up(sum_to(g, like.shape or ()), like.axes or ())
 
 
 def pointwise(
