@@ -67,7 +67,7 @@ class RawKernel:
             parameters = [p.strip() for p in signature.group(1).split(",")]
             names = [re.split(r"[ *]", p)[-1] for p in parameters]
             code = (
-                _MATHS + "#define __global__\n#define __launch_bounds__(n)\n"
+                _MATHS + "#define __global__\n#define __device__\n#define __launch_bounds__(n)\n"
                 "static struct { unsigned x; } blockIdx, threadIdx;\n"
                 + self.code.replace("#pragma unroll", "")
                 + '\nextern "C" void launch(unsigned grid, unsigned block, '

@@ -8,7 +8,8 @@ import pytest
 import rgraph as C
 from rgraph import device
 from rgraph.engines.cuda import options
-from rgraph.engines.cuda.plan import DRAWING, DRAWING_IN_TRAINING, WAITING
+from rgraph.engines.cuda import random as cuda_random
+from rgraph.engines.cuda.plan import DRAWING, WAITING
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
 from tests.engines import played_gpu
@@ -121,15 +122,65 @@ def test_what_turns_out_to_wait_is_run_without_a_graph(engine):
     assert not any(plan._shapes.values())
 
 
-def test_dropout_is_captured_only_where_it_does_nothing(engine):
-    x = C.input_variable(100)
+@needs_compiler
+def test_dropout_is_captured_and_draws_anew(engine):
+    x = C.input_variable(1000)
     f = C.dropout(x, 0.5)
-    ones = np.ones((1, 100), np.float32)
+    ones = np.ones((1, 1000), np.float32)
     for _ in range(3):
         np.testing.assert_array_equal(f.eval({x: ones}), ones)
-    draws = [f.forward({x: ones}, [f.output], {f.output})[1][f.output] for _ in range(4)]
-    assert all((a != b).any() for a, b in zip(draws, draws[1:]))
-    assert not (DRAWING | DRAWING_IN_TRAINING | WAITING) - set(TABLE)
+
+    def draws():
+        C.set_seed(3)
+        return [f.forward({x: ones}, [f.output], {f.output})[1][f.output] for _ in range(4)]
+
+    first, again = draws(), draws()  # two plain runs, two captured ones, four captured ones
+    assert all((a != b).any() for a, b in zip(first, first[1:]))
+    np.testing.assert_array_equal(first, again)
+    assert 450 < np.mean([(a > 0).sum() for a in first]) < 550
+    (plan,) = f._runner.plans
+    assert sorted(c.graph.launches for c in plan._shapes.values() if c) == [1, 6]
+    assert not (DRAWING | WAITING) - set(TABLE)
+
+
+# Philox4x32-10 by its authors' known answers: counter, key, result
+KNOWN = [
+    ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+    ([2**32 - 1] * 4, [2**32 - 1] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+    (
+        [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+        [0xA4093822, 0x299F31D0],
+        [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+    ),
+]
+
+
+@needs_compiler
+def test_philox_gives_the_known_answers():
+    code = cuda_random.PHILOX + (
+        'extern "C" __global__ void known(const unsigned int* given, unsigned int* out) {\n'
+        "philox(given[0], given[1], given[2], given[3], given[4], given[5], out);\n}\n"
+    )
+    kernel = played_gpu.RawKernel(code, "known")
+    for counter, key, answer in KNOWN:
+        out = Array(np.zeros(4, np.uint32))
+        kernel((1,), (1,), (Array(np.array(counter + key, np.uint32)), out))
+        assert out.memory.tolist() == answer
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_random_numbers_have_their_distributions(engine, dtype):
+    scipy = pytest.importorskip("scipy.stats")
+    made = engine.generator((1, 2, 3))
+    uniform, normal = made.random((101, 101), dtype), made.standard_normal(10_001, dtype)
+    assert uniform.dtype == normal.dtype == dtype
+    assert scipy.kstest(uniform.memory.ravel(), "uniform").pvalue > 1e-3
+    assert scipy.kstest(normal.memory, "norm").pvalue > 1e-3
+    assert (made.random(5, dtype).memory != made.random(5, dtype).memory).all()
+    again = engine.generator((1, 2, 3)).random((101, 101), dtype)
+    np.testing.assert_array_equal(uniform.memory, again.memory)
+    assert (engine.generator((1, 2, 4)).random((5,), dtype).memory != again.memory[0, :5]).all()
 
 
 # Arrays stay where they are

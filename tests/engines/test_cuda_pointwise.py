@@ -14,7 +14,8 @@ import pytest
 
 import rgraph as C
 from rgraph import device, passes
-from rgraph.engines.cuda import pointwise
+from rgraph.engines.cuda import pointwise, random
+from rgraph.engines.cuda.convolution import TO_BFLOAT16
 from rgraph.engines.cuda.expressions import EXPRESSIONS
 from rgraph.ops.records import TABLE
 
@@ -79,6 +80,13 @@ def test_strided_and_mixed_types_compile(wide):
     at = pointwise.Layout((0, 5, 7), ((35, 7, 1), (0, 1, 5), (70, 14, 2)), 1)
     source = pointwise.source(one("plus"), ["float", "float", "unsigned char"], at, wide)
     assert cubin(source, 90)
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_the_other_kernels_compile(architecture):
+    assert b"to_bfloat16" in cubin(TO_BFLOAT16, architecture)
+    for type_ in ("float32", "float64"):
+        assert b"draw" in cubin(random.source(type_), architecture)
 
 
 def test_loads_are_vectorized():

@@ -19,6 +19,7 @@ from .convolution import Convolutions
 from .cudnn import Cudnn
 from .plan import CudaPlan
 from .pointwise import Pointwise
+from .random import Random
 from .transfer import Place, Transfers
 
 __all__ = ["CudaEngine"]
@@ -65,6 +66,7 @@ class CudaEngine:
             with self.stream:
                 self.transfers = Transfers(cupy, self.stream)
                 self.xp = ArrayLibrary(cupy, Blas(cupy, self.stream))
+                self.random = Random(cupy, self.transfers)
                 self.cudnn = Cudnn(cupy, library.cudnn(), self.stream)
         self._places: weakref.WeakValueDictionary[int, Place] = weakref.WeakValueDictionary()
 
@@ -129,8 +131,7 @@ class CudaEngine:
 
     def generator(self, seed: Any) -> Any:
         """A generator of random numbers, on the GPU."""
-        bits = self.cupy.random.Philox4x3210(np.random.SeedSequence(seed))
-        return self.cupy.random.Generator(bits)
+        return self.random.generator(seed)
 
     def finish(self) -> None:
         """Marks the end of a run: what it read may be written again once it is through."""

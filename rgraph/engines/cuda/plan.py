@@ -32,9 +32,8 @@ WAITING = {
     "user_gradient",
     "user_output",
 }
-# Operations whose numbers, drawn anew in each run, a graph would repeat
-DRAWING = {"random", "random_sample"}
-DRAWING_IN_TRAINING = {"dropout_mask"}
+# Operations that draw random numbers
+DRAWING = {"dropout_mask", "random", "random_sample"}
 
 
 class CudaPlan(Plan):
@@ -53,10 +52,9 @@ class CudaPlan(Plan):
             super().__init__(outputs, engine)
             self.places = [engine.place(p) for p in self.parameters]
         operations = [n.op for n in order(outputs) if n.op is not None]
-        self.names = {op.name for op in operations}
-        self.hindrance = _hindrance(
-            self.names & (WAITING | DRAWING) | {op.name for op in operations if op.new_axis}
-        )
+        names = {op.name for op in operations}
+        self.draws = bool(names & DRAWING)
+        self.hindrance = _hindrance(names & WAITING | {op.name for op in operations if op.new_axis})
         self._shapes: dict[Any, Captured | None] = {}  # the latest last
 
     def run(
@@ -74,6 +72,8 @@ class CudaPlan(Plan):
         with engine.active():
             for place in self.places:
                 place.refresh()
+            if self.draws:
+                engine.random.begin(*_numbers(*more, **others))
             try:
                 return self._run(feed, arguments, others)
             except engine.cupy.cuda.memory.OutOfMemoryError:
@@ -91,7 +91,7 @@ class CudaPlan(Plan):
         if captured is None:
             self.engine.cudnn.exact = comes_back
             results = self._plain(feed, arguments, others)
-            if comes_back and self._can_be_captured(arguments[2]):
+            if comes_back and not self.hindrance:
                 captured = self._captured(feed, arguments, others)
         else:
             results = captured.replay(feed)
@@ -99,9 +99,6 @@ class CudaPlan(Plan):
         while len(self._shapes) > MOST_SHAPES:
             del self._shapes[next(iter(self._shapes))]
         return results
-
-    def _can_be_captured(self, training: bool) -> bool:
-        return not self.hindrance and not (training and self.names & DRAWING_IN_TRAINING)
 
     def _plain(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
         with self.engine.transfers.known(self._standing()):
@@ -160,6 +157,10 @@ def minibatch_shape(
     }
     inputs = {(node, array.shape) for node, array in feed.items()}
     return frozenset(inputs), frozenset(lengths), batch, training
+
+
+def _numbers(seed: int = 0, turn: int = 0) -> tuple[int, int]:
+    return seed, turn
 
 
 def _hindrance(names: set[str]) -> str:

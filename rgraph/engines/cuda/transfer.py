@@ -94,6 +94,10 @@ class Transfers:
         # Pinned memory is scarce, and people keep what they get.
         return _back_in_order(np.array(target), order)
 
+    def keep(self, array: Any) -> None:
+        """Has something live until the run that is about to begin is through."""
+        self._fresh.append(array)
+
     def mark(self) -> None:
         """What was copied since the last mark is read by what is on the stream now."""
         if self.capturing:
