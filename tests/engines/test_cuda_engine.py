@@ -92,6 +92,36 @@ def test_shapes_that_come_back_are_captured_others_are_not(engine):
     assert captured[2].graph.launches == 2
 
 
+def test_graphs_that_do_not_come_back_are_let_go(engine, monkeypatch):
+    monkeypatch.setattr("rgraph.engines.cuda.plan.MOST_GRAPHS", 2)
+    monkeypatch.setattr("rgraph.engines.cuda.plan.MOST_SHAPES", 6)
+    x = C.input_variable(1)
+    f = x * 2
+    for rows in (1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8):
+        f.eval({x: np.ones((rows, 1), np.float32)})
+    (plan,) = f._runner.plans
+    assert [key[2] for key in plan._shapes] == [3, 4, 5, 6, 7, 8]
+    assert [key[2] for key, graph in plan._shapes.items() if graph] == [3]
+
+
+def test_what_is_copied_for_a_run_is_let_go_after_it(engine):
+    x = C.input_variable(3)
+    f = x * 2
+    for _ in range(6):
+        f.eval({x: np.ones((2, 3), np.float32)})
+    assert not engine.transfers._fresh
+
+
+def test_other_options_mean_other_graphs(engine):
+    x = C.input_variable((2, 5, 5))
+    f = C.convolution(C.Parameter((3, 2, 3, 3), init=0.1), x)
+    for _ in range(3):
+        f.eval({x: np.ones((2, 2, 5, 5), np.float32)})
+    options.choose(precision="float32")
+    f.eval({x: np.ones((2, 2, 5, 5), np.float32)})
+    assert {key[3].precision for key in engine.cudnn.plans} == {"tf32", "float32"}
+
+
 def test_what_the_cpu_must_look_at_is_not_captured(engine):
     x = C.sequence.input_variable(1)
     f = C.sequence.gather(x, C.greater(x, 0))

@@ -8,10 +8,11 @@ from typing import Any
 
 from ...graph import Axis, GraphError, Input, Layout, Node, order
 from ...plan import Plan
-from . import library
+from . import library, options
 from .transfer import NotCapturable
 
-MOST_SHAPES = 16  # captured graphs that a plan keeps; each has memory of its own
+MOST_GRAPHS = 16  # captured graphs that a plan keeps; each has memory of its own
+MOST_SHAPES = 1024  # minibatch shapes that it remembers
 
 # Operations during which the CPU looks at values that the GPU has computed
 WAITING = {
@@ -95,10 +96,18 @@ class CudaPlan(Plan):
                 captured = self._captured(feed, arguments, others)
         else:
             results = captured.replay(feed)
+            self.engine.finish()
         self._shapes[key] = captured
+        self._forget()
+        return results
+
+    def _forget(self) -> None:
+        """Lets go of what has not come for the longest time."""
+        graphs = [key for key, captured in self._shapes.items() if captured]
+        for key in graphs[:-MOST_GRAPHS]:
+            self._shapes[key] = None
         while len(self._shapes) > MOST_SHAPES:
             del self._shapes[next(iter(self._shapes))]
-        return results
 
     def _plain(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
         with self.engine.transfers.known(self._standing()):
@@ -150,13 +159,16 @@ class Captured:
 def minibatch_shape(
     feed: Mapping[Input, Any], layouts: Mapping[Axis, Layout], batch: int, training: bool
 ) -> Any:
-    """All that a run's calls depend on, but for the values that it is given."""
+    """All that a run's calls depend on, but for the values that it is given.
+
+    That is its own shape, and what is chosen of how cuDNN computes.
+    """
     lengths = {
         (axis, layout.given.tobytes(), layout.batch_order.tobytes())
         for axis, layout in layouts.items()
     }
     inputs = {(node, array.shape) for node, array in feed.items()}
-    return frozenset(inputs), frozenset(lengths), batch, training
+    return frozenset(inputs), frozenset(lengths), batch, training, options.current
 
 
 def _numbers(seed: int = 0, turn: int = 0) -> tuple[int, int]:

@@ -99,7 +99,7 @@ class Generator:
 
     def __init__(self, random: Random, number: Any, seed: tuple[int, ...]) -> None:
         self._random, self._number = random, number
-        self._words = np.random.SeedSequence(seed).generate_state(2, np.uint32)
+        self._seed, self._drawn = seed, 0
 
     def random(self, size: Any = None, dtype: Any = np.float64) -> Any:
         """Numbers from 0 to 1, 1 left out."""
@@ -116,9 +116,9 @@ class Generator:
         result = cupy.empty(shape, dtype)
         count = math.prod(shape)
         if count:
-            low, high = self._words
+            low, high = np.random.SeedSequence((*self._seed, self._drawn)).generate_state(2)
+            self._drawn += 1  # what is drawn next is other numbers
             blocks = -(-count // (_PER_THREAD[name] * _THREADS))
             given = (np.int64(count), self._number, low, high, np.int32(kind), result)
             self._random.kernels[name]((blocks,), (_THREADS,), given)
-            self._words = self._words + np.uint32([0, 1])  # what is drawn next is other numbers
         return result
