@@ -13,6 +13,7 @@ from rgraph.engines.cuda.plan import DRAWING, WAITING
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
 from tests.engines import played_gpu
+from tests.engines.compiling import cubin
 from tests.engines.strict_arrays import LIBRARY, Array, State
 
 needs_compiler = pytest.mark.skipif(
@@ -77,6 +78,31 @@ def test_a_recurrence_forward_and_backward_captured(engine):
         assert not plan.hindrance
         assert (captured is not None) == (i > 0)
     assert captured.graph.launches == 1
+
+
+def test_the_kernels_of_a_recurrence_compile_for_gpus(engine, monkeypatch):
+    """All that its forward and backward run generate, for sm_80 and sm_90."""
+    codes = set()
+    kernel = engine.pointwise
+
+    def noted(run, *arrays, program, out=None):
+        make = kernel.cupy.RawKernel
+        monkeypatch.setattr(
+            kernel.cupy, "RawKernel", lambda code, name: codes.add(code) or make(code, name)
+        )
+        monkeypatch.setattr(played_gpu.RawKernel, "__call__", lambda self, *arguments: None)
+        kernel(run, *arrays, program=program, out=out)
+        return played_gpu._fused(run, *arrays, program=program, out=out)
+
+    engine.kernels["fused"] = noted
+    f, x = conv_gru()
+    data = [np.ones((n, 2, 5, 6), np.float32) for n in (3, 2)]
+    C.reduce_sum(C.square(f)).grad({x: data}, wrt=list(f.parameters))
+    assert len(codes) > 5
+    monkeypatch.undo()  # the compiler is CuPy's own
+    for code in codes:
+        for architecture in (80, 90):
+            assert b"pointwise" in cubin(code, architecture)
 
 
 def test_shapes_that_come_back_are_captured_others_are_not(engine):

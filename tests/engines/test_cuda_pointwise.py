@@ -18,6 +18,7 @@ from rgraph.engines.cuda import pointwise, random
 from rgraph.engines.cuda.convolution import TO_BFLOAT16
 from rgraph.engines.cuda.expressions import EXPRESSIONS
 from rgraph.ops.records import TABLE
+from tests.engines.compiling import cubin
 
 RECORDS = {name: op for name, op in TABLE.items() if op.pointwise}
 TYPES = {"float": np.float32, "double": np.float64}
@@ -49,22 +50,6 @@ def everything():
 
 
 # For GPUs
-
-
-def cubin(source, architecture):
-    nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed")
-    try:
-        program = nvrtc.createProgram(source, "kernel.cu", (), ())
-    except RuntimeError as error:
-        pytest.skip(f"NVRTC is not installed: {error}")
-    try:
-        options = (f"-arch=sm_{architecture}", "--std=c++17")
-        nvrtc.compileProgram(program, options)
-        return nvrtc.getCUBIN(program)
-    except nvrtc.NVRTCError:
-        raise AssertionError(f"{nvrtc.getProgramLog(program)}\n{source}") from None
-    finally:
-        nvrtc.destroyProgram(program)
 
 
 @pytest.mark.parametrize("architecture", [80, 90])
