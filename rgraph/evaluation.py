@@ -88,6 +88,7 @@ class Runner:
     def __init__(self) -> None:
         self._jobs: dict[Any, _Job] = {}
         self._open: dict[Request, list[Node]] = {}
+        self._training: dict[Request, bool] = {}
         self._updates: dict[Node, dict[Node, Node]] = {}
         self._counted, self._turns = _runs, itertools.count(1)
 
@@ -117,12 +118,13 @@ class Runner:
         flexible = self._flexible(request)
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
-        key = (engine.name, request, tuple(sizes.items()), _edition)
+        training = given.training or not self._learns(request)
+        key = (engine.name, request, training, tuple(sizes.items()), _edition)
         job = self._jobs.get(key)
         if job is None:
             if sizes and len(self._jobs) >= MOST_SIZES:
                 self._jobs.pop(next(iter(self._jobs)))
-            job = self._jobs[key] = _job(request, flexible, sizes, engine)
+            job = self._jobs[key] = _job(request, flexible, sizes, engine, training)
         data = {job.inputs.get(n, n): v for n, v in given.data.items()}
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         known = [job.inputs.get(n, n) for n in inputs]
@@ -158,6 +160,13 @@ class Runner:
             self._open[request] = [n for n in nodes if graph.follows_data(n)]
         return self._open[request]
 
+    def _learns(self, request: Request) -> bool:
+        """Whether training makes a difference to it."""
+        if request not in self._training:
+            nodes = graph.order([*request.values, *request.roots])
+            self._training[request] = any(n.op is not None and n.op.otherwise for n in nodes)
+        return self._training[request]
+
     def sizes(
         self, flexible: Sequence[Node], given: Feed, inputs: Sequence[Input]
     ) -> dict[Any, Any]:
@@ -176,7 +185,13 @@ class Runner:
         return sizes
 
 
-def _job(request: Request, flexible: Sequence[Node], sizes: Mapping[Any, Any], engine: Any) -> _Job:
+def _job(
+    request: Request,
+    flexible: Sequence[Node],
+    sizes: Mapping[Any, Any],
+    engine: Any,
+    training: bool,
+) -> _Job:
     fitted = {}
     if flexible:
         nodes = [*request.values, *request.roots, *request.wrt]
@@ -194,7 +209,7 @@ def _job(request: Request, flexible: Sequence[Node], sizes: Mapping[Any, Any], e
     else:
         made = autodiff.gradients(roots[0], wrt) if roots else []
     assigned = [n for n in graph.order([*values, *roots]) if n.op is ASSIGN]
-    plan = plan_on(engine, passes.optimize([*values, *made, *assigned]))
+    plan = plan_on(engine, passes.optimize([*values, *made, *assigned], training=training))
     return _Job(plan, [*values, *wrt], inputs, assigned)
 
 
@@ -211,7 +226,7 @@ def _store(node: Node, value: Any) -> None:
 
 def plan(request: Request) -> Plan:
     """The plan for a request whose sizes are all known."""
-    return _job(request, (), {}, _device.engine()).plan
+    return _job(request, (), {}, _device.engine(), training=False).plan
 
 
 def _needed(plan: Plan, data: Mapping[Node, Any], known: Sequence[Node]) -> list[Any]:

@@ -49,6 +49,8 @@ class Op:
         into: whether the kernel takes `out=`, an array to write the result to.
         new_axis: whether the result's time axis is its own, attrs["axis"].
         random: whether two equal calls may give different results.
+        otherwise: `otherwise(node)`, the node that stands for it where it is not run in training;
+            None: training makes no difference.
         updates: `updates(node)`, what a step of training sets operands of it to: a node for each
             such `Stored` operand. Whoever runs such steps computes these nodes along with the
             rest and stores them; nothing else does.
@@ -74,6 +76,7 @@ class Op:
     into: bool = False
     new_axis: bool = False
     random: bool = False
+    otherwise: Callable[[Node], Node] | None = None
     updates: Callable[[Node], Mapping[Node, Node]] | None = None
     cases: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
 

@@ -62,6 +62,7 @@ ONLY_IN_TRAINING = define(
     kernel=_only_in_training,
     gradient=lambda node, g: [apply(ONLY_IN_TRAINING, g)],
     random=True,  # a run decides
+    otherwise=lambda node: Constant(0, node.shape, node.dtype),
 )
 
 
@@ -105,6 +106,7 @@ RUNNING_STATISTIC = define(
     operands=("batch", "running", "count", "operand"),
     updates=_updates,
     random=True,
+    otherwise=lambda node: node.inputs[1],
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node, apply
+from ..graph import Constant, Node, apply
 from ..graph.node import Shape, random_key
 from .arithmetic import element_times
 from .records import as_node, define, operation
@@ -29,6 +29,7 @@ DROPOUT_MASK = define(
     arguments=lambda node: {**node.attrs, "key": random_key(node)},
     guess=True,
     random=True,
+    otherwise=lambda node: Constant(1, dtype=node.dtype),
 )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..graph import Node
+from ..graph import Node, order
 from . import algebra, constants, fusion, recomputation, sharing, tails
-from .rewriting import private
+from .rewriting import private, substitute
 
 Pass = Callable[[Sequence[Node]], list[Node]]
 
@@ -24,14 +24,27 @@ PASSES: dict[str, Pass] = {
 }
 
 
-def optimize(outputs: Sequence[Node], without: Sequence[str] = ()) -> list[Node]:
+def optimize(
+    outputs: Sequence[Node], without: Sequence[str] = (), training: bool | None = None
+) -> list[Node]:
     """The same values by a graph that is faster to run.
 
     Args:
         without: names of `PASSES` to leave out.
+        training: whether it will be run in training; None: it may be both.
     """
     outputs = private(outputs)
+    if training is False:
+        outputs = outside_training(outputs)
     for name, step in PASSES.items():
         if name not in without:
             outputs = step(outputs)
     return outputs
+
+
+def outside_training(outputs: Sequence[Node]) -> list[Node]:
+    """The same values where nothing is learned: no dropout, no statistics of the minibatch."""
+    nodes = order(outputs)
+    return substitute(
+        outputs, {n: n.op.otherwise(n) for n in nodes if n.op is not None and n.op.otherwise}
+    )

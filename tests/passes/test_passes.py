@@ -214,3 +214,15 @@ def test_results_agree_with_a_pass_on_and_off(model, name):
 def test_results_agree_with_all_passes_on(model):
     for plain, other in zip(values(model, list(passes.PASSES)), values(model, [])):
         np.testing.assert_allclose(plain, other, rtol=2e-5, atol=2e-5)
+
+
+def test_outside_training_nothing_is_computed_for_training():
+    x = C.input_variable((2, 4, 4))
+    y = C.dropout(C.layers.BatchNormalization(map_rank=1)(C.layers.Convolution2D(3, 2)(x)), 0.5)
+    assert "dropout_mask" in names(passes.optimize([y.node], training=True))
+    (node,) = passes.optimize([y.node], training=False)
+    assert not {"dropout_mask", "running_statistic", "gather_up"}.intersection(names([node]))
+    given = {x: np.random.default_rng(0).normal(size=(5, 2, 4, 4)).astype(np.float32)}
+    rows = Minibatch([x.node], {x.node: given[x]}, device.engine())
+    with_all = Plan(passes.optimize([y.node]), device.engine()).run(rows.arrays, {}, 5)
+    np.testing.assert_allclose(y.eval(given), with_all[0], rtol=1e-5, atol=1e-6)
