@@ -251,6 +251,8 @@ class Ufunc:
         self.nin = getattr(self.function, "nin", 1)
 
     def __call__(self, *args, out=None, dtype=None, casting="same_kind"):
+        if self.name in _PRODUCTS and State.tape is not None:
+            raise NotImplementedError("calling cuBLAS API during stream capture")
         if len(args) > self.nin:
             args, out = args[: self.nin], args[self.nin]
         for a in args:
@@ -278,6 +280,7 @@ class Ufunc:
 
 _MAKES = {"zeros", "ones", "full", "empty", "arange", "eye", "linspace", "asarray", "array"}
 _WAITS = {"flatnonzero", "nonzero", "argwhere", "unique", "extract"}
+_PRODUCTS = {"matmul", "dot", "vdot", "inner", "outer", "tensordot", "einsum"}  # cuBLAS's
 _SORTS = {"argsort", "sort", "lexsort", "argpartition", "partition"}  # Thrust waits for them
 
 
@@ -303,6 +306,8 @@ class Library:
         def call(*args, **kwargs):
             if name in _WAITS or name in _SORTS:
                 State.wait(name)
+            if name in _PRODUCTS and State.tape is not None:
+                raise NotImplementedError("calling cuBLAS API during stream capture")
             if "where" in kwargs:
                 raise TypeError(f"{name}() got an unexpected keyword argument 'where'")
             out = kwargs.pop("out", None)

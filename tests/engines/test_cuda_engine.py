@@ -194,8 +194,8 @@ def test_dropout_is_captured_and_draws_anew(engine):
     assert all((a != b).any() for a, b in zip(first, first[1:]))
     np.testing.assert_array_equal(first, again)
     assert 450 < np.mean([(a > 0).sum() for a in first]) < 550
-    (plan,) = f._runner.plans
-    assert sorted(c.graph.launches for c in plan._shapes.values() if c) == [1, 6]
+    graphs = [c.graph for p in f._runner.plans for c in p._shapes.values() if c]
+    assert sorted(g.launches for g in graphs) == [1, 6]
     assert not (DRAWING | WAITING) - set(TABLE)
 
 
@@ -460,6 +460,24 @@ def test_products_of_any_memory_order(engine, dtype):
     ]
     for a, b in pairs:
         close(engine.xp.matmul(Array(a), Array(b)), a @ b) if (a @ b).size else None
+
+
+def test_products_over_any_axes(engine):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(5, 3, 6))
+    for axes in (((1,), (1,)), ((3, 1), (0, 1)), ((), ())):
+        close(engine.xp.tensordot(Array(a), Array(b), axes), np.tensordot(a, b, axes), 1e-12)
+
+
+def test_what_cudnn_has_no_engine_for_is_captured_too(engine, monkeypatch):
+    monkeypatch.setattr(played_gpu.Cudnn, "supports", staticmethod(lambda name, padding: False))
+    x = C.input_variable((2, 5, 5))
+    f = C.convolution(C.Parameter((3, 2, 3, 3), init=0.1), x)
+    for i in range(4):
+        a = np.full((2, 2, 5, 5), i, np.float32)
+        np.testing.assert_allclose(f.eval({x: a}), on_cpu(f.eval, {x: a}), rtol=1e-5)
+    (plan,) = (p for p in f._runner.plans if p.engine is engine)
+    assert all(plan._shapes.values()), plan.hindrance
 
 
 # Copies

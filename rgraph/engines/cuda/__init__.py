@@ -29,7 +29,7 @@ class ArrayLibrary:
     """CuPy, with matrix products that can be captured. Kernels know it as `run.xp`."""
 
     def __init__(self, cupy: Any, blas: Blas) -> None:
-        self._cupy, self.matmul = cupy, blas.matmul
+        self._cupy, self.matmul, self.tensordot = cupy, blas.matmul, blas.tensordot
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._cupy, name)

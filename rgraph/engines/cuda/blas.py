@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 from ctypes import c_int, c_longlong, c_size_t, c_void_p
 from typing import Any, NamedTuple
 
@@ -125,6 +126,17 @@ class Blas:
             c_int(count), c_int(compute), c_int(_DEFAULT),
         )  # fmt: skip
         return result
+
+    def tensordot(self, a: Any, b: Any, axes: tuple[Sequence[int], Sequence[int]]) -> Any:
+        """As `numpy.tensordot`, summed over `axes` of the one and of the other."""
+        inner, other = list(axes[0]), list(axes[1])
+        rows = [i for i in range(a.ndim) if i not in inner]
+        columns = [i for i in range(b.ndim) if i not in other]
+        shape = [a.shape[i] for i in rows], [b.shape[i] for i in columns]
+        size = math.prod(a.shape[i] for i in inner)
+        left = a.transpose(rows + inner).reshape(math.prod(shape[0]), size)
+        right = b.transpose(other + columns).reshape(size, math.prod(shape[1]))
+        return self.matmul(left, right).reshape(*shape[0], *shape[1])
 
 
 def _open(major: int) -> ctypes.CDLL:
