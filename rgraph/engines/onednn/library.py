@@ -20,7 +20,7 @@ import numpy as np
 
 FLOAT32 = 3
 TAG_ANY = 1
-FORWARD_TRAINING = 64
+FORWARD_TRAINING, FORWARD_INFERENCE = 64, 96
 CONVOLUTION_DIRECT = 1
 
 # Operations on single elements
@@ -34,13 +34,15 @@ BINARY = {
     "ne": 0x1FFFB,
 }  # fmt: skip
 
+POOLING = {"max": 0x1FF, "mean, padding included": 0x2FF, "mean": 0x3FF}
+
 # What an argument of a primitive is
-SRC, SRC_1, DST, WEIGHTS = 1, 2, 17, 33
+SRC, SRC_1, DST, WEIGHTS, WORKSPACE = 1, 2, 17, 33, 64
 DIFF_SRC, DIFF_DST, DIFF_WEIGHTS = 129, 145, 161
 
 # What can be asked of a primitive's description
 QUERY_SRC, QUERY_DIFF_SRC, QUERY_WEIGHTS, QUERY_DIFF_WEIGHTS = 129, 130, 131, 132
-QUERY_DST, QUERY_DIFF_DST = 133, 134
+QUERY_DST, QUERY_DIFF_DST, QUERY_WORKSPACE = 133, 134, 135
 _QUERY_IMPLEMENTATION = 8
 _POST_OPERATION = 32768  # times the place of a post-operation, counted from 1: its argument
 
@@ -96,7 +98,7 @@ def address(array: np.ndarray) -> int:
     return c_void_p.from_address(id(array) + object.__basicsize__).value or 0
 
 
-def _dims(values: Any) -> Any:
+def dims(values: Any) -> Any:
     return (c_int64 * 12)(*values)
 
 
@@ -165,7 +167,7 @@ class Library:
         """Describes an array; strides are in elements."""
         return self.make(
             "dnnl_memory_desc_create_with_strides",
-            c_int(len(shape)), _dims(shape), c_int(FLOAT32), _dims(strides),
+            c_int(len(shape)), dims(shape), c_int(FLOAT32), dims(strides),
         )  # fmt: skip
 
     def dense(self, shape: tuple[int, ...]) -> c_void_p:
@@ -176,7 +178,7 @@ class Library:
         """Describes an array whose memory order the primitive may choose."""
         return self.make(
             "dnnl_memory_desc_create_with_tag",
-            c_int(len(shape)), _dims(shape), c_int(FLOAT32), c_int(TAG_ANY),
+            c_int(len(shape)), dims(shape), c_int(FLOAT32), c_int(TAG_ANY),
         )  # fmt: skip
 
     def implementation(self, description: c_void_p) -> str:
