@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..graph import INFERRED, GraphError, Node, apply
 from ..graph.node import Shape
 from .arithmetic import element_divide, element_max
@@ -56,16 +58,17 @@ def _pooled(
 
 
 def _windows(
-    x: Any, window: Shape, strides: Shape, padding: Pads, out: Shape
+    shape: Shape, window: Shape, strides: Shape, padding: Pads, counts: Shape
 ) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
-    """For each place in the window: the part of `x` there, and the part of the result it is for.
+    """For each place in the window: the part of an operand of `shape` there, and the part of the
+    result it is for.
 
-    Places outside `x` are left out, so no padding is ever written.
+    Places outside the operand are left out, so no padding is ever written.
     """
-    shape = x.shape[x.ndim - len(window) :]
     for tap in itertools.product(*map(range, window)):
         source, target = [], []
-        for t, n, s, (low, _), m in zip(tap, shape, strides, padding, out, strict=True):
+        axes = zip(tap, shape[-len(window) :], strides, padding, counts, strict=True)
+        for t, n, s, (low, _), m in axes:
             first = max(0, -((t - low) // s))  # the first result whose place t is inside
             last = min(m, (n - 1 + low - t) // s + 1)
             if last <= first:
@@ -77,66 +80,90 @@ def _windows(
             yield (Ellipsis, *source), (Ellipsis, *target)
 
 
-def _choice(run: Any, guide: Any, at: dict[str, Any]) -> Any:
-    """For each window, the number of the place where `guide` is largest (the first such)."""
-    xp = run.xp
-    lead = guide.shape[: guide.ndim - len(at["window"])]
-    best = xp.full(lead + at["out"], -xp.inf, guide.dtype)
-    place = xp.zeros(lead + at["out"], xp.int32)
-    for i, (source, target) in enumerate(_windows(guide, **at)):
-        better = guide[source] > best[target]
-        best[target] = xp.where(better, guide[source], best[target])
-        place[target] = xp.where(better, i, place[target])
-    return place
+def _overlap(window: Shape, strides: Shape, **_: Any) -> bool:
+    return any(k > s for k, s in zip(window, strides, strict=True))
 
 
-def _pick(run: Any, value: Any, guide: Any, **at: Any) -> Any:
-    xp = run.xp
-    lead = guide.shape[: guide.ndim - len(at["window"])]
+def _result(run: Any, out: Any, sizes: Shape, fill: float, *operands: Any) -> Any:
+    """`out`, or an array in the first operand's memory order, with windows of these sizes."""
+    if out is None:
+        leads = [a.shape[: a.ndim - len(sizes)] for a in operands]
+        shape = np.broadcast_shapes(*leads) + sizes
+        like = next(a for a in operands if a.ndim == len(shape))
+        told = max(like.shape[-len(sizes) :]) > 1  # single pixels have no memory order
+        out = run.empty(shape, operands[-1].dtype, like if told else None)
+    out[...] = fill
+    return out
+
+
+def _largest(run: Any, out: Any, x: Any, at: dict[str, Any]) -> Any:
+    result = _result(run, out, at["counts"], -math.inf, x)
+    for source, target in _windows(x.shape, **at):
+        run.xp.maximum(result[target], x[source], out=result[target])
+    return result
+
+
+def _choices(run: Any, guide: Any, at: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """As `_windows`, and for each window whether `guide` is largest there (the first such)."""
+    largest = _largest(run, None, guide, at)
+    free = run.empty(largest.shape, np.bool_, largest)
+    free[...] = True
+    for source, target in _windows(guide.shape, **at):
+        chosen = guide[source] == largest[target]
+        chosen &= free[target]
+        free[target] ^= chosen
+        yield source, target, chosen
+
+
+def _pick(run: Any, value: Any, guide: Any, *, out: Any = None, **at: Any) -> Any:
     if value is guide:
-        result = xp.full(lead + at["out"], -xp.inf, guide.dtype)
-        for source, target in _windows(guide, **at):
-            xp.maximum(result[target], guide[source], out=result[target])
-        return result
-    place = _choice(run, guide, at)
-    result = xp.zeros(lead + at["out"], value.dtype)
-    for i, (source, target) in enumerate(_windows(guide, **at)):
-        result[target] = xp.where(place[target] == i, value[source], result[target])
+        return _largest(run, out, guide, at)
+    result = _result(run, out, at["counts"], 0, guide, value)
+    for source, target, chosen in _choices(run, guide, at):
+        result[target] += value[source] * chosen
     return result
 
 
-def _place(run: Any, value: Any, guide: Any, **at: Any) -> Any:
-    place = _choice(run, guide, at)
-    result = run.xp.zeros(guide.shape, value.dtype)
-    for i, (source, target) in enumerate(_windows(guide, **at)):
-        result[source] += value[target] * (place[target] == i)
+def _place(run: Any, value: Any, guide: Any, *, out: Any = None, **at: Any) -> Any:
+    result = _result(run, out, guide.shape[guide.ndim - len(at["window"]) :], 0, guide, value)
+    overlap = _overlap(**at)
+    for source, target, chosen in _choices(run, guide, at):
+        if overlap:
+            result[source] += value[target] * chosen
+        else:
+            run.xp.multiply(value[target], chosen, out=result[source])
     return result
 
 
-def _divisor(run: Any, x: Any, at: dict[str, Any], include_pad: bool) -> Any:
+def _divisor(run: Any, shape: Shape, dtype: Any, at: dict[str, Any], include_pad: bool) -> Any:
     """How many elements each window's mean is over."""
     if include_pad:
         return math.prod(at["window"])
-    count = run.xp.zeros(at["out"], x.dtype)
-    for _, target in _windows(x, **at):
+    count = run.xp.zeros(at["counts"], dtype)
+    for _, target in _windows(shape, **at):
         count[target] += 1
     return run.xp.maximum(count, 1)  # a window may lie outside as a whole
 
 
-def _mean(run: Any, x: Any, *, include_pad: bool, **at: Any) -> Any:
-    lead = x.shape[: x.ndim - len(at["window"])]
-    total = run.xp.zeros(lead + at["out"], x.dtype)
-    for source, target in _windows(x, **at):
-        total[target] += x[source]
-    return total / _divisor(run, x, at, include_pad)
+def _mean(run: Any, x: Any, *, include_pad: bool, out: Any = None, **at: Any) -> Any:
+    result = _result(run, out, at["counts"], 0, x)
+    for source, target in _windows(x.shape, **at):
+        result[target] += x[source]
+    result /= _divisor(run, x.shape, x.dtype, at, include_pad)
+    return result
 
 
-def _spread(run: Any, g: Any, *, include_pad: bool, shape: Shape, **at: Any) -> Any:
-    lead = g.shape[: g.ndim - len(at["window"])]
-    result = run.xp.zeros(lead + shape[len(shape) - len(at["window"]) :], g.dtype)
-    g = g / _divisor(run, result, at, include_pad)
-    for source, target in _windows(result, **at):
-        result[source] += g[target]
+def _spread(
+    run: Any, g: Any, *, include_pad: bool, shape: Shape, out: Any = None, **at: Any
+) -> Any:
+    result = _result(run, out, shape[len(shape) - len(at["window"]) :], 0, g)
+    g = g / _divisor(run, shape, g.dtype, at, include_pad)
+    overlap = _overlap(**at)
+    for source, target in _windows(shape, **at):
+        if overlap:
+            result[source] += g[target]
+        else:
+            result[source] = g[target]
     return result
 
 
@@ -151,7 +178,7 @@ def _windows_of(node: Node, shape: Shape, out: Shape) -> dict[str, Any]:
         )
     )
     kept = {k: v for k, v in at.items() if k not in ("auto", "ceil", "shape")}
-    return {**kept, "padding": padding, "out": out[-rank:]}
+    return {**kept, "padding": padding, "counts": out[-rank:]}
 
 
 def _arguments(node: Node) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from . import convolution, pointwise
+from ...ops.records import TABLE
+from . import convolution, pointwise, pooling, sums
 from .pool import Pool
 
 
@@ -24,6 +26,8 @@ class NumpyEngine:
             "convolution_transpose": _convolution_transpose,
             "convolution_weights": _convolution_weights,
             "fused": pointwise.evaluate,
+            "sum_to": sums.sum_to(TABLE["sum_to"].kernel),
+            **pooling.kernels(),
         }
 
     def empty(
@@ -36,12 +40,8 @@ class NumpyEngine:
         """
         if len(shape) < 4:
             return self.pool.take(shape, dtype)
-        if like is None:
-            order = [0, *range(2, len(shape)), 1]
-        else:
-            order = sorted(range(len(shape)), key=lambda i: -like.strides[i])
-        memory = self.pool.take(tuple(shape[i] for i in order), dtype)
-        return memory.transpose(np.argsort(order))
+        order, back = _orders(len(shape), None if like is None else like.strides)
+        return self.pool.take(tuple([shape[i] for i in order]), dtype).transpose(back)
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
         return array
@@ -54,6 +54,16 @@ class NumpyEngine:
 
     def finish(self) -> None:
         self.pool.next_run()
+
+
+@lru_cache(maxsize=256)
+def _orders(rank: int, strides: tuple[int, ...] | None) -> tuple[list[int], list[int]]:
+    """The axes as they lie in memory, outermost first, and the way back."""
+    if strides is None:
+        order = [0, *range(2, rank), 1]
+    else:
+        order = sorted(range(rank), key=lambda i: -strides[i])
+    return order, [order.index(i) for i in range(rank)]
 
 
 def _convolution(run: Any, w: Any, x: Any, *, out: Any = None, **at: Any) -> Any:

@@ -16,6 +16,7 @@ from ..numpy import NumpyEngine
 from .convolution import Convolutions
 from .library import Library, OnednnError
 from .pointwise import Pointwise
+from .pooling import Poolings
 from .products import Products
 
 __all__ = ["OnednnEngine", "OnednnError"]
@@ -33,6 +34,7 @@ class OnednnEngine(NumpyEngine):
         self.reference = {"tailed": tailed, **self.kernels}
         self.kernels["fused"] = Pointwise(library).evaluate
         self.kernels["matmul"] = products.matmul
+        self.kernels |= Poolings(library, self.pool.take, self.reference).kernels
         for name, kernel in (
             ("convolution", convolutions.convolution),
             ("convolution_transpose", convolutions.transpose),
