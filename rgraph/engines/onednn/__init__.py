@@ -1,5 +1,5 @@
-"""The engine on oneDNN, the vendor's library for CPUs: in float32, convolutions, products of
-matrices and what is pointwise.
+"""The engine on oneDNN, the vendor's library for CPUs: in float32, convolutions, pooling, products
+of matrices, softmax and what is pointwise.
 
 Everything else, and every other type, is the `numpy` engine's. Needs the library (the extra
 `onednn`, or a system's); without it `OnednnError` is raised and `rgraph.device` falls back.
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.records import TABLE
 from .. import tailed
 from ..numpy import NumpyEngine
 from .convolution import Convolutions
@@ -18,6 +19,7 @@ from .library import Library, OnednnError
 from .pointwise import Pointwise
 from .pooling import Poolings
 from .products import Products
+from .softmax import Softmaxes
 
 __all__ = ["OnednnEngine", "OnednnError"]
 
@@ -35,6 +37,9 @@ class OnednnEngine(NumpyEngine):
         self.kernels["fused"] = Pointwise(library).evaluate
         self.kernels["matmul"] = products.matmul
         self.kernels |= Poolings(library, self.pool.take, self.reference).kernels
+        softmaxes = Softmaxes(library, self.pool.take)
+        for name in ("softmax", "log_softmax"):
+            self.kernels[name] = softmaxes.kernel(name, TABLE[name].kernel)
         for name, kernel in (
             ("convolution", convolutions.convolution),
             ("convolution_transpose", convolutions.transpose),

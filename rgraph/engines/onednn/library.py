@@ -35,6 +35,7 @@ BINARY = {
 }  # fmt: skip
 
 POOLING = {"max": 0x1FF, "mean, padding included": 0x2FF, "mean": 0x3FF}
+SOFTMAX = {"softmax": 0x30000, "log_softmax": 0x30001}
 
 # What an argument of a primitive is
 SRC, SRC_1, DST, WEIGHTS, WORKSPACE = 1, 2, 17, 33, 64

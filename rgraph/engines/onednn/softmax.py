@@ -1,0 +1,63 @@
+"""Softmax and its logarithm through oneDNN, where they run along what is innermost in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from ctypes import c_int, c_void_p
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .library import DST, FORWARD_INFERENCE, SOFTMAX, SRC, Library, OnednnError, Primitive, address
+from .sizes import Sizes
+
+Array = np.ndarray[Any, Any]
+Kernel = Callable[..., Array]
+
+_FEW = 1 << 8  # elements that NumPy is through with before the library is called
+
+
+class Softmaxes:
+    """Kernels for float32.
+
+    Args:
+        library: oneDNN.
+        empty: `empty(shape, dtype)`, memory to be written.
+    """
+
+    def __init__(self, library: Library, empty: Callable[..., Array]) -> None:
+        self.library, self.empty = library, empty
+        self._sizes = Sizes()
+        self._primitive = lru_cache(maxsize=512)(self._make)
+
+    def kernel(self, name: str, reference: Kernel) -> Kernel:
+        """The kernel of the record of that name, whose own is `reference`."""
+
+        def call(run: Any, x: Array, *, axis: tuple[int, ...]) -> Array:
+            inner = axis == tuple(range(-len(axis), 0)) and x.flags.c_contiguous
+            if not inner or not axis or x.dtype != np.float32 or x.size <= _FEW:
+                return reference(run, x, axis=axis)
+            length = math.prod(x.shape[-len(axis) :])
+            result = self.empty(x.shape, x.dtype)
+            source, target = address(x), address(result)
+            try:
+                for block in self._sizes.blocks((name, length), x.size // length):
+                    primitive = self._primitive(name, block.stop - block.start, length)
+                    start = 4 * length * block.start
+                    primitive.run_at([source + start, target + start])
+            except OnednnError:
+                return reference(run, x, axis=axis)
+            return result
+
+        return call
+
+    def _make(self, name: str, rows: int, length: int) -> Primitive:
+        array = self.library.dense((rows, length))
+        description = self.library.make(
+            "dnnl_softmax_forward_primitive_desc_create",
+            self.library.engine, c_int(FORWARD_INFERENCE), c_int(SOFTMAX[name]), array, array,
+            c_int(1), c_void_p(0),
+        )  # fmt: skip
+        return Primitive(self.library, description, [(SRC, array), (DST, array)])
