@@ -35,7 +35,7 @@ python_files = *.py
 python_classes = *Test
 addopts = -q -s -p no:cacheprovider -W ignore
 """
-REASONS_SHOWN = 3
+REASONS_SHOWN = 6
 
 # Files that rgraph is not held to, and why.
 LEFT_OUT = {

@@ -162,7 +162,7 @@ INTERNAL = {
     "sanitize_batch": lambda *arguments: C.Value.create(*arguments),
     "sanitize_dtype_cntk": sanitize_dtype,
     "sanitize_dtype_numpy": sanitize_dtype,
-    "sanitize_input": lambda value, dtype=np.float32: C.constant(np.asarray(value, dtype)),
+    "sanitize_input": lambda value, dtype=np.float32: C.constant(value, dtype=dtype),
     "sanitize_value": sanitize_value,
     "typemap": lambda function: function,
 }

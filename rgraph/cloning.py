@@ -31,8 +31,8 @@ def copy(
     """The outputs and the arguments of a function's copy; see `Function.clone`."""
     changes: dict[str, Callable[[Node], Node | None]] = {
         "share": lambda leaf: None,
-        "clone": _own_parameter,
-        "freeze": _frozen_parameter,
+        "clone": _own_value,
+        "freeze": _frozen_value,
     }
     method = str(getattr(method, "value", method)).rpartition(".")[2]
     if method not in changes:
@@ -72,7 +72,9 @@ def _own_argument(leaf: Node) -> Node:
     return new
 
 
-def _own_parameter(leaf: Node) -> Node | None:
+def _own_value(leaf: Node) -> Node | None:
+    if isinstance(leaf, graph.Constant):
+        return leaf.copy()
     if not isinstance(leaf, graph.Stored):
         return None
     assert leaf.shape is not None
@@ -82,9 +84,9 @@ def _own_parameter(leaf: Node) -> Node | None:
     return new
 
 
-def _frozen_parameter(leaf: Node) -> Node | None:
+def _frozen_value(leaf: Node) -> Node | None:
     if not isinstance(leaf, graph.Stored):
-        return None
+        return _own_value(leaf)
     constant = graph.Constant(leaf.value, None, leaf.dtype, leaf.name, where=leaf.origin)
     constant.frozen = True
     return constant

@@ -11,6 +11,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import autodiff, graph, minibatch, passes
 from . import device as _device
 from .graph import Axis, Constant, GraphError, Input, Node
@@ -244,11 +246,14 @@ def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
     """What people feed, by node.
 
     Args:
-        arguments: a dict from inputs or their names to values, or the value of the only input.
+        arguments: a dict from inputs or their names to values, or the value of the only input. A
+            value, or all this, may be a pair with a list that says of each sequence whether it
+            starts anew; see `Value.create`.
         inputs: the function's.
     """
     if arguments is None:
         return {}
+    arguments, all_start = _parted(arguments)
     if not isinstance(arguments, Mapping):
         if len(inputs) != 1:
             raise GraphError(
@@ -256,12 +261,27 @@ def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
                 f"({', '.join(i.name or '?' for i in inputs)})",
                 mend="say which value is whose: {x: …, y: …}",
             )
-        return {inputs[0].node: arguments}
+        arguments = {inputs[0]: arguments}
     named = {a.name: a.node for a in inputs if a.name}
+    known = {a.node: a for a in inputs}
     found = {}
     for key, value in arguments.items():
         node = named.get(key) if isinstance(key, str) else getattr(key, "node", key)
         if not isinstance(node, Node):
             raise GraphError(f"the function has no input named '{key}'; it has {list(named)}")
-        found[resolve(node)] = value
+        node = resolve(node)
+        value, start = _parted(value)
+        start = start or all_start
+        if start is not None and node in known:
+            value = Value.create(known[node], value, start)
+        found[node] = value
     return found
+
+
+def _parted(value: Any) -> tuple[Any, list[bool] | None]:
+    """CNTK's pairs of data and whether each sequence starts anew, taken apart."""
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], (list, tuple)):
+        data, starts = value
+        if starts and all(isinstance(s, (bool, np.bool_)) for s in starts):
+            return data, list(starts)
+    return value, None

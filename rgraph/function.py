@@ -179,8 +179,8 @@ class Function(Runnable):
         Its inputs and placeholders are its own, in the order of `arguments`.
 
         Args:
-            method: `"share"`: with the same parameters; `"clone"`: with parameters of its own
-                that start at the same values; `"freeze"`: with constants in their place.
+            method: `"share"`: with the same parameters and constants; `"clone"`: with its own
+                that start at the same values; `"freeze"`: with constants of its own for both.
             substitutions: what to put in the place of inputs, placeholders or inner values.
 
         >>> f = C.Parameter(2, init=1) * C.placeholder()

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Axis, GraphError, Input, Layout, Node
+from .graph import FREE, Axis, GraphError, Input, Layout, Node
 from .graph.node import describe
-from .values import as_array, dense, on_cpu, on_gpu
+from .values import Value, as_array, dense, on_cpu, on_gpu
 
 checked_mode = False  # whether inputs are searched for NaN
 
@@ -138,6 +138,13 @@ def _count(samples: Mapping[Input, Any]) -> int:
 def samples_of(node: Input, data: Any) -> Any:
     """The input's value as one array, an array with a batch axis, or a list of sequences."""
     shape, axes = node.shape or (), node.axes or ()
+    if isinstance(data, Value) and not all(data.starts or ()):
+        raise GraphError(
+            f"input {describe(node)} was given sequences that go on from the minibatch before, "
+            f"and no run keeps its states for the next\n  made at {node.origin}",
+            mend="give whole sequences, or feed the state: layers.RecurrenceFrom takes it as an "
+            "operand, return_full_state=True gives it",
+        )
     data = dense(data)
     if not axes:
         return _array(node, data, 0)
@@ -236,7 +243,7 @@ def _shape_mend(got: tuple[int, ...], shape: tuple[int, ...], most: int) -> str:
         1: f"samples of shape {shape}, in a batch of shape {('N', *shape)}",
         2: f"a list of sequences of shape {('frames', *shape)} each",
     }[most]
-    mend = "it takes " + wanted.replace("'", "")
+    mend = "it takes " + wanted.replace("'", "").replace(str(FREE), "free")
     if most == 1 and len(got) == rank + 2:
         mend += f"; for sequences declare it with sequence.input_variable({shape})"
     return mend

@@ -171,9 +171,11 @@ class Value:
 
     is_read_only = False
     is_valid = True
+    ONE_HOT_SKIP = 2**32 - 1  # an index that `one_hot` makes a vector of zeros of
 
     def __init__(self, batch: Any, device: Any = None) -> None:
         self.is_sparse = _any_sparse(batch)
+        self.starts: list[bool] | None = None  # whether each sequence begins anew; None: all do
         self.content = dense(batch)  # an array, or a list of sequences
         if not isinstance(self.content, list):
             self.content = as_array(self.content)
@@ -193,15 +195,17 @@ class Value:
             var: what it will be fed to.
             data: an array (a batch), or a list of sequences or samples, each an array, a sparse
                 matrix, or a list of samples.
-            seq_starts: for each sequence whether it starts anew; all must.
+            seq_starts: for each sequence whether it starts anew or goes on from the minibatch
+                before. The mask shows it; a run takes only what starts anew.
 
         >>> x = C.sequence.input_variable(1)
         >>> C.Value.create(x, [[[1.0], [2.0]], [[3.0]]]).shape
         (2, 2, 1)
         """
-        if seq_starts is not None and not all(seq_starts):
-            raise GraphError("sequences that go on from the minibatch before are not supported")
         axes = len(var.dynamic_axes)
+        if seq_starts is not None:
+            _check_starts(seq_starts, data, axes)
+            data = list(data)
         if not isinstance(data, (list, tuple)):
             return Value(data, device)
         sparse = _any_sparse(data)
@@ -213,6 +217,7 @@ class Value:
         else:
             rank = len(var.shape)
             value = Value([p[None] if p.ndim == rank else p for p in parts], device)
+            value.starts = None if seq_starts is None else list(seq_starts)
         value.is_sparse = sparse
         return value
 
@@ -223,7 +228,8 @@ class Value:
         """One-hot vectors from their indices.
 
         Args:
-            batch: a list of sequences of indices, or a list (or array) of indices.
+            batch: a list of sequences of indices, or a list (or array) of indices;
+                `Value.ONE_HOT_SKIP` stands for a vector of zeros.
             num_classes: the vectors' size; a shape for vectors with axes before that.
 
         >>> C.Value.one_hot([[0, 2], [1]], 3).as_sequences()[1].toarray()
@@ -238,9 +244,13 @@ class Value:
             numbers = np.asarray(indices)
             if numbers.dtype.kind not in "iu":
                 raise ValueError(f"indices must be whole numbers, got {numbers.dtype}")
+            skipped = numbers == Value.ONE_HOT_SKIP
+            numbers = np.where(skipped, 0, numbers)
             if numbers.size and not 0 <= numbers.min() <= numbers.max() < shape[-1]:
                 raise ValueError(f"indices must be from 0 to {shape[-1] - 1}")
-            return eye[numbers].reshape(-1, *shape) if len(shape) > 1 else eye[numbers]
+            found = eye[numbers]
+            found[skipped] = 0
+            return found.reshape(-1, *shape) if len(shape) > 1 else found
 
         ragged = isinstance(batch, (list, tuple)) and np.ndim(batch[0]) > 0
         result = Value([vectors(s) for s in batch] if ragged else vectors(batch), device)
@@ -282,12 +292,12 @@ class Value:
 
     @property
     def mask(self) -> np.ndarray | None:
-        """(N, frames): 2 where a sequence begins, 1 on its other frames, 0 behind its end."""
+        """(N, frames): 2 where a sequence starts, 1 on its other frames, 0 behind its end."""
         if not isinstance(self.content, list):
             return None
         lengths = np.array([len(s) for s in self.content])
         mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.uint8)
-        mask[:, 0] *= 2
+        mask[:, 0] *= 2 if self.starts is None else 1 + np.array(self.starts, np.uint8)
         return mask
 
     def as_sequences(self, variable: Any = None) -> list[Any]:
@@ -321,6 +331,16 @@ def _device_of(batch: Any, content: Any) -> DeviceDescriptor:
     first = content[0] if isinstance(content, list) and content else content
     array = on_gpu(first)
     return cpu() if array is None else gpu(array.device.id)
+
+
+def _check_starts(starts: Sequence[bool], data: Any, axes: int) -> None:
+    if axes < 2 or isinstance(data, (Value, NDArrayView)) or is_sparse(data):
+        raise GraphError(
+            "which sequences start anew is said of a list or an array of them, for an input "
+            "that is a sequence"
+        )
+    if len(starts) != len(data):
+        raise GraphError(f"there are {len(data)} sequences, {len(starts)} say if they start anew")
 
 
 def _any_sparse(data: Any) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from . import evaluation, graph, ops
 from .default_options import default_dtype
 from .graph import BATCH, SEQUENCE, Axis, GraphError
-from .graph.node import describe
+from .graph.node import describe, repeated
 from .ops import records
 from .values import dense
 
@@ -300,7 +300,7 @@ class Constant(Variable):
     @value.setter
     def value(self, value: Any) -> None:
         node: Any = self.node
-        node.value = np.broadcast_to(np.asarray(dense(value), node.dtype), node.shape).copy()
+        node.value = repeated(np.asarray(dense(value), node.dtype), node.shape).copy()
         evaluation.forget_plans()
 
     def asarray(self) -> np.ndarray:

@@ -124,6 +124,16 @@ class TestRecurrences:
         ):
             C.layers.Recurrence(step)(clip)
 
+    def test_an_axis_of_free_size_before_the_vectors(self, told):
+        """The mistake shows where it is made, not at a second cell above."""
+        texts = C.sequence.input_variable((C.FreeDimension, 3), name="texts")
+        with told(
+            "LSTM expects a vector per frame, got (free, 3)",
+            "'texts' (free, 3)",
+            mend="put a reduction over the axes of free size before it",
+        ):
+            C.layers.Recurrence(C.layers.LSTM(2), initial_state=0.1)(texts)
+
     def test_a_batch_of_vectors_is_no_sequence(self, told):
         """Seed 002: "expected ndim=3, found ndim=2"."""
         flat = C.input_variable(4160, name="flat")
@@ -395,6 +405,24 @@ class TestShapes:
         with told("times", "(4,)", "(5,)", "'W' (5, 2)", mend=""):
             C.times(x, w)
 
+    def test_a_constant_of_another_shape_than_its_array(self, told):
+        with told("(4,) can't be repeated", "(4, 1, 1)", mend="np.reshape(value, (4, 1, 1))"):
+            C.constant(np.arange(4), (4, 1, 1))
+        with told("(4,) can't be repeated", "(2, 3)", mend="leave the shape out"):
+            C.constant(np.arange(4), (2, 3))
+        with told("(4,) can't be repeated", "(2,)", mend="leave the shape out"):
+            C.constant([1, 2]).value = np.arange(4)
+
+    def test_a_parameter_of_another_shape_than_its_array(self, told):
+        with told("(4,) can't be set on parameter 'b'", mend="np.reshape(value, (4, 1, 1))"):
+            C.Parameter((4, 1, 1), init=np.arange(4), name="b")
+
+    def test_a_name_in_the_place_of_a_shape(self, told):
+        with told("a shape is a number or a tuple", "got 'state'", mend="name='state'"):
+            C.placeholder("state")
+        with told("got None", mend=""):
+            C.input_variable(None)
+
     def test_an_axis_that_is_not_there(self, told):
         x = C.input_variable((3, 4), name="x")
         with told("axis 2 does not exist", "2 static axes, 0 to 1", mend=""):
@@ -470,6 +498,11 @@ class TestFeeding:
         x = C.sequence.input_variable((1, 14, 14), name="x")
         with told("array of shape (5, 4, 14, 14)", mend="array.reshape((5, 4, 1, 14, 14))"):
             (x + 1).eval({x: np.zeros((5, 4, 14, 14))})
+
+    def test_sequences_that_go_on_from_the_minibatch_before(self, told):
+        x = C.sequence.input_variable(1, name="x")
+        with told("'x'", "go on from the minibatch before", mend="RecurrenceFrom"):
+            (x + 1).eval({x: ([[[1.0]], [[2.0]]], [True, False])})
 
     def test_numbers_of_samples_that_disagree(self, told):
         x, y = C.input_variable(1, name="x"), C.input_variable(1, name="y")

@@ -214,6 +214,22 @@ class TestClone:
         f.W.value = 7
         assert g.eval([[1, 1]]).tolist() == [[3, 3]]
 
+    def test_constants_of_its_own(self, x):
+        """As in CNTK: a constant may be set."""
+        c = C.constant([1.0, 2.0])
+        f = x + c
+        copies = {method: f.clone(method) for method in ("share", "clone", "freeze")}
+        assert copies["share"].constants == (c,)
+        c.value = [10, 20]
+        found = {method: g.eval([[0, 0]]).tolist() for method, g in copies.items()}
+        assert found == {"share": [[10, 20]], "clone": [[1, 2]], "freeze": [[1, 2]]}
+
+    def test_a_copied_number_still_takes_the_type_of_what_it_meets(self):
+        y = C.input_variable(1, np.float64)
+        p = C.placeholder()
+        g = (p * 0.1).clone("clone", {p: y})
+        assert g.eval({y: [[1]]}) == 0.1
+
     def test_with_substitutions(self, f, x):
         y = C.input_variable(2)
         g = f.clone("share", {x: C.exp(y)})

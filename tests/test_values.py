@@ -57,6 +57,38 @@ def test_one_hot_values(x):
         C.Value.one_hot([[0.5]], 3)
 
 
+def test_an_index_for_a_vector_of_zeros():
+    three = C.sequence.input_variable(3)
+    value = C.Value.one_hot([[0, C.Value.ONE_HOT_SKIP, 1], [C.Value.ONE_HOT_SKIP]], 3)
+    first, second = (three * 1).eval({three: value})
+    np.testing.assert_array_equal(first, [[1, 0, 0], [0, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(second, [[0, 0, 0]])
+
+
+def test_which_sequences_start_anew(x):
+    """As CNTK: pairs of data and flags; the rows of an array are then sequences of one frame."""
+    rows, last = np.array([[1, 2], [2, 3]]), C.sequence.last(x)
+    np.testing.assert_array_equal(last.eval({x: rows}), [[2, 3]])
+    for fed in ({x: (rows, [True, True])}, (rows, [True, True]), ({x: rows}, [True, True])):
+        np.testing.assert_array_equal(last.eval(fed), [[1, 2], [2, 3]])
+    found = last.eval({x: (SEQUENCES, [True, True])})
+    np.testing.assert_array_equal(found, [[3, 4], [5, 6]])
+
+    value = C.Value.create(x, SEQUENCES, [False, True])
+    np.testing.assert_array_equal(value.mask, [[1, 1], [2, 0]])
+    with pytest.raises(GraphError, match="there are 2 sequences, 1 say"):
+        last.eval({x: (SEQUENCES, [True])})
+    y = C.input_variable(2)
+    with pytest.raises(GraphError, match="an input that is a sequence"):
+        (y + 1).eval({y: (rows, [True, True])})
+
+
+def test_a_pair_of_sequences_is_no_pair_with_flags():
+    s = C.sequence.input_variable(())
+    found = C.sequence.last(s).eval({s: ([1, 2, 3], [4, 5])})
+    np.testing.assert_array_equal(found, [3, 5])
+
+
 def test_csr_in_another_shape():
     view = C.NDArrayView.from_csr(csr_matrix(np.arange(12.0).reshape(4, 3)), shape=(2, 2, 3))
     np.testing.assert_array_equal(view.array, np.arange(12).reshape(2, 2, 3))
@@ -114,6 +146,13 @@ def test_a_constant_that_is_set_counts_from_then_on():
     np.testing.assert_array_equal(f.eval(), [3, 5])
     c.value = [10, 20]
     np.testing.assert_array_equal(f.eval(), [21, 41])
+
+
+@pytest.mark.parametrize("value, dtype", [(np.array(2.0), "d"), (np.float64(2), "f"), (2.0, "f")])
+def test_the_type_of_a_constant_without_axes(value, dtype):
+    """As in CNTK: an array's own, float32 for numbers."""
+    assert C.constant(value).dtype == np.dtype(dtype)
+    assert (C.input_variable(1) * value).dtype == np.float32
 
 
 def test_an_attribute_that_is_set_counts_from_then_on():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -234,10 +235,26 @@ class Stored(Leaf):
             if array.ndim:
                 raise GraphError(
                     f"a value of shape {array.shape} can't be set on {self.kind.lower()} "
-                    f"{describe(self)}"
+                    f"{describe(self)}",
+                    mend=_reshape_mend(array, self.shape),
                 )
             array = np.full(self.shape, array, self.dtype)
         self._value = array
+
+
+def repeated(array: np.ndarray, shape: Shape) -> np.ndarray:
+    """`array`, repeated to `shape` as NumPy broadcasts."""
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise GraphError(
+            f"a value of shape {array.shape} can't be repeated to the shape {shape}",
+            mend=_reshape_mend(array, shape) or "leave the shape out, or give a number",
+        ) from None
+
+
+def _reshape_mend(array: np.ndarray, shape: Shape) -> str:
+    return f"np.reshape(value, {shape})" if array.size == math.prod(shape) else ""
 
 
 class Parameter(Stored):
@@ -264,12 +281,12 @@ class Constant(Leaf):
         self.weak = dtype is None
         self.frozen = False  # whether it was a parameter once
         if dtype is None:
-            exact = isinstance(value, np.ndarray) and array.ndim and array.dtype == np.float64
+            exact = isinstance(value, np.ndarray) and array.dtype == np.float64
             dtype = np.float64 if exact else np.float32
         self._given = array  # 0.1 as a float64 is not 0.1 as a float32
         array = np.asarray(array, dtype)
         open_size = shape is not None and any(n < 0 for n in shape)  # a number, repeated as needed
-        self._value = array if shape is None or open_size else np.broadcast_to(array, shape)
+        self._value = array if shape is None or open_size else repeated(array, shape)
         super().__init__(shape if open_size else self._value.shape, (), dtype, name, **kw)
 
     @property
@@ -284,6 +301,12 @@ class Constant(Leaf):
         if dtype == self.dtype:
             return self
         return Constant(self._given, self.shape, dtype, self.name, where=self.origin)
+
+    def copy(self) -> Constant:
+        """One of the same value that is set by itself."""
+        new = Constant(self._given, self.shape, self.dtype, self.name, where=self.origin)
+        new.weak, new.frozen = self.weak, self.frozen
+        return new
 
 
 class Placeholder(Leaf):

@@ -19,6 +19,7 @@ from .frames import CONTINUATION, GATHER, SCATTER, chosen_frames, frames_where, 
 from .packing import unpacked
 from .records import as_node, operation
 from .repetition import SPREAD, gather_up
+from .shaping import as_shape
 
 Axes = tuple[Axis, ...]
 
@@ -57,7 +58,7 @@ def input(*args: Any, **kwargs: Any) -> Any:
 def new_input(
     shape: Any, dtype: Any, needs_gradient: bool, is_sparse: bool, axes: Axes, name: str
 ) -> Any:
-    dims = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    dims = as_shape(shape)
     try:
         kind = np.dtype(dtype or default_dtype())
     except TypeError:

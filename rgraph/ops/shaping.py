@@ -7,9 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..graph import INFERRED, Axis, GraphError, Node, apply
+import numpy as np
+
+from ..graph import FREE, INFERRED, Axis, GraphError, Node, apply
 from ..graph.axis import END
-from ..graph.node import Shape
+from ..graph.node import Shape, Type
 from .records import as_node, define, follow_axes, operation
 from .repetition import gather_up
 
@@ -76,22 +78,34 @@ def _vector(shape: Shape | None, *, who: str, map_rank: int) -> Shape | None:
     rank = 1 + map_rank
     if len(shape) < rank or any(n != 1 for n in shape[:-rank]):  # (1, 5) is one vector too
         expected = f"a grid of vectors, with {1 + map_rank} axes," if map_rank else "a vector"
+        before = f"a Dense or a reshape to ({math.prod(shape)},)"
+        if FREE in shape:
+            before = "a reduction over the axes of free size"
         raise GraphError(
-            f"{who} expects {expected} per frame, got {shape}",
-            mend=f"put a Dense or a reshape to ({math.prod(shape)},) before it, or "
+            f"{who} expects {expected} per frame, got {shape}".replace(str(FREE), "free"),
+            mend=f"put {before} before it, or "
             + (
                 "write a step function with convolutions"
                 if len(shape) > 2
                 else "declare what comes frame by frame as "
-                f"sequence.input_variable({shape[1:] or (1,)})"
+                f"sequence.input_variable({shape[1:] or (1,)})".replace(
+                    str(FREE), "C.FreeDimension"
+                )
             ),
         )
     return shape
 
 
+def _vector_type(types: Sequence[Type], *, who: str, map_rank: int) -> Type:
+    """Free sizes are seen as such: a free axis before the vector's is one of many."""
+    x = types[0]
+    return Type(_vector(x.shape, who=who, map_rank=map_rank), x.axes, x.dtype)
+
+
 REQUIRE_VECTOR = define(
     "require_vector",
     shape=_vector,
+    type=_vector_type,
     title="",
     kernel=lambda run, x, **_: x,
     gradient=_pass_on,
@@ -171,7 +185,13 @@ def reshape_to(x: Node, shape: Shape) -> Node:
 
 def as_shape(shape: int | Sequence[int]) -> Shape:
     """A shape as a tuple, one number being a vector's."""
-    return (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    try:
+        return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(map(int, shape))
+    except (TypeError, ValueError):
+        raise GraphError(
+            f"a shape is a number or a tuple of numbers, got {shape!r}",
+            mend=f"a name is given as name={shape!r}" if isinstance(shape, str) else "",
+        ) from None
 
 
 def _axis_number(axis: int | Axis | None) -> int | None:
