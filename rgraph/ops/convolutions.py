@@ -17,169 +17,21 @@ from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
 from .shaping import RESHAPE, as_shape
+from .windows import (
+    Pads,
+    check_fit,
+    convolved_shape,
+    geometry,
+    padding_of,
+    readable,
+    transposed_shape,
+)
 
-Pads = tuple[tuple[int, int], ...]
-Flags = tuple[bool, ...]
 Axes = tuple[Axis, ...]
 
 
-def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
-    """One value for each spatial axis, from one for all, one each, or CNTK's with the channels'."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,)
-    if len(values) == 1:
-        return values * rank
-    if len(values) == rank + 1:
-        return values[1:]
-    if not 0 < len(values) <= rank:
-        raise GraphError(f"{what} {values} should have 1 or {rank} values, one per spatial axis")
-    return values[:1] * (rank - len(values)) + values  # CNTK: the first stands for those missing
-
-
-def geometry(
-    rank: int, strides: Any, auto_padding: Any, dilation: Any, groups: int
-) -> dict[str, Any]:
-    """A convolution's attributes: strides, automatic padding and dilation per spatial axis."""
-    return {
-        "strides": _per_axis(strides, rank, "strides"),
-        "auto": tuple(map(bool, _per_axis(auto_padding, rank, "auto_padding"))),
-        "dilation": _per_axis(dilation, rank, "dilation"),
-        "groups": groups,
-    }
-
-
-def automatic(size: int, reach: int, stride: int, out: int) -> tuple[int, int]:
-    """CNTK's automatic padding of an axis: zeros before and after it, fewer than none cut it.
-
-    The windows' centres are centred on the operand. An even kernel reaches one further at the end.
-
-    Args:
-        size: elements of the operand.
-        reach: how far the last tap of the kernel is from the first.
-        out: how many windows there are.
-    """
-    low = reach // 2 - int((size - 1 - (out - 1) * stride) / 2)
-    return low, (out - 1) * stride + reach + 1 - size - low
-
-
-def _padding(kernel: Shape, spatial: Shape, strides: Shape, auto: Flags, dilation: Shape) -> Pads:
-    """Zeros before and after each axis of the operand of a convolution."""
-    return tuple(
-        automatic(n, (k - 1) * d, s, (n - 1) // s + 1) if a else (0, 0)
-        for n, k, s, a, d in zip(spatial, kernel, strides, auto, dilation, strict=True)
-    )
-
-
-def _check(kernel: Shape, operand: Shape, groups: int) -> None:
-    rank = len(kernel) - 2
-    if len(operand) != rank + 1:
-        axes = ("channels", *("depth", "height", "width")[3 - rank :])
-        raise GraphError(
-            f"a kernel of shape {_readable(kernel)} needs an operand with {rank + 1} axes "
-            f"({', '.join(axes)}), got {operand}",
-            mend=_rank_mend(kernel, operand),
-        )
-    if operand[0] == INFERRED:
-        return
-    if kernel[1] != INFERRED and kernel[1] * groups != operand[0]:
-        raise GraphError(
-            f"the kernel is for {kernel[1] * groups} input channels, the operand has {operand[0]}",
-            mend=_channels_mend(kernel, operand, kernel[1] * groups),
-        )
-    if kernel[0] % groups or operand[0] % groups:
-        raise GraphError(
-            f"{operand[0]} input and {kernel[0]} output channels can't be split in {groups} groups"
-        )
-
-
-def _channels_mend(kernel: Shape, operand: Shape, wanted: int) -> str:
-    if wanted == operand[-1]:
-        return "shapes are channels first, (channels, height, width)"
-    if kernel[-2] == operand[0] and kernel[0] == kernel[1] < kernel[-1]:
-        moved = (kernel[-1], kernel[-2], *kernel[:-2])
-        return f"a kernel is (filters, channels, height, width): {moved}, not {kernel}"
-    if wanted == 1 and len(operand) == 3:
-        return (
-            f"to run filters of one channel over each of {operand[0]} channels by itself, let "
-            f"these be frames, sequence.input_variable({(1, *operand[1:])}), or the slices of a "
-            f"volume: reshape the operand to {(1, *operand)}, the kernel to "
-            f"{(*kernel[:2], 1, *kernel[2:])}"
-        )
-    return (
-        "channels are the first axis, splice joins them along axis=0; a kernel with "
-        "C.InferredDimension as its second dimension takes as many as come"
-    )
-
-
-def _size_mend(operand: Shape) -> str:
-    if operand[-1] in (1, 3, 4) and operand[-1] < operand[0]:
-        moved = (operand[-1], *operand[:-1])
-        return f"channels come first: an image is {moved}, not {operand}"
-    return "pad it (auto_padding=[True]) or use a smaller kernel"
-
-
-def _readable(kernel: Shape) -> str:
-    return str(kernel).replace(str(INFERRED), "inferred")
-
-
-def _rank_mend(kernel: Shape, operand: Shape) -> str:
-    rank = len(kernel) - 2
-    if len(operand) == rank:
-        return f"a single channel is an axis too: reshape the operand to {(1, *operand)}"
-    if len(operand) == rank + 2:
-        if operand[0] == 1 and rank == 2:
-            frames = (operand[1], 1, *operand[2:])
-            return (
-                "a volume with one channel takes filters with three axes; to go through its "
-                f"slices as the frames of a sequence: to_sequence(reshape(x, {frames}))"
-            )
-        return (
-            "a shape here has neither batch nor time in it: leave out the first axis; what comes "
-            f"frame by frame is declared as sequence.input_variable({operand[1:]}), and the "
-            "convolution runs on every frame"
-        )
-    if len(operand) == 1:
-        return (
-            "a vector has no neighbours: reshape it to (channels, …), or let the layer before it "
-            "give that shape, Dense((channels, …))"
-        )
-    return ""
-
-
-def _out_spatial(
-    kernel: Shape, operand: Shape, strides: Shape, auto: Flags, dilation: Shape
-) -> Shape:
-    sizes = []
-    for k, n, s, a, d in zip(kernel[2:], operand[1:], strides, auto, dilation, strict=True):
-        reach = 0 if a else (k - 1) * d
-        if n == INFERRED:
-            sizes.append(n)
-            continue
-        if n <= reach:
-            raise GraphError(
-                f"the kernel spans {reach + 1} elements, the operand has only {n} there",
-                mend=_size_mend(operand),
-            )
-        sizes.append((n - 1 - reach) // s + 1)
-    return tuple(sizes)
-
-
-def _forward_shape(
-    kernel: Shape | None,
-    operand: Shape | None,
-    *,
-    strides: Shape,
-    auto: Flags,
-    dilation: Shape,
-    groups: int,
-) -> Shape | None:
-    if kernel is None or operand is None:
-        return None
-    _check(kernel, operand, groups)
-    return (kernel[0], *_out_spatial(kernel, operand, strides, auto, dilation))
-
-
 def _infer(kernel: Shape, operand: Shape, *, groups: int, **_: Any) -> list[Shape]:
-    _check(kernel, operand, groups)
+    check_fit(kernel, operand, groups)
     return [(kernel[0], operand[0] // groups, *kernel[2:]), operand]
 
 
@@ -300,7 +152,7 @@ def _arguments(node: Node, kernel: Shape, spatial: Shape) -> dict[str, Any]:
     """What the kernels are given: the padding itself, which depends on the operand's size."""
     at = _geometry_of(node)
     auto = at.pop("auto")
-    return {**at, "padding": _padding(kernel, spatial, at["strides"], auto, at["dilation"])}
+    return {**at, "padding": padding_of(kernel, spatial, at["strides"], auto, at["dilation"])}
 
 
 def _shape_of(node: Node, operand: int) -> Shape:
@@ -331,37 +183,6 @@ def _weights_gradient(node: Node, g: Node) -> list[Node]:
     return [_data_for(node, g, out, x), apply(CONVOLUTION, g, x, **_geometry_of(node))]
 
 
-def _transposed_shape(
-    kernel: Shape | None, operand: Shape | None, *, wanted: Shape, groups: int, **attrs: Any
-) -> Shape | None:
-    if kernel is None or operand is None:
-        return None
-    fits = len(operand) == len(kernel) - 1 and (
-        kernel[0] == operand[0] or INFERRED in (kernel[0], operand[0])
-    )
-    if not fits:
-        raise GraphError(
-            f"kernels of shape {_readable(kernel)} need an operand of shape "
-            f"({kernel[0]}, *size) with {len(kernel) - 2} spatial axes, got {operand}"
-        )
-    smallest = tuple(
-        n if n == INFERRED else (n - 1) * s + 1 + (0 if a else (k - 1) * d)
-        for n, s, k, d, a in zip(
-            operand[1:], attrs["strides"], kernel[2:], attrs["dilation"], attrs["auto"], strict=True
-        )
-    )
-    if not wanted:
-        return (kernel[1] * groups, *smallest)
-    for want, least, s in zip(wanted, smallest, attrs["strides"], strict=True):
-        if least != INFERRED and not least <= want < least + s:
-            most = tuple(n + s - 1 for n, s in zip(smallest, attrs["strides"], strict=True))
-            raise GraphError(
-                f"output size {wanted} does not fit: with these strides and kernels it can be "
-                f"from {smallest} to {most}"
-            )
-    return (kernel[1] * groups, *wanted)
-
-
 def _case(kernel: Shape, operand: Shape, **options: Any) -> Any:
     options = {"strides": 1, "auto_padding": True, "dilation": 1, "groups": 1} | options
     attrs = geometry(len(kernel) - 2, **options)
@@ -374,7 +195,7 @@ def _adjoint_cases(operands: str) -> tuple[Any, ...]:
     def turned(forward: Any) -> Any:
         def case(rng: Any) -> Any:
             (w, x), attrs = forward(rng)
-            out = _forward_shape(w.shape, x.shape[1:], **attrs) or ()
+            out = convolved_shape(w.shape, x.shape[1:], **attrs) or ()
             g = rng.normal(size=(2, *out))
             if operands == "kernel":
                 return [w, g], {"wanted": x.shape[2:], **attrs}
@@ -387,7 +208,7 @@ def _adjoint_cases(operands: str) -> tuple[Any, ...]:
 
 CONVOLUTION = define(
     "convolution",
-    shape=_forward_shape,
+    shape=convolved_shape,
     axes=_operand_axes,
     infer=_infer,
     kernel=_forward,
@@ -410,7 +231,7 @@ CONVOLUTION = define(
 )
 CONVOLUTION_TRANSPOSE = define(
     "convolution_transpose",
-    shape=_transposed_shape,
+    shape=transposed_shape,
     axes=_operand_axes,
     infer=lambda w, x, **_: [(x[0], *w[1:]), x],
     kernel=_data,
@@ -496,7 +317,7 @@ def convolution(
     if len(w.shape) - 2 not in (1, 2, 3):
         raise GraphError(
             f"kernels have shape (output channels, input channels, *kernel) with 1 to 3 spatial "
-            f"axes, got {_readable(w.shape)}"
+            f"axes, got {readable(w.shape)}"
         )
     rank = len(w.shape) - 2
     return apply(CONVOLUTION, w, x, **geometry(rank, strides, auto_padding, dilation, groups))

@@ -17,10 +17,10 @@ import numpy as np
 from ..graph import INFERRED, GraphError, Node, apply
 from ..graph.node import Shape
 from .arithmetic import element_divide, element_max
-from .convolutions import Flags, Pads, _per_axis, automatic
 from .filling import FILL
 from .records import as_node, define, operation
 from .shaping import as_shape
+from .windows import Flags, Pads, automatic, per_axis
 
 MAX_POOLING = 0
 AVG_POOLING = 1
@@ -277,8 +277,8 @@ def pooling(
 
 def _moves(window: Any, strides: Any, auto_padding: Any, ceil: bool) -> dict[str, Any]:
     shape = as_shape(window)
-    auto = tuple(map(bool, _per_axis(auto_padding, len(shape), "auto_padding")))
-    steps = _per_axis(strides, len(shape), "strides")
+    auto = tuple(map(bool, per_axis(auto_padding, len(shape), "auto_padding")))
+    steps = per_axis(strides, len(shape), "strides")
     return {"window": shape, "strides": steps, "auto": auto, "ceil": ceil}
 
 

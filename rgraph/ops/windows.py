@@ -1,0 +1,198 @@
+"""Windows over an operand: strides, padding, sizes, and what to say where they do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph import INFERRED, GraphError
+from ..graph.node import Shape
+
+Pads = tuple[tuple[int, int], ...]
+Flags = tuple[bool, ...]
+
+
+def per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
+    """One value for each spatial axis, from one for all, one each, or CNTK's with the channels'."""
+    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    if len(values) == 1:
+        return values * rank
+    if len(values) == rank + 1:
+        return values[1:]
+    if not 0 < len(values) <= rank:
+        raise GraphError(f"{what} {values} should have 1 or {rank} values, one per spatial axis")
+    return values[:1] * (rank - len(values)) + values  # CNTK: the first stands for those missing
+
+
+def geometry(
+    rank: int, strides: Any, auto_padding: Any, dilation: Any, groups: int
+) -> dict[str, Any]:
+    """A convolution's attributes: strides, automatic padding and dilation per spatial axis."""
+    return {
+        "strides": per_axis(strides, rank, "strides"),
+        "auto": tuple(map(bool, per_axis(auto_padding, rank, "auto_padding"))),
+        "dilation": per_axis(dilation, rank, "dilation"),
+        "groups": groups,
+    }
+
+
+def automatic(size: int, reach: int, stride: int, out: int) -> tuple[int, int]:
+    """CNTK's automatic padding of an axis: zeros before and after it, fewer than none cut it.
+
+    The windows' centres are centred on the operand. An even kernel reaches one further at the end.
+
+    Args:
+        size: elements of the operand.
+        reach: how far the last tap of the kernel is from the first.
+        out: how many windows there are.
+    """
+    low = reach // 2 - int((size - 1 - (out - 1) * stride) / 2)
+    return low, (out - 1) * stride + reach + 1 - size - low
+
+
+def padding_of(kernel: Shape, spatial: Shape, strides: Shape, auto: Flags, dilation: Shape) -> Pads:
+    """Zeros before and after each axis of the operand of a convolution."""
+    return tuple(
+        automatic(n, (k - 1) * d, s, (n - 1) // s + 1) if a else (0, 0)
+        for n, k, s, a, d in zip(spatial, kernel, strides, auto, dilation, strict=True)
+    )
+
+
+def check_fit(kernel: Shape, operand: Shape, groups: int) -> None:
+    rank = len(kernel) - 2
+    if len(operand) != rank + 1:
+        axes = ("channels", *("depth", "height", "width")[3 - rank :])
+        raise GraphError(
+            f"a kernel of shape {readable(kernel)} needs an operand with {rank + 1} axes "
+            f"({', '.join(axes)}), got {operand}",
+            mend=_rank_mend(kernel, operand),
+        )
+    if operand[0] == INFERRED:
+        return
+    if kernel[1] != INFERRED and kernel[1] * groups != operand[0]:
+        raise GraphError(
+            f"the kernel is for {kernel[1] * groups} input channels, the operand has {operand[0]}",
+            mend=_channels_mend(kernel, operand, kernel[1] * groups),
+        )
+    if kernel[0] % groups or operand[0] % groups:
+        raise GraphError(
+            f"{operand[0]} input and {kernel[0]} output channels can't be split in {groups} groups"
+        )
+
+
+def _channels_mend(kernel: Shape, operand: Shape, wanted: int) -> str:
+    if wanted == operand[-1]:
+        return "shapes are channels first, (channels, height, width)"
+    if kernel[-2] == operand[0] and kernel[0] == kernel[1] < kernel[-1]:
+        moved = (kernel[-1], kernel[-2], *kernel[:-2])
+        return f"a kernel is (filters, channels, height, width): {moved}, not {kernel}"
+    if wanted == 1 and len(operand) == 3:
+        return (
+            f"to run filters of one channel over each of {operand[0]} channels by itself, let "
+            f"these be frames, sequence.input_variable({(1, *operand[1:])}), or the slices of a "
+            f"volume: reshape the operand to {(1, *operand)}, the kernel to "
+            f"{(*kernel[:2], 1, *kernel[2:])}"
+        )
+    return (
+        "channels are the first axis, splice joins them along axis=0; a kernel with "
+        "C.InferredDimension as its second dimension takes as many as come"
+    )
+
+
+def _size_mend(operand: Shape) -> str:
+    if operand[-1] in (1, 3, 4) and operand[-1] < operand[0]:
+        moved = (operand[-1], *operand[:-1])
+        return f"channels come first: an image is {moved}, not {operand}"
+    return "pad it (auto_padding=[True]) or use a smaller kernel"
+
+
+def readable(kernel: Shape) -> str:
+    return str(kernel).replace(str(INFERRED), "inferred")
+
+
+def _rank_mend(kernel: Shape, operand: Shape) -> str:
+    rank = len(kernel) - 2
+    if len(operand) == rank:
+        return f"a single channel is an axis too: reshape the operand to {(1, *operand)}"
+    if len(operand) == rank + 2:
+        if operand[0] == 1 and rank == 2:
+            frames = (operand[1], 1, *operand[2:])
+            return (
+                "a volume with one channel takes filters with three axes; to go through its "
+                f"slices as the frames of a sequence: to_sequence(reshape(x, {frames}))"
+            )
+        return (
+            "a shape here has neither batch nor time in it: leave out the first axis; what comes "
+            f"frame by frame is declared as sequence.input_variable({operand[1:]}), and the "
+            "convolution runs on every frame"
+        )
+    if len(operand) == 1:
+        return (
+            "a vector has no neighbours: reshape it to (channels, …), or let the layer before it "
+            "give that shape, Dense((channels, …))"
+        )
+    return ""
+
+
+def out_spatial(
+    kernel: Shape, operand: Shape, strides: Shape, auto: Flags, dilation: Shape
+) -> Shape:
+    sizes = []
+    for k, n, s, a, d in zip(kernel[2:], operand[1:], strides, auto, dilation, strict=True):
+        reach = 0 if a else (k - 1) * d
+        if n == INFERRED:
+            sizes.append(n)
+            continue
+        if n <= reach:
+            raise GraphError(
+                f"the kernel spans {reach + 1} elements, the operand has only {n} there",
+                mend=_size_mend(operand),
+            )
+        sizes.append((n - 1 - reach) // s + 1)
+    return tuple(sizes)
+
+
+def convolved_shape(
+    kernel: Shape | None,
+    operand: Shape | None,
+    *,
+    strides: Shape,
+    auto: Flags,
+    dilation: Shape,
+    groups: int,
+) -> Shape | None:
+    if kernel is None or operand is None:
+        return None
+    check_fit(kernel, operand, groups)
+    return (kernel[0], *out_spatial(kernel, operand, strides, auto, dilation))
+
+
+def transposed_shape(
+    kernel: Shape | None, operand: Shape | None, *, wanted: Shape, groups: int, **attrs: Any
+) -> Shape | None:
+    if kernel is None or operand is None:
+        return None
+    fits = len(operand) == len(kernel) - 1 and (
+        kernel[0] == operand[0] or INFERRED in (kernel[0], operand[0])
+    )
+    if not fits:
+        raise GraphError(
+            f"kernels of shape {readable(kernel)} need an operand of shape "
+            f"({kernel[0]}, *size) with {len(kernel) - 2} spatial axes, got {operand}"
+        )
+    smallest = tuple(
+        n if n == INFERRED else (n - 1) * s + 1 + (0 if a else (k - 1) * d)
+        for n, s, k, d, a in zip(
+            operand[1:], attrs["strides"], kernel[2:], attrs["dilation"], attrs["auto"], strict=True
+        )
+    )
+    if not wanted:
+        return (kernel[1] * groups, *smallest)
+    for want, least, s in zip(wanted, smallest, attrs["strides"], strict=True):
+        if least != INFERRED and not least <= want < least + s:
+            most = tuple(n + s - 1 for n, s in zip(smallest, attrs["strides"], strict=True))
+            raise GraphError(
+                f"output size {wanted} does not fit: with these strides and kernels it can be "
+                f"from {smallest} to {most}"
+            )
+    return (kernel[1] * groups, *wanted)
