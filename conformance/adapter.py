@@ -215,7 +215,7 @@ def restore_numpy() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     restore_numpy()
     np.set_printoptions(precision=6, suppress=True, legacy="1.13")  # as CNTK's own conftest.py
-    sys.modules["cntk"] = Alias("cntk")
+    sys.modules["cntk"] = Alias("cntk", _to_cntk_dict_value=lambda value: value)
     sys.modules["_cntk_py"] = Alias("cntk.cntk_py", **CNTK_PY)
     for path in MODULES:
         name = f"cntk.{path}"

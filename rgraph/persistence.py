@@ -143,7 +143,7 @@ def save(function: Function, filename: str | os.PathLike[str]) -> None:
         "outputs": [writer.number[n] for n in roots],
         "signature": [writer.number[n] for n in signature],
         "name": function.name,
-        "custom_attributes": function.custom_attributes,
+        "custom_attributes": writer.attribute(function.custom_attributes, roots[0]),
         "axes": writer.axis_entries(),
     }
     text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
@@ -240,7 +240,7 @@ class _Reader:
         signature = [self.nodes[i] for i in self.graph["signature"]]
         complete(outputs)
         function = Function(outputs, signature or None, self.graph["name"])
-        function.custom_attributes = self.graph["custom_attributes"]
+        function.custom_attributes = self._attribute(self.graph["custom_attributes"])
         return function
 
 

@@ -71,6 +71,18 @@ def test_from_bytes_with_custom_attributes(path):
     np.testing.assert_array_equal(loaded.eval(), [6, 6])
 
 
+def test_arrays_as_custom_attributes(path):
+    """As CNTK: of any dtype, with their shape."""
+    f = C.Parameter(2, init=3) * 2
+    f.custom_attributes = {"mean": np.arange(6, dtype=np.int8).reshape(2, 3)}
+    f.save(path)
+    mean = C.load_model(path).custom_attributes["mean"]
+    assert mean.dtype == np.int8 and mean.tolist() == [[0, 1, 2], [3, 4, 5]]
+    f.custom_attributes["mean"] = {1, 2}
+    with pytest.raises(GraphError, match="holds a set"):
+        f.save(path)
+
+
 def test_restore_gives_the_values_back(path):
     p, c = C.Parameter(2, init=1), C.constant(np.array([5.0, 6], np.float32))
     f = p * c
