@@ -14,7 +14,7 @@ if "onednn" not in device.cpu_engines():
     pytest.skip("oneDNN is not installed: pip install rgraph[onednn]", allow_module_level=True)
 
 from rgraph.engines.onednn import OnednnEngine
-from rgraph.engines.onednn.sizes import Sizes, row_blocks
+from rgraph.engines.sizes import Sizes, row_blocks
 
 ENGINE = OnednnEngine()
 GEOMETRIES = [

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import tailed
-from ..onednn.sizes import row_blocks
+from ..sizes import row_blocks
 from .cudnn import Cudnn, Geometry, Shape, is_dense
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import tailed
+from ..sizes import Sizes
 from .library import Library, Primitive, Reorder, address
 from .primitives import (
     WHOLE,
@@ -23,7 +24,6 @@ from .primitives import (
     channels_last,
     tail_of,
 )
-from .sizes import Sizes
 
 Array = np.ndarray[Any, Any]
 

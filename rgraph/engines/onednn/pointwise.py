@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..numpy import pointwise as reference
+from ..sizes import Sizes
 from .chains import ONE, Chain, chains, turned
 from .library import (
     BINARY,
@@ -23,7 +24,6 @@ from .library import (
     Primitive,
     address,
 )
-from .sizes import Sizes
 
 PIECE = 1 << 18  # elements of a piece: with its operands it stays in the second-level caches
 _MOST_AXES = 3

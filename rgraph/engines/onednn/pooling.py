@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..sizes import Sizes
 from .convolution import is_dense
 from .library import (
     DIFF_DST,
@@ -32,7 +33,6 @@ from .library import (
     dims,
 )
 from .primitives import Shape, channels_last
-from .sizes import Sizes
 
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., Array]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import tailed
+from ..sizes import Sizes
 from .library import (
     DST,
     SRC,
@@ -20,7 +21,6 @@ from .library import (
     address,
 )
 from .primitives import WHOLE, Shape, Tail, post_operations, tail_of
-from .sizes import Sizes
 
 Array = np.ndarray[Any, Any]
 Strides = tuple[int, int]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..sizes import Sizes
 from .library import DST, FORWARD_INFERENCE, SOFTMAX, SRC, Library, OnednnError, Primitive, address
-from .sizes import Sizes
 
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., Array]
