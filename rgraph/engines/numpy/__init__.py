@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ops.records import TABLE
+from .. import tailed
 from . import convolution, pointwise, pooling, sums
 from .pool import Pool
 
@@ -26,6 +27,7 @@ class NumpyEngine:
             "convolution_transpose": _convolution_transpose,
             "convolution_weights": _convolution_weights,
             "fused": pointwise.evaluate,
+            "tailed": _tailed,
             "sum_to": sums.sum_to(TABLE["sum_to"].kernel),
             **pooling.kernels(),
         }
@@ -70,6 +72,20 @@ def _convolution(run: Any, w: Any, x: Any, *, out: Any = None, **at: Any) -> Any
     if x.ndim < w.ndim:
         return _convolution(run, w, x[None], **at)[0]
     return convolution.convolution(x, w, out=out, **at)
+
+
+def _tailed(
+    run: Any, *arrays: Any, head: Any, arguments: Any, program: Any, out: Any = None
+) -> Any:
+    """A convolution, with its tail on each part of the result while that is in the cache."""
+    w, x, *more = arrays
+    by_itself = head.name != "convolution" or arguments["groups"] > 1 or x.ndim < w.ndim
+    if by_itself or out is None:
+        own = {"head": head, "arguments": arguments, "program": program}
+        return tailed(run, *arrays, **own, out=out)
+    operands = [convolution.volume(np.broadcast_to(m, out.shape)) for m in more]
+    after = pointwise.on_parts(program, operands)
+    return convolution.convolution(x, w, out=out, after=after, **arguments)
 
 
 def _convolution_transpose(run: Any, w: Any, g: Any, *, out: Any = None, **at: Any) -> Any:

@@ -31,10 +31,11 @@ import numpy as np
 from .blocks import LEAST_ROWS, SMALL_PRODUCT, Block, Plan, Triple, cut
 from .threads import Array, run, scratch
 
-__all__ = ["convolution", "convolution_data_gradient", "convolution_weight_gradient"]
+__all__ = ["convolution", "convolution_data_gradient", "convolution_weight_gradient", "volume"]
 
 Padding = Sequence[tuple[int, int]]
 Empty = Callable[..., Array]
+After = Callable[[Array, tuple[slice, ...]], None]
 
 NARROW = 16  # channels
 
@@ -52,6 +53,7 @@ def convolution(
     groups: int,
     out: Array | None = None,
     empty: Empty = np.empty,
+    after: After | None = None,
 ) -> Array:
     """Cross-correlate images with kernels.
 
@@ -64,6 +66,8 @@ def convolution(
     groups : number of groups of channels
     out : array of the result's shape to be written, of any strides
     empty : allocates the result when `out` is not given
+    after : called with each part of the result as soon as it is there: `after(part, box)`, a view
+        (rows, D, H, W, O) of it and the slices of its first three axes; with one group only
 
     Returns
     -------
@@ -77,7 +81,8 @@ def convolution(
     )
     if out is None:
         out = _channels_last(x.shape[0], w.shape[0], spatial, x.dtype, empty)
-    _correlate(_volume(x), _volume(out), _taps(w, groups), *_triples(strides, padding, dilation))
+    geometry = _triples(strides, padding, dilation)
+    _correlate(volume(x), volume(out), _taps(w, groups), *geometry, after)
     return out
 
 
@@ -108,7 +113,7 @@ def convolution_data_gradient(
     """
     if out is None:
         out = _channels_last(g.shape[0], w.shape[1] * groups, spatial, g.dtype, empty)
-    source, target = _volume(g), _volume(out)
+    source, target = volume(g), volume(out)
     taps = _taps(w, groups).swapaxes(-1, -2)
     # Pixels of x whose index leaves the same remainder by the strides meet the same taps, so each
     # class of them is the correlation of g, at stride one, with those taps in reverse order.
@@ -151,7 +156,7 @@ def convolution_weight_gradient(
     if out is None:
         out = _channels_last(g.shape[1], x.shape[1] // groups, kernel, x.dtype, empty)
     geometry = _triples(strides, padding, dilation)
-    _correlate_taps(_volume(x), _volume(g), _taps(out, groups), *geometry)
+    _correlate_taps(volume(x), volume(g), _taps(out, groups), *geometry)
     return out
 
 
@@ -175,7 +180,7 @@ def _channels_last(
     return a.transpose(0, a.ndim - 1, *range(1, a.ndim - 1))
 
 
-def _volume(a: Array) -> Array:
+def volume(a: Array) -> Array:
     """View (rows, C, *spatial) as (rows, D, H, W, C)."""
     a = a.transpose(0, *range(2, a.ndim), 1)
     return a[(slice(None), *(None,) * (5 - a.ndim))]
@@ -216,11 +221,20 @@ def _remainders(
 
 
 def _correlate(
-    x: Array, y: Array, taps: Array, strides: Triple, low: Triple, dilation: Triple
+    x: Array,
+    y: Array,
+    taps: Array,
+    strides: Triple,
+    low: Triple,
+    dilation: Triple,
+    after: After | None = None,
 ) -> None:
     """Write to `y` (rows, D, H, W, O) the correlation of `x` with the taps."""
     if y.size:
         key = (taps.shape[:3], strides, low, dilation, x.itemsize)
+        if taps.shape[3] == 1:
+            _correlate_group(x, y, taps[..., 0, :, :], key, after)
+            return
         _by_groups(x, y, taps, key, _correlate_group, _correlate_elementwise)
 
 
@@ -253,7 +267,9 @@ def _by_groups(
         one(x[..., channels], y[..., results], taps[..., group, :, :], key)
 
 
-def _correlate_group(x: Array, out: Array, w: Array, key: tuple[Any, ...]) -> None:
+def _correlate_group(
+    x: Array, out: Array, w: Array, key: tuple[Any, ...], after: After | None = None
+) -> None:
     """`_correlate` for one group."""
     plan = cut(x.shape, out.shape, *key, "product")
     outputs = w.shape[-1]
@@ -272,6 +288,8 @@ def _correlate_group(x: Array, out: Array, w: Array, key: tuple[Any, ...]) -> No
                 result = scratch("result", part.shape, out.dtype)
                 multiply(columns, matrix, result, plan, block)
                 part[...] = result
+            if after is not None:
+                after(part, block.box)
 
     run(work, plan.blocks, plan.parallel)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,22 @@ def evaluate(context: Any, *arrays: Array, program: Any, out: Array | None = Non
 
     run(work, pieces, out.size >= PARALLEL and len(pieces) >= THREADS)
     return out
+
+
+def on_parts(program: Any, operands: Sequence[Array]) -> Callable[[Array, tuple[slice, ...]], None]:
+    """`after(part, place)`: the program on a part of a result, its first operand, in its place.
+
+    Args:
+        operands: the others, of the whole result's shape.
+    """
+    _, on_piece = program.on(np)
+    names = [f"register {i}" for i in range(1, program.registers)]
+
+    def after(part: Array, place: tuple[slice, ...]) -> None:
+        registers = [scratch(name, part.shape, part.dtype) for name in names]
+        on_piece([part, *(a[place] for a in operands)], [part, *registers])
+
+    return after
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

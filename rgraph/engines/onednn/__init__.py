@@ -33,7 +33,7 @@ class OnednnEngine(NumpyEngine):
         super().__init__()
         library = Library()
         convolutions, products = Convolutions(library, self.pool.take), Products(library)
-        self.reference = {"tailed": tailed, **self.kernels}
+        self.reference = dict(self.kernels)
         self.kernels["fused"] = Pointwise(library).evaluate
         self.kernels["matmul"] = products.matmul
         self.kernels |= Poolings(library, self.pool.take, self.reference).kernels
