@@ -40,6 +40,8 @@ def numpy_engine():
 
 
 MODELS = {
+    "transposed": ((8, 40, 50), (8, 3, 3, 3), {"transpose": True}),
+    "transposed with strides": ((8, 20, 25), (8, 3, 3, 3), {"transpose": True, "strides": (2, 2)}),
     "2-D": ((3, 40, 50), (8, 3, 3, 3), {}),
     "strides": ((3, 41, 50), (8, 3, 3, 3), {"strides": (2, 2)}),
     "volume": ((2, 9, 20, 21), (4, 2, 3, 3, 3), {}),
@@ -52,10 +54,11 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_tails(name, numpy_engine):
     """The same with the tail as operations of their own."""
-    shape, kernel, options = MODELS[name]
+    shape, kernel, options = MODELS[name][:2] + (dict(MODELS[name][2]),)
     x = C.input_variable(shape)
     W = C.Parameter(kernel, init=C.glorot_uniform())
-    y = C.convolution(W, x, **options)
+    convolution = C.convolution_transpose if options.pop("transpose", False) else C.convolution
+    y = convolution(W, x, **options)
     bias = C.Parameter((y.shape[0], *[1] * (len(shape) - 1)), init=C.normal(1))
     gate = C.input_variable(y.shape)
     z = C.tanh(1 - C.sigmoid(y + bias) * gate) * gate

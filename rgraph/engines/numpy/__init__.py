@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -79,13 +80,25 @@ def _tailed(
 ) -> Any:
     """A convolution, with its tail on each part of the result while that is in the cache."""
     w, x, *more = arrays
-    by_itself = head.name != "convolution" or arguments["groups"] > 1 or x.ndim < w.ndim
-    if by_itself or out is None:
+    kernel = _HEADS.get(head.name)
+    if kernel is None or out is None or x.ndim < w.ndim or not _in_one_piece(head, arguments):
         own = {"head": head, "arguments": arguments, "program": program}
         return tailed(run, *arrays, **own, out=out)
     operands = [convolution.volume(np.broadcast_to(m, out.shape)) for m in more]
     after = pointwise.on_parts(program, operands)
-    return convolution.convolution(x, w, out=out, after=after, **arguments)
+    return kernel(x, w, out=out, after=after, **arguments)
+
+
+def _in_one_piece(head: Any, at: Any) -> bool:
+    """Whether each part of the result is written once: not in groups, nor stride by stride."""
+    turned = head.name == "convolution_transpose"
+    return at["groups"] == 1 and not (turned and any(s > 1 for s in at["strides"]))
+
+
+_HEADS: dict[str, Callable[..., Any]] = {
+    "convolution": convolution.convolution,
+    "convolution_transpose": convolution.convolution_data_gradient,
+}
 
 
 def _convolution_transpose(run: Any, w: Any, g: Any, *, out: Any = None, **at: Any) -> Any:

@@ -97,6 +97,7 @@ def convolution_data_gradient(
     groups: int,
     out: Array | None = None,
     empty: Empty = np.empty,
+    after: After | None = None,
 ) -> Array:
     """Gradient of `convolution` with respect to `x`: the transposed convolution.
 
@@ -106,6 +107,7 @@ def convolution_data_gradient(
     w : array of shape (O, C // groups, *kernel)
     spatial : the spatial shape of `x`
     strides, padding, dilation, groups, out, empty : as in `convolution`
+    after : as in `convolution`; with strides of one only
 
     Returns
     -------
@@ -124,7 +126,7 @@ def convolution_data_gradient(
         if None in kernels:
             part[...] = 0
         else:
-            _correlate(source, part, taps[kernels], (1, 1, 1), low, steps)
+            _correlate(source, part, taps[kernels], (1, 1, 1), low, steps, after)
     return out
 
 
