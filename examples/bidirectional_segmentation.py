@@ -1,6 +1,6 @@
 """Finds a body in a volume, slice by slice, with convolutional GRUs that go up and down.
 
-    python examples/bidirectional_segmentation.py            # three minutes on two cores
+    python examples/bidirectional_segmentation.py            # a minute on two cores
     python examples/bidirectional_segmentation.py --quick    # a few seconds, to see that it works
 
 A volume (1, 40, 40, 40) is read as a sequence of 40 slices. A convolutional net runs on every
@@ -9,7 +9,7 @@ Two convolutional GRUs of one map each go over the slices, one up and one down; 
 makes of both maps a probability for every pixel, and the slices become a volume again.
 
 The volumes are made so that no slice can be understood by itself. In each there is one body, a few
-balls that melt together, under noise. But in half of the slices something else is seen as well, a
+balls that melt together, under noise. But in 60 % of the slices something else is seen as well, a
 ghost: a section through another body, which looks like any other section but is in this slice
 alone. And every fifth slice is missing, it is noise. Only the slices above and below tell what is
 body and what is not.

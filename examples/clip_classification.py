@@ -1,6 +1,6 @@
 """Tells what happens in a short clip, with an LSTM behind a convnet or with a convolutional GRU.
 
-    python examples/clip_classification.py            # three minutes on two cores
+    python examples/clip_classification.py            # a minute on two cores
     python examples/clip_classification.py --quick    # a few seconds, to see that it works
 
 A clip is a sequence of 4 to 8 noisy frames (1, 20, 20) with a star in it, and its class is what the
