@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import tailed
 from ..sizes import Sizes
-from .library import Library, Primitive, Reorder, address
+from .library import Form, Library, Primitive, Reorder, address
 from .primitives import (
     WHOLE,
     ConvolutionPrimitives,
@@ -26,18 +26,6 @@ from .primitives import (
 )
 
 Array = np.ndarray[Any, Any]
-
-
-class _Form(NamedTuple):
-    """All that matters of an array but its memory."""
-
-    shape: Shape
-    strides: Shape
-    dtype: np.dtype
-
-    @classmethod
-    def of(cls, array: Array) -> _Form:
-        return cls(array.shape, array.strides, array.dtype)
 
 
 class _Job(NamedTuple):
@@ -75,11 +63,11 @@ class Convolutions:
         self._job = lru_cache(maxsize=4096)(self._prepare)
 
     def convolution(self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any) -> Array:
-        job = self._job("convolution", None, _hashable(at), w.shape, _Form.of(x))
+        job = self._job("convolution", None, _hashable(at), w.shape, Form.of(x))
         return self._run(run, job, w, x, (), out)
 
     def transpose(self, run: Any, w: Array, g: Array, *, out: Any = None, **at: Any) -> Array:
-        job = self._job("convolution_transpose", None, _hashable(at), w.shape, _Form.of(g))
+        job = self._job("convolution_transpose", None, _hashable(at), w.shape, Form.of(g))
         return self._run(run, job, w, g, (), out)
 
     def tailed(
@@ -95,15 +83,15 @@ class Convolutions:
     ) -> Array:
         """A convolution that does its tail itself; where the library can't, one after the other."""
         more = tuple(map(np.asarray, more))  # a reduction may have made a number
-        forms = map(_Form.of, more)
-        job = self._job(head.name, program, _hashable(arguments), w.shape, _Form.of(x), *forms)
+        forms = map(Form.of, more)
+        job = self._job(head.name, program, _hashable(arguments), w.shape, Form.of(x), *forms)
         if job is None:
             own = {"head": head, "arguments": arguments, "program": program}
             return tailed(run, w, x, *more, **own, out=out)
         return self._run(run, job, w, x, more, out)
 
     def _prepare(
-        self, name: str, program: Any, at: Any, kernel: Shape, operand: _Form, *more: _Form
+        self, name: str, program: Any, at: Any, kernel: Shape, operand: Form, *more: Form
     ) -> _Job | None:
         """None for a tail that the library can't do along with the convolution."""
         at = dict(at)
@@ -200,7 +188,7 @@ class Convolutions:
         return out
 
 
-def is_dense(array: Array | _Form) -> bool:
+def is_dense(array: Array | Form) -> bool:
     """Whether `array`, (rows, channels, *size), is channels-last in memory and without gaps."""
     return _lies_densely(array.shape, array.strides, array.dtype.itemsize)
 
@@ -214,14 +202,14 @@ def _hashable(at: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(at.items())
 
 
-def _chain(program: Any, result: Shape, more: Sequence[_Form]) -> tuple[Tail | None, list[int]]:
+def _chain(program: Any, result: Shape, more: Sequence[Form]) -> tuple[Tail | None, list[int]]:
     shapes = [_shape_in_tail(m, result) for m in more]
     if None in shapes or any(m.dtype != np.float32 for m in more):
         return None, []
     return tail_of(program, shapes)
 
 
-def _shape_in_tail(array: _Form, result: Shape) -> Shape | None:
+def _shape_in_tail(array: Form, result: Shape) -> Shape | None:
     """The shape of an operand of a tail, as the library is told; None if it can't take that."""
     if array.shape == result:
         return WHOLE

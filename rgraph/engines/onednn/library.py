@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,6 +84,22 @@ def _open() -> ctypes.CDLL:
         if spin is None:
             del os.environ["GOMP_SPINCOUNT"]
     raise OnednnError("no oneDNN library of version 3 was found")
+
+
+class Form(NamedTuple):
+    """All that matters of an array but its memory."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Form:
+        return cls(array.shape, array.strides, array.dtype)
+
+    def example(self) -> np.ndarray:
+        """An array of this form; its elements are not to be read."""
+        return np.lib.stride_tricks.as_strided(np.empty(1, self.dtype), self.shape, self.strides)
 
 
 class _Argument(ctypes.Structure):

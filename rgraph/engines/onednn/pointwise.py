@@ -18,6 +18,7 @@ from .library import (
     DST,
     SRC,
     SRC_1,
+    Form,
     Library,
     OnednnError,
     PostOperations,
@@ -46,21 +47,6 @@ class _Piece(NamedTuple):
     compiled: _Compiled
 
 
-class _Form(NamedTuple):
-    """All that matters of an array but its memory."""
-
-    shape: Shape
-    strides: Shape
-    dtype: np.dtype
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> _Form:
-        return cls(array.shape, array.strides, array.dtype)
-
-    def example(self) -> np.ndarray:
-        return np.lib.stride_tricks.as_strided(np.empty(1, self.dtype), self.shape, self.strides)
-
-
 class Pointwise:
     """The `fused` kernel: programs as chains, compiled for the sizes of pieces that occur.
 
@@ -81,7 +67,7 @@ class Pointwise:
         if out is None or out.nbytes < run.engine.few:
             return reference.evaluate(run, *arrays, program=program, out=out)
         arrays = tuple(map(np.asarray, arrays))  # a reduction may have made a number
-        pieces = self._pieces(program, _Form.of(out), *map(_Form.of, arrays))
+        pieces = self._pieces(program, Form.of(out), *map(Form.of, arrays))
         if not pieces:
             return reference.evaluate(run, *arrays, program=program, out=out)
         bases = [*map(address, arrays), address(out)]
@@ -98,7 +84,7 @@ class Pointwise:
     def _scratch(self, number: int) -> np.ndarray:
         return reference.scratch(f"between {number}", (PIECE,), np.dtype(np.float32))
 
-    def _cut(self, program: Any, out: _Form, *arrays: _Form) -> list[_Piece]:
+    def _cut(self, program: Any, out: Form, *arrays: Form) -> list[_Piece]:
         """The pieces; none if the library can't do it."""
         if any(a.dtype != np.float32 for a in (out, *arrays)) or self._chains(program) is None:
             return []

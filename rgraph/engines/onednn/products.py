@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from ctypes import c_void_p
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from .library import (
     DST,
     SRC,
     WEIGHTS,
+    Form,
     Library,
     OnednnError,
     Primitive,
@@ -29,6 +31,23 @@ _FEW = 1 << 18  # multiplications up to which NumPy's BLAS uses one thread, and 
 _NONE = c_void_p(0)
 
 
+class _Job(NamedTuple):
+    """What is done to operands of one form.
+
+    Attributes:
+        shape: of the result.
+        regular: of both factors, whether they are as the primitives want them.
+        reads: of the tail's operands, those that the primitives read, in order.
+        blocks: each primitive, and where its block begins (bytes): in the factors, the result, and
+            what the tail reads.
+    """
+
+    shape: Shape
+    regular: tuple[bool, bool]
+    reads: list[int]
+    blocks: list[tuple[Primitive, list[int]]]
+
+
 class Products:
     """Products of matrices of float32, with what is pointwise after them.
 
@@ -40,16 +59,12 @@ class Products:
         self.library = library
         self._rows, self._inner = Sizes(), Sizes()
         self._primitive = lru_cache(maxsize=1024)(self._make)
-        self._chain = lru_cache(maxsize=1024)(_chain)
+        self._job = lru_cache(maxsize=4096)(self._prepare)
 
     def matmul(self, a: Array, b: Array) -> Array:
         """NumPy's function of that name, to which goes what the library can't do."""
-        if _is_large(a, b):
-            try:
-                return self._product(_regular(a), _regular(b))
-            except OnednnError:
-                pass
-        return np.matmul(a, b)
+        job = self._job(None, Form.of(a), Form.of(b))
+        return np.matmul(a, b) if job is None else self._run(job, a, b, (), None)
 
     def tailed(
         self, run: Any, a: Array, b: Array, *more: Array, head: Any, arguments: Any, program: Any,
@@ -57,44 +72,67 @@ class Products:
     ) -> Array:  # fmt: skip
         """A product that does its tail itself; where the library can't, one after the other."""
         recipe = arguments["recipe"]
-        left, right = (b, a) if recipe.turned else (a, b)
-        if recipe.plain and _is_large(left, right):
+        if recipe.plain and (out is None or out.flags.c_contiguous):
+            left, right = (b, a) if recipe.turned else (a, b)
             more = tuple(map(np.asarray, more))  # a reduction may have made a number
-            forms = ((m.shape, m.flags.c_contiguous, m.dtype) for m in more)
-            chain, reads = self._chain(program, (len(left), right.shape[1]), *forms)
-            if chain is not None and (out is None or out.flags.c_contiguous):
-                try:
-                    return self._product(_regular(left), _regular(right), chain, reads, more, out)
-                except OnednnError:
-                    pass
+            job = self._job(program, *map(Form.of, (left, right, *more)))
+            if job is not None:
+                return self._run(job, left, right, more, out)
         own = {"head": head, "arguments": arguments, "program": program}
         return tailed(run, a, b, *more, **own, out=out)
 
-    def _product(
-        self,
-        a: Array,
-        b: Array,
-        chain: Tail = (),
-        reads: Sequence[int] = (),
-        more: Sequence[Array] = (),
-        out: Array | None = None,
-    ) -> Array:
-        if out is None:
-            out = np.empty((len(a), b.shape[1]), np.float32)
-        steps = _steps(a), _steps(b)
+    def _prepare(self, program: Any, left: Form, right: Form, *more: Form) -> _Job | None:
+        """None for what the library can't do, or not faster."""
+        float32 = all(f.dtype == np.float32 for f in (left, right, *more))
+        if not float32 or not len(left.shape) == len(right.shape) == 2:
+            return None
+        (rows, inner), columns = left.shape, right.shape[1]
+        chain, reads = _chain(program, (rows, columns), more) if program else ((), [])
+        if chain is None or rows * inner * columns <= _FEW:
+            return None
+        try:
+            return self._blocks(left, right, more, chain, reads)
+        except OnednnError:
+            return None
+
+    def _blocks(
+        self, left: Form, right: Form, more: Sequence[Form], chain: Tail, reads: list[int]
+    ) -> _Job:
+        (rows, inner), columns = left.shape, right.shape[1]
+        regular = _is_regular(left), _is_regular(right)
+        steps = [
+            _steps(f) if r else (f.shape[1], 1) for f, r in zip((left, right), regular, strict=True)
+        ]
         # Either may be the number of rows, which hardly ever repeats in ragged minibatches: the
         # rows of a batch through a layer, or summed over in the gradient of its weights.
-        inner_blocks: Any = (slice(0, a.shape[1]),)
+        parts: Any = (slice(0, inner),)
         if not chain:
-            inner_blocks = self._inner.blocks((len(a), b.shape[1], *steps), a.shape[1])
-        for inner in inner_blocks:
-            for rows in self._rows.blocks((a.shape[1], b.shape[1], *steps, chain), len(a)):
-                left, right, result = a[rows, inner], b[inner], out[rows]
-                others = (more[i] for i in reads)
-                others = (m[rows] if m.shape == out.shape else m for m in others)
-                sizes = (*left.shape, b.shape[1])
-                primitive = self._primitive(sizes, *steps, inner.start > 0, chain)
-                primitive.run_at(list(map(address, (left, right, result, *others))))
+            parts = self._inner.blocks((rows, columns, *steps), inner)
+        line = [4 * columns if more[i].shape == (rows, columns) else 0 for i in reads]
+        blocks = []
+        for k in parts:
+            for r in self._rows.blocks((inner, columns, *steps, chain), rows):
+                sizes = (r.stop - r.start, k.stop - k.start, columns)
+                primitive = self._primitive(sizes, *steps, k.start > 0, chain)
+                at_left = 4 * (r.start * steps[0][0] + k.start * steps[0][1])
+                at_right = 4 * k.start * steps[1][0]
+                others = [r.start * n for n in line]
+                blocks.append((primitive, [at_left, at_right, 4 * r.start * columns, *others]))
+        return _Job((rows, columns), regular, reads, blocks)
+
+    def _run(
+        self, job: _Job, left: Array, right: Array, more: Sequence[Array], out: Array | None
+    ) -> Array:
+        if out is None:
+            out = np.empty(job.shape, np.float32)
+        if not job.regular[0]:
+            left = np.ascontiguousarray(left)
+        if not job.regular[1]:
+            right = np.ascontiguousarray(right)
+        arrays = [address(left), address(right), address(out)]
+        arrays += [address(more[i]) for i in job.reads]
+        for primitive, starts in job.blocks:
+            primitive.run_at(list(map(int.__add__, arrays, starts)))
         return out
 
     def _make(
@@ -116,44 +154,39 @@ class Products:
         return Primitive(self.library, description, arrays)
 
 
-def _is_large(a: Array, b: Array) -> bool:
-    """Whether it is a product that the library does faster."""
-    float32 = a.dtype == b.dtype == np.float32
-    return float32 and a.ndim == b.ndim == 2 and a.size * b.shape[1] > _FEW
+def _chain(program: Any, result: Shape, more: Sequence[Form]) -> tuple[Tail | None, list[int]]:
+    shapes = [_shape_in_tail(m, result) for m in more]
+    return (None, []) if None in shapes else tail_of(program, shapes)
 
 
-def _chain(
-    program: Any, result: Shape, *more: tuple[Shape, bool, np.dtype]
-) -> tuple[Tail | None, list[int]]:
-    shapes = [_shape_in_tail(shape, dense, result) for shape, dense, _ in more]
-    if None in shapes or any(dtype != np.float32 for *_, dtype in more):
-        return None, []
-    return tail_of(program, shapes)
-
-
-def _shape_in_tail(own: Shape, dense: bool, result: Shape) -> Shape | None:
+def _shape_in_tail(array: Form, result: Shape) -> Shape | None:
     """The shape of an operand of a tail, as the library is told; None if it can't take that."""
-    if not dense or len(own) > 2:
+    if len(array.shape) > 2:
         return None
-    shape = (1,) * (2 - len(own)) + own
+    shape = (1,) * (2 - len(array.shape)) + array.shape
+    in_order = all(
+        n == 1 or s == 4 * math.prod(array.shape[i + 1 :])
+        for i, (n, s) in enumerate(zip(array.shape, array.strides, strict=True))
+    )
+    if not in_order:
+        return None
     if shape == result:
         return WHOLE
     return shape if shape[0] == 1 and shape[1] in (1, result[1]) else None
 
 
-def _steps(a: Array) -> Strides:
+def _steps(a: Form) -> Strides:
     """Strides in elements; an axis of one element has that of a matrix in order."""
     rows, columns = a.strides[0] // 4, a.strides[1] // 4
     if a.shape[1] == 1:
         columns = 1
-    if len(a) == 1:
+    if a.shape[0] == 1:
         rows = max(rows, a.shape[1] * columns)
     return rows, columns
 
 
-def _regular(a: Array) -> Array:
-    """`a`, or a copy of it if its elements do not follow one another along rows or columns."""
+def _is_regular(a: Form) -> bool:
+    """Whether its elements follow one another along rows or columns."""
     rows, columns = _steps(a)
     in_rows = columns == 1 and rows >= a.shape[1]
-    in_columns = rows == 1 and columns >= len(a)
-    return a if in_rows or in_columns else np.ascontiguousarray(a)
+    return in_rows or (rows == 1 and columns >= a.shape[0])
