@@ -75,7 +75,7 @@ class Operand:
         return ops.greater_equal(self, other)
 
     def __getitem__(self, key: Any) -> Any:
-        return ops.shaping.get_item(self, key)
+        return ops.slicing.get_item(self, key)
 
     # NumPy must not take `array * variable` apart element by element.
     __array_ufunc__ = None

@@ -137,7 +137,8 @@ from .reductions import (
 from .regions import roipooling
 from .sampling import random_sample, random_sample_inclusion_frequency
 from .sequence import future_value, past_value, reconcile_dynamic_axes
-from .shaping import alias, reshape, slice, splice, swapaxes, transpose
+from .shaping import alias, reshape, swapaxes, transpose
+from .slicing import slice, splice
 from .softmax import hardmax, log_softmax, softmax
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from ..graph import GraphError, Node, apply, order
 from ..graph.node import Shape
 from .records import as_node, define, operation
-from .shaping import PLACE
+from .slicing import PLACE
 
 
 def _cuts(like: Shape, at: Shape) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
-from .shaping import _axis_number, static_index
+from .shaping import axis_number, static_index
 
 # gather, and its adjoint, which adds each element back to where it was taken from
 
@@ -128,7 +128,7 @@ def gather(reference: Any, indices: Any, axis: int | Axis | None = None) -> Any:
     array([[5., 6.],
            [1., 2.]], dtype=float32)
     """
-    at = 0 if axis is None else _axis_number(axis)
+    at = 0 if axis is None else axis_number(axis)
     return apply(GATHER, as_node(reference), as_node(indices), axis=at)
 
 
@@ -176,7 +176,7 @@ def one_hot(x: Any, num_classes: int, sparse_output: bool = False, axis: int | A
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)
     """
-    return apply(ONE_HOT, as_node(x), num_classes=int(num_classes), axis=_axis_number(axis))
+    return apply(ONE_HOT, as_node(x), num_classes=int(num_classes), axis=axis_number(axis))
 
 
 # The k largest, and their adjoint
@@ -259,6 +259,6 @@ def top_k(x: Any, k: int, axis: int | Axis = -1) -> Any:
     >>> values[top.outputs[0]], values[top.outputs[1]]
     (array([4., 3.], dtype=float32), array([2., 0.], dtype=float32))
     """
-    node, at = as_node(x), _axis_number(axis)
+    node, at = as_node(x), axis_number(axis)
     indices = apply(TOP, node, k=int(k), axis=at)
     return apply(TAKE, node, indices, axis=at), indices

@@ -9,7 +9,7 @@ from typing import Any
 from ..graph import Axis, GraphError, Op, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
-from .shaping import _axis_number, rank_of, reshape, reshape_to, static_index, transpose
+from .shaping import axis_number, rank_of, reshape, reshape_to, static_index, transpose
 
 CONSTANT_PAD, REFLECT_PAD, SYMMETRIC_PAD = 0, 1, 2
 _MODES = ("constant", "reflect", "symmetric")
@@ -70,7 +70,7 @@ def squeeze(x: Any, axes: int | Axis | Sequence[int | Axis] | None = None) -> An
     (2,)
     """
     chosen = axes if isinstance(axes, (list, tuple)) or axes is None else (axes,)
-    numbers = None if chosen is None else tuple(map(_axis_number, chosen))
+    numbers = None if chosen is None else tuple(map(axis_number, chosen))
     return apply(_SQUEEZE, as_node(x), axes=numbers)
 
 
@@ -81,7 +81,7 @@ def expand_dims(x: Any, axis: int | Axis) -> Any:
     >>> C.expand_dims([1, 2], -1).shape
     (2, 1)
     """
-    return apply(_EXPAND, as_node(x), axis=_axis_number(axis))
+    return apply(_EXPAND, as_node(x), axis=axis_number(axis))
 
 
 @operation
@@ -91,7 +91,7 @@ def flatten(x: Any, axis: int | Axis = 0) -> Any:
     >>> C.flatten(C.input_variable((2, 3, 4)), 1).shape
     (2, 12)
     """
-    return apply(_FLATTEN, as_node(x), axis=_axis_number(axis))
+    return apply(_FLATTEN, as_node(x), axis=axis_number(axis))
 
 
 @operation

@@ -1,8 +1,7 @@
-"""Operations that move elements and compute nothing: reshape, transpose, slice, splice."""
+"""Operations that give values another shape: reshape, transpose."""
 
 from __future__ import annotations
 
-import builtins
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +11,7 @@ import numpy as np
 from ..graph import FREE, INFERRED, Axis, GraphError, Node, apply
 from ..graph.axis import END
 from ..graph.node import Shape, Type
-from .records import as_node, define, follow_axes, operation
-from .repetition import gather_up
+from .records import as_node, define, operation
 
 
 def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
@@ -194,7 +192,7 @@ def as_shape(shape: int | Sequence[int]) -> Shape:
         ) from None
 
 
-def _axis_number(axis: int | Axis | None) -> int | None:
+def axis_number(axis: int | Axis | None) -> int | None:
     return axis.static_axis_index() if isinstance(axis, Axis) else axis
 
 
@@ -216,7 +214,7 @@ def reshape(
     array([[0., 1., 2.],
            [3., 4., 5.]], dtype=float32)
     """
-    begin, end = _axis_number(begin_axis), _axis_number(end_axis)
+    begin, end = axis_number(begin_axis), axis_number(end_axis)
     return apply(RESHAPE, as_node(x), to=as_shape(shape), begin=begin, end=end)
 
 
@@ -267,7 +265,7 @@ def transpose(x: Any, perm: Sequence[int | Axis] | None = None) -> Any:
     array([[0., 2., 4.],
            [1., 3., 5.]], dtype=float32)
     """
-    numbers = None if perm is None else tuple(_axis_number(p) for p in perm)
+    numbers = None if perm is None else tuple(axis_number(p) for p in perm)
     return apply(TRANSPOSE, as_node(x), perm=numbers)
 
 
@@ -279,237 +277,4 @@ def swapaxes(x: Any, axis1: int | Axis = 0, axis2: int | Axis = 1) -> Any:
     array([[0., 2., 4.],
            [1., 3., 5.]], dtype=float32)
     """
-    return apply(TRANSPOSE, as_node(x), perm=None, swap=(_axis_number(axis1), _axis_number(axis2)))
-
-
-# Slice, and its adjoint that puts a slice back where it was
-
-
-def _cut(
-    shape: Shape, cuts: Sequence[tuple[int, int | None, int | None, int]]
-) -> list[builtins.slice | None]:
-    """One slice an axis; None where the axis' size is not known yet."""
-    result = [None if n == INFERRED else builtins.slice(0, n, 1) for n in shape]
-    for axis, begin, end, stride in cuts:
-        at = static_index(axis, len(shape))
-        size = shape[at]
-        if not stride:
-            raise GraphError("a stride of 0 leads nowhere", mend="1 takes every element")
-        if size == INFERRED:
-            if 0 <= (begin or 0) < (end or 0):
-                result[at] = builtins.slice(begin or 0, end, stride)
-            continue
-        first, last, _ = builtins.slice(
-            begin, end if end != 0 or (begin or 0) >= 0 else None
-        ).indices(size)
-        if end == 0 and begin is not None and begin >= 0:
-            last = size  # CNTK: an end of 0 is the end
-        if last <= first:
-            raise GraphError(f"from {begin} to {end} there is nothing along axis {axis} of {shape}")
-        result[at] = (
-            builtins.slice(first, last, 1) if stride == 1 else builtins.slice(first, last, stride)
-        )
-    return result
-
-
-def _cut_shape(shape: Shape, *, cuts: Any) -> Shape:
-    return tuple(
-        INFERRED if s is None else len(range(s.start, s.stop, abs(s.step)))
-        for s in _cut(shape, cuts)
-    )
-
-
-def _slices(shape: Shape, cuts: Any) -> tuple[Any, ...]:
-    def back_and_forth(s: builtins.slice | None) -> builtins.slice | None:
-        if s is None or s.step > 0:
-            return s
-        return builtins.slice(s.stop - 1, s.start - 1 if s.start else None, s.step)
-
-    return (Ellipsis, *map(back_and_forth, _cut(shape, cuts)))
-
-
-def _place(run: Any, g: Any, *, shape: Shape, where: Any, rank: int) -> Any:
-    whole = run.empty(g.shape[: g.ndim - rank] + shape, g.dtype)
-    whole[...] = 0
-    whole[where] = g
-    return whole
-
-
-SLICE = define(
-    "slice",
-    shape=_cut_shape,
-    kernel=lambda run, x, where: x[where],
-    arguments=lambda node: {"where": _slices(node.inputs[0].shape or (), node.attrs["cuts"])},
-    gradient=lambda node, g: [apply(PLACE, g, cuts=node.attrs["cuts"], shape=node.inputs[0].shape)],
-    cases=(
-        lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((1, 1, 3, 1),)}),
-        lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((0, 0, 3, 2), (1, 0, 4, -1))}),
-    ),
-)
-PLACE = define(
-    "place",
-    shape=lambda s, cuts, shape: shape,
-    kernel=_place,
-    arguments=lambda node: {
-        "shape": node.shape,
-        "where": _slices(node.shape or (), node.attrs["cuts"]),
-        "rank": rank_of(node),
-    },
-    gradient=lambda node, g: [apply(SLICE, g, cuts=node.attrs["cuts"])],
-    cases=(lambda rng: ([rng.normal(size=(2, 3, 2))], {"cuts": ((1, 1, 3, 1),), "shape": (3, 4)}),),
-)
-
-
-@operation
-def slice_axes(x: Any, cuts: Sequence[tuple[int, int | None, int | None, int]]) -> Any:
-    """`x` cut along several static axes; each cut is (axis, begin, end, stride)."""
-    return apply(SLICE, as_node(x), cuts=tuple(cuts))
-
-
-# Splice
-
-
-def _spliced(*given: Shape | None, axis: int) -> Shape | None:
-    shapes = tuple(s for s in given if s is not None)
-    if not shapes:
-        return None
-    rank = max(map(len, shapes))
-    at = static_index(axis, rank, extra=1)
-    shapes = tuple((1,) * (rank - len(s)) + s for s in shapes)
-    if at < -rank:  # a new axis in front
-        shapes = tuple((1, *s) for s in shapes)
-        rank += 1
-    for s in shapes:
-        same = len(s) == rank and all(
-            a == b for i, (a, b) in enumerate(zip(s, shapes[0], strict=True)) if i != at + rank
-        )
-        if not same:
-            raise GraphError(
-                f"shapes {' and '.join(map(str, shapes))} can't be joined along axis {axis}: "
-                "they must agree along all others"
-            )
-    result = list(shapes[0])
-    sizes = [s[at] for s in shapes]
-    open_ = len(shapes) < len(given) or INFERRED in sizes
-    result[at] = INFERRED if open_ else sum(sizes)
-    return tuple(result)
-
-
-def _splice(run: Any, *arrays: Any, axis: int, new: bool, shape: Shape, out: Any = None) -> Any:
-    if new:
-        arrays = tuple(
-            a.reshape(a.shape[: a.ndim + axis + 1] + (1,) + a.shape[a.ndim + axis + 1 :])
-            for a in arrays
-        )
-    rows = max((a.shape[: a.ndim - len(shape)] for a in arrays), default=())
-    out = run.empty(rows + shape, arrays[0].dtype) if out is None else out
-    start = 0
-    for a in arrays:
-        stop = start + a.shape[axis]
-        out[(Ellipsis, builtins.slice(start, stop), *[builtins.slice(None)] * (-axis - 1))] = a
-        start = stop
-    return out
-
-
-def _same_rank(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
-    rank = max(len(i.shape or ()) for i in inputs)
-    return [
-        reshape_to(i, (1,) * (rank - len(i.shape or ())) + (i.shape or ()))
-        for i in follow_axes(inputs, axes)
-    ]
-
-
-def _splice_arguments(node: Node) -> dict[str, Any]:
-    rank = max(len(i.shape or ()) for i in node.inputs)
-    at = static_index(node.attrs["axis"], rank, extra=1)
-    return {"axis": at, "new": at < -rank, "shape": node.shape}
-
-
-def _splice_gradient(node: Node, g: Node) -> list[Node]:
-    arguments = _splice_arguments(node)
-    start, parts = 0, []
-    for i in node.inputs:
-        shape = i.shape or ()
-        size = 1 if arguments["new"] else shape[arguments["axis"]]
-        part = apply(SLICE, g, cuts=((arguments["axis"], start, start + size, 1),))
-        parts.append(gather_up(reshape_to(part, shape), i.axes or ()))
-        start += size
-    return parts
-
-
-SPLICE = define(
-    "splice",
-    shape=_spliced,
-    kernel=_splice,
-    arguments=_splice_arguments,
-    gradient=_splice_gradient,
-    align=_same_rank,
-    guess=True,
-    into=True,
-    cases=(
-        lambda rng: ([rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 2, 4))], {"axis": 0}),
-        lambda rng: ([rng.normal(size=(2, 3)), rng.normal(size=(2, 3))], {"axis": -1}),
-    ),
-)
-
-
-@operation
-def splice(*inputs: Any, axis: int | Axis = -1) -> Any:
-    """The inputs joined along a static axis; all other axes must agree.
-
-    >>> C.splice(C.constant([[1, 2]]), C.constant([[3, 4]]), axis=0).eval()
-    array([[1., 2.],
-           [3., 4.]], dtype=float32)
-    """
-    return apply(SPLICE, *map(as_node, inputs), axis=_axis_number(axis))
-
-
-@operation
-def slice(
-    x: Any,
-    axis: int | Axis | Sequence[int | Axis],
-    begin_index: int | Sequence[int],
-    end_index: int | Sequence[int],
-    strides: int | Sequence[int] | None = None,
-) -> Any:
-    """`x` from `begin_index` up to `end_index` (0: to the end) along one axis or several.
-
-    Args:
-        axis: static axes.
-        begin_index, end_index, strides: one number, or one per axis; negative ones count from
-            the end, a negative stride goes backwards.
-
-    >>> C.slice(C.constant([[1, 2, 3], [4, 5, 6]]), 1, 0, 2).eval()
-    array([[1., 2.],
-           [4., 5.]], dtype=float32)
-    """
-    axes = axis if isinstance(axis, (list, tuple)) else [axis]
-
-    def each(value: Any) -> list[Any]:
-        return list(value) if isinstance(value, (list, tuple)) else [value] * len(axes)
-
-    steps = each(1 if strides is None else strides)
-    cuts = zip(axes, each(begin_index), each(end_index), steps, strict=True)
-    return slice_axes(as_node(x), [(_axis_number(a), b, e, s) for a, b, e, s in cuts])
-
-
-@operation
-def get_item(x: Any, key: Any) -> Any:
-    """`x[key]` for Python's indices and slices of static axes, and lists of indices.
-
-    An index drops no axis, as in CNTK.
-    """
-    keys = key if isinstance(key, tuple) else (key,)
-    cuts: list[tuple[int, Any, Any, int]] = []
-    for axis, k in enumerate(keys):
-        if isinstance(k, (list, tuple)):
-            parts = [get_item(as_node(x), (*[builtins.slice(None)] * axis, int(i))) for i in k]
-            x = apply(SPLICE, *parts, axis=axis)
-        elif isinstance(k, int):
-            cuts.append((axis, k, k + 1 if k != -1 else None, 1))
-        elif isinstance(k, builtins.slice):
-            if k != builtins.slice(None):
-                cuts.append((axis, k.start or 0, k.stop, k.step or 1))
-        else:
-            raise GraphError(f"an index must be an integer or a slice, got {k!r}")
-    return slice_axes(as_node(x), cuts) if cuts else as_node(x)
+    return apply(TRANSPOSE, as_node(x), perm=None, swap=(axis_number(axis1), axis_number(axis2)))
