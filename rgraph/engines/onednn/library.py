@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from typing import Any, NamedTuple
@@ -159,6 +160,7 @@ class Library:
 
     def __init__(self) -> None:
         self._library = _open()
+        self._refused = False
         self.lock = threading.Lock()  # a primitive's arrays are set and then used
         self.set_address = self._library.dnnl_memory_set_data_handle
         self.set_address.argtypes = [c_void_p, c_void_p]
@@ -179,6 +181,15 @@ class Library:
         result = c_void_p()
         self.call(function, byref(result), *arguments)
         return result
+
+    def warn_of_refusal(self) -> None:
+        """Says once that from here on NumPy may do the work.
+
+        Version 3.2 makes no more primitives in a process in which it could not compile one.
+        """
+        if not self._refused:
+            warnings.warn("oneDNN could not compile an operation; NumPy does it", stacklevel=2)
+        self._refused = True
 
     def plain(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> c_void_p:
         """Describes an array; strides are in elements."""
@@ -234,7 +245,11 @@ class Primitive:
         self, library: Library, description: c_void_p, arguments: list[tuple[int, c_void_p]]
     ) -> None:
         self._library = library
-        self._primitive = library.make("dnnl_primitive_create", description)
+        try:
+            self._primitive = library.make("dnnl_primitive_create", description)
+        except OnednnError:
+            library.warn_of_refusal()
+            raise
         self._memories = [
             library.make("dnnl_memory_create", md, library.engine, c_void_p(0))
             for _, md in arguments
