@@ -70,7 +70,7 @@ class Neighbours:
 
     def share(self) -> float:
         total, others = (b - a for a, b in zip(self.start, self._times(), strict=True))
-        return max(others / total, 0.0) if total else 0.0
+        return min(max(others / total, 0.0), 1.0) if total else 0.0
 
 
 def matrix_peak(size: int, repeat: int, least: float) -> float:
