@@ -197,3 +197,23 @@ def test_pointwise_with_operands_that_are_repeated():
     ENGINE.kernels["fused"](run, x, y, bias, number, program=Program(members, nodes), out=out)
     inner = bias + (1 - x) * y
     np.testing.assert_allclose(out, (y - inner) * inner, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_larger_than_a_piece():
+    """Where an operand is repeated for each row no piece is smaller than a row."""
+    rng = np.random.default_rng(0)
+    shape = (64, 300, 300)
+    x = rng.normal(size=(2, *shape)).astype(np.float32)
+    image = rng.normal(size=shape).astype(np.float32)
+    a, b = nodes = [Node(None), Node(None)]
+    members = [Node(TABLE["minus"], [a, b])]
+    members.append(Node(TABLE["tanh"], [members[0]]))
+    members.append(Node(TABLE["element_times"], [members[1], a]))
+    members.append(Node(TABLE["plus"], [members[2], members[1]]))
+    for m in members:
+        m.dtype = np.dtype(np.float32)
+    program = Program(members, nodes)
+    out = np.empty_like(x)
+    ENGINE.kernels["fused"](Run(ENGINE, {}, 2), x, image, program=program, out=out)
+    y = np.tanh(x - image)
+    np.testing.assert_allclose(out, y * x + y, rtol=1e-5, atol=1e-5)

@@ -26,7 +26,9 @@ from .library import (
     address,
 )
 
-PIECE = 1 << 18  # elements of a piece: with its operands it stays in the second-level caches
+# Elements of a piece, which with its operands stays in the second-level caches. What is repeated
+# for each row makes a row the smallest piece, and that may be larger.
+PIECE = 1 << 18
 _MOST_AXES = 3
 
 Shape = tuple[int, ...]
@@ -38,6 +40,7 @@ class _Compiled(NamedTuple):
 
     passes: list[tuple[Primitive, list[int]]]
     between: int  # how many results stand between them
+    size: int  # elements of each
 
 
 class _Piece(NamedTuple):
@@ -64,15 +67,15 @@ class Pointwise:
 
     def evaluate(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
         """`engines.numpy.pointwise.evaluate`, to which goes what the library can't do."""
-        if out is None or out.nbytes < run.engine.few:
+        if out is None or out.nbytes <= run.engine.few:
             return reference.evaluate(run, *arrays, program=program, out=out)
         arrays = tuple(map(np.asarray, arrays))  # a reduction may have made a number
         pieces = self._pieces(program, Form.of(out), *map(Form.of, arrays))
         if not pieces:
             return reference.evaluate(run, *arrays, program=program, out=out)
         bases = [*map(address, arrays), address(out)]
-        most = pieces[0].compiled.between  # the first piece is the largest
-        between = [address(self._scratch(i)) for i in range(most)]
+        largest = pieces[0].compiled  # the first
+        between = [address(self._scratch(i, largest.size)) for i in range(largest.between)]
         one = address(self._one)
         for starts, compiled in pieces:
             *values, target = (b + s for b, s in zip(bases, starts, strict=True))
@@ -81,8 +84,8 @@ class Pointwise:
                 primitive.run_at([values[i] for i in places])
         return out
 
-    def _scratch(self, number: int) -> np.ndarray:
-        return reference.scratch(f"between {number}", (PIECE,), np.dtype(np.float32))
+    def _scratch(self, number: int, size: int) -> np.ndarray:
+        return reference.scratch(f"between {number}", (size,), np.dtype(np.float32))
 
     def _cut(self, program: Any, out: Form, *arrays: Form) -> list[_Piece]:
         """The pieces; none if the library can't do it."""
@@ -127,7 +130,7 @@ class Pointwise:
             primitive, reads = made
             places = [one if r == ONE else r for r in reads]
             passes.append((primitive, [*places, program.arity + i]))
-        return _Compiled(passes, len(found) - 1)
+        return _Compiled(passes, len(found) - 1, math.prod(shape))
 
     def _primitive(
         self, chain: Chain, shape: Shape, kinds: Mapping[int, Pattern]
