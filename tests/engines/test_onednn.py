@@ -131,12 +131,19 @@ def test_sizes_are_their_own_until_there_are_many():
     assert list(sizes.blocks("another", 41)) == [slice(0, 41)]
 
 
+def every_other():
+    return C.slice(
+        C.Parameter((8, 1, 1), init=np.arange(8, dtype="f").reshape(8, 1, 1)), 0, 0, 8, 2
+    )
+
+
 TAILS = {
     "gate": lambda y, a, b: C.sigmoid(y + a) * b,
     "turned": lambda y, a, b: 1 - C.tanh(b - y / a),
     "compared": lambda y, a, b: C.greater(a, C.relu(y)) + C.element_max(b, y),
     "per channel": lambda y, a, b: C.tanh(y * np.arange(4, dtype="f").reshape(4, 1, 1) + a),
     "not oneDNN's": lambda y, a, b: C.sin(y + a) * b,
+    "every other of a parameter": lambda y, a, b: (y + every_other()) * a,
 }
 
 

@@ -69,7 +69,8 @@ def _or_reference(name: str, kernel: Any) -> Any:
         at = options.get("arguments", options)
         rank = len(at["strides"]) + 2
         cut = min(map(min, at["padding"])) < 0  # where strides skip elements at an edge
-        if cut or a.dtype != np.float32 or {a.ndim, b.ndim} != {rank} or not a.size or not b.size:
+        suits = not cut and all(m.dtype == np.float32 and m.ndim == rank and m.size for m in (a, b))
+        if not suits:
             return run.engine.reference[name](run, a, b, *more, **options)
         try:
             return kernel(run, a, b, *more, **options)

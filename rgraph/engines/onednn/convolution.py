@@ -16,11 +16,9 @@ from .. import tailed
 from ..sizes import Sizes
 from .library import Form, Library, Primitive, Reorder, address
 from .primitives import (
-    WHOLE,
     ConvolutionPrimitives,
     Geometry,
     Shape,
-    Tail,
     channels_last,
     tail_of,
 )
@@ -110,7 +108,7 @@ class Convolutions:
         shape = (rows, *sample)
         reads: list[int] = []
         if program is not None:
-            chain, reads = _chain(program, shape, more)
+            chain, reads = tail_of(program, more, shape, axis=1)
             if chain is None:
                 return None
             make = partial(make, tail=chain)
@@ -200,24 +198,6 @@ def _lies_densely(shape: Shape, strides: Shape, itemsize: int = 4) -> bool:
 
 def _hashable(at: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(at.items())
-
-
-def _chain(program: Any, result: Shape, more: Sequence[Form]) -> tuple[Tail | None, list[int]]:
-    shapes = [_shape_in_tail(m, result) for m in more]
-    if None in shapes or any(m.dtype != np.float32 for m in more):
-        return None, []
-    return tail_of(program, shapes)
-
-
-def _shape_in_tail(array: Form, result: Shape) -> Shape | None:
-    """The shape of an operand of a tail, as the library is told; None if it can't take that."""
-    if array.shape == result:
-        return WHOLE
-    shape = (1,) * (len(result) - len(array.shape)) + array.shape
-    channels = shape[1]
-    one_per_channel = len(shape) == len(result) and np.prod(shape) == channels
-    dense = channels == 1 or 4 in array.strides
-    return shape if one_per_channel and dense else None
 
 
 def _geometry(operand: Shape, result: Shape, kernel: Shape, at: Any) -> Geometry:

@@ -98,6 +98,16 @@ class Form(NamedTuple):
     def of(cls, array: np.ndarray) -> Form:
         return cls(array.shape, array.strides, array.dtype)
 
+    @property
+    def in_order(self) -> bool:
+        """Whether its elements follow one another in memory, the last axis innermost."""
+        step = self.dtype.itemsize
+        for size, stride in zip(self.shape[::-1], self.strides[::-1], strict=True):
+            if size > 1 and stride != step:
+                return False
+            step *= size
+        return True
+
     def example(self) -> np.ndarray:
         """An array of this form; its elements are not to be read."""
         return np.lib.stride_tricks.as_strided(np.empty(1, self.dtype), self.shape, self.strides)

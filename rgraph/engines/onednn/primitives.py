@@ -8,6 +8,8 @@ from ctypes import c_int, c_void_p
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .chains import Post, tail
 from .library import (
     CONVOLUTION_DIRECT,
@@ -20,6 +22,7 @@ from .library import (
     QUERY_WEIGHTS,
     SRC,
     WEIGHTS,
+    Form,
     Library,
     PostOperations,
     Primitive,
@@ -36,19 +39,33 @@ _NONE = c_void_p(0)
 Tail = tuple[tuple[Post, Shape | None], ...]  # operations, with the shapes of their operands
 
 
-def tail_of(program: Any, shapes: Sequence[Shape | None]) -> tuple[Tail | None, list[int]]:
+def tail_of(
+    program: Any, more: Sequence[Form], result: Shape, axis: int
+) -> tuple[Tail | None, list[int]]:
     """A program as a tail, and which of its operands that reads, in order.
 
-    No tail if the library does not have its operations.
+    No tail if the library can't do it: it takes operands that are as large as the result, and
+    such that have elements along one axis only.
 
     Args:
-        shapes: of the program's operands but for the first, which is the head's result.
+        more: the program's operands but for the first, which is the head's result.
+        axis: that one axis, of the result.
     """
     posts = tail(program.steps, program.arity)
-    if posts is None:
+    shapes = [_shape_in_tail(m, result, axis) for m in more]
+    if posts is None or None in shapes or any(m.dtype != np.float32 for m in more):
         return None, []
     reads = [p.operand - 1 for p in posts if p.operand is not None]
     return tuple((p, None if p.operand is None else shapes[p.operand - 1]) for p in posts), reads
+
+
+def _shape_in_tail(array: Form, result: Shape, axis: int) -> Shape | None:
+    """The shape of an operand of a tail, as the library is told; None if it can't take that."""
+    if array.shape == result:
+        return WHOLE
+    shape = (1,) * (len(result) - len(array.shape)) + array.shape
+    single = len(shape) == len(result) and all(n == 1 for n in (*shape[:axis], *shape[axis + 1 :]))
+    return shape if single and shape[axis] in (1, result[axis]) and array.in_order else None
 
 
 class Geometry(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from ctypes import c_void_p
 from functools import lru_cache
@@ -22,7 +21,7 @@ from .library import (
     Primitive,
     address,
 )
-from .primitives import WHOLE, Shape, Tail, post_operations, tail_of
+from .primitives import Shape, Tail, post_operations, tail_of
 
 Array = np.ndarray[Any, Any]
 Strides = tuple[int, int]
@@ -87,8 +86,13 @@ class Products:
         if not float32 or not len(left.shape) == len(right.shape) == 2:
             return None
         (rows, inner), columns = left.shape, right.shape[1]
-        chain, reads = _chain(program, (rows, columns), more) if program else ((), [])
-        if chain is None or rows * inner * columns <= _FEW:
+        if rows * inner * columns <= _FEW or not all(m.in_order for m in more):
+            return None
+        chain: Tail | None = ()
+        reads: list[int] = []
+        if program is not None:
+            chain, reads = tail_of(program, more, (rows, columns), axis=1)
+        if chain is None:
             return None
         try:
             return self._blocks(left, right, more, chain, reads)
@@ -152,27 +156,6 @@ class Products:
         )  # fmt: skip
         arrays = [(SRC, a), (WEIGHTS, b), (DST, c), *after.arguments]
         return Primitive(self.library, description, arrays)
-
-
-def _chain(program: Any, result: Shape, more: Sequence[Form]) -> tuple[Tail | None, list[int]]:
-    shapes = [_shape_in_tail(m, result) for m in more]
-    return (None, []) if None in shapes else tail_of(program, shapes)
-
-
-def _shape_in_tail(array: Form, result: Shape) -> Shape | None:
-    """The shape of an operand of a tail, as the library is told; None if it can't take that."""
-    if len(array.shape) > 2:
-        return None
-    shape = (1,) * (2 - len(array.shape)) + array.shape
-    in_order = all(
-        n == 1 or s == 4 * math.prod(array.shape[i + 1 :])
-        for i, (n, s) in enumerate(zip(array.shape, array.strides, strict=True))
-    )
-    if not in_order:
-        return None
-    if shape == result:
-        return WHOLE
-    return shape if shape[0] == 1 and shape[1] in (1, result[1]) else None
 
 
 def _steps(a: Form) -> Strides:
