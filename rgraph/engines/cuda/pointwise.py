@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ..strides import joined
 from .expressions import expression
 
 THREADS = 256  # of a block
@@ -45,31 +46,6 @@ class Layout(NamedTuple):
     width: int
 
 
-def collapse(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], Any]:
-    """The axes in the result's memory order, those that lie behind one another joined.
-
-    Args:
-        shape: the result's.
-        strides: in elements, the result's first, then each operand's, 0 along what is repeated.
-    """
-    order = sorted(
-        (i for i in range(len(shape)) if shape[i] != 1), key=lambda i: -abs(strides[0][i])
-    )
-    sizes: list[int] = []
-    steps: list[list[int]] = [[] for _ in strides]
-    for axis in order:
-        size, own = shape[axis], [s[axis] for s in strides]
-        if sizes and all(s[-1] == step * size for s, step in zip(steps, own, strict=True)):
-            sizes[-1] *= size
-            for s, step in zip(steps, own, strict=True):
-                s[-1] = step
-        else:
-            sizes.append(size)
-            for s, step in zip(steps, own, strict=True):
-                s.append(step)
-    return sizes or [1], steps if sizes else [[0] for _ in strides]
-
-
 def layout(
     shape: Sequence[int],
     strides: Sequence[Sequence[int]],
@@ -79,11 +55,12 @@ def layout(
     """How to go through arrays, and how many pieces of the layout's width there are.
 
     Args:
-        shape, strides: as for `collapse`.
+        shape: the result's.
+        strides: in elements, the result's first, then each operand's, 0 along what is repeated.
         item: bytes of the largest element.
         alignment: the bytes that every array's address is a multiple of.
     """
-    sizes, steps = collapse(shape, strides)
+    sizes, steps = joined(shape, strides)
     width = max(1, WIDEST // item)
     inner = [s[-1] for s in steps]
     while width > 1 and not (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..strides import joined
 from .threads import THREADS, Array, run, scratch
 
 PIECE = 1 << 14  # elements of a piece: all registers of a program stay in a second-level cache
@@ -78,27 +78,10 @@ def collapsed(out: Array, arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
     Loops over short inner axes are slow; channels-last images become (pixels, channels), or one
     axis if no operand is repeated.
     """
-    order = sorted(
-        range(out.ndim), key=lambda i: -out.strides[i] if out.shape[i] > 1 else -math.inf
-    )
-    views = [np.broadcast_to(a, out.shape).transpose(order) for a in arrays]
-    result = out.transpose(order)
-    shape: list[int] = []
-    strides: list[list[int]] = [[] for _ in range(len(views) + 1)]
-    for axis, size in enumerate(result.shape):
-        if size == 1 and result.ndim > 1:
-            continue
-        steps = [v.strides[axis] for v in (result, *views)]
-        if shape and all(s[-1] == step * size for s, step in zip(strides, steps, strict=True)):
-            shape[-1] *= size
-            for s, step in zip(strides, steps, strict=True):
-                s[-1] = step
-        else:
-            shape.append(size)
-            for s, step in zip(strides, steps, strict=True):
-                s.append(step)
+    views = [out, *(np.broadcast_to(a, out.shape) for a in arrays)]
+    shape, strides = joined(out.shape, [v.strides for v in views])
     flat = [
-        np.lib.stride_tricks.as_strided(v, shape, s, writeable=v is result)
-        for v, s in zip((result, *views), strides, strict=True)
+        np.lib.stride_tricks.as_strided(v, shape, s, writeable=v is out)
+        for v, s in zip(views, strides, strict=True)
     ]
     return flat[0], flat[1:]
