@@ -8,7 +8,7 @@ import numpy as np
 
 from ..graph import Constant, Node, order
 from ..ops.records import TABLE
-from .rewriting import substitute, twin
+from .rewriting import readers_of, same_type, substitute, twin
 
 # Operations that only meant something while the graph was built
 _IDENTITIES = {"alias", "require_vector", "stop_gradient"}
@@ -52,12 +52,10 @@ Readers = dict[Node, int]
 
 
 def _rewritten(outputs: Sequence[Node], rule: Callable[[Node, Readers], Node | None]) -> list[Node]:
-    """`rule` on every node; it gets the number of operations that read each, too."""
+    """`rule` on every node; it gets how often each is read, too."""
     nodes = order(outputs)
-    readers: Readers = dict.fromkeys(outputs, 1)
-    for node in nodes:
-        for operand in node.inputs:
-            readers[operand] = readers.get(operand, 0) + 1
+    ends = set(outputs)
+    readers = {n: len(found) + (n in ends) for n, found in readers_of(nodes).items()}
     return substitute(outputs, {n: new for n in nodes if (new := rule(n, readers)) is not None})
 
 
@@ -72,17 +70,13 @@ def _like(node: Node, name: str, *inputs: Node) -> Node:
     return new
 
 
-def _same_type(*nodes: Node) -> bool:
-    return len({(n.shape, n.axes, n.dtype) for n in nodes}) == 1
-
-
 def _subtracted(node: Node, readers: Readers) -> Node | None:
     """a + (-b) is a - b."""
     if not _is(node, "plus"):
         return None
     left, right = node.inputs
     for a, b in ((left, right), (right, left)):
-        if _is(b, "negate") and _same_type(node, b):
+        if _is(b, "negate") and same_type(node, b):
             return _like(node, "minus", a, b.inputs[0])
     return None
 
@@ -100,7 +94,7 @@ def _blended(node: Node, readers: Readers) -> Node | None:
             for rest, b in (second.inputs, second.inputs[::-1]):
                 if not _is(rest, "minus") or rest.inputs[1] is not z:
                     continue
-                if filling(rest.inputs[0]) != 1 or not _same_type(node, z, a, b):
+                if filling(rest.inputs[0]) != 1 or not same_type(node, z, a, b):
                     continue
                 start, share, end = (a, rest, b) if readers[b] == 1 else (b, z, a)
                 change = _like(node, "element_times", share, _like(node, "minus", end, start))
@@ -117,7 +111,7 @@ def _factored(node: Node, readers: Readers) -> Node | None:
         return None
     for a, b in (left.inputs, left.inputs[::-1]):
         for other, c in (right.inputs, right.inputs[::-1]):
-            if a is other and _same_type(node, a, b, c):
+            if a is other and same_type(node, a, b, c):
                 return _like(node, "element_times", a, _like(node, "minus", b, c))
     return None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
-from ..graph import Node, Op, components, order
-from .rewriting import substitute, twin
+from ..graph import Node, Op, order
+from .rewriting import loops, readers_of, same_type, substitute, twin
 
 OUT = 0  # the register that is the result's own array
 
@@ -118,13 +118,8 @@ FUSED = Op(
 def fuse(outputs: Sequence[Node]) -> list[Node]:
     """Makes one operation of each group of pointwise ones that only feed the group's last."""
     nodes = order(outputs)
-    loop = {n: i for i, c in enumerate(components(outputs)) if len(c) > 1 for n in c}
-    readers: dict[Node, list[Node]] = {n: [] for n in nodes}
-    for node in nodes:
-        for operand in node.inputs:
-            readers[operand].append(node)
+    loop, readers, ends = loops(outputs), readers_of(nodes), set(outputs)
     head: dict[Node, Node] = {}  # the last operation of each one's group
-    ends = set(outputs)
     for node in reversed(nodes):
         if node.op is None or not node.op.pointwise:
             continue
@@ -146,11 +141,8 @@ def _fits(node: Node, last: Node, loop: dict[Node, int]) -> bool:
     What stands before a loop may move into it: each frame is still computed once, and what it
     gives need not be kept for all frames.
     """
-    type_ = node.axes, node.shape, node.dtype
     same_loop = loop.get(node) in (None, loop.get(last)) if node.axes else False
-    return type_ == (last.axes, last.shape, last.dtype) and (
-        same_loop or loop.get(node) == loop.get(last)
-    )
+    return same_type(node, last) and (same_loop or loop.get(node) == loop.get(last))
 
 
 def _as_one(members: Sequence[Node]) -> Node:

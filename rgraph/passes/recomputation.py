@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..graph import Node, components, order
+from ..graph import Node, order
 from .algebra import filling
-from .rewriting import twin
+from .rewriting import loops, readers_of, same_type, twin
 
 _CHEAP = {"plus", "minus", "element_times", "negate"}
 
@@ -18,12 +18,7 @@ def repeat(outputs: Sequence[Node]) -> list[Node]:
     between loops (as what a gradient needs again does), where it would be kept for all frames.
     """
     nodes = order(outputs)
-    loop = {n: i for i, c in enumerate(components(outputs)) if len(c) > 1 for n in c}
-    readers: dict[Node, list[Node]] = {n: [] for n in nodes}
-    for node in nodes:
-        for operand in node.inputs:
-            readers[operand].append(node)
-    ends = set(outputs)
+    loop, readers, ends = loops(outputs), readers_of(nodes), set(outputs)
 
     def is_there(node: Node) -> bool:
         if node in ends or node.op is None or not node.op.pointwise:
@@ -35,10 +30,9 @@ def repeat(outputs: Sequence[Node]) -> list[Node]:
         if node in ends or len(own) < 2 or node.op is None or node.op.name not in _CHEAP:
             continue
         arrays = [i for i in node.inputs if filling(i) is None]
-        same_type = all(_type(i) == _type(node) for i in arrays)
-        if not same_type or not all(map(is_there, arrays)):
+        if not same_type(node, *arrays) or not all(map(is_there, arrays)):
             continue
-        if not all(r.op is not None and r.op.pointwise and _type(r) == _type(node) for r in own):
+        if not all(r.op is not None and r.op.pointwise and same_type(node, r) for r in own):
             continue
         between = len({loop.get(n) for n in (node, *own)}) > 1
         if len(arrays) == 1 or between:
@@ -47,7 +41,3 @@ def repeat(outputs: Sequence[Node]) -> list[Node]:
                 again.inputs = node.inputs
                 reader.inputs = [again if i is node else i for i in reader.inputs]
     return list(outputs)
-
-
-def _type(node: Node) -> tuple[object, ...]:
-    return node.axes, node.shape, node.dtype

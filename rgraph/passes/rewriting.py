@@ -1,10 +1,11 @@
-"""What passes are made of: a copy of a graph to work on, and putting nodes in others' place."""
+"""What passes are made of: a copy of a graph to work on, questions to it, and putting nodes in
+others' place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..graph import Axis, Node, order
+from ..graph import Axis, Node, components, order
 from ..graph.node import resolve
 
 
@@ -23,6 +24,25 @@ def private(outputs: Sequence[Node]) -> list[Node]:
         if node.op is not None:
             made[node].inputs = [made[i] for i in node.inputs]
     return [made[resolve(o)] for o in outputs]
+
+
+def loops(outputs: Sequence[Node]) -> dict[Node, int]:
+    """For each node that stands in a loop, the number of that loop."""
+    return {n: i for i, c in enumerate(components(outputs)) if len(c) > 1 for n in c}
+
+
+def readers_of(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
+    """The operations that read each of `nodes`, as often as they do."""
+    found: dict[Node, list[Node]] = {n: [] for n in nodes}
+    for node in nodes:
+        for operand in node.inputs:
+            found[operand].append(node)
+    return found
+
+
+def same_type(*nodes: Node) -> bool:
+    """Whether all have the same shape, axes and type of elements."""
+    return len({(n.shape, n.axes, n.dtype) for n in nodes}) == 1
 
 
 def twin(node: Node) -> Node:

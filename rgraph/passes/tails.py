@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..engines import tailed
-from ..graph import Node, Op, components, order
+from ..graph import Node, Op, order
 from .fusion import Program
-from .rewriting import substitute, twin
+from .rewriting import loops, readers_of, same_type, substitute, twin
 
 _HEADS = {"convolution", "convolution_transpose", "times", "contract"}
 
@@ -19,12 +19,7 @@ def hang(outputs: Sequence[Node]) -> list[Node]:
     """Makes one operation of each convolution or product and the pointwise ones that only it leads
     to."""
     nodes = order(outputs)
-    loop = {n: i for i, c in enumerate(components(outputs)) if len(c) > 1 for n in c}
-    readers: dict[Node, list[Node]] = {n: [] for n in nodes}
-    for node in nodes:
-        for operand in node.inputs:
-            readers[operand].append(node)
-    ends = set(outputs)
+    loop, readers, ends = loops(outputs), readers_of(nodes), set(outputs)
     taken: set[Node] = set()
     instead: dict[Node, Node] = {}
     # Of two whose chains meet the later goes on: then the other's result is there.
@@ -45,8 +40,7 @@ def hang(outputs: Sequence[Node]) -> list[Node]:
 
 def _goes_on(head: Node, after: Node, loop: dict[Node, int]) -> bool:
     pointwise = after.op is not None and after.op.pointwise
-    same_type = (head.axes, head.shape, head.dtype) == (after.axes, after.shape, after.dtype)
-    return pointwise and same_type and loop.get(head) == loop.get(after)
+    return pointwise and same_type(head, after) and loop.get(head) == loop.get(after)
 
 
 def _as_one(chain: Sequence[Node]) -> Node:
