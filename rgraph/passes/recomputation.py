@@ -15,7 +15,8 @@ def repeat(outputs: Sequence[Node]) -> list[Node]:
     """Gives each reader a copy of its own of what costs less to compute than to write and read.
 
     That is one operation on values that are there anyway: if it reads one array; or if it stands
-    between loops (as what a gradient needs again does), where it would be kept for all frames.
+    between loops (as what a gradient needs again does), where it would be kept for all frames, and
+    the arrays that it reads are kept for all frames in any case.
     """
     nodes = order(outputs)
     loop, readers, ends = loops(outputs), readers_of(nodes), set(outputs)
@@ -24,6 +25,13 @@ def repeat(outputs: Sequence[Node]) -> list[Node]:
         if node in ends or node.op is None or not node.op.pointwise:
             return True
         return len(readers.get(node, ())) > 1  # a copy that was made here has one reader
+
+    def is_kept(node: Node) -> bool:
+        """Whether all frames are kept already: a loop keeps what is read from outside it."""
+        if node in ends or node not in loop:
+            return True
+        outside = (r.op for r in readers[node] if loop.get(r) != loop[node])
+        return any(op is not None and op.name != "ends" for op in outside)  # `ends` reads one frame
 
     for node in nodes:
         own = list(dict.fromkeys(readers[node]))
@@ -35,7 +43,7 @@ def repeat(outputs: Sequence[Node]) -> list[Node]:
         if not all(r.op is not None and r.op.pointwise and same_type(node, r) for r in own):
             continue
         between = len({loop.get(n) for n in (node, *own)}) > 1
-        if len(arrays) == 1 or between:
+        if len(arrays) == 1 or (between and all(map(is_kept, arrays))):
             for reader in own[1:]:
                 again = twin(node)
                 again.inputs = node.inputs

@@ -111,6 +111,42 @@ def test_what_is_cheap_is_computed_by_each_of_its_readers():
     np.testing.assert_allclose(b, [[0.25, 0.25]], rtol=1e-6)
 
 
+def difference_in_a_loop():
+    """Two products of a state, their difference, which the loop reads, and its square."""
+    x, state = C.sequence.input_variable(3), C.placeholder()
+    h = C.sequence.past_value(state)
+    left, right = (C.times(h, C.Parameter((3, 3), init=C.glorot_uniform())) for _ in "UV")
+    difference = left - right
+    following = C.tanh(difference) + x
+    following.replace_placeholders({state: following})
+    return x, left, right, difference
+
+
+def test_two_arrays_are_not_kept_for_all_frames_in_place_of_one():
+    _, left, right, difference = difference_in_a_loop()
+    y = C.square(difference)
+    assert names(recomputation.repeat(private(y))).count("minus") == 1
+    assert names(recomputation.repeat(private(y, C.exp(left)))).count("minus") == 1
+    # where both are kept anyway it need not be
+    assert names(recomputation.repeat(private(y, C.exp(left), C.exp(right)))).count("minus") == 2
+    assert names(recomputation.repeat(private(y, left, right))).count("minus") == 2
+
+
+def test_what_a_gru_blends_is_not_kept_for_its_gradient():
+    """h - c, of the state before and the candidate; the gradient reads these for other reasons."""
+    _, y = conv_gru()
+    wanted = [y.node, *autodiff.gradients(y.node, [p.node for p in y.parameters])]
+    outputs = passes.optimize(wanted, ["recomputation", "tails", "fusion"])
+
+    def readers_of_differences(outputs):
+        readers = rewriting.readers_of(graph.order(outputs))
+        found = (n for n in readers if n.op and n.op.name == "minus" and n.inputs[0].is_delay)
+        return [len(readers[n]) for n in found]
+
+    assert readers_of_differences(outputs) == [2]
+    assert readers_of_differences(recomputation.repeat(outputs)) == [1, 1]
+
+
 def test_what_others_read_ends_a_tail():
     x = C.input_variable((2, 5, 4))
     W = C.Parameter((3, 2, 3, 3), init=C.glorot_uniform())
@@ -189,6 +225,11 @@ def lstm_both_ways():
     return x, C.layers.Dense(2)(C.sequence.last(C.splice(up, down)) * 1 + 0)
 
 
+def square_of_a_difference():
+    x, _, _, difference = difference_in_a_loop()
+    return x, C.square(difference)
+
+
 def values(model, without):
     x, y = model()
     rng = np.random.default_rng(0)
@@ -203,14 +244,17 @@ def values(model, without):
     return plan.run(batch.arrays, batch.layouts, batch.size)
 
 
+MODELS = [conv_gru, lstm_both_ways, square_of_a_difference]
+
+
 @pytest.mark.parametrize("name", list(passes.PASSES))
-@pytest.mark.parametrize("model", [conv_gru, lstm_both_ways])
+@pytest.mark.parametrize("model", MODELS)
 def test_results_agree_with_a_pass_on_and_off(model, name):
     for plain, other in zip(values(model, list(passes.PASSES)), values(model, [name])):
         np.testing.assert_allclose(plain, other, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("model", [conv_gru, lstm_both_ways])
+@pytest.mark.parametrize("model", MODELS)
 def test_results_agree_with_all_passes_on(model):
     for plain, other in zip(values(model, list(passes.PASSES)), values(model, [])):
         np.testing.assert_allclose(plain, other, rtol=2e-5, atol=2e-5)
