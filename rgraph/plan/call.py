@@ -29,7 +29,7 @@ class Call:
         # An engine's ways of doing pointwise work cost more than a few elements of it.
         own = partial(node.op.kernel, **arguments)
         self.on_few: Callable[..., Any] = own if node.op.pointwise else self.kernel
-        self.few = getattr(engine, "few", 0) if node.axes or node.shape else 0  # bytes
+        self.few = engine.few if node.axes or node.shape else 0  # bytes
         self.operands = [slot(i) for i in node.inputs]
         self.result = slot(node)
         self.into = node.op.into

@@ -46,6 +46,8 @@ class CudaEngine:
     Raises `GraphError` if it can't be used: what is missing, and what brings it.
     """
 
+    few = 0  # bytes of a result, see `plan.Call`: its kernels are the fastest way for any
+
     def __init__(self, number: int = 0) -> None:
         problem = library.problem()
         if problem is not None:
