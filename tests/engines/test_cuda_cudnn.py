@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
-from rgraph.engines.cuda.cudnn import Geometry, Unsupported, channels_last, graph
+from rgraph.engines.cuda.cudnn import Geometry, Unsupported, graph
 from rgraph.engines.cuda.options import PRECISIONS, Options
+from rgraph.engines.strides import channels_last
 
 cudnn = pytest.importorskip("cudnn", reason="nvidia-cudnn-frontend is not installed")
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from .. import tailed
 from ..sizes import row_blocks
-from .cudnn import Cudnn, Geometry, Shape, is_dense
+from ..strides import Shape, empty_channels_last, is_dense
+from .cudnn import Cudnn, Geometry
 
 
 class Convolutions:
@@ -170,8 +171,7 @@ class Convolutions:
         return run.memo[key][1]
 
     def _channels_last(self, shape: Shape, dtype: Any) -> Any:
-        rows, channels, *size = shape
-        return self.cupy.moveaxis(self.cupy.empty((rows, *size, channels), dtype), -1, 1)
+        return empty_channels_last(self.cupy.empty, shape, dtype)
 
     def _padded(self, run: Any, x: Any, padding: Any) -> Any:
         """`x` with zeros around it, or with its edges cut off where `padding` is negative."""

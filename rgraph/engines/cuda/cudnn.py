@@ -9,10 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..strides import Shape, channels_last
 from . import options
 from .options import Options
-
-Shape = tuple[int, ...]
 
 MOST_WORKSPACE = 1 << 30  # bytes
 _TRIES = 3  # runs of a plan that is timed
@@ -72,19 +71,6 @@ class Geometry(NamedTuple):
 def _wide(shape: Shape) -> Shape:
     """A shape with two spatial axes where there is one."""
     return (*shape[:2], 1, *shape[2:]) if len(shape) == 3 else shape
-
-
-def channels_last(shape: Shape) -> Shape:
-    """Strides, in elements, of (rows, channels, *size) with the channels innermost."""
-    _, channels, *size = shape
-    inner = [channels * math.prod(size[i + 1 :]) for i in range(len(size))]
-    return (channels * math.prod(size), 1, *inner)
-
-
-def is_dense(array: Any) -> bool:
-    """Whether `array`, (rows, channels, *size), is channels-last in memory and without gaps."""
-    steps = (n * array.itemsize for n in channels_last(array.shape))
-    return all(n == 1 or a == b for n, a, b in zip(array.shape, array.strides, steps, strict=True))
 
 
 def graph(

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from ..strides import empty_channels_last
 from .blocks import LEAST_ROWS, SMALL_PRODUCT, Block, Plan, Triple, cut
 from .threads import Array, run, scratch
 
@@ -80,7 +81,7 @@ def convolution(
         )
     )
     if out is None:
-        out = _channels_last(x.shape[0], w.shape[0], spatial, x.dtype, empty)
+        out = empty_channels_last(empty, (x.shape[0], w.shape[0], *spatial), x.dtype)
     geometry = _triples(strides, padding, dilation)
     _correlate(volume(x), volume(out), _taps(w, groups), *geometry, after)
     return out
@@ -114,7 +115,7 @@ def convolution_data_gradient(
     array of shape (rows, C, *spatial), channels last in memory unless `out` says otherwise
     """
     if out is None:
-        out = _channels_last(g.shape[0], w.shape[1] * groups, spatial, g.dtype, empty)
+        out = empty_channels_last(empty, (g.shape[0], w.shape[1] * groups, *spatial), g.dtype)
     source, target = volume(g), volume(out)
     taps = _taps(w, groups).swapaxes(-1, -2)
     # Pixels of x whose index leaves the same remainder by the strides meet the same taps, so each
@@ -156,7 +157,7 @@ def convolution_weight_gradient(
     array of shape (O, C // groups, *kernel), channels last in memory unless `out` says otherwise
     """
     if out is None:
-        out = _channels_last(g.shape[1], x.shape[1] // groups, kernel, x.dtype, empty)
+        out = empty_channels_last(empty, (g.shape[1], x.shape[1] // groups, *kernel), x.dtype)
     geometry = _triples(strides, padding, dilation)
     _correlate_taps(volume(x), volume(g), _taps(out, groups), *geometry)
     return out
@@ -172,14 +173,6 @@ def _triples(
     one, zero = (1,) * (3 - len(strides)), (0,) * (3 - len(strides))
     low = (p[0] for p in padding)
     return (*one, *strides), (*zero, *low), (*one, *dilation)  # type: ignore[return-value]
-
-
-def _channels_last(
-    rows: int, channels: int, spatial: Sequence[int], dtype: Any, empty: Empty
-) -> Array:
-    """Allocate (rows, channels, *spatial), channels last in memory."""
-    a = empty((rows, *spatial, channels), dtype)
-    return a.transpose(0, a.ndim - 1, *range(1, a.ndim - 1))
 
 
 def volume(a: Array) -> Array:

@@ -14,12 +14,11 @@ import numpy as np
 
 from .. import tailed
 from ..sizes import Sizes
+from ..strides import Shape, channels_last, empty_channels_last, is_dense, lies_densely
 from .library import Form, Library, Primitive, Reorder, address
 from .primitives import (
     ConvolutionPrimitives,
     Geometry,
-    Shape,
-    channels_last,
     tail_of,
 )
 
@@ -57,7 +56,7 @@ class Convolutions:
         self.primitives = ConvolutionPrimitives(library)
         self.empty = empty
         self._sizes = Sizes()
-        self._is_dense = lru_cache(maxsize=4096)(_lies_densely)
+        self._is_dense = lru_cache(maxsize=4096)(lies_densely)
         self._job = lru_cache(maxsize=4096)(self._prepare)
 
     def convolution(self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any) -> Array:
@@ -132,7 +131,7 @@ class Convolutions:
             for a, dense in zip((x, *more), job.dense, strict=True)
         )
         ready = out is not None and self._is_dense(out.shape, out.strides)
-        target = out if ready else self._channels_last(job.shape)
+        target = out if ready else empty_channels_last(self.empty, job.shape, np.float32)
         arrays = [address(x), address(target), *(address(more[i]) for i in job.reads)]
         for primitive, reorder, starts in job.blocks:
             source, result, *others = map(int.__add__, arrays, starts)
@@ -143,14 +142,10 @@ class Convolutions:
         out[...] = target
         return out
 
-    def _channels_last(self, shape: Shape) -> Array:
-        rows, channels, *size = shape
-        return np.moveaxis(self.empty((rows, *size, channels), np.float32), -1, 1)
-
     def _dense(self, run: Any, array: Array) -> Array:
         """A copy of `array` that is dense; the last copy is kept, others may want it too."""
         if run.memo.get("copied") is not array:
-            copy = self._channels_last(array.shape)
+            copy = empty_channels_last(self.empty, array.shape, np.float32)
             copy[...] = array
             run.memo["copied"], run.memo["copy"] = array, copy
         return run.memo["copy"]
@@ -184,16 +179,6 @@ class Convolutions:
             return total
         out[...] = total
         return out
-
-
-def is_dense(array: Array | Form) -> bool:
-    """Whether `array`, (rows, channels, *size), is channels-last in memory and without gaps."""
-    return _lies_densely(array.shape, array.strides, array.dtype.itemsize)
-
-
-def _lies_densely(shape: Shape, strides: Shape, itemsize: int = 4) -> bool:
-    steps = (n * itemsize for n in channels_last(shape))
-    return all(n == 1 or a == b for n, a, b in zip(shape, strides, steps, strict=True))
 
 
 def _hashable(at: Any) -> tuple[tuple[str, Any], ...]:

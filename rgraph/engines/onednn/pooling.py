@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..sizes import Sizes
-from .convolution import is_dense
+from ..strides import Shape, channels_last, empty_channels_last, is_dense
 from .library import (
     DIFF_DST,
     DIFF_SRC,
@@ -32,7 +32,6 @@ from .library import (
     address,
     dims,
 )
-from .primitives import Shape, channels_last
 
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., Array]
@@ -226,10 +225,9 @@ class Poolings:
         return Primitive(self.library, description, arrays)
 
     def _room(self, shape: Shape, last: bool) -> Array:
-        if not last:
-            return self.empty(shape, np.float32)
-        rows, channels, *size = shape
-        return np.moveaxis(self.empty((rows, *size, channels), np.float32), -1, 1)
+        if last:
+            return empty_channels_last(self.empty, shape, np.float32)
+        return self.empty(shape, np.float32)
 
     def _ordered(self, array: Array, last: bool) -> Array:
         """`array`, or a copy of it, in this memory order."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..strides import Shape, channels_last
 from .chains import Post, tail
 from .library import (
     CONVOLUTION_DIRECT,
@@ -29,9 +30,6 @@ from .library import (
     Reorder,
     dims,
 )
-
-Shape = tuple[int, ...]
-
 
 WHOLE: Shape = ()  # the shape, in a tail, of what is as large as the result
 _NONE = c_void_p(0)
@@ -78,13 +76,6 @@ class Geometry(NamedTuple):
     padding: tuple[tuple[int, int], ...]
     dilation: Shape
     groups: int
-
-
-def channels_last(shape: Shape) -> Shape:
-    """Strides, in elements, of (rows, channels, *size) with the channels innermost."""
-    channels, *size = shape[1:]
-    inner = [channels * math.prod(size[i + 1 :]) for i in range(len(size))]
-    return (channels * math.prod(size), 1, *inner)
 
 
 def _contiguous(shape: Shape) -> Shape:
