@@ -1,22 +1,11 @@
 """The volumes, the net of the question with its numbers, and the example run for real."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import rgraph as C
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return pytest.importorskip("bidirectional_segmentation")
 
 
 def test_shapes_and_parameters_are_those_of_the_question(example):
@@ -115,23 +104,13 @@ def test_dice(example):
     assert example.dice(truth == 0, truth) == 0
 
 
-def run(*options):
-    """What the example prints, less the times."""
-    command = [sys.executable, EXAMPLES / "bidirectional_segmentation.py", *map(str, options)]
-    path = {"PYTHONPATH": str(EXAMPLES.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, env=path)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    return re.sub(r" +\d+ s$", "", done.stdout, flags=re.MULTILINE)
-
-
-def test_the_same_result_for_the_same_seed(tmp_path):
+def test_the_same_result_for_the_same_seed(run, tmp_path):
     options = "--size", 8, "--steps", 3, "--out", tmp_path
     first = run(*options)
     assert run(*options) == first != run(*options, "--seed", 2)
 
 
-def test_quick(tmp_path):
+def test_quick(run, tmp_path):
     pytest.importorskip("matplotlib")
     printed = run("--quick", "--out", tmp_path)
     assert "parameters: 20,212" in printed

@@ -1,22 +1,11 @@
 """The clips, both nets, and the example run for real."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import rgraph as C
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return pytest.importorskip("clip_classification")
 
 
 def center(frame):
@@ -138,23 +127,13 @@ def test_accuracy_so_far(example):
     assert accuracy == [0, 0.5, 1, 1, 0.5, 0.5, 0.5, 0.5]
 
 
-def run(*options):
-    """What the example prints, less the times."""
-    command = [sys.executable, EXAMPLES / "clip_classification.py", *map(str, options)]
-    path = {"PYTHONPATH": str(EXAMPLES.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, env=path)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    return re.sub(r" +[\d.]+ s\b", "", done.stdout)
-
-
-def test_the_same_result_for_the_same_seed(tmp_path):
+def test_the_same_result_for_the_same_seed(run, tmp_path):
     options = "--clips", 32, "--epochs", 1, "--out", tmp_path
     first = run(*options)
     assert run(*options) == first != run(*options, "--seed", 2)
 
 
-def test_quick(tmp_path):
+def test_quick(run, tmp_path):
     pytest.importorskip("matplotlib")
     printed = run("--quick", "--out", tmp_path)
     first_lstm, lstm, first_gru, gru = map(float, re.findall(r"loss ([\d.]+)", printed))

@@ -1,6 +1,5 @@
 """The film example: its parts against SciPy and by hand, and the program run for real."""
 
-import os
 import re
 import signal
 import subprocess
@@ -13,17 +12,8 @@ from scipy.signal import correlate
 
 import rgraph as C
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-PROGRAM = str(EXAMPLES / "convgru_video.py")
-CLIP = EXAMPLES / "data" / "big_buck_bunny_96x54.npz"
-HERE = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+CLIP = Path(__file__).parents[2] / "examples" / "data" / "big_buck_bunny_96x54.npz"
 SMALL = ["--size", "16", "--hidden", "2", "--frames", "20"]
-
-
-@pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return pytest.importorskip("convgru_video")
 
 
 @pytest.fixture
@@ -94,20 +84,13 @@ def test_the_clip_scaled_to_a_third_is_the_means_of_blocks(example):
     assert np.abs(following - raw[6]).mean() > 0.005
 
 
-def test_quick(tmp_path):
-    run = subprocess.run(
-        [sys.executable, PROGRAM, "--quick", "--out", str(tmp_path / "new" / "folder")],
-        capture_output=True,
-        text=True,
-        env=HERE,
-    )
-    assert run.returncode == 0, run.stderr
-    assert not run.stderr
-    losses = [float(n) for n in re.findall(r"\[#+ *\] \d+/60  loss ([\d.]+)", run.stdout)]
+def test_quick(run, tmp_path):
+    printed = run("--quick", "--out", tmp_path / "new" / "folder")
+    losses = [float(n) for n in re.findall(r"\[#+ *\] \d+/60  loss ([\d.]+)", printed)]
     assert len(losses) == 10
     assert losses[-1] < 0.7 * losses[0]
     pattern = r"(\d\.\d{6}) +([\d.]+) dB"
-    (copied, decibels), (error, _), (_, _), (_, _) = re.findall(pattern, run.stdout)
+    (copied, decibels), (error, _), (_, _), (_, _) = re.findall(pattern, printed)
 
     raw = np.load(CLIP)["frames"][:58].reshape(58, 18, 3, 32, 3, 3).mean((2, 4)) / 255
     film = np.delete(raw, [7, 32], axis=0)  # those that repeat the one before
@@ -141,17 +124,18 @@ def test_a_seed_says_all(example, tmp_path, monkeypatch):
     assert (one["Wz"] != other["Wz"]).any()
 
 
-def test_interrupted_it_leaves_a_model_to_go_on_from(tmp_path):
-    command = [sys.executable, PROGRAM, *SMALL, "--steps", "600", "--out", str(tmp_path)]
+def test_interrupted_it_leaves_a_model_to_go_on_from(program, environment, run, tmp_path):
+    command = [sys.executable, program, *SMALL, "--steps", "600", "--out", tmp_path]
     # What runs in the background of a shell ignores interrupts, and so would the program.
     heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=HERE, **heed) as run:
-        for line in run.stdout:
+    options = {"stdout": subprocess.PIPE, "text": True, "env": environment, **heed}
+    with subprocess.Popen(command, **options) as process:
+        for line in process.stdout:
             if " 60/600 " in line:
-                run.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGINT)
                 break
-        rest = run.stdout.read()
-    assert run.returncode == 130
+        rest = process.stdout.read()
+    assert process.returncode == 130
     saved = tmp_path / "model.npz"
     assert f"the model is in {saved}" in rest
     assert int(re.search(r"stopped after (\d+) steps", rest)[1]) >= 60
@@ -159,10 +143,8 @@ def test_interrupted_it_leaves_a_model_to_go_on_from(tmp_path):
     assert model["Wz"].shape == (2, 6, 3, 3)
 
     again = tmp_path / "again"
-    command = [sys.executable, PROGRAM, *SMALL, "--hidden", "7", "--steps", "0"]
-    command += ["--load", str(saved), "--out", str(again)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, env=HERE)
-    assert "model: 2 maps" in run.stdout
+    options = *SMALL, "--hidden", 7, "--steps", 0, "--load", saved, "--out", again
+    assert "model: 2 maps" in run(*options)
     for name, value in np.load(again / "model.npz").items():
         np.testing.assert_array_equal(value, model[name])
 
@@ -198,15 +180,15 @@ def test_without_a_reader_it_says_which_extra_has_one(example, tmp_path, monkeyp
         example.main(["--video", str(video)])
 
 
-def test_a_file_that_is_no_video(tmp_path):
+def test_a_file_that_is_no_video(program, environment, tmp_path):
     pytest.importorskip("imageio.v3")
     video = tmp_path / "film.mp4"
     video.write_bytes(b"no video")
-    command = [sys.executable, PROGRAM, "--video", str(video)]
-    run = subprocess.run(command, capture_output=True, text=True, env=HERE)
-    assert run.returncode == 1
-    assert run.stderr.startswith(f"{video} can't be read; for videos: pip install")
-    assert "Traceback" not in run.stderr
+    command = [sys.executable, program, "--video", video]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{video} can't be read; for videos: pip install")
+    assert "Traceback" not in done.stderr
 
 
 def test_without_pillow_there_are_no_pictures_but_all_the_rest(

@@ -3,22 +3,11 @@
 import gzip
 import re
 import struct
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import rgraph as C
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return pytest.importorskip("mnist_quadrants")
 
 
 def write_idx(path, array):
@@ -88,16 +77,7 @@ def test_a_cut_or_missing_idx_file_is_named(example, tmp_path):
             example.read_idx(tmp_path / "file")
 
 
-def run(*options):
-    """What the example prints, less the times."""
-    command = [sys.executable, EXAMPLES / "mnist_quadrants.py", *map(str, options)]
-    path = {"PYTHONPATH": str(EXAMPLES.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, env=path)
-    assert done.returncode == 0, done.stderr
-    return re.sub(r" +[\d.]+ s$", "", done.stdout, flags=re.MULTILINE)
-
-
-def test_mnist_files_and_the_same_result_for_the_same_seed(tmp_path):
+def test_mnist_files_and_the_same_result_for_the_same_seed(run, tmp_path):
     write_mnist(tmp_path, 20, 10)
     options = "--mnist", tmp_path, "--epochs", 1, "--out", tmp_path / "out"
     first = run(*options)
@@ -106,7 +86,7 @@ def test_mnist_files_and_the_same_result_for_the_same_seed(tmp_path):
     assert run(*options) == first != run(*options, "--seed", 2)
 
 
-def test_quick(tmp_path):
+def test_quick(run, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     (accuracy,) = re.findall(r"test accuracy: ([\d.]+)% of 360", run("--quick", "--out", tmp_path))

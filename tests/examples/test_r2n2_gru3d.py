@@ -1,9 +1,6 @@
 """The GRU against SciPy, the views against what one can tell by hand, and the example run."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +8,6 @@ from scipy.ndimage import correlate
 from scipy.special import expit
 
 import rgraph as C
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return pytest.importorskip("r2n2_gru3d")
 
 
 def test_the_step_is_the_papers(example, monkeypatch):
@@ -116,16 +105,7 @@ def test_cubes_are_drawn_from_back_to_front(example):
     np.testing.assert_allclose(nearest, polygons[3:] + [-0.87, -0.5], atol=1e-9)
 
 
-def run(*options):
-    """What the example prints, less the times."""
-    command = [sys.executable, EXAMPLES / "r2n2_gru3d.py", *map(str, options)]
-    path = {"PYTHONPATH": str(EXAMPLES.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, env=path)
-    assert done.returncode == 0, done.stderr
-    return re.sub(r" +[\d.]+ s$", "", done.stdout, flags=re.MULTILINE)
-
-
-def test_quick_and_the_same_result_for_the_same_seed(tmp_path):
+def test_quick_and_the_same_result_for_the_same_seed(run, tmp_path):
     pytest.importorskip("matplotlib")
     told = run("--quick", "--out", tmp_path)
     losses = [float(n) for n in re.findall(r"loss ([\d.]+)", told)]

@@ -2,22 +2,12 @@
 
 import argparse
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.signal import convolve2d, correlate2d
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = argparse.Namespace(seed=3, filters=2, kernel=3, size=6, images=2)
-
-
-@pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return pytest.importorskip("shared_filters")
 
 
 @pytest.mark.parametrize("way", ["frames", "volume", "loop"])
@@ -57,13 +47,10 @@ def test_filters_larger_than_the_images_are_refused(example, capsys):
     assert "the images not smaller than the filters" in capsys.readouterr().err
 
 
-def test_quick(tmp_path):
+def test_quick(run, tmp_path):
     pytest.importorskip("matplotlib")
-    command = [sys.executable, EXAMPLES / "shared_filters.py", "--quick", "--out", tmp_path]
-    path = {"PYTHONPATH": str(EXAMPLES.parent)}
-    run = subprocess.run(command, capture_output=True, text=True, env=path)
-    assert run.returncode == 0, run.stderr
-    assert "the three ways agree, gradients too" in run.stdout
-    rows = re.findall(r"^ +(\d+)  (frames|volume|loop) .* ms .* MB", run.stdout, re.MULTILINE)
+    printed = run("--quick", "--out", tmp_path)
+    assert "the three ways agree, gradients too" in printed
+    rows = re.findall(r"^ +(\d+)  (frames|volume|loop) .* ms .* MB", printed, re.MULTILINE)
     assert rows == [(n, way) for n in ("2", "4") for way in ("frames", "volume", "loop")]
     assert (tmp_path / "shared_filters.png").read_bytes()[:4] == b"\x89PNG"
