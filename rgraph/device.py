@@ -8,6 +8,8 @@ import warnings
 from functools import lru_cache
 from typing import Any
 
+from .graph import GraphError
+
 
 class DeviceKind(enum.IntEnum):
     """What a device is.
@@ -191,14 +193,18 @@ def cpu_engines() -> list[str]:
 def use_cpu_engine(name: str) -> str:
     """Chooses the engine of the CPU by name; the one that is used from here on is returned.
 
-    Where `onednn` is asked for and missing, `numpy` is used, and a warning says so once.
+    Where `onednn` is asked for and missing, `numpy` is used, and a warning says so once. The
+    environment variable `RGRAPH_CPU_ENGINE` chooses too, for the first use.
 
     >>> C.device.use_cpu_engine("numpy")
     'numpy'
     """
     global _cpu_engine
     if name not in ("numpy", "onednn"):
-        raise ValueError(f"there is no CPU engine {name!r}; there is {cpu_engines()}")
+        raise GraphError(
+            f"there is no CPU engine {name!r}; there are numpy and onednn",
+            mend="set RGRAPH_CPU_ENGINE, or what use_cpu_engine is given, to one of these",
+        )
     if name == "onednn" and _onednn_engine() is None:
         warnings.warn(
             "oneDNN was not found, numpy is used instead; pip install rgraph[onednn] brings it",
@@ -209,7 +215,7 @@ def use_cpu_engine(name: str) -> str:
     return name
 
 
-_cpu_engine = os.environ.get("RGRAPH_CPU_ENGINE", "")
+_cpu_engine = ""  # none is chosen yet
 
 
 @lru_cache(maxsize=1)
@@ -244,7 +250,9 @@ def engine(device: DeviceDescriptor | None = None) -> Any:
     device = device or use_default_device()
     if device.kind == "gpu":
         return _cuda_engine(device.number)
-    name = _cpu_engine or use_cpu_engine(cpu_engines()[0])
+    name = _cpu_engine
+    if not name:
+        name = use_cpu_engine(os.environ.get("RGRAPH_CPU_ENGINE") or cpu_engines()[0])
     return _numpy_engine() if name == "numpy" else _onednn_engine()
 
 

@@ -1,6 +1,11 @@
 """Devices under CNTK's names."""
 
+import warnings
+
+import pytest
+
 import rgraph as C
+from rgraph import device
 
 
 def test_the_cpu_is_there_and_can_be_chosen_but_not_locked():
@@ -10,3 +15,37 @@ def test_the_cpu_is_there_and_can_be_chosen_but_not_locked():
     assert C.device.gpu(1).type() == C.device.DeviceKind.GPU
     assert C.try_set_default_device(cpu) and C.use_default_device() == cpu
     assert not C.try_set_default_device(cpu, True) and not cpu.is_locked()
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """The environment of a program in which nothing has been computed yet."""
+    monkeypatch.setattr(device, "_cpu_engine", "")
+    monkeypatch.delenv("RGRAPH_CPU_ENGINE", raising=False)
+    return monkeypatch
+
+
+def test_the_environment_chooses_the_engine_of_the_cpu(environment):
+    assert device.engine(C.cpu()).name == C.device.cpu_engines()[0]
+    environment.setattr(device, "_cpu_engine", "")
+    environment.setenv("RGRAPH_CPU_ENGINE", "numpy")
+    assert device.engine(C.cpu()).name == "numpy"
+
+
+def test_an_engine_that_does_not_exist(environment):
+    environment.setenv("RGRAPH_CPU_ENGINE", "abacus")
+    with pytest.raises(C.GraphError, match="'abacus'; there are numpy and onednn") as raised:
+        (C.Parameter(2, init=1) * 2).eval(device=C.cpu())
+    assert "set RGRAPH_CPU_ENGINE" in raised.value.mend
+    with pytest.raises(ValueError, match="no CPU engine 'slide rule'"):
+        C.device.use_cpu_engine("slide rule")
+
+
+def test_an_engine_whose_library_is_missing(environment):
+    environment.setenv("RGRAPH_CPU_ENGINE", "onednn")
+    environment.setattr(device, "_onednn_engine", lambda: None)
+    with pytest.warns(UserWarning, match=r"oneDNN was not found.*pip install rgraph\[onednn\]"):
+        assert device.engine(C.cpu()).name == "numpy"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is said once
+        assert device.engine(C.cpu()).name == "numpy"
