@@ -224,3 +224,19 @@ def test_rows_larger_than_a_piece():
     ENGINE.kernels["fused"](Run(ENGINE, {}, 2), x, image, program=program, out=out)
     y = np.tanh(x - image)
     np.testing.assert_allclose(out, y * x + y, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["greater", "less_equal", "equal"])
+def test_comparisons_of_what_was_computed(name):
+    """The library can't do these after another operation, unless the size is a round one."""
+    x, y, z = np.random.default_rng(0).integers(-2, 3, (3, 40_001)).astype(np.float32)
+    a, b, c = nodes = [Node(None) for _ in range(3)]
+    members = [Node(TABLE["element_times"], [a, b])]
+    members.append(Node(TABLE[name], [members[0], c]))
+    for m in members:
+        m.dtype = np.dtype(np.float32)
+    out = np.empty_like(x)
+    run = Run(ENGINE, {}, 1)
+    ENGINE.kernels["fused"](run, x, y, z, program=Program(members, nodes), out=out)
+    np.testing.assert_array_equal(out, getattr(np, name)(x * y, z))

@@ -143,3 +143,23 @@ def test_as_pytorch(kind, engine, torch, F):
         np.testing.assert_allclose((y * y).grad({x: values}, wrt=x), t.grad, rtol=1e-5, atol=1e-6)
     finally:
         device.use_cpu_engine(before)
+
+
+def test_where_the_library_refuses(monkeypatch):
+    """Version 3.2 makes no more primitives in a process once it could not compile one."""
+    if "onednn" not in ENGINES:
+        pytest.skip("oneDNN is not installed: pip install rgraph[onednn]")
+    from rgraph.engines.onednn import pooling
+
+    case = Case((8, 7, 9), (3, 2), (2, 1), True, False)
+
+    def refuse(*_):
+        raise pooling.OnednnError("status 5")
+
+    engine = OnednnEngine()
+    monkeypatch.setattr(pooling, "Primitive", refuse)
+    run = Run(engine, {}, ROWS)
+    for name, operands, at in case.calls():
+        arrays = operands(case.x, case.g)
+        found = engine.kernels[name](run, *arrays, **at)
+        np.testing.assert_array_equal(found, TABLE[name].kernel(run, *arrays, **at))

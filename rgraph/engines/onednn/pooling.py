@@ -62,30 +62,29 @@ class Poolings:
     def __init__(
         self, library: Library, empty: Callable[..., Array], reference: dict[str, Kernel]
     ) -> None:
-        self.library, self.empty, self.reference = library, empty, reference
-        self.kernels = {
+        self.library, self.empty = library, empty
+        own: dict[str, Callable[..., Array | None]] = {
             "pool_pick": self.pick,
             "pool_place": self.place,
             "pool_mean": self.mean,
             "pool_spread": self.spread,
         }
+        self.kernels = {name: _or(reference[name], kernel) for name, kernel in own.items()}
         self._sizes = Sizes()
         self._geometry = lru_cache(maxsize=1024)(self._make_geometry)
         self._forward = lru_cache(maxsize=512)(self._make_forward)
         self._finding = lru_cache(maxsize=512)(self._make_finding)
         self._backward = lru_cache(maxsize=512)(self._make_backward)
 
-    def pick(self, run: Any, value: Array, guide: Array, **at: Any) -> Array:
-        geometry = self._find("max", value, value.shape, **at) if value is guide else None
-        if geometry is None:
-            return self.reference["pool_pick"](run, value, guide, **at)
-        return self._pooled(geometry, value, at["counts"])
+    # These give None for what is left to the reference.
 
-    def mean(self, run: Any, x: Array, *, include_pad: bool, **at: Any) -> Array:
+    def pick(self, run: Any, value: Array, guide: Array, **at: Any) -> Array | None:
+        geometry = self._find("max", value, value.shape, **at) if value is guide else None
+        return geometry and self._pooled(geometry, value, at["counts"])
+
+    def mean(self, run: Any, x: Array, *, include_pad: bool, **at: Any) -> Array | None:
         geometry = self._find(_mean(include_pad), x, x.shape, **at)
-        if geometry is None:
-            return self.reference["pool_mean"](run, x, include_pad=include_pad, **at)
-        return self._pooled(geometry, x, at["counts"])
+        return geometry and self._pooled(geometry, x, at["counts"])
 
     def _pooled(self, geometry: _Geometry, x: Array, counts: Shape) -> Array:
         x = self._ordered(x, geometry.last)
@@ -95,11 +94,11 @@ class Poolings:
             self._forward(rows, geometry).run_at([here + operand, there + pooled])
         return result
 
-    def place(self, run: Any, value: Array, guide: Array, **at: Any) -> Array:
+    def place(self, run: Any, value: Array, guide: Array, **at: Any) -> Array | None:
         geometry = self._find("max", guide, guide.shape, **at)
         pooled_shape = (*guide.shape[:2], *at["counts"])
         if geometry is None or value.dtype != guide.dtype or value.shape != pooled_shape:
-            return self.reference["pool_place"](run, value, guide, **at)
+            return None
         value, guide = (self._ordered(a, geometry.last) for a in (value, guide))
         result = self._room(guide.shape, geometry.last)
         there, here, target = map(address, (value, guide, result))
@@ -112,11 +111,12 @@ class Poolings:
             backward.run_at([there + pooled, target + operand, address(places)])
         return result
 
-    def spread(self, run: Any, g: Array, *, include_pad: bool, shape: Shape, **at: Any) -> Array:
+    def spread(
+        self, run: Any, g: Array, *, include_pad: bool, shape: Shape, **at: Any
+    ) -> Array | None:
         geometry = self._find(_mean(include_pad), g, (*g.shape[:1], *shape), **at)
         if geometry is None:
-            more = {"include_pad": include_pad, "shape": shape, **at}
-            return self.reference["pool_spread"](run, g, **more)
+            return None
         g = self._ordered(g, geometry.last)
         result = self._room((len(g), *shape), geometry.last)
         there, target = address(g), address(result)
@@ -236,6 +236,19 @@ class Poolings:
         copy = self._room(array.shape, last)
         copy[...] = array
         return copy
+
+
+def _or(reference: Kernel, kernel: Callable[..., Array | None]) -> Kernel:
+    """The kernel, and the reference for what it leaves to that or the library refuses."""
+
+    def call(run: Any, *arrays: Array, **at: Any) -> Array:
+        try:
+            result = kernel(run, *arrays, **at)
+        except OnednnError:
+            result = None
+        return reference(run, *arrays, **at) if result is None else result
+
+    return call
 
 
 def _mean(include_pad: bool) -> str:
