@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from ..graph import Node
-from .arithmetic import abs, clip, element_divide, element_max, element_times, minus, negate, plus
+from .arithmetic import (
+    abs,
+    clip,
+    element_divide,
+    element_max,
+    element_min,
+    element_times,
+    minus,
+    negate,
+    plus,
+)
 from .comparison import greater, less
 from .pointwise import pointwise
 from .records import as_node, operation
@@ -67,6 +78,11 @@ def _positive(x: Node) -> Node:
     return element_max(x, 0.0)
 
 
+def _leaky(x: Node, alpha: Any) -> Node:
+    """For any `alpha`; of a number one can tell which of x and alpha x is the larger."""
+    return minus(_positive(x), element_times(alpha, relu(negate(x))))
+
+
 @operation
 def leaky_relu(x: Any, alpha: float = 0.01) -> Any:
     """`x` where it is positive, `alpha` times `x` elsewhere.
@@ -75,7 +91,9 @@ def leaky_relu(x: Any, alpha: float = 0.01) -> Any:
     array([-0.1,  2. ], dtype=float32)
     """
     x = as_node(x)
-    return minus(_positive(x), element_times(alpha, relu(negate(x))))
+    if not isinstance(alpha, Real) or alpha == 0:  # 0 times infinity is no number
+        return _leaky(x, alpha)
+    return (element_min if alpha > 1 else element_max)(x, element_times(alpha, x))
 
 
 @operation
@@ -85,8 +103,7 @@ def param_relu(alpha: Any, x: Any) -> Any:
     >>> C.param_relu(C.constant([0.5, 0.5]), [-1, 2]).eval()
     array([-0.5,  2. ], dtype=float32)
     """
-    x = as_node(x)
-    return minus(_positive(x), element_times(as_node(alpha), relu(negate(x))))
+    return _leaky(as_node(x), as_node(alpha))
 
 
 @operation

@@ -176,7 +176,12 @@ def test_leaky_functions_with_other_slopes():
     values = np.array([[-3, -0.5, 0.5, 3.0]])
     low = np.minimum(values, 0)
     high = np.maximum(values, 0)
-    np.testing.assert_allclose(C.leaky_relu(x, 0.3).eval({x: values}), high + 0.3 * low)
+    for slope in 0.3, 1, 2.5, 0, -0.5:
+        f = C.leaky_relu(x, slope)
+        np.testing.assert_allclose(f.eval({x: values}), high + slope * low)
+        np.testing.assert_allclose(f.grad({x: values}, wrt=x), np.where(values > 0, 1, slope))
+        assert f.grad({x: [[0] * 4]}, wrt=x).tolist() == [[1] * 4]  # as CNTK's
+        assert f.eval({x: [[np.inf] * 4]}).tolist() == [[np.inf] * 4]
     np.testing.assert_allclose(C.elu(x, 2).eval({x: values}), high + 2 * np.expm1(low))
     slope = np.array([0.1, 0.2, 0.3, 0.4])
     np.testing.assert_allclose(C.param_relu(slope, x).eval({x: values}), high + slope * low)
