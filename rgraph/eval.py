@@ -57,18 +57,26 @@ class Program:
     def _inputs(self) -> list[Any]:
         return [a.node for a in self.arguments if a.is_input]
 
-    def run(self, request: Request, arguments: Any, device: Any, training: bool) -> list[Any]:
+    def run(
+        self,
+        request: Request,
+        arguments: Any,
+        device: Any,
+        training: bool,
+        raw_gradients: bool = False,
+    ) -> list[Any]:
         """The values of a request, then its gradients.
 
         Args:
             arguments: as for `Function.eval`, or parts of a minibatch source's minibatch.
+            raw_gradients: as for `Runner.run`.
         """
         if isinstance(arguments, Mapping):
             arguments = {
                 k: v.data if hasattr(v, "end_of_sweep") else v for k, v in arguments.items()
             }
         given = self._runner.feed(evaluation.as_feed(arguments, self.arguments), device, training)
-        return self._runner.run(request, given, self._inputs)
+        return self._runner.run(request, given, self._inputs, raw_gradients=raw_gradients)
 
 
 def ends_sweep(arguments: Any) -> bool:

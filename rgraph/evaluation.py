@@ -53,12 +53,14 @@ class Request(NamedTuple):
         roots: the nodes to differentiate.
         wrt: what with respect to.
         weighted: whether the elements of `roots` come with weights, which are fed.
+        updates: `Stored` nodes, each with the node of the value that it is set to after the run.
     """
 
     values: tuple[Node, ...] = ()
     roots: tuple[Node, ...] = ()
     wrt: tuple[Node, ...] = ()
     weighted: bool = False
+    updates: tuple[tuple[Node, Node], ...] = ()
 
 
 class Feed(NamedTuple):
@@ -81,7 +83,7 @@ class _Job(NamedTuple):
     plan: Plan
     results: list[Node]
     inputs: dict[Node, Node]  # what stands for the inputs, and for the weights of the roots
-    assigned: list[Node]  # assignments, whose values the plan gives last
+    stored: list[Node]  # what is set after the run, to the values that the plan gives last
 
 
 class Runner:
@@ -107,6 +109,7 @@ class Runner:
         inputs: Sequence[Input],
         weights: Sequence[Any] = (),
         as_numpy: bool = True,
+        raw_gradients: bool = False,
     ) -> list[Any]:
         """The values of a request, then its gradients, as people read them.
 
@@ -116,6 +119,8 @@ class Runner:
             weights: those of the roots' elements, if the request is weighted.
             as_numpy: whether to give arrays and lists of arrays, not a `Value`, whose arrays stay
                 on the device that computed them.
+            raw_gradients: whether gradients are given as they are in the engine's memory, in rows
+                and to be read before the next run.
         """
         flexible = self._flexible(request)
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
@@ -139,11 +144,14 @@ class Runner:
             (_seed << 32) + given.run,
             given.turn,
         )
-        values = [batch.read(n, r, as_numpy) for n, r in zip(job.results, rows, strict=False)]
+        raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
+        if raw:
+            raw = _apart(raw, job.plan)
+        read = job.results[: len(job.results) - len(raw)]
+        values = [batch.read(n, r, as_numpy) for n, r in zip(read, rows, strict=False)]
         if not given.training or request.roots:  # else going back through it comes first
-            for node, row in zip(job.assigned, rows[len(values) :], strict=True):
-                _store(node.inputs[0], batch.engine.to_numpy(row))
-        return values if as_numpy else [Value(v) for v in values]
+            _store(job.stored, rows[len(job.results) :], engine)
+        return [*(values if as_numpy else map(Value, values)), *raw]
 
     def updates(self, root: Node) -> dict[Node, Node]:
         """What a step of training below `root` sets running statistics to, by state."""
@@ -158,7 +166,8 @@ class Runner:
 
     def _flexible(self, request: Request) -> list[Node]:
         if request not in self._open:
-            nodes = graph.order([*request.values, *request.roots, *request.wrt])
+            news = [value for _, value in request.updates]
+            nodes = graph.order([*request.values, *request.roots, *request.wrt, *news])
             self._open[request] = [n for n in nodes if graph.follows_data(n)]
         return self._open[request]
 
@@ -195,12 +204,10 @@ def _job(
     training: bool,
 ) -> _Job:
     fitted = {}
+    parts = request.values, request.roots, request.wrt, [value for _, value in request.updates]
     if flexible:
-        nodes = [*request.values, *request.roots, *request.wrt]
-        fitted = graph.fit(nodes, flexible, sizes)
-    values, roots, wrt = (
-        [fitted.get(n, n) for n in part] for part in (request.values, request.roots, request.wrt)
-    )
+        fitted = graph.fit([n for part in parts for n in part], flexible, sizes)
+    values, roots, wrt, news = ([fitted.get(n, n) for n in part] for part in parts)
     inputs: dict[Node, Node] = {n: fitted[n] for n in fitted if isinstance(n, Input)}
     if request.weighted:
         weights: list[Node] = [
@@ -211,8 +218,9 @@ def _job(
     else:
         made = autodiff.gradients(roots[0], wrt) if roots else []
     assigned = [n for n in graph.order([*values, *roots]) if n.op is ASSIGN]
-    plan = plan_on(engine, passes.optimize([*values, *made, *assigned], training=training))
-    return _Job(plan, [*values, *wrt], inputs, assigned)
+    outputs = passes.optimize([*values, *made, *assigned, *news], training=training)
+    stored = [*(n.inputs[0] for n in assigned), *(state for state, _ in request.updates)]
+    return _Job(plan_on(engine, outputs), [*values, *wrt], inputs, stored)
 
 
 def plan_on(engine: Any, outputs: Sequence[Node]) -> Plan:
@@ -220,10 +228,34 @@ def plan_on(engine: Any, outputs: Sequence[Node]) -> Plan:
     return engine.plan(outputs) if hasattr(engine, "plan") else Plan(outputs, engine)
 
 
-def _store(node: Node, value: Any) -> None:
-    node.value = value.copy()  # type: ignore[attr-defined]
-    if isinstance(node, Constant):
-        forget_plans()
+def _apart(rows: Sequence[Any], plan: Plan) -> list[Any]:
+    """Arrays that are no part of a parameter's, which is about to be changed."""
+    stays = {_memory(plan.value_of(p)) for p in plan.parameters}
+    return [row.copy() if _memory(row) in stays else row for row in rows]
+
+
+def _memory(array: Any) -> int:
+    """What tells an array's memory from others'; views have that of the array they show."""
+    if not isinstance(array, np.ndarray):
+        return id(array.data.mem)
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return id(array)
+
+
+def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:
+    """Sets nodes to what a run computed, in the engine's memory if that is not the CPU's."""
+    if len(rows) > 1:  # one may be what another one had before
+        rows = [row.copy() for row in rows]
+    for node, row in zip(nodes, rows, strict=True):
+        if isinstance(node, Constant):
+            node.value = engine.to_numpy(row).copy()
+            forget_plans()
+        elif hasattr(engine, "place"):
+            with engine.active():
+                engine.place(node).write(row)
+        else:
+            node.value = row
 
 
 def plan(request: Request) -> Plan:

@@ -11,7 +11,6 @@ from .graph import GraphError, Node
 from .graph.node import describe, resolve
 from .ops import records
 from .structure import Structure
-from .values import dense
 from .variables import Operand
 
 
@@ -92,12 +91,8 @@ class Runnable(Structure):
         root = self.node if grad_root is None else records.as_node(grad_root)
         keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
         inner = [records.as_node(w) for w in chosen]
-        states = self._runner.updates(root)
-        asked = [*nodes, *states.values()]
-        values = self._run(asked, at, device, True, root=root, wrt=inner, as_numpy=as_numpy)
-        for state, value in zip(states, values[len(nodes) :], strict=False):
-            state.value = dense(value)  # type: ignore[attr-defined]
-        found = values[len(asked) :]
+        values = self._run(nodes, at, device, True, root=root, wrt=inner, as_numpy=as_numpy)
+        found = values[len(nodes) :]
         result = found[0] if len(chosen) == 1 else dict(zip(chosen, found, strict=True))
         if outputs is None:
             return result
@@ -262,6 +257,8 @@ class Runnable(Structure):
     ) -> list[Any]:
         """The values of nodes, then the gradients of the sum of `root`."""
         self._current()
-        request = Request(tuple(nodes), () if root is None else (root,), tuple(wrt))
+        roots = () if root is None else (root,)
+        updates = tuple(self._runner.updates(root).items()) if root is not None else ()
+        request = Request(tuple(nodes), roots, tuple(wrt), updates=updates)
         given = self._runner.feed(self._feed(arguments), device, training)
         return self._runner.run(request, given, self._inputs(), as_numpy=as_numpy)

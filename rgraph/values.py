@@ -179,7 +179,8 @@ class Value:
         self.content = dense(batch)  # an array, or a list of sequences
         if not isinstance(self.content, list):
             self.content = as_array(self.content)
-        self.device: DeviceDescriptor = device or _device_of(batch, self.content)
+        known = isinstance(batch, (Value, NDArrayView))
+        self.device: DeviceDescriptor = device or device_of(batch if known else self.content)
 
     @staticmethod
     def create(
@@ -325,11 +326,11 @@ class Value:
         return f"Value{self.shape}"
 
 
-def _device_of(batch: Any, content: Any) -> DeviceDescriptor:
-    if isinstance(batch, (Value, NDArrayView)):
-        return batch.device
-    first = content[0] if isinstance(content, list) and content else content
-    array = on_gpu(first)
+def device_of(data: Any) -> DeviceDescriptor:
+    """Where an array lies, or the first of a list of them."""
+    if isinstance(data, (Value, NDArrayView)):
+        return data.device
+    array = on_gpu(data[0] if isinstance(data, list) and data else data)
     return cpu() if array is None else gpu(array.device.id)
 
 

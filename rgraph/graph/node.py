@@ -193,10 +193,16 @@ class Input(Leaf):
 class Stored(Leaf):
     """A value that stays from run to run, and may be set between them.
 
-    Its array is made when its shape is known and it is first read.
+    Its array is made when its shape is known and it is first read. Who changes the array in place
+    says so by `changed`.
+
+    Attributes:
+        edition: the number of changes so far; who has a copy of the value knows by it whether that
+            is the newest.
+        elsewhere: what gives the value, if the newest is not in the CPU's memory.
     """
 
-    __slots__ = ("_value", "initializer")
+    __slots__ = ("_value", "edition", "elsewhere", "initializer")
 
     def __init__(
         self,
@@ -208,10 +214,14 @@ class Stored(Leaf):
     ) -> None:
         super().__init__(shape, (), dtype, name, **kw)
         self.initializer = initializer
+        self.edition = 0
+        self.elsewhere: Callable[[], np.ndarray] | None = None
         self._value: np.ndarray | None = None
 
     @property
     def value(self) -> np.ndarray:
+        if self.elsewhere is not None:
+            self._value, self.elsewhere = self.elsewhere(), None
         if self._value is None:
             assert self.shape is not None
             if INFERRED in self.shape:
@@ -240,6 +250,12 @@ class Stored(Leaf):
                 )
             array = np.full(self.shape, array, self.dtype)
         self._value = array
+        self.changed()
+
+    def changed(self, elsewhere: Callable[[], np.ndarray] | None = None) -> None:
+        """Notes that the value has changed; `elsewhere` gives it, if that was in other memory."""
+        self.edition += 1
+        self.elsewhere = elsewhere
 
 
 def repeated(array: np.ndarray, shape: Shape) -> np.ndarray:

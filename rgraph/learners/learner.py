@@ -11,7 +11,9 @@ import numpy as np
 
 from ..graph import GraphError
 from ..graph.node import next_random
+from ..values import on_cpu
 from ..variables import Parameter
+from .memory import change_in_place
 from .schedules import IGNORE, Schedule, as_schedule
 
 Array = np.ndarray
@@ -79,7 +81,8 @@ class Now:
 
 
 # Changes a parameter's array (first) by its gradient (second), which may be written over. What it
-# keeps from update to update is in the dict.
+# keeps from update to update is in the dict. All arrays are in one memory, the CPU's or a GPU's:
+# steps are written with NumPy's functions, which take both.
 Step = Callable[[Array, Array, State, Now], None]
 
 
@@ -96,6 +99,7 @@ class Learner:
 
     Attributes:
         parameters: what it learns, in order.
+        as_numpy: whether a trainer is to give it gradients in the CPU's memory always.
 
     Raises:
         ValueError: no parameters, one of them twice, or one whose shape is not known yet.
@@ -104,6 +108,8 @@ class Learner:
     >>> learner.learning_rate(), len(learner.parameters)
     (0.1, 1)
     """
+
+    as_numpy = False
 
     def __init__(
         self,
@@ -199,7 +205,8 @@ class Learner:
         """Changes the parameters.
 
         Args:
-            gradient_values: for each parameter its gradient, summed over the minibatch.
+            gradient_values: for each parameter its gradient, summed over the minibatch. Where the
+                gradient is, on the CPU or on a GPU, the parameter is changed.
             training_sample_count: how many samples that were.
             is_sweep_end: whether a sweep over the data ends with this minibatch.
 
@@ -217,13 +224,16 @@ class Learner:
             return False
         if self._momentum is not None:
             self._report("Momentum", self._momentum)
+        step = self._step
+
+        def change(p: Array, g: Array, state: State) -> None:
+            step(p, self._prepared(p, g, samples), state, now)
+            self._finish(p, now)
+
         for parameter, state in zip(self.parameters, self._state, strict=True):
             if parameter not in gradient_values:
                 raise GraphError(f"the update has no gradient for {parameter!r}")
-            p = parameter.node.value
-            g = np.asarray(gradient_values[parameter], p.dtype).reshape(p.shape)
-            self._step(p, self._prepared(p, g, samples), state, now)
-            self._finish(p, now)
+            change_in_place(parameter.node, gradient_values[parameter], state, change)
         self._samples += samples
         self._sweeps += bool(is_sweep_end)
         return True
@@ -238,8 +248,8 @@ class Learner:
         if limit < math.inf:
             if options.gradient_clipping_with_truncation:
                 np.clip(g, -limit, limit, out=g)
-            elif (norm := float(np.linalg.norm(g))) > limit:
-                g *= limit / norm
+            else:  # fmax: a norm that is NaN changes nothing
+                g *= limit / np.fmax(np.linalg.norm(g), limit)
         if options.l2_regularization_weight > 0:
             g += options.l2_regularization_weight * size * p
         return g
@@ -249,7 +259,8 @@ class Learner:
         if deviation > 0 and self._noise is not None:
             seed, count = self._noise
             self._noise = seed, count + 1
-            p += np.random.default_rng((seed, count)).normal(0, deviation, p.shape).astype(p.dtype)
+            noise = np.random.default_rng((seed, count)).normal(0, deviation, p.shape)
+            p += np.asarray(noise.astype(p.dtype), like=p)
         if self.options.l1_regularization_weight > 0:
             size = 1 if self.is_compatible_mode() else now.samples
             threshold = now.rate * self.options.l1_regularization_weight * size
@@ -272,10 +283,7 @@ class Learner:
             "sweeps": self._sweeps,
             "rate": self._rate.state(),
             "noise": list(self._noise or ()),
-            "state": [
-                {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in state.items()}
-                for state in self._state
-            ],
+            "state": list(map(_copied, self._state)),
         }
 
     def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
@@ -291,10 +299,11 @@ class Learner:
         self._samples, self._sweeps = checkpoint["samples"], checkpoint["sweeps"]
         self._rate = Schedule.restored(checkpoint["rate"])
         self._noise = tuple(checkpoint["noise"]) or None
-        self._state = [
-            {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in state.items()}
-            for state in states
-        ]
+        self._state = list(map(_copied, states))
+
+
+def _copied(state: Mapping[str, Any]) -> State:
+    return {k: np.array(on_cpu(v)) if np.ndim(v) else v for k, v in state.items()}
 
 
 def _check(parameters: tuple[Any, ...]) -> None:
@@ -314,7 +323,7 @@ class UserLearner(Learner):
     Args:
         parameters: what it learns.
         lr_schedule: its learning rate; `self.learning_rate()` gives the present value.
-        as_numpy: gradients always come as arrays.
+        as_numpy: whether gradients come as NumPy's arrays wherever they were computed.
 
     Source: CNTK's `UserLearner`.
 
@@ -333,3 +342,4 @@ class UserLearner(Learner):
 
     def __init__(self, parameters: Iterable[Any], lr_schedule: Any, as_numpy: bool = True) -> None:
         super().__init__(parameters, lr_schedule)
+        self.as_numpy = as_numpy

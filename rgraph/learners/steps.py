@@ -54,7 +54,7 @@ def adagrad_step(average: bool) -> Step:
         s += g * g
         root = np.sqrt(s + 1e-16)
         g /= root
-        g *= now.rate / (float(np.mean(1 / root)) if average else 1.0)
+        g *= now.rate / (np.mean(1 / root) if average else 1.0)
         p -= g
 
     return step
@@ -89,7 +89,7 @@ def rmsprop_step(
         state["sign"] = sign
         factor = scale / np.sqrt(s + 1e-6)
         g *= factor
-        g *= now.rate / (float(np.mean(factor)) if average else 1.0)
+        g *= now.rate / (np.mean(factor) if average else 1.0)
         p -= g
 
     return step

@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..function import Function
 from ..graph import Input
 from ..ops.records import as_node, hold
+from ..values import as_array, dense, device_of
 from .learner import Learner
 
 
@@ -30,11 +29,13 @@ class _Universal(Learner):
         is_sweep_end: bool = False,
     ) -> bool:
         feed = {
-            v: np.asarray(gradient_values[p]).reshape(p.shape)
+            v: as_array(dense(gradient_values[p])).reshape(p.shape)
             for v, p in zip(self._gradients, self.parameters, strict=True)
         }
-        used = {v.node for v in self._function.arguments}
-        self._function.eval({v: g for v, g in feed.items() if v in used})
+        known = {v.node for v in self._function.arguments}
+        where = device_of(next(iter(feed.values())))
+        used = {v: g for v, g in feed.items() if v in known}
+        self._function.eval(used, device=where, as_numpy=False)
         return True
 
 

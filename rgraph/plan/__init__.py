@@ -117,7 +117,7 @@ class Plan:
         for slot, array in self.stored:
             env[slot] = array
         for p in self.parameters:
-            env[self.slots[p]] = self.engine.from_numpy(p.value)
+            env[self.slots[p]] = self.value_of(p)
         with np.errstate(all="ignore"):  # infinities and NaN are values; a warning names no line
             for step in self.steps:
                 step(run, env)
@@ -125,6 +125,10 @@ class Plan:
                     env[i] = None
         self.engine.finish()
         return [env[i] for i in self.results]
+
+    def value_of(self, node: Stored) -> Any:
+        """The array of a parameter or a running statistic, in the engine's memory."""
+        return self.engine.from_numpy(node.value)
 
 
 def _takes_lasts(node: Node) -> bool:

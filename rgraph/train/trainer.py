@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import graph
 from ..eval import Evaluator, Program, as_writers, count_samples, ends_sweep, total
 from ..evaluation import Request
@@ -12,6 +14,7 @@ from ..function import Function
 from ..graph import Node
 from ..learners import Learner
 from ..ops.records import as_node, hold
+from ..values import on_cpu
 from ..variables import handle
 from .checkpoint import load_state, save_state
 
@@ -84,7 +87,7 @@ class Trainer:
         self._wanted = [total(self._loss), count_samples(*parts)]
         if self._metric is not None:
             self._wanted.append(total(self._metric))
-        self._states = graph.updates([self._loss])  # running statistics
+        self._states = graph.updates([self._loss])  # running statistics, and what they become
         self._evaluator = Evaluator(self._metric or self._loss, self.progress_writers)
         self.previous_minibatch_loss_average = 0.0
         self.previous_minibatch_evaluation_average = 0.0
@@ -153,20 +156,18 @@ class Trainer:
         wanted = list(outputs or ())
         if not arguments:
             return (False, {}) if wanted else False
-        asked = (*self._wanted, *self._states.values(), *map(as_node, wanted))
+        asked = (*self._wanted, *map(as_node, wanted))
         learned = tuple(p.node for p in self._parameters)
-        request = Request(asked, (self._loss,), learned)
-        values = self._program.run(request, arguments, device, training=True)
+        request = Request(asked, (self._loss,), learned, updates=tuple(self._states.items()))
+        values = self._program.run(request, arguments, device, training=True, raw_gradients=True)
         n, m = len(asked), len(self._wanted)
         gradients = dict(zip(self._parameters, values[n:], strict=True))
         samples = self._seen(*map(float, values[:m]))
-        for state, value in zip(self._states, values[m:], strict=False):
-            handle(state).value = value  # type: ignore[attr-defined]
         ends = bool(is_sweep_end) or ends_sweep(arguments)
         goes_on = samples > 0 and self._update(gradients, samples, ends)
         if not wanted:
             return goes_on
-        return goes_on, dict(zip(wanted, values[m + len(self._states) : n], strict=True))
+        return goes_on, dict(zip(wanted, values[m:n], strict=True))
 
     def _seen(self, loss: float, count: float, metric: float | None = None) -> int:
         samples = int(count)
@@ -177,10 +178,12 @@ class Trainer:
         return samples
 
     def _update(self, gradients: Mapping[Any, Any], samples: int, sweep_end: bool) -> bool:
-        results = [
-            learner.update({p: gradients[p] for p in learner.parameters}, samples, sweep_end)
-            for learner in self.parameter_learners
-        ]
+        results = []
+        for learner in self.parameter_learners:
+            own = {p: gradients[p] for p in learner.parameters}
+            if learner.as_numpy:
+                own = {p: np.array(on_cpu(g)) for p, g in own.items()}
+            results.append(learner.update(own, samples, sweep_end))
         self.total_number_of_samples_seen += samples
         for writer in self.progress_writers:
             writer.update_training(samples, *self._aggregate)

@@ -11,6 +11,7 @@ import ctypes
 import json
 import types
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,9 +21,12 @@ _NUMBERS = (bool, int, float, complex, np.generic)
 
 
 class State:
-    """What goes on: how often the CPU waited, and the calls of the graph that is being captured."""
+    """What goes on: how often the CPU waited, the bytes of each copy to the GPU's memory and back,
+    and the calls of the graph that is being captured."""
 
     waits = 0
+    copied_in: ClassVar[list[int]] = []
+    copied_out: ClassVar[list[int]] = []
     tape = None
 
     @classmethod
@@ -86,14 +90,24 @@ class Pointer:
         self.memory = memory
         self.ptr = memory.ctypes.data
 
+    @property
+    def mem(self):
+        """What was allocated: the same for all views."""
+        base = self.memory
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        return base
+
     def copy_from_host_async(self, address, size, stream=None):
         if State.tape is not None and stream.capturing:
             raise RuntimeError("H2D transfers are disallowed while a stream is captured")
+        State.copied_in.append(size)
         ctypes.memmove(self.ptr, address, size)
 
     def copy_to_host_async(self, address, size, stream=None):
         if State.tape is not None:
             raise RuntimeError("D2H transfers are disallowed while a stream is captured")
+        State.copied_out.append(size)
         ctypes.memmove(address, self.ptr, size)
 
 
@@ -140,6 +154,7 @@ class Array:
 
     def get(self):
         State.wait("get()")
+        State.copied_out.append(self.nbytes)
         return self.memory.copy()
 
     def item(self):

@@ -71,8 +71,8 @@ def test_a_recurrence_forward_and_backward_captured(engine):
             np.testing.assert_allclose(found[p], truth[p], rtol=2e-4, atol=1e-3)
         for a, b in zip(f.eval({x: data}), on_cpu(f.eval, {x: data})):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-        for p in wrt:  # in place, as learners do
-            p.node.value[...] *= 0.9
+        for p in wrt:
+            p.value = p.value * 0.9
         (plan,) = (p for p in f._runner.plans if p.engine is engine)
         (captured,) = plan._shapes.values()
         assert not plan.hindrance

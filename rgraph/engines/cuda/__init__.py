@@ -91,7 +91,7 @@ class CudaEngine:
         """Where a parameter is on the GPU; one place for all plans."""
         found = self._places.get(id(node))
         if found is None or found.node is not node:
-            found = self._places[id(node)] = Place(self.transfers, node)
+            found = self._places[id(node)] = Place(self, node)
         return found
 
     def active(self) -> AbstractContextManager[Any]:

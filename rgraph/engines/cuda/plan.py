@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...graph import Axis, GraphError, Input, Layout, Node, order
+from ...graph import Axis, GraphError, Input, Layout, Node, Stored, order
 from ...plan import Plan
 from . import library, options
 from .transfer import NotCapturable
@@ -51,7 +51,7 @@ class CudaPlan(Plan):
     def __init__(self, outputs: Sequence[Node], engine: Any) -> None:
         with engine.active():
             super().__init__(outputs, engine)
-            self.places = [engine.place(p) for p in self.parameters]
+            self.places = {p: engine.place(p) for p in self.parameters}
         operations = [n.op for n in order(outputs) if n.op is not None]
         names = {op.name for op in operations}
         self.draws = bool(names & DRAWING)
@@ -71,7 +71,7 @@ class CudaPlan(Plan):
         engine = self.engine
         arguments = (layouts, batch, training, *more)
         with engine.active():
-            for place in self.places:
+            for place in self.places.values():
                 place.refresh()
             if self.draws:
                 engine.random.begin(*_numbers(*more, **others))
@@ -110,20 +110,19 @@ class CudaPlan(Plan):
             del self._shapes[next(iter(self._shapes))]
 
     def _plain(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
-        with self.engine.transfers.known(self._standing()):
+        with self.engine.transfers.known():
             return super().run(feed, *arguments, **others)
 
-    def _standing(self) -> dict[int, tuple[Any, Any]]:
-        """The arrays of parameters, by id, with their places."""
-        values = [(place.node.value, place.array) for place in self.places]
-        return {id(value): (value, array) for value, array in values}
+    def value_of(self, node: Stored) -> Any:
+        """The node's array on the GPU."""
+        return self.places[node].array
 
     def _captured(self, feed: Any, arguments: Any, others: Any) -> Captured | None:
         """The run as a graph; None, and the reason in `hindrance`, if that can't be."""
         engine, cupy = self.engine, self.engine.cupy
         transfers, stream = engine.transfers, engine.stream
         pool = cupy.cuda.MemoryPool()
-        with cupy.cuda.using_allocator(pool.malloc), transfers.known(self._standing()) as known:
+        with cupy.cuda.using_allocator(pool.malloc), transfers.known() as known:
             inputs = {n: cupy.empty_like(feed[n]) for n in self.inputs}
             transfers.capturing = True
             stream.begin_capture()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,9 +110,9 @@ class Transfers:
             self._read.popleft()[0].synchronize()
 
     @contextmanager
-    def known(self, arrays: Mapping[int, tuple[Any, Any]]) -> Iterator[dict[int, tuple[Any, Any]]]:
-        """For a run: arrays of the CPU, by id, that are on the GPU; what is copied joins them."""
-        outer, self._known = self._known, dict(arrays)
+    def known(self) -> Iterator[dict[int, tuple[Any, Any]]]:
+        """For a run: what it copies is copied once; the arrays, by the id of the CPU's."""
+        outer, self._known = self._known, {}
         try:
             yield self._known
         finally:
@@ -122,44 +122,59 @@ class Transfers:
 class Place:
     """The place on the GPU of a parameter or another value that stays from run to run.
 
-    It is the same in all runs, so captured graphs read it. The value itself is the CPU's: learners
-    and people change it, in place too, so before a run it is compared with what was copied.
+    It is the same in all runs, so captured graphs read it. Learners change the value here; people
+    and other engines change the CPU's, which is copied before the next run.
     Kernels of images and volumes lie there as cuDNN wants them, channels-last.
     """
 
-    def __init__(self, transfers: Transfers, node: Stored) -> None:
-        self.transfers, self.node = transfers, node
+    def __init__(self, engine: Any, node: Stored) -> None:
+        self.engine, self.node = engine, node
         self.array: Any = None  # on the GPU
-        self._copied: np.ndarray | None = None  # as it was when it was copied
+        self._edition = -1  # of the node's value, the one that is here
         self._staged: Any = None  # pinned, in the order of memory that it has on the GPU
         self._done: Any = None
 
     def refresh(self) -> None:
         """Copies the value if it has changed."""
-        value = np.asarray(self.node.value, None, order="C")
-        transfers, stream = self.transfers, self.transfers.stream
-        order = list(range(value.ndim))
-        if value.ndim > 3:
-            order = [0, *order[2:], 1]
-        if self._copied is None or self._copied.shape != value.shape:
-            self._staged = transfers.pinned(tuple(value.shape[i] for i in order), value.dtype)
-            self.array = transfers.cupy.empty(self._staged.shape, value.dtype)
-            self.array = _back_in_order(self.array, order)
-        elif _bytes(self._copied) == _bytes(value):
+        node, transfers = self.node, self.engine.transfers
+        if self._edition == node.edition:
             return
-        self._copied = value.copy()
+        value = node.value
+        order = self._room(value.shape, value.dtype)
+        if self._staged is None:
+            self._staged = transfers.pinned(tuple(value.shape[i] for i in order), value.dtype)
         if self._done is not None:
             self._done.synchronize()
         np.copyto(self._staged, value.transpose(order))
         if value.size:
             address, size = self._staged.ctypes.data, self._staged.nbytes
-            self.array.data.copy_from_host_async(address, size, stream)
-            self._done = stream.record()
+            self.array.data.copy_from_host_async(address, size, transfers.stream)
+            self._done = transfers.stream.record()
+        self._edition = node.edition
 
+    def _room(self, shape: tuple[int, ...], dtype: Any) -> list[int]:
+        """Sees to it that there is an array; its axes as they lie in memory, outermost first."""
+        order = list(range(len(shape)))
+        if len(shape) > 3:
+            order = [0, *order[2:], 1]
+        if self.array is None:
+            memory = self.engine.cupy.empty(tuple(shape[i] for i in order), dtype)
+            self.array = _back_in_order(memory, order)
+        return order
 
-def _bytes(array: np.ndarray) -> memoryview:
-    """Its memory, which is compared faster than its elements, NaN included."""
-    return memoryview(array.reshape(-1).view(np.uint8).data)
+    def write(self, array: Any) -> None:
+        """Sets the value to that of an array on the GPU."""
+        self._room(self.node.shape or (), self.node.dtype)
+        self.array[...] = array
+        self.changed()
+
+    def changed(self) -> None:
+        """Notes that the array here was changed: the newest value is here."""
+        self.node.changed(self._fetch)
+        self._edition = self.node.edition
+
+    def _fetch(self) -> np.ndarray:
+        return np.array(self.engine.to_numpy(self.array), order="C")
 
 
 def _memory_order(array: Any) -> list[int]:

@@ -1,0 +1,38 @@
+"""Changing parameters where they are: in the CPU's memory or a GPU's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..device import engine, gpu
+from ..values import as_array, dense, on_cpu, on_gpu
+
+Change = Callable[[Any, Any, dict[str, Any]], None]
+
+
+def change_in_place(node: Any, gradient: Any, state: dict[str, Any], change: Change) -> None:
+    """Has a `Stored` node's array changed where its gradient is.
+
+    Args:
+        state: what is kept from change to change; its arrays go where the gradient is, too.
+        change: `change(array, gradient, state)`, in NumPy's functions.
+    """
+    g = as_array(dense(gradient)).astype(node.dtype, copy=False)
+    if g.shape != node.shape:
+        g = g.reshape(node.shape)
+    there = on_gpu(g)
+    if there is None:
+        state.update((k, on_cpu(v)) for k, v in state.items() if on_gpu(v) is not None)
+        change(node.value, g, state)
+        node.changed()
+        return
+    on = engine(gpu(there.device.id))
+    with on.active():
+        state.update((k, on.from_numpy(v)) for k, v in state.items() if np.ndim(v))
+        place = on.place(node)
+        place.refresh()
+        change(place.array, g, state)
+        place.changed()
