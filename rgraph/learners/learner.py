@@ -242,14 +242,16 @@ class Learner:
         """The gradient as the options want it, in an array that may be written over."""
         options = self.options
         mean = self.is_compatible_mode()
-        g = np.multiply(g, 1 / samples, order="C") if mean else g.copy()
+        g = g.copy()
+        if mean:
+            g *= 1 / samples
         size = 1 if mean else samples
         limit = options.gradient_clipping_threshold_per_sample * size
         if limit < math.inf:
             if options.gradient_clipping_with_truncation:
                 np.clip(g, -limit, limit, out=g)
             else:  # fmax: a norm that is NaN changes nothing
-                g *= limit / np.fmax(np.linalg.norm(g), limit)
+                g *= limit / np.fmax(np.sqrt(np.vdot(g, g)), limit)
         if options.l2_regularization_weight > 0:
             g += options.l2_regularization_weight * size * p
         return g
@@ -258,9 +260,9 @@ class Learner:
         deviation = self._now(self.options.noise)
         if deviation > 0 and self._noise is not None:
             seed, count = self._noise
-            self._noise = seed, count + 1
             noise = np.random.default_rng((seed, count)).normal(0, deviation, p.shape)
             p += np.asarray(noise.astype(p.dtype), like=p)
+            self._noise = seed, count + 1
         if self.options.l1_regularization_weight > 0:
             size = 1 if self.is_compatible_mode() else now.samples
             threshold = now.rate * self.options.l1_regularization_weight * size

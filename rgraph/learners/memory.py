@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ..device import engine, gpu
 from ..values import as_array, dense, on_cpu, on_gpu
 
@@ -29,10 +27,4 @@ def change_in_place(node: Any, gradient: Any, state: dict[str, Any], change: Cha
         change(node.value, g, state)
         node.changed()
         return
-    on = engine(gpu(there.device.id))
-    with on.active():
-        state.update((k, on.from_numpy(v)) for k, v in state.items() if np.ndim(v))
-        place = on.place(node)
-        place.refresh()
-        change(place.array, g, state)
-        place.changed()
+    engine(gpu(there.device.id)).change(node, g, state, change)

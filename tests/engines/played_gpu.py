@@ -53,6 +53,15 @@ _MATHS = "".join(  # a header of the compiler's would take most of the time
 )
 
 
+_C_TYPES = {
+    "int32": ctypes.c_int,
+    "uint32": ctypes.c_uint,
+    "int64": ctypes.c_longlong,
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+}
+
+
 class RawKernel:
     """A CUDA kernel, compiled for the CPU: its threads one after the other."""
 
@@ -89,7 +98,7 @@ class RawKernel:
             if isinstance(a, Array):
                 given.append(ctypes.c_void_p(a.data.ptr))
             else:
-                given.append({4: ctypes.c_int, 8: ctypes.c_longlong}[a.dtype.itemsize](int(a)))
+                given.append(_C_TYPES[a.dtype.name](a.item()))
         held = arguments
         _played(lambda: (self._library.launch(*given), held))
 
@@ -346,12 +355,28 @@ def make_engine():
 def play():
     """Has all functions computed by the played GPU, from here on."""
     made = make_engine()
-    made.kernels["fused"] = _fused  # compiling a kernel for each group would take long
+    interpret(made)
     sys.modules["cupy"] = LIBRARY
     device._cuda_engine = lambda number: made
     device._gpu_count = lambda: 1
     device._default = device.gpu(0)
 
 
+def interpret(engine):
+    """Has pointwise groups done by NumPy: compiling a kernel for each would take long."""
+    engine.kernels["fused"] = _fused
+    engine.pointwise.launch = _launch
+
+
 def _fused(run, *arrays, program, out=None):
     return program.on(run.xp)[0](arrays, out)
+
+
+def _launch(program, results, arrays, numbers=()):
+    dtype, run = results[0].dtype.type, types.SimpleNamespace(xp=LIBRARY, empty=LIBRARY.empty)
+    values = [*arrays, *map(Array, map(np.asarray, map(dtype, numbers)))]
+    for name, reads in program.steps:
+        values.append(TABLE[name].kernel(run, *(values[i] for i in reads), out=None))
+    found = [values[i].copy() for i in program.results]
+    for result, value in zip(results, found):
+        result[...] = value

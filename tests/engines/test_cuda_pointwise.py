@@ -37,7 +37,7 @@ def flat(operands, width=1):
 
 def one(name):
     """A program of one operation."""
-    return ((name, tuple(range(len(RECORDS[name].operands)))),)
+    return pointwise.Program(((name, tuple(range(len(RECORDS[name].operands)))),))
 
 
 def everything():
@@ -46,7 +46,7 @@ def everything():
     for name, op in RECORDS.items():
         steps.append((name, tuple(range(count - len(op.operands), count))))
         count += 1
-    return tuple(steps)
+    return pointwise.Program(tuple(steps))
 
 
 # For GPUs
@@ -92,16 +92,15 @@ def test_loads_are_vectorized():
 
 
 def compiled(functions, folder):
-    """Functions of C++ on the CPU: a dict from names to (steps, types, layout)."""
+    """Functions of C++ on the CPU: a dict from names to (program, types, layout)."""
     code = ["#include <cmath>", "using namespace std;"]
-    for name, (steps, types, at) in functions.items():
-        operands = "".join(f", const {t}* x{i}" for i, t in enumerate(types[1:]))
+    for name, (program, types, at) in functions.items():
         compute = "double" if "double" in types else "float"
-        statements = pointwise.body(steps, types, at).replace("#pragma unroll", "")
+        statements = pointwise.body(program, types, at).replace("#pragma unroll", "")
         code += [
             f"namespace {name}_ {{",
             pointwise.prelude(compute, False),
-            f'extern "C" void {name}(int pieces, {types[0]}* y{operands}) {{',
+            f'extern "C" void {name}(int pieces, {pointwise.parameters(program, types)}) {{',
             "for (index piece = 0; piece < pieces; ++piece) {",
             statements,
             "}}}",
@@ -208,7 +207,8 @@ def test_a_fused_group(tmp_path):
     strides = [pointwise.strides_of(a, out.shape) for a in (out, *arrays)]
     at, pieces = pointwise.layout(out.shape, strides, 4, 4)
     library = compiled(
-        {"group": (tuple(program.steps), ["float"] * (len(arrays) + 1), at)}, tmp_path
+        {"group": (pointwise.Program(tuple(program.steps)), ["float"] * (len(arrays) + 1), at)},
+        tmp_path,
     )
     call(library, "group", pieces, out, arrays)
     a, c = (values[n.node] for n in (x, y))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...graph import GraphError, Stored
 from ...ops.records import TABLE
-from . import library
+from . import library, noting
 from .blas import Blas
 from .convolution import Convolutions
 from .cudnn import Cudnn
@@ -93,6 +93,17 @@ class CudaEngine:
         if found is None or found.node is not node:
             found = self._places[id(node)] = Place(self, node)
         return found
+
+    def change(self, node: Stored, other: Any, state: dict[str, Any], function: Any) -> None:
+        """Does `function(array, other, state)` with the node's array; see `noting.change`."""
+        with self.active():
+            place = self.place(node)
+            place.refresh()
+            for key, value in state.items():
+                if isinstance(value, np.ndarray):  # kept long: in memory of this stream's
+                    state[key] = self.from_numpy(value).copy()
+            noting.change(self.pointwise, place.array, other, state, function)
+            place.changed()
 
     def active(self) -> AbstractContextManager[Any]:
         """While this lasts, CuPy works on this GPU and on the engine's stream."""

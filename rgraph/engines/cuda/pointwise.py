@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..strides import joined
 from .expressions import expression
 
@@ -27,8 +29,8 @@ C_TYPES = {
     "bool": "bool",
 }
 
-# Each operation with what it reads: the number of an operand, or of an earlier operation counted on
-# from there (`passes.fusion.Program.steps`). The last one's value is the result.
+# Each operation with what it reads: the number of an operand, of a single number given with the
+# call, or of an earlier operation, counted on from there (`passes.fusion.Program.steps`).
 Steps = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -98,21 +100,34 @@ def _indices(at: Layout) -> list[str]:
     return lines
 
 
-def body(steps: Steps, types: Sequence[str], at: Layout) -> str:
+class Program(NamedTuple):
+    """What a kernel computes of each element.
+
+    Attributes:
+        steps: the operations.
+        results: the numbers of the values that are written; -1 is the last operation's.
+        numbers: how many single numbers are given with each call.
+    """
+
+    steps: Steps
+    results: tuple[int, ...] = (-1,)
+    numbers: int = 0
+
+
+def body(program: Program, types: Sequence[str], at: Layout) -> str:
     """The C++ statements that compute a piece; shared by the kernel and the test on the CPU.
 
     Args:
-        steps: the program.
-        types: C++ types of the result and of each operand.
+        types: C++ types of the results and of each operand.
         at: see `layout`.
     """
-    result, *operands = types
+    first = len(program.results)
+    results, operands = types[:first], types[first:]
     code = _indices(at)
-    for i in range(len(operands)):
-        code.append(f"index o{i} = {_offsets(at, i + 1)};")
-    code.append(f"index o = {_offsets(at, 0)};")
-    code.append(f"Pack<{result}, {at.width}> packed;")
-    wide = [at.width > 1 and at.strides[i + 1][-1] == 1 for i in range(len(operands))]
+    code += [f"index o{i} = {_offsets(at, first + i)};" for i in range(len(operands))]
+    code += [f"index q{i} = {_offsets(at, i)};" for i in range(first)]
+    code += [f"Pack<{t}, {at.width}> packed{i};" for i, t in enumerate(results)]
+    wide = [at.width > 1 and at.strides[first + i][-1] == 1 for i in range(len(operands))]
     for i, type_ in enumerate(operands):
         if wide[i]:
             pack = f"Pack<{type_}, {at.width}>"
@@ -120,9 +135,13 @@ def body(steps: Steps, types: Sequence[str], at: Layout) -> str:
         else:
             code.append(f"T v{i} = T(x{i}[o{i}]);")
     inner = [f"T v{i} = T(p{i}.item[k]);" for i in range(len(operands)) if wide[i]]
-    for number, (name, reads) in enumerate(steps, len(operands)):
-        inner.append(f"T v{number} = {expression(name, [f'v{i}' for i in reads])};")
-    inner.append(f"packed.item[k] = {result}(v{len(operands) + len(steps) - 1});")
+    inner += [f"T v{len(operands) + i} = c{i};" for i in range(program.numbers)]
+    count = len(operands) + program.numbers
+    for name, reads in program.steps:
+        inner.append(f"T v{count} = {expression(name, [f'v{i}' for i in reads])};")
+        count += 1
+    for i, (number, type_) in enumerate(zip(program.results, results, strict=True)):
+        inner.append(f"packed{i}.item[k] = {type_}(v{number % count});")
     if at.width > 1:
         inner = [
             "#pragma unroll",
@@ -130,11 +149,14 @@ def body(steps: Steps, types: Sequence[str], at: Layout) -> str:
             *(f"    {line}" for line in inner),
             "}",
         ]
-        store = f"*reinterpret_cast<Pack<{result}, {at.width}>*>(y + o) = packed;"
+        stores = [
+            f"*reinterpret_cast<Pack<{t}, {at.width}>*>(y{i} + q{i}) = packed{i};"
+            for i, t in enumerate(results)
+        ]
     else:
         inner = ["const int k = 0;", *inner]
-        store = "y[o] = packed.item[0];"
-    return "\n".join([*code, *inner, store])
+        stores = [f"y{i}[q{i}] = packed{i}.item[0];" for i in range(first)]
+    return "\n".join([*code, *inner, *stores])
 
 
 def prelude(compute: str, wide_index: bool) -> str:
@@ -151,25 +173,32 @@ def prelude(compute: str, wide_index: bool) -> str:
     )
 
 
+def parameters(program: Program, types: Sequence[str], alone: str = "") -> str:
+    """What a kernel is called with: results, operands, numbers."""
+    first = len(program.results)
+    results = [f"{t}*{alone} y{i}" for i, t in enumerate(types[:first])]
+    operands = [f"const {t}*{alone} x{i}" for i, t in enumerate(types[first:])]
+    return ", ".join([*results, *operands, *(f"T c{i}" for i in range(program.numbers))])
+
+
 def source(
-    steps: Steps,
+    program: Program,
     types: Sequence[str],
     at: Layout,
     wide_index: bool = False,
     in_place: bool = False,
 ) -> str:
-    """The CUDA source of a kernel `pointwise(pieces, y, x0, x1, …)`.
+    """The CUDA source of a kernel `pointwise(pieces, y0, …, x0, …, c0, …)`.
 
     Args:
-        in_place: whether an operand may be the result's own array.
+        in_place: whether an operand may be a result's own array.
     """
     compute = "double" if "double" in types else "float"
-    alone = "" if in_place else " __restrict__"
-    operands = "".join(f", const {t}*{alone} x{i}" for i, t in enumerate(types[1:]))
-    code = "\n    ".join(body(steps, types, at).splitlines())
+    given = parameters(program, types, "" if in_place else " __restrict__")
+    code = "\n    ".join(body(program, types, at).splitlines())
     return (
         prelude(compute, wide_index) + f'extern "C" __global__ void __launch_bounds__({THREADS})\n'
-        f"pointwise(index pieces, {types[0]}*{alone} y{operands}) {{\n"
+        f"pointwise(index pieces, {given}) {{\n"
         f"    index piece = (index)blockIdx.x * {THREADS} + threadIdx.x;\n"
         "    if (piece >= pieces) return;\n"
         f"    {code}\n}}\n"
@@ -205,9 +234,9 @@ class Pointwise:
         self._kernel = lru_cache(maxsize=4096)(self._compile)
 
     def _compile(
-        self, steps: Steps, types: tuple[str, ...], at: Layout, wide: bool, in_place: bool
+        self, program: Program, types: tuple[str, ...], at: Layout, wide: bool, in_place: bool
     ) -> Any:
-        code = source(steps, types, at, wide, in_place)
+        code = source(program, types, at, wide, in_place)
         return self.cupy.RawKernel(code, "pointwise")
 
     def __call__(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
@@ -220,22 +249,35 @@ class Pointwise:
             shape = self.cupy.broadcast_shapes(*(a.shape for a in arrays))
             same = (a for a in arrays if a.shape == shape and all(a.strides))
             out = run.engine.empty(shape, dtype, next(same, None))
-        if not out.size:
-            return out
-        everything = (out, *arrays)
+        self.launch(Program(steps), (out,), arrays)
+        return out
+
+    def launch(
+        self,
+        program: Program,
+        results: Sequence[Any],
+        arrays: Sequence[Any],
+        numbers: Sequence[float] = (),
+    ) -> None:
+        """Evaluates a program into `results`, arrays of one shape."""
+        shape = results[0].shape
+        if not results[0].size:
+            return
+        everything = (*results, *arrays)
         at, pieces = layout(
-            out.shape,
-            [strides_of(a, out.shape) for a in everything],
+            shape,
+            [strides_of(a, shape) for a in everything],
             max(a.itemsize for a in everything),
             _alignment([a.data.ptr for a in everything]),
         )
         types = tuple(C_TYPES[a.dtype.name] for a in everything)
         wide = max(map(_reach, everything)) >> 31 > 0
-        in_place = any(a.data.ptr == out.data.ptr for a in arrays)
-        kernel = self._kernel(steps, types, at, wide, in_place)
-        number = self.cupy.int64 if wide else self.cupy.int32
-        kernel((-(-pieces // THREADS),), (THREADS,), (number(pieces), *everything))
-        return out
+        in_place = not {a.data.ptr for a in arrays}.isdisjoint(r.data.ptr for r in results)
+        kernel = self._kernel(program, types, at, wide, in_place)
+        number = np.int64 if wide else np.int32
+        own = np.float64 if "double" in types else np.float32
+        given = (number(pieces), *everything, *map(own, numbers))
+        kernel((-(-pieces // THREADS),), (THREADS,), given)
 
 
 def _reach(array: Any) -> int:

@@ -1,0 +1,168 @@
+"""Changes of arrays, written with NumPy's functions and in place, as one generated kernel.
+
+Learners' steps are written so. On a GPU, operation by operation, they would be ten launches for
+each parameter. Here the same function is called on arrays of which it is only noted what they are
+to become, and what was noted is one kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .pointwise import Pointwise, Program
+
+# NumPy's functions, with the operations that they are
+_OPERATIONS = {
+    "add": "plus",
+    "subtract": "minus",
+    "multiply": "element_times",
+    "divide": "element_divide",
+    "true_divide": "element_divide",
+    "maximum": "element_max",
+    "minimum": "element_min",
+    "negative": "negate",
+    "absolute": "abs",
+    "sqrt": "sqrt",
+    "square": "square",
+    "sign": "sign",
+    "greater": "greater",
+    "less": "less",
+}
+
+
+class NotPointwise(Exception):
+    """What is to be done is not done on each element by itself."""
+
+
+class Noted(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array of which it is noted what it is to become; or one that is in no memory yet.
+
+    Attributes:
+        value: the number of its present value among all that were noted.
+    """
+
+    def __init__(self, notes: Notes, value: int) -> None:
+        self.notes, self.value = notes, value
+        self.shape, self.dtype = notes.shape, notes.dtype
+        self.ndim = len(self.shape)
+
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *operands: Any, out: Any = None, **options: Any
+    ) -> Noted:
+        name = _OPERATIONS.get(ufunc.__name__)
+        if name is None or method != "__call__" or options:
+            raise NotPointwise(ufunc.__name__)
+        value = self.notes.operation(name, *operands)
+        if out is None:
+            return Noted(self.notes, value)
+        out[0].value = value
+        return out[0]
+
+    def __array_function__(self, function: Any, types: Any, operands: Any, options: Any) -> Any:
+        if function.__name__ not in _FUNCTIONS:
+            raise NotPointwise(function.__name__)
+        return _FUNCTIONS[function.__name__](self.notes, *operands, **options)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if index is not Ellipsis:
+            raise NotPointwise("a part of an array")
+        self.value = self.notes.number(value)
+
+    def copy(self) -> Noted:
+        return Noted(self.notes, self.value)
+
+
+class Notes:
+    """What is to be computed of arrays of one shape and type.
+
+    Values have numbers: those of the arrays, those of the single numbers that are met, and, counted
+    down from -1, those of the operations.
+    """
+
+    def __init__(self, arrays: list[Any]) -> None:
+        self.arrays, self.singles = arrays, list[float]()
+        self.shape, self.dtype = arrays[0].shape, np.dtype(arrays[0].dtype)
+        if any(a.shape != self.shape or a.dtype != self.dtype for a in arrays):
+            raise NotPointwise("arrays of several shapes")
+        self.noted = [Noted(self, i) for i in range(len(arrays))]
+        self.steps: list[tuple[str, tuple[int, ...]]] = []
+
+    def number(self, value: Any) -> int:
+        """The number of an operand's value."""
+        if isinstance(value, Noted):
+            return value.value
+        if np.ndim(value) or not isinstance(value, (bool, int, float, np.generic)):
+            raise NotPointwise(f"an operand of type {type(value).__name__}")
+        self.singles.append(float(value))
+        return len(self.arrays) + len(self.singles) - 1
+
+    def operation(self, name: str, *operands: Any) -> int:
+        """Notes an operation; the number of its value."""
+        self.steps.append((name, tuple(map(self.number, operands))))
+        return -len(self.steps)
+
+    def program(self, results: list[Noted]) -> Program:
+        """What was noted, with the values of `results` written."""
+        first = len(self.arrays) + len(self.singles)
+
+        def place(number: int) -> int:
+            return number if number >= 0 else first - 1 - number
+
+        steps = tuple((name, tuple(map(place, reads))) for name, reads in self.steps)
+        return Program(steps, tuple(place(r.value) for r in results), len(self.singles))
+
+
+def _clip(notes: Notes, x: Any, low: Any, high: Any, out: Noted | None = None) -> Noted:
+    result = out if out is not None else Noted(notes, 0)
+    result.value = notes.operation("element_max", x, low)
+    result.value = notes.operation("element_min", result, high)
+    return result
+
+
+def _copyto(notes: Notes, target: Noted, source: Any) -> None:
+    target[...] = source
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "clip": _clip,
+    "copyto": _copyto,
+    "where": lambda notes, *three: Noted(notes, notes.operation("element_select", *three)),
+    "zeros_like": lambda notes, like: Noted(notes, notes.number(0.0)),
+    "full_like": lambda notes, like, value: Noted(notes, notes.number(value)),
+}
+
+
+def change(
+    pointwise: Pointwise,
+    array: Any,
+    other: Any,
+    state: dict[str, Any],
+    function: Callable[[Any, Any, dict[str, Any]], None],
+) -> None:
+    """Does `function(array, other, state)` on the GPU: in one kernel, if it is pointwise.
+
+    Args:
+        array: is changed in place.
+        other: is read.
+        state: its arrays are changed in place; new ones are made for what is new in it.
+    """
+    kept = {k: v for k, v in state.items() if np.ndim(v)}
+    try:
+        notes = Notes([array, other, *kept.values()])
+        after = {**state, **dict(zip(kept, notes.noted[2:], strict=True))}
+        function(notes.noted[0], notes.noted[1], after)
+    except NotPointwise:
+        function(array, other, state)
+        return
+    results: dict[str, Any] = {k: v for k, v in after.items() if isinstance(v, Noted)}
+    targets = {k: kept.get(k) for k in results}
+    for name, target in targets.items():
+        if target is None:
+            targets[name] = pointwise.cupy.empty_like(array)
+    written = notes.program([notes.noted[0], *results.values()])
+    pointwise.launch(written, [array, *targets.values()], notes.arrays, notes.singles)
+    state.clear()
+    state.update(after | targets)

@@ -1,0 +1,229 @@
+"""Training on the played GPU: what is learned, and what stays in the GPU's memory meanwhile."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph.values import on_gpu
+from tests.engines.strict_arrays import LIBRARY, Array, State
+from tests.test_learners import LEARNERS, SPECS, UPDATES, convolutional_gru, made
+
+FOLDER = Path(__file__).parents[1] / "reference" / "train"
+
+
+def gradients_there(parameters, i):
+    return {
+        p: Array(UPDATES[name][i].astype(np.float32))
+        for p, name in zip(parameters, ("grad_a", "grad_b"))
+    }
+
+
+@pytest.mark.parametrize("number", range(len(SPECS)))
+def test_six_updates_on_the_gpu_are_cntks(number, compiled, monkeypatch):
+    """Each of a parameter is one kernel, if the learner's step is pointwise."""
+    spec = SPECS[number]
+    launches, launch = [], compiled.pointwise.launch
+    monkeypatch.setattr(
+        compiled.pointwise, "launch", lambda *args: launches.append(1) or launch(*args)
+    )
+    parameters = [C.Parameter(init=UPDATES["a"]), C.Parameter(init=UPDATES["b"])]
+    options = {k: made(v) for k, v in spec.items() if k != "learner"}
+    learner = getattr(C, spec["learner"])(parameters, **options)
+    for i, count in enumerate(UPDATES["counts"]):
+        before = len(State.copied_out)
+        assert learner.update(gradients_there(parameters, i), count, UPDATES["ends"][i])
+        assert len(State.copied_out) == before
+        got = np.concatenate([p.value.ravel() for p in parameters])
+        np.testing.assert_allclose(got, UPDATES["values"][number, i], rtol=2e-6, atol=2e-6)
+    in_one = launches == [1] * 2 * len(UPDATES["counts"])
+    clips_norms = options.get("gradient_clipping_with_truncation") is False
+    averages = options.get("need_ave_multiplier", spec["learner"] in ("adagrad", "rmsprop"))
+    noise = "gaussian_noise_injection_std_dev" in options
+    assert in_one or clips_norms or averages or noise
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam_batch", "rmsprop"])
+def test_training_a_convolutional_gru_is_cntks(name, played):
+    """Its film is ragged; the losses and the weights that come out are CNTK's."""
+    data = np.load(FOLDER / f"train_{name}.npz")
+    parameters = {
+        k[6:]: C.Parameter(init=data[k], name=k[6:]) for k in data.files if k[:6] == "param/"
+    }
+    x, t = C.sequence.input_variable((1, 5, 5)), C.sequence.input_variable((2, 5, 5))
+    y = convolutional_gru(parameters)(x)
+    loss = C.reduce_sum(C.square(y - t))
+    trainer = C.Trainer(y, (loss, None), LEARNERS[name](list(parameters.values())))
+    losses = []
+    for m in range(len(data["loss"])):
+        batch = {v: [data[f"{k}/{m}/{i}"] for i in range(3)] for k, v in (("x", x), ("t", t))}
+        assert trainer.train_minibatch(batch)
+        losses.append(trainer.previous_minibatch_loss_average)
+    np.testing.assert_allclose(losses, data["loss"], rtol=1e-6)
+    for k, p in parameters.items():
+        np.testing.assert_allclose(p.value, data["final/" + k], rtol=1e-5, atol=1e-5)
+
+
+def ragged_lstm():
+    x, t = C.sequence.input_variable(3, name="x"), C.input_variable(2, name="t")
+    model = C.layers.Sequential(
+        [
+            C.layers.BatchNormalization(),
+            C.layers.Recurrence(C.layers.LSTM(5, init=C.glorot_uniform(seed=1))),
+            C.sequence.last,
+            C.layers.Dense(2, init=C.glorot_uniform(seed=2)),
+        ]
+    )(x)
+    return x, t, model, C.cross_entropy_with_softmax(model, t)
+
+
+def minibatch(rng, x, t, lengths):
+    data = [rng.normal(size=(n, 3)).astype(np.float32) for n in lengths]
+    return {x: data, t: np.eye(2, dtype=np.float32)[rng.integers(0, 2, len(lengths))]}
+
+
+LENGTHS = [(4, 2, 3), (1, 5), (4, 2, 3), (4, 2, 3), (4, 2, 3), (2, 2)]
+
+
+@pytest.mark.parametrize("make", [lambda ps: C.adam(ps, 0.1, 0.9), lambda ps: C.sgd(ps, 0.1)])
+def test_between_minibatches_nothing_comes_back_but_the_loss(make, compiled):
+    x, t, model, loss = ragged_lstm()
+    trainer = C.Trainer(model, (loss, C.classification_error(model, t)), make(model.parameters))
+    rng = np.random.default_rng(0)
+    sizes = {p.value.nbytes for p in model.parameters}
+    for i, lengths in enumerate(LENGTHS):
+        State.copied_in.clear()
+        State.copied_out.clear()
+        trainer.train_minibatch(minibatch(rng, x, t, lengths))
+        assert State.copied_out == [4, 4, 4], "loss, samples, metric"
+        if i:
+            assert not sizes & set(State.copied_in), "a parameter was copied to the GPU again"
+    for p in model.parameters:
+        assert p.node.elsewhere is not None
+    (plan,) = trainer._program._runner.plans
+    assert not plan.hindrance
+    assert [c.graph.launches for c in plan._shapes.values() if c] == [2]
+
+
+def trained(devices, checkpoint=None):
+    """The parameters, and the running statistics, after a minibatch on each of the devices."""
+    C.set_seed(1)
+    x, t, model, loss = ragged_lstm()
+    trainer = C.Trainer(model, loss, C.adam(model.parameters, 0.1, 0.9))
+    rng = np.random.default_rng(0)
+    values = []
+    for i, (where, lengths) in enumerate(zip(devices, LENGTHS)):
+        if i == 3 and checkpoint is not None:
+            trainer.save_checkpoint(str(checkpoint))
+            for p in model.parameters:
+                p.value = 7
+            trainer.restore_from_checkpoint(str(checkpoint))
+        batch = minibatch(rng, x, t, lengths)
+        trainer.train_minibatch(batch, device=where)
+        values.append(model.eval({x: batch[x]}, device=devices[-1 - i]))
+    states = [h for h in model.constants if h.shape]
+    return [*(p.value for p in (*model.parameters, *states)), *values]
+
+
+CPU, GPU = C.cpu(), C.gpu(0)
+
+
+@pytest.mark.parametrize(
+    "devices", [[GPU] * 6, [CPU, GPU] * 3, [GPU, GPU, GPU, CPU, CPU, GPU]], ids=str
+)
+def test_training_goes_from_device_to_device(devices, played, tmp_path):
+    truth = trained([CPU] * 6)
+    for checkpoint in (None, tmp_path / "checkpoint"):
+        for found, expected in zip(trained(devices, checkpoint), truth, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_saved_after_training_on_the_gpu(played, tmp_path):
+    x, t, model, loss = ragged_lstm()
+    trainer = C.Trainer(model, loss, C.sgd(model.parameters, 0.1))
+    batch = minibatch(np.random.default_rng(0), x, t, (3, 1))
+    trainer.train_minibatch(batch)
+    model.save(str(tmp_path / "model"))
+    again = C.load_model(str(tmp_path / "model"))
+    np.testing.assert_array_equal(
+        again.eval({"x": batch[x]}, device=CPU), model.eval({x: batch[x]}, device=CPU)
+    )
+
+
+def test_a_value_that_is_set_is_what_the_gpu_computes_with(played):
+    w = C.Parameter(2, init=1)
+    x = C.input_variable(2)
+    f = w * x
+    ones = np.ones((1, 2), np.float32)
+    np.testing.assert_array_equal(f.eval({x: ones}), [[1, 1]])
+    w.value = [2, 3]
+    np.testing.assert_array_equal(f.eval({x: ones}), [[2, 3]])
+    C.sgd([w], 1.0).update({w: Array(np.ones(2, np.float32))}, 1)
+    np.testing.assert_array_equal(w.value, [1, 2])
+    w.value = [5, 6]
+    np.testing.assert_array_equal(w.value, [5, 6])
+    np.testing.assert_array_equal(f.eval({x: ones}), [[5, 6]])
+
+
+def test_assignments_stay_on_the_gpu_and_see_what_was_before(played):
+    """Two values swap: neither sees the other's new one."""
+    a, b = C.Parameter(2, init=1), C.Parameter(2, init=2)
+    swap = C.combine([C.assign(a, b), C.assign(b, a)])
+    before = len(State.copied_out)
+    swap.eval({}, as_numpy=False)
+    assert len(State.copied_out) == before
+    np.testing.assert_array_equal(a.value, [2, 2])
+    np.testing.assert_array_equal(b.value, [1, 1])
+
+
+def test_a_gradient_that_is_a_parameter_s_own_array(played):
+    """d(a·b)/da is b: both are changed by what the other was."""
+    for where in (CPU, GPU):
+        a, b = C.Parameter(2, init=1), C.Parameter(2, init=3)
+        x = C.input_variable(1)
+        loss = C.reduce_sum(a * b) + 0 * C.reduce_sum(x)
+        learner = C.sgd([a, b], C.learning_parameter_schedule_per_sample(1))
+        C.Trainer(None, loss, learner).train_minibatch({x: [[0]]}, device=where)
+        np.testing.assert_array_equal(a.value, [-2, -2])
+        np.testing.assert_array_equal(b.value, [2, 2])
+
+
+def test_people_s_learners_get_numpy_s_arrays(played):
+    seen = []
+
+    class Plain(C.UserLearner):
+        def update(self, gradient_values, training_sample_count, sweep_end):
+            for p, g in gradient_values.items():
+                seen.append(type(g))
+                p.value = p.value - 0.1 * g
+            return True
+
+    x = C.input_variable(2)
+    w = C.Parameter(2, init=1)
+    loss = C.reduce_sum(w * x)
+    learner = Plain([w], C.learning_parameter_schedule(1))
+    C.Trainer(None, loss, learner).train_minibatch({x: np.ones((3, 2))})
+    assert seen == [np.ndarray]
+    np.testing.assert_allclose(w.value, [0.7, 0.7], rtol=1e-6)
+
+
+def test_a_rule_as_a_graph_stays_on_the_gpu(played):
+    def descend(parameters, gradients):
+        return C.combine([C.assign(p, p - 0.1 * g) for p, g in zip(parameters, gradients)])
+
+    w = C.Parameter(2, init=1)
+    learner = C.universal(descend, [w])
+    before = len(State.copied_out)
+    learner.update({w: LIBRARY.asarray(np.array([1, 2], np.float32))}, 1)
+    assert len(State.copied_out) == before
+    np.testing.assert_allclose(w.value, [0.9, 0.8], rtol=1e-6)
+
+
+def test_what_a_learner_keeps_lies_beside_its_parameters(played):
+    w = C.Parameter(2, init=1)
+    learner = C.momentum_sgd([w], 0.1, 0.9)
+    for where, there in ((Array, True), (np.asarray, False), (Array, True)):
+        learner.update({w: where(np.ones(2, np.float32))}, 1)
+        assert (on_gpu(learner._state[0]["v"]) is not None) == there
+    assert isinstance(learner.create_checkpoint()["state"][0]["v"], np.ndarray)
