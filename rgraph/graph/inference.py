@@ -192,6 +192,7 @@ def _complete(open_nodes: list[Node]) -> None:
     def type_of(node: Node) -> Type:
         return Type.of(node) if node.is_complete or not node.op else guesses.get(node, _UNKNOWN)
 
+    mistakes: dict[Node, GraphError] = {}  # or due to a guess that was not right yet
     for numbers_count in (False, True):  # only where nothing else decides
         for _ in range(len(open_nodes) + 2):
             changed = False
@@ -200,13 +201,17 @@ def _complete(open_nodes: list[Node]) -> None:
                 try:
                     guess = _guess(node, types, numbers_count)
                 except GraphError as error:
-                    raise failed(node, error, types) from None
+                    mistakes.setdefault(node, failed(node, error, types))
+                    continue
+                mistakes.pop(node, None)
                 if guess != guesses.get(node):
                     guesses[node], changed = guess, True
                     if node.is_delay and guess.shape not in (seen := states[node]):
                         seen.append(guess.shape)
             if not changed:
                 break
+    for mistake in mistakes.values():
+        raise mistake
     for node in open_nodes:  # a delay may be read before what it delays is settled
         if node.is_delay and INFERRED not in (guesses[node].shape or ()):
             _adopt(node, guesses[node])
