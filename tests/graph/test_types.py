@@ -133,7 +133,7 @@ def test_a_state_that_a_narrow_operand_does_not_tell_the_shape_of():
     """Before the input is met, state times gain might have the shape of the gain."""
     x = C.sequence.input_variable((2, 3))
     gain = C.Parameter((2, 1), init=0.5)
-    W = C.Parameter((2, 3, 2, 3), init=np.eye(6).reshape(2, 3, 2, 3))
+    W = C.Parameter((2, 3, 2, 3), init=np.eye(6, dtype=np.float32).reshape(2, 3, 2, 3))
     f = C.layers.Recurrence(lambda h, x: C.times(h * gain, W, output_rank=2) + x)(x)
     assert f.shape == (2, 3)
     np.testing.assert_allclose(f.eval({x: np.ones((3, 2, 3))[None]})[0][-1], np.full((2, 3), 1.75))
