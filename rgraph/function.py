@@ -124,7 +124,7 @@ class Function(Runnable):
             self._current()
         except GraphError:
             for node in bindings:
-                node.target = None  # type: ignore[attr-defined]
+                node.target = None
             raise
         for node in bindings:  # used again, the variable is a placeholder once more
             if isinstance(node.handle, Variable):

@@ -24,10 +24,12 @@ from .graph import (
     Node,
     Parameter,
     Placeholder,
+    State,
+    Stored,
     complete,
     order,
 )
-from .graph.node import State, Stored, describe
+from .graph.node import describe
 from .ops.records import TABLE
 from .ops.user import CALL, OUTPUT
 from .user_function import UserFunction

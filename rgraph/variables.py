@@ -10,7 +10,8 @@ import numpy as np
 from . import evaluation, graph, ops
 from .default_options import default_dtype
 from .graph import BATCH, SEQUENCE, Axis, GraphError
-from .graph.node import describe, repeated
+from .graph.leaves import repeated
+from .graph.node import describe
 from .ops import records
 from .values import dense
 

@@ -7,17 +7,8 @@ from .fitting import fit, follows_data
 from .free import FREE
 from .inference import apply, bind, complete
 from .layout import Layout
-from .node import (
-    INFERRED,
-    Constant,
-    Input,
-    Node,
-    Op,
-    Parameter,
-    Placeholder,
-    State,
-    Stored,
-)
+from .leaves import INFERRED, Constant, Input, Parameter, Placeholder, State, Stored
+from .node import Node, Op
 from .traverse import components, order, updates
 
 __all__ = [

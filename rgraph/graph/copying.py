@@ -7,7 +7,8 @@ from typing import Any
 
 from .axis import Axis
 from .inference import bind, complete
-from .node import Node, Placeholder, resolve
+from .leaves import Placeholder
+from .node import Node, resolve
 from .traverse import dependents, order
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from .copying import copy
 from .errors import GraphError
 from .free import is_free
-from .node import Input, Node
+from .leaves import Input
+from .node import Node
 from .traverse import order
 
 

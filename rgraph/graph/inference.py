@@ -12,19 +12,8 @@ import numpy as np
 from . import axis as _axis
 from .errors import GraphError
 from .free import FREE, is_free, tried
-from .node import (
-    INFERRED,
-    Constant,
-    Node,
-    Op,
-    Placeholder,
-    Shape,
-    Stored,
-    Type,
-    describe,
-    failed,
-    resolve,
-)
+from .leaves import INFERRED, Constant, Placeholder, Stored
+from .node import Node, Op, Shape, Type, describe, failed, resolve
 from .traverse import dependents, order
 
 

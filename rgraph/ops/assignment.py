@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..graph import Axis, Constant, GraphError, apply
-from ..graph.node import Shape, Stored
+from ..graph import Axis, Constant, GraphError, Stored, apply
+from ..graph.node import Shape
 from .records import as_node, define, operation
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import INFERRED, Axis, Constant, GraphError, Node, apply
-from ..graph.node import Shape, State, Stored
+from ..graph import INFERRED, Axis, Constant, GraphError, Node, State, Stored, apply
+from ..graph.node import Shape
 from .arithmetic import element_divide, element_max, element_times, exp, minus, plus, sqrt, square
 from .comparison import element_select, equal
 from .records import as_node, define, operation

@@ -1,0 +1,204 @@
+"""Leaves: the nodes that are not computed from others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .axis import Axis
+from .errors import GraphError, Origin
+from .free import FREE
+from .node import Node, Shape, describe
+
+INFERRED = -1  # a parameter's dimension that follows from what it is applied to
+
+
+class Leaf(Node):
+    """A node that is not computed from others."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        shape: Shape | None,
+        axes: tuple[Axis, ...] | None,
+        dtype: Any,
+        name: str = "",
+        where: Origin | None = None,
+    ) -> None:
+        super().__init__(None, name=name, where=where)
+        self.shape = None if shape is None else tuple(int(n) for n in shape)
+        self.axes = axes
+        self.dtype = None if dtype is None else np.dtype(dtype)
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__
+
+
+class Input(Leaf):
+    """A value that every run is fed with."""
+
+    __slots__ = ("is_sparse", "needs_gradient")
+
+    def __init__(
+        self, shape: Shape, axes: tuple[Axis, ...], dtype: Any, name: str = "", **kw: Any
+    ) -> None:
+        shape = tuple(FREE if n < 0 else n for n in shape)
+        super().__init__(shape, axes, dtype, name, **kw)
+        self.needs_gradient = False
+        self.is_sparse = False
+
+
+class Stored(Leaf):
+    """A value that stays from run to run, and may be set between them.
+
+    Its array is made when its shape is known and it is first read. Who changes the array in place
+    says so by `changed`.
+
+    Attributes:
+        edition: the number of changes so far; who has a copy of the value knows by it whether that
+            is the newest.
+        elsewhere: what gives the value, if the newest is not in the CPU's memory.
+    """
+
+    __slots__ = ("_value", "edition", "elsewhere", "initializer")
+
+    def __init__(
+        self,
+        shape: Shape,
+        dtype: Any,
+        initializer: Callable[[Shape, np.dtype], np.ndarray],
+        name: str = "",
+        **kw: Any,
+    ) -> None:
+        super().__init__(shape, (), dtype, name, **kw)
+        self.initializer = initializer
+        self.edition = 0
+        self.elsewhere: Callable[[], np.ndarray] | None = None
+        self._value: np.ndarray | None = None
+
+    @property
+    def value(self) -> np.ndarray:
+        if self.elsewhere is not None:
+            self._value, self.elsewhere = self.elsewhere(), None
+        if self._value is None:
+            assert self.shape is not None
+            if INFERRED in self.shape:
+                raise GraphError(
+                    f"{self.kind.lower()} {describe(self)} has no value yet: its shape "
+                    f"follows from what it is applied to\n  made at {self.origin}",
+                    mend="apply the model to its input first",
+                )
+            self._value = np.asarray(self.initializer(self.shape, self.dtype), self.dtype)
+        return self._value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        array = np.array(value, self.dtype)
+        assert self.shape is not None
+        while array.ndim > len(self.shape) and array.shape[0] == 1:  # CNTK overlooks these
+            array = array[0]
+        if INFERRED in self.shape and len(array.shape) == len(self.shape):
+            self.shape = array.shape
+        if array.shape != self.shape:
+            if array.ndim:
+                raise GraphError(
+                    f"a value of shape {array.shape} can't be set on {self.kind.lower()} "
+                    f"{describe(self)}",
+                    mend=_reshape_mend(array, self.shape),
+                )
+            array = np.full(self.shape, array, self.dtype)
+        self._value = array
+        self.changed()
+
+    def changed(self, elsewhere: Callable[[], np.ndarray] | None = None) -> None:
+        """Notes that the value has changed; `elsewhere` gives it, if that was in other memory."""
+        self.edition += 1
+        self.elsewhere = elsewhere
+
+
+def repeated(array: np.ndarray, shape: Shape) -> np.ndarray:
+    """`array`, repeated to `shape` as NumPy broadcasts."""
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise GraphError(
+            f"a value of shape {array.shape} can't be repeated to the shape {shape}",
+            mend=_reshape_mend(array, shape) or "leave the shape out, or give a number",
+        ) from None
+
+
+def _reshape_mend(array: np.ndarray, shape: Shape) -> str:
+    return f"np.reshape(value, {shape})" if array.size == math.prod(shape) else ""
+
+
+class Parameter(Stored):
+    """A value that is learned."""
+
+    __slots__ = ()
+
+
+class State(Stored):
+    """A value that runs themselves change: running statistics. See `Op.updates`."""
+
+    __slots__ = ()
+
+
+class Constant(Leaf):
+    """A fixed array. A weak one, given without a dtype, takes the dtype of what it meets."""
+
+    __slots__ = ("_given", "_value", "frozen", "weak")
+
+    def __init__(
+        self, value: Any, shape: Shape | None = None, dtype: Any = None, name: str = "", **kw: Any
+    ) -> None:
+        array = np.array(value)
+        self.weak = dtype is None
+        self.frozen = False  # whether it was a parameter once
+        if dtype is None:
+            exact = isinstance(value, np.ndarray) and array.dtype == np.float64
+            dtype = np.float64 if exact else np.float32
+        self._given = array  # 0.1 as a float64 is not 0.1 as a float32
+        array = np.asarray(array, dtype)
+        open_size = shape is not None and any(n < 0 for n in shape)  # a number, repeated as needed
+        self._value = array if shape is None or open_size else repeated(array, shape)
+        super().__init__(shape if open_size else self._value.shape, (), dtype, name, **kw)
+
+    @property
+    def value(self) -> np.ndarray:
+        return self._value
+
+    @value.setter
+    def value(self, value: np.ndarray) -> None:
+        self._value = self._given = value
+
+    def as_dtype(self, dtype: np.dtype) -> Constant:
+        if dtype == self.dtype:
+            return self
+        return Constant(self._given, self.shape, dtype, self.name, where=self.origin)
+
+    def copy(self) -> Constant:
+        """One of the same value that is set by itself."""
+        new = Constant(self._given, self.shape, self.dtype, self.name, where=self.origin)
+        new.weak, new.frozen = self.weak, self.frozen
+        return new
+
+
+class Placeholder(Leaf):
+    """A value that is not known yet. Once bound it stands for its target and nothing else."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        shape: Shape | None = None,
+        axes: tuple[Axis, ...] | None = None,
+        dtype: Any = None,
+        name: str = "",
+        **kw: Any,
+    ) -> None:
+        super().__init__(shape, axes, dtype, name, **kw)
