@@ -37,10 +37,27 @@ def splices_along_another_axis():
     return x, C.layers.Recurrence(step)(x)
 
 
-@pytest.mark.parametrize("model", [lstm, splices_what_is_kept, splices_along_another_axis])
-def test_values_and_gradients(model):
+def splices_twice():
+    """Both splices can't have the same values made in their places."""
+    x = C.sequence.input_variable(3)
+
+    def step(h, x):
+        a, b = C.tanh(C.slice(h, -1, 0, 3) + x), C.sigmoid(C.slice(h, -1, 3, 6) * x)
+        return C.splice(a, b) - C.splice(b, a) * 0.5
+
+    return x, C.layers.Recurrence(step)(x)
+
+
+MODELS = [lstm, splices_what_is_kept, splices_along_another_axis, splices_twice]
+
+
+@pytest.mark.parametrize("differentiated", [False, True])  # then more is kept for all frames
+@pytest.mark.parametrize("model", MODELS)
+def test_values_and_gradients(model, differentiated):
     x, y = model()
-    nodes = [y.node, *autodiff.gradients(y.node, [x.node, *(p.node for p in y.parameters)])]
+    nodes = [y.node]
+    if differentiated:
+        nodes += autodiff.gradients(y.node, [x.node, *(p.node for p in y.parameters)])
     plan = Plan(passes.optimize(nodes), device.engine())
     sequences = [RNG.normal(size=(n, *x.shape)).astype(np.float32) for n in (5, 3, 1)]
     layout = Layout([5, 3, 1])

@@ -44,7 +44,7 @@ def written_out(calls: Sequence[Call], kept: set[int], xp: Any) -> Step:
     """
     names: dict[str, Any] = {}
     lines = ["def step(run, env, whole, block, rows):"]
-    made: set[int] = set()
+    joins: set[int] = set()  # whose operands are made in their places
     ready = set(kept)
     for i in dict.fromkeys(i for c in calls for i in c.operands):
         if all(c.result != i for c in calls):
@@ -58,13 +58,13 @@ def written_out(calls: Sequence[Call], kept: set[int], xp: Any) -> Step:
             ready.add(joined.result)
         lines.append(f"v{i} = v{joined.result}[{part}]")
         ready.add(i)
-        made.add(i)
+        joins.add(joined.result)
     for number, call in enumerate(calls):
         name = call.node.op.name if call.node.op else ""
         if name == "fused":
             lines += _program(call, number, call.result in ready, names, xp)
-        elif name == "splice" and all(i in made for i in call.operands):
-            pass  # its operands are parts of it
+        elif call.result in joins:
+            pass
         else:
             names[f"k{number}"] = call.kernel
             operands = ", ".join(f"v{i}" for i in call.operands)
@@ -77,7 +77,8 @@ def written_out(calls: Sequence[Call], kept: set[int], xp: Any) -> Step:
 
 
 def _joined(calls: Sequence[Call], kept: set[int]) -> Iterator[tuple[int, Call, str]]:
-    """Results that only go into a splice: which, into what, and where; they are made there."""
+    """Results that are made where a splice puts them: which, into what, and where."""
+    placed: set[int] = set()
     programs = {c.result: c for c in calls if c.node.op and c.node.op.name == "fused"}
     for joined in calls:
         if joined.node.op is None or joined.node.op.name != "splice":
@@ -88,7 +89,11 @@ def _joined(calls: Sequence[Call], kept: set[int]) -> Iterator[tuple[int, Call, 
         rank = len(joined.shape)
         whole = not new and len(set(joined.operands)) == len(sources)
         if not whole or any(
-            c is None or c.result in kept or len(c.shape) != rank or c.axes != joined.axes
+            c is None
+            or c.result in kept
+            or c.result in placed
+            or len(c.shape) != rank
+            or c.axes != joined.axes
             for c in sources
         ):
             continue
@@ -96,6 +101,7 @@ def _joined(calls: Sequence[Call], kept: set[int]) -> Iterator[tuple[int, Call, 
         for call in sources:
             assert call is not None
             stop = start + call.shape[axis]
+            placed.add(call.result)
             yield call.result, joined, ", ".join(["...", f"{start}:{stop}", *[":"] * (-axis - 1)])
             start = stop
 
