@@ -19,6 +19,7 @@ from . import (
     testing,
     train,
 )
+from .arrays import NDArrayView
 from .default_options import (
     default_options,
     default_options_for,
@@ -76,7 +77,7 @@ from .train import (
     training_session,
 )
 from .user_function import UserFunction, as_composite, output_variable, user_function
-from .values import NDArrayView, Value, asarray, asvalue
+from .values import Value, asarray, asvalue
 from .variables import (
     Constant,
     Parameter,

@@ -10,11 +10,12 @@ from .cloning import CloneMethod, copy, operand
 from .evaluation import set_seed
 from .graph import GraphError, Node, Placeholder
 from .graph.node import describe, resolve
+from .operand import Operand
 from .ops import records
 from .running import Runnable
 from .tracing import annotated, nodes_of, trace
 from .types import Type
-from .variables import Constant, Operand, Parameter, Variable, handle
+from .variables import Constant, Parameter, Variable, handle
 
 
 class Function(Runnable):

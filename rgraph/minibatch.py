@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import as_array, on_cpu, on_gpu
 from .graph import FREE, Axis, GraphError, Input, Layout, Node
 from .graph.node import describe
-from .values import Value, as_array, dense, on_cpu, on_gpu
+from .values import Value, dense
 
 checked_mode = False  # whether inputs are searched for NaN
 

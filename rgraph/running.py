@@ -9,9 +9,9 @@ from . import evaluation, graph
 from .evaluation import Feed, Request
 from .graph import GraphError, Node
 from .graph.node import describe, resolve
+from .operand import Operand
 from .ops import records
 from .structure import Structure
-from .variables import Operand
 
 
 class Runnable(Structure):

@@ -8,8 +8,9 @@ from typing import Any
 from . import evaluation, graph, search
 from .graph import GraphError, Node, Placeholder
 from .graph.node import describe, resolve
+from .operand import Operand
 from .ops import records
-from .variables import Operand, Variable, handle
+from .variables import Variable, handle
 
 _renaming = False
 

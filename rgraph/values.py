@@ -1,4 +1,4 @@
-"""Data as objects: what CNTK's programs feed, and what they get with `as_numpy=False`."""
+"""Minibatches as objects: what CNTK's programs feed, and what they get with `as_numpy=False`."""
 
 from __future__ import annotations
 
@@ -7,44 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import NDArrayView, as_array, csr, is_sparse, on_gpu
 from .device import DeviceDescriptor, cpu, gpu
 from .graph import GraphError
-
-
-def is_sparse(data: Any) -> bool:
-    """Whether it is a sparse matrix of SciPy's."""
-    return hasattr(data, "tocsr")
-
-
-def on_gpu(data: Any) -> Any:
-    """What lies in a GPU's memory, as CuPy's array, without a copy; None for all else.
-
-    Anything with DLPack will do: arrays of CuPy, PyTorch, JAX.
-    """
-    if isinstance(data, np.ndarray) or not hasattr(data, "__dlpack_device__"):
-        return None
-    if int(data.__dlpack_device__()[0]) != _DLPACK_CUDA:
-        return None
-    import cupy  # only who has such data needs it
-
-    return data if isinstance(data, cupy.ndarray) else cupy.from_dlpack(data)
-
-
-_DLPACK_CUDA = 2  # DLPack's kDLCUDA
-
-
-def as_array(data: Any) -> Any:
-    """An array where it is: a GPU's, or else NumPy's."""
-    array = on_gpu(data)
-    return np.asarray(data) if array is None else array
-
-
-def on_cpu(data: Any) -> Any:
-    """An array, or a list of them, in the CPU's memory."""
-    if isinstance(data, list):
-        return [on_cpu(d) for d in data]
-    array = on_gpu(data)
-    return data if array is None else array.get()
 
 
 def dense(data: Any) -> Any:
@@ -59,103 +24,6 @@ def dense(data: Any) -> Any:
         return [dense(d) for d in data]
     inner = getattr(data, "data", None)  # a minibatch's part, as CNTK's readers give it
     return dense(inner) if isinstance(inner, (Value, NDArrayView)) else data
-
-
-class NDArrayView:
-    """An array that knows its device, as CNTK's.
-
-    Args:
-        shape: its shape; it is filled with zeros.
-        data_type: np.float32 or np.float64.
-
-    >>> C.NDArrayView((2, 3), np.float32).shape
-    (2, 3)
-    """
-
-    is_read_only = False
-
-    def __init__(
-        self, shape: Sequence[int], data_type: Any = np.float32, device: Any = None
-    ) -> None:
-        self._start(np.zeros(shape, data_type), device, False)
-
-    def _start(self, array: np.ndarray, device: Any, sparse: bool) -> None:
-        self.array, self.is_sparse = array, sparse
-        self.device: DeviceDescriptor = device or cpu()
-
-    @classmethod
-    def _of(cls, array: np.ndarray, device: Any = None, sparse: bool = False) -> NDArrayView:
-        self = cls.__new__(cls)
-        self._start(array, device, sparse)
-        return self
-
-    @classmethod
-    def from_dense(
-        cls, np_array: Any, device: Any = None, read_only: bool = False, borrow: bool = False
-    ) -> NDArrayView:
-        """An array's copy (with `borrow` the array itself)."""
-        return cls._of(np_array if borrow else np.array(np_array), device)
-
-    @classmethod
-    def from_csr(
-        cls,
-        csr_array: Any,
-        device: Any = None,
-        read_only: bool = False,
-        borrow: bool = False,
-        shape: Sequence[int] | None = None,
-    ) -> NDArrayView:
-        """A sparse matrix, seen in `shape`: its rows are the vectors along the last axis."""
-        array = csr_array.toarray()
-        if shape is not None:
-            if np.prod(shape) != array.size or shape[-1] != array.shape[-1]:
-                raise GraphError(f"a matrix of shape {array.shape} can't be seen as {shape}")
-            array = array.reshape(shape)
-        return cls._of(array, device, sparse=True)
-
-    @classmethod
-    def from_data(
-        cls, data: Any, device: Any = None, read_only: bool = False, borrow: bool = False
-    ) -> NDArrayView:
-        """As `from_csr` for a sparse matrix, as `from_dense` for an array."""
-        return (cls.from_csr if is_sparse(data) else cls.from_dense)(data, device)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The array's shape."""
-        return self.array.shape
-
-    @property
-    def dtype(self) -> Any:
-        """The type of its numbers: np.float32 or np.float64."""
-        return self.array.dtype.type
-
-    def as_shape(self, shape: Sequence[int]) -> NDArrayView:
-        """The same elements in another shape."""
-        dims = tuple(int(n) for n in shape)
-        return NDArrayView._of(self.array.reshape(dims), self.device, self.is_sparse)
-
-    def slice_view(
-        self, start_offset: Sequence[int], extent: Sequence[int], read_only: bool = True
-    ) -> NDArrayView:
-        """A part: `extent` elements from `start_offset`, axis by axis.
-
-        If `extent` is shorter, it is for the last axes, and one element is taken of the others.
-        """
-        whole = len(start_offset) - len(extent)
-        spans = zip(start_offset[whole:], extent, strict=True)
-        part: tuple[Any, ...] = (*start_offset[:whole], *(slice(a, a + n) for a, n in spans))
-        return NDArrayView._of(self.array[part], self.device, self.is_sparse)
-
-    def asarray(self) -> Any:
-        """The array; a CSR matrix for what is sparse."""
-        return _csr(self.array) if self.is_sparse else self.array
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __repr__(self) -> str:
-        return f"NDArrayView{self.shape}"
 
 
 class Value:
@@ -304,7 +172,7 @@ class Value:
     def as_sequences(self, variable: Any = None) -> list[Any]:
         """The sequences (or samples) one by one; CSR matrices for what is sparse."""
         parts = [as_array(s) for s in self.content]
-        return [_csr(p) for p in parts] if self.is_sparse else parts
+        return [csr(p) for p in parts] if self.is_sparse else parts
 
     def asarray(self) -> Any:
         """All as one array.
@@ -317,7 +185,7 @@ class Value:
                 "sequences of different lengths are no array", mend="use as_sequences()"
             )
         array = self._padded()
-        return _csr(array) if self.is_sparse else array
+        return csr(array) if self.is_sparse else array
 
     def __len__(self) -> int:
         return len(self.content)
@@ -358,12 +226,6 @@ def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(parts)
 
 
-def _csr(array: np.ndarray) -> Any:
-    from scipy.sparse import csr_matrix
-
-    return csr_matrix(array.reshape(-1, array.shape[-1]))
-
-
 def asvalue(variable: Any, data_array: Any) -> Value:
     """The `Value` of arrays for a variable, as `Value.create`.
 
@@ -384,4 +246,4 @@ def asarray(variable: Any, value: Value) -> Any:
     return value.as_sequences() if len(variable.dynamic_axes) > 1 else value.asarray()
 
 
-__all__ = ["NDArrayView", "Value", "asarray", "asvalue"]
+__all__ = ["Value", "asarray", "asvalue"]

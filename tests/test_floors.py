@@ -21,8 +21,8 @@ FLOORS = [
     ["plan", "engines"],
     ["passes", "autodiff"],
     [
-        *("device", "values", "minibatch", "evaluation", "variables", "tracing", "structure"),
-        *("search", "running", "cloning", "function", "explain", "profile"),
+        *("device", "arrays", "values", "minibatch", "evaluation", "operand", "variables"),
+        *("tracing", "structure", "search", "running", "cloning", "function", "explain"),
     ],
 ]  # all else is above
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import on_cpu
 from ..graph import GraphError
 from ..graph.node import next_random
-from ..values import on_cpu
 from ..variables import Parameter
 from .memory import change_in_place
 from .schedules import IGNORE, Schedule, as_schedule

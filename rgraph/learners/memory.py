@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..arrays import as_array, on_cpu, on_gpu
 from ..device import engine, gpu
-from ..values import as_array, dense, on_cpu, on_gpu
+from ..values import dense
 
 Change = Callable[[Any, Any, dict[str, Any]], None]
 

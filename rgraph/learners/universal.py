@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..arrays import as_array
 from ..function import Function
 from ..graph import Input
 from ..ops.records import as_node, hold
-from ..values import as_array, dense, device_of
+from ..values import dense, device_of
 from .learner import Learner
 
 

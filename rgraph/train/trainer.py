@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from .. import graph
+from ..arrays import on_cpu
 from ..eval import Evaluator, Program, as_writers, count_samples, ends_sweep, total
 from ..evaluation import Request
 from ..function import Function
 from ..graph import Node
 from ..learners import Learner
 from ..ops.records import as_node, hold
-from ..values import on_cpu
 from ..variables import handle
 from .checkpoint import load_state, save_state
 

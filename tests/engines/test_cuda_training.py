@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rgraph as C
-from rgraph.values import on_gpu
+from rgraph.arrays import on_gpu
 from tests.engines.strict_arrays import LIBRARY, Array, State
 from tests.test_learners import LEARNERS, SPECS, UPDATES, convolutional_gru, made
 
