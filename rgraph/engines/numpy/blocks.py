@@ -1,4 +1,4 @@
-"""How a correlation is cut into blocks that fit the cache: see `convolution`."""
+"""How a correlation is cut into blocks that fit the cache: see `correlation`."""
 
 from __future__ import annotations
 
