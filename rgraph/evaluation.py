@@ -135,8 +135,10 @@ class Runner:
         data = {job.inputs.get(n, n): v for n, v in given.data.items()}
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         known = [job.inputs.get(n, n) for n in inputs]
-        batch = Minibatch(_needed(job.plan, data, known), data, engine, read=job.plan.inputs)
-        rows = job.plan.run(
+        plan = job.plan
+        stored = [n.value for part in (plan.parameters, plan.constants) for n in part]
+        batch = Minibatch(_needed(plan, data, known), data, engine, plan.inputs, stored)
+        rows = plan.run(
             batch.arrays,
             batch.layouts,
             batch.size,

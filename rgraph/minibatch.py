@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,14 @@ class Minibatch:
         data: Mapping[Node, Any],
         engine: Any,
         read: Sequence[Input] | None = None,
+        stored: Iterable[Any] = (),
     ) -> None:
-        """`read`: those of `inputs` whose values are needed, not only their lengths."""
+        """What to feed.
+
+        Args:
+            read: those of `inputs` whose values are needed, not only their lengths.
+            stored: arrays that stay from run to run.
+        """
         for node in inputs:
             if node not in data:
                 given = f"; given were {', '.join(map(describe, data))}" if data else ""
@@ -55,6 +61,8 @@ class Minibatch:
             if len(node.axes or ()) == 2:
                 self._add_layout(node, [len(s) for s in samples[node]], lengths)
         self.arrays = {n: self._rows(n, samples[n]) for n in (inputs if read is None else read)}
+        fed = [a for n, a in self.arrays.items() if not n.axes]
+        self._held = {id(m): m for m in map(_memory, (*stored, *fed))}  # by others, or read before
 
     def _add_layout(
         self, node: Input, own: list[int], lengths: dict[Axis, tuple[Input, list[int]]]
@@ -115,15 +123,27 @@ class Minibatch:
             import scipy.sparse  # only who asks for such output needs SciPy
 
             return scipy.sparse.csr_matrix(array)
-        if len(axes) == 2:
-            return self.layouts[axes[1]].unpack(array)
-        if axes and self._order is not None:
+        if len(axes) == 1 and self._order is not None:
             result = np.empty_like(array)
             result[self._order] = array
             return result
-        # Without rows it may be a parameter's own array, or a view of it.
-        own = array is not rows or bool(axes and array.flags.writeable)
-        return array if own else array.copy()
+        array = self._own(array)
+        return self.layouts[axes[1]].unpack(array) if len(axes) == 2 else array
+
+    def _own(self, array: Any) -> Any:
+        """The array, or a copy where it is someone else's memory, or repeated."""
+        memory = _memory(array)
+        if id(memory) in self._held or not array.flags.writeable:
+            return array.copy()
+        self._held[id(memory)] = memory
+        return array
+
+
+def _memory(array: Any) -> Any:
+    """What an array's memory belongs to: the array that it is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def _count(samples: Mapping[Input, Any]) -> int:

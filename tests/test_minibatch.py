@@ -253,3 +253,30 @@ def test_numbers_of_samples_that_disagree():
     with pytest.raises(GraphError, match="different numbers of samples") as caught:
         C.combine(x, y).eval({x: [1, 2], y: [[1], [2], [3]]})
     assert "'x' (1,) per sample: 2" in str(caught.value)
+
+
+def test_values_are_one_s_own_to_write_to():
+    """Not a parameter's memory, an input's, a constant's, or that of another value."""
+    p, k = C.Parameter((2, 3), init=4), C.constant(5, (2, 3))
+    s, b = C.sequence.input_variable((2, 3)), C.input_variable((2, 3))
+    fixed = C.input_variable((2, 3), dynamic_axes=[])
+    values = [C.sequence.broadcast_as(v, s) for v in (p, k, b, fixed)]
+    values += [C.to_batch(p), C.to_batch(k), C.reshape(p, 6), C.transpose(fixed, (1, 0))]
+    values += [C.alias(s), C.reshape(s, 6), C.slice(s, 0, 1, 2), C.alias(b), C.transpose(b, (1, 0))]
+    values += [C.zeros_like(s), C.ones_like(b), C.alias(fixed), C.reshape(k, 6)]
+    f = C.combine(values)
+    shapes = {s: (2, 4, 2, 3), b: (2, 2, 3), fixed: (2, 3)}
+    given = {v: np.full(shape, i + 1, np.float32) for i, (v, shape) in enumerate(shapes.items())}
+    expected = [4, 5, 2, 3, 4, 5, 4, 3, 1, 1, 1, 2, 2, 0, 1, 3, 5]
+    for _ in range(2):
+        found = [np.asarray(v) for v in f.eval(given).values()]
+        assert [np.unique(v).tolist() for v in found] == [[n] for n in expected]
+        for i, v in enumerate(f.eval(given).values()):
+            for part in v if isinstance(v, list) else [v]:
+                part += 10 + i
+    results = f.eval(given)
+    for i, v in enumerate(results.values()):
+        for part in v if isinstance(v, list) else [v]:
+            part[...] = 100 + i
+    found = [np.unique(np.asarray(v)).tolist() for v in results.values()]
+    assert found == [[100 + i] for i in range(len(values))]
