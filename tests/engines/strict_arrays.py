@@ -28,10 +28,13 @@ class State:
     copied_in: ClassVar[list[int]] = []
     copied_out: ClassVar[list[int]] = []
     tape = None
+    invalidated = False  # the capture, by an error of CUDA's
+    pools = 0  # that have blocks to give back
 
     @classmethod
     def wait(cls, what):
         if cls.tape is not None:
+            cls.invalidated = True
             raise RuntimeError(f"{what} while a stream is captured")
         cls.waits += 1
 
@@ -439,17 +442,31 @@ class Stream:
         self.capturing, State.tape = True, []
 
     def is_capturing(self):
+        if self.capturing and State.invalidated:
+            raise RuntimeError("the stream was capturing, but an error has invalidated that")
         return self.capturing
 
     def end_capture(self):
-        graph = Graph(State.tape)
-        self.capturing, State.tape = False, None
+        if not self.capturing:
+            raise RuntimeError("cudaErrorIllegalState")
+        graph, invalidated = Graph(State.tape), State.invalidated
+        self.capturing, State.tape, State.invalidated = False, None, False
+        if invalidated:
+            raise RuntimeError("cudaErrorStreamCaptureInvalidated")
         return graph
 
 
 class MemoryPool:
+    """It gives nothing back unless it is told to."""
+
+    def __init__(self):
+        State.pools += 1
+
     def malloc(self, size):
         raise NotImplementedError
+
+    def free_all_blocks(self):
+        State.pools -= 1
 
 
 def _cuda():

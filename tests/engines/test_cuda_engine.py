@@ -1,5 +1,7 @@
 """The cuda engine on a GPU that the CPU plays: its calls, its copies, what it captures."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -116,11 +118,17 @@ def test_graphs_that_do_not_come_back_are_let_go(engine, monkeypatch):
     monkeypatch.setattr("rgraph.engines.cuda.plan.MOST_SHAPES", 6)
     x = C.input_variable(1)
     f = x * 2
+    gc.collect()
+    before = State.pools
     for rows in (1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8):
         f.eval({x: np.ones((rows, 1), np.float32)})
     (plan,) = f._runner.plans
     assert [key[2] for key in plan._shapes] == [3, 4, 5, 6, 7, 8]
     assert [key[2] for key, graph in plan._shapes.items() if graph] == [3]
+    assert State.pools == before + 1
+    del f, plan
+    gc.collect()
+    assert State.pools == before, "a captured graph that is let go gives its memory back"
 
 
 def test_what_is_copied_for_a_run_is_let_go_after_it(engine):
@@ -167,7 +175,7 @@ def test_what_turns_out_to_wait_is_run_without_a_graph(engine):
         np.testing.assert_allclose(f.eval({x: [[1, 2]]}), 9)
     (plan,) = f._runner.plans
     assert "float()" in plan.hindrance
-    assert State.tape is None
+    assert State.tape is None and not engine.stream.is_capturing()
     assert not any(plan._shapes.values())
 
 

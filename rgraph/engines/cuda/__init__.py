@@ -70,6 +70,7 @@ class CudaEngine:
                 self.xp = ArrayLibrary(cupy, Blas(cupy, self.stream))
                 self.random = Random(cupy, self.transfers)
                 self.cudnn = Cudnn(cupy, library.cudnn(), self.stream)
+        self.plans: weakref.WeakSet[CudaPlan] = weakref.WeakSet()
         self._places: weakref.WeakValueDictionary[int, Place] = weakref.WeakValueDictionary()
 
         names = ("convolution", "convolution_transpose", "convolution_weights")

@@ -14,7 +14,7 @@ from .transfer import NotCapturable
 MOST_GRAPHS = 16  # captured graphs that a plan keeps; each has memory of its own
 MOST_SHAPES = 1024  # minibatch shapes that it remembers
 
-# Operations during which the CPU looks at values that the GPU has computed
+# Operations during which the CPU waits for the GPU, most of them for values to look at
 WAITING = {
     "edit_distance_error",
     "lambda_rank",
@@ -28,6 +28,7 @@ WAITING = {
     "sequence_gather",
     "sequence_scatter",
     "to_sequence_like",
+    "top_k_indices",
     "user_back",
     "user_call",
     "user_gradient",
@@ -51,12 +52,16 @@ class CudaPlan(Plan):
     def __init__(self, outputs: Sequence[Node], engine: Any) -> None:
         with engine.active():
             super().__init__(outputs, engine)
+            # What `from_numpy` gives may be written again as soon as nothing refers to it, even if
+            # a run of this plan still reads it.
+            self.stored = [(slot, array.copy(order="K")) for slot, array in self.stored]
             self.places = {p: engine.place(p) for p in self.parameters}
         operations = [n.op for n in order(outputs) if n.op is not None]
         names = {op.name for op in operations}
         self.draws = bool(names & DRAWING)
         self.hindrance = _hindrance(names & WAITING | {op.name for op in operations if op.new_axis})
         self._shapes: dict[Any, Captured | None] = {}  # the latest last
+        engine.plans.add(self)
 
     def run(
         self,
@@ -75,11 +80,11 @@ class CudaPlan(Plan):
                 place.refresh()
             if self.draws:
                 engine.random.begin(*_numbers(*more, **others))
-            try:
+            with contextlib.suppress(engine.cupy.cuda.memory.OutOfMemoryError):
                 return self._run(feed, arguments, others)
-            except engine.cupy.cuda.memory.OutOfMemoryError:
-                self._shapes.clear()  # captured graphs hold memory
-                engine.cupy.get_default_memory_pool().free_all_blocks()
+            for plan in engine.plans:  # captured graphs hold memory
+                plan._shapes.clear()
+            engine.cupy.get_default_memory_pool().free_all_blocks()
             try:
                 return self._plain(feed, arguments, others)
             except engine.cupy.cuda.memory.OutOfMemoryError as error:
@@ -121,38 +126,46 @@ class CudaPlan(Plan):
         """The run as a graph; None, and the reason in `hindrance`, if that can't be."""
         engine, cupy = self.engine, self.engine.cupy
         transfers, stream = engine.transfers, engine.stream
-        pool = cupy.cuda.MemoryPool()
-        with cupy.cuda.using_allocator(pool.malloc), transfers.known() as known:
-            inputs = {n: cupy.empty_like(feed[n]) for n in self.inputs}
+        made = Captured(engine)
+        with cupy.cuda.using_allocator(made.pool.malloc), transfers.known() as known:
+            made.inputs = {n: cupy.empty_like(feed[n]) for n in self.inputs}
             transfers.capturing = True
-            stream.begin_capture()
             try:
-                results = super().run(inputs, *arguments, **others)
-                graph = stream.end_capture()
+                stream.begin_capture()
+                made.results = super().run(made.inputs, *arguments, **others)
+                made.graph = stream.end_capture()
             except Exception as error:
-                if stream.is_capturing():
-                    _give_up(stream)
                 self.hindrance = _reason(error)
-                return None
+                _give_up(stream)
             finally:
                 transfers.capturing = False
-            return Captured(stream, graph, inputs, results, (pool, dict(known), self.places))
+            made.held = dict(known), self.places
+        return made if made.graph is not None else None
 
 
 class Captured:
     """A run as one CUDA graph, with the memory that it works in."""
 
-    def __init__(
-        self, stream: Any, graph: Any, inputs: dict[Input, Any], results: list[Any], held: Any
-    ) -> None:
-        self.stream, self.graph = stream, graph
-        self.inputs, self.results, self.held = inputs, results, held
+    def __init__(self, engine: Any) -> None:
+        self.engine, self.pool = engine, engine.cupy.cuda.MemoryPool()
+        self.graph: Any = None
+        self.inputs: dict[Input, Any] = {}
+        self.results: list[Any] = []
+        self.held: Any = None
 
     def replay(self, feed: Mapping[Input, Any]) -> list[Any]:
         for node, array in self.inputs.items():
             array[...] = feed[node]
-        self.graph.launch(self.stream)
+        self.graph.launch(self.engine.stream)
         return self.results
+
+    def __del__(self) -> None:
+        # A pool that is forgotten does not give its free blocks back.
+        with contextlib.suppress(Exception):  # as when Python ends
+            self.graph = self.held = None
+            self.inputs, self.results = {}, []
+            with self.engine.device:
+                self.pool.free_all_blocks()
 
 
 def minibatch_shape(
@@ -175,7 +188,7 @@ def _numbers(seed: int = 0, turn: int = 0) -> tuple[int, int]:
 
 
 def _hindrance(names: set[str]) -> str:
-    return f"{', '.join(sorted(names))}: not the same calls in every run" if names else ""
+    return f"the CPU waits for values in {', '.join(sorted(names))}" if names else ""
 
 
 def _reason(error: Exception) -> str:
@@ -185,5 +198,6 @@ def _reason(error: Exception) -> str:
 
 
 def _give_up(stream: Any) -> None:
-    with contextlib.suppress(Exception):  # it was broken off; that is what was wanted
+    # It was broken off, that is what was wanted; or it has ended, or never began.
+    with contextlib.suppress(Exception):
         stream.end_capture()
