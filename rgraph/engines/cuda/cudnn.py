@@ -211,7 +211,7 @@ class ConvolutionPlan:
             self.timed = library.options.timed
             every = cudnn.build_plan_policy.ALL
             self.graph.build_plans(*[every] if self.timed else [])
-        except (cudnn.cudnnGraphNotSupportedError, RuntimeError) as error:
+        except library.errors as error:
             raise Unsupported(str(error)) from None
         self.uids = [t.get_uid() for t in tensors]
         self.fastest: int | None = None
@@ -231,7 +231,7 @@ class ConvolutionPlan:
                 self.graph.execute_plan_at_index(
                     pointers, workspace.ptr, self.fastest, handle=handle
                 )
-        except RuntimeError as error:
+        except self.library.errors as error:
             raise Unsupported(str(error)) from None
 
     def _fastest(self, pointers: dict[int, int]) -> tuple[int, int]:
@@ -250,7 +250,7 @@ class ConvolutionPlan:
                     end.record()
                     end.synchronize()
                     best = min(best, cuda.get_elapsed_time(start, end))
-            except (self.library.cudnn.cudnnGraphNotSupportedError, RuntimeError):
+            except self.library.errors:
                 continue  # a plan that could not be built
             found.append((best, i, size))
         if not found:
@@ -264,6 +264,8 @@ class Cudnn:
     Attributes:
         made: how many plans were made.
         plans: by shape and options; None where cuDNN has no engine.
+        refusals: what cuDNN said where it has none.
+        errors: what its frontend raises where it can't do something.
         exact: whether a number of rows gets a plan of its own, not blocks of a few sizes.
     """
 
@@ -274,6 +276,8 @@ class Cudnn:
         self.made = 0
         self.exact = False
         self.plans: dict[Any, ConvolutionPlan | None] = {}
+        self.refusals: dict[Any, str] = {}
+        self.errors = (cudnn.cudnnGraphNotSupportedError, RuntimeError, ValueError)
 
     @property
     def options(self) -> Options:
@@ -289,6 +293,7 @@ class Cudnn:
             plan = self.plans[key]
             if plan is not None:
                 plan(*arrays)
-        except Unsupported:
+        except Unsupported as error:
             plan = self.plans[key] = None
+            self.refusals[key] = str(error)
         return plan is not None
