@@ -90,11 +90,10 @@ def explain(plan: Plan) -> str:
     nodes = [n for s in plan.steps for n in ([s.node] if isinstance(s, Call) else s.nodes)]
     total = sum(operations(n) for n in nodes)
     head = f"{'':8}{'result':>18}{'MFLOP':>10}{'MB':>9}  what\n"
-    return (
-        head
-        + "\n".join(lines)
-        + f"\nin all {total / 1e6:.3g} MFLOP a row, on the {plan.engine.name} engine"
-    )
+    lines.append(f"in all {total / 1e6:.3g} MFLOP a row, on the {plan.engine.name} engine")
+    if plan.hindrance:
+        lines.append(f"no run of it is one CUDA graph: {plan.hindrance}")
+    return head + "\n".join(lines)
 
 
 def _row(when: str, node: Node) -> str:
@@ -164,19 +163,32 @@ def profile(request: Request, given: Feed, inputs: Sequence[Any]) -> Profile:
 
 def watch(plan: Plan, events: list[Event]) -> None:
     """Makes the plan's calls note their times."""
+    plan.hindrance = "its calls are timed"
+    wait = getattr(plan.engine, "synchronize", None)
     for step in plan.steps:
         if isinstance(step, Loop):
             for part in step.parts:
                 part.written = None  # one by one
         for call in step.calls if isinstance(step, Loop) else [step]:
-            call.kernel = _timed(call.kernel, call.node, events)
-            call.on_few = _timed(call.on_few, call.node, events)
+            call.kernel = _timed(call.kernel, call.node, events, wait)
+            call.on_few = _timed(call.on_few, call.node, events, wait)
 
 
-def _timed(kernel: Callable[..., Any], node: Node, events: list[Event]) -> Callable[..., Any]:
+def _timed(
+    kernel: Callable[..., Any],
+    node: Node,
+    events: list[Event],
+    wait: Callable[[], None] | None,
+) -> Callable[..., Any]:
+    """The kernel, timed until it is done; an engine that only begins work has a way to `wait`."""
+
     def timed(*arguments: Any, **options: Any) -> Any:
+        if wait is not None:
+            wait()
         start = time.perf_counter()
         result = kernel(*arguments, **options)
+        if wait is not None:
+            wait()
         events.append(Event(node, start, time.perf_counter() - start))
         return result
 

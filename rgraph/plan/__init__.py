@@ -34,9 +34,14 @@ __all__ = ["Call", "Loop", "Plan", "Run"]
 class Plan:
     """The calls that compute `outputs` from inputs and parameters, on an engine.
 
+    Attributes:
+        hindrance: why no run can be one launch of a GPU's, where the engine has such.
+
     Raises `GraphError` for a graph that can't run: a placeholder in it is not bound, or a shape
     can't be known.
     """
+
+    hindrance = ""
 
     def __init__(self, outputs: Sequence[Node], engine: Any) -> None:
         self.engine = engine

@@ -1,6 +1,7 @@
 """The cuda engine on a GPU that the CPU plays: its calls, its copies, what it captures."""
 
 import gc
+import types
 
 import numpy as np
 import pytest
@@ -540,3 +541,37 @@ def test_a_tail_is_hung_on_a_convolution(engine, monkeypatch, supported, in_orde
     truth = on_cpu(f.eval, {x: data[x.node], y: data[y.node]})
     close(found, truth)
     assert tailed == (([True] if supported else [True, False]) if in_order else [False])
+
+
+# What is said of a run
+
+
+def test_an_explanation_says_why_runs_are_not_captured(engine):
+    x = C.sequence.input_variable(1)
+    assert "one CUDA graph: the CPU waits for values in sequence_gather, sequence_where" in (
+        C.sequence.gather(x, C.greater(x, 0)).explain()
+    )
+    assert "CUDA graph" not in C.tanh(x).explain()
+
+
+def test_a_profile_waits_for_each_call(engine, monkeypatch):
+    """A call is begun in a second, and is done after five more."""
+    clock, under_way = [0.0], [0.0]
+    kernel = engine.kernels["fused"]
+
+    def begin(*args, **options_):
+        clock[0] += 1
+        under_way[0] += 5
+        return kernel(*args, **options_)
+
+    def synchronize():
+        clock[0] += under_way[0]
+        under_way[0] = 0
+
+    engine.kernels["fused"] = begin
+    monkeypatch.setattr(engine, "synchronize", synchronize)
+    clocks = types.SimpleNamespace(perf_counter=lambda: clock[0])
+    monkeypatch.setattr("rgraph.explain.time", clocks)
+    x = C.input_variable(3)
+    profile = C.reduce_sum(C.tanh(x) * 2).profile(np.ones((2, 3), np.float32))
+    assert [e.seconds for e in profile.events if e.node.op.name == "fused"] == [6]

@@ -147,6 +147,10 @@ class CudaEngine:
         """A generator of random numbers, on the GPU."""
         return self.random.generator(seed)
 
+    def synchronize(self) -> None:
+        """Waits until everything that was begun is done."""
+        self.stream.synchronize()
+
     def finish(self) -> None:
         """Marks the end of a run: what it read may be written again once it is through."""
         self.transfers.mark()

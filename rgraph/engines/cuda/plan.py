@@ -44,9 +44,6 @@ class CudaPlan(Plan):
     The first run of a minibatch shape is a plain one. After the second its calls are captured,
     loop steps included, and from the third on they are one launch. Captured graphs have memory of
     their own, their results too: what `run` gives is valid until its next call.
-
-    Attributes:
-        hindrance: why runs are not captured, if they are not.
     """
 
     def __init__(self, outputs: Sequence[Node], engine: Any) -> None:
