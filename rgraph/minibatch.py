@@ -180,7 +180,7 @@ def samples_of(node: Input, data: Any) -> Any:
         frames = [_array(node, s, 1) for s in data]
         if frames and all(f.ndim == len(shape) for f in frames):  # one sequence, frame by frame
             return [np.stack(frames)]
-        return frames
+        return [f if f.ndim > len(shape) else f[None] for f in frames]
     array = _array(node, data, 2)
     if array.ndim == len(shape) + 2:
         return list(array)
@@ -191,8 +191,8 @@ def _array(node: Input, data: Any, most: int) -> np.ndarray:
     """`data` as an array of the input's type, with up to `most` axes before the sample's."""
     try:
         array = as_array(data)
-    except ValueError:
-        array = np.asarray(data, object)
+    except ValueError:  # samples of different shapes
+        array = np.empty(0, object)
     shape = node.shape or ()
     if array.dtype.kind not in "biuf":
         raise GraphError(
@@ -200,7 +200,8 @@ def _array(node: Input, data: Any, most: int) -> np.ndarray:
             f"  made at {node.origin}",
             mend="pass an array of numbers; samples of different shapes can't be one batch",
         )
-    array = array.astype(node.dtype, copy=False)
+    with np.errstate(over="ignore"):  # infinities are values; a warning names no line
+        array = array.astype(node.dtype, copy=False)
     if shape == (1,) and (not array.ndim or array.shape[-1] != 1):
         array = array[..., None]
     lead = array.ndim - len(shape)
@@ -241,10 +242,12 @@ def _misfit(node: Input, array: np.ndarray, most: int) -> GraphError:
 
 def sizes(node: Input, data: Any) -> tuple[tuple[int, ...], int, int]:
     """What an input is fed with: a sample's shape, how many samples, the longest's frames."""
-    samples = samples_of(node, data)
-    one = samples if not node.axes else samples[0]
-    shape = np.shape(one)[np.ndim(one) - len(node.shape or ()) :]
-    longest = max(map(len, samples)) if len(node.axes or ()) == 2 else 1
+    samples, own = samples_of(node, data), node.shape or ()
+    longest = max(map(len, samples), default=0) if len(node.axes or ()) == 2 else 1
+    one = samples
+    if isinstance(samples, list):
+        one = samples[0] if samples else np.empty([max(n, 1) for n in own])  # free: of any size
+    shape = one.shape[one.ndim - len(own) :]
     return shape, len(samples) if node.axes else 1, longest
 
 

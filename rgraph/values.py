@@ -14,6 +14,8 @@ from .graph import GraphError
 
 def dense(data: Any) -> Any:
     """Data without its wrapping: arrays, numbers, and lists of these."""
+    if isinstance(data, np.ndarray):
+        return data
     if isinstance(data, Value):
         return data.content
     if isinstance(data, NDArrayView):

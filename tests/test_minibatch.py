@@ -280,3 +280,42 @@ def test_values_are_one_s_own_to_write_to():
             part[...] = 100 + i
     found = [np.unique(np.asarray(v)).tolist() for v in results.values()]
     assert found == [[100 + i] for i in range(len(values))]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.zeros((2, 2, 3), "datetime64[s]"),
+        [np.zeros((2, 3)), np.zeros((2, 1))],
+        [np.zeros((2, 3)), np.zeros((2, 2, 3))],
+        np.zeros(2, [("a", "f4")]),
+    ],
+    ids=["dates", "shapes", "ranks", "records"],
+)
+def test_what_can_not_be_a_batch(data):
+    x = C.input_variable((2, 3), name="x")
+    with pytest.raises(C.GraphError, match=r"'x'.* needs numbers") as caught:
+        C.exp(x).eval({x: data})
+    assert __file__ in str(caught.value)
+
+
+def test_a_frame_among_sequences_is_a_sequence_of_one():
+    s = C.sequence.input_variable((2, 3))
+    first, second = np.arange(12.0).reshape(2, 2, 3), np.ones((2, 3))
+    found = C.alias(s).eval({s: [first, second]})
+    np.testing.assert_array_equal(found[0], first)
+    np.testing.assert_array_equal(found[1], [second])
+
+
+def test_free_sizes_of_no_samples():
+    x = C.input_variable((2, C.FreeDimension))
+    assert C.reduce_sum(x, axis=1).eval({x: np.zeros((0, 2, 5))}).shape == (0, 2, 1)
+    s = C.sequence.input_variable(3)
+    assert C.sequence.unpack(s, 0, no_mask_output=True).eval({s: []}).shape == (0, 0, 3)
+    assert C.exp(x).grad({x: np.zeros((4, 2, 0))}, wrt=[x]).shape == (4, 2, 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_too_large_for_the_type_is_infinite():
+    x = C.input_variable(1)
+    assert C.negate(x).eval({x: np.array([[1e300]])}) == -np.inf

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
@@ -27,8 +29,14 @@ class _Places:
         self.chosen = bool(indices.axes)
         self.count = len(indices.shape or ())
 
-    def lead(self, xp: Any, indices: Any, rows: int) -> Any:
-        """What picks out of the reference with its gathered axis (behind the rows) in front."""
+    def lead(self, xp: Any, indices: Any, rows: int, size: int) -> Any:
+        """What picks out of the reference with its gathered axis (behind the rows) in front.
+
+        Args:
+            size: of that axis.
+        """
+        if xp is np:  # on a GPU it would have to be waited for
+            _check_range(indices, size)
         index = xp.rint(indices).astype(int)
         if not self.own:
             return index
@@ -37,10 +45,20 @@ class _Places:
         return xp.arange(rows).reshape(-1, *[1] * self.count), index
 
 
+def _check_range(indices: np.ndarray, size: int) -> None:
+    outside = ~((-size - 0.5 <= indices) & (indices < size - 0.5))  # NaN too
+    if outside.any():
+        raise GraphError(
+            f"an index is {indices[outside].flat[0]:g}, the axis that it chooses from has {size} "
+            "elements",
+            mend=f"indices are from 0 to {size - 1}" if size else "",
+        )
+
+
 def _gather(run: Any, x: Any, indices: Any, *, places: _Places) -> Any:
     at = places.before + places.own
     moved = run.xp.moveaxis(x, at, int(places.own))
-    found = moved[places.lead(run.xp, indices, len(x))]
+    found = moved[places.lead(run.xp, indices, len(x), x.shape[at])]
     return run.xp.moveaxis(found, *_moves(places))
 
 
@@ -56,7 +74,7 @@ def _scatter(run: Any, g: Any, indices: Any, *, places: _Places, shape: Shape) -
     g = run.xp.moveaxis(g, target, source)
     rows = g.shape[:1] if places.own else ()
     whole = run.xp.zeros((*rows, shape[places.before], *_without(shape, places.before)), g.dtype)
-    run.xp.add.at(whole, places.lead(run.xp, indices, len(whole)), g)
+    run.xp.add.at(whole, places.lead(run.xp, indices, len(whole), shape[places.before]), g)
     return run.xp.moveaxis(whole, int(places.own), places.before + places.own)
 
 

@@ -29,7 +29,7 @@ def filling(node: Node) -> float | None:
     if not isinstance(node, Constant):
         return None
     value = node.value
-    if value.size == 1 or not any(value.strides):
+    if value.size == 1 or value.size and not any(value.strides):
         return float(value.flat[0])
     return None
 

@@ -150,3 +150,13 @@ def test_cast_there_and_back():
     gradient = f.grad({x: [[0.1, 2]]}, [x])
     assert gradient.dtype == np.float32
     np.testing.assert_allclose(gradient, [[0.2, 4]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("index", [4, -5, np.nan, np.inf, 1e30])
+def test_gathering_what_is_not_there(index):
+    x, table = C.input_variable(1), C.Parameter((4, 2), init=1)
+    y = C.gather(table, x)
+    with pytest.raises(C.GraphError, match="the axis that it chooses from has 4") as caught:
+        y.eval({x: [[index]]})
+    assert __file__ in str(caught.value)
+    np.testing.assert_array_equal(y.eval({x: [[3]]}), [[[1, 1]]])
