@@ -47,6 +47,15 @@ def on_cpu(data: Any) -> Any:
     return data if array is None else array.get()
 
 
+def memory_of(array: Any) -> Any:
+    """What an array's memory belongs to; the same object for all views of it."""
+    if not isinstance(array, (np.ndarray, np.generic)):
+        return array.data.mem
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
 def csr(array: np.ndarray) -> Any:
     """The matrix of all vectors along the last axis, sparse."""
     from scipy.sparse import csr_matrix

@@ -136,8 +136,7 @@ class Runner:
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         known = [job.inputs.get(n, n) for n in inputs]
         plan = job.plan
-        stored = [n.value for part in (plan.parameters, plan.constants) for n in part]
-        batch = Minibatch(_needed(plan, data, known), data, engine, plan.inputs, stored)
+        batch = Minibatch(_needed(plan, data, known), data, engine, plan.inputs)
         rows = plan.run(
             batch.arrays,
             batch.layouts,
@@ -146,9 +145,9 @@ class Runner:
             (_seed << 32) + given.run,
             given.turn,
         )
+        batch.hold(plan.kept())
         raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
-        if raw:
-            raw = _apart(raw, job.plan)
+        raw = list(map(batch.own, raw))
         read = job.results[: len(job.results) - len(raw)]
         values = [batch.read(n, r, as_numpy) for n, r in zip(read, rows, strict=False)]
         if not given.training or request.roots:  # else going back through it comes first
@@ -228,21 +227,6 @@ def _job(
 def plan_on(engine: Any, outputs: Sequence[Node]) -> Plan:
     """A plan of the kind that the engine has: the plain one, if it has none of its own."""
     return engine.plan(outputs) if hasattr(engine, "plan") else Plan(outputs, engine)
-
-
-def _apart(rows: Sequence[Any], plan: Plan) -> list[Any]:
-    """Arrays that are no part of a parameter's, which is about to be changed."""
-    stays = {_memory(plan.value_of(p)) for p in plan.parameters}
-    return [row.copy() if _memory(row) in stays else row for row in rows]
-
-
-def _memory(array: Any) -> int:
-    """What tells an array's memory from others'; views have that of the array they show."""
-    if not isinstance(array, np.ndarray):
-        return id(array.data.mem)
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return id(array)
 
 
 def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:

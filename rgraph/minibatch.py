@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import as_array, on_cpu, on_gpu
+from .arrays import as_array, memory_of, on_cpu, on_gpu
 from .graph import FREE, Axis, GraphError, Input, Layout, Node
 from .graph.node import describe
 from .values import Value, dense
@@ -33,14 +33,8 @@ class Minibatch:
         data: Mapping[Node, Any],
         engine: Any,
         read: Sequence[Input] | None = None,
-        stored: Iterable[Any] = (),
     ) -> None:
-        """What to feed.
-
-        Args:
-            read: those of `inputs` whose values are needed, not only their lengths.
-            stored: arrays that stay from run to run.
-        """
+        """`read`: those of `inputs` whose values are needed, not only their lengths."""
         for node in inputs:
             if node not in data:
                 given = f"; given were {', '.join(map(describe, data))}" if data else ""
@@ -61,8 +55,8 @@ class Minibatch:
             if len(node.axes or ()) == 2:
                 self._add_layout(node, [len(s) for s in samples[node]], lengths)
         self.arrays = {n: self._rows(n, samples[n]) for n in (inputs if read is None else read)}
-        fed = [a for n, a in self.arrays.items() if not n.axes]
-        self._held = {id(m): m for m in map(_memory, (*stored, *fed))}  # by others, or read before
+        self._held: dict[int, Any] = {}  # memory that is someone else's, or was read before
+        self.hold(a for n, a in self.arrays.items() if not n.axes)
 
     def _add_layout(
         self, node: Input, own: list[int], lengths: dict[Axis, tuple[Input, list[int]]]
@@ -127,23 +121,20 @@ class Minibatch:
             result = np.empty_like(array)
             result[self._order] = array
             return result
-        array = self._own(array)
+        array = self.own(array)
         return self.layouts[axes[1]].unpack(array) if len(axes) == 2 else array
 
-    def _own(self, array: Any) -> Any:
+    def hold(self, arrays: Iterable[Any]) -> None:
+        """Takes note of arrays whose memory is someone else's."""
+        self._held.update((id(m), m) for m in map(memory_of, arrays))
+
+    def own(self, array: Any) -> Any:
         """The array, or a copy where it is someone else's memory, or repeated."""
-        memory = _memory(array)
-        if id(memory) in self._held or not array.flags.writeable:
+        memory = memory_of(array)
+        if id(memory) in self._held or not getattr(array.flags, "writeable", True):
             return array.copy()
         self._held[id(memory)] = memory
         return array
-
-
-def _memory(array: Any) -> Any:
-    """What an array's memory belongs to: the array that it is a view of."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
 
 
 def _count(samples: Mapping[Input, Any]) -> int:

@@ -131,6 +131,10 @@ class Plan:
         self.engine.finish()
         return [env[i] for i in self.results]
 
+    def kept(self) -> list[Any]:
+        """The arrays that stay from run to run."""
+        return [*map(self.value_of, self.parameters), *(array for _, array in self.stored)]
+
     def value_of(self, node: Stored) -> Any:
         """The array of a parameter or a running statistic, in the engine's memory."""
         return self.engine.from_numpy(node.value)

@@ -133,6 +133,13 @@ class Array:
     data = property(lambda self: Pointer(self.memory))
     device = types.SimpleNamespace(id=0)
 
+    @property
+    def flags(self):
+        own = self.memory.flags
+        return types.SimpleNamespace(
+            c_contiguous=own.c_contiguous, f_contiguous=own.f_contiguous, owndata=own.owndata
+        )
+
     def __len__(self):
         return len(self.memory)
 
