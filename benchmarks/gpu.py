@@ -61,9 +61,9 @@ class Ours:
 
     def as_numpy(self, result: Any) -> list[np.ndarray]:
         if isinstance(result, dict):
-            arrays = [result[name].asarray() for name in sorted(result)]
+            arrays = [result[name].content for name in sorted(result)]
         else:
-            arrays = result.as_sequences()
+            arrays = result.content
         return [self.engine.to_numpy(a) for a in arrays]
 
     def graphs(self) -> list[str]:

@@ -150,8 +150,15 @@ class NDArrayView:
         return NDArrayView._of(self.array[part], self.device, self.is_sparse)
 
     def asarray(self) -> Any:
-        """The array; a CSR matrix for what is sparse."""
-        return csr(self.array) if self.is_sparse else self.array
+        """The array, in the CPU's memory; a CSR matrix for what is sparse."""
+        return csr(self.array) if self.is_sparse else on_cpu(self.array)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """The array where it lies, for other libraries: `torch.from_dlpack(view)`."""
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
 
     def __len__(self) -> int:
         return len(self.array)

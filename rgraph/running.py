@@ -33,6 +33,8 @@ class Runnable(Structure):
                 an array (N, frames, *shape) for equally long ones.
             outputs: which values to compute; by default the function's outputs.
             device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
+            as_numpy: whether to give NumPy's arrays. Otherwise each value is a `C.Value`, which
+                stays on the device that computed it, for other evaluations and libraries.
 
         Returns:
             for a sequence a list of arrays (frames, *shape); for a batch an array (N, *shape);

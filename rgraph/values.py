@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import NDArrayView, as_array, csr, is_sparse, on_gpu
+from .arrays import NDArrayView, as_array, csr, is_sparse, on_cpu, on_gpu
 from .device import DeviceDescriptor, cpu, gpu
 from .graph import GraphError
 
@@ -31,8 +31,15 @@ def dense(data: Any) -> Any:
 class Value:
     """A minibatch of one input or output: a batch, or sequences of different lengths.
 
+    It is what `as_numpy=False` gives. On a GPU its arrays stay there: other libraries take them
+    without a copy (`torch.from_dlpack(value)`), and so does the next evaluation. `asarray`,
+    `as_sequences` and NumPy's own functions bring them to the CPU's memory.
+
     Args:
         batch: an array, an `NDArrayView`, or a list of sequences.
+
+    Attributes:
+        content: its array, or a list of its sequences' arrays: NumPy's, or CuPy's on a GPU.
 
     >>> value = C.Value([np.zeros((3, 2)), np.zeros((1, 2))])
     >>> value.shape
@@ -46,7 +53,7 @@ class Value:
     def __init__(self, batch: Any, device: Any = None) -> None:
         self.is_sparse = _any_sparse(batch)
         self.starts: list[bool] | None = None  # whether each sequence begins anew; None: all do
-        self.content = dense(batch)  # an array, or a list of sequences
+        self.content = dense(batch)
         if not isinstance(self.content, list):
             self.content = as_array(self.content)
         known = isinstance(batch, (Value, NDArrayView))
@@ -140,6 +147,9 @@ class Value:
     def __dlpack_device__(self) -> Any:
         return self._padded().__dlpack_device__()
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(on_cpu(self._padded()), dtype)
+
     def _padded(self) -> Any:
         if not isinstance(self.content, list):
             return self.content
@@ -154,12 +164,16 @@ class Value:
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, …), for sequences (N, frames of the longest, …)."""
-        return self._padded().shape
+        if not isinstance(self.content, list):
+            return self.content.shape
+        first = as_array(self.content[0])
+        return (len(self.content), max(map(len, self.content)), *first.shape[1:])
 
     @property
     def dtype(self) -> Any:
         """The type of its numbers: np.float32 or np.float64."""
-        return self._padded().dtype.type
+        first = self.content[0] if isinstance(self.content, list) else self.content
+        return as_array(first).dtype.type
 
     @property
     def mask(self) -> np.ndarray | None:
@@ -172,12 +186,13 @@ class Value:
         return mask
 
     def as_sequences(self, variable: Any = None) -> list[Any]:
-        """The sequences (or samples) one by one; CSR matrices for what is sparse."""
-        parts = [as_array(s) for s in self.content]
+        """The sequences (or samples) one by one, as NumPy's arrays; CSR matrices for what is
+        sparse."""
+        parts = [np.asarray(on_cpu(s)) for s in self.content]
         return [csr(p) for p in parts] if self.is_sparse else parts
 
     def asarray(self) -> Any:
-        """All as one array.
+        """All as one array of NumPy's; a CSR matrix for what is sparse.
 
         Raises:
             ValueError: the sequences have different lengths.
@@ -186,7 +201,7 @@ class Value:
             raise GraphError(
                 "sequences of different lengths are no array", mend="use as_sequences()"
             )
-        array = self._padded()
+        array = on_cpu(self._padded())
         return csr(array) if self.is_sparse else array
 
     def __len__(self) -> int:

@@ -172,3 +172,12 @@ def test_a_constant_whose_shape_is_open_has_no_value_until_it_has_one():
         _ = c.value
     f = C.input_variable((3, 2)) * c
     assert f.shape == (3, 2) and c.value.shape == (3, 2)
+
+
+def test_a_value_of_the_cpu_is_numpy_s_as_in_cntk_and_shared_by_dlpack():
+    x = C.input_variable(2)
+    value = (x * 2).eval({x: [[1, 2], [3, 4]]}, as_numpy=False, device=C.cpu())
+    assert isinstance(value, C.Value) and value.device == C.cpu()
+    assert type(value.asarray()) is type(value.data.asarray()) is np.ndarray
+    np.testing.assert_array_equal(np.asarray(value), [[2, 4], [6, 8]])
+    assert np.shares_memory(np.from_dlpack(value), np.from_dlpack(value.data))

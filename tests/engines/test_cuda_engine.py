@@ -252,14 +252,19 @@ def test_arrays_on_the_gpu_go_in_and_come_out(engine):
     value = f.eval({x: Array(a)}, as_numpy=False)
     again = f.eval({x: value}, as_numpy=False)
     assert State.waits == waits, "the CPU waited"
-    assert isinstance(again.asarray(), Array)
+    assert isinstance(again.content, Array)
     assert again.device == C.gpu(0)
     assert again.shape == (5, 2, 3, 4)
-    np.testing.assert_allclose(np.from_dlpack(_AsCPU(again)), a * 4, rtol=1e-6)
-    kept = value.asarray().memory.copy()
+    for taken in (np.from_dlpack(_AsCPU(again)), np.from_dlpack(_AsCPU(again.data))):
+        np.testing.assert_allclose(taken, a * 4, rtol=1e-6)
+        assert np.shares_memory(taken, again.content.memory)
+    for brought in (again.asarray(), np.asarray(again), np.stack(again.as_sequences())):
+        assert type(brought) is np.ndarray
+        np.testing.assert_allclose(brought, a * 4, rtol=1e-6)
+    kept = value.asarray()
     for _ in range(3):  # captured by now: the same memory is written again
         f.eval({x: Array(a + 1)}, as_numpy=False)
-    np.testing.assert_array_equal(value.asarray().memory, kept)
+    np.testing.assert_array_equal(value.asarray(), kept)
 
 
 class _AsCPU:
@@ -281,8 +286,10 @@ def test_sequences_on_the_gpu(engine):
     rng = np.random.default_rng(0)
     data = [rng.normal(size=(n, 2)).astype(np.float32) for n in (2, 3)]
     value = f.eval({x: list(map(Array, data))}, as_numpy=False)
+    assert all(isinstance(s, Array) for s in value.content)
     for found, truth in zip(value.as_sequences(), on_cpu(f.eval, {x: data})):
-        np.testing.assert_allclose(found.memory, truth, rtol=1e-6)
+        np.testing.assert_allclose(found, truth, rtol=1e-6)
+    assert value.shape == (2, 3, 2) and value.dtype == np.float32
     assert value.data.array.shape == (2, 3, 2)
 
 
