@@ -2,10 +2,13 @@
 
     python benchmarks/gpu_check.py --wheels FOLDER
 
-makes an environment of the wheels in the folder (CuPy, nvidia-cudnn, nvidia-cudnn-frontend, NumPy,
-SciPy, pytest, and PyTorch to compare with; no network is used), runs the tests on the GPU, the
-benchmarks beside PyTorch's, compute-sanitizer if it is there, and writes a dated record with all of
-it. Without `--wheels` this Python's own environment is used.
+installs the wheels of the folder beside what this Python has (all that is missing of CuPy,
+nvidia-cudnn, nvidia-cudnn-frontend, NumPy, SciPy, pytest, and PyTorch to compare with; no network
+is used), and does in this order, what is worth most first: the tests that need a GPU, times beside
+PyTorch's, the tests of all operations on the GPU, times beside PyTorch's compiled ones, and
+compute-sanitizer. Each part is given its seconds, and what one part suffers the next does not. A
+dated record with all of it is written after each. Without `--wheels` nothing is installed;
+`--rehearse` goes through all parts where there is no GPU.
 """
 
 from __future__ import annotations
@@ -15,18 +18,20 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDED = ("numpy", "scipy", "pytest", "nvidia-cudnn-frontend")
-TESTS = ("tests/engines", "tests/ops", "tests/layers", "tests/passes", "tests/graph")
-PROCESSES = 6  # that run tests at the same time, on the one GPU
+FOLDERS = ("tests/ops", "tests/layers", "tests/passes")
+MODULES = ("plan", "function", "autodiff", "learners", "train", "minibatch", "values")
+LARGEST_OUTPUT = 4000  # characters of a part's output that are kept
+SPARE = 10  # seconds at the end, for the record
 
 
 class Check:
@@ -35,92 +40,146 @@ class Check:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.start = time.monotonic()
-        self.python = sys.executable
         self.record: dict[str, Any] = {
-            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "command": sys.argv[1:],
+            "seconds": {},
+        }
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "2",
+            "OPENBLAS_NUM_THREADS": "2",
         }
 
     def left(self) -> float:
         """Seconds until all must be done."""
-        return 60 * self.options.minutes - (time.monotonic() - self.start)
+        return 60 * self.options.minutes - (time.monotonic() - self.start) - SPARE
 
     def write(self) -> None:
+        """Puts the record in the place of the one before, whole."""
         path = Path(self.options.record)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.record, indent=1) + "\n")
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(self.record, indent=1) + "\n")
+        fresh.replace(path)
 
-    def run(self, command: Sequence[str], most: float) -> tuple[int, str]:
-        """The exit status and the output of a command that is given so many seconds at most."""
+    def run(self, command: Sequence[str], most: float, **more: str) -> tuple[int, str]:
+        """The exit status and the output of a command that is given so many seconds at most.
+
+        Args:
+            more: to its environment.
+        """
         most = max(1.0, min(most, self.left()))
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
         process = subprocess.Popen(
-            list(command), cwd=ROOT, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            list(command), cwd=ROOT, env=self.environment | more, text=True, errors="replace",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
             output, _ = process.communicate(timeout=most)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # what it has started too
             output, _ = process.communicate()
             return 124, output + f"\nstopped after {most:.0f} s"
         return process.returncode, output
 
-    def environment(self) -> None:
-        """An environment of the wheels alone."""
-        if not self.options.wheels:
-            return
-        folder = Path(self.options.environment)
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        self.python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
-        names = [w.name.split("-")[0].replace("_", "-") for w in self._wheels()]
-        own = ("cupy-cuda", "nvidia-", "torch", "triton")  # all there are: the CUDA libraries too
-        wanted = [*NEEDED, *(n for n in names if n.startswith(own))]
-        pip = [self.python, "-m", "pip", "install", "-q", "--no-index", "--find-links"]
-        status, output = self.run([*pip, self.options.wheels, *dict.fromkeys(wanted)], 240)
-        self.record["environment"] = output[-2000:] if status else "made of wheels"
-        if status:
-            self.write()
-            raise SystemExit(output)
+    def python(self, *arguments: str, most: float, **more: str) -> tuple[int, str]:
+        """As `run`, of this Python with what was installed."""
+        return self.run([sys.executable, *arguments], most, **more)
 
-    def _wheels(self) -> list[Path]:
-        return sorted(Path(self.options.wheels).glob("*.whl"))
+    # The parts
+
+    def install(self) -> None:
+        """The wheels, in a folder of their own that stands before what Python has."""
+        if not self.options.wheels:
+            self.record["installed"] = "nothing"
+            return
+        wheels = sorted(map(str, Path(self.options.wheels).resolve().glob("*.whl")))
+        folder = Path(self.options.packages).resolve()
+        pip = ["-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile", "--upgrade"]
+        status, output = self.python(*pip, "--target", str(folder), *wheels, most=180)
+        libraries = map(str, folder.glob("nvidia/*/lib"))
+        known = self.environment.get("LD_LIBRARY_PATH")
+        self.environment["LD_LIBRARY_PATH"] = ":".join([*libraries, *([known] if known else [])])
+        self.environment["PYTHONPATH"] = f"{ROOT}:{folder}"
+        self.record["installed"] = _tail(output) if status else [Path(w).name for w in wheels]
 
     def facts(self) -> None:
-        """The GPU, and cuDNN's own description of it, with which it plans where there is no GPU."""
-        _, self.record["nvidia-smi"] = self.run(["nvidia-smi"], 20) if shutil.which(
-            "nvidia-smi"
-        ) else (1, "not there")  # fmt: skip
-        _, self.record["packages"] = self.run([self.python, "-m", "pip", "freeze"], 20)
+        """The GPU, the packages, and what rgraph says of them."""
+        if shutil.which("nvidia-smi"):
+            _, self.record["nvidia-smi"] = self.run(["nvidia-smi"], 20)
+        names = "cupy numpy scipy cudnn torch pytest rgraph"
+        code = (
+            f"import importlib\nfor n in '{names}'.split():\n try: m = importlib.import_module(n)"
+        )
+        code += "\n except Exception as e: print(n, e)\n else: print(n, m.__version__)"
+        self.record["packages"] = self.python("-c", code, most=60)[1].strip().splitlines()
         code = "import cudnn; print(cudnn.create_device_properties(0).serialize())"
-        status, output = self.run([self.python, "-c", code], 30)
+        status, output = self.python("-c", code, most=30)
         self.record["cuDNN device properties"] = output if status == 0 else ""
-        code = "import rgraph as C; print(C.use_default_device(), C.all_devices())"
-        status, output = self.run([self.python, "-c", code], 60)
-        self.record["devices"] = output.strip()
-        if status or "GPU" not in output:
+        code = "import rgraph as C; print(C.use_default_device(), C.all_devices()); C.gpu(0)"
+        code += "; from rgraph import device; device.engine(C.gpu(0))"
+        status, output = self.python("-c", code, most=60)
+        self.record["devices"] = _tail(output)
+        if status and not self.options.rehearse:
             self.write()
             raise SystemExit(f"rgraph finds no GPU here:\n{output}")
 
-    def tests(self) -> None:
-        """The tests that need a GPU, then all others on the GPU, some files at a time."""
-        pytest = [self.python, "-m", "pytest", "-q", "-W", "default", "--tb=short"]
-        status, output = self.run([*pytest, "-m", "gpu", "tests/engines"], 150)
+    def gpu_tests(self) -> None:
+        """The tests that need a GPU, file by file as they are few."""
+        tests = ("-m", "gpu", "tests/engines")
+        status, output = self.python(*PYTEST, *tests, most=self.options.gpu_test_seconds)
         self.record["tests that need a GPU"] = _summary(status, output)
-        self.write()
-        files = [str(f.relative_to(ROOT)) for t in TESTS for f in (ROOT / t).glob("test_*.py")]
-        files += [f"tests/test_{n}.py" for n in ("plan", "function", "autodiff", "learners")]
+
+    def tests(self) -> None:
+        """The tests of operations and of what stands on them, on the GPU, several at a time."""
+        files = [str(f.relative_to(ROOT)) for t in FOLDERS for f in (ROOT / t).glob("test_*.py")]
+        files += [f"tests/test_{n}.py" for n in MODULES]
         files.sort(key=lambda f: -os.path.getsize(ROOT / f))
-        until = time.monotonic() + self.options.test_seconds
+        if self.options.rehearse:
+            files = files[-2:]
+        until = time.monotonic() + min(self.options.test_seconds, self.left())
+        engine = "played" if self.options.rehearse else "cuda"
+        share = f"{90 // self.options.processes}%"
 
         def one(file: str) -> tuple[str, Any]:
-            if time.monotonic() > until:
+            left = until - time.monotonic()
+            if left < 5:
                 return file, "not run: no time was left"
-            result = self.run([*pytest, "--engine", "cuda", file], until - time.monotonic())
+            result = self.python(
+                *PYTEST, "--engine", engine, file, most=left, CUPY_GPU_MEMORY_LIMIT=share
+            )
             return file, _summary(*result)
 
-        with ThreadPoolExecutor(PROCESSES) as pool:
-            self.record["tests on the GPU"] = dict(pool.map(one, files))
-        self.write()
+        with ThreadPoolExecutor(self.options.processes) as pool:
+            found = dict(pool.map(one, files))
+        self.record["tests on the GPU"] = found
+        bad = [f for f, s in found.items() if not isinstance(s, dict) or s["status"]]
+        print(f"tests on the GPU: {len(found) - len(bad)} files passed, not {bad}", flush=True)
+
+    def benchmarks(self) -> None:
+        """Times beside PyTorch's own way and the one with its whole run captured."""
+        self._benchmarks("benchmarks", self.options.benchmark_seconds, "eager", "graphed")
+
+    def compiled(self) -> None:
+        """Times beside PyTorch's compiled ways, which take long to compile."""
+        self._benchmarks("benchmarks, compiled", self.left(), "compiled", "reduce-overhead")
+
+    def _benchmarks(self, name: str, seconds: float, *ways: str) -> None:
+        path = Path(self.options.record).resolve().with_suffix(".times.json")
+        path.unlink(missing_ok=True)
+        seconds = max(10.0, min(seconds, self.left()))
+        minutes = f"{0.8 * seconds / 60:.2f}"  # after these nothing more is begun
+        command = ["-m", "benchmarks.gpu", "--record", str(path), "--minutes", minutes, "--ways"]
+        status, output = self.python(*command, *ways, most=seconds)
+        self.record[name] = json.loads(path.read_text()) if path.exists() else {}
+        if status:
+            self.record[f"{name}: output"] = _tail(output)
+        path.unlink(missing_ok=True)
+        for row in self.record[name].get("rows", []):
+            print("- " + ", ".join(f"{k}: {v}" for k, v in row.items()), flush=True)
 
     def sanitizer(self) -> None:
         """compute-sanitizer over the kernels that are generated here."""
@@ -128,20 +187,33 @@ class Check:
         if not Path(tool).exists():
             self.record["compute-sanitizer"] = "not there"
             return
-        test = "tests/engines/test_cuda_gpu.py"
-        command = [tool, "--error-exitcode", "9", self.python, "-m", "pytest", "-q", test]
-        status, output = self.run([*command, "-k", "generated or captured"], 90)
-        self.record["compute-sanitizer"] = {"status": status, "output": output[-1500:]}
+        command = [tool, "--error-exitcode", "9", sys.executable, *PYTEST]
+        test = ("tests/engines/test_cuda_gpu.py", "-k", "generated or captured")
+        status, output = self.run([*command, *test], self.options.sanitizer_seconds)
+        self.record["compute-sanitizer"] = {"status": status, "output": _tail(output)}
 
-    def benchmarks(self) -> None:
-        """Times beside PyTorch's, as long as there is time."""
-        path = Path(self.options.record).with_suffix(".times.json")
-        minutes = max(0.2, self.left() / 60 - 1)
-        command = [self.python, "-m", "benchmarks.gpu", "--record", str(path)]
-        status, output = self.run([*command, "--minutes", f"{minutes:.2f}"], self.left() - 10)
-        self.record["benchmarks"] = json.loads(path.read_text()) if path.exists() else {}
-        self.record["benchmarks' output"] = output[-6000:] if status else ""
-        path.unlink(missing_ok=True)
+    def part(self, name: str) -> None:
+        """Does a part, writes the record, and says how it ended."""
+        start = time.monotonic()
+        if self.left() < 5:
+            self.record.setdefault("left out for lack of time", []).append(name)
+        else:
+            work: Callable[[], None] = getattr(self, name)
+            try:
+                work()
+            except Exception as error:
+                self.record[f"{name} broke off"] = f"{type(error).__name__}: {error}"
+        self.record["seconds"][name] = round(time.monotonic() - start, 1)
+        self.write()
+        print(f"{name}: {time.monotonic() - start:.0f} s, {self.left():.0f} s left", flush=True)
+
+
+PYTEST = ("-m", "pytest", "-q", "-W", "default", "--tb=short", "-p", "no:cacheprovider")
+PARTS = ("gpu_tests", "benchmarks", "tests", "compiled", "sanitizer")
+
+
+def _tail(output: str) -> str:
+    return output.strip()[-LARGEST_OUTPUT:]
 
 
 def _summary(status: int, output: str) -> dict[str, Any]:
@@ -150,29 +222,30 @@ def _summary(status: int, output: str) -> dict[str, Any]:
     found: dict[str, Any] = {"status": status, "summary": lines[-1] if lines else ""}
     if status:
         found["failed"] = failed[:40]
-        found["output"] = output[-3000:]
+        found["output"] = _tail(output)
     return found
 
 
-def main() -> None:
-    """Does all of it, writing the record after each part."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Does all of it."""
     today = datetime.date.today().isoformat()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--wheels", help="a folder of wheels")
-    parser.add_argument("--environment", default="gpu-check-env", help="where to make one")
-    parser.add_argument("--minutes", type=float, default=9.5)
-    parser.add_argument("--test-seconds", type=float, default=150)
+    parser.add_argument("--wheels", help="a folder of wheels to install")
+    parser.add_argument("--packages", default="gpu-check-packages", help="where to install them")
+    parser.add_argument("--minutes", type=float, default=9.5, help="for all of it")
+    parser.add_argument("--gpu-test-seconds", type=float, default=150)
+    parser.add_argument("--benchmark-seconds", type=float, default=150)
+    parser.add_argument("--test-seconds", type=float, default=120)
+    parser.add_argument("--sanitizer-seconds", type=float, default=60)
+    parser.add_argument("--processes", type=int, default=8, help="tests that run at a time")
     parser.add_argument("--record", default=str(ROOT / f"benchmarks/records/gpu-{today}.json"))
-    parser.add_argument("--only", nargs="+", choices=["tests", "sanitizer", "benchmarks"])
-    check = Check(parser.parse_args())
-    check.environment()
-    check.facts()
-    for part in check.options.only or ["tests", "benchmarks", "sanitizer"]:
-        getattr(check, part)()
-        check.write()
-        print(f"{part}: {check.left():.0f} s are left", flush=True)
+    parser.add_argument("--only", nargs="+", choices=PARTS)
+    parser.add_argument("--rehearse", action="store_true", help="go on where there is no GPU")
+    check = Check(parser.parse_args(arguments))
+    for part in ("install", "facts", *(check.options.only or PARTS)):
+        check.part(part)
     print(f"written to {check.options.record}")
 
 

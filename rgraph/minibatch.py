@@ -122,7 +122,19 @@ class Minibatch:
             result[self._order] = array
             return result
         array = self.own(array)
-        return self.layouts[axes[1]].unpack(array) if len(axes) == 2 else array
+        if len(axes) < 2:
+            return array
+        layout = self.layouts[axes[1]]
+        there = not isinstance(array, np.ndarray)
+        return self._unpacked_there(layout, array) if there else layout.unpack(array)
+
+    def _unpacked_there(self, layout: Layout, rows: Any) -> list[Any]:
+        """The sequences, without a loop over them on the GPU."""
+        if len(layout) and layout.lengths[-1] == layout.steps:
+            return layout.unpack(rows)
+        joined = rows[self.engine.from_numpy(np.concatenate(layout.rows_of_sequences))]
+        ends = np.cumsum(layout.given)
+        return [joined[end - n : end] for end, n in zip(ends, layout.given, strict=True)]
 
     def hold(self, arrays: Iterable[Any]) -> None:
         """Takes note of arrays whose memory is someone else's."""

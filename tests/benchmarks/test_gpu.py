@@ -1,8 +1,11 @@
 """The GPU's benchmarks on a GPU that the CPU plays: that they run, not what they measure."""
 
 import argparse
+import json
 import sys
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,7 @@ from tests.engines.strict_arrays import LIBRARY
 @pytest.mark.parametrize("program", gpu.PROGRAMS, ids=lambda p: p.name)
 def test_a_program_is_measured(program, monkeypatch, capsys):
     made = played_gpu.make_engine()
-    made.kernels["fused"] = played_gpu._fused
+    played_gpu.interpret(made)
     monkeypatch.setitem(sys.modules, "cupy", LIBRARY)
     monkeypatch.setattr(device, "_cuda_engine", lambda number: made)
     best = lambda run, elapsed, synchronize: [run() for _ in range(4)] and 1  # noqa: E731
@@ -33,3 +36,57 @@ def test_the_check_says_how_tests_ended():
     assert good == {"status": 0, "summary": "3 passed in 1s"}
     bad = gpu_check._summary(1, "F\nFAILED tests/a.py::test_b\n1 failed in 1s")
     assert bad["failed"] == ["FAILED tests/a.py::test_b"]
+
+
+@pytest.fixture
+def check(tmp_path):
+    options = argparse.Namespace(
+        minutes=1.0, record=str(tmp_path / "records" / "gpu.json"), wheels=None, rehearse=True
+    )
+    return gpu_check.Check(options)
+
+
+def recorded(check):
+    return json.loads(Path(check.options.record).read_text())
+
+
+def test_a_part_that_breaks_off_does_not_stop_the_next(check, monkeypatch):
+    monkeypatch.setattr(check, "benchmarks", lambda: 1 / 0)
+    check.part("benchmarks")
+    check.part("install")
+    found = recorded(check)
+    assert found["benchmarks broke off"].startswith("ZeroDivisionError")
+    assert found["installed"] == "nothing"
+    assert set(found["seconds"]) == {"benchmarks", "install"}
+    assert found["date"][:2] == "20"
+
+
+def test_what_takes_too_long_is_stopped_with_all_that_it_started(check):
+    child = "import os; os.read(os.pipe()[0], 1)"  # waits for ever
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    assert check.python("-c", code, most=0) == (124, "\nstopped after 1 s")
+
+
+def test_when_no_time_is_left_a_part_is_left_out(check):
+    check.options.minutes = 0
+    check.part("sanitizer")
+    assert recorded(check)["left out for lack of time"] == ["sanitizer"]
+
+
+def test_wheels_stand_before_what_python_has(check, tmp_path):
+    """A wheel of one module, installed with no network."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "alpha_wheel-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("alpha_wheel.py", "number = 7\n")
+        wheel.writestr("nvidia/alpha/lib/libalpha.so", "")
+        about = "Metadata-Version: 2.1\nName: alpha-wheel\nVersion: 1.0\n"
+        wheel.writestr("alpha_wheel-1.0.dist-info/METADATA", about)
+        wheel.writestr("alpha_wheel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n")
+        wheel.writestr("alpha_wheel-1.0.dist-info/RECORD", "")
+    check.options.wheels, check.options.packages = str(folder), str(tmp_path / "packages")
+    check.part("install")
+    assert recorded(check)["installed"] == ["alpha_wheel-1.0-py3-none-any.whl"]
+    assert check.python("-c", "import alpha_wheel; print(alpha_wheel.number)", most=60)[1] == "7\n"
+    first = check.environment["LD_LIBRARY_PATH"].split(":")[0]
+    assert first == str(tmp_path / "packages/nvidia/alpha/lib")
