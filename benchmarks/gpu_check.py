@@ -110,12 +110,7 @@ class Check:
         """The GPU, the packages, and what rgraph says of them."""
         if shutil.which("nvidia-smi"):
             _, self.record["nvidia-smi"] = self.run(["nvidia-smi"], 20)
-        names = "cupy numpy scipy cudnn torch pytest rgraph"
-        code = (
-            f"import importlib\nfor n in '{names}'.split():\n try: m = importlib.import_module(n)"
-        )
-        code += "\n except Exception as e: print(n, e)\n else: print(n, m.__version__)"
-        self.record["packages"] = self.python("-c", code, most=60)[1].strip().splitlines()
+        self.record["packages"] = self.python("-c", VERSIONS, most=60)[1].strip().splitlines()
         code = "import cudnn; print(cudnn.create_device_properties(0).serialize())"
         status, output = self.python("-c", code, most=30)
         self.record["cuDNN device properties"] = output if status == 0 else ""
@@ -208,6 +203,14 @@ class Check:
         print(f"{name}: {time.monotonic() - start:.0f} s, {self.left():.0f} s left", flush=True)
 
 
+VERSIONS = """
+import importlib
+for name in ("cupy", "numpy", "scipy", "cudnn", "torch", "pytest", "rgraph"):
+    try:
+        print(name, importlib.import_module(name).__version__)
+    except Exception as error:
+        print(name, error)
+"""
 PYTEST = ("-m", "pytest", "-q", "-W", "default", "--tb=short", "-p", "no:cacheprovider")
 PARTS = ("gpu_tests", "benchmarks", "tests", "compiled", "sanitizer")
 
