@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,23 +137,24 @@ class Runner:
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         known = [job.inputs.get(n, n) for n in inputs]
         plan = job.plan
-        batch = Minibatch(_needed(plan, data, known), data, engine, plan.inputs)
-        rows = plan.run(
-            batch.arrays,
-            batch.layouts,
-            batch.size,
-            given.training,
-            (_seed << 32) + given.run,
-            given.turn,
-        )
-        batch.hold(plan.kept())
-        raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
-        raw = list(map(batch.own, raw))
-        read = job.results[: len(job.results) - len(raw)]
-        values = [batch.read(n, r, as_numpy) for n, r in zip(read, rows, strict=False)]
-        if not given.training or request.roots:  # else going back through it comes first
-            _store(job.stored, rows[len(job.results) :], engine)
-        return [*(values if as_numpy else map(Value, values)), *raw]
+        with getattr(engine, "active", nullcontext)():
+            batch = Minibatch(_needed(plan, data, known), data, engine, plan.inputs)
+            rows = plan.run(
+                batch.arrays,
+                batch.layouts,
+                batch.size,
+                given.training,
+                (_seed << 32) + given.run,
+                given.turn,
+            )
+            batch.hold(plan.kept())
+            raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
+            raw = list(map(batch.own, raw))
+            read = job.results[: len(job.results) - len(raw)]
+            values = [batch.read(n, r, as_numpy) for n, r in zip(read, rows, strict=False)]
+            if not given.training or request.roots:  # else going back through it comes first
+                _store(job.stored, rows[len(job.results) :], engine)
+            return [*(values if as_numpy else map(Value, values)), *raw]
 
     def updates(self, root: Node) -> dict[Node, Node]:
         """What a step of training below `root` sets running statistics to, by state."""
@@ -238,8 +240,7 @@ def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:
             node.value = engine.to_numpy(row).copy()
             forget_plans()
         elif hasattr(engine, "place"):
-            with engine.active():
-                engine.place(node).write(row)
+            engine.place(node).write(row)
         else:
             node.value = row
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -127,6 +128,8 @@ class CudaPlan(Plan):
         with cupy.cuda.using_allocator(made.pool.malloc), transfers.known() as known:
             made.inputs = {n: cupy.empty_like(feed[n]) for n in self.inputs}
             transfers.capturing = True
+            collects = gc.isenabled()
+            gc.disable()  # what it lets go of might make the CPU wait for the GPU
             try:
                 stream.begin_capture()
                 made.results = super().run(made.inputs, *arguments, **others)
@@ -136,6 +139,8 @@ class CudaPlan(Plan):
                 _give_up(stream)
             finally:
                 transfers.capturing = False
+                if collects:
+                    gc.enable()
             made.held = dict(known), self.places
         return made if made.graph is not None else None
 
