@@ -5,6 +5,7 @@ import pytest
 
 import rgraph as C
 from rgraph import autodiff, device, graph, passes
+from rgraph.evaluation import plan_on
 from rgraph.minibatch import Minibatch
 from rgraph.passes import (
     algebra,
@@ -239,9 +240,9 @@ def values(model, without):
     wrt = [x.node, *(p.node for p in y.parameters)]
     engine = device.engine()
     nodes = passes.optimize([y.node, *autodiff.gradients(y.node, wrt)], without)
-    plan = Plan(nodes, engine)
+    plan = plan_on(engine, nodes)
     batch = Minibatch(plan.inputs, {x.node: data[x]}, engine)
-    return plan.run(batch.arrays, batch.layouts, batch.size)
+    return list(map(engine.to_numpy, plan.run(batch.arrays, batch.layouts, batch.size)))
 
 
 MODELS = [conv_gru, lstm_both_ways, square_of_a_difference]
@@ -267,6 +268,7 @@ def test_outside_training_nothing_is_computed_for_training():
     (node,) = passes.optimize([y.node], training=False)
     assert not {"dropout_mask", "running_statistic", "gather_up"}.intersection(names([node]))
     given = {x: np.random.default_rng(0).normal(size=(5, 2, 4, 4)).astype(np.float32)}
-    rows = Minibatch([x.node], {x.node: given[x]}, device.engine())
-    with_all = Plan(passes.optimize([y.node]), device.engine()).run(rows.arrays, {}, 5)
-    np.testing.assert_allclose(y.eval(given), with_all[0], rtol=1e-5, atol=1e-6)
+    engine = device.engine()
+    rows = Minibatch([x.node], {x.node: given[x]}, engine)
+    (with_all,) = plan_on(engine, passes.optimize([y.node])).run(rows.arrays, {}, 5)
+    np.testing.assert_allclose(y.eval(given), engine.to_numpy(with_all), rtol=1e-5, atol=1e-6)
