@@ -240,3 +240,14 @@ def test_comparisons_of_what_was_computed(name):
     run = Run(ENGINE, {}, 1)
     ENGINE.kernels["fused"](run, x, y, z, program=Program(members, nodes), out=out)
     np.testing.assert_array_equal(out, getattr(np, name)(x * y, z))
+
+
+def test_an_operand_that_lies_between_other_things(engines):
+    """The fields of packed records are not a whole number of elements apart."""
+    engines("onednn")
+    rng = np.random.default_rng(0)
+    a = np.zeros((200, 300), np.dtype([("kind", "i1"), ("value", "f4")]))["value"]
+    a[...] = rng.normal(size=a.shape)
+    W = rng.normal(size=(300, 200)).astype(np.float32)
+    x = C.input_variable(a.shape, dynamic_axes=[])
+    np.testing.assert_allclose(C.times(x, W).eval({x: a}), a @ W, rtol=1e-4, atol=1e-4)

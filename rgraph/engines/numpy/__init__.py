@@ -47,7 +47,8 @@ class NumpyEngine:
         return self.pool.take(tuple([shape[i] for i in order]), dtype).transpose(back)
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
-        return array
+        # A field of records may begin in the middle of a number; libraries count in whole ones.
+        return array if array.flags.aligned else array.copy()
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return array
