@@ -9,7 +9,7 @@ from typing import Any
 from . import evaluation, ops
 from .evaluation import Request
 from .function import Function
-from .graph import Node
+from .graph import Axis, Node
 from .logging import ProgressWriter
 from .ops.records import as_node, hold
 from .ops.reductions import row_count
@@ -63,20 +63,24 @@ class Program:
         arguments: Any,
         device: Any,
         training: bool,
-        raw_gradients: bool = False,
+        **options: Any,
     ) -> list[Any]:
         """The values of a request, then its gradients.
 
         Args:
             arguments: as for `Function.eval`, or parts of a minibatch source's minibatch.
-            raw_gradients: as for `Runner.run`.
+            options: as for `Runner.run`.
         """
         if isinstance(arguments, Mapping):
             arguments = {
                 k: v.data if hasattr(v, "end_of_sweep") else v for k, v in arguments.items()
             }
         given = self._runner.feed(evaluation.as_feed(arguments, self.arguments), device, training)
-        return self._runner.run(request, given, self._inputs, raw_gradients=raw_gradients)
+        return self._runner.run(request, given, self._inputs, **options)
+
+    def rows(self, axes: Sequence[Axis]) -> int:
+        """As `Runner.rows`."""
+        return self._runner.rows(axes)
 
 
 def ends_sweep(arguments: Any) -> bool:

@@ -95,6 +95,8 @@ class Runner:
         self._open: dict[Request, list[Node]] = {}
         self._training: dict[Request, bool] = {}
         self._updates: dict[Node, dict[Node, Node]] = {}
+        self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
+        self._size = 0
         self._counted, self._turns = _runs, itertools.count(1)
 
     def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
@@ -111,6 +113,7 @@ class Runner:
         weights: Sequence[Any] = (),
         as_numpy: bool = True,
         raw_gradients: bool = False,
+        later: int = 0,
     ) -> list[Any]:
         """The values of a request, then its gradients, as people read them.
 
@@ -122,6 +125,8 @@ class Runner:
                 on the device that computed them.
             raw_gradients: whether gradients are given as they are in the engine's memory, in rows
                 and to be read before the next run.
+            later: how many of the first values stay on the device in any case, so that nobody
+                waits for them before they are looked at; numbers, for example.
         """
         flexible = self._flexible(request)
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
@@ -151,10 +156,18 @@ class Runner:
             raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
             raw = list(map(batch.own, raw))
             read = job.results[: len(job.results) - len(raw)]
-            values = [batch.read(n, r, as_numpy) for n, r in zip(read, rows, strict=False)]
+            values = [
+                batch.read(n, r, as_numpy and i >= later)
+                for i, (n, r) in enumerate(zip(read, rows, strict=False))
+            ]
+            self._layouts, self._size = batch.layouts, batch.size
             if not given.training or request.roots:  # else going back through it comes first
                 _store(job.stored, rows[len(job.results) :], engine)
             return [*(values if as_numpy else map(Value, values)), *raw]
+
+    def rows(self, axes: Sequence[Axis]) -> int:
+        """How many samples or frames values with these axes had in the last run; 1 without axes."""
+        return self._layouts[axes[1]].rows if len(axes) == 2 else self._size if axes else 1
 
     def updates(self, root: Node) -> dict[Node, Node]:
         """What a step of training below `root` sets running statistics to, by state."""

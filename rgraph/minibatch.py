@@ -112,7 +112,8 @@ class Minibatch:
         if as_numpy or sparse:
             array = self.engine.to_numpy(rows)
         else:  # a run's own memory may be written again by the next
-            array = rows if isinstance(rows, np.ndarray) else rows.copy(order="K")
+            there = not isinstance(rows, (np.ndarray, np.generic))
+            array = rows.copy(order="K") if there else rows
         if sparse:
             import scipy.sparse  # only who asks for such output needs SciPy
 

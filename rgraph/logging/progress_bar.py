@@ -43,7 +43,7 @@ class ProgressBar(ProgressWriter):
         self.total = max_samples if self.total is None else self.total
 
     def update_training(self, samples: int, loss: float, metric: float | None) -> None:
-        now = (mean(loss, samples), mean(metric or 0.0, samples))
+        now = (mean(loss, samples), mean(0.0 if metric is None else metric, samples))
         old = self._recent or now
         self._recent = (0.9 * old[0] + 0.1 * now[0], 0.9 * old[1] + 0.1 * now[1])
         self._seen += samples
@@ -72,8 +72,8 @@ class ProgressBar(ProgressWriter):
         else:
             text = f"{self._seen:,} samples"
         if self._recent:
-            text += f"  loss {self._recent[0]:.4g}"
-            text += f"  metric {self._recent[1]:.4g}" if self.has_metric else ""
+            text += f"  loss {float(self._recent[0]):.4g}"
+            text += f"  metric {float(self._recent[1]):.4g}" if self.has_metric else ""
         return text
 
     def on_training_end(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 Pair = tuple[float, float]
 
+_MOST_PENDING = 256  # minibatches whose losses nobody has looked at
+
 
 class _Totals:
     """Sums since the last summary, and since the last report."""
@@ -19,16 +21,33 @@ class _Totals:
 
     def start(self) -> None:
         self.samples = self.updates = 0
-        self.loss = self.metric = 0.0
+        self._settled = 0.0, 0.0  # the sums of loss and metric
+        self._pending: list[tuple[Any, Any]] = []  # what a GPU may be computing yet
         self.since = time.perf_counter()
         self.reported = (0, 0, 0.0, 0.0)
 
-    def add(self, samples: int, loss: float, metric: float) -> None:
+    def add(self, samples: int, loss: Any, metric: Any) -> None:
         self.samples += samples
         self.updates += 1
         self.all_updates += 1
-        self.loss += loss
-        self.metric += metric
+        self._pending.append((loss, metric))
+        if len(self._pending) == _MOST_PENDING:
+            self.settle()
+
+    @property
+    def loss(self) -> float:
+        return self.settle()[0]
+
+    @property
+    def metric(self) -> float:
+        return self.settle()[1]
+
+    def settle(self) -> Pair:
+        """The sums of loss and metric; waits for what is not computed yet."""
+        for loss, metric in self._pending:
+            self._settled = self._settled[0] + float(loss), self._settled[1] + float(metric)
+        self._pending.clear()
+        return self._settled
 
     def is_due(self) -> bool:
         n = self.updates
@@ -38,7 +57,7 @@ class _Totals:
 
     def report(self) -> list[Pair]:
         """Samples, updates, loss and metric: each at the last report and now."""
-        now = (self.samples, self.updates, self.loss, self.metric)
+        now = (self.samples, self.updates, *self.settle())
         before, self.reported = self.reported, now
         return list(zip(before, now, strict=True))
 
@@ -130,9 +149,10 @@ class ProgressWriter:
         return self._training.all_updates
 
     def update_training(self, samples: int, loss: float, metric: float | None) -> None:
-        """Adds a minibatch: its samples, and the sums of loss and metric over them."""
+        """Adds a minibatch: its samples, and the sums of loss and metric over them, which may be
+        numbers that a GPU is still computing."""
         self.has_metric = metric is not None
-        self._training.add(samples, loss, metric or 0.0)
+        self._training.add(samples, loss, 0.0 if metric is None else metric)
         if self._training.is_due():
             self.on_write_training_update(*self._training.report())
         self.on_training_update_end()
@@ -148,16 +168,18 @@ class ProgressWriter:
         """Ends an epoch."""
         t = self._training
         t.summaries += 1
+        loss, metric = t.settle()
         spent = (time.perf_counter() - t.since) * 1000
-        self.on_write_training_summary(t.samples, t.updates, t.summaries, t.loss, t.metric, spent)
+        self.on_write_training_summary(t.samples, t.updates, t.summaries, loss, metric, spent)
         t.start()
 
     def write_test_summary(self) -> None:
         """Ends a test."""
         t = self._test
         t.summaries += 1
+        metric = t.metric
         spent = (time.perf_counter() - t.since) * 1000
-        self.on_write_test_summary(t.samples, t.updates, t.summaries, t.metric, spent)
+        self.on_write_test_summary(t.samples, t.updates, t.summaries, metric, spent)
         t.start()
 
 

@@ -43,9 +43,7 @@ class Trainer:
         progress_writers: `C.logging.ProgressPrinter()` or the like, or several.
 
     Attributes:
-        previous_minibatch_loss_average: the last minibatch's loss, per sample (or frame).
-        previous_minibatch_evaluation_average: and its metric.
-        previous_minibatch_sample_count: how many samples (or frames) it had.
+        previous_minibatch_sample_count: how many samples (or frames) the last minibatch had.
         total_number_of_samples_seen: in all minibatches.
 
     Raises:
@@ -84,13 +82,14 @@ class Trainer:
         self._program = Program(parts)
         self._parameters = self._learned()
         # If the loss has no rows, what it is computed from says how many samples there are.
-        self._wanted = [total(self._loss), count_samples(*parts)]
+        count = count_samples(*parts)
+        self._counted = (count.inputs[0].axes or ()) if count.inputs else ()
+        self._wanted = [total(self._loss), count]
         if self._metric is not None:
             self._wanted.append(total(self._metric))
         self._states = graph.updates([self._loss])  # running statistics, and what they become
         self._evaluator = Evaluator(self._metric or self._loss, self.progress_writers)
-        self.previous_minibatch_loss_average = 0.0
-        self.previous_minibatch_evaluation_average = 0.0
+        self._sums: tuple[Any, Any] = 0.0, None  # loss and metric, which may be under way yet
         self.previous_minibatch_sample_count = 0
         self.total_number_of_samples_seen = 0
 
@@ -127,6 +126,20 @@ class Trainer:
         own = self._criterion if isinstance(self._criterion, Function) else self._program
         return own.arguments
 
+    @property
+    def previous_minibatch_loss_average(self) -> float:
+        """The last minibatch's loss, per sample (or frame); asking for it waits for a GPU."""
+        return self._mean(self._sums[0])
+
+    @property
+    def previous_minibatch_evaluation_average(self) -> float:
+        """And its metric; 0 if there is none."""
+        return self._mean(self._sums[1])
+
+    def _mean(self, total: Any) -> float:
+        number = 0.0 if total is None else float(total)
+        return number / max(self.previous_minibatch_sample_count, 1)
+
     def _write(self, key: str, value: float) -> None:
         for writer in self.progress_writers:
             writer.write(key, value)
@@ -159,23 +172,18 @@ class Trainer:
         asked = (*self._wanted, *map(as_node, wanted))
         learned = tuple(p.node for p in self._parameters)
         request = Request(asked, (self._loss,), learned, updates=tuple(self._states.items()))
-        values = self._program.run(request, arguments, device, training=True, raw_gradients=True)
         n, m = len(asked), len(self._wanted)
+        values = self._program.run(
+            request, arguments, device, training=True, raw_gradients=True, later=m
+        )
         gradients = dict(zip(self._parameters, values[n:], strict=True))
-        samples = self._seen(*map(float, values[:m]))
+        samples = self.previous_minibatch_sample_count = self._program.rows(self._counted)
+        self._sums = values[0], values[2] if m > 2 else None
         ends = bool(is_sweep_end) or ends_sweep(arguments)
         goes_on = samples > 0 and self._update(gradients, samples, ends)
         if not wanted:
             return goes_on
         return goes_on, dict(zip(wanted, values[m:n], strict=True))
-
-    def _seen(self, loss: float, count: float, metric: float | None = None) -> int:
-        samples = int(count)
-        self.previous_minibatch_sample_count = samples
-        self.previous_minibatch_loss_average = loss / samples if samples else 0.0
-        self.previous_minibatch_evaluation_average = (metric or 0.0) / max(samples, 1)
-        self._aggregate = loss, metric
-        return samples
 
     def _update(self, gradients: Mapping[Any, Any], samples: int, sweep_end: bool) -> bool:
         results = []
@@ -186,7 +194,7 @@ class Trainer:
             results.append(learner.update(own, samples, sweep_end))
         self.total_number_of_samples_seen += samples
         for writer in self.progress_writers:
-            writer.update_training(samples, *self._aggregate)
+            writer.update_training(samples, *self._sums)
         return any(results)
 
     def test_minibatch(self, arguments: Any, device: Any = None) -> float:

@@ -87,7 +87,8 @@ LENGTHS = [(4, 2, 3), (1, 5), (4, 2, 3), (4, 2, 3), (4, 2, 3), (2, 2)]
 
 
 @pytest.mark.parametrize("make", [lambda ps: C.adam(ps, 0.1, 0.9), lambda ps: C.sgd(ps, 0.1)])
-def test_between_minibatches_nothing_comes_back_but_the_loss(make, compiled):
+def test_nobody_waits_between_minibatches(make, compiled):
+    """Neither parameters nor the loss come back before they are asked for."""
     x, t, model, loss = ragged_lstm()
     trainer = C.Trainer(model, (loss, C.classification_error(model, t)), make(model.parameters))
     rng = np.random.default_rng(0)
@@ -95,10 +96,14 @@ def test_between_minibatches_nothing_comes_back_but_the_loss(make, compiled):
     for i, lengths in enumerate(LENGTHS):
         State.copied_in.clear()
         State.copied_out.clear()
+        waits = State.waits
         trainer.train_minibatch(minibatch(rng, x, t, lengths))
-        assert State.copied_out == [4, 4, 4], "loss, samples, metric"
+        assert (State.copied_out, State.waits) == ([], waits)
+        assert trainer.previous_minibatch_sample_count == len(lengths)
         if i:
             assert not sizes & set(State.copied_in), "a parameter was copied to the GPU again"
+    assert 0 < trainer.previous_minibatch_loss_average < 10
+    assert State.waits == waits + 1
     for p in model.parameters:
         assert p.node.elsewhere is not None
     (plan,) = trainer._program._runner.plans
@@ -227,3 +232,26 @@ def test_what_a_learner_keeps_lies_beside_its_parameters(played):
         learner.update({w: where(np.ones(2, np.float32))}, 1)
         assert (on_gpu(learner._state[0]["v"]) is not None) == there
     assert isinstance(learner.create_checkpoint()["state"][0]["v"], np.ndarray)
+
+
+def test_progress_is_added_up_when_it_is_written(played):
+    """Every second minibatch; in between nobody waits."""
+    written = []
+
+    class Losses(C.logging.ProgressWriter):
+        def on_write_training_update(self, samples, updates, loss, metric):
+            written.append((samples[1], loss[1], metric[1]))
+
+    x, t, model, loss = ragged_lstm()
+    learner = C.sgd(model.parameters, 0.1)
+    trainer = C.Trainer(model, (loss, C.classification_error(model, t)), learner, Losses(freq=2))
+    rng, sums = np.random.default_rng(0), np.zeros(2)
+    for i, lengths in enumerate(LENGTHS[:4]):
+        waits = State.waits
+        trainer.train_minibatch(minibatch(rng, x, t, lengths))
+        assert State.waits - waits == (4 if i % 2 else 0)
+        n = len(lengths)
+        sums += n * trainer.previous_minibatch_loss_average, 0
+        sums += 0, n * trainer.previous_minibatch_evaluation_average
+    samples = sum(map(len, LENGTHS[:4]))
+    assert written[-1] == (samples, pytest.approx(sums[0]), pytest.approx(sums[1]))
