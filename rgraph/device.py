@@ -182,64 +182,75 @@ def _cuda_engine(number: int) -> Any:
 def cpu_engines() -> list[str]:
     """The CPU engines that can be used here, the preferred one first.
 
-    `numpy` is always there; `onednn` needs the library, which the extra of that name brings.
+    `numpy` is always there. `native` is the same with pointwise work in C, and needs a C compiler
+    (once: what it makes is kept). `onednn` needs the library, which the extra of that name brings;
+    with a compiler its pointwise work is in C too.
 
     >>> "numpy" in C.device.cpu_engines()
     True
     """
-    return ["numpy"] if _onednn_engine() is None else ["onednn", "numpy"]
+    return [name for name in _CPU_ENGINES if _made(name) is not None]
 
 
 def use_cpu_engine(name: str) -> str:
     """Chooses the engine of the CPU by name; the one that is used from here on is returned.
 
-    Where `onednn` is asked for and missing, `numpy` is used, and a warning says so once. The
+    Where one is asked for and missing, the next best is used, and a warning says so once. The
     environment variable `RGRAPH_CPU_ENGINE` chooses too, for the first use.
 
     >>> C.device.use_cpu_engine("numpy")
     'numpy'
     """
     global _cpu_engine
-    if name not in ("numpy", "onednn"):
+    if name not in _CPU_ENGINES:
         raise GraphError(
-            f"there is no CPU engine {name!r}; there are numpy and onednn",
+            f"there is no CPU engine {name!r}; there are {', '.join(_CPU_ENGINES)}",
             mend="set RGRAPH_CPU_ENGINE, or what use_cpu_engine is given, to one of these",
         )
-    if name == "onednn" and _onednn_engine() is None:
-        warnings.warn(
-            "oneDNN was not found, numpy is used instead; pip install rgraph[onednn] brings it",
-            stacklevel=2,
-        )
-        name = "numpy"
+    if _made(name) is None:
+        best = cpu_engines()[0]
+        warnings.warn(f"{_CPU_ENGINES[name]}; {best} is used instead", stacklevel=2)
+        name = best
     _cpu_engine = name
     return name
 
 
+# The preferred one first, with what is said where it can't be had
+_CPU_ENGINES = {
+    "onednn": "oneDNN was not found (pip install rgraph[onednn] brings it)",
+    "native": "there is no C compiler, or it failed",
+    "numpy": "",
+}
 _cpu_engine = ""  # none is chosen yet
 
 
-@lru_cache(maxsize=1)
-def _numpy_engine() -> Any:
+@lru_cache(maxsize=8)
+def _made(name: str) -> Any:
+    """The CPU engine of that name, or None where it can't be had."""
+    if name == "onednn":
+        from .engines.onednn import OnednnEngine, OnednnError
+
+        try:
+            return OnednnEngine()
+        except OnednnError:
+            return None
+    if name == "native":
+        from .engines.native import NativeEngine, NativeError
+
+        try:
+            return NativeEngine()
+        except NativeError:
+            return None
     from .engines.numpy import NumpyEngine
 
     return NumpyEngine()
-
-
-@lru_cache(maxsize=1)
-def _onednn_engine() -> Any:
-    from .engines.onednn import OnednnEngine, OnednnError
-
-    try:
-        return OnednnEngine()
-    except OnednnError:
-        return None
 
 
 def reference_run() -> Any:
     """What a kernel needs to run outside a plan, on constants."""
     from .plan import Run
 
-    return Run(_numpy_engine(), {}, 1)
+    return Run(_made("numpy"), {}, 1)
 
 
 def engine(device: DeviceDescriptor | None = None) -> Any:
@@ -253,7 +264,7 @@ def engine(device: DeviceDescriptor | None = None) -> Any:
     name = _cpu_engine
     if not name:
         name = use_cpu_engine(os.environ.get("RGRAPH_CPU_ENGINE") or cpu_engines()[0])
-    return _numpy_engine() if name == "numpy" else _onednn_engine()
+    return _made(name)
 
 
 __all__ = [

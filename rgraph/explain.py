@@ -168,7 +168,7 @@ def watch(plan: Plan, events: list[Event]) -> None:
     for step in plan.steps:
         if isinstance(step, Loop):
             for part in step.parts:
-                part.written = None  # one by one
+                part.light = False  # one by one
         for call in step.calls if isinstance(step, Loop) else [step]:
             call.kernel = _timed(call.kernel, call.node, events, wait)
             call.on_few = _timed(call.on_few, call.node, events, wait)

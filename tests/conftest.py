@@ -9,7 +9,7 @@ from rgraph import device
 def pytest_addoption(parser):
     parser.addoption(
         "--engine",
-        choices=["numpy", "onednn", "cuda", "played"],
+        choices=["numpy", "native", "onednn", "cuda", "played"],
         help="run all tests on this engine; 'played' is cuda on a GPU that the CPU plays",
     )
 

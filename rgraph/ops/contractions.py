@@ -44,7 +44,14 @@ class _Recipe(NamedTuple):
     stack: int  # leading axes that both have and the result too
     inner: int  # axes that are summed over
     out: tuple[int, ...]
-    plain: bool  # the operands are the two matrices already
+    plain: bool  # the operands are two matrices, or turned they are
+    fixed: bool  # the right one has no rows: in a loop it is the same at every step
+
+    def matrices(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """The two factors, of what is plain."""
+        if self.turned:
+            a, b = b, a
+        return a.transpose(self.left), b.transpose(self.right)
 
 
 def _recipe(left: Labels, right: Labels, out: Labels) -> _Recipe:
@@ -66,15 +73,16 @@ def _recipe(left: Labels, right: Labels, out: Labels) -> _Recipe:
     to_left = tuple(left.index(n) for n in stack + rows + inner)
     to_right = tuple(right.index(n) for n in stack + inner + columns)
     to_out = tuple(order.index(n) for n in out)
-    plain = not any(lone) and to_left == to_right == to_out == (0, 1) and not stack
-    return _Recipe(turned, lone, to_left, to_right, len(stack), len(inner), to_out, plain)
+    plain = not any(lone) and len(to_left) == len(to_right) == 2 and to_out == (0, 1) and not stack
+    fixed = _ROWS not in right
+    return _Recipe(turned, lone, to_left, to_right, len(stack), len(inner), to_out, plain, fixed)
 
 
 def _contract(run: Any, a: Any, b: Any, *, recipe: _Recipe) -> Any:
+    if recipe.plain:
+        return run.matmul(*recipe.matrices(a, b))
     if recipe.turned:
         a, b = b, a
-    if recipe.plain:
-        return run.matmul(a, b)
     if any(recipe.lone):
         a, b = a.sum(axis=recipe.lone[0]), b.sum(axis=recipe.lone[1])
     stack, inner = recipe.stack, recipe.inner

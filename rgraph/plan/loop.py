@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..graph.errors import located
 from ..ops.delays import delayed_block, initial_rows
 from .call import Call, Env
 from .run import Run
-from .segments import bring_together, is_light, written_out
+from .segments import Step, bring_together, is_light, written_out
 
 
 class Loop:
@@ -52,11 +53,12 @@ class Loop:
         self.frames = [slot(i) for i in outer if len(i.axes or ()) == 2]
         self.whole = [(slot(n), n.shape or (), n.dtype) for n in nodes if n in whole]
         self.lasts = [(slot(n), n.shape or (), n.dtype) for n in nodes if n in lasts]
-        self.parts = _parts(self.calls, {i for i, *_ in self.whole}, engine.xp)
         reach: dict[int, int] = {}
         for _, source, *_, offset, _ in self.delays:
             reach[source] = max(reach.get(source, 0), abs(offset))
         self.reach = reach
+        kept = {i for i, *_ in self.whole}
+        self.parts = _parts(self.calls, kept, {*reach, *(i for i, *_ in self.lasts)}, engine)
         self.result = {slot(n) for n in nodes}
         self.reads = {slot(i) for i in outer} | {slot(d.inputs[1]) for d in delays}
         self.dead: list[int] = []
@@ -101,15 +103,22 @@ class Loop:
 class _Part:
     """Calls of a step that follow one another, written out as a function if that can be."""
 
-    def __init__(self, calls: Sequence[Call], kept: set[int], xp: Any) -> None:
+    def __init__(
+        self, calls: Sequence[Call], kept: Collection[int], read: Collection[int], engine: Any
+    ) -> None:
         self.calls = calls
-        light = len(calls) > 1 or is_light(calls[0])
-        self.written = written_out(calls, kept, xp) if light else None
+        self.light = is_light(calls[0])
         self.row_bytes = max(c.row_bytes for c in calls)
-        self.few = calls[0].few
+        # Programs that go together are worth it at any size.
+        self.few = math.inf if engine.compiled else calls[0].few
+        self._written = partial(written_out, calls, kept, read, engine)
+
+    @cached_property
+    def written(self) -> Step:
+        return self._written()
 
     def on_rows(self, run: Run, env: Env, rows: int, kept: dict[int, Any], block: slice) -> None:
-        if self.written is not None and self.row_bytes * rows <= self.few:
+        if self.light and self.row_bytes * rows <= self.few:
             self.written(run, env, kept, block, rows)
             return
         for call in self.calls:
@@ -117,9 +126,20 @@ class _Part:
             call.on_rows(run, env, rows, None if whole is None else whole[block])
 
 
-def _parts(calls: Sequence[Call], kept: set[int], xp: Any) -> list[_Part]:
+def _parts(
+    calls: Sequence[Call], kept: Collection[int], read: Collection[int], engine: Any
+) -> list[_Part]:
+    """Args: `read`: results that are read after the step, besides those that are kept."""
     runs = groupby(enumerate(calls), lambda c: -1 if is_light(c[1]) else c[0])
-    return [_Part([c for _, c in group], kept, xp) for _, group in runs]
+    groups = [[call for _, call in run] for _, run in runs]
+    users: dict[int, set[int]] = {}
+    for number, group in enumerate(groups):
+        for i in (i for c in group for i in c.operands):
+            users.setdefault(i, set()).add(number)
+    return [
+        _Part(g, kept, {i for i in users if users[i] - {number}}.union(read), engine)
+        for number, g in enumerate(groups)
+    ]
 
 
 def _earlier(history: Sequence[Any], t: int, step: int) -> Any:

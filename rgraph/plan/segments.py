@@ -1,13 +1,17 @@
-"""What is small in a step of a loop, written out as one Python function.
+"""What is light in a step of a loop, written out as one Python function.
 
 On a few thousand elements a NumPy function takes a microsecond or two, and so does all that stands
-around it when calls are made one by one.
+around it when calls are made one by one. An engine that has programs with several results does all
+that is pointwise between two other calls in one pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import heapq
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from .call import Call
@@ -19,102 +23,194 @@ Step = Callable[[Any, list[Any], dict[int, Any], slice, int], None]
 
 def is_light(call: Call) -> bool:
     """Whether a call may be part of a segment."""
-    return call.node.op is not None and call.node.op.name in _LIGHT and call.few > 0
+    return _name(call) in _LIGHT and call.few > 0
+
+
+def _name(call: Call) -> str:
+    return call.node.op.name if call.node.op else ""
 
 
 def bring_together(calls: Sequence[Call]) -> list[Call]:
     """The calls in an order in which light ones follow one another as long as they can."""
-    waiting = list(calls)
-    pending = {c.result for c in waiting}
+    made = {c.result for c in calls}
+    waits = [len(made.intersection(c.operands)) for c in calls]
+    readers: dict[int, list[int]] = {}
+    for number, call in enumerate(calls):
+        for operand in made.intersection(call.operands):
+            readers.setdefault(operand, []).append(number)
+    ready = [(not is_light(calls[n]), n) for n, missing in enumerate(waits) if not missing]
+    heapq.heapify(ready)
     ordered: list[Call] = []
-    while waiting:
-        ready = [c for c in waiting if not pending.intersection(c.operands)]
-        chosen = [c for c in ready if is_light(c)] or ready[:1]
-        ordered += chosen
-        pending -= {c.result for c in chosen}
-        waiting = [c for c in waiting if c not in chosen]
+    while ready:
+        _, number = heapq.heappop(ready)
+        ordered.append(calls[number])
+        for reader in readers.get(calls[number].result, ()):
+            waits[reader] -= 1
+            if not waits[reader]:
+                heapq.heappush(ready, (not is_light(calls[reader]), reader))
     return ordered
 
 
-def written_out(calls: Sequence[Call], kept: set[int], xp: Any) -> Step:
+def written_out(
+    calls: Sequence[Call], kept: Collection[int], read: Collection[int], engine: Any
+) -> Step:
     """`step(run, env, whole, block, rows)`, which does what the calls do.
 
     Args:
         kept: results that are written to their places among those of all frames.
+        read: results that others read in the same step.
     """
-    names: dict[str, Any] = {}
-    lines = ["def step(run, env, whole, block, rows):"]
-    joins: set[int] = set()  # whose operands are made in their places
-    ready = set(kept)
-    for i in dict.fromkeys(i for c in calls for i in c.operands):
-        if all(c.result != i for c in calls):
-            lines.append(f"v{i} = env[{i}]")
-    lines += [f"v{c.result} = whole[{c.result}][block]" for c in calls if c.result in kept]
-    for i, joined, part in _joined(calls, kept):
-        if joined.result not in ready:
-            names[f"type{joined.result}"] = joined.dtype
-            shape = "".join(f", {n}" for n in joined.shape)
-            lines.append(f"v{joined.result} = run.empty((rows{shape}), type{joined.result})")
-            ready.add(joined.result)
-        lines.append(f"v{i} = v{joined.result}[{part}]")
-        ready.add(i)
-        joins.add(joined.result)
-    for number, call in enumerate(calls):
-        name = call.node.op.name if call.node.op else ""
-        if name == "fused":
-            lines += _program(call, number, call.result in ready, names, xp)
-        elif call.result in joins:
-            pass
+    return _Segment(calls, kept, read, engine).function()
+
+
+class _Segment:
+    def __init__(
+        self, calls: Sequence[Call], kept: Collection[int], read: Collection[int], engine: Any
+    ) -> None:
+        self.calls, self.kept, self.read, self.engine = calls, kept, read, engine
+        self.names: dict[str, Any] = {}
+        self.ready = set(kept)  # results that have their arrays before they are computed
+        self.placed: set[int] = set()  # those that are made where a splice puts them
+        self.joins: set[int] = set()  # the splices whose operands all are
+
+    def function(self) -> Step:
+        made = [c.result for c in self.calls]
+        outer = dict.fromkeys(i for c in self.calls for i in c.operands if i not in set(made))
+        lines = ["def step(run, env, whole, block, rows):"]
+        lines += [f"v{i} = env[{i}]" for i in outer]
+        lines += [f"v{i} = whole[{i}][block]" for i in made if i in self.kept]
+        lines += self._joined()
+        for group in self._groups():
+            together = _name(group[0]) == "fused"
+            lines += self._together(group) if together else self._single(group[0])
+        lines += [f"env[{i}] = v{i}" for i in made if i in self.read]
+        exec("\n    ".join(lines), self.names)
+        return self.names["step"]
+
+    def _empty(self, results: Sequence[int], like: Call) -> Iterator[str]:
+        """Makes arrays for results of one shape."""
+        self.names[f"type{like.result}"] = like.dtype
+        shape = "".join(f"{n}, " for n in like.shape)
+        if len(like.shape) < 3:  # images may be in another memory order, each
+            targets = "".join(f"v{i}, " for i in results)
+            yield f"{targets} = run.empty(({len(results)}, rows, {shape}), type{like.result})"
         else:
-            names[f"k{number}"] = call.kernel
-            operands = ", ".join(f"v{i}" for i in call.operands)
-            into = f", out=v{call.result}" if call.into and call.result in ready else ""
-            there = "" if call.into or call.result not in kept else "[...]"
-            lines.append(f"v{call.result}{there} = k{number}(run, {operands}{into})")
-        lines.append(f"env[{call.result}] = v{call.result}")
-    exec("\n    ".join(lines), names)
-    return names["step"]
+            yield from (f"v{i} = run.empty((rows, {shape}), type{like.result})" for i in results)
+        self.ready.update(results)
 
+    def _joined(self) -> Iterator[str]:
+        """Results are made where a splice puts them."""
+        programs = {c.result: c for c in self.calls if _name(c) == "fused"}
+        for joined in self.calls:
+            if _name(joined) != "splice":
+                continue
+            at = joined.node.op.arguments(joined.node)
+            axis, rank = at["axis"], len(joined.shape)
+            sources = [programs.get(i) for i in joined.operands]
+            if at["new"] or len(set(joined.operands)) < len(sources) or any(
+                c is None or c.result in self.kept or c.result in self.placed
+                or len(c.shape) != rank or c.axes != joined.axes
+                for c in sources
+            ):  # fmt: skip
+                continue
+            if joined.result not in self.ready:
+                yield from self._empty([joined.result], joined)
+            start = 0
+            for call in sources:
+                stop = start + call.shape[axis]
+                part = ", ".join(["...", f"{start}:{stop}", *[":"] * (-axis - 1)])
+                yield f"v{call.result} = v{joined.result}[{part}]"
+                start = stop
+            self.joins.add(joined.result)
+            self.placed.update(joined.operands)
+            self.ready.update(joined.operands)
 
-def _joined(calls: Sequence[Call], kept: set[int]) -> Iterator[tuple[int, Call, str]]:
-    """Results that are made where a splice puts them: which, into what, and where."""
-    placed: set[int] = set()
-    programs = {c.result: c for c in calls if c.node.op and c.node.op.name == "fused"}
-    for joined in calls:
-        if joined.node.op is None or joined.node.op.name != "splice":
-            continue
-        at = joined.node.op.arguments(joined.node)
-        axis, new = at["axis"], at["new"]
-        sources = [programs.get(i) for i in joined.operands]
-        rank = len(joined.shape)
-        whole = not new and len(set(joined.operands)) == len(sources)
-        if not whole or any(
-            c is None
-            or c.result in kept
-            or c.result in placed
-            or len(c.shape) != rank
-            or c.axes != joined.axes
-            for c in sources
-        ):
-            continue
-        start = 0
-        for call in sources:
-            assert call is not None
-            stop = start + call.shape[axis]
-            placed.add(call.result)
-            yield call.result, joined, ", ".join(["...", f"{start}:{stop}", *[":"] * (-axis - 1)])
-            start = stop
+    def _groups(self) -> Iterator[list[Call]]:
+        """The calls in order; programs of one shape wait for one another while nothing needs them.
 
+        What nothing here reads can wait to the end.
+        """
+        read = {i for c in self.calls for i in c.operands}
+        late = [c for c in self.calls if _name(c) != "fused" and c.result not in read]
+        waiting: list[list[Call]] = []
+        for call in self.calls:
+            if call in late:
+                continue
+            own = None
+            if _name(call) == "fused" and self.engine.compiled:
+                alike = (g for g in waiting if (g[0].axes, g[0].shape) == (call.axes, call.shape))
+                own = next(alike, None)
+            for group in list(waiting):
+                if group is not own and any(c.result in call.operands for c in group):
+                    waiting.remove(group)
+                    yield group
+            if own is not None:
+                own.append(call)
+            elif _name(call) == "fused":
+                waiting.append([call])
+            else:
+                yield [call]
+        yield from waiting
+        yield from ([call] for call in late)
 
-def _program(call: Call, number: int, ready: bool, names: dict[str, Any], xp: Any) -> list[str]:
-    program = call.node.attrs["program"]
-    names.update({f"f{number}_{i}": f for i, f in enumerate(program.functions(xp))})
+    def _together(self, group: Sequence[Call]) -> Iterator[str]:
+        """Programs as one with several results; in NumPy, where that can't be or is refused."""
+        inside = {c.result for c in group}
+        beyond = {i for c in self.calls if c.result not in inside for i in c.operands}
+        results = [
+            i for i in (c.result for c in group) if i in beyond or i in self.read or i in self.kept
+        ]
+        runner, operands = self._compiled(group, inside, results)
+        if runner is None:
+            for call in group:
+                yield from self._program(call)
+            return
+        new = [i for i in results if i not in self.ready]
+        if new:
+            yield from self._empty(new, group[0])
+        name = f"together{group[0].result}"
+        self.names[name] = runner
+        size = "".join(f" * {n}" for n in group[0].shape)
+        yield f"if {name}(rows{size}, {', '.join(f'v{i}' for i in [*operands, *results])}):"
+        for call in group:
+            yield from (f"    {line}" for line in self._program(call))
 
-    def name(kind: str, i: int) -> str:
-        if kind == "a":
-            return f"v{call.operands[i]}"
-        if kind == "r" and i == 0:
-            return f"v{call.result}"
-        return f"{kind}{number}_{i}"
+    def _compiled(
+        self, group: Sequence[Call], inside: Collection[int], results: Sequence[int]
+    ) -> tuple[Any, list[int]]:
+        operands = list(dict.fromkeys(i for c in group for i in c.operands if i not in inside))
+        types = {n.dtype for c in group for n in (c.node, *c.node.inputs)}
+        if types != {np.dtype(np.float32)} or not group[0].axes:
+            return None, operands
+        number = {i: n for n, i in enumerate(operands)}
+        steps: list[tuple[str, tuple[int, ...]]] = []
+        for call in group:
+            start = len(operands) + len(steps) - len(call.operands)
+            for name, reads in call.node.attrs["program"].steps:
+                outer = call.operands
+                own = [number[outer[i]] if i < len(outer) else start + i for i in reads]
+                steps.append((name, tuple(own)))
+            number[call.result] = len(operands) + len(steps) - 1
+        make = self.engine.compiled
+        return make and make(steps, len(operands), [number[i] for i in results]), operands
 
-    return list(program.source(name, {0} if ready else ()))
+    def _single(self, call: Call) -> Iterator[str]:
+        i = call.result
+        if i in self.joins:
+            return
+        self.names[f"k{i}"] = call.kernel
+        operands = ", ".join(f"v{o}" for o in call.operands)
+        into = f", out=v{i}" if call.into and i in self.ready else ""
+        there = "" if call.into or i not in self.kept else "[...]"
+        yield f"v{i}{there} = k{i}(run, {operands}{into})"
+
+    def _program(self, call: Call) -> Iterator[str]:
+        program, i = call.node.attrs["program"], call.result
+        self.names |= {f"f{i}_{n}": f for n, f in enumerate(program.functions(self.engine.xp))}
+
+        def name(kind: str, n: int) -> str:
+            if kind == "a":
+                return f"v{call.operands[n]}"
+            return f"v{i}" if (kind, n) == ("r", 0) else f"{kind}{i}_{n}"
+
+        return program.source(name, {0} if i in self.ready else ())

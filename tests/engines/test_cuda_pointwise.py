@@ -16,7 +16,7 @@ import rgraph as C
 from rgraph import device, passes
 from rgraph.engines.cuda import pointwise, random
 from rgraph.engines.cuda.convolution import TO_BFLOAT16
-from rgraph.engines.cuda.expressions import EXPRESSIONS
+from rgraph.engines.expressions import EXPRESSIONS
 from rgraph.ops.records import TABLE
 from tests.engines.compiling import cubin
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..expressions import expression
 from ..strides import joined
-from .expressions import expression
 
 THREADS = 256  # of a block
 WIDEST = 16  # bytes that a thread loads at once

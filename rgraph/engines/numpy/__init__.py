@@ -20,6 +20,7 @@ class NumpyEngine:
     name = "numpy"
     xp = np
     few = 1 << 16  # bytes of a result: see `plan.Call`
+    compiled: Any = None  # `compiled(steps, arity, results)`: see `engines.native.Programs`
 
     def __init__(self) -> None:
         self.pool = Pool()

@@ -39,6 +39,22 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     return buffer[:size].view(dtype).reshape(shape)
 
 
+def openmp_library(path: str) -> ctypes.CDLL:
+    """Loads a library that has threads of its own, OpenMP's.
+
+    Between calls that follow closely they wait awake (waking takes longer than many a call), but
+    not for long: NumPy's work goes on in others. OpenMP reads that when it is loaded itself.
+    """
+    name = "GOMP_SPINCOUNT"
+    spin = os.environ.get(name)
+    os.environ[name] = spin or "10000"
+    try:
+        return ctypes.CDLL(path)
+    finally:
+        if spin is None:
+            del os.environ[name]
+
+
 def _blas_threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """The getter and setter of the number of threads of NumPy's OpenBLAS, if it is one."""
     try:

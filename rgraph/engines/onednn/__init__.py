@@ -13,6 +13,7 @@ import numpy as np
 
 from ...ops.records import TABLE
 from .. import tailed
+from ..native import NativeError, Programs
 from ..numpy import NumpyEngine
 from .convolution import Convolutions
 from .library import Library, OnednnError
@@ -34,8 +35,15 @@ class OnednnEngine(NumpyEngine):
         library = Library()
         convolutions, products = Convolutions(library, self.pool.take), Products(library)
         self.reference = dict(self.kernels)
-        self.kernels["fused"] = Pointwise(library).evaluate
+        try:
+            programs = Programs()
+        except NativeError:
+            self.kernels["fused"] = Pointwise(library).evaluate
+        else:
+            self.kernels["fused"] = programs.evaluate
+            self.compiled = programs.compiled
         self.kernels["matmul"] = products.matmul
+        self.kernels["times"] = self.kernels["contract"] = products.product
         self.kernels |= Poolings(library, self.pool.take, self.reference).kernels
         softmaxes = Softmaxes(library, self.pool.take)
         for name in ("softmax", "log_softmax"):

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..numpy.threads import openmp_library
+
 FLOAT32 = 3
 TAG_ANY = 1
 FORWARD_TRAINING, FORWARD_INFERENCE = 64, 96
@@ -68,22 +70,14 @@ def _candidates() -> list[str]:
 
 
 def _open() -> ctypes.CDLL:
-    # Between calls that follow closely the library's threads wait awake (waking takes longer than
-    # many a call), but not for long: NumPy's work goes on in others.
-    spin = os.environ.get("GOMP_SPINCOUNT")
-    os.environ["GOMP_SPINCOUNT"] = spin or "10000"
-    try:
-        for path in _candidates():
-            try:
-                library = ctypes.CDLL(path)
-            except OSError:
-                continue
-            library.dnnl_version.restype = ctypes.POINTER(c_int)
-            if library.dnnl_version()[0] == 3:
-                return library
-    finally:
-        if spin is None:
-            del os.environ["GOMP_SPINCOUNT"]
+    for path in _candidates():
+        try:
+            library = openmp_library(path)
+        except OSError:
+            continue
+        library.dnnl_version.restype = ctypes.POINTER(c_int)
+        if library.dnnl_version()[0] == 3:
+            return library
     raise OnednnError("no oneDNN library of version 3 was found")
 
 

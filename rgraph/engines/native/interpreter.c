@@ -1,0 +1,224 @@
+/* Runs programs of pointwise operations over arrays, block by block.
+
+   A block's intermediate values stay in the first-level cache, so a program costs one pass over
+   memory. The operations, and their table `operations`, are written by `library.py` and stand
+   before this. */
+
+enum { MOST_AXES = 16, MOST_ARRAYS = 40, MOST_VALUES = 64, BLOCK = 1024, SHORT = 64 };
+
+/* What of NumPy's array object matters here (PyArrayObject_fields, NumPy's C API). */
+typedef struct {
+    char *data;
+    int rank;
+    ptrdiff_t *shape, *strides;
+    void *base, *dtype;
+} Fields;
+
+/* How all arrays are gone through: in the first result's memory order, with as few axes as that
+   allows. */
+typedef struct {
+    int axes, arrays;
+    ptrdiff_t shape[MOST_AXES], strides[MOST_ARRAYS][MOST_AXES];
+    char *data[MOST_ARRAYS];
+} Path;
+
+/* A program: `steps` of (operation, target, operands a, b, c). Values are numbered: the operands,
+   the results, and then registers. All arrays must be of this Python type and this NumPy dtype;
+   `head` is how many bytes of a Python object come before its own fields. */
+typedef struct {
+    const int *code;
+    int steps, operands, results, registers;
+    size_t head;
+    const void *type, *dtype;
+} Program;
+
+typedef struct {
+    const Path *path;
+    float (*scratch)[BLOCK];
+    ptrdiff_t filled[MOST_ARRAYS]; /* rows of an operand that is the same for all, copied already */
+    float *at[MOST_VALUES];        /* where each value of the block is */
+} State;
+
+static const Fields *fields(const Program *program, void *object)
+{
+    const Fields *array = (const Fields *)((char *)object + program->head);
+    const void *type = ((void **)array)[-1];
+    return type == program->type && array->dtype == program->dtype ? array : NULL;
+}
+
+/* Finds the path through the arrays; 1 if there is one that it can't take. */
+static int follow(Path *path, const Program *program, void *const *objects)
+{
+    const int arrays = path->arrays = program->operands + program->results;
+    const Fields *first = fields(program, objects[program->operands]);
+    if (!first || first->rank > MOST_AXES)
+        return 1;
+    const int rank = first->rank;
+    int order[MOST_AXES], axes = 0;
+    for (int i = 0; i < rank; ++i)
+        if (first->shape[i] != 1) {
+            int place = axes++;
+            for (; place && first->strides[order[place - 1]] < first->strides[i]; --place)
+                order[place] = order[place - 1];
+            order[place] = i;
+        }
+    for (int i = 0; i < axes; ++i)
+        path->shape[i] = first->shape[order[i]];
+    for (int k = 0; k < arrays; ++k) {
+        const Fields *array = fields(program, objects[k]);
+        if (!array || array->rank > rank || (k >= program->operands && array->rank != rank))
+            return 1;
+        for (int i = 0; i < array->rank; ++i) {
+            ptrdiff_t whole = first->shape[rank - array->rank + i];
+            if (array->shape[i] != whole && (array->shape[i] != 1 || k >= program->operands))
+                return 1;
+        }
+        path->data[k] = array->data;
+        for (int i = 0; i < axes; ++i) {
+            int own = order[i] - (rank - array->rank);
+            path->strides[k][i] = own < 0 || array->shape[own] == 1 ? 0 : array->strides[own];
+        }
+    }
+    int last = 0;
+    for (int i = 1; i < axes; ++i) { /* neighbours that all arrays go through as one are joined */
+        int joined = 1;
+        for (int k = 0; k < arrays && joined; ++k)
+            joined = path->strides[k][last] == path->strides[k][i] * path->shape[i];
+        if (joined)
+            path->shape[last] *= path->shape[i];
+        else
+            path->shape[++last] = path->shape[i];
+        for (int k = 0; k < arrays; ++k)
+            path->strides[k][last] = path->strides[k][i];
+    }
+    path->axes = axes ? last + 1 : 0;
+    while (path->axes < 2) { /* there always are rows and columns */
+        for (int i = path->axes++; i; --i) {
+            path->shape[i] = path->shape[i - 1];
+            for (int k = 0; k < arrays; ++k)
+                path->strides[k][i] = path->strides[k][i - 1];
+        }
+        path->shape[0] = 1;
+        for (int k = 0; k < arrays; ++k)
+            path->strides[k][0] = 0;
+    }
+    return 0;
+}
+
+static void gather(float *to, const char *from, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t down,
+                   ptrdiff_t along)
+{
+    for (ptrdiff_t r = 0; r < rows; ++r, from += down, to += columns)
+        if (along == sizeof(float))
+            memcpy(to, from, columns * sizeof(float));
+        else if (along == 0)
+            for (ptrdiff_t c = 0; c < columns; ++c)
+                to[c] = *(const float *)from;
+        else
+            for (ptrdiff_t c = 0; c < columns; ++c)
+                to[c] = *(const float *)(from + c * along);
+}
+
+static void scatter(char *to, const float *from, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t down,
+                    ptrdiff_t along)
+{
+    for (ptrdiff_t r = 0; r < rows; ++r, to += down, from += columns)
+        for (ptrdiff_t c = 0; c < columns; ++c)
+            *(float *)(to + c * along) = from[c];
+}
+
+static void block(const Program *program, State *state, const ptrdiff_t *outer, ptrdiff_t row,
+                  ptrdiff_t rows, ptrdiff_t column, ptrdiff_t columns)
+{
+    const Path *path = state->path;
+    const int down = path->axes - 2, along = path->axes - 1;
+    char *begin[MOST_ARRAYS];
+    for (int k = 0; k < path->arrays; ++k) {
+        const ptrdiff_t *strides = path->strides[k];
+        begin[k] = path->data[k] + outer[k] + row * strides[down] + column * strides[along];
+        int direct = strides[along] == sizeof(float)
+            && (rows == 1 || strides[down] == (ptrdiff_t)(columns * sizeof(float)));
+        if (k >= program->operands) /* what it takes the place of may still be read */
+            for (int i = 0; i < program->operands; ++i)
+                direct = direct && begin[i] != begin[k];
+        state->at[k] = direct ? (float *)begin[k] : state->scratch[k];
+        if (direct || k >= program->operands || state->filled[k] >= rows)
+            continue;
+        gather(state->scratch[k], begin[k], rows, columns, strides[down], strides[along]);
+        int same = columns == path->shape[along];
+        for (int i = 0; i <= down; ++i)
+            same = same && strides[i] == 0;
+        state->filled[k] = same ? rows : 0;
+    }
+    const int *step = program->code;
+    for (int i = 0; i < program->steps; ++i, step += 5)
+        operations[step[0]](state->at[step[1]], state->at[step[2]], state->at[step[3]],
+                            state->at[step[4]], rows * columns);
+    for (int k = program->operands; k < path->arrays; ++k)
+        if (state->at[k] != (float *)begin[k])
+            scatter(begin[k], state->at[k], rows, columns, path->strides[k][down],
+                    path->strides[k][along]);
+}
+
+/* Computes one of `parts` shares of the results. */
+static void share(const Program *program, Path path, int part, int parts)
+{
+    const int down = path.axes - 2, along = path.axes - 1, values = path.arrays + program->registers;
+    int axis = 0; /* that is shared out: the outermost that is long enough */
+    while (axis < along && path.shape[axis] < parts)
+        ++axis;
+    const ptrdiff_t start = path.shape[axis] * part / parts;
+    path.shape[axis] = path.shape[axis] * (part + 1) / parts - start;
+    for (int k = 0; k < path.arrays; ++k)
+        path.data[k] += start * path.strides[k][axis];
+    for (int i = 0; i < path.axes; ++i)
+        if (path.shape[i] == 0)
+            return;
+
+    float scratch[MOST_VALUES][BLOCK] __attribute__((aligned(64)));
+    State state = {&path, scratch, {0}, {0}};
+    for (int v = path.arrays; v < values; ++v)
+        state.at[v] = scratch[v];
+    const ptrdiff_t rows = path.shape[down], columns = path.shape[along];
+    const ptrdiff_t width = columns < BLOCK ? columns : BLOCK;
+    const ptrdiff_t height = columns < SHORT ? BLOCK / columns : 1;
+    ptrdiff_t index[MOST_AXES] = {0}, outer[MOST_ARRAYS] = {0};
+    for (;;) {
+        for (ptrdiff_t r = 0; r < rows; r += height)
+            for (ptrdiff_t c = 0; c < columns; c += width)
+                block(program, &state, outer, r, rows - r < height ? rows - r : height, c,
+                      columns - c < width ? columns - c : width);
+        int i = down - 1;
+        for (; i >= 0; --i) {
+            if (++index[i] < path.shape[i]) {
+                for (int k = 0; k < path.arrays; ++k)
+                    outer[k] += path.strides[k][i];
+                break;
+            }
+            for (int k = 0; k < path.arrays; ++k)
+                outer[k] -= path.strides[k][i] * (path.shape[i] - 1);
+            index[i] = 0;
+        }
+        if (i < 0)
+            return;
+    }
+}
+
+/* Computes the results, in `parts` shares that go to all threads. Returns 0, or 1 for arrays that it
+   can't take: nothing has been done to them then.
+
+   objects: NumPy arrays, the operands and then the results. */
+int run(const Program *program, void *const *objects, int parts)
+{
+    Path path;
+    if (follow(&path, program, objects))
+        return 1;
+    if (parts == 1) {
+        share(program, path, 0, 1);
+        return 0;
+    }
+#pragma omp parallel for schedule(dynamic)
+    for (int part = 0; part < parts; ++part)
+        share(program, path, part, parts);
+    return 0;
+}

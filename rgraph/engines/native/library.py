@@ -1,0 +1,94 @@
+"""The interpreter of pointwise programs, compiled by the machine's own C compiler when needed.
+
+The compiled library is kept in the user's cache folder, by source, flags and processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from ctypes import c_char_p, c_int, c_void_p
+from pathlib import Path
+
+from ..expressions import EXPRESSIONS, expression
+from ..numpy.threads import openmp_library
+
+# Those that have no form here in vector instructions; NumPy has
+_LEFT_OUT = {
+    "pow", "sin", "cos", "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh",
+}  # fmt: skip
+
+OPERATIONS = {name: i for i, name in enumerate(n for n in EXPRESSIONS if n not in _LEFT_OUT)}
+
+_FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -fPIC -shared -std=gnu11 -w"
+if platform.machine() in ("x86_64", "AMD64"):
+    _FLAGS += " -mprefer-vector-width=512"
+
+
+class NativeError(RuntimeError):
+    """There is no compiler, or it failed, or what it made can't be kept."""
+
+
+def source() -> str:
+    """The library's C source: what operations are written with, they, and their interpreter."""
+    here = Path(__file__).parent
+    pointers = "float *r, const float *a, const float *b, const float *c"
+    loop = "#pragma GCC ivdep\n    for (ptrdiff_t i = 0; i < n; ++i)\n        r[i] = "
+    functions = [
+        f"static void op{i}({pointers}, ptrdiff_t n)\n{{\n{loop}"
+        f"{expression(name, ['a[i]', 'b[i]', 'c[i]'])};\n}}\n"
+        for name, i in OPERATIONS.items()
+    ]
+    table = (
+        "static void (*const operations[])(float *, const float *, const float *, const float *,"
+        f" ptrdiff_t) = {{{', '.join(f'op{i}' for i in OPERATIONS.values())}}};\n"
+    )
+    before, after = ((here / f).read_text() for f in ("operations.c", "interpreter.c"))
+    return "\n".join([before, *functions, table, after])
+
+
+def load() -> ctypes.CDLL:
+    """The library, compiled if that has not been done on this machine.
+
+    Raises `NativeError` where it can't be had.
+    """
+    compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
+    if not shutil.which(compiler[0]) or os.name != "posix":
+        raise NativeError("there is no C compiler")
+    text = source()
+    key = hashlib.sha256(f"{text}{_FLAGS}{compiler}{_processor()}".encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rgraph"
+    path = cache / f"pointwise-{key}.so"
+    try:
+        if not path.exists():
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _compile(compiler, text, path)
+        library = openmp_library(str(path))
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NativeError(str(error)) from error
+    library.run.argtypes = [c_void_p, c_char_p, c_int]
+    return library
+
+
+def _compile(compiler: list[str], text: str, path: Path) -> None:
+    """Whole or not at all: others may be looking for the file at the same time."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder, "made.so")
+        command = [*compiler, *_FLAGS.split(), "-x", "c", "-", "-o", str(made), "-lm"]
+        subprocess.run(command, input=text, text=True, check=True, capture_output=True)
+        os.replace(made, path)
+
+
+def _processor() -> str:
+    """What machine code depends on: homes are shared among machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() + platform.machine()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -1,0 +1,105 @@
+"""Pointwise programs for the compiled interpreter: any number of results, one pass over memory."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, byref, c_int, c_size_t, c_void_p
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..numpy import pointwise as reference
+from ..numpy.threads import THREADS
+from .library import OPERATIONS, load
+
+_MOST_ARRAYS, _MOST_VALUES = 40, 64  # as in interpreter.c
+_PARALLEL = 1 << 15  # elements of a result that are worth waking other threads
+_PARTS = 8 * THREADS  # a thread that is held up leaves its parts to the others
+
+Steps = Sequence[tuple[str, tuple[int, ...]]]  # as in `passes.fusion.Program`
+
+# Does a program: `run(size, *arrays)`, with the number of elements of a result, the operands and
+# the results. Whether it could not; nothing has been done then.
+Runner = Callable[..., bool]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [
+        ("code", POINTER(c_int)),
+        *((name, c_int) for name in ("steps", "operands", "results", "registers")),
+        ("head", c_size_t),
+        ("type", c_void_p),
+        ("dtype", c_void_p),
+    ]
+
+
+class Programs:
+    """What the compiled interpreter does for an engine.
+
+    Raises `NativeError` where it can't be had.
+    """
+
+    def __init__(self) -> None:
+        self._run = load().run
+        self._whole = lru_cache(maxsize=1024)(self._of_program)
+
+    def evaluate(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
+        """The `fused` kernel: `engines.numpy.pointwise.evaluate`, to which goes all else."""
+        compiled = self._whole(program)
+        if compiled is None or out is None or compiled(out.size, *arrays, out):
+            return reference.evaluate(run, *arrays, program=program, out=out)
+        return out
+
+    def _of_program(self, program: Any) -> Runner | None:
+        return self.compiled(program.steps, program.arity, [program.arity + len(program.steps) - 1])
+
+    def compiled(self, steps: Steps, arity: int, results: Sequence[int]) -> Runner | None:
+        """A program of float32 made ready; None if the interpreter lacks one of its operations.
+
+        Args:
+            steps: the operations; operands are numbered before the steps.
+            results: the numbers of those whose values are wanted.
+        """
+        if any(name not in OPERATIONS for name, _ in steps):
+            return None
+        code, registers = _allocated(steps, arity, results)
+        arrays = arity + len(results)
+        if arrays > _MOST_ARRAYS or arrays + registers > _MOST_VALUES:
+            return None
+        program = _Program(
+            (c_int * len(code))(*code), len(steps), arity, len(results), registers,
+            object.__basicsize__, id(np.ndarray), id(np.dtype(np.float32)),
+        )  # fmt: skip
+        return self._runner(program, struct.Struct(f"{arrays}P").pack)
+
+    def _runner(self, program: _Program, packed: Callable[..., bytes]) -> Runner:
+        run, here = self._run, byref(program)
+
+        def runner(size: int, *arrays: Any) -> bool:
+            parts = 1 if size < _PARALLEL else _PARTS
+            return bool(run(here, packed(*map(id, arrays)), parts))
+
+        return runner
+
+
+def _allocated(steps: Steps, arity: int, results: Sequence[int]) -> tuple[list[int], int]:
+    """The interpreter's code, and how many registers it needs besides the arrays."""
+    last = {i: number for number, (_, reads) in enumerate(steps) for i in reads}
+    place = {i: i for i in range(arity)} | {r: arity + n for n, r in enumerate(results)}
+    first = arity + len(results)
+    free: list[int] = []
+    registers = 0
+    code: list[int] = []
+    for number, (name, reads) in enumerate(steps):
+        operands = [place[i] for i in reads]
+        free += {place[i] for i in reads if last[i] == number and place[i] >= first}
+        if arity + number not in place:
+            if not free:
+                free.append(first + registers)
+                registers += 1
+            place[arity + number] = free.pop()
+        code += [OPERATIONS[name], place[arity + number], *(operands * 3)[:3]]
+    return code, registers

@@ -1,0 +1,149 @@
+"""Pointwise programs in C against NumPy: the operations' own kernels, and formulas written here."""
+
+import numpy as np
+import pytest
+
+from rgraph import device
+from rgraph.engines.native import library
+from rgraph.engines.native.library import OPERATIONS, NativeError
+from rgraph.engines.native.programs import Programs
+from rgraph.ops.records import TABLE
+
+try:
+    PROGRAMS = Programs()
+except NativeError as error:
+    pytest.skip(f"no C compiler that suits: {error}", allow_module_level=True)
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 80.0, -80.0, 1e30]
+RNG = np.random.default_rng(0)
+
+
+def channels_last(a):
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
+
+
+def numbers(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def done(steps, operands, *results):
+    """The values of the steps with these numbers (counted from the operands)."""
+    runner = PROGRAMS.compiled(steps, len(operands), results)
+    shape = np.broadcast_shapes(*(a.shape for a in operands))
+    found = [np.full(shape, np.nan, np.float32) for _ in results]
+    assert not runner(found[0].size, *operands, *found)
+    return found
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations(name):
+    """On ordinary numbers and on what there is at the edges, each with each."""
+    op = TABLE[name]
+    values = np.array([*SPECIAL, *RNG.uniform(-9, 9, 40)], np.float32)
+    grid = np.meshgrid(*[values] * len(op.operands), indexing="ij")
+    operands = [np.ascontiguousarray(a, np.float32) for a in grid]
+    with np.errstate(all="ignore"):
+        double = [a.astype(float) for a in operands]
+        expected = op.kernel(device.reference_run(), *double).astype(np.float32)
+        single = op.kernel(device.reference_run(), *operands)
+    # a value that is no float32 any more is the one of float32's own rules
+    expected = np.where(np.isfinite(expected) == np.isfinite(single), expected, single)
+    (found,) = done([(name, tuple(range(len(operands))))], operands, len(operands))
+    np.testing.assert_allclose(found, expected, rtol=4e-6, atol=3e-7)
+
+
+ORDERS = {
+    "channels first": np.ascontiguousarray,
+    "channels last": channels_last,
+    "a slice": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "backwards": lambda a: a[::-1, :, ::-1],
+    "repeated": lambda a: np.broadcast_to(a[:, :1, :1], a.shape),
+}
+STEPS = [("element_times", (0, 1)), ("plus", (3, 2)), ("tanh", (4,)), ("minus", (5, 0))]
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 70, 80), (2, 3, 4, 5), (1, 1, 1, 1), (4, 70, 1, 3)])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("target", [np.ascontiguousarray, channels_last])
+def test_memory_orders(shape, order, target):
+    x, y = ORDERS[order](numbers(*shape)), channels_last(numbers(*shape))
+    bias = numbers(shape[1], 1, 1)
+    first, last = target(np.empty(shape, np.float32)), channels_last(np.empty(shape, np.float32))
+    runner = PROGRAMS.compiled(STEPS, 3, [4, 6])
+    assert not runner(first.size, x, y, bias, first, last)
+    np.testing.assert_allclose(first, x * y + bias, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(last, np.tanh(x * y + bias) - x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 15, 1023, 1025, 1 << 15, (1 << 18) + 7])
+def test_sizes_beyond_a_block_and_worth_several_threads(size):
+    a, b = numbers(size), numbers(1)
+    (found,) = done([("plus", (0, 1)), ("square", (2,))], [a, b], 3)
+    np.testing.assert_allclose(found, (a + b) ** 2, rtol=1e-6)
+
+
+def test_rows_of_a_wider_array_and_no_rows():
+    whole = numbers(7, 512)
+    gates = [whole[:, i : i + 128] for i in range(0, 512, 128)]
+    steps = [("sigmoid", (0,)), ("tanh", (1,)), ("element_times", (4, 5)), ("plus", (6, 2))]
+    product, total = done(steps, gates, 6, 7)
+    expected = np.tanh(gates[1]) / (1 + np.exp(-gates[0]))
+    np.testing.assert_allclose(product, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(total, expected + gates[2], rtol=1e-5, atol=1e-6)
+    assert done(steps, [g[:0] for g in gates], 7)[0].shape == (0, 128)
+
+
+def test_a_result_may_take_the_place_of_an_operand():
+    """Also while later operations still read the operand."""
+    a, b = numbers(40, 100), numbers(40, 100)
+    expected = a + b, (a + b) * a
+    product = np.empty_like(a)
+    runner = PROGRAMS.compiled([("plus", (0, 1)), ("element_times", (2, 0))], 2, [2, 3])
+    assert not runner(a.size, a, b, a, product)
+    np.testing.assert_allclose((a, product), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "operands",
+    [
+        [np.zeros((2, 3))],
+        [np.float32(1)],
+        [np.zeros((2, 4), np.float32)],
+        [np.zeros((1, 2, 3), np.float32)],
+    ],
+    ids=["float64", "a number", "another shape", "more axes"],
+)
+def test_what_it_refuses_is_left_as_it_was(operands):
+    runner = PROGRAMS.compiled([("exp", (0,))], 1, [1])
+    out = np.full((2, 3), 5, np.float32)
+    assert runner(out.size, *operands, out)
+    assert (out == 5).all()
+    assert PROGRAMS.compiled([("sin", (0,))], 1, [1]) is None
+    many = [("plus", (i, i + 1)) for i in range(0, 100, 2)]
+    assert PROGRAMS.compiled(many, 101, [101]) is None
+
+
+def test_the_compiled_library_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(library, "_FLAGS", library._FLAGS.replace("-O3", "-O0"))
+    library.load()
+    (made,) = (tmp_path / "rgraph").iterdir()
+    before = made.stat().st_mtime_ns
+    library.load()
+    assert made.stat().st_mtime_ns == before
+
+
+def test_a_compiler_that_fails_or_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for compiler in ("false", "/nowhere/cc"):
+        monkeypatch.setenv("CC", compiler)
+        with pytest.raises(NativeError):
+            library.load()
+    assert list(tmp_path.glob("rgraph/*")) == []
+
+
+def test_a_folder_that_can_t_be_written(monkeypatch, tmp_path):
+    (tmp_path / "rgraph").write_text("a file")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(NativeError):
+        library.load()
