@@ -19,7 +19,7 @@ from rgraph.engines.onednn.pointwise import Pointwise
 from rgraph.engines.sizes import Sizes, row_blocks
 
 ENGINE = OnednnEngine()
-POINTWISE = Pointwise(Library())  # the engine takes it where there is no C compiler
+CHAINS = Pointwise(Library())  # the engine takes it where there is no C compiler
 GEOMETRIES = [
     # operand, kernel, strides, padding, dilation, groups
     ((3, 9), (4, 3, 3), (1,), ((1, 1),), (1,), 1),
@@ -185,7 +185,7 @@ def test_pointwise(name, order):
     program = Program([member], operands)
     run = Run(ENGINE, {}, 3)
     out = order(np.empty_like(arrays[0]))
-    POINTWISE.evaluate(run, *arrays, program=program, out=out)
+    CHAINS.evaluate(run, *arrays, program=program, out=out)
     truth = op.kernel(run, *(a.astype(np.float64) for a in arrays))
     np.testing.assert_allclose(out, truth, rtol=2e-5, atol=1e-5 * np.abs(truth).max())
 
@@ -204,7 +204,7 @@ def test_pointwise_with_operands_that_are_repeated():
         m.dtype = np.dtype(np.float32)
     out = np.empty_like(x)
     run = Run(ENGINE, {}, 5)
-    POINTWISE.evaluate(run, x, y, bias, number, program=Program(members, nodes), out=out)
+    CHAINS.evaluate(run, x, y, bias, number, program=Program(members, nodes), out=out)
     inner = bias + (1 - x) * y
     np.testing.assert_allclose(out, (y - inner) * inner, rtol=1e-5, atol=1e-5)
 
@@ -224,7 +224,7 @@ def test_rows_larger_than_a_piece():
         m.dtype = np.dtype(np.float32)
     program = Program(members, nodes)
     out = np.empty_like(x)
-    POINTWISE.evaluate(Run(ENGINE, {}, 2), x, image, program=program, out=out)
+    CHAINS.evaluate(Run(ENGINE, {}, 2), x, image, program=program, out=out)
     y = np.tanh(x - image)
     np.testing.assert_allclose(out, y * x + y, rtol=1e-5, atol=1e-5)
 
@@ -241,7 +241,7 @@ def test_comparisons_of_what_was_computed(name):
         m.dtype = np.dtype(np.float32)
     out = np.empty_like(x)
     run = Run(ENGINE, {}, 1)
-    POINTWISE.evaluate(run, x, y, z, program=Program(members, nodes), out=out)
+    CHAINS.evaluate(run, x, y, z, program=Program(members, nodes), out=out)
     np.testing.assert_array_equal(out, getattr(np, name)(x * y, z))
 
 
