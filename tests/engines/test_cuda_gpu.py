@@ -1,5 +1,7 @@
 """What only a GPU can show. The whole suite runs on one with `pytest --engine cuda`."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -147,6 +149,136 @@ def test_pytorch_s_arrays_go_in_and_come_out(engine, torch):
     torch.cuda.synchronize()
     value = (x * 2).eval({x: tensor}, device=C.gpu(0), as_numpy=False)
     assert torch.equal(torch.from_dlpack(value), tensor * 2)
+
+
+def models():
+    """A ragged LSTM with running statistics, and a ConvolutionalGRU: model, loss, minibatches."""
+    rng = np.random.default_rng(0)
+    x, t = C.sequence.input_variable(3), C.input_variable(2)
+    lstm = C.layers.Sequential(
+        [
+            C.layers.BatchNormalization(),
+            C.layers.Recurrence(C.layers.LSTM(5, init=C.glorot_uniform(seed=1))),
+            C.sequence.last,
+            C.layers.Dense(2, init=C.glorot_uniform(seed=2)),
+        ]
+    )(x)
+    lengths = [(4, 2, 3), (1, 5), (4, 2, 3), (4, 2, 3), (4, 2, 3), (2, 2)]
+    batches = [
+        {
+            x: [rng.normal(size=(n, 3)).astype(np.float32) for n in own],
+            t: np.eye(2, dtype=np.float32)[rng.integers(0, 2, len(own))],
+        }
+        for own in lengths
+    ]
+    yield "lstm", lstm, C.cross_entropy_with_softmax(lstm, t), batches
+    film = C.sequence.input_variable((2, 6, 5))
+    kernels = [
+        C.Parameter((4, n, 3, 3), init=C.glorot_uniform(seed=i)) for i, n in enumerate((2, 4) * 3)
+    ]
+    bias = C.Parameter((4, 1, 1), init=0.1)
+
+    def step(h, v):
+        def both(i, state):
+            return C.convolution(kernels[i], v) + C.convolution(kernels[i + 1], state) + bias
+
+        z, r = C.sigmoid(both(0, h)), C.sigmoid(both(2, h))
+        return z * h + (1 - z) * C.tanh(both(4, r * h))
+
+    gru = C.layers.Recurrence(step)(film)
+    batches = [
+        {film: [rng.normal(size=(n, 2, 6, 5)).astype(np.float32) for n in own]} for own in lengths
+    ]
+    yield "conv gru", gru, C.reduce_sum(C.square(gru - 0.3)), batches
+
+
+@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ps: C.adam(ps, 0.05, 0.9),
+        lambda ps: C.momentum_sgd(ps, 0.05, 0.9, l2_regularization_weight=0.01),
+        lambda ps: C.rmsprop(ps, 0.01, 0.9, 1.2, 0.7, 10, 1e-2),  # not pointwise: it has a mean
+        lambda ps: C.sgd(
+            ps, 0.05, gradient_clipping_threshold_per_sample=0.1,
+            gradient_clipping_with_truncation=False,
+        ),
+    ],
+    ids=["adam", "momentum", "rmsprop", "clipped"],
+)  # fmt: skip
+def test_training_gives_what_it_gives_on_the_cpu(make, number, engine):
+    options.choose(precision="float32", deterministic=True)
+
+    def trained(where):
+        C.set_seed(1)
+        _, model, loss, batches = list(models())[number]
+        trainer = C.Trainer(model, loss, make(model.parameters))
+        losses = []
+        for batch in batches:
+            trainer.train_minibatch(batch, device=where)
+            losses.append(trainer.previous_minibatch_loss_average)
+        states = [h.value for h in model.constants if h.shape]
+        return losses, [p.value for p in model.parameters], states
+
+    for found, truth in zip(trained(C.gpu(0)), trained(C.cpu())):
+        for a, b in zip(found, truth, strict=True):
+            close(a, b, 2e-4)
+
+
+def test_parameters_stay_on_the_gpu_until_they_are_read(engine):
+    _, model, loss, batches = next(models())
+    trainer = C.Trainer(model, loss, C.sgd(model.parameters, 0.05))
+    for batch in batches:
+        trainer.train_minibatch(batch, device=C.gpu(0))
+    w = model.parameters[0]
+    assert w.node.elsewhere is not None
+    before = w.value
+    assert w.node.elsewhere is None
+    trainer.train_minibatch(batches[0], device=C.cpu())
+    assert (w.value != before).any()
+
+
+def test_values_lie_on_the_gpu(engine):
+    x = C.sequence.input_variable(2)
+    data = [np.full((n, 2), n, np.float32) for n in (3, 1, 2)]
+    value = (x + 1).eval({x: data}, device=C.gpu(0), as_numpy=False)
+    assert all(isinstance(s, engine.cupy.ndarray) for s in value.content)
+    for found, given in zip(value.as_sequences(), data):
+        np.testing.assert_array_equal(found, given + 1)
+
+
+def test_captured_graphs_give_their_memory_back(engine):
+    def free():
+        gc.collect()
+        engine.synchronize()
+        engine.cupy.get_default_memory_pool().free_all_blocks()
+        return engine.cupy.cuda.runtime.memGetInfo()[0]
+
+    def run():
+        x = C.input_variable((1 << 20,))
+        f = C.tanh(x) * x + 1
+        for _ in range(4):
+            f.eval({x: np.ones((8, 1 << 20), np.float32)}, device=C.gpu(0))
+        (plan,) = f._runner.plans
+        assert all(plan._shapes.values()), plan.hindrance
+
+    run()
+    before = free()
+    for _ in range(4):
+        run()
+    assert free() > before - (32 << 20), "each graph has at least as much"
+
+
+def test_a_number_per_channel_that_does_not_lie_in_order(engine):
+    """Behind a convolution."""
+    options.choose(precision="float32")
+    x = C.input_variable((2, 6, 5))
+    w = C.Parameter((4, 2, 3, 3), init=C.glorot_uniform(seed=1))
+    b = C.slice(C.Parameter(init=np.arange(8, dtype=np.float32).reshape(8, 1, 1)), 0, 0, 8, 2)
+    f = C.sigmoid(C.convolution(w, x) - b)
+    a = np.random.default_rng(0).normal(size=(3, 2, 6, 5)).astype(np.float32)
+    for _ in range(3):
+        close(f.eval({x: a}, device=C.gpu(0)), f.eval({x: a}, device=C.cpu()), 1e-5)
 
 
 def test_random_numbers_repeat_with_the_seed(engine):
