@@ -39,8 +39,13 @@ class Function(Runnable):
         if callable(source):
             nodes, arguments = trace(source)
             self._start(nodes, arguments, getattr(source, "__name__", ""))
-        elif source is not None:
+        elif isinstance(source, Iterable) and not isinstance(source, Operand):
             self._start(source, *args, **kwargs)
+        elif source is not None:
+            raise GraphError(
+                f"a function is made of a Python function of variables, got {source!r:.60}",
+                mend="lambda x: …",
+            )
         return self
 
     def _start(

@@ -586,3 +586,22 @@ def test_a_mistake_in_a_step_function_names_the_line_in_it():
     with pytest.raises(GraphError, match="has 2 elements") as caught:
         C.layers.Recurrence(step)(x)
     assert f"{__file__}, line {line}, in step" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "build, words",
+    [
+        (lambda x, e: C.reduce_max(e), "without elements"),
+        (lambda x, e: C.argmin(e, axis=1), "without elements"),
+        (lambda x, e: C.softmax(e), "without elements"),
+        (lambda x, e: C.splice(), "given none"),
+        (lambda x, e: C.to_sequence_like(x, x), "needs a sequence"),
+        (lambda x, e: C.to_sequence_like([[1], [2]], C.sequence.input_variable(1)), "no batch"),
+        (lambda x, e: C.to_sequence([[1], [2]]), "no batch"),
+        (lambda x, e: C.layers.Recurrence(x), "a Python function of variables"),
+        (lambda x, e: C.layers.Fold(3), "a Python function of variables"),
+    ],
+)
+def test_what_makes_no_sense(build, words):
+    with pytest.raises(GraphError, match=words):
+        build(C.input_variable((3, 4)), C.input_variable((3, 0)))

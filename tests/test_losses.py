@@ -219,3 +219,13 @@ def test_hierarchical_softmax_is_a_distribution():
     own = p.eval({x: xs, label: np.arange(6)[:, None]})
     np.testing.assert_allclose(own, np.diag(each)[:, None], rtol=1e-5)
     check_gradients(C.log(p), {x: xs, label: np.arange(6)[:, None]}, p.parameters)
+
+
+def test_weights_that_all_samples_share():
+    y, t, w = (C.input_variable(3) for _ in range(3))
+    rng = np.random.default_rng(0)
+    given = {y: rng.uniform(0.1, 0.9, (4, 3)), t: rng.integers(0, 2, (4, 3))}
+    each = C.weighted_binary_cross_entropy(y, t, w)
+    expected = each.eval({**given, w: np.broadcast_to([1, 5, 2], (4, 3))})
+    found = C.weighted_binary_cross_entropy(y, t, [1, 5, 2]).eval(given)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

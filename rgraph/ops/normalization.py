@@ -87,7 +87,7 @@ def _updates(node: Node) -> dict[Node, Node]:
         weight = minus(1.0, exp(element_divide(rows, -float(time_constant))))
     weight = element_select(equal(count, 0.0), 1.0, weight)
     if unbiased:
-        each = math.prod(x.shape or ()) // math.prod(batch.shape or ())
+        each = math.prod(x.shape or ()) // max(math.prod(batch.shape or ()), 1)
         size = element_times(rows, float(each))
         batch = element_times(batch, element_divide(size, element_max(minus(size, 1.0), 1.0)))
     new = plus(running, element_times(weight, minus(batch, running)))

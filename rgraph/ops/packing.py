@@ -13,6 +13,7 @@ import numpy as np
 
 from ..graph import BATCH, FREE, Axis, GraphError, Layout, Node, apply
 from ..graph.node import Shape, Type
+from .frames import needs_time
 from .records import as_node, define, operation
 
 
@@ -81,10 +82,16 @@ def _frame_shape(x: Shape, *_: Any, **__: Any) -> Shape:
 def _no_sequence(axes: Any) -> None:
     if axes is not None and len(axes) > 1:
         raise GraphError("the operand is a sequence already; it must have the batch axis alone")
+    if axes == ():
+        raise GraphError(
+            "the operand has no batch axis, so there are no samples to make sequences of",
+            mend="sequence.broadcast_as gives one value to every frame of a sequence",
+        )
 
 
 def _packed_axes(axes: Any) -> Any:
     _no_sequence(axes[0])
+    needs_time(axes[1], "to_sequence_like")
     return axes[1]
 
 

@@ -41,6 +41,19 @@ def _reduced(shape: Shape, *, axis: Any, keepdims: bool) -> Shape:
     return tuple(n for i, n in enumerate(shape) if i - len(shape) not in chosen)
 
 
+def chosen_of_some(shape: Shape, *, axis: Any) -> Shape:
+    """`_chosen`, of axes that have elements to choose one of."""
+    chosen = _chosen(axis, len(shape))
+    if not all(shape[a] for a in chosen):
+        raise GraphError(f"of a value of shape {shape}, without elements, none is the largest")
+    return chosen
+
+
+def _reduced_to_one(shape: Shape, *, axis: Any, keepdims: bool) -> Shape:
+    chosen_of_some(shape, axis=axis)
+    return _reduced(shape, axis=axis, keepdims=keepdims)
+
+
 def _back(value: Node, node: Node) -> Node:
     """`value`, of the shape of the reduction `node`, repeated to its operand's shape."""
     shape = node.inputs[0].shape or ()
@@ -52,7 +65,11 @@ _FORMULAS: dict[str, tuple[Callable[..., Any], Any]] = {}
 
 
 def _reduction(
-    name: str, kernel: Callable[..., Any], gradient: Callable[..., Node] | None, low: float = -2.0
+    name: str,
+    kernel: Callable[..., Any],
+    gradient: Callable[..., Node] | None,
+    low: float = -2.0,
+    shape: Callable[..., Shape] = _reduced,
 ) -> Op:
     """A record; `gradient(g, y, x, n)`: adjoint and result repeated, operand, elements per sum."""
 
@@ -72,7 +89,7 @@ def _reduction(
 
     return define(
         name,
-        shape=_reduced,
+        shape=shape,
         kernel=compute,
         arguments=arguments,
         gradient=back if gradient else None,
@@ -103,11 +120,13 @@ _MAX = _reduction(
     "reduce_max",
     lambda xp, x, axis: xp.max(x, axis=axis),
     lambda g, y, x: element_times(g, equal(x, y)),
+    shape=_reduced_to_one,
 )
 _MIN = _reduction(
     "reduce_min",
     lambda xp, x, axis: xp.min(x, axis=axis),
     lambda g, y, x: element_times(g, equal(x, y)),
+    shape=_reduced_to_one,
 )
 _PROD = _reduction(
     "reduce_prod",
@@ -116,10 +135,13 @@ _PROD = _reduction(
     low=0.5,
 )
 _LOG_SUM_EXP = _reduction(
-    "reduce_log_sum_exp", _log_sum_exp, lambda g, y, x: element_times(g, exp(minus(x, y)))
+    "reduce_log_sum_exp",
+    _log_sum_exp,
+    lambda g, y, x: element_times(g, exp(minus(x, y))),
+    shape=_reduced_to_one,
 )
-_ARGMAX = _reduction("argmax", _index_of("argmax"), None)
-_ARGMIN = _reduction("argmin", _index_of("argmin"), None)
+_ARGMAX = _reduction("argmax", _index_of("argmax"), None, shape=_reduced_to_one)
+_ARGMIN = _reduction("argmin", _index_of("argmin"), None, shape=_reduced_to_one)
 
 
 def _mean_gradient(node: Node, g: Node) -> list[Node]:
@@ -213,13 +235,14 @@ _ROW_COUNT = define(
     shape=lambda s: (),
     axes=lambda _: (),
     align=None,
-    kernel=lambda run, x: run.xp.asarray(x.shape[0], x.dtype),
+    kernel=lambda run, x, rows: run.xp.asarray(x.shape[0] if rows else 1, x.dtype),
+    arguments=lambda node: {"rows": bool(node.inputs[0].axes)},
     framewise=False,
 )
 
 
 def row_count(x: Node) -> Node:
-    """How many samples or frames `x` has in the minibatch."""
+    """How many samples or frames `x` has in the minibatch; 1 if it is the same for all."""
     return apply(_ROW_COUNT, x)
 
 

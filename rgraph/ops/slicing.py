@@ -191,6 +191,8 @@ def splice(*inputs: Any, axis: int | Axis = -1) -> Any:
     array([[1., 2.],
            [3., 4.]], dtype=float32)
     """
+    if not inputs:
+        raise GraphError("splice joins one or more values, it was given none")
     return apply(SPLICE, *map(as_node, inputs), axis=axis_number(axis))
 
 

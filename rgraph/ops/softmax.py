@@ -8,7 +8,7 @@ from ..graph import Axis, Node, Op, apply
 from ..graph.node import Shape
 from .arithmetic import element_times, exp, minus
 from .records import as_node, define, operation
-from .reductions import _SUM, _chosen, _normal_axis
+from .reductions import _SUM, _chosen, _normal_axis, chosen_of_some
 from .shaping import rank_of
 
 
@@ -50,7 +50,7 @@ def _along(name: str, kernel: Any, gradient: Any) -> Op:
     """A record of an operation along axes that keeps the shape."""
     return define(
         name,
-        shape=lambda s, axis: (_chosen(axis, len(s)), s)[1],
+        shape=lambda s, axis: (chosen_of_some(s, axis=axis), s)[1],
         kernel=lambda run, x, axis: (
             kernel(run, x, axis=axis) if axis else kernel(run, x[..., None], axis=(-1,))[..., 0]
         ),
