@@ -17,6 +17,7 @@ from .memory import change_in_place
 from .schedules import IGNORE, Schedule, as_schedule
 
 Array = np.ndarray
+_NUMBERS = (bool, int, float, np.generic)
 State = dict[str, Any]
 
 
@@ -295,7 +296,7 @@ class Learner:
         """
         states = checkpoint["state"]
         shapes = [[np.shape(v) for v in s.values() if np.ndim(v)] for s in states]
-        own = [p.node.value.shape for p in self.parameters]
+        own = [p.node.shape for p in self.parameters]
         if len(states) != len(own) or any(set(s) - {o} for s, o in zip(shapes, own, strict=True)):
             raise ValueError("the checkpoint is of a learner of other parameters")
         self._samples, self._sweeps = checkpoint["samples"], checkpoint["sweeps"]
@@ -305,7 +306,7 @@ class Learner:
 
 
 def _copied(state: Mapping[str, Any]) -> State:
-    return {k: np.array(on_cpu(v)) if np.ndim(v) else v for k, v in state.items()}
+    return {k: v if isinstance(v, _NUMBERS) else np.array(on_cpu(v)) for k, v in state.items()}
 
 
 def _check(parameters: tuple[Any, ...]) -> None:

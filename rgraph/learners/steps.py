@@ -120,7 +120,7 @@ def adam_step(epsilon: float, largest: bool) -> Step:
             scale = s + epsilon
         else:
             correction *= math.sqrt(1 - now.decay**count)
-            scale = g * g
+            scale = np.multiply(g, g, out=np.empty_like(g))
             _smooth(s, scale, now.decay)
             np.sqrt(s, out=scale)
             scale += epsilon

@@ -255,3 +255,24 @@ def test_progress_is_added_up_when_it_is_written(played):
         sums += 0, n * trainer.previous_minibatch_evaluation_average
     samples = sum(map(len, LENGTHS[:4]))
     assert written[-1] == (samples, pytest.approx(sums[0]), pytest.approx(sums[1]))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 1), (2, 3, 3, 3), (5, 4, 3)])
+def test_a_step_on_parameters_of_any_shape(shape, compiled):
+    """Kernels of images lie channels-last there; a gradient may lie in any order."""
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=shape), rng.normal(size=(3, *shape)).astype(np.float32)
+
+    def learned(there):
+        w = C.Parameter(shape, init=1)
+        w.value = start
+        learner = C.adam([w], 0.1, 0.9, l2_regularization_weight=0.1)
+        for g in gradients:
+            learner.update({w: there(np.array(g, order="F"))}, 2)
+            again = C.adam([w], 0.1, 0.9, l2_regularization_weight=0.1)
+            again.restore_from_checkpoint(learner.create_checkpoint())
+            assert all(type(again._state[0][k]) is np.ndarray for k in ("s", "v"))
+            learner = again
+        return w.value
+
+    np.testing.assert_allclose(learned(Array), learned(np.asarray), rtol=1e-5, atol=1e-6)

@@ -33,6 +33,9 @@ _OPERATIONS = {
 }
 
 
+_NUMBERS = (bool, int, float, np.generic)
+
+
 class NotPointwise(Exception):
     """What is to be done is not done on each element by itself."""
 
@@ -94,7 +97,7 @@ class Notes:
         """The number of an operand's value."""
         if isinstance(value, Noted):
             return value.value
-        if np.ndim(value) or not isinstance(value, (bool, int, float, np.generic)):
+        if not isinstance(value, _NUMBERS):
             raise NotPointwise(f"an operand of type {type(value).__name__}")
         self.singles.append(float(value))
         return len(self.arrays) + len(self.singles) - 1
@@ -130,6 +133,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "clip": _clip,
     "copyto": _copyto,
     "where": lambda notes, *three: Noted(notes, notes.operation("element_select", *three)),
+    "empty_like": lambda notes, like: Noted(notes, like.value),
     "zeros_like": lambda notes, like: Noted(notes, notes.number(0.0)),
     "full_like": lambda notes, like, value: Noted(notes, notes.number(value)),
 }
@@ -149,7 +153,7 @@ def change(
         other: is read.
         state: its arrays are changed in place; new ones are made for what is new in it.
     """
-    kept = {k: v for k, v in state.items() if np.ndim(v)}
+    kept = {k: v for k, v in state.items() if not isinstance(v, _NUMBERS)}
     try:
         notes = Notes([array, other, *kept.values()])
         after = {**state, **dict(zip(kept, notes.noted[2:], strict=True))}
