@@ -360,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     engine = device.engine(C.gpu(0))
     record: dict[str, Any] = {"machine": machine(engine), "options": vars(options) | {"until": ""}}
     floors = {"bandwidth": bandwidth(engine)}
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError, RuntimeError, AssertionError):  # no PyTorch with CUDA
         floors["matrix rate"] = matrix_rate(options.precision)
     record["floors"] = floors
     print(json.dumps(record, indent=1), flush=True)
@@ -372,6 +372,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             except Exception as error:
                 rows.append({"program": str(program), "error": f"{type(error).__name__}: {error}"})
                 print("- " + json.dumps(rows[-1]), flush=True)
+        said = engine.cudnn.refusals.items()
+        record["cuDNN has no engine"] = {f"{k[0]} {k[1]} {k[4]}": why[:300] for k, why in said}
         if options.record:
             Path(options.record).write_text(json.dumps(record, indent=1) + "\n")
     return record

@@ -11,21 +11,51 @@ import pytest
 
 from benchmarks import gpu, gpu_check
 from rgraph import device
+from rgraph.engines.cuda import options
 from tests.engines import played_gpu
 from tests.engines.strict_arrays import LIBRARY
 
 
-@pytest.mark.parametrize("program", gpu.PROGRAMS, ids=lambda p: p.name)
-def test_a_program_is_measured(program, monkeypatch, capsys):
+@pytest.fixture
+def played(monkeypatch):
+    """A GPU that is played; all that is measured takes a second."""
     made = played_gpu.make_engine()
     played_gpu.interpret(made)
     monkeypatch.setitem(sys.modules, "cupy", LIBRARY)
     monkeypatch.setattr(device, "_cuda_engine", lambda number: made)
     best = lambda run, elapsed, synchronize: [run() for _ in range(4)] and 1  # noqa: E731
     monkeypatch.setattr(gpu, "_best", best)
-    options = argparse.Namespace(ways=(), until=time.monotonic() + 60, precision="tf32")
+    return made
+
+
+def test_all_is_recorded(played, monkeypatch, tmp_path, capsys):
+    """Also what breaks off, and what cuDNN refuses."""
+
+    class Broken(gpu.ConvGRU):
+        def in_rgraph(self):
+            raise ValueError("it is broken")
+
+    broken = Broken("broken", (2,), (1, 4, 4), 2, {})
+    monkeypatch.setattr(gpu, "PROGRAMS", [broken, gpu.PROGRAMS[0].quick()])
+    monkeypatch.setattr(gpu.library, "problem", lambda: None)
+    monkeypatch.setattr(gpu, "bandwidth", lambda engine: 1e12)
+    monkeypatch.setattr(played.cudnn.cudnn, "supports", lambda name, padding: "weights" not in name)
+    monkeypatch.setattr(options, "current", options.Options())
+    path = tmp_path / "times.json"
+    gpu.main(["--ways", "--record", str(path), "--programs", "W3", "broken"])
+    found = json.loads(path.read_text())
+    assert found["machine"]["device"] == "a played GPU"
+    errors = [row.get("error") for row in found["rows"]]
+    assert errors == ["ValueError: it is broken", None, None]
+    refused = found["cuDNN has no engine"]
+    assert refused and all("weights" in what for what in refused)
+
+
+@pytest.mark.parametrize("program", gpu.PROGRAMS, ids=lambda p: p.name)
+def test_a_program_is_measured(program, played, capsys):
+    given = argparse.Namespace(ways=(), until=time.monotonic() + 60, precision="tf32")
     floors = {"bandwidth": 1e12, "matrix rate": 1e14}
-    rows = gpu.measure(program.quick(), options, floors)
+    rows = gpu.measure(program.quick(), given, floors)
     assert [r["run"] for r in rows] == ["forward", "train"]
     assert all(r["ms"] == 1e3 and 0 < r["of floor"] < 1 for r in rows)
     assert all(g.startswith("[") for g in rows[0]["graphs"]), "not captured"

@@ -313,6 +313,7 @@ class Library:
     """The module `cupy`."""
 
     ndarray = Array
+    __version__ = NAMES["version"]
 
     def __getattr__(self, name):
         if name not in NAMES["module"]:
@@ -489,7 +490,14 @@ def _cuda():
     cuda.runtime = types.SimpleNamespace(
         getDeviceCount=lambda: 1,
         runtimeGetVersion=lambda: 12090,
+        driverGetVersion=lambda: 13000,
         memGetInfo=lambda: (1 << 30, 80 << 30),
+        getDeviceProperties=lambda number: {
+            "name": b"a played GPU",
+            "major": 9,
+            "minor": 0,
+            "totalGlobalMem": 80 << 30,
+        },
     )
     return cuda
 

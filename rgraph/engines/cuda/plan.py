@@ -82,6 +82,7 @@ class CudaPlan(Plan):
                 return self._run(feed, arguments, others)
             for plan in engine.plans:  # captured graphs hold memory
                 plan._shapes.clear()
+            gc.collect()
             engine.cupy.get_default_memory_pool().free_all_blocks()
             try:
                 return self._plain(feed, arguments, others)
