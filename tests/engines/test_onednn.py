@@ -1,5 +1,7 @@
 """oneDNN's kernels against the records' own, which say what is meant."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -271,3 +273,24 @@ def test_products_of_a_loop_with_a_matrix_that_stays(batch, engines):
         found.append([*y.eval({x: sequences}), *by_input.pop(x), *by_input.values()])
     for expected, ours in zip(*found, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=2e-5 * abs(expected).max())
+
+
+@pytest.mark.parametrize("channels", [1, 17, 51])
+def test_one_thread_runs_what_another_has_made(channels):
+    """The memory that the library works in is not that of the thread that made a primitive."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(7, 1, 4, 5)).astype(np.float32)
+    w = rng.normal(size=(channels, 1, 3, 3)).astype(np.float32)
+    at = {"strides": (1, 1), "padding": ((2, 2), (2, 2)), "dilation": (2, 2), "groups": 1}
+    run = Run(ENGINE, {}, 7)
+
+    def work():
+        y = ENGINE.kernels["convolution"](run, w, x, **at)
+        dw = ENGINE.kernels["convolution_weights"](run, x, y, kernel=(3, 3), **at)
+        return y, dw, ENGINE.kernels["convolution_transpose"](run, w, y, spatial=(4, 5), **at)
+
+    first = work()
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(work).result()
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -41,17 +41,18 @@ POOLING = {"max": 0x1FF, "mean, padding included": 0x2FF, "mean": 0x3FF}
 SOFTMAX = {"softmax": 0x30000, "log_softmax": 0x30001}
 
 # What an argument of a primitive is
-SRC, SRC_1, DST, WEIGHTS, WORKSPACE = 1, 2, 17, 33, 64
+SRC, SRC_1, DST, WEIGHTS, WORKSPACE, SCRATCHPAD = 1, 2, 17, 33, 64, 80
 DIFF_SRC, DIFF_DST, DIFF_WEIGHTS = 129, 145, 161
 
 # What can be asked of a primitive's description
 QUERY_SRC, QUERY_DIFF_SRC, QUERY_WEIGHTS, QUERY_DIFF_WEIGHTS = 129, 130, 131, 132
-QUERY_DST, QUERY_DIFF_DST, QUERY_WORKSPACE = 133, 134, 135
+QUERY_DST, QUERY_DIFF_DST, QUERY_WORKSPACE, QUERY_SCRATCHPAD = 133, 134, 135, 136
 _QUERY_IMPLEMENTATION = 8
 _POST_OPERATION = 32768  # times the place of a post-operation, counted from 1: its argument
 
 _CPU = 1
 _IN_ORDER = 1
+_SCRATCHPAD_IS_GIVEN = 1
 
 
 class OnednnError(RuntimeError):
@@ -154,7 +155,7 @@ class PostOperations:
         self._length += 1
 
     def attributes(self) -> c_void_p:
-        attributes = self._library.make("dnnl_primitive_attr_create")
+        attributes = self._library.new_attributes()
         self._library.call("dnnl_primitive_attr_set_post_ops", attributes, self._chain)
         return attributes
 
@@ -174,6 +175,8 @@ class Library:
         self.wait.argtypes = [c_void_p]
         self.engine = self.make("dnnl_engine_create", c_int(_CPU), c_size_t(0))
         self.stream = self.make("dnnl_stream_create", self.engine, c_int(_IN_ORDER))
+        self.attributes = self.new_attributes()  # of what has no others
+        self._scratchpad = np.empty(0, np.uint8)
 
     def call(self, function: str, *arguments: Any) -> None:
         status = getattr(self._library, function)(*arguments)
@@ -185,6 +188,24 @@ class Library:
         result = c_void_p()
         self.call(function, byref(result), *arguments)
         return result
+
+    def new_attributes(self) -> c_void_p:
+        """What a primitive is made with: the memory that it works in is given to it.
+
+        The library's own is its thread's that makes the primitive, too small in another's.
+        """
+        attributes = self.make("dnnl_primitive_attr_create")
+        self.call(
+            "dnnl_primitive_attr_set_scratchpad_mode", attributes, c_int(_SCRATCHPAD_IS_GIVEN)
+        )
+        return attributes
+
+    def scratchpad(self, size: int) -> int:
+        """The address of as many bytes, for who holds the lock."""
+        if self._scratchpad.size < size + 63:
+            self._scratchpad = np.empty(size + 63, np.uint8)
+        start = address(self._scratchpad)
+        return start + -start % 64
 
     def warn_of_refusal(self) -> None:
         """Says once that from here on NumPy may do the work.
@@ -254,6 +275,10 @@ class Primitive:
         except OnednnError:
             library.warn_of_refusal()
             raise
+        scratchpad = library.queried(description, QUERY_SCRATCHPAD)
+        self._scratchpad = library.size(scratchpad) if scratchpad else 0  # bytes
+        if self._scratchpad:
+            arguments = [*arguments, (SCRATCHPAD, scratchpad)]
         self._memories = [
             library.make("dnnl_memory_create", md, library.engine, c_void_p(0))
             for _, md in arguments
@@ -270,6 +295,8 @@ class Primitive:
         """As `run`, on arrays at these addresses."""
         library = self._library
         with library.lock:
+            if self._scratchpad:
+                addresses = [*addresses, library.scratchpad(self._scratchpad)]
             for i, here in enumerate(addresses):
                 if self._addresses[i] != here:
                     library.set_address(self._memories[i], here)
@@ -288,7 +315,7 @@ class Reorder:
     def __init__(self, library: Library, source: c_void_p, target: c_void_p) -> None:
         description = library.make(
             "dnnl_reorder_primitive_desc_create",
-            source, library.engine, target, library.engine, c_void_p(0),
+            source, library.engine, target, library.engine, library.attributes,
         )  # fmt: skip
         self._primitive = Primitive(library, description, [(SRC, source), (DST, target)])
         self._size = library.size(target)

@@ -190,7 +190,7 @@ class Poolings:
         return self.library.make(
             f"dnnl_pooling_{what}_primitive_desc_create", self.library.engine, *more,
             dims(at.strides), dims(at.window), dims(whole), dims(low), dims(high), *hint,
-            c_void_p(0),
+            self.library.attributes,
         )  # fmt: skip
 
     def _describe_forward(self, rows: int, at: _Geometry, aim: int = FORWARD_TRAINING) -> c_void_p:

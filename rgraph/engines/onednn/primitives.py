@@ -123,7 +123,7 @@ class ConvolutionPrimitives:
         self.weights = lru_cache(maxsize=512)(self._weights)
 
     def _describe(
-        self, what: str, at: Geometry, hint: Any, *arrays: Any, after: Any = _NONE
+        self, what: str, at: Geometry, hint: Any, *arrays: Any, after: Any = None
     ) -> c_void_p:
         low, high = zip(*at.padding, strict=True)
         dilation = [d - 1 for d in at.dilation]  # the library counts the holes
@@ -131,7 +131,8 @@ class ConvolutionPrimitives:
         return self.library.make(
             f"dnnl_convolution_{what}_primitive_desc_create",
             self.library.engine, *kind, c_int(CONVOLUTION_DIRECT), *arrays,
-            dims(at.strides), dims(dilation), dims(low), dims(high), *hint, after,
+            dims(at.strides), dims(dilation), dims(low), dims(high), *hint,
+            after or self.library.attributes,
         )  # fmt: skip
 
     def _arrays(self, rows: int, at: Geometry) -> tuple[c_void_p, c_void_p]:
@@ -139,7 +140,7 @@ class ConvolutionPrimitives:
         plain = self.library.plain
         return plain(operand, channels_last(operand)), plain(result, channels_last(result))
 
-    def _forward_description(self, rows: int, at: Geometry, after: Any = _NONE) -> Any:
+    def _forward_description(self, rows: int, at: Geometry, after: Any = None) -> Any:
         operand, result = self._arrays(rows, at)
         kernels = _Weights.of(self.library, at)
         free = self.library.any_order(kernels.shape)
@@ -155,7 +156,7 @@ class ConvolutionPrimitives:
         after = post_operations(
             self.library, tail, result_shape, lambda s: self.library.plain(s, channels_last(s))
         )
-        attributes = after.attributes() if tail else _NONE
+        attributes = after.attributes() if tail else None
         description, operand, result, kernels, _ = self._forward_description(rows, at, attributes)
         own = self.library.queried(description, QUERY_WEIGHTS)
         arrays = [(SRC, operand), (WEIGHTS, own), (DST, result), *after.arguments]

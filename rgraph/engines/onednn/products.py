@@ -184,7 +184,8 @@ class Products:
         a, b = self.library.dense((rows, inner)), self.library.any_order((inner, columns))
         description = self.library.make(
             "dnnl_matmul_primitive_desc_create",
-            self.library.engine, a, b, _NONE, self.library.dense((rows, columns)), _NONE,
+            self.library.engine, a, b, _NONE, self.library.dense((rows, columns)),
+            self.library.attributes,
         )  # fmt: skip
         own = self.library.queried(description, QUERY_WEIGHTS)
         return own, Reorder(self.library, self.library.plain((inner, columns), steps), own)

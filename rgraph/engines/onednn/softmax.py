@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from ctypes import c_int, c_void_p
+from ctypes import c_int
 from functools import lru_cache
 from typing import Any
 
@@ -58,6 +58,6 @@ class Softmaxes:
         description = self.library.make(
             "dnnl_softmax_forward_primitive_desc_create",
             self.library.engine, c_int(FORWARD_INFERENCE), c_int(SOFTMAX[name]), array, array,
-            c_int(1), c_void_p(0),
+            c_int(1), self.library.attributes,
         )  # fmt: skip
         return Primitive(self.library, description, [(SRC, array), (DST, array)])
