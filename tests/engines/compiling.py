@@ -2,6 +2,8 @@
 
 import pytest
 
+CUPYS = ("-ftz=true", "--device-as-default-execution-space")  # what `cupy.RawKernel` adds
+
 
 def cubin(source, architecture):
     nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed")
@@ -10,8 +12,7 @@ def cubin(source, architecture):
     except RuntimeError as error:
         pytest.skip(f"NVRTC is not installed: {error}")
     try:
-        options = (f"-arch=sm_{architecture}", "--std=c++17")
-        nvrtc.compileProgram(program, options)
+        nvrtc.compileProgram(program, (f"-arch=sm_{architecture}", *CUPYS))
         return nvrtc.getCUBIN(program)
     except nvrtc.NVRTCError:
         raise AssertionError(f"{nvrtc.getProgramLog(program)}\n{source}") from None
