@@ -148,7 +148,8 @@ class Value:
         return self._padded().__dlpack_device__()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(on_cpu(self._padded()), dtype)
+        array = np.asarray(on_cpu(self._padded()), dtype)
+        return array.copy() if copy else array
 
     def _padded(self) -> Any:
         if not isinstance(self.content, list):

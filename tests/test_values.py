@@ -181,3 +181,6 @@ def test_a_value_of_the_cpu_is_numpy_s_as_in_cntk_and_shared_by_dlpack():
     assert type(value.asarray()) is type(value.data.asarray()) is np.ndarray
     np.testing.assert_array_equal(np.asarray(value), [[2, 4], [6, 8]])
     assert np.shares_memory(np.from_dlpack(value), np.from_dlpack(value.data))
+    copied = np.array(value)
+    copied[...] = 0
+    np.testing.assert_array_equal(value.asarray(), [[2, 4], [6, 8]])
