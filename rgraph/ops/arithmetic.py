@@ -13,10 +13,9 @@ _SMALLEST_IN_LOG = math.exp(-85.1)  # CNTK's
 
 
 def _reciprocal(xp: Any, x: Any, out: Any = None) -> Any:
-    zero = xp.equal(x, 0)
-    out = xp.divide(1, xp.where(zero, 1, x), out=out)
-    out[zero] = 0
-    return out
+    there = xp.not_equal(x, 0)
+    out = xp.divide(1, xp.where(there, x, 1), out=out)
+    return xp.multiply(out, there, out=out)
 
 
 plus = pointwise(

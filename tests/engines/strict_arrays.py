@@ -233,8 +233,10 @@ def _index(index):
     parts = index if isinstance(index, tuple) else (index,)
     result = []
     for part in parts:
-        if isinstance(part, (list, np.ndarray)) and State.tape is not None:
-            raise RuntimeError("H2D transfers are disallowed while a stream is captured")
+        if isinstance(part, (list, np.ndarray)):
+            if State.tape is not None:
+                raise RuntimeError("H2D transfers are disallowed while a stream is captured")
+            State.copied_in.append(np.asarray(part).nbytes)
         kind = getattr(part, "dtype", np.dtype(int)).kind
         if isinstance(part, (Array, np.ndarray)) and kind not in "biu":
             raise IndexError(f"arrays used as indices must be of integer or boolean type: {kind}")
@@ -332,8 +334,10 @@ class Library:
         def call(*args, **kwargs):
             if name in _WAITS or name in _SORTS:
                 State.wait(name)
-            if name in _PRODUCTS and State.tape is not None:
+            if name in _PRODUCTS - {"vdot"} and State.tape is not None:
                 raise NotImplementedError("calling cuBLAS API during stream capture")
+            if name in _SORTS and kwargs.get("kind") not in (None, "stable"):
+                raise ValueError("kind can only be None or 'stable'")
             if "where" in kwargs:
                 raise TypeError(f"{name}() got an unexpected keyword argument 'where'")
             out = kwargs.pop("out", None)
@@ -351,8 +355,11 @@ class Library:
     def asarray(value, dtype=None, **options):
         if isinstance(value, Array):
             return value if dtype in (None, value.dtype) else value.astype(dtype)
-        if State.tape is not None and isinstance(value, np.ndarray):
-            raise RuntimeError("H2D transfers are disallowed while a stream is captured")
+        made = np.array(value, dtype)
+        if made.ndim:  # a single number comes with the call of a kernel that writes it
+            if State.tape is not None:
+                raise RuntimeError("H2D transfers are disallowed while a stream is captured")
+            State.copied_in.append(made.nbytes)
         return _do(np.array, value, dtype)
 
     array = asarray

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rgraph.engines.cuda.plan import WAITING
 from rgraph.graph import BATCH, Input, apply
 from rgraph.ops.records import TABLE
 from rgraph.plan import Plan
@@ -24,8 +25,8 @@ def engine():
     return made
 
 
-@pytest.mark.parametrize("op, case", CASES)
-def test_a_record_s_kernel_runs_on_cupy_as_it_is(op, case, engine):
+def applied(op, case):
+    """An operation on inputs, and two minibatches for it of the same shape."""
     arrays, attrs = case(np.random.default_rng(0))
     names = [*op.operands, *op.operands[-1:] * 9]
     rows = [name != "kernel" for name, _ in zip(names, arrays)]
@@ -33,13 +34,32 @@ def test_a_record_s_kernel_runs_on_cupy_as_it_is(op, case, engine):
         Input(a.shape[1:] if r else a.shape, (BATCH,) if r else (), a.dtype, "")
         for a, r in zip(arrays, rows)
     ]
-    node = apply(op, *inputs, **attrs)
-    (truth,) = Plan([node], _Plain()).run(dict(zip(inputs, arrays)), {}, 2)
-    feed = {i: engine.from_numpy(a) for i, a in zip(inputs, arrays)}
-    (found,) = Plan([node], engine).run(feed, {}, 2)
+    more = case(np.random.default_rng(1))[0]
+    return apply(op, *inputs, **attrs), [dict(zip(inputs, arrays)), dict(zip(inputs, more))]
+
+
+@pytest.mark.parametrize("op, case", CASES)
+def test_a_record_s_kernel_runs_on_cupy_as_it_is(op, case, engine):
+    node, (feed, _) = applied(op, case)
+    (truth,) = Plan([node], _Plain()).run(feed, {}, 2)
+    (found,) = Plan([node], engine).run({n: engine.from_numpy(a) for n, a in feed.items()}, {}, 2)
     assert isinstance(found, Array), "the result is not on the GPU"
     assert found.dtype == truth.dtype
     np.testing.assert_allclose(found.memory, truth, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("op, case", CASES)
+def test_a_record_is_captured_unless_the_cpu_waits_for_it(op, case, engine):
+    """And what is replayed is computed from the values of that run."""
+    node, feeds = applied(op, case)
+    plan = engine.plan([node])
+    for feed in (*feeds, *feeds):
+        (truth,) = Plan([node], _Plain()).run(feed, {}, 2)
+        given = {n: engine.from_numpy(a) for n, a in feed.items()}
+        (found,) = plan.run(given, {}, 2)
+        np.testing.assert_allclose(found.memory, truth, rtol=1e-12, atol=1e-12)
+    assert bool(plan.hindrance) == (op.name in WAITING)
+    assert plan.hindrance or [c.graph.launches for c in plan._shapes.values()] == [2]
 
 
 def _Plain():
