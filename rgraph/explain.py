@@ -105,9 +105,9 @@ def _row(when: str, node: Node) -> str:
 
 
 class Event(NamedTuple):
-    """One call: the node, when it began and how long it took (seconds)."""
+    """One call: its node or nodes, when it began and how long it took (seconds)."""
 
-    node: Node
+    nodes: tuple[Node, ...]
     start: float
     seconds: float
 
@@ -123,17 +123,16 @@ class Profile:
         self.events, self.total = list(events), total
 
     def __str__(self) -> str:
-        by_node: dict[Node, list[float]] = {}
+        by_node: dict[tuple[Node, ...], list[float]] = {}
         for event in self.events:
-            by_node.setdefault(event.node, []).append(event.seconds)
+            by_node.setdefault(event.nodes, []).append(event.seconds)
         rows = sorted(by_node.items(), key=lambda item: -sum(item[1]))
         lines = [f"{'ms':>10}{'share':>8}{'calls':>7}  what"]
-        for node, times in rows:
+        for nodes, times in rows:
             share = sum(times) / self.total
-            shape = "×".join(map(str, node.shape or ())) or "scalar"
-            lines.append(
-                f"{1e3 * sum(times):10.3f}{share:8.1%}{len(times):7d}  {title(node)} -> {shape}"
-            )
+            shape = "×".join(map(str, nodes[-1].shape or ())) or "scalar"
+            what = " + ".join(map(title, nodes))
+            lines.append(f"{1e3 * sum(times):10.3f}{share:8.1%}{len(times):7d}  {what} -> {shape}")
         rest = self.total - sum(e.seconds for e in self.events)
         lines.append(f"{1e3 * rest:10.3f}{rest / self.total:8.1%}{'':7}  between the calls")
         return "\n".join(lines)
@@ -141,8 +140,9 @@ class Profile:
     def save(self, path: str) -> None:
         """Writes the events in the trace viewers' JSON form."""
         events = [
-            {"name": title(e.node), "ph": "X", "pid": 0, "tid": 0, "ts": 1e6 * e.start,
-             "dur": 1e6 * e.seconds, "args": {"made at": str(e.node.origin)}}
+            {"name": " + ".join(map(title, e.nodes)), "ph": "X", "pid": 0, "tid": 0,
+             "ts": 1e6 * e.start, "dur": 1e6 * e.seconds,
+             "args": {"made at": str(e.nodes[-1].origin)}}
             for e in self.events
         ]  # fmt: skip
         with open(path, "w") as file:
@@ -166,17 +166,22 @@ def watch(plan: Plan, events: list[Event]) -> None:
     plan.hindrance = "its calls are timed"
     wait = getattr(plan.engine, "synchronize", None)
     for step in plan.steps:
-        if isinstance(step, Loop):
-            for part in step.parts:
+        calls = [step] if isinstance(step, Call) else []
+        for part in step.parts if isinstance(step, Loop) else ():
+            if part.together:
+                nodes = tuple(c.node for c in part.calls)
+                part.written = _timed(part.written, nodes, events, wait)
+            else:
                 part.light = False  # one by one
-        for call in step.calls if isinstance(step, Loop) else [step]:
-            call.kernel = _timed(call.kernel, call.node, events, wait)
-            call.on_few = _timed(call.on_few, call.node, events, wait)
+                calls += part.calls
+        for call in calls:
+            call.kernel = _timed(call.kernel, (call.node,), events, wait)
+            call.on_few = _timed(call.on_few, (call.node,), events, wait)
 
 
 def _timed(
     kernel: Callable[..., Any],
-    node: Node,
+    nodes: tuple[Node, ...],
     events: list[Event],
     wait: Callable[[], None] | None,
 ) -> Callable[..., Any]:
@@ -189,7 +194,7 @@ def _timed(
         result = kernel(*arguments, **options)
         if wait is not None:
             wait()
-        events.append(Event(node, start, time.perf_counter() - start))
+        events.append(Event(nodes, start, time.perf_counter() - start))
         return result
 
     return timed

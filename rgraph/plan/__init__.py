@@ -90,6 +90,8 @@ class Plan:
             made = step.result if isinstance(step, Loop) else {step.result}
             step.dead = [i for i in reads | made if i not in needed]
             needed |= reads
+            if isinstance(step, Loop):
+                step.take_places()
 
     def run(
         self,

@@ -14,7 +14,7 @@ from ..graph.errors import located
 from ..ops.delays import delayed_block, initial_rows
 from .call import Call, Env
 from .run import Run
-from .segments import Step, bring_together, is_light, written_out
+from .segments import Step, bring_together, grouped, is_light, written_out
 
 
 class Loop:
@@ -57,16 +57,47 @@ class Loop:
         for _, source, *_, offset, _ in self.delays:
             reach[source] = max(reach.get(source, 0), abs(offset))
         self.reach = reach
+        self.types = {slot(i): (i.shape or (), i.dtype) for i in outer}
         kept = {i for i, *_ in self.whole}
         self.parts = _parts(self.calls, kept, {*reach, *(i for i, *_ in self.lasts)}, engine)
         self.result = {slot(n) for n in nodes}
         self.reads = {slot(i) for i in outer} | {slot(d.inputs[1]) for d in delays}
         self.dead: list[int] = []
+        self.places: dict[int, int] = {}
+        self.in_place = engine.in_place
+
+    def take_places(self) -> None:
+        """Finds results that can be written where a value of the same form is that dies here.
+
+        A step reads its own frames of such a value only, so it is enough that no call after the
+        one that makes the result reads them.
+        """
+        initial = {first for _, _, first, *_ in self.delays}
+        free = [i for i in self.frames if i in self.dead and i not in initial]
+        made: dict[int, tuple[int, Call]] = {}
+        last: dict[int, int] = {}
+        for number, unit in enumerate(u for part in self.parts for u in part.units):
+            for call in unit:
+                made[call.result] = number, call
+                last.update(dict.fromkeys(call.operands, number))
+        for result, *form in self.whole:
+            number, call = made.get(result, (-1, None))
+            for i in free:
+                fits = call and last[i] <= number and self.types[i] == tuple(form)
+                if fits and _can_take(call, i, self.in_place):
+                    self.places[result] = i
+                    free.remove(i)
+                    break
 
     def __call__(self, run: Run, env: Env) -> None:
         layout = run.layouts[self.axis]
         starts, counts = layout.offsets, layout.counts
-        kept = {i: run.empty((layout.rows, *shape), dtype) for i, shape, dtype in self.whole}
+        kept = {
+            i: env[self.places[i]]
+            if i in self.places and run.engine.is_lone(env, self.places[i])
+            else run.empty((layout.rows, *shape), dtype)
+            for i, shape, dtype in self.whole
+        }
         lasts = {i: run.empty((len(layout), *shape), dtype) for i, shape, dtype in self.lasts}
         initial = [
             initial_rows(run, env[first], own, layout, shape)
@@ -108,9 +139,11 @@ class _Part:
     ) -> None:
         self.calls = calls
         self.light = is_light(calls[0])
+        self.together = self.light and engine.compiled is not None
+        self.units = list(grouped(calls, True)) if self.together else [[c] for c in calls]
         self.row_bytes = max(c.row_bytes for c in calls)
         # Programs that go together are worth it at any size.
-        self.few = math.inf if engine.compiled else calls[0].few
+        self.few = math.inf if self.together else calls[0].few
         self._written = partial(written_out, calls, kept, read, engine)
 
     @cached_property
@@ -124,6 +157,22 @@ class _Part:
         for call in self.calls:
             whole = kept.get(call.result)
             call.on_rows(run, env, rows, None if whole is None else whole[block])
+
+
+def _can_take(call: Call, operand: int, in_place: Collection[str]) -> bool:
+    """Whether a call can write its result where an operand of the step is."""
+    name = call.node.op.name if call.node.op else ""
+    if name not in in_place:
+        return False
+    if name == "fused":
+        return True
+    # A head adds to what is there: the tail's first operation, and nothing else reads it.
+    program = call.node.attrs["program"]
+    at = call.operands.index(operand) if operand in call.operands else -1
+    number = at - (len(call.operands) - program.arity)
+    first, reads = program.steps[0]
+    readers = [r for _, r in program.steps if number in r]
+    return number > 0 and first == "plus" and number in reads and len(readers) == 1
 
 
 def _parts(

@@ -51,6 +51,36 @@ def bring_together(calls: Sequence[Call]) -> list[Call]:
     return ordered
 
 
+def grouped(calls: Sequence[Call], together: bool) -> Iterator[list[Call]]:
+    """The calls in the order in which they are made.
+
+    Programs of one shape wait for one another while nothing needs them, to go `together` if that
+    is asked for. What none of the calls reads can wait to the end.
+    """
+    read = {i for c in calls for i in c.operands}
+    late = [c for c in calls if _name(c) != "fused" and c.result not in read]
+    waiting: list[list[Call]] = []
+    for call in calls:
+        if call in late:
+            continue
+        own = None
+        if together and _name(call) == "fused":
+            alike = (g for g in waiting if (g[0].axes, g[0].shape) == (call.axes, call.shape))
+            own = next(alike, None)
+        for group in list(waiting):
+            if group is not own and any(c.result in call.operands for c in group):
+                waiting.remove(group)
+                yield group
+        if own is not None:
+            own.append(call)
+        elif _name(call) == "fused":
+            waiting.append([call])
+        else:
+            yield [call]
+    yield from waiting
+    yield from ([call] for call in late)
+
+
 def written_out(
     calls: Sequence[Call], kept: Collection[int], read: Collection[int], engine: Any
 ) -> Step:
@@ -80,7 +110,7 @@ class _Segment:
         lines += [f"v{i} = env[{i}]" for i in outer]
         lines += [f"v{i} = whole[{i}][block]" for i in made if i in self.kept]
         lines += self._joined()
-        for group in self._groups():
+        for group in grouped(self.calls, self.engine.compiled is not None):
             together = _name(group[0]) == "fused"
             lines += self._together(group) if together else self._single(group[0])
         lines += [f"env[{i}] = v{i}" for i in made if i in self.read]
@@ -125,34 +155,6 @@ class _Segment:
             self.placed.update(joined.operands)
             self.ready.update(joined.operands)
 
-    def _groups(self) -> Iterator[list[Call]]:
-        """The calls in order; programs of one shape wait for one another while nothing needs them.
-
-        What nothing here reads can wait to the end.
-        """
-        read = {i for c in self.calls for i in c.operands}
-        late = [c for c in self.calls if _name(c) != "fused" and c.result not in read]
-        waiting: list[list[Call]] = []
-        for call in self.calls:
-            if call in late:
-                continue
-            own = None
-            if _name(call) == "fused" and self.engine.compiled:
-                alike = (g for g in waiting if (g[0].axes, g[0].shape) == (call.axes, call.shape))
-                own = next(alike, None)
-            for group in list(waiting):
-                if group is not own and any(c.result in call.operands for c in group):
-                    waiting.remove(group)
-                    yield group
-            if own is not None:
-                own.append(call)
-            elif _name(call) == "fused":
-                waiting.append([call])
-            else:
-                yield [call]
-        yield from waiting
-        yield from ([call] for call in late)
-
     def _together(self, group: Sequence[Call]) -> Iterator[str]:
         """Programs as one with several results; in NumPy, where that can't be or is refused."""
         inside = {c.result for c in group}
@@ -171,9 +173,14 @@ class _Segment:
         name = f"together{group[0].result}"
         self.names[name] = runner
         size = "".join(f" * {n}" for n in group[0].shape)
-        yield f"if {name}(rows{size}, {', '.join(f'v{i}' for i in [*operands, *results])}):"
+        made = ", ".join(f"v{i}" for i in results)
+        yield f"if {name}(rows{size}, {', '.join(f'v{i}' for i in operands)}, {made}):"
+        self.ready -= inside  # each may take the place of what another still reads
+        yield f"    targets = {made},"
         for call in group:
             yield from (f"    {line}" for line in self._program(call))
+        yield f"    for target, value in zip(targets, ({made},)): target[...] = value"
+        yield f"    {made}, = targets"
 
     def _compiled(
         self, group: Sequence[Call], inside: Collection[int], results: Sequence[int]

@@ -46,6 +46,7 @@ class CudaEngine:
     Raises `GraphError` if it can't be used: what is missing, and what brings it.
     """
 
+    in_place: frozenset[str] = frozenset()  # who else reads an array is not known here
     compiled = None
     few = 0  # bytes of a result, see `plan.Call`: its kernels are the fastest way for any
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,7 @@ class NumpyEngine:
     name = "numpy"
     xp = np
     few = 1 << 16  # bytes of a result: see `plan.Call`
+    in_place = frozenset({"fused"})  # what may write its result where an operand is
     compiled: Any = None  # `compiled(steps, arity, results)`: see `engines.native.Programs`
 
     def __init__(self) -> None:
@@ -56,6 +57,10 @@ class NumpyEngine:
 
     def generator(self, seed: Any) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+
+    def is_lone(self, values: Sequence[Any], index: int) -> bool:
+        """Whether nothing but `values[index]` refers to that array's memory."""
+        return self.pool.is_lone(values, index)
 
     def finish(self) -> None:
         self.pool.next_run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,17 @@ class Pool:
                 entries.append(entry)
             entry.used_in = self._run
             return np.ndarray(shape, dtype, entry.buffer)
+
+    def is_lone(self, values: Sequence[np.ndarray], index: int) -> bool:
+        """Whether it is an array of the pool, and nothing else refers to it or to a view of it."""
+        if sys.getrefcount(values[index]) != _UNUSED:
+            return False
+        base = values[index].base
+        with self._lock:
+            for entry in self._entries.get(getattr(base, "size", 0), ()):
+                if entry.buffer is base:  # of which the array and `base` know too
+                    return sys.getrefcount(entry.buffer) == _UNUSED + 2
+        return False
 
     def next_run(self) -> None:
         """Gives back what neither this run nor the one before used."""

@@ -7,6 +7,8 @@ Everything else, and every other type, is the `numpy` engine's. Needs the librar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from .. import tailed
 from ..native import NativeError, Programs
 from ..numpy import NumpyEngine
 from .convolution import Convolutions
-from .library import Library, OnednnError
+from .library import Library, OnednnError, address
 from .pointwise import Pointwise
 from .pooling import Poolings
 from .products import Products
@@ -29,6 +31,7 @@ class OnednnEngine(NumpyEngine):
     """NumPy's arrays and memory, oneDNN's kernels."""
 
     name = "onednn"
+    in_place = frozenset({"tailed"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,6 +45,7 @@ class OnednnEngine(NumpyEngine):
         else:
             self.kernels["fused"] = programs.evaluate
             self.compiled = programs.compiled
+            self.in_place = frozenset({"tailed", "fused"})
         self.kernels["matmul"] = products.matmul
         self.kernels["times"] = self.kernels["contract"] = products.product
         self.kernels |= Poolings(library, self.pool.take, self.reference).kernels
@@ -63,8 +67,22 @@ class OnednnEngine(NumpyEngine):
         }
         self.kernels["tailed"] = self._with_tail
 
-    def _with_tail(self, run: Any, *arrays: Any, head: Any, **options: Any) -> Any:
-        return self._tailed[head.name](run, *arrays, head=head, **options)
+    def _with_tail(self, run: Any, *arrays: Any, head: Any, out: Any = None, **options: Any) -> Any:
+        kernel = partial(self._tailed[head.name], run, head=head, out=out, **options)
+        own = None if out is None else _index(arrays[2:], out)
+        if own is None:
+            return kernel(*arrays)
+        done = kernel(*arrays, own=own)
+        if done is not None:
+            return done
+        more = [m.copy() if i == own else m for i, m in enumerate(arrays[2:])]
+        return kernel(*arrays[:2], *more)
+
+
+def _index(arrays: Sequence[Any], place: np.ndarray) -> int | None:
+    """Which of the arrays lies in this place."""
+    alike = (i for i, a in enumerate(arrays) if a.shape == place.shape)
+    return next((i for i in alike if address(arrays[i]) == address(place)), None)
 
 
 def _or_reference(name: str, kernel: Any) -> Any:
@@ -78,11 +96,16 @@ def _or_reference(name: str, kernel: Any) -> Any:
         rank = len(at["strides"]) + 2
         cut = min(map(min, at["padding"])) < 0  # where strides skip elements at an edge
         suits = not cut and all(m.dtype == np.float32 and m.ndim == rank and m.size for m in (a, b))
+        in_place = options.get("own") is not None
         if not suits:
+            if in_place:
+                return None
             return run.engine.reference[name](run, a, b, *more, **options)
         try:
             return kernel(run, a, b, *more, **options)
         except OnednnError:
+            if in_place:
+                return None
             return run.engine.reference[name](run, a, b, *more, **options)
 
     return call

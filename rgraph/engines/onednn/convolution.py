@@ -77,18 +77,34 @@ class Convolutions:
         arguments: Any,
         program: Any,
         out: Any = None,
-    ) -> Array:
-        """A convolution that does its tail itself; where the library can't, one after the other."""
+        own: int | None = None,
+    ) -> Array | None:
+        """A convolution that does its tail itself; where the library can't, one after the other.
+
+        Args:
+            own: which of `more` lies where the result is to be written. None is returned, and
+                nothing done, if that can't be.
+        """
         more = tuple(map(np.asarray, more))  # a reduction may have made a number
         forms = map(Form.of, more)
-        job = self._job(head.name, program, _hashable(arguments), w.shape, Form.of(x), *forms)
+        at = _hashable(arguments)
+        job = self._job(head.name, program, at, w.shape, Form.of(x), *forms, own=own)
+        if own is not None and (job is None or not self._is_dense(out.shape, out.strides)):
+            return None
         if job is None:
-            own = {"head": head, "arguments": arguments, "program": program}
-            return tailed(run, w, x, *more, **own, out=out)
+            same = {"head": head, "arguments": arguments, "program": program}
+            return tailed(run, w, x, *more, **same, out=out)
         return self._run(run, job, w, x, more, out)
 
     def _prepare(
-        self, name: str, program: Any, at: Any, kernel: Shape, operand: Form, *more: Form
+        self,
+        name: str,
+        program: Any,
+        at: Any,
+        kernel: Shape,
+        operand: Form,
+        *more: Form,
+        own: int | None = None,
     ) -> _Job | None:
         """None for a tail that the library can't do along with the convolution."""
         at = dict(at)
@@ -107,7 +123,7 @@ class Convolutions:
         shape = (rows, *sample)
         reads: list[int] = []
         if program is not None:
-            chain, reads = tail_of(program, more, shape, axis=1)
+            chain, reads = tail_of(program, more, shape, 1, own)
             if chain is None:
                 return None
             make = partial(make, tail=chain)

@@ -32,13 +32,14 @@ from .library import (
 )
 
 WHOLE: Shape = ()  # the shape, in a tail, of what is as large as the result
+IN_PLACE: Shape = (0,)  # and of what lies where the result is to be written
 _NONE = c_void_p(0)
 
 Tail = tuple[tuple[Post, Shape | None], ...]  # operations, with the shapes of their operands
 
 
 def tail_of(
-    program: Any, more: Sequence[Form], result: Shape, axis: int
+    program: Any, more: Sequence[Form], result: Shape, axis: int, own: int | None = None
 ) -> tuple[Tail | None, list[int]]:
     """A program as a tail, and which of its operands that reads, in order.
 
@@ -48,12 +49,17 @@ def tail_of(
     Args:
         more: the program's operands but for the first, which is the head's result.
         axis: that one axis, of the result.
+        own: the operand in whose place the result is written. The tail must begin by adding it.
     """
     posts = tail(program.steps, program.arity)
     shapes = [_shape_in_tail(m, result, axis) for m in more]
     if posts is None or None in shapes or any(m.dtype != np.float32 for m in more):
         return None, []
     reads = [p.operand - 1 for p in posts if p.operand is not None]
+    if own is not None:
+        if posts[0].name != "add" or reads.count(own) != 1 or reads.pop(0) != own:
+            return None, []
+        shapes[own] = IN_PLACE
     return tuple((p, None if p.operand is None else shapes[p.operand - 1]) for p in posts), reads
 
 
@@ -90,6 +96,8 @@ def post_operations(
     for post, shape in tail:
         if shape is None:
             after.eltwise(post.name, post.alpha, post.beta)
+        elif shape == IN_PLACE:
+            after.sum()
         else:
             after.binary(post.name, describe(result if shape == WHOLE else shape))
     return after

@@ -86,22 +86,30 @@ class Products:
 
     def tailed(
         self, run: Any, a: Array, b: Array, *more: Array, head: Any, arguments: Any, program: Any,
-        out: Any = None,
-    ) -> Array:  # fmt: skip
+        out: Any = None, own: int | None = None,
+    ) -> Array | None:  # fmt: skip
         """A product that does its tail itself; where the library can't, one after the other."""
         recipe = arguments["recipe"]
         if recipe.plain and (out is None or out.flags.c_contiguous):
             left, right = recipe.matrices(a, b)
             more = tuple(map(np.asarray, more))  # a reduction may have made a number
             again = recipe.fixed and run.step is not None
-            job = self._job(program, again, *map(Form.of, (left, right, *more)))
+            job = self._job(program, again, *map(Form.of, (left, right, *more)), own=own)
             if job is not None:
                 return self._run(run, job, left, right, more, out)
-        own = {"head": head, "arguments": arguments, "program": program}
-        return tailed(run, a, b, *more, **own, out=out)
+        if own is not None:
+            return None
+        same = {"head": head, "arguments": arguments, "program": program}
+        return tailed(run, a, b, *more, **same, out=out)
 
     def _prepare(
-        self, program: Any, again: bool, left: Form, right: Form, *more: Form
+        self,
+        program: Any,
+        again: bool,
+        left: Form,
+        right: Form,
+        *more: Form,
+        own: int | None = None,
     ) -> _Job | None:
         """None for what the library can't do, or not faster.
 
@@ -117,7 +125,7 @@ class Products:
         chain: Tail | None = ()
         reads: list[int] = []
         if program is not None:
-            chain, reads = tail_of(program, more, (rows, columns), axis=1)
+            chain, reads = tail_of(program, more, (rows, columns), 1, own)
         if chain is None:
             return None
         try:
