@@ -22,7 +22,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,10 @@ class Check:
             raise SystemExit(f"rgraph finds no GPU here:\n{output}")
 
     def gpu_tests(self) -> None:
-        """The tests that need a GPU, file by file as they are few."""
-        tests = ("-m", "gpu", "tests/engines")
-        status, output = self.python(*PYTEST, *tests, most=self.options.gpu_test_seconds)
-        self.record["tests that need a GPU"] = _summary(status, output)
+        """The tests that need a GPU; generated kernels, which are to be compiled, by themselves."""
+        parts = {k: ("-m", "gpu", "-k", k, "tests/engines") for k in ("generated", "not generated")}
+        found = self._pytest(parts, self.options.gpu_test_seconds)
+        self.record["tests that need a GPU"] = found
 
     def tests(self) -> None:
         """The tests of operations and of what stands on them, on the GPU, several at a time."""
@@ -135,24 +135,28 @@ class Check:
         files.sort(key=lambda f: -os.path.getsize(ROOT / f))
         if self.options.rehearse:
             files = files[-2:]
-        until = time.monotonic() + min(self.options.test_seconds, self.left())
         engine = "played" if self.options.rehearse else "cuda"
+        parts = {file: ("--engine", engine, file) for file in files}
+        self.record["tests on the GPU"] = self._pytest(parts, self.options.test_seconds)
+
+    def _pytest(self, parts: Mapping[str, Sequence[str]], seconds: float) -> dict[str, Any]:
+        """How runs of pytest with these arguments end, several at a time."""
+        until = time.monotonic() + min(seconds, self.left())
         share = f"{90 // self.options.processes}%"
 
-        def one(file: str) -> tuple[str, Any]:
+        def one(name: str) -> Any:
             left = until - time.monotonic()
             if left < 5:
-                return file, "not run: no time was left"
-            result = self.python(
-                *PYTEST, "--engine", engine, file, most=left, CUPY_GPU_MEMORY_LIMIT=share
+                return "not run: no time was left"
+            return _summary(
+                *self.python(*PYTEST, *parts[name], most=left, CUPY_GPU_MEMORY_LIMIT=share)
             )
-            return file, _summary(*result)
 
         with ThreadPoolExecutor(self.options.processes) as pool:
-            found = dict(pool.map(one, files))
-        self.record["tests on the GPU"] = found
-        bad = [f for f, s in found.items() if not isinstance(s, dict) or s["status"]]
-        print(f"tests on the GPU: {len(found) - len(bad)} files passed, not {bad}", flush=True)
+            found = dict(zip(parts, pool.map(one, parts), strict=True))
+        bad = [name for name, how in found.items() if isinstance(how, str) or how["status"]]
+        print(f"- {len(found) - len(bad)} of {len(found)} passed; not {bad}", flush=True)
+        return found
 
     def benchmarks(self) -> None:
         """Times beside PyTorch's own way and the one with its whole run captured."""
@@ -177,13 +181,14 @@ class Check:
             print("- " + ", ".join(f"{k}: {v}" for k, v in row.items()), flush=True)
 
     def sanitizer(self) -> None:
-        """compute-sanitizer over the kernels that are generated here."""
+        """compute-sanitizer over some of the kernels that are generated here; it takes its time."""
         tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
         if not Path(tool).exists():
             self.record["compute-sanitizer"] = "not there"
             return
         command = [tool, "--error-exitcode", "9", sys.executable, *PYTEST]
-        test = ("tests/engines/test_cuda_gpu.py", "-k", "generated or captured")
+        some = "captured_runs or products_are or generated and (tanh or plus or log_add_exp)"
+        test = ("tests/engines/test_cuda_gpu.py", "-k", some)
         status, output = self.run([*command, *test], self.options.sanitizer_seconds)
         self.record["compute-sanitizer"] = {"status": status, "output": _tail(output)}
 
