@@ -231,10 +231,11 @@ class Learner:
             step(p, self._prepared(p, g, samples), state, now)
             self._finish(p, now)
 
+        memo: dict[Any, Any] = {}
         for parameter, state in zip(self.parameters, self._state, strict=True):
             if parameter not in gradient_values:
                 raise GraphError(f"the update has no gradient for {parameter!r}")
-            change_in_place(parameter.node, gradient_values[parameter], state, change)
+            change_in_place(parameter.node, gradient_values[parameter], state, change, memo)
         self._samples += samples
         self._sweeps += bool(is_sweep_end)
         return True

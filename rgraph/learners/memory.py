@@ -12,12 +12,15 @@ from ..values import dense
 Change = Callable[[Any, Any, dict[str, Any]], None]
 
 
-def change_in_place(node: Any, gradient: Any, state: dict[str, Any], change: Change) -> None:
+def change_in_place(
+    node: Any, gradient: Any, state: dict[str, Any], change: Change, memo: dict[Any, Any]
+) -> None:
     """Has a `Stored` node's array changed where its gradient is.
 
     Args:
         state: what is kept from change to change; its arrays go where the gradient is, too.
         change: `change(array, gradient, state)`, in NumPy's functions.
+        memo: empty, for the first of the nodes that this same change is made to.
     """
     g = as_array(dense(gradient)).astype(node.dtype, copy=False)
     if g.shape != node.shape:
@@ -28,4 +31,4 @@ def change_in_place(node: Any, gradient: Any, state: dict[str, Any], change: Cha
         change(node.value, g, state)
         node.changed()
         return
-    engine(gpu(there.device.id)).change(node, g, state, change)
+    engine(gpu(there.device.id)).change(node, g, state, change, memo)

@@ -174,7 +174,7 @@ def layouts_on_cpu(tmp_path_factory):
         arrays = [ORDERS[o](rng.normal(size=shape).astype(np.float32)) for o in (i, j)]
         out = target(np.zeros(shape, np.float32))
         everything = (out, *arrays)
-        strides = [pointwise.strides_of(a, shape) for a in everything]
+        strides = tuple(pointwise.strides_of(a, shape) for a in everything)
         alignment = pointwise._alignment([a.ctypes.data for a in everything])
         at, pieces = pointwise.layout(shape, strides, 4, alignment)
         name = f"layout_{len(calls)}"
@@ -204,7 +204,7 @@ def test_a_fused_group(tmp_path):
     values = {n.node: rng.normal(size=(5, 4, 3, 2)).astype(np.float32) for n in (x, y)}
     arrays = [np.asarray(values.get(i, getattr(i, "value", None))) for i in node.inputs]
     out = np.empty((5, 4, 3, 2), np.float32)
-    strides = [pointwise.strides_of(a, out.shape) for a in (out, *arrays)]
+    strides = tuple(pointwise.strides_of(a, out.shape) for a in (out, *arrays))
     at, pieces = pointwise.layout(out.shape, strides, 4, 4)
     library = compiled(
         {"group": (pointwise.Program(tuple(program.steps)), ["float"] * (len(arrays) + 1), at)},
@@ -221,6 +221,6 @@ def test_ragged_minibatches_share_kernels():
     for rows in (3, 7, 20):
         shape = (rows, 8, 4, 4)
         last = (128, 1, 32, 8)  # channels-last
-        layouts.add(pointwise.layout(shape, [last, last, (0, 1, 0, 0)], 4, 16)[0])
+        layouts.add(pointwise.layout(shape, (last, last, (0, 1, 0, 0)), 4, 16)[0])
     assert len(layouts) == 1
     assert layouts.pop().width == 4

@@ -97,7 +97,9 @@ class CudaEngine:
             found = self._places[id(node)] = Place(self, node)
         return found
 
-    def change(self, node: Stored, other: Any, state: dict[str, Any], function: Any) -> None:
+    def change(
+        self, node: Stored, other: Any, state: dict[str, Any], function: Any, memo: dict[Any, Any]
+    ) -> None:
         """Does `function(array, other, state)` with the node's array; see `noting.change`."""
         with self.active():
             place = self.place(node)
@@ -105,7 +107,7 @@ class CudaEngine:
             for key, value in state.items():
                 if isinstance(value, np.ndarray):  # kept long: in memory of this stream's
                     state[key] = self.from_numpy(value).copy()
-            noting.change(self.pointwise, place.array, other, state, function)
+            noting.change(self.pointwise, place.array, other, state, function, memo)
             place.changed()
 
     def active(self) -> AbstractContextManager[Any]:

@@ -7,8 +7,8 @@ to become, and what was noted is one kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class Notes:
     down from -1, those of the operations.
     """
 
-    def __init__(self, arrays: list[Any]) -> None:
+    def __init__(self, arrays: Sequence[Any]) -> None:
         self.arrays, self.singles = arrays, list[float]()
         self.shape, self.dtype = arrays[0].shape, np.dtype(arrays[0].dtype)
         if any(a.shape != self.shape or a.dtype != self.dtype for a in arrays):
@@ -139,12 +139,42 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+Function = Callable[[Any, Any, dict[str, Any]], None]
+
+
+class _Outcome(NamedTuple):
+    """What a function does to arrays of a shape, whatever is in them.
+
+    Attributes:
+        program: gives the array, then what is new of the state's.
+        singles: the numbers that it is called with.
+        state: the state's numbers, and None for its arrays.
+    """
+
+    program: Program
+    singles: list[float]
+    state: dict[str, Any]
+
+
+def _outcome(arrays: Sequence[Any], state: Mapping[str, Any], function: Function) -> _Outcome:
+    """See `change`; `state` has None for its arrays, which are `arrays` from the third on."""
+    notes = Notes(arrays)
+    noted = iter(notes.noted)
+    array, other = next(noted), next(noted)
+    after = {k: next(noted) if v is None else v for k, v in state.items()}
+    function(array, other, after)
+    results = [v for v in after.values() if isinstance(v, Noted)]
+    left = {k: None if isinstance(v, Noted) else v for k, v in after.items()}
+    return _Outcome(notes.program([array, *results]), notes.singles, left)
+
+
 def change(
     pointwise: Pointwise,
     array: Any,
     other: Any,
     state: dict[str, Any],
-    function: Callable[[Any, Any, dict[str, Any]], None],
+    function: Function,
+    memo: dict[Any, Any],
 ) -> None:
     """Does `function(array, other, state)` on the GPU: in one kernel, if it is pointwise.
 
@@ -152,21 +182,26 @@ def change(
         array: is changed in place.
         other: is read.
         state: its arrays are changed in place; new ones are made for what is new in it.
+        memo: what is remembered of the function: it does the same to arrays of one shape.
     """
     kept = {k: v for k, v in state.items() if not isinstance(v, _NUMBERS)}
-    try:
-        notes = Notes([array, other, *kept.values()])
-        after = {**state, **dict(zip(kept, notes.noted[2:], strict=True))}
-        function(notes.noted[0], notes.noted[1], after)
-    except NotPointwise:
+    arrays = [array, other, *kept.values()]
+    numbers = {k: None if k in kept else v for k, v in state.items()}
+    key = array.shape, array.dtype, tuple(numbers.items())
+    if key not in memo:
+        try:
+            memo[key] = _outcome(arrays, numbers, function)
+        except NotPointwise:
+            memo[key] = None
+    outcome = memo[key]
+    if outcome is None:
         function(array, other, state)
         return
-    results: dict[str, Any] = {k: v for k, v in after.items() if isinstance(v, Noted)}
-    targets = {k: kept.get(k) for k in results}
-    for name, target in targets.items():
-        if target is None:
-            targets[name] = pointwise.cupy.empty_like(array)
-    written = notes.program([notes.noted[0], *results.values()])
-    pointwise.launch(written, [array, *targets.values()], notes.arrays, notes.singles)
+    targets = {
+        k: kept[k] if k in kept else pointwise.cupy.empty_like(array)
+        for k, v in outcome.state.items()
+        if v is None
+    }
+    pointwise.launch(outcome.program, [array, *targets.values()], arrays, outcome.singles)
     state.clear()
-    state.update(after | targets)
+    state.update(outcome.state | targets)

@@ -48,9 +48,10 @@ class Layout(NamedTuple):
     width: int
 
 
+@lru_cache(maxsize=4096)
 def layout(
-    shape: Sequence[int],
-    strides: Sequence[Sequence[int]],
+    shape: tuple[int, ...],
+    strides: tuple[tuple[int, ...], ...],
     item: int,
     alignment: int,
 ) -> tuple[Layout, int]:
@@ -266,7 +267,7 @@ class Pointwise:
         everything = (*results, *arrays)
         at, pieces = layout(
             shape,
-            [strides_of(a, shape) for a in everything],
+            tuple([strides_of(a, shape) for a in everything]),
             max(a.itemsize for a in everything),
             _alignment([a.data.ptr for a in everything]),
         )
