@@ -59,12 +59,23 @@ class Loop:
         self.reach = reach
         self.types = {slot(i): (i.shape or (), i.dtype) for i in outer}
         kept = {i for i, *_ in self.whole}
-        self.parts = _parts(self.calls, kept, {*reach, *(i for i, *_ in self.lasts)}, engine)
+        self.ahead = self._ahead(kept)
+        read_after = {*reach, *(i for i, *_ in self.lasts)}
+        self.parts = _parts(self.calls, kept, set(self.ahead), read_after, engine)
         self.result = {slot(n) for n in nodes}
         self.reads = {slot(i) for i in outer} | {slot(d.inputs[1]) for d in delays}
         self.dead: list[int] = []
         self.places: dict[int, int] = {}
         self.in_place = engine.in_place
+
+    def _ahead(self, kept: Collection[int]) -> dict[int, int]:
+        """Results that are written where the next step has them as a delay's, which is kept."""
+        made = {c.result for c in self.calls if c.into} - set(kept)
+        return {
+            source: result
+            for result, source, _, _, offset, _ in self.delays
+            if abs(offset) == 1 and result in kept and source in made
+        }
 
     def take_places(self) -> None:
         """Finds results that can be written where a value of the same form is that dies here.
@@ -106,6 +117,7 @@ class Loop:
         frames = [(i, env[i]) for i in self.frames]
         history: dict[int, deque[Any]] = {i: deque(maxlen=n) for i, n in self.reach.items()}
         sign = 1 if self.forward else -1
+        there: set[int] = set()  # delays whose values are in their places already
         for t in range(layout.steps)[::sign]:
             block, rows = slice(starts[t], starts[t + 1]), counts[t]
             run.step = (self.axis, block)
@@ -114,16 +126,22 @@ class Loop:
             for (result, source, _, _, offset, _), first in zip(self.delays, initial, strict=True):
                 earlier = partial(_earlier, history[source], t)
                 env[result] = delayed_block(run, earlier, first, counts, t, offset)
+            for result, *_ in self.delays:
+                if result in kept and result not in there:
+                    kept[result][block] = env[result]
+            outs = {i: value[block] for i, value in kept.items()}
+            there = set()
+            if 0 <= t + sign < layout.steps and counts[t + sign] == rows:
+                after = slice(starts[t + sign], starts[t + sign + 1])
+                outs |= {i: kept[delay][after] for i, delay in self.ahead.items()}
+                there = set(self.ahead.values())
             for part in self.parts:
-                part.on_rows(run, env, rows, kept, block)
+                part.on_rows(run, env, rows, outs)
             for i, past in history.items():
                 past.append(env[i])
             goes_on = counts[t + 1] if t + 1 < len(counts) else 0
             for i, last in lasts.items():
                 last[goes_on:rows] = env[i][goes_on:]
-            for result, *_ in self.delays:
-                if result in kept:
-                    kept[result][block] = env[result]
         run.step = None
         for i in self.result:
             env[i] = kept.get(i, lasts.get(i))
@@ -135,7 +153,12 @@ class _Part:
     """Calls of a step that follow one another, written out as a function if that can be."""
 
     def __init__(
-        self, calls: Sequence[Call], kept: Collection[int], read: Collection[int], engine: Any
+        self,
+        calls: Sequence[Call],
+        kept: Collection[int],
+        ahead: Collection[int],
+        read: Collection[int],
+        engine: Any,
     ) -> None:
         self.calls = calls
         self.light = is_light(calls[0])
@@ -144,19 +167,19 @@ class _Part:
         self.row_bytes = max(c.row_bytes for c in calls)
         # Programs that go together are worth it at any size.
         self.few = math.inf if self.together else calls[0].few
-        self._written = partial(written_out, calls, kept, read, engine)
+        self._written = partial(written_out, calls, kept, ahead, read, engine)
 
     @cached_property
     def written(self) -> Step:
         return self._written()
 
-    def on_rows(self, run: Run, env: Env, rows: int, kept: dict[int, Any], block: slice) -> None:
+    def on_rows(self, run: Run, env: Env, rows: int, outs: dict[int, Any]) -> None:
+        """Args: `outs`: where results are to be written."""
         if self.light and self.row_bytes * rows <= self.few:
-            self.written(run, env, kept, block, rows)
+            self.written(run, env, outs, rows)
             return
         for call in self.calls:
-            whole = kept.get(call.result)
-            call.on_rows(run, env, rows, None if whole is None else whole[block])
+            call.on_rows(run, env, rows, outs.get(call.result))
 
 
 def _can_take(call: Call, operand: int, in_place: Collection[str]) -> bool:
@@ -176,7 +199,11 @@ def _can_take(call: Call, operand: int, in_place: Collection[str]) -> bool:
 
 
 def _parts(
-    calls: Sequence[Call], kept: Collection[int], read: Collection[int], engine: Any
+    calls: Sequence[Call],
+    kept: Collection[int],
+    ahead: Collection[int],
+    read: Collection[int],
+    engine: Any,
 ) -> list[_Part]:
     """Args: `read`: results that are read after the step, besides those that are kept."""
     runs = groupby(enumerate(calls), lambda c: -1 if is_light(c[1]) else c[0])
@@ -186,7 +213,7 @@ def _parts(
         for i in (i for c in group for i in c.operands):
             users.setdefault(i, set()).add(number)
     return [
-        _Part(g, kept, {i for i in users if users[i] - {number}}.union(read), engine)
+        _Part(g, kept, ahead, {i for i in users if users[i] - {number}}.union(read), engine)
         for number, g in enumerate(groups)
     ]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LIGHT = {"fused", "slice", "splice"}
 
-Step = Callable[[Any, list[Any], dict[int, Any], slice, int], None]
+Step = Callable[[Any, list[Any], dict[int, Any], int], None]
 
 
 def is_light(call: Call) -> bool:
@@ -82,22 +82,33 @@ def grouped(calls: Sequence[Call], together: bool) -> Iterator[list[Call]]:
 
 
 def written_out(
-    calls: Sequence[Call], kept: Collection[int], read: Collection[int], engine: Any
+    calls: Sequence[Call],
+    kept: Collection[int],
+    ahead: Collection[int],
+    read: Collection[int],
+    engine: Any,
 ) -> Step:
-    """`step(run, env, whole, block, rows)`, which does what the calls do.
+    """`step(run, env, outs, rows)`, which does what the calls do.
 
     Args:
-        kept: results that are written to their places among those of all frames.
-        read: results that others read in the same step.
+        kept: results that `outs` always has places for.
+        ahead: results that it may have places for.
+        read: results that others read.
     """
-    return _Segment(calls, kept, read, engine).function()
+    return _Segment(calls, kept, ahead, read, engine).function()
 
 
 class _Segment:
     def __init__(
-        self, calls: Sequence[Call], kept: Collection[int], read: Collection[int], engine: Any
+        self,
+        calls: Sequence[Call],
+        kept: Collection[int],
+        ahead: Collection[int],
+        read: Collection[int],
+        engine: Any,
     ) -> None:
         self.calls, self.kept, self.read, self.engine = calls, kept, read, engine
+        self.ahead = {c.result for c in calls if c.result in ahead}
         self.names: dict[str, Any] = {}
         self.ready = set(kept)  # results that have their arrays before they are computed
         self.placed: set[int] = set()  # those that are made where a splice puts them
@@ -106,9 +117,10 @@ class _Segment:
     def function(self) -> Step:
         made = [c.result for c in self.calls]
         outer = dict.fromkeys(i for c in self.calls for i in c.operands if i not in set(made))
-        lines = ["def step(run, env, whole, block, rows):"]
+        lines = ["def step(run, env, outs, rows):"]
         lines += [f"v{i} = env[{i}]" for i in outer]
-        lines += [f"v{i} = whole[{i}][block]" for i in made if i in self.kept]
+        lines += [f"v{i} = outs[{i}]" for i in made if i in self.kept]
+        lines += [f"v{i} = outs.get({i})" for i in self.ahead]
         lines += self._joined()
         for group in grouped(self.calls, self.engine.compiled is not None):
             together = _name(group[0]) == "fused"
@@ -118,15 +130,19 @@ class _Segment:
         return self.names["step"]
 
     def _empty(self, results: Sequence[int], like: Call) -> Iterator[str]:
-        """Makes arrays for results of one shape."""
+        """Makes arrays for results of one shape, where there are none."""
+        made = list(results)
         self.names[f"type{like.result}"] = like.dtype
         shape = "".join(f"{n}, " for n in like.shape)
-        if len(like.shape) < 3:  # images may be in another memory order, each
-            targets = "".join(f"v{i}, " for i in results)
-            yield f"{targets} = run.empty(({len(results)}, rows, {shape}), type{like.result})"
-        else:
-            yield from (f"v{i} = run.empty((rows, {shape}), type{like.result})" for i in results)
-        self.ready.update(results)
+        new = [i for i in results if i not in self.ahead]
+        if new and len(like.shape) < 3:  # images may be in another memory order, each
+            targets = "".join(f"v{i}, " for i in new)
+            yield f"{targets} = run.empty(({len(new)}, rows, {shape}), type{like.result})"
+            results = [i for i in results if i in self.ahead]
+        for i in results:
+            missing = f"if v{i} is None: " if i in self.ahead else ""
+            yield f"{missing}v{i} = run.empty((rows, {shape}), type{like.result})"
+        self.ready.update(made)
 
     def _joined(self) -> Iterator[str]:
         """Results are made where a splice puts them."""
@@ -138,7 +154,7 @@ class _Segment:
             axis, rank = at["axis"], len(joined.shape)
             sources = [programs.get(i) for i in joined.operands]
             if at["new"] or len(set(joined.operands)) < len(sources) or any(
-                c is None or c.result in self.kept or c.result in self.placed
+                c is None or c.result in self.placed.union(self.kept, self.ahead)
                 or len(c.shape) != rank or c.axes != joined.axes
                 for c in sources
             ):  # fmt: skip
@@ -177,6 +193,7 @@ class _Segment:
         yield f"if {name}(rows{size}, {', '.join(f'v{i}' for i in operands)}, {made}):"
         self.ready -= inside  # each may take the place of what another still reads
         yield f"    targets = {made},"
+        yield from (f"    v{i} = None" for i in self.ahead & inside)
         for call in group:
             yield from (f"    {line}" for line in self._program(call))
         yield f"    for target, value in zip(targets, ({made},)): target[...] = value"
@@ -207,7 +224,7 @@ class _Segment:
             return
         self.names[f"k{i}"] = call.kernel
         operands = ", ".join(f"v{o}" for o in call.operands)
-        into = f", out=v{i}" if call.into and i in self.ready else ""
+        into = f", out=v{i}" if call.into and i in self.ready | self.ahead else ""
         there = "" if call.into or i not in self.kept else "[...]"
         yield f"v{i}{there} = k{i}(run, {operands}{into})"
 
@@ -220,4 +237,4 @@ class _Segment:
                 return f"v{call.operands[n]}"
             return f"v{i}" if (kind, n) == ("r", 0) else f"{kind}{i}_{n}"
 
-        return program.source(name, {0} if i in self.ready else ())
+        return program.source(name, {0} if i in self.ready | self.ahead else ())
