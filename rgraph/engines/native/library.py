@@ -63,14 +63,14 @@ def load() -> ctypes.CDLL:
         raise NativeError("there is no C compiler")
     text = source()
     key = hashlib.sha256(f"{text}{_FLAGS}{compiler}{_processor()}".encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rgraph"
-    path = cache / f"pointwise-{key}.so"
     try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rgraph"
+        path = cache / f"pointwise-{key}.so"
         if not path.exists():
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             _compile(compiler, text, path)
         library = openmp_library(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # there may be no home
         raise NativeError(str(error)) from error
     library.run.argtypes = [c_void_p, c_char_p, c_int]
     return library

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..numpy import pointwise as reference
-from ..numpy.threads import THREADS
+from ..numpy.threads import THREADS, lives_over_forks
 from .library import OPERATIONS, load
 
 _MOST_ARRAYS, _MOST_VALUES = 40, 64  # as in interpreter.c
@@ -43,7 +43,8 @@ class Programs:
     """
 
     def __init__(self) -> None:
-        self._run = load().run
+        self.run = load().run
+        lives_over_forks(self, "run")
         self._whole = lru_cache(maxsize=1024)(self._of_program)
 
     def evaluate(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
@@ -76,11 +77,11 @@ class Programs:
         return self._runner(program, struct.Struct(f"{arrays}P").pack)
 
     def _runner(self, program: _Program, packed: Callable[..., bytes]) -> Runner:
-        run, here = self._run, byref(program)
+        here = byref(program)
 
         def runner(size: int, *arrays: Any) -> bool:
             parts = 1 if size < _PARALLEL else _PARTS
-            return bool(run(here, packed(*map(id, arrays)), parts))
+            return bool(self.run(here, packed(*map(id, arrays)), parts))
 
         return runner
 

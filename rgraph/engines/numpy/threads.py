@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -99,14 +100,35 @@ def _one_blas_thread() -> Iterator[None]:
                 put(_restore)
 
 
-def _forget_pool() -> None:
+_openmp_calls: list[tuple[weakref.ref[Any], str]] = []
+
+
+def lives_over_forks(owner: Any, name: str) -> None:
+    """Keeps `owner.name`, a function of an OpenMP library, usable in forked processes.
+
+    There GNU's OpenMP waits for threads that have not come along, unless the thread that calls it
+    is a new one.
+    """
+    _openmp_calls.append((weakref.ref(owner), name))
+
+
+def _after_fork() -> None:
     """The threads of the pool do not live on in a forked process."""
     global _pool
     _pool = None
+    for reference, name in _openmp_calls:
+        owner = reference()
+        if owner is not None:
+            setattr(owner, name, _in_a_new_thread(getattr(owner, name)))
+
+
+def _in_a_new_thread(function: Callable[..., Any]) -> Callable[..., Any]:
+    thread = ThreadPoolExecutor(1, "rgraph")
+    return lambda *arguments: thread.submit(function, *arguments).result()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def run(

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..numpy.threads import openmp_library
+from ..numpy.threads import lives_over_forks, openmp_library
 
 FLOAT32 = 3
 TAG_ANY = 1
@@ -171,6 +171,7 @@ class Library:
         self.set_address.argtypes = [c_void_p, c_void_p]
         self.execute = self._library.dnnl_primitive_execute
         self.execute.argtypes = [c_void_p, c_void_p, c_int, c_void_p]
+        lives_over_forks(self, "execute")
         self.wait = self._library.dnnl_stream_wait
         self.wait.argtypes = [c_void_p]
         self.engine = self.make("dnnl_engine_create", c_int(_CPU), c_size_t(0))

@@ -1,0 +1,33 @@
+"""A process that has computed forks, and its child computes: OpenMP's threads do not come along."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import rgraph as C
+
+PROGRAM = """
+import os, sys
+import numpy as np
+import rgraph as C
+
+C.device.use_cpu_engine(sys.argv[1])
+x = C.input_variable((4, 100, 100))
+y = C.convolution(C.Parameter((4, 4, 3, 3), init=0.1), C.tanh(x * 2) + x)
+value = np.random.default_rng(0).normal(size=(4, 4, 100, 100)).astype(np.float32)
+before = y.eval({x: value})
+child = os.fork()
+if child == 0:
+    same = np.allclose(y.eval({x: value}), before, rtol=1e-5, atol=1e-6)
+    os._exit(0 if same else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("engine", C.device.cpu_engines())
+def test_a_forked_process_computes(engine):
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, engine]
+    subprocess.run(command, check=True, timeout=60)
