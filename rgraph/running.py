@@ -263,4 +263,6 @@ class Runnable(Structure):
         updates = tuple(self._runner.updates(root).items()) if root is not None else ()
         request = Request(tuple(nodes), roots, tuple(wrt), updates=updates)
         given = self._runner.feed(self._feed(arguments), device, training)
-        return self._runner.run(request, given, self._inputs(), as_numpy=as_numpy)
+        # What nothing depends on has a gradient, too: zeros, as many as it has frames.
+        inputs = dict.fromkeys([*self._inputs(), *(n for n in wrt if isinstance(n, graph.Input))])
+        return self._runner.run(request, given, list(inputs), as_numpy=as_numpy)

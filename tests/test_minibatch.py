@@ -319,3 +319,11 @@ def test_free_sizes_of_no_samples():
 def test_what_is_too_large_for_the_type_is_infinite():
     x = C.input_variable(1)
     assert C.negate(x).eval({x: np.array([[1e300]])}) == -np.inf
+
+
+def test_the_gradient_to_an_input_that_nothing_depends_on():
+    other = C.Axis.new_unique_dynamic_axis("other")
+    x, s = C.input_variable(2), C.sequence.input_variable(3, sequence_axis=other)
+    found = C.exp(x).grad({x: np.zeros((2, 2)), s: [np.ones((4, 3)), np.ones((1, 3))]}, wrt=[s, x])
+    assert [g.shape for g in found[s]] == [(4, 3), (1, 3)] and not np.any(found[s][0])
+    np.testing.assert_array_equal(found[x], np.ones((2, 2)))
