@@ -14,7 +14,7 @@ from ..graph.errors import located
 from ..ops.delays import delayed_block, initial_rows
 from .call import Call, Env
 from .run import Run
-from .segments import Step, bring_together, grouped, is_light, written_out
+from .segments import Step, Uses, bring_together, grouped, is_light, written_out
 
 
 class Loop:
@@ -60,8 +60,8 @@ class Loop:
         self.types = {slot(i): (i.shape or (), i.dtype) for i in outer}
         kept = {i for i, *_ in self.whole}
         self.ahead = self._ahead(kept)
-        read_after = {*reach, *(i for i, *_ in self.lasts)}
-        self.parts = _parts(self.calls, kept, set(self.ahead), read_after, engine)
+        uses = Uses(kept, self.ahead.keys(), {*reach, *(i for i, *_ in self.lasts)})
+        self.parts = _parts(self.calls, uses, engine)
         self.result = {slot(n) for n in nodes}
         self.reads = {slot(i) for i in outer} | {slot(d.inputs[1]) for d in delays}
         self.dead: list[int] = []
@@ -152,14 +152,7 @@ class Loop:
 class _Part:
     """Calls of a step that follow one another, written out as a function if that can be."""
 
-    def __init__(
-        self,
-        calls: Sequence[Call],
-        kept: Collection[int],
-        ahead: Collection[int],
-        read: Collection[int],
-        engine: Any,
-    ) -> None:
+    def __init__(self, calls: Sequence[Call], uses: Uses, engine: Any) -> None:
         self.calls = calls
         self.light = is_light(calls[0])
         self.together = self.light and engine.compiled is not None
@@ -167,7 +160,7 @@ class _Part:
         self.row_bytes = max(c.row_bytes for c in calls)
         # Programs that go together are worth it at any size.
         self.few = math.inf if self.together else calls[0].few
-        self._written = partial(written_out, calls, kept, ahead, read, engine)
+        self._written = partial(written_out, calls, uses, engine)
 
     @cached_property
     def written(self) -> Step:
@@ -198,14 +191,8 @@ def _can_take(call: Call, operand: int, in_place: Collection[str]) -> bool:
     return number > 0 and first == "plus" and number in reads and len(readers) == 1
 
 
-def _parts(
-    calls: Sequence[Call],
-    kept: Collection[int],
-    ahead: Collection[int],
-    read: Collection[int],
-    engine: Any,
-) -> list[_Part]:
-    """Args: `read`: results that are read after the step, besides those that are kept."""
+def _parts(calls: Sequence[Call], uses: Uses, engine: Any) -> list[_Part]:
+    """Args: `uses`: of what is read, that which is read after the step."""
     runs = groupby(enumerate(calls), lambda c: -1 if is_light(c[1]) else c[0])
     groups = [[call for _, call in run] for _, run in runs]
     users: dict[int, set[int]] = {}
@@ -213,8 +200,8 @@ def _parts(
         for i in (i for c in group for i in c.operands):
             users.setdefault(i, set()).add(number)
     return [
-        _Part(g, kept, ahead, {i for i in users if users[i] - {number}}.union(read), engine)
-        for number, g in enumerate(groups)
+        _Part(g, uses._replace(read={i for i in users if users[i] - {n}}.union(uses.read)), engine)
+        for n, g in enumerate(groups)
     ]
 
 

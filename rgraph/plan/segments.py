@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from .call import Call
 
 _LIGHT = {"fused", "slice", "splice"}
+
+
+class Uses(NamedTuple):
+    """What becomes of the results of a step's calls.
+
+    Attributes:
+        kept: those of all frames are; each has a place to be written to.
+        ahead: they may have a place too, where the next step reads them.
+        read: others read them.
+    """
+
+    kept: Collection[int]
+    ahead: Collection[int]
+    read: Collection[int]
+
 
 Step = Callable[[Any, list[Any], dict[int, Any], int], None]
 
@@ -81,36 +96,18 @@ def grouped(calls: Sequence[Call], together: bool) -> Iterator[list[Call]]:
     yield from ([call] for call in late)
 
 
-def written_out(
-    calls: Sequence[Call],
-    kept: Collection[int],
-    ahead: Collection[int],
-    read: Collection[int],
-    engine: Any,
-) -> Step:
-    """`step(run, env, outs, rows)`, which does what the calls do.
-
-    Args:
-        kept: results that `outs` always has places for.
-        ahead: results that it may have places for.
-        read: results that others read.
-    """
-    return _Segment(calls, kept, ahead, read, engine).function()
+def written_out(calls: Sequence[Call], uses: Uses, engine: Any) -> Step:
+    """`step(run, env, outs, rows)`, which does what the calls do; `outs` has the places."""
+    return _Segment(calls, uses, engine).function()
 
 
 class _Segment:
-    def __init__(
-        self,
-        calls: Sequence[Call],
-        kept: Collection[int],
-        ahead: Collection[int],
-        read: Collection[int],
-        engine: Any,
-    ) -> None:
-        self.calls, self.kept, self.read, self.engine = calls, kept, read, engine
+    def __init__(self, calls: Sequence[Call], uses: Uses, engine: Any) -> None:
+        self.calls, self.engine = calls, engine
+        self.kept, ahead, self.read = uses
         self.ahead = {c.result for c in calls if c.result in ahead}
         self.names: dict[str, Any] = {}
-        self.ready = set(kept)  # results that have their arrays before they are computed
+        self.ready = set(self.kept)  # results that have their arrays before they are computed
         self.placed: set[int] = set()  # those that are made where a splice puts them
         self.joins: set[int] = set()  # the splices whose operands all are
 
