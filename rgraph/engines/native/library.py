@@ -13,8 +13,10 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from ctypes import c_char_p, c_int, c_void_p
+from ctypes import c_char_p, c_int, c_void_p, sizeof
 from pathlib import Path
+
+import numpy as np
 
 from ..expressions import EXPRESSIONS, expression
 from ..numpy.threads import openmp_library
@@ -61,6 +63,8 @@ def load() -> ctypes.CDLL:
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
     if not shutil.which(compiler[0]) or os.name != "posix":
         raise NativeError("there is no C compiler")
+    if not _knows_arrays():
+        raise NativeError("arrays lie in memory in another way than interpreter.c expects")
     text = source()
     key = hashlib.sha256(f"{text}{_FLAGS}{compiler}{_processor()}".encode()).hexdigest()[:16]
     try:
@@ -83,6 +87,17 @@ def _compile(compiler: list[str], text: str, path: Path) -> None:
         command = [*compiler, *_FLAGS.split(), "-x", "c", "-", "-o", str(made), "-lm"]
         subprocess.run(command, input=text, text=True, check=True, capture_output=True)
         os.replace(made, path)
+
+
+def _knows_arrays() -> bool:
+    """Whether an array's fields are where the interpreter looks for them."""
+    if platform.python_implementation() != "CPython":
+        return False
+    array = np.empty((2, 3), np.float32)
+    data, rank, _, _, _, dtype = (c_void_p * 6).from_address(id(array) + object.__basicsize__)
+    (kind,) = (c_void_p * 1).from_address(id(array) + object.__basicsize__ - sizeof(c_void_p))
+    found = data, c_int(rank or 0).value, dtype, kind
+    return found == (array.ctypes.data, 2, id(array.dtype), id(np.ndarray))
 
 
 def _processor() -> str:
