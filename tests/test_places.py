@@ -136,6 +136,8 @@ def test_who_is_alone():
     values[0] = values[0].reshape(-1).T
     gc.collect()
     assert memory.is_lone(values, 0)
+    values[0] = np.broadcast_to(memory.take(size, np.float32), (3, *size))
+    assert not memory.is_lone(values, 0)
     own = np.empty(size, np.float32)
     assert not memory.is_lone([own.reshape(-1)], 0)
     assert not memory.is_lone([np.empty(size, np.float32)], 0)

@@ -48,8 +48,11 @@ class Pool:
             return np.ndarray(shape, dtype, entry.buffer)
 
     def is_lone(self, values: Sequence[np.ndarray], index: int) -> bool:
-        """Whether it is an array of the pool, and nothing else refers to it or to a view of it."""
-        if sys.getrefcount(values[index]) != _UNUSED:
+        """Whether it is an array of the pool, and nothing else refers to it or to a view of it.
+
+        What is repeated along an axis (`broadcast_to`) is not: it can't be written to.
+        """
+        if sys.getrefcount(values[index]) != _UNUSED or not values[index].flags.writeable:
             return False
         base = values[index].base
         with self._lock:
