@@ -294,3 +294,32 @@ def test_one_thread_runs_what_another_has_made(channels):
         second = pool.submit(work).result()
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+EDGES = np.array([np.nan, np.inf, -np.inf, 100, -100, 88.5, -88.5, 0, -0.0, 1, -1, 1e30, -1e30])
+AFTER = {
+    **{n: getattr(C, n) for n in ("relu", "exp", "sigmoid", "tanh", "elu", "square", "abs")},
+    "max": lambda y: C.element_max(y, C.Parameter((1, 1, 1), init=0.5)),
+    "min": lambda y: C.element_min(y, C.Parameter((1, 1, 1), init=0.5)),
+    "max pooling": lambda y: C.pooling(y, C.MAX_POOLING, (2, 2), (2, 2)),
+    "mean pooling": lambda y: C.pooling(y, C.AVG_POOLING, (2, 2), (2, 2)),
+    "softmax": lambda y: C.softmax(C.reshape(y, (40, 40)), axis=-1),
+    "log_softmax": lambda y: C.log_softmax(C.reshape(y, (40, 40)), axis=-1),
+}
+
+
+@pytest.mark.parametrize("name", AFTER)
+@pytest.mark.parametrize("head", ["convolution", "operand"])
+def test_nan_and_infinities_go_on(name, head, engines):
+    """A NaN that becomes a number on its way would never be seen."""
+    x = C.input_variable((1, 40, 40))
+    kernel = C.Parameter((1, 1, 1, 1), init=1.0)
+    y = AFTER[name](C.convolution(kernel, x) if head == "convolution" else x)
+    value = np.resize(EDGES.astype(np.float32), (20, 1, 40, 40))
+    value[10:] = 1.0
+    value[12, 0, 3, 3] = np.nan
+    found = []
+    for engine in ("numpy", "onednn"):
+        engines(engine)
+        found.append(y.eval({x: value}))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-30)

@@ -36,14 +36,12 @@ class Chain(NamedTuple):
 _NEGATIVE = Post("linear", None, -1.0, 0.0)
 
 # Operations of two operands: the library's name, and what gives the same with the operands
-# exchanged
+# exchanged (not the larger and the smaller, for which the library takes a number before NaN)
 _PAIRS: dict[str, tuple[str, tuple[Post, ...], str]] = {
     "plus": ("add", (), "add"),
     "minus": ("sub", (_NEGATIVE,), "add"),
     "element_times": ("mul", (), "mul"),
     "element_divide": ("div", (Post("pow", None, 1.0, -1.0),), "mul"),
-    "element_max": ("max", (), "max"),
-    "element_min": ("min", (), "min"),
     "greater": ("gt", (), "lt"),
     "greater_equal": ("ge", (), "le"),
     "less": ("lt", (), "gt"),
@@ -52,13 +50,13 @@ _PAIRS: dict[str, tuple[str, tuple[Post, ...], str]] = {
     "not_equal": ("ne", (), "ne"),
 }
 
-# Operations of one operand (not softplus, which the library rounds as log(1 + exp(x)))
+# Operations of one operand: not softplus, which the library rounds as log(1 + exp(x)); not exp and
+# its own relu, which make numbers of NaN. Relu is x or 0 (exp(x) - 1), and -0.0 + 0.
 _SINGLES: dict[str, tuple[Post, ...]] = {
     "negate": (_NEGATIVE,),
     "sigmoid": (Post("logistic"),),
     "tanh": (Post("tanh"),),
-    "relu": (Post("relu"),),
-    "exp": (Post("exp"),),
+    "relu": (Post("elu", None, 0.0), Post("linear", None, 1.0, 0.0)),
     "square": (Post("square"),),
     "abs": (Post("abs"),),
     "elu": (Post("elu", None, 1.0),),

@@ -80,6 +80,8 @@ class Poolings:
 
     def pick(self, run: Any, value: Array, guide: Array, **at: Any) -> Array | None:
         geometry = self._find("max", value, value.shape, **at) if value is guide else None
+        if np.isnan(np.add.reduce(value, axis=None)):  # of which the library makes numbers
+            return None
         return geometry and self._pooled(geometry, value, at["counts"])
 
     def mean(self, run: Any, x: Array, *, include_pad: bool, **at: Any) -> Array | None:

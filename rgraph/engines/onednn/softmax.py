@@ -49,6 +49,8 @@ class Softmaxes:
                     primitive.run_at([source + start, target + start])
             except OnednnError:
                 return reference(run, x, axis=axis)
+            if np.isnan(np.add.reduce(result, axis=None)):  # the library leaves the others' as is
+                return reference(run, x, axis=axis)
             return result
 
         return call
