@@ -208,7 +208,7 @@ def use_cpu_engine(name: str) -> str:
             mend="set RGRAPH_CPU_ENGINE, or what use_cpu_engine is given, to one of these",
         )
     if _made(name) is None:
-        best = cpu_engines()[0]
+        best = _best_cpu_engine()
         warnings.warn(f"{_CPU_ENGINES[name]}; {best} is used instead", stacklevel=2)
         name = best
     _cpu_engine = name
@@ -222,6 +222,10 @@ _CPU_ENGINES = {
     "numpy": "",
 }
 _cpu_engine = ""  # none is chosen yet
+
+
+def _best_cpu_engine() -> str:
+    return next(name for name in _CPU_ENGINES if _made(name) is not None)
 
 
 @lru_cache(maxsize=8)
@@ -263,7 +267,7 @@ def engine(device: DeviceDescriptor | None = None) -> Any:
         return _cuda_engine(device.number)
     name = _cpu_engine
     if not name:
-        name = use_cpu_engine(os.environ.get("RGRAPH_CPU_ENGINE") or cpu_engines()[0])
+        name = use_cpu_engine(os.environ.get("RGRAPH_CPU_ENGINE") or _best_cpu_engine())
     return _made(name)
 
 

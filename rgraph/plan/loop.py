@@ -100,15 +100,21 @@ class Loop:
                     free.remove(i)
                     break
 
+    def _room(self, run: Run, env: Env, rows: int) -> dict[int, Any]:
+        """Arrays for what is kept of all frames."""
+        room = {}
+        for i, shape, dtype in self.whole:
+            place = self.places.get(i)
+            if place is not None and run.engine.is_lone(env, place):
+                room[i] = env[place]
+            else:
+                room[i] = run.empty((rows, *shape), dtype)
+        return room
+
     def __call__(self, run: Run, env: Env) -> None:
         layout = run.layouts[self.axis]
         starts, counts = layout.offsets, layout.counts
-        kept = {
-            i: env[self.places[i]]
-            if i in self.places and run.engine.is_lone(env, self.places[i])
-            else run.empty((layout.rows, *shape), dtype)
-            for i, shape, dtype in self.whole
-        }
+        kept = self._room(run, env, layout.rows)
         lasts = {i: run.empty((len(layout), *shape), dtype) for i, shape, dtype in self.lasts}
         initial = [
             initial_rows(run, env[first], own, layout, shape)

@@ -128,7 +128,7 @@ class _Segment:
 
     def _empty(self, results: Sequence[int], like: Call) -> Iterator[str]:
         """Makes arrays for results of one shape, where there are none."""
-        made = list(results)
+        self.ready.update(results)
         self.names[f"type{like.result}"] = like.dtype
         shape = "".join(f"{n}, " for n in like.shape)
         new = [i for i in results if i not in self.ahead]
@@ -139,7 +139,6 @@ class _Segment:
         for i in results:
             missing = f"if v{i} is None: " if i in self.ahead else ""
             yield f"{missing}v{i} = run.empty((rows, {shape}), type{like.result})"
-        self.ready.update(made)
 
     def _joined(self) -> Iterator[str]:
         """Results are made where a splice puts them."""

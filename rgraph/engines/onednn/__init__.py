@@ -8,6 +8,7 @@ Everything else, and every other type, is the `numpy` engine's. Needs the librar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -96,16 +97,11 @@ def _or_reference(name: str, kernel: Any) -> Any:
         rank = len(at["strides"]) + 2
         cut = min(map(min, at["padding"])) < 0  # where strides skip elements at an edge
         suits = not cut and all(m.dtype == np.float32 and m.ndim == rank and m.size for m in (a, b))
-        in_place = options.get("own") is not None
-        if not suits:
-            if in_place:
-                return None
-            return run.engine.reference[name](run, a, b, *more, **options)
-        try:
-            return kernel(run, a, b, *more, **options)
-        except OnednnError:
-            if in_place:
-                return None
-            return run.engine.reference[name](run, a, b, *more, **options)
+        if suits:
+            with suppress(OnednnError):
+                return kernel(run, a, b, *more, **options)
+        if options.get("own") is not None:  # the reference does nothing in place
+            return None
+        return run.engine.reference[name](run, a, b, *more, **options)
 
     return call

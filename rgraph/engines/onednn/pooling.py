@@ -80,9 +80,10 @@ class Poolings:
 
     def pick(self, run: Any, value: Array, guide: Array, **at: Any) -> Array | None:
         geometry = self._find("max", value, value.shape, **at) if value is guide else None
-        if np.isnan(np.add.reduce(value, axis=None)):  # of which the library makes numbers
+        # The library makes numbers of NaN.
+        if geometry is None or np.isnan(np.add.reduce(value, axis=None)):
             return None
-        return geometry and self._pooled(geometry, value, at["counts"])
+        return self._pooled(geometry, value, at["counts"])
 
     def mean(self, run: Any, x: Array, *, include_pad: bool, **at: Any) -> Array | None:
         geometry = self._find(_mean(include_pad), x, x.shape, **at)
