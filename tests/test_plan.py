@@ -147,11 +147,8 @@ class TestRecurrence:
             return step(h, inner)
 
         f = C.layers.Recurrence(nested)(x)
-        expected = []
-        for s in SEQUENCES:
-            smooth = unrolled(lambda q, v: 0.5 * q + v, s, np.zeros(2))
-            expected.append(unrolled(numpy_step, smooth))
-        agree(f, {x: SEQUENCES}, expected)
+        smooth = [unrolled(lambda q, v: 0.5 * q + v, s, np.zeros(2)) for s in SEQUENCES]
+        agree(f, {x: SEQUENCES}, [unrolled(numpy_step, s) for s in smooth])
 
     def test_inside_a_recurrent_step_on_its_state(self, x):
         """The inner recurrence runs over the outer one's states: one loop with both."""

@@ -10,6 +10,7 @@ from rgraph import device
 from rgraph.engines.cuda import options
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
+from tests.training import LENGTHS, minibatch, ragged_lstm
 
 pytestmark = pytest.mark.gpu
 
@@ -154,24 +155,8 @@ def test_pytorch_s_arrays_go_in_and_come_out(engine, torch):
 def models():
     """A ragged LSTM with running statistics, and a ConvolutionalGRU: model, loss, minibatches."""
     rng = np.random.default_rng(0)
-    x, t = C.sequence.input_variable(3), C.input_variable(2)
-    lstm = C.layers.Sequential(
-        [
-            C.layers.BatchNormalization(),
-            C.layers.Recurrence(C.layers.LSTM(5, init=C.glorot_uniform(seed=1))),
-            C.sequence.last,
-            C.layers.Dense(2, init=C.glorot_uniform(seed=2)),
-        ]
-    )(x)
-    lengths = [(4, 2, 3), (1, 5), (4, 2, 3), (4, 2, 3), (4, 2, 3), (2, 2)]
-    batches = [
-        {
-            x: [rng.normal(size=(n, 3)).astype(np.float32) for n in own],
-            t: np.eye(2, dtype=np.float32)[rng.integers(0, 2, len(own))],
-        }
-        for own in lengths
-    ]
-    yield "lstm", lstm, C.cross_entropy_with_softmax(lstm, t), batches
+    x, t, lstm, loss = ragged_lstm()
+    yield "lstm", lstm, loss, [minibatch(rng, x, t, lengths) for lengths in LENGTHS]
     film = C.sequence.input_variable((2, 6, 5))
     kernels = [
         C.Parameter((4, n, 3, 3), init=C.glorot_uniform(seed=i)) for i, n in enumerate((2, 4) * 3)
@@ -187,7 +172,7 @@ def models():
 
     gru = C.layers.Recurrence(step)(film)
     batches = [
-        {film: [rng.normal(size=(n, 2, 6, 5)).astype(np.float32) for n in own]} for own in lengths
+        {film: [rng.normal(size=(n, 2, 6, 5)).astype(np.float32) for n in own]} for own in LENGTHS
     ]
     yield "conv gru", gru, C.reduce_sum(C.square(gru - 0.3)), batches
 

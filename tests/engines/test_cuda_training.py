@@ -1,16 +1,20 @@
 """Training on the played GPU: what is learned, and what stays in the GPU's memory meanwhile."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import rgraph as C
 from rgraph.arrays import on_gpu
 from tests.engines.strict_arrays import LIBRARY, Array, State
-from tests.test_learners import LEARNERS, SPECS, UPDATES, convolutional_gru, made
-
-FOLDER = Path(__file__).parents[1] / "reference" / "train"
+from tests.training import (
+    LENGTHS,
+    SPECS,
+    UPDATES,
+    made,
+    minibatch,
+    ragged_lstm,
+    train_on_a_ragged_film,
+)
 
 
 def gradients_there(parameters, i):
@@ -46,44 +50,7 @@ def test_six_updates_on_the_gpu_are_cntks(number, compiled, monkeypatch):
 
 @pytest.mark.parametrize("name", ["momentum", "adam_batch", "rmsprop"])
 def test_training_a_convolutional_gru_is_cntks(name, played):
-    """Its film is ragged; the losses and the weights that come out are CNTK's."""
-    data = np.load(FOLDER / f"train_{name}.npz")
-    parameters = {
-        k[6:]: C.Parameter(init=data[k], name=k[6:]) for k in data.files if k[:6] == "param/"
-    }
-    x, t = C.sequence.input_variable((1, 5, 5)), C.sequence.input_variable((2, 5, 5))
-    y = convolutional_gru(parameters)(x)
-    loss = C.reduce_sum(C.square(y - t))
-    trainer = C.Trainer(y, (loss, None), LEARNERS[name](list(parameters.values())))
-    losses = []
-    for m in range(len(data["loss"])):
-        batch = {v: [data[f"{k}/{m}/{i}"] for i in range(3)] for k, v in (("x", x), ("t", t))}
-        assert trainer.train_minibatch(batch)
-        losses.append(trainer.previous_minibatch_loss_average)
-    np.testing.assert_allclose(losses, data["loss"], rtol=1e-6)
-    for k, p in parameters.items():
-        np.testing.assert_allclose(p.value, data["final/" + k], rtol=1e-5, atol=1e-5)
-
-
-def ragged_lstm():
-    x, t = C.sequence.input_variable(3, name="x"), C.input_variable(2, name="t")
-    model = C.layers.Sequential(
-        [
-            C.layers.BatchNormalization(),
-            C.layers.Recurrence(C.layers.LSTM(5, init=C.glorot_uniform(seed=1))),
-            C.sequence.last,
-            C.layers.Dense(2, init=C.glorot_uniform(seed=2)),
-        ]
-    )(x)
-    return x, t, model, C.cross_entropy_with_softmax(model, t)
-
-
-def minibatch(rng, x, t, lengths):
-    data = [rng.normal(size=(n, 3)).astype(np.float32) for n in lengths]
-    return {x: data, t: np.eye(2, dtype=np.float32)[rng.integers(0, 2, len(lengths))]}
-
-
-LENGTHS = [(4, 2, 3), (1, 5), (4, 2, 3), (4, 2, 3), (4, 2, 3), (2, 2)]
+    train_on_a_ragged_film(name)
 
 
 @pytest.mark.parametrize("make", [lambda ps: C.adam(ps, 0.1, 0.9), lambda ps: C.sgd(ps, 0.1)])

@@ -14,6 +14,19 @@ def random(*shape, seed=0):
     return np.random.default_rng((seed, *shape)).normal(size=shape)
 
 
+def agree(f, expected, tensors):
+    """Values and gradients; `tensors` are what PyTorch has for f's image and kernel."""
+    image, kernel = tensors
+    x = tensors[image].detach().numpy()
+    assert f.shape == expected.shape[1:]
+    np.testing.assert_allclose(f.eval({image: x}), expected.detach(), atol=1e-12)
+    g = random(*expected.shape[1:])
+    expected.backward(expected.new_tensor(g).expand(expected.shape))
+    found = (f * g).grad({image: x}, wrt=[image, kernel])
+    for variable, tensor in tensors.items():
+        np.testing.assert_allclose(found[variable], tensor.grad, atol=1e-11)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("stride, dilation", [(1, 1), (2, 1), (1, 2), (3, 1), (2, 2)])
 @pytest.mark.parametrize("taps", [1, 2, 3])
@@ -27,13 +40,7 @@ def test_without_padding(torch, F, rank, taps, stride, dilation, groups):
     f = C.convolution(
         kernel, image, strides=stride, dilation=dilation, groups=groups, auto_padding=[False]
     )
-    assert f.shape == expected.shape[1:]
-    np.testing.assert_allclose(f.eval({image: x}), expected.detach(), atol=1e-12)
-    g = random(*expected.shape[1:])
-    expected.backward(torch.from_numpy(g).expand(expected.shape))
-    found = (f * g).grad({image: x}, wrt=[image, kernel])
-    np.testing.assert_allclose(found[image], tx.grad, atol=1e-11)
-    np.testing.assert_allclose(found[kernel], tw.grad, atol=1e-11)
+    agree(f, expected, {image: tx, kernel: tw})
 
 
 @pytest.mark.parametrize("taps", [(3, 3), (1, 5), (5, 3)])
@@ -128,13 +135,7 @@ def test_transposed_without_padding(torch, F, rank, taps, stride, dilation, extr
         auto_padding=[False],
         output_shape=tuple(expected.shape[2:]) if extra else None,
     )
-    assert f.shape == expected.shape[1:]
-    np.testing.assert_allclose(f.eval({image: x}), expected.detach(), atol=1e-12)
-    g = random(*expected.shape[1:])
-    expected.backward(torch.from_numpy(g).expand(expected.shape))
-    found = (f * g).grad({image: x}, wrt=[image, kernel])
-    np.testing.assert_allclose(found[image], tx.grad, atol=1e-11)
-    np.testing.assert_allclose(found[kernel], tw.grad, atol=1e-11)
+    agree(f, expected, {image: tx, kernel: tw})
 
 
 # What CNTK 2.7 does: size, kernel, stride, output size asked for -> output size, first begins
