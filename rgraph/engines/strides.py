@@ -8,9 +8,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from ctypes import c_void_p
+from typing import Any, NamedTuple
+
+import numpy as np
 
 Shape = tuple[int, ...]
+
+
+class Form(NamedTuple):
+    """All that matters of an array but its memory."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Form:
+        return cls(array.shape, array.strides, array.dtype)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its elements follow one another in memory, the last axis innermost."""
+        step = self.dtype.itemsize
+        for size, stride in zip(self.shape[::-1], self.strides[::-1], strict=True):
+            if size > 1 and stride != step:
+                return False
+            step *= size
+        return True
+
+    def example(self) -> np.ndarray:
+        """An array of this form; its elements are not to be read."""
+        return np.lib.stride_tricks.as_strided(np.empty(1, self.dtype), self.shape, self.strides)
+
+
+def address(array: np.ndarray) -> int:
+    """Where the array's memory begins: `array.ctypes.data`, in a tenth of the time.
+
+    It is the first field of the C structure that an array is (PyArrayObject, NumPy's C API). That
+    is true of arrays only, not of NumPy's numbers.
+    """
+    return c_void_p.from_address(id(array) + object.__basicsize__).value or 0
 
 
 def channels_last(shape: Sequence[int]) -> Shape:
@@ -40,6 +78,17 @@ def lies_densely(shape: Shape, strides: Shape, itemsize: int = 4) -> bool:
     """`is_dense` of an array of this shape, with strides in bytes."""
     steps = (n * itemsize for n in channels_last(shape))
     return all(n == 1 or a == b for n, a, b in zip(shape, strides, steps, strict=True))
+
+
+def dense(run: Any, empty: Callable[..., Any], array: Any) -> Any:
+    """`array`, or a copy of it that is dense; the last copy is kept, others may want it too."""
+    if lies_densely(array.shape, array.strides, array.dtype.itemsize):
+        return array
+    if run.memo.get("copied") is not array:
+        copy = empty_channels_last(empty, array.shape, array.dtype)
+        copy[...] = array
+        run.memo["copied"], run.memo["copy"] = array, copy
+    return run.memo["copy"]
 
 
 def joined(

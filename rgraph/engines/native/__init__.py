@@ -1,16 +1,18 @@
-"""The numpy engine with pointwise work in C: needs a C compiler on the machine, once."""
+"""The numpy engine with pointwise work and convolutions with kernels of 3x3 in C: needs a C compiler
+on the machine, once."""
 
 from __future__ import annotations
 
 from ..numpy import NumpyEngine
 from .library import NativeError
 from .programs import Programs
+from .winograd import Winograd
 
-__all__ = ["NativeEngine", "NativeError", "Programs"]
+__all__ = ["NativeEngine", "NativeError", "Programs", "Winograd"]
 
 
 class NativeEngine(NumpyEngine):
-    """NumPy's arrays, memory and kernels, but for what is pointwise."""
+    """NumPy's arrays, memory and kernels, but for what is in C."""
 
     name = "native"
 
@@ -19,3 +21,4 @@ class NativeEngine(NumpyEngine):
         programs = Programs()
         self.kernels["fused"] = programs.evaluate
         self.compiled = programs.compiled
+        self.kernels |= Winograd(programs, self.pool.take).kernels(self.kernels)

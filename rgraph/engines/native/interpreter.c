@@ -160,15 +160,11 @@ static void block(const Program *program, State *state, const ptrdiff_t *outer, 
                     path->strides[k][along]);
 }
 
-/* Computes one of `parts` shares of the results. */
-static void share(const Program *program, Path path, int part, int parts)
+/* Computes the results from `start` to `stop` along an axis. */
+static void stretch(const Program *program, Path path, int axis, ptrdiff_t start, ptrdiff_t stop)
 {
     const int down = path.axes - 2, along = path.axes - 1, values = path.arrays + program->registers;
-    int axis = 0; /* that is shared out: the outermost that is long enough */
-    while (axis < along && path.shape[axis] < parts)
-        ++axis;
-    const ptrdiff_t start = path.shape[axis] * part / parts;
-    path.shape[axis] = path.shape[axis] * (part + 1) / parts - start;
+    path.shape[axis] = stop - start;
     for (int k = 0; k < path.arrays; ++k)
         path.data[k] += start * path.strides[k][axis];
     for (int i = 0; i < path.axes; ++i)
@@ -204,6 +200,16 @@ static void share(const Program *program, Path path, int part, int parts)
     }
 }
 
+/* Computes one of `parts` shares of the results. */
+static void share(const Program *program, const Path *path, int part, int parts)
+{
+    int axis = 0; /* that is shared out: the outermost that is long enough */
+    while (axis < path->axes - 1 && path->shape[axis] < parts)
+        ++axis;
+    const ptrdiff_t size = path->shape[axis];
+    stretch(program, *path, axis, size * part / parts, size * (part + 1) / parts);
+}
+
 /* Computes the results, in `parts` shares that go to all threads. Returns 0, or 1 for arrays that it
    can't take: nothing has been done to them then.
 
@@ -214,11 +220,11 @@ int run(const Program *program, void *const *objects, int parts)
     if (follow(&path, program, objects))
         return 1;
     if (parts == 1) {
-        share(program, path, 0, 1);
+        share(program, &path, 0, 1);
         return 0;
     }
 #pragma omp parallel for schedule(dynamic)
     for (int part = 0; part < parts; ++part)
-        share(program, path, part, parts);
+        share(program, &path, part, parts);
     return 0;
 }

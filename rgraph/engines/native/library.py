@@ -1,4 +1,4 @@
-"""The interpreter of pointwise programs, compiled by the machine's own C compiler when needed.
+"""The engine's work in C, compiled by the machine's own C compiler when needed.
 
 The compiled library is kept in the user's cache folder, by source, flags and processor.
 """
@@ -38,7 +38,7 @@ class NativeError(RuntimeError):
 
 
 def source() -> str:
-    """The library's C source: what operations are written with, they, and their interpreter."""
+    """The library's C source: operations, the interpreter of programs of them, convolutions."""
     here = Path(__file__).parent
     pointers = "float *r, const float *a, const float *b, const float *c"
     loop = "#pragma GCC ivdep\n    for (ptrdiff_t i = 0; i < n; ++i)\n        r[i] = "
@@ -51,8 +51,10 @@ def source() -> str:
         "static void (*const operations[])(float *, const float *, const float *, const float *,"
         f" ptrdiff_t) = {{{', '.join(f'op{i}' for i in OPERATIONS.values())}}};\n"
     )
-    before, after = ((here / f).read_text() for f in ("operations.c", "interpreter.c"))
-    return "\n".join([before, *functions, table, after])
+    before, *after = (
+        (here / f"{name}.c").read_text() for name in ("operations", "interpreter", "winograd")
+    )
+    return "\n".join([before, *functions, table, *after])
 
 
 def load() -> ctypes.CDLL:
@@ -69,7 +71,7 @@ def load() -> ctypes.CDLL:
     key = hashlib.sha256(f"{text}{_FLAGS}{compiler}{_processor()}".encode()).hexdigest()[:16]
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rgraph"
-        path = cache / f"pointwise-{key}.so"
+        path = cache / f"native-{key}.so"
         if not path.exists():
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             _compile(compiler, text, path)

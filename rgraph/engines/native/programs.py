@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import POINTER, byref, c_int, c_size_t, c_void_p
 from functools import lru_cache
 from typing import Any
@@ -21,10 +21,6 @@ _PARTS = 8 * THREADS  # a thread that is held up leaves its parts to the others
 
 Steps = Sequence[tuple[str, tuple[int, ...]]]  # as in `passes.fusion.Program`
 
-# Does a program: `run(size, *arrays)`, with the number of elements of a result, the operands and
-# the results. Whether it could not; nothing has been done then.
-Runner = Callable[..., bool]
-
 
 class _Program(ctypes.Structure):
     _fields_ = [
@@ -36,6 +32,30 @@ class _Program(ctypes.Structure):
     ]
 
 
+class Compiled:
+    """A program made ready.
+
+    Attributes:
+        here: the interpreter's form of it.
+        packed: `packed(*ids)`, the arrays as the library wants them, by their `id`.
+    """
+
+    def __init__(self, programs: Programs, program: _Program, arrays: int) -> None:
+        self._programs = programs
+        self.here = byref(program)
+        self.packed = struct.Struct(f"{arrays}P").pack
+
+    def __call__(self, size: int, *arrays: Any) -> bool:
+        """Does it; returns whether it could not, and nothing has been done.
+
+        Args:
+            size: the elements of a result.
+            arrays: the operands and the results.
+        """
+        parts = 1 if size < _PARALLEL else _PARTS
+        return bool(self._programs.run(self.here, self.packed(*map(id, arrays)), parts))
+
+
 class Programs:
     """What the compiled interpreter does for an engine.
 
@@ -43,21 +63,22 @@ class Programs:
     """
 
     def __init__(self) -> None:
-        self.run = load().run
+        self.library = load()
+        self.run = self.library.run
         lives_over_forks(self, "run")
-        self._whole = lru_cache(maxsize=1024)(self._of_program)
+        self.whole = lru_cache(maxsize=1024)(self._of_program)
 
     def evaluate(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
         """The `fused` kernel: `engines.numpy.pointwise.evaluate`, to which goes all else."""
-        compiled = self._whole(program)
+        compiled = self.whole(program)
         if compiled is None or out is None or compiled(out.size, *arrays, out):
             return reference.evaluate(run, *arrays, program=program, out=out)
         return out
 
-    def _of_program(self, program: Any) -> Runner | None:
+    def _of_program(self, program: Any) -> Compiled | None:
         return self.compiled(program.steps, program.arity, [program.arity + len(program.steps) - 1])
 
-    def compiled(self, steps: Steps, arity: int, results: Sequence[int]) -> Runner | None:
+    def compiled(self, steps: Steps, arity: int, results: Sequence[int]) -> Compiled | None:
         """A program of float32 made ready; None if the interpreter lacks one of its operations.
 
         Args:
@@ -74,16 +95,7 @@ class Programs:
             (c_int * len(code))(*code), len(steps), arity, len(results), registers,
             object.__basicsize__, id(np.ndarray), id(np.dtype(np.float32)),
         )  # fmt: skip
-        return self._runner(program, struct.Struct(f"{arrays}P").pack)
-
-    def _runner(self, program: _Program, packed: Callable[..., bytes]) -> Runner:
-        here = byref(program)
-
-        def runner(size: int, *arrays: Any) -> bool:
-            parts = 1 if size < _PARALLEL else _PARTS
-            return bool(self.run(here, packed(*map(id, arrays)), parts))
-
-        return runner
+        return Compiled(self, program, arrays)
 
 
 def _allocated(steps: Steps, arity: int, results: Sequence[int]) -> tuple[list[int], int]:

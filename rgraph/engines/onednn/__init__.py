@@ -16,10 +16,11 @@ import numpy as np
 
 from ...ops.records import TABLE
 from .. import tailed
-from ..native import NativeError, Programs
+from ..native import NativeError, Programs, Winograd
 from ..numpy import NumpyEngine
+from ..strides import address
 from .convolution import Convolutions
-from .library import Library, OnednnError, address
+from .library import Library, OnednnError
 from .pointwise import Pointwise
 from .pooling import Poolings
 from .products import Products
@@ -39,14 +40,6 @@ class OnednnEngine(NumpyEngine):
         library = Library()
         convolutions, products = Convolutions(library, self.pool.take), Products(library)
         self.reference = dict(self.kernels)
-        try:
-            programs = Programs()
-        except NativeError:
-            self.kernels["fused"] = Pointwise(library).evaluate
-        else:
-            self.kernels["fused"] = programs.evaluate
-            self.compiled = programs.compiled
-            self.in_place = frozenset({"tailed", "fused"})
         self.kernels["matmul"] = products.matmul
         self.kernels["times"] = self.kernels["contract"] = products.product
         self.kernels |= Poolings(library, self.pool.take, self.reference).kernels
@@ -67,6 +60,15 @@ class OnednnEngine(NumpyEngine):
             "contract": products.tailed,
         }
         self.kernels["tailed"] = self._with_tail
+        try:
+            programs = Programs()
+        except NativeError:
+            self.kernels["fused"] = Pointwise(library).evaluate
+        else:
+            self.kernels["fused"] = programs.evaluate
+            self.compiled = programs.compiled
+            self.in_place = frozenset({"tailed", "fused"})
+            self.kernels |= Winograd(programs, self.pool.take).kernels(self.kernels)
 
     def _with_tail(self, run: Any, *arrays: Any, head: Any, out: Any = None, **options: Any) -> Any:
         kernel = partial(self._tailed[head.name], run, head=head, out=out, **options)

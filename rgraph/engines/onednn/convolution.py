@@ -14,8 +14,17 @@ import numpy as np
 
 from .. import tailed
 from ..sizes import Sizes
-from ..strides import Shape, channels_last, empty_channels_last, is_dense, lies_densely
-from .library import Form, Library, Primitive, Reorder, address
+from ..strides import (
+    Form,
+    Shape,
+    address,
+    channels_last,
+    dense,
+    empty_channels_last,
+    is_dense,
+    lies_densely,
+)
+from .library import Library, Primitive, Reorder
 from .primitives import (
     ConvolutionPrimitives,
     Geometry,
@@ -30,7 +39,7 @@ class _Job(NamedTuple):
 
     Attributes:
         shape: of the result.
-        dense: of the operand and the tail's, which are as the primitives want them.
+        packed: of the operand and the tail's, which are as the primitives want them.
         reads: of the tail's operands, those that the primitives read, in order.
         turned: whether the kernels are to be turned round.
         blocks: for each block of rows the primitive, what puts the kernels in its order, and where
@@ -38,7 +47,7 @@ class _Job(NamedTuple):
     """
 
     shape: Shape
-    dense: list[bool]
+    packed: list[bool]
     reads: list[int]
     turned: bool
     blocks: list[tuple[Primitive, Reorder | None, list[int]]]
@@ -136,15 +145,15 @@ class Convolutions:
             (*make(b.stop - b.start, geometry), [b.start * s for s in steps])
             for b in self._sizes.blocks((name, program, geometry), rows)
         ]
-        dense = [is_dense(operand), *(m.shape != shape or is_dense(m) for m in more)]
-        return _Job(shape, dense, reads, turned is not None, blocks)
+        packed = [is_dense(operand), *(m.shape != shape or is_dense(m) for m in more)]
+        return _Job(shape, packed, reads, turned is not None, blocks)
 
     def _run(
         self, run: Any, job: _Job, w: Array, x: Array, more: Sequence[Array], out: Any
     ) -> Array:
         x, *more = (
-            a if dense else self._dense(run, a)
-            for a, dense in zip((x, *more), job.dense, strict=True)
+            a if packed else dense(run, self.empty, a)
+            for a, packed in zip((x, *more), job.packed, strict=True)
         )
         ready = out is not None and self._is_dense(out.shape, out.strides)
         target = out if ready else empty_channels_last(self.empty, job.shape, np.float32)
@@ -157,14 +166,6 @@ class Convolutions:
             return target
         out[...] = target
         return out
-
-    def _dense(self, run: Any, array: Array) -> Array:
-        """A copy of `array` that is dense; the last copy is kept, others may want it too."""
-        if run.memo.get("copied") is not array:
-            copy = empty_channels_last(self.empty, array.shape, np.float32)
-            copy[...] = array
-            run.memo["copied"], run.memo["copy"] = array, copy
-        return run.memo["copy"]
 
     def _arranged(self, run: Any, w: Array, turned: bool, reorder: Reorder | None) -> Array:
         """Kernels in the order of a primitive; once in a run for each."""
@@ -182,7 +183,7 @@ class Convolutions:
         """The gradient to the kernels."""
         geometry = _geometry(x.shape[1:], g.shape[1:], kernel, at)
         shape = (g.shape[1], x.shape[1] // at["groups"], *kernel)
-        x, g = (a if is_dense(a) else self._dense(run, a) for a in (x, g))
+        x, g = (dense(run, self.empty, a) for a in (x, g))
         total = np.zeros(shape, x.dtype)
         for block in self._sizes.blocks(("weights", geometry), len(x)):
             primitive, reorder, size = self.primitives.weights(block.stop - block.start, geometry)

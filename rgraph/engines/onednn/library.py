@@ -15,11 +15,12 @@ import threading
 import warnings
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..numpy.threads import lives_over_forks, openmp_library
+from ..strides import address
 
 FLOAT32 = 3
 TAG_ANY = 1
@@ -82,43 +83,8 @@ def _open() -> ctypes.CDLL:
     raise OnednnError("no oneDNN library of version 3 was found")
 
 
-class Form(NamedTuple):
-    """All that matters of an array but its memory."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: np.dtype
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> Form:
-        return cls(array.shape, array.strides, array.dtype)
-
-    @property
-    def in_order(self) -> bool:
-        """Whether its elements follow one another in memory, the last axis innermost."""
-        step = self.dtype.itemsize
-        for size, stride in zip(self.shape[::-1], self.strides[::-1], strict=True):
-            if size > 1 and stride != step:
-                return False
-            step *= size
-        return True
-
-    def example(self) -> np.ndarray:
-        """An array of this form; its elements are not to be read."""
-        return np.lib.stride_tricks.as_strided(np.empty(1, self.dtype), self.shape, self.strides)
-
-
 class _Argument(ctypes.Structure):
     _fields_ = [("arg", c_int), ("memory", c_void_p)]
-
-
-def address(array: np.ndarray) -> int:
-    """Where the array's memory begins: `array.ctypes.data`, in a tenth of the time.
-
-    It is the first field of the C structure that an array is (PyArrayObject, NumPy's C API). That
-    is true of arrays only, not of NumPy's numbers.
-    """
-    return c_void_p.from_address(id(array) + object.__basicsize__).value or 0
 
 
 def dims(values: Any) -> Any:

@@ -12,18 +12,17 @@ import numpy as np
 
 from ..numpy import pointwise as reference
 from ..sizes import Sizes
+from ..strides import Form, address
 from .chains import ONE, Chain, chains, turned
 from .library import (
     BINARY,
     DST,
     SRC,
     SRC_1,
-    Form,
     Library,
     OnednnError,
     PostOperations,
     Primitive,
-    address,
 )
 
 # Elements of a piece, which with its operands stays in the second-level caches. What is repeated

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..strides import Shape, channels_last
+from ..strides import Form, Shape, channels_last
 from .chains import Post, tail
 from .library import (
     CONVOLUTION_DIRECT,
@@ -23,7 +23,6 @@ from .library import (
     QUERY_WEIGHTS,
     SRC,
     WEIGHTS,
-    Form,
     Library,
     PostOperations,
     Primitive,

@@ -15,17 +15,16 @@ import numpy as np
 from ...ops.contractions import CONTRACT
 from .. import tailed
 from ..sizes import Sizes
+from ..strides import Form, address
 from .library import (
     DST,
     QUERY_WEIGHTS,
     SRC,
     WEIGHTS,
-    Form,
     Library,
     OnednnError,
     Primitive,
     Reorder,
-    address,
 )
 from .primitives import Shape, Tail, post_operations, tail_of
 

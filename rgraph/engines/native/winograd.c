@@ -1,0 +1,428 @@
+/* Convolutions with kernels of 3x3 and their gradients, by minimal filtering: S. Winograd, Arithmetic
+   Complexity of Computations, 1980; A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural
+   Networks, 2015 (arXiv 1509.09308).
+
+   A tile of 4x4 results comes from a window of 6x6 of the operand. Both, and the kernel, are turned
+   into their values at 6x6 points, where the convolution is a product, number by number: 36
+   multiplications for 144. Over channels these are 36 products of matrices. The points along an
+   axis are 0, A, -A, B, -B and infinity: with these A and B rounding costs least.
+
+   Arrays are dense, (images, height, width, channels). Channels come in whole vectors. */
+
+#include <omp.h>
+#include <unistd.h>
+
+enum { TAPS = 3, TILE = 4, WINDOW = 6, POINTS = WINDOW * WINDOW };
+
+/* Vectors, and how many rows of a product's block fit the registers beside two of them. */
+#if defined(__AVX512F__)
+enum { LANES = 16, ROWS = 14 };
+#elif defined(__AVX__)
+enum { LANES = 8, ROWS = 6 };
+#else
+enum { LANES = 4, ROWS = 6 };
+#endif
+const int lanes = LANES;
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
+
+#define LOAD(p) ((Vector) * (const Unaligned *)(p))
+#define STORE(p, v) (*(Unaligned *)(p) = (v))
+#define INLINE static inline __attribute__((always_inline))
+
+#define A 0.70710678118654752
+#define B 1.41421356237309505
+static const float a1 = A, a2 = A * A, a3 = A * A * A, b1 = B, b2 = B * B, b3 = B * B * B;
+
+/* Kernels at the points: their values there, over the products of the points' distances. */
+#define NEAR (2 * A * A * (A * A - B * B))
+#define FAR (2 * B * B * (B * B - A * A))
+static const float KERNEL[WINDOW][TAPS] = {
+    {1 / (A * A * B * B), 0, 0},
+    {1 / NEAR, A / NEAR, A * A / NEAR},
+    {1 / NEAR, -A / NEAR, A * A / NEAR},
+    {1 / FAR, B / FAR, B * B / FAR},
+    {1 / FAR, -B / FAR, B * B / FAR},
+    {0, 0, 1},
+};
+
+/* Images of the operand and of the result, and how much of zeros is before the operand. */
+typedef struct {
+    ptrdiff_t images, channels, results, height, width, high, wide, top, left;
+} Geometry;
+
+/* How the work is cut: lines of tiles, so many to a unit that a unit's numbers stay in the
+   second-level cache. A plane is one point's numbers of all tiles in a unit. */
+typedef struct {
+    ptrdiff_t down, across, lines, together, units, operand, result;
+} Cut;
+
+static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+
+static Cut cut(const Geometry *at, int threads)
+{
+    Cut c;
+    c.down = (at->high + TILE - 1) / TILE;
+    c.across = (at->wide + TILE - 1) / TILE;
+    c.lines = at->images * c.down;
+    ptrdiff_t cache = 1 << 20;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+    cache = most(sysconf(_SC_LEVEL2_CACHE_SIZE), 1 << 18);
+#endif
+    const ptrdiff_t line = POINTS * sizeof(float) * (at->channels + at->results) * c.across;
+    c.together = most(1, least(cache / 2 / line, (c.lines + threads - 1) / threads));
+    c.units = (c.lines + c.together - 1) / c.together;
+    /* Planes that are a power of two apart would meet in few places of the first-level cache. */
+    c.operand = c.together * c.across * at->channels + 16;
+    c.result = c.together * c.across * at->results + 16;
+    return c;
+}
+
+/* Numbers of scratch memory that a thread needs: both kinds of planes, or the operand's and in its
+   place a unit's results before their tail; for the gradient to the kernels its sums too. */
+static ptrdiff_t room(const Geometry *at, const Cut *c, int gradient)
+{
+    const ptrdiff_t strip = TILE * TILE * c->result;
+    const ptrdiff_t sums = gradient ? POINTS * at->channels * at->results : 0;
+    return most(POINTS * c->operand, strip) + POINTS * c->result + sums;
+}
+
+ptrdiff_t winograd_scratch(const Geometry *at, int threads, int gradient)
+{
+    const Cut c = cut(at, threads);
+    return threads * room(at, &c, gradient);
+}
+
+/* A window's values at the points, along one axis. */
+INLINE void at_points(Vector *to, const Vector *x, int step)
+{
+    const Vector even_a = x[4 * step] - b2 * x[2 * step], odd_a = a1 * (x[3 * step] - b2 * x[step]);
+    const Vector even_b = x[4 * step] - a2 * x[2 * step], odd_b = b1 * (x[3 * step] - a2 * x[step]);
+    to[0] = a2 * b2 * x[0] - (a2 + b2) * x[2 * step] + x[4 * step];
+    to[1] = even_a + odd_a;
+    to[2] = even_a - odd_a;
+    to[3] = even_b + odd_b;
+    to[4] = even_b - odd_b;
+    to[5] = a2 * b2 * x[step] - (a2 + b2) * x[3 * step] + x[5 * step];
+}
+
+/* A tile of results from their values at the points, along one axis. */
+INLINE void from_points(Vector *to, const Vector *m, int step)
+{
+    const Vector even_a = m[step] + m[2 * step], odd_a = m[step] - m[2 * step];
+    const Vector even_b = m[3 * step] + m[4 * step], odd_b = m[3 * step] - m[4 * step];
+    to[0] = m[0] + even_a + even_b;
+    to[1] = a1 * odd_a + b1 * odd_b;
+    to[2] = a2 * even_a + b2 * even_b;
+    to[3] = a3 * odd_a + b3 * odd_b + m[5 * step];
+}
+
+/* The transposed of that: a tile of the results' gradient at the points. */
+INLINE void gradient_at_points(Vector *to, const Vector *y, int step)
+{
+    const Vector even_a = y[0] + a2 * y[2 * step], odd_a = a1 * y[step] + a3 * y[3 * step];
+    const Vector even_b = y[0] + b2 * y[2 * step], odd_b = b1 * y[step] + b3 * y[3 * step];
+    to[0] = y[0];
+    to[1] = even_a + odd_a;
+    to[2] = even_a - odd_a;
+    to[3] = even_b + odd_b;
+    to[4] = even_b - odd_b;
+    to[5] = y[3 * step];
+}
+
+/* A kernel at the points, along one axis, and the transposed of that. */
+INLINE void kernel_at_points(Vector *to, const Vector *w, int step)
+{
+    for (int p = 0; p < WINDOW; ++p)
+        to[p] = KERNEL[p][0] * w[0] + KERNEL[p][1] * w[step] + KERNEL[p][2] * w[2 * step];
+}
+
+INLINE void kernel_from_points(Vector *to, const Vector *u, int step)
+{
+    for (int k = 0; k < TAPS; ++k) {
+        to[k] = KERNEL[0][k] * u[0];
+        for (int p = 1; p < WINDOW; ++p)
+            to[k] += KERNEL[p][k] * u[p * step];
+    }
+}
+
+/* The part of an image that a window or a tile sees: from where, and its rows and columns that are
+   inside the image. */
+typedef struct {
+    ptrdiff_t start, down, along;
+    int top, bottom, left, right;
+} View;
+
+INLINE void load(Vector *to, const float *from, const View *view, int size)
+{
+    const Vector zero = {0};
+    from += view->start;
+    if (view->top == 0 && view->left == 0 && view->bottom == size && view->right == size)
+        for (int i = 0; i < size; ++i)
+            for (int j = 0; j < size; ++j)
+                to[i * size + j] = LOAD(from + i * view->down + j * view->along);
+    else
+        for (int i = 0; i < size; ++i)
+            for (int j = 0; j < size; ++j) {
+                int inside = i >= view->top && i < view->bottom && j >= view->left && j < view->right;
+                to[i * size + j] = inside ? LOAD(from + i * view->down + j * view->along) : zero;
+            }
+}
+
+static void window_at_points(float *to, ptrdiff_t plane, const float *from, const View *view)
+{
+    Vector x[POINTS], half[POINTS], line[WINDOW];
+    load(x, from, view, WINDOW);
+    for (int j = 0; j < WINDOW; ++j)
+        at_points(half + j * WINDOW, x + j, WINDOW);
+    for (int i = 0; i < WINDOW; ++i) {
+        at_points(line, half + i, WINDOW);
+        for (int j = 0; j < WINDOW; ++j)
+            STORE(to + (i * WINDOW + j) * plane, line[j]);
+    }
+}
+
+static void tile_at_points(float *to, ptrdiff_t plane, const float *from, const View *view)
+{
+    Vector y[TILE * TILE], half[TILE * WINDOW], line[WINDOW];
+    load(y, from, view, TILE);
+    for (int j = 0; j < TILE; ++j)
+        gradient_at_points(half + j * WINDOW, y + j, TILE);
+    for (int i = 0; i < WINDOW; ++i) {
+        gradient_at_points(line, half + i, WINDOW);
+        for (int j = 0; j < WINDOW; ++j)
+            STORE(to + (i * WINDOW + j) * plane, line[j]);
+    }
+}
+
+static void tile_from_points(float *to, const View *view, const float *from, ptrdiff_t plane)
+{
+    Vector m[WINDOW], half[WINDOW * TILE], line[TILE];
+    for (int j = 0; j < WINDOW; ++j) {
+        for (int i = 0; i < WINDOW; ++i)
+            m[i] = LOAD(from + (i * WINDOW + j) * plane);
+        from_points(half + j * TILE, m, 1);
+    }
+    to += view->start;
+    for (int i = 0; i < view->bottom; ++i) {
+        from_points(line, half + i, TILE);
+        for (int j = 0; j < TILE; ++j)
+            if (j < view->right)
+                STORE(to + i * view->down + j * view->along, line[j]);
+    }
+}
+
+/* c (rows, vectors), or what is added to it: the product of a (rows, depth), whose strides are
+   given, and b (depth, vectors). */
+INLINE void block_product(const int rows, const int vectors, int add, float *c, ptrdiff_t c_row,
+                          const float *a, ptrdiff_t a_row, ptrdiff_t a_depth, const float *b,
+                          ptrdiff_t b_depth, ptrdiff_t depth)
+{
+    Vector sum[ROWS][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+        for (int v = 0; v < vectors; ++v)
+            sum[r][v] = (Vector){0};
+    for (ptrdiff_t d = 0; d < depth; ++d, a += a_depth, b += b_depth) {
+        const Vector left = LOAD(b), right = vectors > 1 ? LOAD(b + LANES) : left;
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r) {
+            sum[r][0] += a[r * a_row] * left;
+            if (vectors > 1)
+                sum[r][1] += a[r * a_row] * right;
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+        for (int v = 0; v < vectors; ++v) {
+            float *place = c + r * c_row + v * LANES;
+            STORE(place, add ? LOAD(place) + sum[r][v] : sum[r][v]);
+        }
+}
+
+/* As `block_product`, over all `rows`, in blocks of about one size. */
+static void product(ptrdiff_t rows, int vectors, int add, float *c, ptrdiff_t c_row, const float *a,
+                    ptrdiff_t a_row, ptrdiff_t a_depth, const float *b, ptrdiff_t b_depth,
+                    ptrdiff_t depth)
+{
+    const ptrdiff_t blocks = (rows + ROWS - 1) / ROWS;
+#define BLOCK_OF(n, v) \
+    case 2 * n + v - 1: \
+        block_product(n, v, add, c + r * c_row, c_row, a + r * a_row, a_row, a_depth, b, b_depth, depth); \
+        break;
+#define BLOCKS_OF(n) BLOCK_OF(n, 1) BLOCK_OF(n, 2)
+    for (ptrdiff_t i = 0, r = 0, next; i < blocks; ++i, r = next) {
+        next = rows * (i + 1) / blocks;
+        switch (2 * (next - r) + vectors - 1) {
+            BLOCKS_OF(1) BLOCKS_OF(2) BLOCKS_OF(3) BLOCKS_OF(4) BLOCKS_OF(5) BLOCKS_OF(6)
+#if defined(__AVX512F__)
+            BLOCKS_OF(7) BLOCKS_OF(8) BLOCKS_OF(9) BLOCKS_OF(10) BLOCKS_OF(11) BLOCKS_OF(12)
+            BLOCKS_OF(13) BLOCKS_OF(14)
+#endif
+        }
+    }
+}
+
+INLINE View window_of(const Geometry *at, const Cut *c, ptrdiff_t tile)
+{
+    const ptrdiff_t line = tile / c->across, image = line / c->down;
+    const ptrdiff_t top = line % c->down * TILE - at->top, left = tile % c->across * TILE - at->left;
+    return (View){((image * at->height + top) * at->width + left) * at->channels,
+                  at->width * at->channels, at->channels, most(0, -top),
+                  least(WINDOW, at->height - top), most(0, -left), least(WINDOW, at->width - left)};
+}
+
+INLINE View tile_of(const Geometry *at, const Cut *c, ptrdiff_t tile)
+{
+    const ptrdiff_t line = tile / c->across, image = line / c->down;
+    const ptrdiff_t top = line % c->down * TILE, left = tile % c->across * TILE;
+    return (View){((image * at->high + top) * at->wide + left) * at->results,
+                  at->wide * at->results, at->results, 0, least(TILE, at->high - top), 0,
+                  least(TILE, at->wide - left)};
+}
+
+static ptrdiff_t first_of(const Cut *c, ptrdiff_t unit)
+{
+    return least(unit * c->together, c->lines) * c->across;
+}
+
+/* Kernels (results, channels, 3, 3) at the points: (points, pairs of vectors of results, channels,
+   two vectors), with one vector where no more is left. */
+void winograd_kernels(const Geometry *at, float *to, const float *w)
+{
+    const ptrdiff_t channels = at->channels, results = at->results;
+#pragma omp parallel for
+    for (ptrdiff_t o = 0; o < results; o += LANES) {
+        const ptrdiff_t pair = o / (2 * LANES) * 2 * LANES, width = least(2 * LANES, results - pair);
+        for (ptrdiff_t c = 0; c < channels; ++c) {
+            Vector taps[TAPS * TAPS], half[TAPS * WINDOW], line[WINDOW];
+            for (int k = 0; k < TAPS * TAPS; ++k)
+                for (int lane = 0; lane < LANES; ++lane)
+                    taps[k][lane] = w[((o + lane) * channels + c) * TAPS * TAPS + k];
+            for (int j = 0; j < TAPS; ++j)
+                kernel_at_points(half + j * WINDOW, taps + j, TAPS);
+            float *own = to + pair * channels + c * width + o - pair;
+            for (int i = 0; i < WINDOW; ++i) {
+                kernel_at_points(line, half + i, WINDOW);
+                for (int j = 0; j < WINDOW; ++j)
+                    STORE(own + (i * WINDOW + j) * channels * results, line[j]);
+            }
+        }
+    }
+}
+
+/* The results of a unit, from `x` to `y`: where that begins at the unit's first result, `start` is
+   its number, else 0. */
+static void unit_results(const Geometry *at, const Cut *c, ptrdiff_t unit, float *y, ptrdiff_t start,
+                         const float *x, const float *u, float *scratch)
+{
+    const ptrdiff_t first = first_of(c, unit), tiles = first_of(c, unit + 1) - first;
+    const ptrdiff_t channels = at->channels, results = at->results;
+    float *operand = scratch, *result = scratch + room(at, c, 0) - POINTS * c->result;
+    for (ptrdiff_t t = 0; t < tiles; ++t) {
+        const View view = window_of(at, c, first + t);
+        for (ptrdiff_t i = 0; i < channels; i += LANES)
+            window_at_points(operand + t * channels + i, c->operand, x + i, &view);
+    }
+    for (int p = 0; p < POINTS; ++p)
+        for (ptrdiff_t o = 0; o < results; o += 2 * LANES) {
+            const ptrdiff_t width = least(2 * LANES, results - o);
+            product(tiles, width / LANES, 0, result + p * c->result + o, results,
+                    operand + p * c->operand, channels, 1, u + (p * results + o) * channels, width,
+                    channels);
+        }
+    for (ptrdiff_t t = 0; t < tiles; ++t) {
+        View view = tile_of(at, c, first + t);
+        view.start -= start;
+        for (ptrdiff_t i = 0; i < results; i += LANES)
+            tile_from_points(y + i, &view, result + t * results + i, c->result);
+    }
+}
+
+/* Computes y from x and kernels at the points; then, if there is one, the tail, unit by unit.
+
+   objects: the tail's, of which the first is not read: it stands for the convolution's result and
+   has the form of the last, the tail's. Returns 1 for arrays that the tail can't take: nothing has
+   been done then. */
+int winograd(const Geometry *at, float *y, const float *x, const float *u, float *scratch,
+             int threads, const Program *tail, void *const *objects)
+{
+    const Cut c = cut(at, threads);
+    const ptrdiff_t own = room(at, &c, 0), all = at->images * at->high * at->wide * at->results;
+    Path path;
+    if (tail && (follow(&path, tail, objects) || path.axes != 2))
+        return 1;
+    const ptrdiff_t width = tail && path.shape[0] > 1 ? path.shape[1] : 1; /* of what is in a row */
+    if (tail && (path.shape[0] * path.shape[1] != all || at->results % width))
+        return 1;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (ptrdiff_t unit = 0; unit < c.units; ++unit) {
+        float *mine = scratch + omp_get_thread_num() * own;
+        if (!tail) {
+            unit_results(at, &c, unit, y, 0, x, u, mine);
+            continue;
+        }
+        const ptrdiff_t start = tile_of(at, &c, first_of(&c, unit)).start;
+        const ptrdiff_t end = unit + 1 < c.units ? tile_of(at, &c, first_of(&c, unit + 1)).start : all;
+        unit_results(at, &c, unit, mine, start, x, u, mine);
+        Path strip = path;
+        const int axis = width > 1 ? 0 : 1;
+        strip.data[0] = (char *)mine - start / width * path.strides[0][axis];
+        stretch(tail, strip, axis, start / width, end / width);
+    }
+    return 0;
+}
+
+/* The gradient to the kernels, (results, channels, 3, 3). */
+void winograd_gradient(const Geometry *at, float *w, const float *x, const float *g, float *scratch,
+                       int threads)
+{
+    const Cut c = cut(at, threads);
+    const ptrdiff_t own = room(at, &c, 1), channels = at->channels, results = at->results;
+    const ptrdiff_t point = channels * results, sums = own - POINTS * point;
+    for (int i = 0; i < threads; ++i)
+        memset(scratch + i * own + sums, 0, POINTS * point * sizeof(float));
+#pragma omp parallel num_threads(threads)
+    {
+        float *operand = scratch + omp_get_thread_num() * own;
+        float *result = operand + POINTS * c.operand, *sum = operand + sums;
+#pragma omp for schedule(static)
+        for (ptrdiff_t unit = 0; unit < c.units; ++unit) {
+            const ptrdiff_t first = first_of(&c, unit), tiles = first_of(&c, unit + 1) - first;
+            for (ptrdiff_t t = 0; t < tiles; ++t) {
+                const View window = window_of(at, &c, first + t), tile = tile_of(at, &c, first + t);
+                for (ptrdiff_t i = 0; i < channels; i += LANES)
+                    window_at_points(operand + t * channels + i, c.operand, x + i, &window);
+                for (ptrdiff_t i = 0; i < results; i += LANES)
+                    tile_at_points(result + t * results + i, c.result, g + i, &tile);
+            }
+            for (int p = 0; p < POINTS; ++p)
+                for (ptrdiff_t o = 0; o < results; o += 2 * LANES)
+                    product(channels, least(2 * LANES, results - o) / LANES, 1, sum + p * point + o,
+                            results, operand + p * c.operand, 1, channels,
+                            result + p * c.result + o, results, tiles);
+        }
+#pragma omp for
+        for (ptrdiff_t i = 0; i < point; i += LANES) {
+            Vector half[WINDOW * TAPS], line[WINDOW], taps[TAPS];
+            for (int p = 0; p < WINDOW; ++p) {
+                for (int q = 0; q < WINDOW; ++q) {
+                    line[q] = (Vector){0};
+                    for (int thread = 0; thread < threads; ++thread)
+                        line[q] += LOAD(scratch + thread * own + sums + (p * WINDOW + q) * point + i);
+                }
+                kernel_from_points(half + p * TAPS, line, 1);
+            }
+            for (int j = 0; j < TAPS; ++j) {
+                kernel_from_points(taps, half + j, TAPS);
+                for (int k = 0; k < TAPS; ++k)
+                    for (int lane = 0; lane < LANES; ++lane) {
+                        const ptrdiff_t o = i % results + lane, c = i / results;
+                        w[((o * channels + c) * TAPS + k) * TAPS + j] = taps[k][lane];
+                    }
+            }
+        }
+    }
+}
