@@ -14,9 +14,9 @@ import numpy as np
 import rgraph as C
 
 C.device.use_cpu_engine(sys.argv[1])
-x = C.input_variable((4, 100, 100))
-y = C.convolution(C.Parameter((4, 4, 3, 3), init=0.1), C.tanh(x * 2) + x)
-value = np.random.default_rng(0).normal(size=(4, 4, 100, 100)).astype(np.float32)
+x = C.input_variable((16, 100, 100))
+y = C.convolution(C.Parameter((16, 16, 3, 3), init=0.1), C.tanh(x * 2) + x)
+value = np.random.default_rng(0).normal(size=(2, 16, 100, 100)).astype(np.float32)
 before = y.eval({x: value})
 child = os.fork()
 if child == 0:

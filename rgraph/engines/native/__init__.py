@@ -1,5 +1,7 @@
-"""The numpy engine with pointwise work and convolutions with kernels of 3x3 in C: needs a C compiler
-on the machine, once."""
+"""The numpy engine with pointwise work and convolutions with kernels of 3x3 in C.
+
+Needs a C compiler on the machine, once.
+"""
 
 from __future__ import annotations
 
@@ -21,4 +23,5 @@ class NativeEngine(NumpyEngine):
         programs = Programs()
         self.kernels["fused"] = programs.evaluate
         self.compiled = programs.compiled
-        self.kernels |= Winograd(programs, self.pool.take).kernels(self.kernels)
+        self.winograd = Winograd(programs, self.pool.take)
+        self.kernels |= self.winograd.kernels(self.kernels)

@@ -4,7 +4,7 @@
    memory. The operations, and their table `operations`, are written by `library.py` and stand
    before this. */
 
-enum { MOST_AXES = 16, MOST_ARRAYS = 40, MOST_VALUES = 64, BLOCK = 1024, SHORT = 64 };
+enum { MOST_AXES = 16, MOST_ARRAYS = 40, MOST_VALUES = 64, BLOCK = 1024, SHORT = 64, LARGE = 1 << 15 };
 
 /* What of NumPy's array object matters here (PyArrayObject_fields, NumPy's C API). */
 typedef struct {
@@ -37,6 +37,7 @@ typedef struct {
     float (*scratch)[BLOCK];
     ptrdiff_t filled[MOST_ARRAYS]; /* rows of an operand that is the same for all, copied already */
     float *at[MOST_VALUES];        /* where each value of the block is */
+    int large; /* is it worth fetching the next block? One is a page, and hardware looks no further */
 } State;
 
 static const Fields *fields(const Program *program, void *object)
@@ -127,6 +128,12 @@ static void scatter(char *to, const float *from, ptrdiff_t rows, ptrdiff_t colum
             *(float *)(to + c * along) = from[c];
 }
 
+static inline void prefetch(const float *from, const float *to)
+{
+    for (; from < to; from += 64 / sizeof(float))
+        __builtin_prefetch(from);
+}
+
 static void block(const Program *program, State *state, const ptrdiff_t *outer, ptrdiff_t row,
                   ptrdiff_t rows, ptrdiff_t column, ptrdiff_t columns)
 {
@@ -151,9 +158,15 @@ static void block(const Program *program, State *state, const ptrdiff_t *outer, 
         state->filled[k] = same ? rows : 0;
     }
     const int *step = program->code;
-    for (int i = 0; i < program->steps; ++i, step += 5)
+    const ptrdiff_t size = rows * columns;
+    for (int i = 0; i < program->steps; ++i, step += 5) {
+        for (int k = 0; k < path->arrays && state->large; ++k)
+            if (state->at[k] == (float *)begin[k] && path->strides[k][along])
+                prefetch(state->at[k] + size + size * i / program->steps,
+                         state->at[k] + size + size * (i + 1) / program->steps);
         operations[step[0]](state->at[step[1]], state->at[step[2]], state->at[step[3]],
-                            state->at[step[4]], rows * columns);
+                            state->at[step[4]], size);
+    }
     for (int k = program->operands; k < path->arrays; ++k)
         if (state->at[k] != (float *)begin[k])
             scatter(begin[k], state->at[k], rows, columns, path->strides[k][down],
@@ -167,12 +180,14 @@ static void stretch(const Program *program, Path path, int axis, ptrdiff_t start
     path.shape[axis] = stop - start;
     for (int k = 0; k < path.arrays; ++k)
         path.data[k] += start * path.strides[k][axis];
+    ptrdiff_t size = 1;
     for (int i = 0; i < path.axes; ++i)
-        if (path.shape[i] == 0)
-            return;
+        size *= path.shape[i];
+    if (size == 0)
+        return;
 
     float scratch[MOST_VALUES][BLOCK] __attribute__((aligned(64)));
-    State state = {&path, scratch, {0}, {0}};
+    State state = {&path, scratch, {0}, {0}, size >= LARGE};
     for (int v = path.arrays; v < values; ++v)
         state.at[v] = scratch[v];
     const ptrdiff_t rows = path.shape[down], columns = path.shape[along];

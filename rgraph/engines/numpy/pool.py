@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 _SMALL = 1 << 15  # below this NumPy's own allocator is as good
+_LINE = 64  # bytes: vector instructions are slower across two lines of the cache
 _UNUSED = 2  # what sys.getrefcount says of a buffer that only the pool's entry holds
 
 
 class _Entry:
-    __slots__ = ("buffer", "used_in")
+    __slots__ = ("buffer", "start", "used_in")
 
     def __init__(self, size: int) -> None:
-        self.buffer = np.empty(size, np.uint8)
+        self.buffer = np.empty(size + _LINE, np.uint8)
+        self.start = -self.buffer.ctypes.data % _LINE
         self.used_in = 0
 
 
@@ -45,7 +47,7 @@ class Pool:
                 entry = _Entry(_rounded(size))
                 entries.append(entry)
             entry.used_in = self._run
-            return np.ndarray(shape, dtype, entry.buffer)
+            return np.ndarray(shape, dtype, entry.buffer, entry.start)
 
     def is_lone(self, values: Sequence[np.ndarray], index: int) -> bool:
         """Whether it is an array of the pool, and nothing else refers to it or to a view of it.
@@ -56,7 +58,7 @@ class Pool:
             return False
         base = values[index].base
         with self._lock:
-            for entry in self._entries.get(getattr(base, "size", 0), ()):
+            for entry in self._entries.get(getattr(base, "size", 0) - _LINE, ()):
                 if entry.buffer is base:  # of which the array and `base` know too
                     return sys.getrefcount(entry.buffer) == _UNUSED + 2
         return False

@@ -1,0 +1,200 @@
+"""Convolutions by minimal filtering against SciPy's, and the records' kernels in float64."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+import rgraph as C
+from rgraph.engines.native import NativeEngine, NativeError
+from rgraph.graph import Node
+from rgraph.ops.records import TABLE
+from rgraph.passes.fusion import Program
+from rgraph.plan import Run
+
+try:
+    ENGINE = NativeEngine()
+except NativeError as error:
+    pytest.skip(f"no C compiler that suits: {error}", allow_module_level=True)
+
+RNG = np.random.default_rng(0)
+SAME = ((1, 1), (1, 1))
+CASES = [
+    # images, channels, results, size, padding
+    (2, 16, 32, (9, 13), SAME),
+    (3, 32, 16, (8, 8), ((0, 0), (0, 0))),
+    (1, 16, 16, (6, 30), ((2, 1), (0, 2))),
+    (2, 48, 80, (20, 17), SAME),
+    (1, 32, 32, (130, 70), SAME),
+    (20, 16, 16, (4, 4), SAME),
+    (1, 128, 96, (16, 16), SAME),
+]
+
+
+def refused(*_, **__):
+    raise AssertionError("it suits, but went to the engine's other kernel")
+
+
+KERNELS = ENGINE.winograd.kernels(dict.fromkeys(ENGINE.kernels, refused))
+
+
+def numbers(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def channels_last(a):
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
+
+
+def at(padding=SAME):
+    return {"strides": (1, 1), "padding": padding, "dilation": (1, 1), "groups": 1}
+
+
+def run():
+    return Run(ENGINE, {}, 1)
+
+
+def by_scipy(w, x, padding):
+    padded = np.pad(x.astype(float), ((0, 0), (0, 0), *padding))
+    return np.array(
+        [[correlate(image, k.astype(float), "valid")[0] for k in w] for image in padded]
+    )
+
+
+def close(found, expected):
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("images, channels, results, size, padding", CASES)
+def test_convolutions_and_their_gradients(images, channels, results, size, padding):
+    x, w = numbers(images, channels, *size), numbers(results, channels, 3, 3)
+    expected = by_scipy(w, x, padding)
+    g = numbers(*expected.shape)
+    close(KERNELS["convolution"](run(), w, x, **at(padding)), expected)
+    for name, a, b, more in (
+        ("convolution_transpose", w, g, {"spatial": size}),
+        ("convolution_weights", x, g, {"kernel": (3, 3)}),
+    ):
+        truth = TABLE[name].kernel(run(), a.astype(float), b.astype(float), **more, **at(padding))
+        close(KERNELS[name](run(), a, b, **more, **at(padding)), truth)
+
+
+@pytest.mark.parametrize("order", [np.ascontiguousarray, channels_last, lambda a: a[:, :, ::-1]])
+def test_memory_orders(order):
+    x, w, out = order(numbers(2, 16, 12, 12)), numbers(16, 16, 3, 3), order(numbers(2, 16, 12, 12))
+    assert KERNELS["convolution"](run(), w, x, out=out, **at()) is out
+    close(out, by_scipy(w, x, SAME))
+    kernels = np.asfortranarray(w)
+    close(KERNELS["convolution"](run(), kernels, x, **at()), by_scipy(w, x, SAME))
+
+
+UNSUITED = {
+    "five": {"w": (16, 16, 5, 5), "x": (1, 16, 9, 9), "padding": ((2, 2), (2, 2))},
+    "few channels": {"w": (16, 3, 3, 3), "x": (1, 3, 9, 9)},
+    "strides": {"w": (16, 16, 3, 3), "x": (1, 16, 9, 9), "strides": (2, 1)},
+    "dilation": {"w": (16, 16, 3, 3), "x": (1, 16, 9, 9), "dilation": (2, 2)},
+    "groups": {"w": (32, 16, 3, 3), "x": (1, 32, 9, 9), "groups": 2},
+    "a volume": {
+        "w": (16, 16, 3, 3, 3), "x": (1, 16, 5, 5, 5), "strides": (1,) * 3, "dilation": (1,) * 3,
+        "padding": ((1, 1),) * 3,
+    },
+    "no rows": {"w": (16, 16, 3, 3), "x": (0, 16, 9, 9)},
+    "too small": {"w": (16, 16, 3, 3), "x": (4, 16, 2, 2)},
+    "double": {"w": (16, 16, 3, 3), "x": (1, 16, 9, 9), "dtype": float},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNSUITED)
+def test_what_does_not_suit_goes_to_the_other_kernel(case):
+    given = {"dtype": np.float32} | UNSUITED[case]
+    w, x = (numbers(*given.pop(name)).astype(given["dtype"]) for name in "wx")
+    dtype = given.pop("dtype")
+    arguments = at() | given
+    found = ENGINE.kernels["convolution"](run(), w, x, **arguments)
+    truth = TABLE["convolution"].kernel(run(), w.astype(float), x.astype(float), **arguments)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, truth, rtol=0, atol=1e-5 * np.abs(truth).max(initial=1))
+
+
+TAILS = {
+    "gate": lambda y, a, b: C.sigmoid(y + a) * b,
+    "blend": lambda y, a, b: b + a * (C.tanh(y + a) - b),
+    "one number": lambda y, a, b: C.relu(2 * y - a) + 3 * b,
+}
+OPERANDS = {
+    "whole": ((3, 16, 10, 21), (3, 16, 10, 21)),
+    "per channel": ((16, 1, 1), (3, 16, 10, 21)),
+    "per image": ((3, 1, 1, 1), (3, 16, 10, 21)),
+    "per column": ((1, 1, 1, 21), (16, 1, 1)),
+}
+
+
+def with_tail(kernels, tail, w, x, a, b, out):
+    frames = [C.input_variable(x.shape[1:]) for _ in range(3)]
+    y, *others = (f.node for f in frames)
+    root = tail(*frames).node
+    members: list[Node] = []
+
+    def visit(node):
+        for i in node.inputs:
+            if i.op is not None and i not in members:
+                visit(i)
+        members.append(node)
+
+    visit(root)
+    constants = [i for m in members for i in m.inputs if i.op is None and i not in (y, *others)]
+    program = Program(members, [y, *others, *constants])
+    more = [a, b, *(np.asarray(c.value, np.float32) for c in constants)]
+    return kernels["tailed"](
+        run(), w, x, *more, head=TABLE["convolution"], arguments=at(), program=program, out=out
+    )
+
+
+def truth_with_tail(tail, w, x, a, b):
+    y = by_scipy(w, x, SAME)
+    a, b = a.astype(float), b.astype(float)
+    if tail == "gate":
+        return b / (1 + np.exp(-(y + a)))
+    if tail == "blend":
+        return b + a * (np.tanh(y + a) - b)
+    return np.maximum(2 * y - a, 0) + 3 * b
+
+
+@pytest.mark.parametrize("operands", OPERANDS)
+@pytest.mark.parametrize("tail", TAILS)
+def test_tails(tail, operands):
+    x, w = numbers(3, 16, 10, 21), numbers(16, 16, 3, 3) / 12
+    a, b = (channels_last(numbers(*s)) if len(s) == 4 else numbers(*s) for s in OPERANDS[operands])
+    out = channels_last(np.empty((3, 16, 10, 21), np.float32))
+    strips = operands in ("whole", "per channel")  # what is repeated otherwise comes afterwards
+    found = with_tail(KERNELS if strips else ENGINE.kernels, TAILS[tail], w, x, a, b, out)
+    assert found is out
+    close(found, truth_with_tail(tail, w, x, a, b))
+
+
+def test_a_tail_in_the_place_of_its_operand():
+    x, w = numbers(3, 16, 10, 21), numbers(16, 16, 3, 3) / 12
+    a, b = channels_last(numbers(3, 16, 10, 21)), channels_last(numbers(3, 16, 10, 21))
+    expected = truth_with_tail("blend", w, x, a, b)
+    close(with_tail(KERNELS, TAILS["blend"], w, x, a, b, a), expected)
+
+
+def test_threads_do_not_change_a_result():
+    x, w = channels_last(numbers(4, 32, 40, 40)), numbers(32, 32, 3, 3)
+    alone = KERNELS["convolution"](run(), w, x, **at())
+    with ThreadPoolExecutor(4) as pool:
+        work = [pool.submit(KERNELS["convolution"], run(), w, x, **at()) for _ in range(40)]
+    assert all(np.array_equal(f.result(), alone) for f in work)
+
+
+def test_nan_stays_among_its_neighbours():
+    x, w = numbers(1, 16, 24, 24), numbers(16, 16, 3, 3)
+    expected = by_scipy(w, x, SAME)
+    x[0, 3, 10, 10] = np.nan
+    found = KERNELS["convolution"](run(), w, x, **at())
+    assert np.isnan(found[0, :, 9:12, 9:12]).all()
+    far = np.ones((24, 24), bool)
+    far[8:12, 8:12] = False  # the tile it is in; here no other window sees it
+    close(found[..., far], expected[..., far])
