@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+
+Kernel = Callable[..., Any]
+
+
+class Prepared:
+    """A kernel that does once, when a plan is made, what does not depend on its operands.
+
+    Args:
+        bound: `bound(**arguments)`, the kernel with its arguments.
+    """
+
+    def __init__(self, bound: Callable[..., Kernel]) -> None:
+        self.bound = bound
+
+    def __call__(self, run: Any, *operands: Any, out: Any = None, **arguments: Any) -> Any:
+        room = {} if out is None else {"out": out}
+        return self.bound(**arguments)(run, *operands, **room)
+
+
+def bound(kernel: Kernel, arguments: Mapping[str, Any]) -> Kernel:
+    """A kernel with its arguments, ready to be called with operands."""
+    own = getattr(kernel, "bound", None)
+    return own(**arguments) if own else partial(kernel, **arguments)
 
 
 def tailed(

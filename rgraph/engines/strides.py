@@ -91,6 +91,13 @@ def dense(run: Any, empty: Callable[..., Any], array: Any) -> Any:
     return run.memo["copy"]
 
 
+def into(out: Any, result: Any) -> Any:
+    """`out`, with the result in it if that is another array."""
+    if result is not out:
+        out[...] = result
+    return out
+
+
 def joined(
     shape: Sequence[int], strides: Sequence[Sequence[int]]
 ) -> tuple[list[int], list[list[int]]]:

@@ -47,6 +47,11 @@ class _Recipe(NamedTuple):
     plain: bool  # the operands are two matrices, or turned they are
     fixed: bool  # the right one has no rows: in a loop it is the same at every step
 
+    @property
+    def transposed(self) -> tuple[bool, bool]:
+        """Whether the factors of what is plain are."""
+        return self.left == (1, 0), self.right == (1, 0)
+
     def matrices(self, a: Any, b: Any) -> tuple[Any, Any]:
         """The two factors, of what is plain."""
         if self.turned:

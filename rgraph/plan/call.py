@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from ..engines import bound
 from ..graph import GraphError, Node
 from ..graph.node import failed
 from .run import Run
@@ -23,8 +24,8 @@ class Call:
         assert node.op is not None and node.shape is not None
         arguments = node.op.arguments(node)
         self.node = node
-        self.kernel: Callable[..., Any] = partial(
-            engine.kernels.get(node.op.name, node.op.kernel), **arguments
+        self.kernel: Callable[..., Any] = bound(
+            engine.kernels.get(node.op.name, node.op.kernel), arguments
         )
         # An engine's ways of doing pointwise work cost more than a few elements of it.
         own = partial(node.op.kernel, **arguments)

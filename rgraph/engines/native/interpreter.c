@@ -4,6 +4,8 @@
    memory. The operations, and their table `operations`, are written by `library.py` and stand
    before this. */
 
+#include <omp.h>
+
 enum { MOST_AXES = 16, MOST_ARRAYS = 40, MOST_VALUES = 64, BLOCK = 1024, SHORT = 64, LARGE = 1 << 15 };
 
 /* What of NumPy's array object matters here (PyArrayObject_fields, NumPy's C API). */
@@ -40,18 +42,22 @@ typedef struct {
     int large; /* is it worth fetching the next block? One is a page, and hardware looks no further */
 } State;
 
-static const Fields *fields(const Program *program, void *object)
+static const Fields *fields(void *object, size_t head, const void *type, const void *dtype)
 {
-    const Fields *array = (const Fields *)((char *)object + program->head);
-    const void *type = ((void **)array)[-1];
-    return type == program->type && array->dtype == program->dtype ? array : NULL;
+    const Fields *array = (const Fields *)((char *)object + head);
+    return ((void **)array)[-1] == type && array->dtype == dtype ? array : NULL;
+}
+
+static const Fields *operand(const Program *program, void *object)
+{
+    return fields(object, program->head, program->type, program->dtype);
 }
 
 /* Finds the path through the arrays; 1 if there is one that it can't take. */
 static int follow(Path *path, const Program *program, void *const *objects)
 {
     const int arrays = path->arrays = program->operands + program->results;
-    const Fields *first = fields(program, objects[program->operands]);
+    const Fields *first = operand(program, objects[program->operands]);
     if (!first || first->rank > MOST_AXES)
         return 1;
     const int rank = first->rank;
@@ -66,7 +72,7 @@ static int follow(Path *path, const Program *program, void *const *objects)
     for (int i = 0; i < axes; ++i)
         path->shape[i] = first->shape[order[i]];
     for (int k = 0; k < arrays; ++k) {
-        const Fields *array = fields(program, objects[k]);
+        const Fields *array = operand(program, objects[k]);
         if (!array || array->rank > rank || (k >= program->operands && array->rank != rank))
             return 1;
         for (int i = 0; i < array->rank; ++i) {
@@ -192,7 +198,12 @@ static void stretch(const Program *program, Path path, int axis, ptrdiff_t start
         state.at[v] = scratch[v];
     const ptrdiff_t rows = path.shape[down], columns = path.shape[along];
     const ptrdiff_t width = columns < BLOCK ? columns : BLOCK;
-    const ptrdiff_t height = columns < SHORT ? BLOCK / columns : 1;
+    int copied = columns < SHORT; /* is a block of several rows worth the copies of what has gaps? */
+    int gapless = columns <= BLOCK; /* or are there none, but for rows that are all the same? */
+    for (int k = 0; k < path.arrays; ++k)
+        gapless = gapless && (path.strides[k][down] == 0
+                              || path.strides[k][down] == (ptrdiff_t)(columns * sizeof(float)));
+    const ptrdiff_t height = copied || gapless ? BLOCK / columns : 1;
     ptrdiff_t index[MOST_AXES] = {0}, outer[MOST_ARRAYS] = {0};
     for (;;) {
         for (ptrdiff_t r = 0; r < rows; r += height)
@@ -215,6 +226,40 @@ static void stretch(const Program *program, Path path, int axis, ptrdiff_t start
     }
 }
 
+/* A tail's path as rows and columns, the result's being dense; 0 if it is of another form. */
+static int rows_and_columns(Path *path, const Program *tail, void *const *objects, ptrdiff_t rows,
+                            ptrdiff_t columns)
+{
+    if (follow(path, tail, objects) || path->axes != 2)
+        return 0;
+    if (path->shape[0] == rows && path->shape[1] == columns)
+        return 1;
+    if (path->shape[0] != 1 || path->shape[1] != rows * columns)
+        return 0;
+    path->shape[0] = rows;
+    path->shape[1] = columns;
+    for (int k = 0; k < path->arrays; ++k)
+        path->strides[k][0] = path->strides[k][1] * columns;
+    return 1;
+}
+
+/* Computes a tail on some rows and columns, of which the first operand's are at `from`, its rows
+   `line` numbers apart. */
+static void rectangle(const Program *tail, Path path, const float *from, ptrdiff_t line,
+                      ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column, ptrdiff_t columns)
+{
+    for (int k = 1; k < path.arrays; ++k)
+        path.data[k] += row * path.strides[k][0] + column * path.strides[k][1];
+    path.data[0] = (char *)from;
+    path.strides[0][0] = line * sizeof(float);
+    path.strides[0][1] = sizeof(float);
+    int flat = 1;
+    for (int k = 0; k < path.arrays; ++k)
+        flat = flat && path.strides[k][0] == path.strides[k][1] * columns;
+    path.shape[1] = flat ? rows * columns : columns;
+    stretch(tail, path, 0, 0, flat ? 1 : rows);
+}
+
 /* Computes one of `parts` shares of the results. */
 static void share(const Program *program, const Path *path, int part, int parts)
 {
@@ -228,18 +273,24 @@ static void share(const Program *program, const Path *path, int part, int parts)
 /* Computes the results, in `parts` shares that go to all threads. Returns 0, or 1 for arrays that it
    can't take: nothing has been done to them then.
 
+   Few shares always go to the same threads, as the rows of products do: what one has computed is in
+   its cache.
+
    objects: NumPy arrays, the operands and then the results. */
 int run(const Program *program, void *const *objects, int parts)
 {
     Path path;
     if (follow(&path, program, objects))
         return 1;
-    if (parts == 1) {
+    if (parts == 1)
         share(program, &path, 0, 1);
-        return 0;
-    }
+    else if (parts <= omp_get_max_threads())
+#pragma omp parallel for schedule(static)
+        for (int part = 0; part < parts; ++part)
+            share(program, &path, part, parts);
+    else
 #pragma omp parallel for schedule(dynamic)
-    for (int part = 0; part < parts; ++part)
-        share(program, &path, part, parts);
+        for (int part = 0; part < parts; ++part)
+            share(program, &path, part, parts);
     return 0;
 }

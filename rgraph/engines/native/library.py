@@ -38,7 +38,7 @@ class NativeError(RuntimeError):
 
 
 def source() -> str:
-    """The library's C source: operations, the interpreter of programs of them, convolutions."""
+    """The library's C source; the interpreter's operations are written here."""
     here = Path(__file__).parent
     pointers = "float *r, const float *a, const float *b, const float *c"
     loop = "#pragma GCC ivdep\n    for (ptrdiff_t i = 0; i < n; ++i)\n        r[i] = "
@@ -51,9 +51,8 @@ def source() -> str:
         "static void (*const operations[])(float *, const float *, const float *, const float *,"
         f" ptrdiff_t) = {{{', '.join(f'op{i}' for i in OPERATIONS.values())}}};\n"
     )
-    before, *after = (
-        (here / f"{name}.c").read_text() for name in ("operations", "interpreter", "winograd")
-    )
+    names = "operations", "interpreter", "products", "winograd"
+    before, *after = ((here / f"{name}.c").read_text() for name in names)
     return "\n".join([before, *functions, table, *after])
 
 

@@ -16,8 +16,8 @@ from ..numpy.threads import THREADS, lives_over_forks
 from .library import OPERATIONS, load
 
 _MOST_ARRAYS, _MOST_VALUES = 40, 64  # as in interpreter.c
-_PARALLEL = 1 << 15  # elements of a result that are worth waking other threads
-_PARTS = 8 * THREADS  # a thread that is held up leaves its parts to the others
+_PARALLEL = 1 << 14  # operations on elements that are worth other threads
+_LARGE = 1 << 18  # elements from which a thread that is held up leaves parts to the others
 
 Steps = Sequence[tuple[str, tuple[int, ...]]]  # as in `passes.fusion.Program`
 
@@ -36,13 +36,16 @@ class Compiled:
     """A program made ready.
 
     Attributes:
-        here: the interpreter's form of it.
+        program: the interpreter's form of it; `here` is where that is.
+        arrays: how many it reads and writes.
         packed: `packed(*ids)`, the arrays as the library wants them, by their `id`.
     """
 
     def __init__(self, programs: Programs, program: _Program, arrays: int) -> None:
         self._programs = programs
+        self.program, self.arrays = program, arrays
         self.here = byref(program)
+        self._least = _PARALLEL // program.steps
         self.packed = struct.Struct(f"{arrays}P").pack
 
     def __call__(self, size: int, *arrays: Any) -> bool:
@@ -52,7 +55,7 @@ class Compiled:
             size: the elements of a result.
             arrays: the operands and the results.
         """
-        parts = 1 if size < _PARALLEL else _PARTS
+        parts = 1 if size < self._least else THREADS if size < _LARGE else 8 * THREADS
         return bool(self._programs.run(self.here, self.packed(*map(id, arrays)), parts))
 
 

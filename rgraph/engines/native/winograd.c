@@ -9,27 +9,9 @@
 
    Arrays are dense, (images, height, width, channels). Channels come in whole vectors. */
 
-#include <omp.h>
 #include <unistd.h>
 
 enum { TAPS = 3, TILE = 4, WINDOW = 6, POINTS = WINDOW * WINDOW };
-
-/* Vectors, and how many rows of a product's block fit the registers beside two of them. */
-#if defined(__AVX512F__)
-enum { LANES = 16, ROWS = 14 };
-#elif defined(__AVX__)
-enum { LANES = 8, ROWS = 6 };
-#else
-enum { LANES = 4, ROWS = 6 };
-#endif
-const int lanes = LANES;
-
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
-typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
-
-#define LOAD(p) ((Vector) * (const Unaligned *)(p))
-#define STORE(p, v) (*(Unaligned *)(p) = (v))
-#define INLINE static inline __attribute__((always_inline))
 
 #define A 0.70710678118654752
 #define B 1.41421356237309505
@@ -57,9 +39,6 @@ typedef struct {
 typedef struct {
     ptrdiff_t down, across, lines, together, units, operand, result;
 } Cut;
-
-static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 
 static Cut cut(const Geometry *at, int threads)
 {
@@ -89,10 +68,9 @@ static ptrdiff_t room(const Geometry *at, const Cut *c, int gradient)
     return most(POINTS * c->operand, strip) + POINTS * c->result + sums;
 }
 
-ptrdiff_t winograd_scratch(const Geometry *at, int threads, int gradient)
+static float *scratch_of(const Geometry *at, const Cut *c, int threads, int gradient)
 {
-    const Cut c = cut(at, threads);
-    return threads * room(at, &c, gradient);
+    return aligned_alloc(64, (threads * room(at, c, gradient) * sizeof(float) + 63) / 64 * 64);
 }
 
 /* A window's values at the points, along one axis. */
@@ -214,57 +192,6 @@ static void tile_from_points(float *to, const View *view, const float *from, ptr
     }
 }
 
-/* c (rows, vectors), or what is added to it: the product of a (rows, depth), whose strides are
-   given, and b (depth, vectors). */
-INLINE void block_product(const int rows, const int vectors, int add, float *c, ptrdiff_t c_row,
-                          const float *a, ptrdiff_t a_row, ptrdiff_t a_depth, const float *b,
-                          ptrdiff_t b_depth, ptrdiff_t depth)
-{
-    Vector sum[ROWS][2];
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r)
-        for (int v = 0; v < vectors; ++v)
-            sum[r][v] = (Vector){0};
-    for (ptrdiff_t d = 0; d < depth; ++d, a += a_depth, b += b_depth) {
-        const Vector left = LOAD(b), right = vectors > 1 ? LOAD(b + LANES) : left;
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; ++r) {
-            sum[r][0] += a[r * a_row] * left;
-            if (vectors > 1)
-                sum[r][1] += a[r * a_row] * right;
-        }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r)
-        for (int v = 0; v < vectors; ++v) {
-            float *place = c + r * c_row + v * LANES;
-            STORE(place, add ? LOAD(place) + sum[r][v] : sum[r][v]);
-        }
-}
-
-/* As `block_product`, over all `rows`, in blocks of about one size. */
-static void product(ptrdiff_t rows, int vectors, int add, float *c, ptrdiff_t c_row, const float *a,
-                    ptrdiff_t a_row, ptrdiff_t a_depth, const float *b, ptrdiff_t b_depth,
-                    ptrdiff_t depth)
-{
-    const ptrdiff_t blocks = (rows + ROWS - 1) / ROWS;
-#define BLOCK_OF(n, v) \
-    case 2 * n + v - 1: \
-        block_product(n, v, add, c + r * c_row, c_row, a + r * a_row, a_row, a_depth, b, b_depth, depth); \
-        break;
-#define BLOCKS_OF(n) BLOCK_OF(n, 1) BLOCK_OF(n, 2)
-    for (ptrdiff_t i = 0, r = 0, next; i < blocks; ++i, r = next) {
-        next = rows * (i + 1) / blocks;
-        switch (2 * (next - r) + vectors - 1) {
-            BLOCKS_OF(1) BLOCKS_OF(2) BLOCKS_OF(3) BLOCKS_OF(4) BLOCKS_OF(5) BLOCKS_OF(6)
-#if defined(__AVX512F__)
-            BLOCKS_OF(7) BLOCKS_OF(8) BLOCKS_OF(9) BLOCKS_OF(10) BLOCKS_OF(11) BLOCKS_OF(12)
-            BLOCKS_OF(13) BLOCKS_OF(14)
-#endif
-        }
-    }
-}
-
 INLINE View window_of(const Geometry *at, const Cut *c, ptrdiff_t tile)
 {
     const ptrdiff_t line = tile / c->across, image = line / c->down;
@@ -346,42 +273,42 @@ static void unit_results(const Geometry *at, const Cut *c, ptrdiff_t unit, float
    objects: the tail's, of which the first is not read: it stands for the convolution's result and
    has the form of the last, the tail's. Returns 1 for arrays that the tail can't take: nothing has
    been done then. */
-int winograd(const Geometry *at, float *y, const float *x, const float *u, float *scratch,
-             int threads, const Program *tail, void *const *objects)
+int winograd(const Geometry *at, float *y, const float *x, const float *u, const Program *tail,
+             void *const *objects)
 {
+    const int threads = omp_get_max_threads();
     const Cut c = cut(at, threads);
     const ptrdiff_t own = room(at, &c, 0), all = at->images * at->high * at->wide * at->results;
     Path path;
-    if (tail && (follow(&path, tail, objects) || path.axes != 2))
+    if (tail && !rows_and_columns(&path, tail, objects, all / at->results, at->results))
         return 1;
-    const ptrdiff_t width = tail && path.shape[0] > 1 ? path.shape[1] : 1; /* of what is in a row */
-    if (tail && (path.shape[0] * path.shape[1] != all || at->results % width))
+    float *scratch = scratch_of(at, &c, threads, 0);
+    if (!scratch)
         return 1;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (ptrdiff_t unit = 0; unit < c.units; ++unit) {
         float *mine = scratch + omp_get_thread_num() * own;
-        if (!tail) {
-            unit_results(at, &c, unit, y, 0, x, u, mine);
-            continue;
-        }
         const ptrdiff_t start = tile_of(at, &c, first_of(&c, unit)).start;
         const ptrdiff_t end = unit + 1 < c.units ? tile_of(at, &c, first_of(&c, unit + 1)).start : all;
-        unit_results(at, &c, unit, mine, start, x, u, mine);
-        Path strip = path;
-        const int axis = width > 1 ? 0 : 1;
-        strip.data[0] = (char *)mine - start / width * path.strides[0][axis];
-        stretch(tail, strip, axis, start / width, end / width);
+        unit_results(at, &c, unit, tail ? mine : y, tail ? start : 0, x, u, mine);
+        if (tail)
+            rectangle(tail, path, mine, at->results, start / at->results,
+                      (end - start) / at->results, 0, at->results);
     }
+    free(scratch);
     return 0;
 }
 
-/* The gradient to the kernels, (results, channels, 3, 3). */
-void winograd_gradient(const Geometry *at, float *w, const float *x, const float *g, float *scratch,
-                       int threads)
+/* The gradient to the kernels, (results, channels, 3, 3). Returns 1 if there is no memory for it. */
+int winograd_gradient(const Geometry *at, float *w, const float *x, const float *g)
 {
+    const int threads = omp_get_max_threads();
     const Cut c = cut(at, threads);
     const ptrdiff_t own = room(at, &c, 1), channels = at->channels, results = at->results;
     const ptrdiff_t point = channels * results, sums = own - POINTS * point;
+    float *scratch = scratch_of(at, &c, threads, 1);
+    if (!scratch)
+        return 1;
     for (int i = 0; i < threads; ++i)
         memset(scratch + i * own + sums, 0, POINTS * point * sizeof(float));
 #pragma omp parallel num_threads(threads)
@@ -425,4 +352,6 @@ void winograd_gradient(const Geometry *at, float *w, const float *x, const float
             }
         }
     }
+    free(scratch);
+    return 0;
 }

@@ -7,19 +7,20 @@ the largest value), and what is not a number spreads over the 4x4 results that a
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
-from ctypes import byref, c_int, c_ssize_t, c_void_p
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import byref, c_char_p, c_int, c_ssize_t, c_void_p
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..numpy.threads import lives_over_forks, scratch
-from ..strides import Shape, address, dense, empty_channels_last, lies_densely
-from .programs import Programs
+from .. import Kernel, Prepared
+from .. import bound as with_arguments
+from ..numpy.threads import lives_over_forks
+from ..strides import Shape, address, dense, empty_channels_last, into, lies_densely
+from .programs import Compiled, Programs
 
 Array = np.ndarray[Any, Any]
-Kernel = Callable[..., Any]
 
 _FLOAT = np.dtype(np.float32)
 _POINTS = 36
@@ -38,8 +39,6 @@ class _Geometry(ctypes.Structure):
 class _Job(NamedTuple):
     geometry: Any
     shape: Shape  # of the result
-    forward: int  # numbers of scratch memory
-    gradient: int
 
 
 class Winograd:
@@ -54,40 +53,57 @@ class Winograd:
         self.programs, self.empty = programs, empty
         library = programs.library
         self.lanes = c_int.in_dll(library, "lanes").value
-        self._threads = library.omp_get_max_threads()
-        library.winograd_scratch.restype = c_ssize_t
-        pointers = [c_void_p] * 5
-        library.winograd.argtypes = [*pointers, c_int, c_void_p, ctypes.c_char_p]
-        library.winograd_gradient.argtypes = [*pointers, c_int]
+        library.winograd.argtypes = [c_void_p] * 5 + [c_char_p]
+        library.winograd_gradient.argtypes = [c_void_p] * 4
         library.winograd_kernels.argtypes = [c_void_p] * 3
-        self._scratch = library.winograd_scratch
         self._run, self._gradient = library.winograd, library.winograd_gradient
         self._at_points = library.winograd_kernels
         for name in ("_run", "_gradient", "_at_points"):
             lives_over_forks(self, name)
-        self._job = lru_cache(maxsize=4096)(self._prepare)
 
     def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
         """Args: `others`: those of all else."""
+        products = {
+            name: Prepared(partial(self._convolution, name, others[name]))
+            for name in ("convolution", "convolution_transpose")
+        }
         return {
-            "convolution": partial(self._convolution, "convolution", others["convolution"]),
-            "convolution_transpose": partial(
-                self._convolution, "convolution_transpose", others["convolution_transpose"]
-            ),
-            "convolution_weights": partial(self._weights, others["convolution_weights"]),
-            "tailed": partial(self._tailed, others["tailed"]),
+            **products,
+            "convolution_weights": Prepared(partial(self._weights, others["convolution_weights"])),
+            "tailed": Prepared(partial(self._tailed, others["tailed"])),
         }
 
-    def _prepare(self, name: str, kernels: Shape, operand: Shape, at: Any) -> _Job | None:
-        """None where it doesn't suit."""
-        at = dict(at)
-        one = (1, 1)
-        if len(operand) != 4 or kernels[2:] != (3, 3) or at["groups"] != 1:
-            return None
-        if tuple(at["strides"]) != one or tuple(at["dilation"]) != one:
+    def _convolution(self, name: str, other: Kernel, **at: Any) -> Kernel:
+        instead = with_arguments(other, at)
+        return self._bound(name, at, None, instead) if _suits(at) else instead
+
+    def _tailed(self, other: Kernel, **what: Any) -> Kernel:
+        """A convolution, and its tail on each strip of the result while that is in the cache."""
+        instead = with_arguments(other, what)
+        at, name = what["arguments"], what["head"].name
+        if name not in ("convolution", "convolution_transpose") or not _suits(at):
+            return instead
+        tail = self.programs.whole(what["program"])
+        return self._bound(name, at, tail, instead) if tail else instead
+
+    def _bound(self, name: str, at: Any, tail: Compiled | None, instead: Kernel) -> Kernel:
+        prepared = lru_cache(maxsize=1024)(partial(self._prepared, name, at["padding"]))
+
+        def kernel(run: Any, w: Array, x: Array, *more: Any, out: Any = None) -> Any:
+            job = prepared(w.shape, x.shape) if w.dtype == x.dtype == _FLOAT else None
+            if job is not None:
+                target = self._target(job, out)
+                if not self._compute(run, job, name, w, x, target, tail, more):
+                    return target if out is None else into(out, target)
+            return instead(run, w, x, *more, out=out)
+
+        return kernel
+
+    def _prepared(self, name: str, padding: Any, kernels: Shape, operand: Shape) -> _Job | None:
+        """None for shapes that don't suit."""
+        if len(operand) != 4 or kernels[2:] != (3, 3):
             return None
         results, channels = kernels[:2]
-        padding = at["padding"]
         if name == "convolution_transpose":
             results, channels = channels, results
             padding = [(2 - low, 2 - high) for low, high in padding]
@@ -100,51 +116,7 @@ class Winograd:
             return None
         top, left = padding[0][0], padding[1][0]
         geometry = _Geometry(rows, channels, results, *size, high, wide, top, left)
-        forward, gradient = (self._scratch(byref(geometry), self._threads, i) for i in (0, 1))
-        return _Job(geometry, (rows, results, high, wide), forward, gradient)
-
-    def _suiting(self, name: str, w: Array, x: Array, at: Mapping[str, Any]) -> _Job | None:
-        if w.dtype != _FLOAT or x.dtype != _FLOAT:
-            return None
-        return self._job(name, w.shape, x.shape, tuple(at.items()))
-
-    def _convolution(
-        self, name: str, other: Kernel, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any
-    ) -> Array:
-        job = self._suiting(name, w, x, at)
-        if job is None:
-            return other(run, w, x, out=out, **at)
-        target = self._target(job, out)
-        self._compute(run, job, name, w, x, target)
-        if out is None or target is out:
-            return target
-        out[...] = target
-        return out
-
-    def _tailed(self, other: Kernel, run: Any, *arrays: Array, out: Any = None, **what: Any) -> Any:
-        w, x, *more = arrays
-        name = what["head"].name
-        job = None
-        if name in ("convolution", "convolution_transpose"):
-            job = self._suiting(name, w, x, what["arguments"])
-        tail = self.programs.whole(what["program"]) if job else None
-        if job is None or tail is None:
-            return other(run, *arrays, out=out, **what)
-        target = self._target(job, out)
-        if self._compute(
-            run,
-            job,
-            name,
-            w,
-            x,
-            target,
-            (tail.here, tail.packed(*map(id, (target, *more, target)))),
-        ):
-            return other(run, *arrays, out=out, **what)
-        if out is None or target is out:
-            return target
-        out[...] = target
-        return out
+        return _Job(byref(geometry), (rows, results, high, wide))
 
     def _target(self, job: _Job, out: Any) -> Array:
         if out is not None and lies_densely(out.shape, out.strides):
@@ -152,28 +124,17 @@ class Winograd:
         return empty_channels_last(self.empty, job.shape, np.float32)
 
     def _compute(
-        self,
-        run: Any,
-        job: _Job,
-        name: str,
-        w: Array,
-        x: Array,
-        target: Array,
-        tail: Any = (None, None),
-    ) -> int:
+        self, run: Any, job: _Job, name: str, w: Array, x: Array, target: Array,
+        tail: Compiled | None, more: Sequence[Any],
+    ) -> int:  # fmt: skip
         """Whether the tail could not be done; nothing has been done then."""
         x = dense(run, self.empty, x)
-        memory = scratch("winograd", (job.forward,), _FLOAT)
         u = self._kernels(run, job, name, w)
-        return self._run(
-            byref(job.geometry),
-            address(target),
-            address(x),
-            address(u),
-            address(memory),
-            self._threads,
-            *tail,
-        )
+        arrays = address(target), address(x), address(u)
+        if tail is None:
+            return self._run(job.geometry, *arrays, None, None)
+        objects = tail.packed(id(target), *map(id, more), id(target))
+        return self._run(job.geometry, *arrays, tail.here, objects)
 
     def _kernels(self, run: Any, job: _Job, name: str, w: Array) -> Array:
         """Kernels at the points; once in a run."""
@@ -182,40 +143,33 @@ class Winograd:
             turned = np.flip(w, (2, 3)).swapaxes(0, 1) if name == "convolution_transpose" else w
             plain = np.ascontiguousarray(turned)
             u = self.empty((_POINTS, plain.shape[0] * plain.shape[1]), np.float32)
-            self._at_points(byref(job.geometry), address(u), address(plain))
+            self._at_points(job.geometry, address(u), address(plain))
             run.memo[key] = (w, u)  # w stays alive
         return run.memo[key][1]
 
-    def _weights(
-        self,
-        other: Kernel,
-        run: Any,
-        x: Array,
-        g: Array,
-        *,
-        kernel: Any,
-        out: Any = None,
-        **at: Any,
-    ) -> Array:
+    def _weights(self, other: Kernel, *, kernel: Any, **at: Any) -> Kernel:
         """The gradient to the kernels."""
-        job = None
-        if x.dtype == g.dtype == _FLOAT and x.ndim == 4:
-            shape = (g.shape[1], x.shape[1] // at["groups"], *kernel)
-            job = self._job("convolution", shape, x.shape, tuple(at.items()))
-        if job is None:
-            return other(run, x, g, kernel=kernel, out=out, **at)
+        instead = with_arguments(other, {"kernel": kernel, **at})
+        if not _suits(at):
+            return instead
+
+        def weights(run: Any, x: Array, g: Array, *, out: Any = None) -> Array:
+            job = None
+            shape = (g.shape[1], x.shape[1], *kernel)
+            if x.dtype == g.dtype == _FLOAT and x.ndim == 4:
+                job = self._prepared("convolution", at["padding"], shape, x.shape)
+            target = np.empty(shape, np.float32)
+            if job is None or self._compute_weights(run, job, x, g, target):
+                return instead(run, x, g, out=out)
+            return target if out is None else into(out, target)
+
+        return weights
+
+    def _compute_weights(self, run: Any, job: _Job, x: Array, g: Array, target: Array) -> int:
         x, g = dense(run, self.empty, x), dense(run, self.empty, g)
-        memory = scratch("winograd", (job.gradient,), _FLOAT)
-        target = np.empty(shape, np.float32)
-        self._gradient(
-            byref(job.geometry),
-            address(target),
-            address(x),
-            address(g),
-            address(memory),
-            self._threads,
-        )
-        if out is None:
-            return target
-        out[...] = target
-        return out
+        return self._gradient(job.geometry, address(target), address(x), address(g))
+
+
+def _suits(at: Mapping[str, Any]) -> bool:
+    one = (1, 1)
+    return at["groups"] == 1 and tuple(at["strides"]) == one and tuple(at["dilation"]) == one

@@ -17,6 +17,7 @@ import numpy as np
 from ...ops.records import TABLE
 from .. import tailed
 from ..native import NativeError, Programs, Winograd
+from ..native import Products as NativeProducts
 from ..numpy import NumpyEngine
 from ..strides import address
 from .convolution import Convolutions
@@ -68,7 +69,8 @@ class OnednnEngine(NumpyEngine):
             self.kernels["fused"] = programs.evaluate
             self.compiled = programs.compiled
             self.in_place = frozenset({"tailed", "fused"})
-            self.kernels |= Winograd(programs, self.pool.take).kernels(self.kernels)
+            for kind in (NativeProducts, Winograd):
+                self.kernels |= kind(programs, self.pool.take).kernels(self.kernels)
 
     def _with_tail(self, run: Any, *arrays: Any, head: Any, out: Any = None, **options: Any) -> Any:
         kernel = partial(self._tailed[head.name], run, head=head, out=out, **options)

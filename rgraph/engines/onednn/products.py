@@ -1,7 +1,4 @@
-"""Matrix products through oneDNN: its threads are those of all else, where a BLAS has its own.
-
-A matrix that each step of a loop multiplies by is put in the library's own order once in a run.
-"""
+"""Matrix products through oneDNN: its threads are those of all else, where a BLAS has its own."""
 
 from __future__ import annotations
 
@@ -18,13 +15,11 @@ from ..sizes import Sizes
 from ..strides import Form, address
 from .library import (
     DST,
-    QUERY_WEIGHTS,
     SRC,
     WEIGHTS,
     Library,
     OnednnError,
     Primitive,
-    Reorder,
 )
 from .primitives import Shape, Tail, post_operations, tail_of
 
@@ -42,7 +37,6 @@ class _Job(NamedTuple):
         shape: of the result.
         regular: of both factors, whether they are as the primitives want them.
         reads: of the tail's operands, those that the primitives read, in order.
-        reorder: what puts the right factor in the primitives' order.
         blocks: each primitive, and where its block begins (bytes): in the factors, the result, and
             what the tail reads.
     """
@@ -50,7 +44,6 @@ class _Job(NamedTuple):
     shape: Shape
     regular: tuple[bool, bool]
     reads: list[int]
-    reorder: Reorder | None
     blocks: list[tuple[Primitive, list[int]]]
 
 
@@ -65,22 +58,20 @@ class Products:
         self.library = library
         self._rows, self._inner = Sizes(), Sizes()
         self._primitive = lru_cache(maxsize=1024)(self._make)
-        self._own_order = lru_cache(maxsize=1024)(self._order)
         self._job = lru_cache(maxsize=4096)(self._prepare)
 
     def matmul(self, a: Array, b: Array) -> Array:
         """NumPy's function of that name, to which goes what the library can't do."""
-        job = self._job(None, False, Form.of(a), Form.of(b))
-        return np.matmul(a, b) if job is None else self._run(None, job, a, b, (), None)
+        job = self._job(None, Form.of(a), Form.of(b))
+        return np.matmul(a, b) if job is None else self._run(job, a, b, (), None)
 
     def product(self, run: Any, a: Array, b: Array, *, recipe: Any) -> Array:
         """The kernel of `times` and `contract`."""
         if recipe.plain:
             left, right = recipe.matrices(a, b)
-            again = recipe.fixed and run.step is not None
-            job = self._job(None, again, Form.of(left), Form.of(right))
+            job = self._job(None, Form.of(left), Form.of(right))
             if job is not None:
-                return self._run(run, job, left, right, (), None)
+                return self._run(job, left, right, (), None)
         return CONTRACT.kernel(run, a, b, recipe=recipe)
 
     def tailed(
@@ -92,10 +83,9 @@ class Products:
         if recipe.plain and (out is None or out.flags.c_contiguous):
             left, right = recipe.matrices(a, b)
             more = tuple(map(np.asarray, more))  # a reduction may have made a number
-            again = recipe.fixed and run.step is not None
-            job = self._job(program, again, *map(Form.of, (left, right, *more)), own=own)
+            job = self._job(program, *map(Form.of, (left, right, *more)), own=own)
             if job is not None:
-                return self._run(run, job, left, right, more, out)
+                return self._run(job, left, right, more, out)
         if own is not None:
             return None
         same = {"head": head, "arguments": arguments, "program": program}
@@ -104,17 +94,12 @@ class Products:
     def _prepare(
         self,
         program: Any,
-        again: bool,
         left: Form,
         right: Form,
         *more: Form,
         own: int | None = None,
     ) -> _Job | None:
-        """None for what the library can't do, or not faster.
-
-        Args:
-            again: whether the same right factor comes again and again.
-        """
+        """None for what the library can't do, or not faster."""
         float32 = all(f.dtype == np.float32 for f in (left, right, *more))
         if not float32 or not len(left.shape) == len(right.shape) == 2:
             return None
@@ -128,14 +113,13 @@ class Products:
         if chain is None:
             return None
         try:
-            return self._blocks(again, left, right, more, chain, reads)
+            return self._blocks(left, right, more, chain, reads)
         except OnednnError:
             return None
 
     def _blocks(
-        self, again: bool, left: Form, right: Form, more: Sequence[Form], chain: Tail,
-        reads: list[int],
-    ) -> _Job:  # fmt: skip
+        self, left: Form, right: Form, more: Sequence[Form], chain: Tail, reads: list[int]
+    ) -> _Job:
         (rows, inner), columns = left.shape, right.shape[1]
         regular = _is_regular(left), _is_regular(right)
         steps = [
@@ -144,32 +128,28 @@ class Products:
         # Either may be the number of rows, which hardly ever repeats in ragged minibatches: the
         # rows of a batch through a layer, or summed over in the gradient of its weights.
         parts: Any = (slice(0, inner),)
-        reorder = self._own_order(inner, columns, steps[1])[1] if again else None
-        if not chain and not again:
+        if not chain:
             parts = self._inner.blocks((rows, columns, *steps), inner)
         line = [4 * columns if more[i].shape == (rows, columns) else 0 for i in reads]
         blocks = []
         for k in parts:
             for r in self._rows.blocks((inner, columns, *steps, chain), rows):
                 sizes = (r.stop - r.start, k.stop - k.start, columns)
-                primitive = self._primitive(sizes, *steps, k.start > 0, chain, again)
+                primitive = self._primitive(sizes, *steps, k.start > 0, chain)
                 at_left = 4 * (r.start * steps[0][0] + k.start * steps[0][1])
                 at_right = 4 * k.start * steps[1][0]
                 others = [r.start * n for n in line]
                 blocks.append((primitive, [at_left, at_right, 4 * r.start * columns, *others]))
-        return _Job((rows, columns), regular, reads, reorder, blocks)
+        return _Job((rows, columns), regular, reads, blocks)
 
     def _run(
-        self, run: Any, job: _Job, left: Array, right: Array, more: Sequence[Array],
-        out: Array | None,
-    ) -> Array:  # fmt: skip
+        self, job: _Job, left: Array, right: Array, more: Sequence[Array], out: Array | None
+    ) -> Array:
         if out is None:
             out = np.empty(job.shape, np.float32)
         if not job.regular[0]:
             left = np.ascontiguousarray(left)
-        if job.reorder is not None:
-            right = self._arranged(run, job, right)
-        elif not job.regular[1]:
+        if not job.regular[1]:
             right = np.ascontiguousarray(right)
         arrays = [address(left), address(right), address(out)]
         arrays += [address(more[i]) for i in job.reads]
@@ -177,40 +157,13 @@ class Products:
             primitive.run_at(list(map(int.__add__, arrays, starts)))
         return out
 
-    def _arranged(self, run: Any, job: _Job, right: Array) -> Array:
-        """The right factor in the order of the primitives; once in a run for each."""
-        key = (address(right), id(job.reorder))
-        if key not in run.memo:
-            plain = right if job.regular[1] else np.ascontiguousarray(right)
-            run.memo[key] = (right, job.reorder(plain))  # the factor itself stays alive
-        return run.memo[key][1]
-
-    def _order(self, inner: int, columns: int, steps: Strides) -> tuple[c_void_p, Reorder]:
-        """The library's own order of right factors of this form, and what brings them into it."""
-        rows = 32  # any number will do
-        a, b = self.library.dense((rows, inner)), self.library.any_order((inner, columns))
-        description = self.library.make(
-            "dnnl_matmul_primitive_desc_create",
-            self.library.engine, a, b, _NONE, self.library.dense((rows, columns)),
-            self.library.attributes,
-        )  # fmt: skip
-        own = self.library.queried(description, QUERY_WEIGHTS)
-        return own, Reorder(self.library, self.library.plain((inner, columns), steps), own)
-
     def _make(
-        self, sizes: tuple[int, int, int], left: Strides, right: Strides, add: bool, chain: Tail,
-        again: bool,
-    ) -> Primitive:  # fmt: skip
-        """(rows, inner) times (inner, columns), added to what is there or not, and its tail.
-
-        Args:
-            again: whether the right factor is in the library's own order.
-        """
+        self, sizes: tuple[int, int, int], left: Strides, right: Strides, add: bool, chain: Tail
+    ) -> Primitive:
+        """(rows, inner) times (inner, columns), added to what is there or not, and its tail."""
         rows, inner, columns = sizes
         a = self.library.plain((rows, inner), left)
         b = self.library.plain((inner, columns), right)
-        if again:
-            b, _ = self._own_order(inner, columns, right)
         c = self.library.dense((rows, columns))
         after = post_operations(self.library, chain, (rows, columns), self.library.dense)
         if add:

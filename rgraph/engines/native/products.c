@@ -1,0 +1,219 @@
+/* Products with a matrix that comes again and again, as in the steps of a loop.
+
+   It is in panels of two vectors' width, which stay in the first-level cache while the left factor's
+   rows go by, a block of them at a time, as many as the registers hold sums of. Rows are shared out
+   as those of what is pointwise are: what a thread has computed it finds in its own cache. */
+
+#include <stdlib.h>
+
+/* Vectors, and how many rows of a product's block fit the registers beside two of them. */
+#if defined(__AVX512F__)
+enum { LANES = 16, ROWS = 14 };
+#elif defined(__AVX__)
+enum { LANES = 8, ROWS = 6 };
+#else
+enum { LANES = 4, ROWS = 6 };
+#endif
+const int lanes = LANES;
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
+
+#define LOAD(p) ((Vector) * (const Unaligned *)(p))
+#define STORE(p, v) (*(Unaligned *)(p) = (v))
+#define INLINE static inline __attribute__((always_inline))
+
+static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+
+/* c (rows, vectors), or what is added to it: the product of a (rows, depth), whose strides are
+   given, and b (depth, vectors). */
+INLINE void block_product(const int rows, const int vectors, int add, float *c, ptrdiff_t c_row,
+                          const float *a, ptrdiff_t a_row, ptrdiff_t a_depth, const float *b,
+                          ptrdiff_t b_depth, ptrdiff_t depth)
+{
+    Vector sum[ROWS][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+        for (int v = 0; v < vectors; ++v)
+            sum[r][v] = (Vector){0};
+    for (ptrdiff_t d = 0; d < depth; ++d, a += a_depth, b += b_depth) {
+        const Vector left = LOAD(b), right = vectors > 1 ? LOAD(b + LANES) : left;
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r) {
+            sum[r][0] += a[r * a_row] * left;
+            if (vectors > 1)
+                sum[r][1] += a[r * a_row] * right;
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+        for (int v = 0; v < vectors; ++v) {
+            float *place = c + r * c_row + v * LANES;
+            STORE(place, add ? LOAD(place) + sum[r][v] : sum[r][v]);
+        }
+}
+
+/* As `block_product`, over all `rows`, in blocks of about one size. */
+static void product(ptrdiff_t rows, int vectors, int add, float *c, ptrdiff_t c_row, const float *a,
+                    ptrdiff_t a_row, ptrdiff_t a_depth, const float *b, ptrdiff_t b_depth,
+                    ptrdiff_t depth)
+{
+    const ptrdiff_t blocks = (rows + ROWS - 1) / ROWS;
+#define BLOCK_OF(n, v) \
+    case 2 * n + v - 1: \
+        block_product(n, v, add, c + r * c_row, c_row, a + r * a_row, a_row, a_depth, b, b_depth, depth); \
+        break;
+#define BLOCKS_OF(n) BLOCK_OF(n, 1) BLOCK_OF(n, 2)
+    for (ptrdiff_t i = 0, r = 0, next; i < blocks; ++i, r = next) {
+        next = rows * (i + 1) / blocks;
+        switch (2 * (next - r) + vectors - 1) {
+            BLOCKS_OF(1) BLOCKS_OF(2) BLOCKS_OF(3) BLOCKS_OF(4) BLOCKS_OF(5) BLOCKS_OF(6)
+#if defined(__AVX512F__)
+            BLOCKS_OF(7) BLOCKS_OF(8) BLOCKS_OF(9) BLOCKS_OF(10) BLOCKS_OF(11) BLOCKS_OF(12)
+            BLOCKS_OF(13) BLOCKS_OF(14)
+#endif
+        }
+    }
+}
+
+/* PARALLEL: multiplications from which other threads are worth waking. */
+enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 17, FEW_ROWS = 16, PARALLEL = 1 << 18 };
+
+/* A product as it stands in a program: of the operands, or of the second and the first if they are
+   exchanged, and of each as it is or transposed. */
+typedef struct {
+    int exchanged, left_transposed, right_transposed;
+    const Program *tail; /* or none */
+    size_t head;         /* these as in `Program` */
+    const void *type, *dtype;
+} Product;
+
+/* Sizes, and the left factor's strides in numbers. */
+typedef struct {
+    ptrdiff_t rows, depth, columns, a_row, a_depth;
+} Factors;
+
+static ptrdiff_t panels_of(ptrdiff_t columns)
+{
+    return (columns + PANEL - 1) / PANEL;
+}
+
+/* How a product is shared out: row parts by column parts, each in slabs of rows that stay in the
+   second-level cache. */
+typedef struct {
+    ptrdiff_t down, across, slab, room;
+} Shares;
+
+static Shares shares(const Factors *f, int threads)
+{
+    Shares s;
+    s.down = most(1, least(threads, f->rows / FEW_ROWS));
+    s.across = least(panels_of(f->columns), (threads + s.down - 1) / s.down);
+    const ptrdiff_t width = (panels_of(f->columns) + s.across - 1) / s.across * PANEL;
+    s.slab = least((f->rows + s.down - 1) / s.down, most(ROWS, SLAB_SIZE / width));
+    s.room = s.slab * width;
+    return s;
+}
+
+/* Some rows and panels of the result, to `c`, whose rows are `line` apart. */
+static void slab_product(const Factors *f, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t first,
+                         ptrdiff_t last, float *c, ptrdiff_t line, const float *a, const float *b)
+{
+    a += row * f->a_row;
+    for (ptrdiff_t d = 0, depth; d < f->depth; d += depth) {
+        depth = least(DEPTH, f->depth - d);
+        for (ptrdiff_t p = first; p < last; ++p)
+            product(rows, 2, d > 0, c + (p - first) * PANEL, line, a + d * f->a_depth, f->a_row,
+                    f->a_depth, b + (p * f->depth + d) * PANEL, PANEL, depth);
+    }
+}
+
+/* The product of a and b to c, whose rows are dense, and the tail along that path, slab by slab. */
+static void shared_product(const Factors *f, float *c, const float *a, const float *b,
+                           float *scratch, const Shares *s, int threads, const Program *tail,
+                           const Path *path)
+{
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (ptrdiff_t part = 0; part < s->down * s->across; ++part) {
+        const ptrdiff_t across = part % s->across, down = part / s->across;
+        const ptrdiff_t first = panels_of(f->columns) * across / s->across;
+        const ptrdiff_t last = panels_of(f->columns) * (across + 1) / s->across;
+        const ptrdiff_t end = f->rows * (down + 1) / s->down;
+        const ptrdiff_t column = first * PANEL, width = least(last * PANEL, f->columns) - column;
+        float *strip = scratch + omp_get_thread_num() * s->room;
+        for (ptrdiff_t row = f->rows * down / s->down, rows; row < end; row += rows) {
+            float *to = c + row * f->columns + column;
+            const int direct = !tail && width % PANEL == 0;
+            const ptrdiff_t line = direct ? f->columns : (last - first) * PANEL;
+            rows = least(s->slab, end - row);
+            slab_product(f, row, rows, first, last, direct ? to : strip, line, a, b);
+            if (tail)
+                rectangle(tail, *path, strip, line, row, rows, column, width);
+            else if (!direct)
+                for (ptrdiff_t r = 0; r < rows; ++r)
+                    memcpy(to + r * f->columns, strip + r * line, width * sizeof(float));
+        }
+    }
+}
+
+static const Fields *matrix(const Product *p, void *object)
+{
+    const Fields *array = fields(object, p->head, p->type, p->dtype);
+    return array && array->rank == 2 && array->shape[0] && array->shape[1] ? array : NULL;
+}
+
+static ptrdiff_t stride(const Fields *array, int axis)
+{
+    return array->strides[axis] / (ptrdiff_t)sizeof(float);
+}
+
+/* Brings the right factor into panels, (panels, depth, two vectors); columns that there are not are
+   zeros. Returns 1 for what it can't take. */
+int packed_factor(const Product *p, void *object, float *to)
+{
+    const Fields *b = matrix(p, object);
+    if (!b)
+        return 1;
+    const int turned = p->right_transposed;
+    const ptrdiff_t depth = b->shape[turned], columns = b->shape[!turned];
+    const float *from = (const float *)b->data;
+    memset(to, 0, panels_of(columns) * depth * PANEL * sizeof(float));
+    for (ptrdiff_t c = 0; c < columns; ++c) {
+        float *own = to + c / PANEL * depth * PANEL + c % PANEL;
+        for (ptrdiff_t d = 0; d < depth; ++d)
+            own[d * PANEL] = from[d * stride(b, turned) + c * stride(b, !turned)];
+    }
+    return 0;
+}
+
+/* Computes a product and its tail. Returns 0, or 1 for arrays that it can't take: nothing has been
+   done to them then.
+
+   objects: NumPy arrays: both operands, the result, what else the tail reads, the result again.
+   panels: the right factor. */
+int matrix_product(const Product *p, void *const *objects, const float *panels)
+{
+    const Fields *a = matrix(p, objects[p->exchanged]), *b = matrix(p, objects[!p->exchanged]);
+    const Fields *c = matrix(p, objects[2]);
+    if (!a || !b || !c)
+        return 1;
+    const int left = p->left_transposed, right = p->right_transposed;
+    const Factors f = {a->shape[left], a->shape[!left], b->shape[!right], stride(a, left),
+                       stride(a, !left)};
+    if (b->shape[right] != f.depth || c->shape[0] != f.rows || c->shape[1] != f.columns
+        || (f.columns > 1 && stride(c, 1) != 1) || (f.rows > 1 && stride(c, 0) != f.columns))
+        return 1;
+    Path path;
+    if (p->tail && !rows_and_columns(&path, p->tail, objects + 2, f.rows, f.columns))
+        return 1;
+    const int threads = f.rows * f.depth * f.columns < PARALLEL ? 1 : omp_get_max_threads();
+    const Shares s = shares(&f, threads);
+    float *scratch = aligned_alloc(64, (threads * s.room * sizeof(float) + 63) / 64 * 64);
+    if (!scratch)
+        return 1;
+    shared_product(&f, (float *)c->data, (const float *)a->data, panels, scratch, &s, threads,
+                   p->tail, &path);
+    free(scratch);
+    return 0;
+}
