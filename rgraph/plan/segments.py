@@ -96,6 +96,55 @@ def grouped(calls: Sequence[Call], together: bool) -> Iterator[list[Call]]:
     yield from ([call] for call in late)
 
 
+def as_one(group: Sequence[Call], results: Sequence[int], engine: Any) -> tuple[Any, list[int]]:
+    """Programs of one shape as one with these results: what does it, and what that reads.
+
+    None if the engine has no such.
+    """
+    inside = {c.result for c in group}
+    operands = list(dict.fromkeys(i for c in group for i in c.operands if i not in inside))
+    types = {n.dtype for c in group for n in (c.node, *c.node.inputs)}
+    if engine.compiled is None or types != {np.dtype(np.float32)} or not group[0].axes:
+        return None, operands
+    number = {i: n for n, i in enumerate(operands)}
+    steps: list[tuple[str, tuple[int, ...]]] = []
+    for call in group:
+        start = len(operands) + len(steps) - len(call.operands)
+        for name, reads in call.node.attrs["program"].steps:
+            outer = call.operands
+            own = [number[outer[i]] if i < len(outer) else start + i for i in reads]
+            steps.append((name, tuple(own)))
+        number[call.result] = len(operands) + len(steps) - 1
+    return engine.compiled(steps, len(operands), [number[i] for i in results]), operands
+
+
+def joins(calls: Sequence[Call], elsewhere: Collection[int]) -> dict[int, list[tuple[int, slice]]]:
+    """Splices whose operands can be made where it puts them: each with its part of the axis.
+
+    Args:
+        elsewhere: results that have their own places.
+    """
+    programs = {c.result: c for c in calls if _name(c) == "fused"}
+    placed: set[int] = set()
+    found: dict[int, list[tuple[int, slice]]] = {}
+    for joined in calls:
+        if _name(joined) != "splice":
+            continue
+        at = joined.node.op.arguments(joined.node)
+        sources = [programs.get(i) for i in joined.operands]
+        if at["new"] or len(set(joined.operands)) < len(sources) or any(
+            c is None or c.result in placed or c.result in elsewhere
+            or len(c.shape) != len(joined.shape) or c.axes != joined.axes
+            for c in sources
+        ):  # fmt: skip
+            continue
+        ends = np.cumsum([c.shape[at["axis"]] for c in sources]).tolist()
+        parts = [slice(*ab) for ab in zip([0, *ends], ends, strict=False)]
+        found[joined.result] = list(zip(joined.operands, parts, strict=True))
+        placed.update(joined.operands)
+    return found
+
+
 def written_out(calls: Sequence[Call], uses: Uses, engine: Any) -> Step:
     """`step(run, env, outs, rows)`, which does what the calls do; `outs` has the places."""
     return _Segment(calls, uses, engine).function()
@@ -108,7 +157,6 @@ class _Segment:
         self.ahead = {c.result for c in calls if c.result in ahead}
         self.names: dict[str, Any] = {}
         self.ready = set(self.kept)  # results that have their arrays before they are computed
-        self.placed: set[int] = set()  # those that are made where a splice puts them
         self.joins: set[int] = set()  # the splices whose operands all are
 
     def function(self) -> Step:
@@ -142,30 +190,16 @@ class _Segment:
 
     def _joined(self) -> Iterator[str]:
         """Results are made where a splice puts them."""
-        programs = {c.result: c for c in self.calls if _name(c) == "fused"}
-        for joined in self.calls:
-            if _name(joined) != "splice":
-                continue
-            at = joined.node.op.arguments(joined.node)
-            axis, rank = at["axis"], len(joined.shape)
-            sources = [programs.get(i) for i in joined.operands]
-            if at["new"] or len(set(joined.operands)) < len(sources) or any(
-                c is None or c.result in self.placed.union(self.kept, self.ahead)
-                or len(c.shape) != rank or c.axes != joined.axes
-                for c in sources
-            ):  # fmt: skip
-                continue
-            if joined.result not in self.ready:
-                yield from self._empty([joined.result], joined)
-            start = 0
-            for call in sources:
-                stop = start + call.shape[axis]
-                part = ", ".join(["...", f"{start}:{stop}", *[":"] * (-axis - 1)])
-                yield f"v{call.result} = v{joined.result}[{part}]"
-                start = stop
-            self.joins.add(joined.result)
-            self.placed.update(joined.operands)
-            self.ready.update(joined.operands)
+        calls = {c.result: c for c in self.calls}
+        for joined, parts in joins(self.calls, {*self.kept, *self.ahead}).items():
+            if joined not in self.ready:
+                yield from self._empty([joined], calls[joined])
+            axis = calls[joined].node.op.arguments(calls[joined].node)["axis"]
+            for operand, part in parts:
+                where = ", ".join(["...", f"{part.start}:{part.stop}", *[":"] * (-axis - 1)])
+                yield f"v{operand} = v{joined}[{where}]"
+                self.ready.add(operand)
+            self.joins.add(joined)
 
     def _together(self, group: Sequence[Call]) -> Iterator[str]:
         """Programs as one with several results; in NumPy, where that can't be or is refused."""
@@ -174,7 +208,7 @@ class _Segment:
         results = [
             i for i in (c.result for c in group) if i in beyond or i in self.read or i in self.kept
         ]
-        runner, operands = self._compiled(group, inside, results)
+        runner, operands = as_one(group, results, self.engine)
         if runner is None:
             for call in group:
                 yield from self._program(call)
@@ -184,9 +218,8 @@ class _Segment:
             yield from self._empty(new, group[0])
         name = f"together{group[0].result}"
         self.names[name] = runner
-        size = "".join(f" * {n}" for n in group[0].shape)
         made = ", ".join(f"v{i}" for i in results)
-        yield f"if {name}(rows{size}, {', '.join(f'v{i}' for i in operands)}, {made}):"
+        yield f"if {name}({', '.join(f'v{i}' for i in operands)}, {made}):"
         self.ready -= inside  # each may take the place of what another still reads
         yield f"    targets = {made},"
         yield from (f"    v{i} = None" for i in self.ahead & inside)
@@ -194,25 +227,6 @@ class _Segment:
             yield from (f"    {line}" for line in self._program(call))
         yield f"    for target, value in zip(targets, ({made},)): target[...] = value"
         yield f"    {made}, = targets"
-
-    def _compiled(
-        self, group: Sequence[Call], inside: Collection[int], results: Sequence[int]
-    ) -> tuple[Any, list[int]]:
-        operands = list(dict.fromkeys(i for c in group for i in c.operands if i not in inside))
-        types = {n.dtype for c in group for n in (c.node, *c.node.inputs)}
-        if types != {np.dtype(np.float32)} or not group[0].axes:
-            return None, operands
-        number = {i: n for n, i in enumerate(operands)}
-        steps: list[tuple[str, tuple[int, ...]]] = []
-        for call in group:
-            start = len(operands) + len(steps) - len(call.operands)
-            for name, reads in call.node.attrs["program"].steps:
-                outer = call.operands
-                own = [number[outer[i]] if i < len(outer) else start + i for i in reads]
-                steps.append((name, tuple(own)))
-            number[call.result] = len(operands) + len(steps) - 1
-        make = self.engine.compiled
-        return make and make(steps, len(operands), [number[i] for i in results]), operands
 
     def _single(self, call: Call) -> Iterator[str]:
         i = call.result

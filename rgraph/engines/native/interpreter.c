@@ -7,6 +7,7 @@
 #include <omp.h>
 
 enum { MOST_AXES = 16, MOST_ARRAYS = 40, MOST_VALUES = 64, BLOCK = 1024, SHORT = 64, LARGE = 1 << 15 };
+enum { FEW_OPERATIONS = 1 << 14, MUCH = 1 << 18 }; /* of a program; elements of a result */
 
 /* What of NumPy's array object matters here (PyArrayObject_fields, NumPy's C API). */
 typedef struct {
@@ -270,18 +271,32 @@ static void share(const Program *program, const Path *path, int part, int parts)
     stretch(program, *path, axis, size * part / parts, size * (part + 1) / parts);
 }
 
-/* Computes the results, in `parts` shares that go to all threads. Returns 0, or 1 for arrays that it
-   can't take: nothing has been done to them then.
+/* In how many shares a program is worth being done. Few shares always go to the same threads, as the
+   rows of products do: what one has computed is in its cache. Where there is much, a thread that is
+   held up leaves shares to the others. */
+static int shares_of(const Program *program, const Path *path)
+{
+    ptrdiff_t size = 1;
+    for (int i = 0; i < path->axes; ++i)
+        size *= path->shape[i];
+    if (size * program->steps < FEW_OPERATIONS)
+        return 1;
+    return omp_get_max_threads() * (size < MUCH ? 1 : 8);
+}
 
-   Few shares always go to the same threads, as the rows of products do: what one has computed is in
-   its cache.
+/* Computes the results. Returns 0, or 1 for arrays that it can't take: nothing has been done to them
+   then.
 
-   objects: NumPy arrays, the operands and then the results. */
-int run(const Program *program, void *const *objects, int parts)
+   objects: NumPy arrays, the operands and then the results.
+   only_look: does nothing else. */
+int run(const Program *program, void *const *objects, int only_look)
 {
     Path path;
     if (follow(&path, program, objects))
         return 1;
+    const int parts = shares_of(program, &path);
+    if (only_look)
+        return 0;
     if (parts == 1)
         share(program, &path, 0, 1);
     else if (parts <= omp_get_max_threads())

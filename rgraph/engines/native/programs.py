@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..numpy import pointwise as reference
-from ..numpy.threads import THREADS, lives_over_forks
+from ..numpy.threads import lives_over_forks
 from .library import OPERATIONS, load
 
 _MOST_ARRAYS, _MOST_VALUES = 40, 64  # as in interpreter.c
-_PARALLEL = 1 << 14  # operations on elements that are worth other threads
-_LARGE = 1 << 18  # elements from which a thread that is held up leaves parts to the others
 
 Steps = Sequence[tuple[str, tuple[int, ...]]]  # as in `passes.fusion.Program`
 
@@ -45,18 +43,15 @@ class Compiled:
         self._programs = programs
         self.program, self.arrays = program, arrays
         self.here = byref(program)
-        self._least = _PARALLEL // program.steps
         self.packed = struct.Struct(f"{arrays}P").pack
 
-    def __call__(self, size: int, *arrays: Any) -> bool:
+    def __call__(self, *arrays: Any) -> bool:
         """Does it; returns whether it could not, and nothing has been done.
 
         Args:
-            size: the elements of a result.
             arrays: the operands and the results.
         """
-        parts = 1 if size < self._least else THREADS if size < _LARGE else 8 * THREADS
-        return bool(self._programs.run(self.here, self.packed(*map(id, arrays)), parts))
+        return bool(self._programs.run(self.here, self.packed(*map(id, arrays)), False))
 
 
 class Programs:
@@ -74,7 +69,7 @@ class Programs:
     def evaluate(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
         """The `fused` kernel: `engines.numpy.pointwise.evaluate`, to which goes all else."""
         compiled = self.whole(program)
-        if compiled is None or out is None or compiled(out.size, *arrays, out):
+        if compiled is None or out is None or compiled(*arrays, out):
             return reference.evaluate(run, *arrays, program=program, out=out)
         return out
 
