@@ -167,6 +167,8 @@ def watch(plan: Plan, events: list[Event]) -> None:
     wait = getattr(plan.engine, "synchronize", None)
     for step in plan.steps:
         calls = [step] if isinstance(step, Call) else []
+        if isinstance(step, Loop):
+            step.tape = None
         for part in step.parts if isinstance(step, Loop) else ():
             if part.together:
                 nodes = tuple(c.node for c in part.calls)

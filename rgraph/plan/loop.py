@@ -9,12 +9,15 @@ from functools import cached_property, partial
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from ..graph import Axis, GraphError, Node
 from ..graph.errors import located
 from ..ops.delays import delayed_block, initial_rows
 from .call import Call, Env
 from .run import Run
 from .segments import Step, Uses, bring_together, grouped, is_light, written_out
+from .tape import Tape, tape_of
 
 
 class Loop:
@@ -58,6 +61,7 @@ class Loop:
             reach[source] = max(reach.get(source, 0), abs(offset))
         self.reach = reach
         self.types = {slot(i): (i.shape or (), i.dtype) for i in outer}
+        self.constants = {slot(i) for i in outer if not i.axes}
         kept = {i for i, *_ in self.whole}
         self.ahead = self._ahead(kept)
         uses = Uses(kept, self.ahead.keys(), {*reach, *(i for i, *_ in self.lasts)})
@@ -67,6 +71,11 @@ class Loop:
         self.dead: list[int] = []
         self.places: dict[int, int] = {}
         self.in_place = engine.in_place
+        self.engine = engine
+
+    @cached_property
+    def tape(self) -> Tape | None:
+        return tape_of(self, self.engine)
 
     def _ahead(self, kept: Collection[int]) -> dict[int, int]:
         """Results that are written where the next step has them as a delay's, which is kept."""
@@ -113,46 +122,96 @@ class Loop:
 
     def __call__(self, run: Run, env: Env) -> None:
         layout = run.layouts[self.axis]
-        starts, counts = layout.offsets, layout.counts
-        kept = self._room(run, env, layout.rows)
-        lasts = {i: run.empty((len(layout), *shape), dtype) for i, shape, dtype in self.lasts}
-        initial = [
+        going = _Going(self, run, env, self._room(run, env, layout.rows))
+        frames = range(layout.steps)[:: going.step]
+        done = 0
+        while done < len(frames):
+            done += going.by_tape(frames[done]) or going.frame(frames[done])
+        going.end()
+
+
+class _Going:
+    """A loop as it runs.
+
+    Args:
+        kept: arrays for what is kept of all frames.
+    """
+
+    def __init__(self, loop: Loop, run: Run, env: Env, kept: dict[int, Any]) -> None:
+        self.loop, self.run, self.env, self.kept = loop, run, env, kept
+        self.layout = layout = run.layouts[loop.axis]
+        self.step = 1 if loop.forward else -1
+        self.lasts = {i: run.empty((len(layout), *shape), dtype) for i, shape, dtype in loop.lasts}
+        self.initial = [
             initial_rows(run, env[first], own, layout, shape)
-            for _, _, first, own, _, shape in self.delays
+            for _, _, first, own, _, shape in loop.delays
         ]
-        frames = [(i, env[i]) for i in self.frames]
-        history: dict[int, deque[Any]] = {i: deque(maxlen=n) for i, n in self.reach.items()}
-        sign = 1 if self.forward else -1
-        there: set[int] = set()  # delays whose values are in their places already
-        for t in range(layout.steps)[::sign]:
-            block, rows = slice(starts[t], starts[t + 1]), counts[t]
-            run.step = (self.axis, block)
-            for i, value in frames:
-                env[i] = value[block]
-            for (result, source, _, _, offset, _), first in zip(self.delays, initial, strict=True):
-                earlier = partial(_earlier, history[source], t)
-                env[result] = delayed_block(run, earlier, first, counts, t, offset)
-            for result, *_ in self.delays:
-                if result in kept and result not in there:
-                    kept[result][block] = env[result]
-            outs = {i: value[block] for i, value in kept.items()}
-            there = set()
-            if 0 <= t + sign < layout.steps and counts[t + sign] == rows:
-                after = slice(starts[t + sign], starts[t + sign + 1])
-                outs |= {i: kept[delay][after] for i, delay in self.ahead.items()}
-                there = set(self.ahead.values())
-            for part in self.parts:
-                part.on_rows(run, env, rows, outs)
-            for i, past in history.items():
-                past.append(env[i])
-            goes_on = counts[t + 1] if t + 1 < len(counts) else 0
-            for i, last in lasts.items():
-                last[goes_on:rows] = env[i][goes_on:]
-        run.step = None
-        for i in self.result:
-            env[i] = kept.get(i, lasts.get(i))
-        for i, value in frames:
-            env[i] = value
+        self.frames = {i: env[i] for i in loop.frames}
+        self.history: dict[int, deque[Any]] = {i: deque(maxlen=n) for i, n in loop.reach.items()}
+        self.there: set[int] = set()  # delays whose values are in their places already
+        self.tape = loop.tape
+        self.starts = np.asarray(layout.offsets, np.intp)
+
+    def frame(self, t: int) -> int:
+        """Computes a frame, and returns 1."""
+        loop, run, env, kept, history = self.loop, self.run, self.env, self.kept, self.history
+        starts, counts = self.layout.offsets, self.layout.counts
+        block, rows = slice(starts[t], starts[t + 1]), counts[t]
+        run.step = (loop.axis, block)
+        for i, value in self.frames.items():
+            env[i] = value[block]
+        for (result, source, _, _, offset, _), first in zip(loop.delays, self.initial, strict=True):
+            earlier = partial(_earlier, history[source], t)
+            env[result] = delayed_block(run, earlier, first, counts, t, offset)
+        for result, *_ in loop.delays:
+            if result in kept and result not in self.there:
+                kept[result][block] = env[result]
+        outs = {i: value[block] for i, value in kept.items()}
+        self.there = set()
+        after = t + self.step
+        if self._alike(t, after):
+            block = slice(starts[after], starts[after + 1])
+            outs |= {i: kept[delay][block] for i, delay in loop.ahead.items()}
+            self.there = set(loop.ahead.values())
+        for part in loop.parts:
+            part.on_rows(run, env, rows, outs)
+        for i, past in history.items():
+            past.append(env[i])
+        goes_on = counts[t + 1] if t + 1 < len(counts) else 0
+        for i, last in self.lasts.items():
+            last[goes_on:rows] = env[i][goes_on:]
+        return 1
+
+    def _alike(self, t: int, other: int) -> bool:
+        """Whether there is that other frame, with as many sequences."""
+        counts = self.layout.counts
+        return 0 <= other < len(counts) and counts[other] == counts[t]
+
+    def by_tape(self, t: int) -> int:
+        """Computes frames between those where sequences begin or end; returns how many."""
+        if self.tape is None or not self._alike(t, t - self.step):
+            return 0
+        end = t
+        while self._alike(t, end + self.step):
+            end += self.step
+        count = abs(end - t)
+        if not count:
+            return 0
+        state = {i: past[-1] for i, past in self.history.items()}
+        rows = self.layout.counts[t]
+        if not self.tape(self.run, self.env, self, state, rows, t, count):
+            self.tape = None  # arrays are of a kind that it can't take
+            return 0
+        for i, past in self.history.items():
+            past.append(state[i])
+        return count
+
+    def end(self) -> None:
+        self.run.step = None
+        for i in self.loop.result:
+            self.env[i] = self.kept.get(i, self.lasts.get(i))
+        for i, value in self.frames.items():
+            self.env[i] = value
 
 
 class _Part:

@@ -48,6 +48,7 @@ class CudaEngine:
 
     in_place: frozenset[str] = frozenset()  # who else reads an array is not known here
     compiled = None
+    tape = None
     few = 0  # bytes of a result, see `plan.Call`: its kernels are the fastest way for any
 
     def __init__(self, number: int = 0) -> None:

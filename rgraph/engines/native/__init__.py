@@ -5,14 +5,31 @@ Needs a C compiler on the machine, once.
 
 from __future__ import annotations
 
-from ...ops.contractions import CONTRACT
+from typing import Any
+
+from ...ops.records import TABLE
 from ..numpy import NumpyEngine
 from .library import NativeError
 from .products import Products
 from .programs import Programs
+from .sums import Sums
+from .tapes import Tapes
 from .winograd import Winograd
 
-__all__ = ["NativeEngine", "NativeError", "Products", "Programs", "Winograd"]
+__all__ = ["NativeEngine", "NativeError", "equip"]
+
+
+def equip(engine: Any) -> None:
+    """Gives an engine what is in C; the kernels that it has do what does not suit.
+
+    Raises `NativeError` where it can't be had; the engine is left alone then.
+    """
+    programs = Programs()
+    engine.compiled, engine.tape = programs.compiled, Tapes(programs).tape
+    engine.kernels["fused"] = programs.kernel
+    empty = engine.pool.take
+    for kind in Products(programs, empty), Winograd(programs, empty), Sums(programs):
+        engine.kernels |= kind.kernels({n: op.kernel for n, op in TABLE.items()} | engine.kernels)
 
 
 class NativeEngine(NumpyEngine):
@@ -22,11 +39,4 @@ class NativeEngine(NumpyEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        programs = Programs()
-        self.kernels["fused"] = programs.evaluate
-        self.compiled = programs.compiled
-        self.products = Products(programs, self.pool.take)
-        self.winograd = Winograd(programs, self.pool.take)
-        products = {"times": CONTRACT.kernel, "contract": CONTRACT.kernel}
-        self.kernels |= self.products.kernels(self.kernels | products)
-        self.kernels |= self.winograd.kernels(self.kernels)
+        equip(self)

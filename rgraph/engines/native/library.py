@@ -51,7 +51,7 @@ def source() -> str:
         "static void (*const operations[])(float *, const float *, const float *, const float *,"
         f" ptrdiff_t) = {{{', '.join(f'op{i}' for i in OPERATIONS.values())}}};\n"
     )
-    names = "operations", "interpreter", "products", "winograd"
+    names = "operations", "interpreter", "products", "winograd", "sums", "tape"
     before, *after = ((here / f"{name}.c").read_text() for name in names)
     return "\n".join([before, *functions, table, *after])
 

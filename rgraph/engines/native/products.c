@@ -178,11 +178,17 @@ int packed_factor(const Product *p, void *object, float *to)
     const int turned = p->right_transposed;
     const ptrdiff_t depth = b->shape[turned], columns = b->shape[!turned];
     const float *from = (const float *)b->data;
+    const ptrdiff_t down = stride(b, turned), along = stride(b, !turned);
     memset(to, 0, panels_of(columns) * depth * PANEL * sizeof(float));
-    for (ptrdiff_t c = 0; c < columns; ++c) {
-        float *own = to + c / PANEL * depth * PANEL + c % PANEL;
-        for (ptrdiff_t d = 0; d < depth; ++d)
-            own[d * PANEL] = from[d * stride(b, turned) + c * stride(b, !turned)];
+    for (ptrdiff_t p = 0; p < panels_of(columns); ++p, to += depth * PANEL, from += PANEL * along) {
+        const ptrdiff_t width = least(PANEL, columns - p * PANEL);
+        if (along == 1)
+            for (ptrdiff_t d = 0; d < depth; ++d)
+                memcpy(to + d * PANEL, from + d * down, width * sizeof(float));
+        else
+            for (ptrdiff_t c = 0; c < width; ++c)
+                for (ptrdiff_t d = 0; d < depth; ++d)
+                    to[d * PANEL + c] = from[d * down + c * along];
     }
     return 0;
 }
@@ -191,8 +197,9 @@ int packed_factor(const Product *p, void *object, float *to)
    done to them then.
 
    objects: NumPy arrays: both operands, the result, what else the tail reads, the result again.
-   panels: the right factor. */
-int matrix_product(const Product *p, void *const *objects, const float *panels)
+   panels: the right factor.
+   only_look: does nothing else. */
+int matrix_product(const Product *p, void *const *objects, const float *panels, int only_look)
 {
     const Fields *a = matrix(p, objects[p->exchanged]), *b = matrix(p, objects[!p->exchanged]);
     const Fields *c = matrix(p, objects[2]);
@@ -207,6 +214,8 @@ int matrix_product(const Product *p, void *const *objects, const float *panels)
     Path path;
     if (p->tail && !rows_and_columns(&path, p->tail, objects + 2, f.rows, f.columns))
         return 1;
+    if (only_look)
+        return 0;
     const int threads = f.rows * f.depth * f.columns < PARALLEL ? 1 : omp_get_max_threads();
     const Shares s = shares(&f, threads);
     float *scratch = aligned_alloc(64, (threads * s.room * sizeof(float) + 63) / 64 * 64);

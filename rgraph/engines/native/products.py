@@ -47,7 +47,7 @@ class Products:
         self.programs, self.empty = programs, empty
         library = programs.library
         self.panel = 2 * c_int.in_dll(library, "lanes").value
-        library.matrix_product.argtypes = [c_void_p, c_char_p, c_void_p]
+        library.matrix_product.argtypes = [c_void_p, c_char_p, c_void_p, c_int]
         library.packed_factor.argtypes = [c_void_p] * 3
         self.run, self.pack = library.matrix_product, library.packed_factor
         lives_over_forks(self, "run")
@@ -63,7 +63,7 @@ class Products:
     def _product(self, other: Kernel, recipe: Any) -> Kernel:
         """The kernel of `times` and `contract`."""
         instead = with_arguments(other, {"recipe": recipe})
-        return self._bound(recipe, None, instead) if _suits(recipe) else instead
+        return BoundProduct(self, recipe, None, instead) if _suits(recipe) else instead
 
     def _tailed(self, other: Kernel, **what: Any) -> Kernel:
         """A product, and its tail on each part while that is in the cache."""
@@ -72,62 +72,63 @@ class Products:
         if recipe is None or not _suits(recipe):
             return instead
         tail = self.programs.whole(what["program"])
-        return self._bound(recipe, tail, instead) if tail else instead
-
-    def _bound(self, recipe: Any, tail: Compiled | None, instead: Kernel) -> Kernel:
-        own = _Bound(self, recipe.turned, recipe.transposed, tail)
-
-        def kernel(run: Any, a: Any, b: Any, *more: Any, **room: Any) -> Any:
-            found = None if run.step is None else own.computed(run, a, b, *more, **room)
-            return instead(run, a, b, *more, **room) if found is None else found
-
-        return kernel
+        return BoundProduct(self, recipe, tail, instead) if tail else instead
 
 
 def _suits(recipe: Any) -> bool:
     return recipe.plain and recipe.fixed
 
 
-class _Bound:
-    """A product as it stands in a program, made ready.
+class BoundProduct:
+    """The kernel of a product as it stands in a program.
 
     Args:
-        exchanged: whether the second operand is the left factor.
-        transposed: whether the left, and the right one, are.
+        products: what computes it.
+        recipe: how the operands are factors.
+        tail: what is pointwise after it.
+        instead: the kernel outside loops, and of what does not suit.
+
+    Attributes:
+        product: the library's form of it.
+        right: the number of the operand that is the right factor.
     """
 
     def __init__(
-        self, products: Products, exchanged: bool, transposed: tuple[bool, bool],
-        tail: Compiled | None,
-    ) -> None:  # fmt: skip
-        self._products, self._tail = products, tail
-        self._left, self._right = (1, 0) if exchanged else (0, 1)
+        self, products: Products, recipe: Any, tail: Compiled | None, instead: Kernel
+    ) -> None:
+        self._products, self._tail, self._instead = products, tail, instead
+        self._left, self.right = (1, 0) if recipe.turned else (0, 1)
+        transposed = recipe.transposed
         self._rows, self._columns = int(transposed[0]), int(not transposed[1])
-        product = _Product(
-            exchanged, *transposed, tail and ctypes.addressof(tail.program),
+        self.product = _Product(
+            recipe.turned, *transposed, tail and ctypes.addressof(tail.program),
             object.__basicsize__, id(np.ndarray), id(_FLOAT),
         )  # fmt: skip
-        self._here = byref(product)
+        self._here = byref(self.product)
         self._pack = struct.Struct(f"{3 + (tail.arrays - 1 if tail else 0)}P").pack
 
-    def computed(self, run: Any, a: Any, b: Any, *more: Any, out: Any = None) -> Any:
+    def __call__(self, run: Any, a: Any, b: Any, *more: Any, **room: Any) -> Any:
+        found = None if run.step is None else self._computed(run, a, b, *more, **room)
+        return self._instead(run, a, b, *more, **room) if found is None else found
+
+    def _computed(self, run: Any, a: Any, b: Any, *more: Any, out: Any = None) -> Any:
         """The result; None if it could not be computed, and nothing has been done."""
         factors = a, b
         if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2):
             return None
         if out is None:
-            shape = factors[self._left].shape[self._rows], factors[self._right].shape[self._columns]
+            shape = factors[self._left].shape[self._rows], factors[self.right].shape[self._columns]
             out = self._products.empty(shape, _FLOAT)
-        panels = self._panels(run, factors[self._right])
+        panels = self.panels(run, factors[self.right])
         if panels is None:
             return None
         if self._tail is None:
             objects = self._pack(id(a), id(b), id(out))
         else:
             objects = self._pack(id(a), id(b), id(out), *map(id, more), id(out))
-        return None if self._products.run(self._here, objects, panels) else out
+        return None if self._products.run(self._here, objects, panels, False) else out
 
-    def _panels(self, run: Any, b: Array) -> int | None:
+    def panels(self, run: Any, b: Array) -> int | None:
         """Where the right factor is in panels; once in a run."""
         key = id(b), self._columns
         found = run.memo.get(key)

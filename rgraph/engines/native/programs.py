@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import Kernel, Prepared
 from ..numpy import pointwise as reference
 from ..numpy.threads import lives_over_forks
 from .library import OPERATIONS, load
@@ -65,13 +66,17 @@ class Programs:
         self.run = self.library.run
         lives_over_forks(self, "run")
         self.whole = lru_cache(maxsize=1024)(self._of_program)
+        self.kernel = Prepared(self._bound)  # of `fused`
 
-    def evaluate(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
-        """The `fused` kernel: `engines.numpy.pointwise.evaluate`, to which goes all else."""
+    def _bound(self, program: Any) -> Kernel:
         compiled = self.whole(program)
-        if compiled is None or out is None or compiled(*arrays, out):
-            return reference.evaluate(run, *arrays, program=program, out=out)
-        return out
+
+        def kernel(run: Any, *arrays: Any, out: Any = None) -> Any:
+            if compiled is None or out is None or compiled(*arrays, out):
+                return reference.evaluate(run, *arrays, program=program, out=out)
+            return out
+
+        return kernel
 
     def _of_program(self, program: Any) -> Compiled | None:
         return self.compiled(program.steps, program.arity, [program.arity + len(program.steps) - 1])

@@ -22,6 +22,7 @@ class NumpyEngine:
     few = 1 << 16  # bytes of a result: see `plan.Call`
     in_place = frozenset({"fused"})  # what may write its result where an operand is
     compiled: Any = None  # `compiled(steps, arity, results)`: see `engines.native.Programs`
+    tape: Any = None  # `tape(places, entries)`: see `engines.native.Tapes`
 
     def __init__(self) -> None:
         self.pool = Pool()

@@ -16,8 +16,7 @@ import numpy as np
 
 from ...ops.records import TABLE
 from .. import tailed
-from ..native import NativeError, Programs, Winograd
-from ..native import Products as NativeProducts
+from ..native import NativeError, equip
 from ..numpy import NumpyEngine
 from ..strides import address
 from .convolution import Convolutions
@@ -62,15 +61,11 @@ class OnednnEngine(NumpyEngine):
         }
         self.kernels["tailed"] = self._with_tail
         try:
-            programs = Programs()
+            equip(self)
         except NativeError:
             self.kernels["fused"] = Pointwise(library).evaluate
         else:
-            self.kernels["fused"] = programs.evaluate
-            self.compiled = programs.compiled
             self.in_place = frozenset({"tailed", "fused"})
-            for kind in (NativeProducts, Winograd):
-                self.kernels |= kind(programs, self.pool.take).kernels(self.kernels)
 
     def _with_tail(self, run: Any, *arrays: Any, head: Any, out: Any = None, **options: Any) -> Any:
         kernel = partial(self._tailed[head.name], run, head=head, out=out, **options)

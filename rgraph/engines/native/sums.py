@@ -1,0 +1,67 @@
+"""Sums over rows, and over the pixels of images: what comes back to a bias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ctypes import c_ssize_t, c_void_p
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .. import Kernel
+from ..numpy.threads import lives_over_forks
+from ..strides import address
+from .programs import Programs
+
+Array = np.ndarray[Any, Any]
+
+_FLOAT = np.dtype(np.float32)
+_LARGE = 1 << 15  # elements from which NumPy is slower
+
+
+class Sums:
+    """Kernels that take what suits, and leave all else to those that an engine had.
+
+    Args:
+        programs: the compiled library.
+    """
+
+    def __init__(self, programs: Programs) -> None:
+        self._run = programs.library.row_sums
+        self._run.argtypes = [c_void_p] * 2 + [c_ssize_t] * 3
+        lives_over_forks(self, "_run")
+
+    def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
+        """Args: `others`: those of all else."""
+        return {
+            "sum_to": partial(self._sum_to, others["sum_to"]),
+            "gather_up": partial(self._gather_up, others["gather_up"]),
+        }
+
+    def _sum_to(
+        self, other: Kernel, run: Any, x: Array, *, shape: tuple[int, ...], rank: int
+    ) -> Array:
+        if rank > 1 and x.ndim == rank + 1 and shape == (x.shape[1], *(1,) * (rank - 1)):
+            images = x.transpose(0, *range(2, x.ndim), 1)
+            total = self._sums(images, len(x), shape[0])
+            if total is not None:
+                return total.reshape(len(x), *shape)
+        return other(run, x, shape=shape, rank=rank)
+
+    def _gather_up(self, other: Kernel, run: Any, x: Array, *, axes: Any, over: Any) -> Array:
+        total = None
+        if over and not axes and x.ndim > 1:
+            total = self._sums(x, 1, x.size // max(len(x), 1))
+        if total is None:
+            return other(run, x, axes=axes, over=over)
+        return total.reshape(x.shape[1:])
+
+    def _sums(self, x: Array, groups: int, columns: int) -> Array | None:
+        """Over all but the first axis' groups and the columns; None for what does not suit."""
+        if x.dtype != _FLOAT or x.size < _LARGE or not x.flags.c_contiguous:
+            return None
+        total = np.empty((groups, columns), _FLOAT)
+        rows = x.size // (groups * columns)
+        refused = self._run(address(total), address(x), groups, rows, columns)
+        return None if refused else total

@@ -1,0 +1,104 @@
+"""Frames of a loop without Python between them: see `plan.tape`."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_ssize_t, c_void_p
+from typing import Any
+
+import numpy as np
+
+from ..numpy.threads import lives_over_forks
+from ..strides import address
+from .programs import Compiled, Programs
+
+_MOST_VALUES, _MOST_ARRAYS = 64, 40  # as in interpreter.c
+
+
+class _Place(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int) for name in ("rule", "source", "axis")),
+        *((name, c_ssize_t) for name in ("start", "size")),
+    ]
+
+
+class _Entry(ctypes.Structure):
+    _fields_ = [
+        ("what", c_void_p),
+        *((name, c_int) for name in ("product", "panels", "first", "count")),
+    ]
+
+
+class _Tape(ctypes.Structure):
+    _fields_ = [
+        ("places", POINTER(_Place)),
+        ("entries", POINTER(_Entry)),
+        ("operands", POINTER(c_int)),
+        ("values", c_int),
+        ("calls", c_int),
+        ("head", c_size_t),
+        ("type", c_void_p),
+        ("dtype", c_void_p),
+    ]
+
+
+class _Frames(ctypes.Structure):
+    _fields_ = [
+        ("starts", c_void_p),
+        *((name, c_ssize_t) for name in ("rows", "first", "count", "step")),
+    ]
+
+
+class Tapes:
+    """What goes through tapes.
+
+    Args:
+        programs: the compiled library.
+    """
+
+    def __init__(self, programs: Programs) -> None:
+        self.run = programs.library.run_tape
+        self.run.argtypes = [c_void_p, c_char_p, c_char_p, c_void_p]
+        lives_over_forks(self, "run")
+
+    def tape(self, places: Sequence[Any], entries: Sequence[Any]) -> Callable[..., bool] | None:
+        """`go(arrays, panels, starts, rows, first, count, step)`, which says whether it could.
+
+        Args:
+            places: `plan.tape.Place` of each value.
+            entries: `plan.tape.Entry` of each call.
+        """
+        longest = max((len(e.values) for e in entries), default=0)
+        if len(places) > _MOST_VALUES or longest > _MOST_ARRAYS:
+            return None
+        calls: list[_Entry] = []
+        operands: list[int] = []
+        products = 0
+        for e in entries:
+            what = e.what.program if isinstance(e.what, Compiled) else e.what.product
+            is_product = e.right is not None
+            calls.append(
+                _Entry(ctypes.addressof(what), is_product, products, len(operands), len(e.values))
+            )
+            operands += e.values
+            products += is_product
+        tape = _Tape(
+            (_Place * len(places))(*(_Place(*p) for p in places)), (_Entry * len(calls))(*calls),
+            (c_int * len(operands))(*operands), len(places), len(calls),
+            object.__basicsize__, id(np.ndarray), id(np.dtype(np.float32)),
+        )  # fmt: skip
+        here = byref(tape)
+
+        def go(
+            arrays: Sequence[Any], panels: Sequence[int], starts: Any, rows: int, first: int,
+            count: int, step: int,
+        ) -> bool:  # fmt: skip
+            frames = _Frames(address(starts), rows, first, count, step)
+            objects = struct.pack(f"{len(arrays)}P", *map(id, arrays))
+            return not self.run(
+                here, objects, struct.pack(f"{len(panels)}P", *panels), byref(frames)
+            )
+
+        return go

@@ -1,0 +1,271 @@
+"""Frames of a loop that an engine goes through by itself.
+
+Where sequences neither begin nor end, a frame's calls differ from those of the frame before only in
+where their arrays are. What a value's array is follows from a rule, so an engine that has a list of
+such values and calls needs no Python between the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .call import Call, Env
+from .run import Run
+from .segments import as_one, joins
+
+if TYPE_CHECKING:
+    from .loop import Loop
+
+
+_FLOAT = np.dtype(np.float32)
+
+
+class Rule(IntEnum):
+    """Where a value is: see `engines/native/tape.c`."""
+
+    WHOLE, FIRST_ROWS, FRAME, BEFORE, AFTER, TURN, OTHER_TURN, PART = range(8)
+
+
+class Place(NamedTuple):
+    rule: Rule
+    source: int  # an array's number, or of a part the value's
+    axis: int = 0
+    start: int = 0
+    size: int = 0
+
+
+class Entry(NamedTuple):
+    """A call: a program with its values, or a product with its own and the result's twice."""
+
+    what: Any
+    values: tuple[int, ...]
+    right: int | None = None  # the slot of a product's right factor
+
+
+class _Unfit(Exception):
+    """There is something that can't be on a tape."""
+
+
+def tape_of(loop: Loop, engine: Any) -> Tape | None:
+    """The tape of a loop's frames, if the engine has such and all that a frame does fits."""
+    if engine.tape is None:
+        return None
+    try:
+        return Tape(loop, engine)
+    except _Unfit:
+        return None
+
+
+def _arguments(call: Call) -> Any:
+    assert call.node.op is not None
+    return call.node.op.arguments(call.node)
+
+
+class Tape:
+    """A loop's frames but for the first and last of those with as many rows."""
+
+    def __init__(self, loop: Loop, engine: Any) -> None:
+        self.loop, self.engine = loop, engine
+        self.kept = {i for i, *_ in loop.whole}
+        self.calls = {c.result: c for c in loop.calls}
+        self.delays = {result: source for result, source, *_ in loop.delays}
+        if any(abs(d[4]) != 1 for d in loop.delays):
+            raise _Unfit
+        self.copies = {  # delays that are kept, as what they delay is
+            delay: source
+            for delay, source in self.delays.items()
+            if delay in self.kept and delay not in loop.ahead.values()
+        }
+        if not self.kept.issuperset(self.copies.values()):
+            raise _Unfit
+        # what has an array of its own, for other frames or for what comes after the loop
+        self.own = {*self.kept, *loop.ahead, *self.delays.values()}
+        self.parts = self._parts()
+        self.joined = {joined for joined, *_ in self.parts.values()}
+        self.arrays: list[tuple[str, Any]] = []  # whence, and which
+        self.places: list[Place] = []
+        self._array: dict[tuple[str, Any], int] = {}
+        self._value: dict[int, int] = {}
+        self.turns: dict[int, int] = {}  # a source of a delay, and the first of its two arrays
+        self.entries = [e for p in loop.parts for u in p.units for e in self._entries(u)]
+        self.go = engine.tape(self.places, self.entries)
+        if self.go is None:
+            raise _Unfit
+
+    def _parts(self) -> dict[int, tuple[int, int, slice]]:
+        """What is made where a splice puts it: the splice, its axis, and which part of that."""
+        near = {j for p in self.loop.parts for j in joins(p.calls, self.own)}
+        parts = {}
+        for joined, operands in joins(self.loop.calls, self.own).items():
+            if joined in self.loop.places and joined not in near:
+                continue  # others may still read what is in that place
+            axis = _arguments(self.calls[joined])["axis"]
+            parts.update({operand: (joined, axis, part) for operand, part in operands})
+        return parts
+
+    def _entries(self, unit: Sequence[Call]) -> list[Entry]:
+        call = unit[0]
+        name = call.node.op.name if call.node.op else ""
+        if name == "fused":
+            return [self._program(unit)]
+        kernel: Any = call.kernel
+        if hasattr(kernel, "product"):
+            operands = [self._of(i) for i in call.operands]
+            result = self._of(call.result)
+            again = [*operands[2:], result] if name == "tailed" else []
+            right = call.operands[kernel.right]
+            if self.places[self._of(right)].rule != Rule.WHOLE:
+                raise _Unfit
+            return [Entry(kernel, (*operands[:2], result, *again), right)]
+        if name == "splice":
+            return [] if call.result in self.joined else self._copied(call)
+        if name == "slice":
+            own = call.result in self.own
+            return [self._copy_of(self._add(self._slice(call)), self._of(call.result))] * own
+        raise _Unfit
+
+    def _copied(self, splice: Call) -> list[Entry]:
+        """What brings a splice's operands to their parts of it."""
+        arguments = _arguments(splice)
+        if arguments["new"]:
+            raise _Unfit
+        axis, start, entries = arguments["axis"], 0, []
+        for operand, node in zip(splice.operands, splice.node.inputs, strict=True):
+            size = (node.shape or ())[axis]
+            part = Place(Rule.PART, self._of(splice.result), axis, start, size)
+            entries.append(self._copy_of(self._of(operand), self._add(part)))
+            start += size
+        return entries
+
+    def _copy_of(self, value: int, place: int) -> Entry:
+        copy = self.engine.compiled([("element_max", (0, 0))], 1, [1])
+        if copy is None:
+            raise _Unfit
+        return Entry(copy, (value, place))
+
+    def _program(self, unit: Sequence[Call]) -> Entry:
+        inside = {c.result for c in unit}
+        read = {i for c in self.loop.calls if c.result not in inside for i in c.operands}
+        wanted = read | self.kept | set(self.delays.values())
+        results = [c.result for c in unit if c.result in wanted]
+        runner, operands = as_one(unit, results, self.engine)
+        if runner is None or not results:
+            raise _Unfit
+        return Entry(runner, tuple(self._of(i) for i in (*operands, *results)))
+
+    def _of(self, slot: int) -> int:
+        """The number of a value."""
+        if slot not in self._value:
+            self._value[slot] = self._add(self._place(slot))
+        return self._value[slot]
+
+    def _add(self, place: Place) -> int:
+        self.places.append(place)
+        return len(self.places) - 1
+
+    def _place(self, slot: int) -> Place:
+        loop = self.loop
+        if slot in self.copies:
+            return Place(Rule.BEFORE, self._from("kept", self.copies[slot]))
+        if slot in self.kept:
+            return Place(Rule.FRAME, self._from("kept", slot))
+        if slot in loop.ahead:
+            return Place(Rule.AFTER, self._from("kept", loop.ahead[slot]))
+        if slot in self.delays:
+            source = self.delays[slot]
+            if source in self.kept:
+                return Place(Rule.BEFORE, self._from("kept", source))
+            return Place(Rule.OTHER_TURN, self._two(source))
+        if slot in self.parts:
+            joined, axis, part = self.parts[slot]
+            return Place(Rule.PART, self._of(joined), axis, part.start, part.stop - part.start)
+        call = self.calls.get(slot)
+        if call is None:
+            return self._outer(slot)
+        if slot in self.delays.values():
+            return Place(Rule.TURN, self._two(slot))
+        if call.node.op is not None and call.node.op.name == "slice":
+            return self._slice(call)
+        return Place(Rule.FIRST_ROWS, self._from("new", (slot, call.shape)))
+
+    def _outer(self, slot: int) -> Place:
+        if slot in self.loop.frames:
+            return Place(Rule.FRAME, self._from("frames", slot))
+        if slot not in self.loop.constants:
+            raise _Unfit
+        return Place(Rule.WHOLE, self._from("env", slot))
+
+    def _slice(self, call: Call) -> Place:
+        _, *where = _arguments(call)["where"]
+        cut = [(i - len(where), w) for i, w in enumerate(where) if w != slice(None)]
+        (operand,) = call.operands
+        if len(cut) != 1 or cut[0][1].step not in (None, 1):
+            raise _Unfit
+        axis, part = cut[0]
+        return Place(Rule.PART, self._of(operand), axis, part.start, call.shape[axis])
+
+    def _two(self, source: int) -> int:
+        if source not in self.calls:
+            raise _Unfit  # a delay itself
+        if source not in self.turns:
+            shape = self.calls[source].shape
+            self.turns[source] = self._from("new", (source, shape))
+            self._from("new", (source, shape, "other"))
+        return self.turns[source]
+
+    def _from(self, whence: str, what: Any) -> int:
+        if (whence, what) not in self._array:
+            self._array[whence, what] = len(self.arrays)
+            self.arrays.append((whence, what))
+        return self._array[whence, what]
+
+    def __call__(
+        self, run: Run, env: Env, going: Any, state: dict[int, Any], rows: int, t: int, count: int
+    ) -> bool:
+        """Does `count` frames from t on; whether it could.
+
+        Args:
+            going: the loop as it runs.
+            state: what delays read of the frame before; afterwards of the last.
+            rows: of each of the frames.
+        """
+        given = {"env": env, "frames": going.frames, "kept": going.kept}
+        arrays = [
+            given[whence][what] if whence in given else run.empty((rows, *what[1]), _FLOAT)
+            for whence, what in self.arrays
+        ]
+        panels = [e.what.panels(run, env[e.right]) for e in self.entries if e.right is not None]
+        if None in panels:
+            return False
+        for source, first in self.turns.items():
+            arrays[first + 1][...] = state[source]
+        if not self.go(arrays, panels, going.starts, rows, t, count, going.step):
+            return False
+        self._copy(going.kept, going.starts, rows, t, count, going.step)
+        for source in state:
+            state[source] = self._last(source, arrays, going, rows, t, count)
+        return True
+
+    def _copy(
+        self, kept: dict[int, Any], starts: Any, rows: int, t: int, count: int, step: int
+    ) -> None:
+        ends = sorted((t, t + step * (count - 1)))
+        start, stop = starts[ends[0]], starts[ends[1]] + rows
+        for delay, source in self.copies.items():
+            before = slice(start - step * rows, stop - step * rows)
+            kept[delay][start:stop] = kept[source][before]
+
+    def _last(
+        self, source: int, arrays: Sequence[Any], going: Any, rows: int, t: int, count: int
+    ) -> Any:
+        """A value as it was at the last of the frames."""
+        if source in self.turns:
+            return arrays[self.turns[source] + (count - 1) % 2]
+        delay = self.loop.ahead.get(source)
+        frame = t + going.step * (count - 1 if delay is None else count)
+        whole = going.kept[source if delay is None else delay]
+        return whole[going.starts[frame] : going.starts[frame] + rows]
