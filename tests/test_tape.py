@@ -103,8 +103,9 @@ def test_values_and_gradients(engine, model, differentiated, lengths):
     done = [count_frames(tape) for tape in tapes if tape]
     run = values(plan, x, LENGTHS[lengths])
     found = run(plan)
-    # all but the first and the last of those with as many rows, which of the ragged are 1, 3 and 5
-    assert all(sum(d) == {"alike": 7, "ragged": 4, "one": 5, "short": 0}[lengths] for d in done)
+    for frames in done:  # without the first, and perhaps the last, of those with as many rows
+        assert {"alike": 7, "ragged": 4, "one": 5, "short": 0}[lengths] <= sum(frames)
+        assert sum(frames) <= {"alike": 8, "ragged": 8, "one": 6, "short": 1}[lengths]
     device.use_cpu_engine("numpy")
     expected = run(plans_of(x, y, device.engine(C.cpu()), differentiated))
     for a, b in zip(found, expected, strict=True):

@@ -150,6 +150,8 @@ class _Going:
         self.history: dict[int, deque[Any]] = {i: deque(maxlen=n) for i, n in loop.reach.items()}
         self.there: set[int] = set()  # delays whose values are in their places already
         self.tape = loop.tape
+        # What is written where the next frame has it needs one with as many rows.
+        self.to_the_end = not loop.ahead and set(self.lasts) <= set(loop.reach)
         self.starts = np.asarray(layout.offsets, np.intp)
 
     def frame(self, t: int) -> int:
@@ -177,9 +179,7 @@ class _Going:
             part.on_rows(run, env, rows, outs)
         for i, past in history.items():
             past.append(env[i])
-        goes_on = counts[t + 1] if t + 1 < len(counts) else 0
-        for i, last in self.lasts.items():
-            last[goes_on:rows] = env[i][goes_on:]
+        self._keep_lasts(t, env)
         return 1
 
     def _alike(self, t: int, other: int) -> bool:
@@ -188,23 +188,40 @@ class _Going:
         return 0 <= other < len(counts) and counts[other] == counts[t]
 
     def by_tape(self, t: int) -> int:
-        """Computes frames between those where sequences begin or end; returns how many."""
-        if self.tape is None or not self._alike(t, t - self.step):
+        """Computes frames with as many rows as t has, if it can; returns how many."""
+        counts = self.layout.counts
+        before, rows = t - self.step, counts[t]
+        if self.tape is None or not 0 <= before < len(counts) or counts[before] < rows:
             return 0
         end = t
         while self._alike(t, end + self.step):
             end += self.step
-        count = abs(end - t)
+        if not self.to_the_end:
+            end -= self.step
+        count = (end - t) * self.step + 1
         if not count:
             return 0
-        state = {i: past[-1] for i, past in self.history.items()}
-        rows = self.layout.counts[t]
+        state = {i: past[-1][:rows] for i, past in self.history.items()}
+        for source, delay in self.loop.ahead.items():
+            if delay not in self.there:
+                start = self.layout.offsets[t]
+                self.kept[delay][start : start + rows] = state[source]
         if not self.tape(self.run, self.env, self, state, rows, t, count):
             self.tape = None  # arrays are of a kind that it can't take
             return 0
         for i, past in self.history.items():
             past.append(state[i])
+        self.there = set() if self.to_the_end else set(self.loop.ahead.values())
+        self._keep_lasts(end, state)
         return count
+
+    def _keep_lasts(self, t: int, values: Any) -> None:
+        """Of sequences that end with a frame: `values` are its results."""
+        counts = self.layout.counts
+        goes_on = counts[t + 1] if t + 1 < len(counts) else 0
+        for i, last in self.lasts.items():
+            if goes_on < counts[t]:
+                last[goes_on : counts[t]] = values[i][goes_on:]
 
     def end(self) -> None:
         self.run.step = None

@@ -1,6 +1,6 @@
 """Frames of a loop that an engine goes through by itself.
 
-Where sequences neither begin nor end, a frame's calls differ from those of the frame before only in
+Where no sequence begins or ends, a frame's calls differ from those of the frame before only in
 where their arrays are. What a value's array is follows from a rule, so an engine that has a list of
 such values and calls needs no Python between the frames.
 """
@@ -66,7 +66,7 @@ def _arguments(call: Call) -> Any:
 
 
 class Tape:
-    """A loop's frames but for the first and last of those with as many rows."""
+    """Frames of a loop, with as many rows each; the first has a frame before it with no fewer."""
 
     def __init__(self, loop: Loop, engine: Any) -> None:
         self.loop, self.engine = loop, engine
@@ -245,19 +245,17 @@ class Tape:
             arrays[first + 1][...] = state[source]
         if not self.go(arrays, panels, going.starts, rows, t, count, going.step):
             return False
-        self._copy(going.kept, going.starts, rows, t, count, going.step)
+        self._copy(going, rows, range(t, t + count * going.step, going.step))
         for source in state:
             state[source] = self._last(source, arrays, going, rows, t, count)
         return True
 
-    def _copy(
-        self, kept: dict[int, Any], starts: Any, rows: int, t: int, count: int, step: int
-    ) -> None:
-        ends = sorted((t, t + step * (count - 1)))
-        start, stop = starts[ends[0]], starts[ends[1]] + rows
+    def _copy(self, going: Any, rows: int, frames: range) -> None:
+        kept, starts, step = going.kept, going.starts, going.step
         for delay, source in self.copies.items():
-            before = slice(start - step * rows, stop - step * rows)
-            kept[delay][start:stop] = kept[source][before]
+            for t in frames:
+                before = starts[t - step]
+                kept[delay][starts[t] : starts[t] + rows] = kept[source][before : before + rows]
 
     def _last(
         self, source: int, arrays: Sequence[Any], going: Any, rows: int, t: int, count: int
