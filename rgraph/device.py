@@ -182,9 +182,11 @@ def _cuda_engine(number: int) -> Any:
 def cpu_engines() -> list[str]:
     """The CPU engines that can be used here, the preferred one first.
 
-    `numpy` is always there. `native` is the same with pointwise work in C, and needs a C compiler
-    (once: what it makes is kept). `onednn` needs the library, which the extra of that name brings;
-    with a compiler its pointwise work is in C too.
+    `numpy` is always there. `native` is the same with pointwise work, loops' products and
+    convolutions with kernels of 3x3 in C, and needs a C compiler (once: what it makes is kept).
+    `onednn` needs the library, which the extra of that name brings; with a compiler it leaves those
+    to C too. Convolutions in C are Winograd's: rounding is about twice that of the plain sum, and
+    what is not a number spreads over the 4x4 results that it is computed with.
 
     >>> "numpy" in C.device.cpu_engines()
     True
