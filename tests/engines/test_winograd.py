@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import correlate
 
 import rgraph as C
-from rgraph.engines.native import NativeEngine, NativeError
+from rgraph.engines.native import NativeEngine, NativeError, winograd
 from rgraph.engines.native.programs import Programs
 from rgraph.engines.native.winograd import Winograd
 from rgraph.graph import Node
@@ -20,12 +20,20 @@ try:
 except NativeError as error:
     pytest.skip(f"no C compiler that suits: {error}", allow_module_level=True)
 
+
+@pytest.fixture(autouse=True)
+def of_any_size(monkeypatch):
+    """What is right is so at sizes too at which other convolutions are faster."""
+    monkeypatch.setattr(winograd, "_LEAST_TILES", 0)
+    monkeypatch.setattr(winograd, "_LEAST_IN_LOOP", 0)
+
+
 RNG = np.random.default_rng(0)
 SAME = ((1, 1), (1, 1))
 CASES = [
     # images, channels, results, size, padding
     (2, 16, 32, (9, 13), SAME),
-    (3, 32, 16, (8, 8), ((0, 0), (0, 0))),
+    (3, 32, 16, (10, 10), ((0, 0), (0, 0))),
     (1, 16, 16, (6, 30), ((2, 1), (0, 2))),
     (2, 48, 80, (20, 17), SAME),
     (1, 32, 32, (130, 70), SAME),
@@ -103,6 +111,7 @@ UNSUITED = {
         "padding": ((1, 1),) * 3,
     },
     "no rows": {"w": (16, 16, 3, 3), "x": (0, 16, 9, 9)},
+    "many channels": {"w": (256, 128, 3, 3), "x": (1, 128, 16, 16)},
     "too small": {"w": (16, 16, 3, 3), "x": (4, 16, 2, 2)},
     "double": {"w": (16, 16, 3, 3), "x": (1, 16, 9, 9), "dtype": float},
 }  # fmt: skip
@@ -118,6 +127,18 @@ def test_what_does_not_suit_goes_to_the_other_kernel(case):
     truth = TABLE["convolution"].kernel(run(), w.astype(float), x.astype(float), **arguments)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, truth, rtol=0, atol=1e-5 * np.abs(truth).max(initial=1))
+
+
+@pytest.mark.parametrize("in_a_loop, size", [(False, 24), (True, 8)])
+def test_few_tiles_go_to_the_other_kernel(monkeypatch, in_a_loop, size):
+    """In a loop a kernel is brought to the points once for all frames, so that fewer do."""
+    monkeypatch.undo()
+    context, w = run(), numbers(16, 16, 3, 3)
+    context.step = in_a_loop or None
+    with pytest.raises(AssertionError, match="suits"):
+        KERNELS["convolution"](context, w, numbers(1, 16, size, size), **at())
+    enough = numbers(1, 16, size + 8, size + 8)
+    close(KERNELS["convolution"](context, w, enough, **at()), by_scipy(w, enough, SAME))
 
 
 TAILS = {

@@ -24,7 +24,11 @@ Array = np.ndarray[Any, Any]
 
 _FLOAT = np.dtype(np.float32)
 _POINTS = 36
-_LEAST_FILLED = 0.5  # of the tiles' pixels, the share that must be inside an image
+# Where direct convolutions are faster: kernels that don't stay in the cache, few tiles for what
+# is done to a kernel once (in a loop once for all frames), and tiles that are not full.
+_MOST_KERNELS = 1 << 14
+_LEAST_TILES, _LEAST_IN_LOOP = 48, 8
+_LEAST_FILLED = 0.6
 
 
 class _Geometry(ctypes.Structure):
@@ -39,6 +43,7 @@ class _Geometry(ctypes.Structure):
 class _Job(NamedTuple):
     geometry: Any
     shape: Shape  # of the result
+    tiles: int
 
 
 class Winograd:
@@ -91,7 +96,8 @@ class Winograd:
 
         def kernel(run: Any, w: Array, x: Array, *more: Any, out: Any = None) -> Any:
             job = prepared(w.shape, x.shape) if w.dtype == x.dtype == _FLOAT else None
-            if job is not None:
+            least = _LEAST_TILES if run.step is None else _LEAST_IN_LOOP
+            if job is not None and job.tiles >= least:
                 target = self._target(job, out)
                 if not self._compute(run, job, name, w, x, target, tail, more):
                     return target if out is None else into(out, target)
@@ -112,11 +118,11 @@ class Winograd:
         if not rows or results % self.lanes or channels % self.lanes or min(high, wide) < 1:
             return None
         tiles = -(-high // 4) * -(-wide // 4)
-        if high * wide < _LEAST_FILLED * 16 * tiles:
+        if high * wide < _LEAST_FILLED * 16 * tiles or results * channels > _MOST_KERNELS:
             return None
         top, left = padding[0][0], padding[1][0]
         geometry = _Geometry(rows, channels, results, *size, high, wide, top, left)
-        return _Job(byref(geometry), (rows, results, high, wide))
+        return _Job(byref(geometry), (rows, results, high, wide), rows * tiles)
 
     def _target(self, job: _Job, out: Any) -> Array:
         if out is not None and lies_densely(out.shape, out.strides):
@@ -159,7 +165,8 @@ class Winograd:
             if x.dtype == g.dtype == _FLOAT and x.ndim == 4:
                 job = self._prepared("convolution", at["padding"], shape, x.shape)
             target = np.empty(shape, np.float32)
-            if job is None or self._compute_weights(run, job, x, g, target):
+            few = job is None or job.tiles < _LEAST_TILES
+            if few or self._compute_weights(run, job, x, g, target):
                 return instead(run, x, g, out=out)
             return target if out is None else into(out, target)
 
