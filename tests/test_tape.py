@@ -66,6 +66,9 @@ MODELS = {
 PARTLY = {"a slice is the state", "joined with a constant"}  # not what goes back through a slice
 UNFIT = {
     "two steps back": lambda: recurrence(lambda h, x: C.tanh(C.past_value(h, time_step=2) + x)),
+    "a delay of a delay": lambda: recurrence(
+        lambda h, x: C.tanh(h * C.past_value(h, initial_state=0.5) + x)
+    ),
     "a reduction": lambda: recurrence(lambda h, x: h * 0.5 + C.reduce_sum(h) * x),
     "images": lambda: recurrence(
         lambda h, x: C.tanh(C.convolution(C.Parameter((2, 2, 3, 3), init=0.1), h) + x), (2, 5, 5)

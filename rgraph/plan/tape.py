@@ -73,8 +73,8 @@ class Tape:
         self.kept = {i for i, *_ in loop.whole}
         self.calls = {c.result: c for c in loop.calls}
         self.delays = {result: source for result, source, *_ in loop.delays}
-        if any(abs(d[4]) != 1 for d in loop.delays):
-            raise _Unfit
+        if any(abs(d[4]) != 1 or d[1] in self.delays for d in loop.delays):
+            raise _Unfit  # more than the frame before is read
         self.copies = {  # delays that are kept, as what they delay is
             delay: source
             for delay, source in self.delays.items()
@@ -209,8 +209,6 @@ class Tape:
         return Place(Rule.PART, self._of(operand), axis, part.start, call.shape[axis])
 
     def _two(self, source: int) -> int:
-        if source not in self.calls:
-            raise _Unfit  # a delay itself
         if source not in self.turns:
             shape = self.calls[source].shape
             self.turns[source] = self._from("new", (source, shape))
