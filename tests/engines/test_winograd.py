@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-import rgraph as C
 from rgraph.engines.native import NativeEngine, NativeError, winograd
 from rgraph.engines.native.programs import Programs
 from rgraph.engines.native.winograd import Winograd
-from rgraph.graph import Node
 from rgraph.ops.records import TABLE
-from rgraph.passes.fusion import Program
 from rgraph.plan import Run
+from tests.engines.tail_programs import TAILS, program
 
 try:
     ENGINE = NativeEngine()
@@ -141,11 +139,6 @@ def test_few_tiles_go_to_the_other_kernel(monkeypatch, in_a_loop, size):
     close(KERNELS["convolution"](context, w, enough, **at()), by_scipy(w, enough, SAME))
 
 
-TAILS = {
-    "gate": lambda y, a, b: C.sigmoid(y + a) * b,
-    "blend": lambda y, a, b: b + a * (C.tanh(y + a) - b),
-    "one number": lambda y, a, b: C.relu(2 * y - a) + 3 * b,
-}
 OPERANDS = {
     "whole": ((3, 16, 10, 21), (3, 16, 10, 21)),
     "per channel": ((16, 1, 1), (3, 16, 10, 21)),
@@ -155,34 +148,15 @@ OPERANDS = {
 
 
 def with_tail(kernels, tail, w, x, a, b, out):
-    frames = [C.input_variable(x.shape[1:]) for _ in range(3)]
-    y, *others = (f.node for f in frames)
-    root = tail(*frames).node
-    members: list[Node] = []
-
-    def visit(node):
-        for i in node.inputs:
-            if i.op is not None and i not in members:
-                visit(i)
-        members.append(node)
-
-    visit(root)
-    constants = [i for m in members for i in m.inputs if i.op is None and i not in (y, *others)]
-    program = Program(members, [y, *others, *constants])
-    more = [a, b, *(np.asarray(c.value, np.float32) for c in constants)]
+    chain, constants = program(TAILS[tail][0], 3)
     return kernels["tailed"](
-        run(), w, x, *more, head=TABLE["convolution"], arguments=at(), program=program, out=out
-    )
+        run(), w, x, a, b, *constants, head=TABLE["convolution"], arguments=at(), program=chain,
+        out=out,
+    )  # fmt: skip
 
 
 def truth_with_tail(tail, w, x, a, b):
-    y = by_scipy(w, x, SAME)
-    a, b = a.astype(float), b.astype(float)
-    if tail == "gate":
-        return b / (1 + np.exp(-(y + a)))
-    if tail == "blend":
-        return b + a * (np.tanh(y + a) - b)
-    return np.maximum(2 * y - a, 0) + 3 * b
+    return TAILS[tail][1](by_scipy(w, x, SAME), a.astype(float), b.astype(float))
 
 
 @pytest.mark.parametrize("operands", OPERANDS)
@@ -192,7 +166,7 @@ def test_tails(tail, operands):
     a, b = (channels_last(numbers(*s)) if len(s) == 4 else numbers(*s) for s in OPERANDS[operands])
     out = channels_last(np.empty((3, 16, 10, 21), np.float32))
     strips = operands in ("whole", "per channel")  # what is repeated otherwise comes afterwards
-    found = with_tail(KERNELS if strips else ENGINE.kernels, TAILS[tail], w, x, a, b, out)
+    found = with_tail(KERNELS if strips else ENGINE.kernels, tail, w, x, a, b, out)
     assert found is out
     close(found, truth_with_tail(tail, w, x, a, b))
 
@@ -201,7 +175,7 @@ def test_a_tail_in_the_place_of_its_operand():
     x, w = numbers(3, 16, 10, 21), numbers(16, 16, 3, 3) / 12
     a, b = channels_last(numbers(3, 16, 10, 21)), channels_last(numbers(3, 16, 10, 21))
     expected = truth_with_tail("blend", w, x, a, b)
-    close(with_tail(KERNELS, TAILS["blend"], w, x, a, b, a), expected)
+    close(with_tail(KERNELS, "blend", w, x, a, b, a), expected)
 
 
 def test_threads_do_not_change_a_result():

@@ -1,0 +1,241 @@
+"""Products with a matrix that a loop multiplies by, and their tails, against NumPy in float64."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph import device
+from rgraph.engines.native import NativeEngine, NativeError, Products, Programs
+from rgraph.layers import GRU, LSTM, Recurrence
+from rgraph.ops.contractions import _ROWS, _recipe
+from rgraph.ops.records import TABLE
+from rgraph.plan import Run
+from tests.engines.tail_programs import TAILS, program
+
+try:
+    ENGINE, PROGRAMS = NativeEngine(), Programs()
+except NativeError as error:
+    pytest.skip(f"no C compiler that suits: {error}", allow_module_level=True)
+
+RNG = np.random.default_rng(0)
+
+
+def never_written(shape, dtype):
+    return np.full(shape, np.nan, dtype)
+
+
+def refused(*_, **__):
+    raise AssertionError("it suits, but went to the engine's other kernel")
+
+
+def kernels(others):
+    names = "times", "contract", "tailed"
+    return Products(PROGRAMS, never_written).kernels(dict.fromkeys(names, others))
+
+
+KERNELS = kernels(refused)
+
+
+def numbers(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def run():
+    """In a loop."""
+    made = Run(ENGINE, {}, 1)
+    made.step = None, slice(0, 1)
+    return made
+
+
+def recipe(exchanged=False, left_transposed=False, right_transposed=False):
+    """That of (rows, depth) times (depth, columns), with the factors in this form."""
+    left, right = (
+        (_ROWS, 0)[:: -1 if left_transposed else 1],
+        (0, 1)[:: -1 if right_transposed else 1],
+    )
+    found = _recipe(*((right, left) if exchanged else (left, right)), (_ROWS, 1))
+    assert (found.turned, *found.transposed) == (exchanged, left_transposed, right_transposed)
+    return found
+
+
+def operands(recipe, left, right):
+    """The factors as the recipe wants them."""
+    a, b = (m.T if turned else m for m, turned in zip((left, right), recipe.transposed))
+    return (b, a) if recipe.turned else (a, b)
+
+
+def truth(left, right):
+    return left.astype(float) @ right.astype(float)
+
+
+def close(found, expected):
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+
+
+SIZES = [
+    # rows, depth, columns
+    (1, 1, 1),
+    (2, 3, 1),
+    (1, 600, 5),
+    (7, 33, 31),
+    (15, 1, 65),
+    (40, 513, 97),
+    (130, 1100, 75),
+    (3, 200, 700),
+    (331, 40, 257),
+    (701, 9, 1025),  # rows in several slabs
+]
+
+
+@pytest.mark.parametrize("name", ["times", "contract"])
+@pytest.mark.parametrize("rows, depth, columns", SIZES)
+def test_products(rows, depth, columns, name):
+    """In each of the forms that factors have."""
+    left, right = numbers(rows, depth), numbers(depth, columns)
+    for form in product([False, True], repeat=3):
+        made = recipe(*form)
+        a, b = map(np.ascontiguousarray, operands(made, left, right))
+        close(KERNELS[name](run(), a, b, recipe=made), truth(left, right))
+
+
+LEFT_FACTORS = {
+    "columns of a wider one": lambda a: np.hstack([a, a])[:, : a.shape[1]],
+    "every second column": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "reversed": lambda a: a[::-1, ::-1],
+    "repeated": lambda a: np.broadcast_to(a[:1], a.shape),
+    "in Fortran's order": np.asfortranarray,
+}
+
+
+@pytest.mark.parametrize("factor", LEFT_FACTORS)
+@pytest.mark.parametrize("rows", [5, 70])
+def test_memory_orders(factor, rows):
+    left, right = LEFT_FACTORS[factor](numbers(rows, 90)), numbers(51, 90)[::-1, ::-1].T
+    out = never_written((rows, 51), np.float32)
+    assert KERNELS["times"](run(), left, right, recipe=recipe(), out=out) is out
+    close(out, truth(left, right))
+
+
+def test_a_matrix_is_put_in_order_once_in_a_run():
+    left, right, later = numbers(4, 20), numbers(20, 20), run()
+    transposed = recipe(right_transposed=True)
+    for _ in range(2):
+        close(KERNELS["times"](later, left, right, recipe=recipe()), truth(left, right))
+        close(KERNELS["times"](later, left, right, recipe=transposed), truth(left, right.T))
+    assert len(later.memo) == 2
+    right *= 2
+    close(KERNELS["times"](run(), left, right, recipe=recipe()), truth(left, right))
+
+
+def with_tail(tail, made, left, right, a, b, out):
+    chain, constants = program(TAILS[tail][0], 3)
+    return KERNELS["tailed"](
+        run(), *operands(made, left, right), a, b, *constants, head=TABLE["times"],
+        arguments={"recipe": made}, program=chain, out=out,
+    )  # fmt: skip
+
+
+OPERANDS = {
+    "whole": lambda rows, columns: numbers(rows, columns),
+    "columns of a wider one": lambda rows, columns: numbers(rows, 4 * columns)[:, -columns:],
+    "per column": lambda rows, columns: numbers(columns),
+    "per row": lambda rows, columns: numbers(rows, 1),
+    "one number": lambda rows, columns: numbers(1),
+}
+
+
+@pytest.mark.parametrize(
+    "rows, depth, columns", [(1, 9, 70), (70, 9, 1), (37, 20, 129), (600, 12, 513)]
+)
+@pytest.mark.parametrize("operand", OPERANDS)
+@pytest.mark.parametrize("tail", TAILS)
+def test_tails(tail, operand, rows, depth, columns):
+    left, right = numbers(rows, depth), numbers(depth, columns) / depth
+    a, b = OPERANDS[operand](rows, columns), numbers(rows, columns)
+    expected = TAILS[tail][1](truth(left, right), a.astype(float), b.astype(float))
+    for form in product([False, True], repeat=3):
+        out = never_written((rows, columns), np.float32)
+        assert with_tail(tail, recipe(*form), left, right, a, b, out) is out
+        close(out, expected)
+
+
+@pytest.mark.parametrize("rows, depth, columns", SIZES)
+def test_a_tail_in_the_place_of_its_operand(rows, depth, columns):
+    left, right = numbers(rows, depth), numbers(depth, columns) / depth
+    a, b = numbers(rows, columns), numbers(rows, columns)
+    expected = TAILS["blend"][1](truth(left, right), a.astype(float), b.astype(float))
+    assert with_tail("blend", recipe(), left, right, a, b, b) is b
+    close(b, expected)
+
+
+UNSUITED = {
+    "double": {"left": np.zeros((3, 4)), "right": np.zeros((4, 5))},
+    "rank 3": {"left": np.zeros((2, 3, 4), np.float32)},
+    "no rows": {"left": np.zeros((0, 4), np.float32)},
+    "other sizes": {"left": np.zeros((3, 6), np.float32)},
+    "a number": {"right": np.float32(1)},
+    "a result with gaps": {"out": np.zeros((3, 10), np.float32)[:, ::2]},
+    "a result in double": {"out": np.zeros((3, 5))},
+    "rows in both": {"recipe": _recipe((_ROWS, 0), (_ROWS, 1), (0, 1))},
+    "outside of a loop": {"run": Run(ENGINE, {}, 1)},
+}
+
+
+@pytest.mark.parametrize("case", UNSUITED)
+def test_what_does_not_suit_goes_to_the_other_kernel_untouched(case):
+    given = {
+        "run": run(), "left": numbers(3, 4), "right": numbers(4, 5), "recipe": recipe(),
+        "out": np.zeros((3, 5), np.float32),
+    } | UNSUITED[case]  # fmt: skip
+    its, left, right, out = (given[name] for name in ("run", "left", "right", "out"))
+
+    def other(*operands, **more):
+        assert [id(o) for o in operands[:3]] == [id(its), id(left), id(right)]
+        assert more["out"] is out and not out.any()
+        return "other"
+
+    made = kernels(other)
+    assert made["times"](its, left, right, recipe=given["recipe"], out=out) == "other"
+    arguments = {"recipe": given["recipe"]}
+    chain, _ = program(C.tanh, 1)
+    tailed = {"head": TABLE["times"], "arguments": arguments, "program": chain}
+    assert made["tailed"](its, left, right, out=out, **tailed) == "other"
+
+
+@pytest.fixture
+def engines():
+    """Chooses the CPU's engine, until the test ends."""
+    before = device.engine(C.cpu()).name
+    yield device.use_cpu_engine
+    device.use_cpu_engine(before)
+
+
+@pytest.mark.parametrize("cell", [LSTM, GRU])
+def test_recurrent_layers(cell, engines, monkeypatch):
+    """Over ragged sequences, forward and gradients."""
+    x = C.sequence.input_variable(21, needs_gradient=True)
+    y = C.tanh(Recurrence(cell(45))(x))
+    data = {x: [numbers(n, 21) for n in (9, 1, 30, 4, 30, 17, 2)]}
+    wrt = [x, *y.parameters]
+    done = []
+
+    def noted(*arguments):
+        done.append(actual(*arguments))
+        return done[-1]
+
+    values = []
+    for name in "native", "numpy":
+        assert engines(name) == name
+        if name == "native":
+            products = device.engine(C.cpu()).products
+            actual = products.run
+            monkeypatch.setattr(products, "run", noted)
+        gradients = y.grad(data, wrt=wrt)
+        found = [y.eval(data), *(gradients[v] for v in wrt)]
+        values.append([np.concatenate(v) if isinstance(v, list) else v for v in found])
+    assert done and not any(done)
+    for a, b in zip(*values):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
