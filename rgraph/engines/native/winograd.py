@@ -115,7 +115,7 @@ class Winograd:
             padding = [(2 - low, 2 - high) for low, high in padding]
         rows, _, *size = operand
         high, wide = (n + sum(p) - 2 for n, p in zip(size, padding, strict=True))
-        if not rows or results % self.lanes or channels % self.lanes or min(high, wide) < 1:
+        if min(rows, results, high, wide) < 1 or results % self.lanes or channels % self.lanes:
             return None
         tiles = -(-high // 4) * -(-wide // 4)
         if high * wide < _LEAST_FILLED * 16 * tiles or results * channels > _MOST_KERNELS:
