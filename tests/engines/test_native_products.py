@@ -7,7 +7,9 @@ import pytest
 
 import rgraph as C
 from rgraph import device
-from rgraph.engines.native import NativeEngine, NativeError, Products, Programs, products
+from rgraph.engines.native import NativeEngine, NativeError
+from rgraph.engines.native.products import BoundProduct, Products
+from rgraph.engines.native.programs import Programs
 from rgraph.layers import GRU, LSTM, Recurrence
 from rgraph.ops.contractions import _ROWS, _recipe
 from rgraph.ops.records import TABLE
@@ -212,22 +214,21 @@ def engines():
 
 
 @pytest.fixture
-def taken(monkeypatch):
-    """Of each product that was offered in a loop, whether it was computed here."""
-    found, computed = [], products._Bound.computed
+def panels(monkeypatch):
+    """Of each matrix that was wanted in panels, what came of it."""
+    found, panels = [], BoundProduct.panels
 
-    def noted(*arguments, **room):
-        result = computed(*arguments, **room)
-        found.append(result is not None)
-        return result
+    def noted(*arguments):
+        found.append(panels(*arguments))
+        return found[-1]
 
-    monkeypatch.setattr(products._Bound, "computed", noted)
+    monkeypatch.setattr(BoundProduct, "panels", noted)
     return found
 
 
 @pytest.mark.parametrize("name", [n for n in device.cpu_engines() if n != "numpy"])
 @pytest.mark.parametrize("cell", [LSTM, GRU])
-def test_recurrent_layers(cell, name, engines, taken):
+def test_recurrent_layers(cell, name, engines, panels):
     """Over ragged sequences, forward and gradients."""
     x = C.sequence.input_variable(21, needs_gradient=True)
     y = C.tanh(Recurrence(cell(45))(x))
@@ -239,6 +240,6 @@ def test_recurrent_layers(cell, name, engines, taken):
         gradients = y.grad(data, wrt=wrt)
         found = [y.eval(data), *(gradients[v] for v in wrt)]
         values.append([np.concatenate(v) if isinstance(v, list) else v for v in found])
-    assert taken and all(taken)
+    assert panels and None not in panels
     for a, b in zip(*values):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
