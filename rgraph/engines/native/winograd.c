@@ -48,7 +48,8 @@ static Cut cut(const Geometry *at, int threads)
     c.lines = at->images * c.down;
     ptrdiff_t cache = 1 << 20;
 #ifdef _SC_LEVEL2_CACHE_SIZE
-    cache = most(sysconf(_SC_LEVEL2_CACHE_SIZE), 1 << 18);
+    const ptrdiff_t known = sysconf(_SC_LEVEL2_CACHE_SIZE); /* not everywhere */
+    cache = known > 0 ? known : cache;
 #endif
     const ptrdiff_t line = POINTS * sizeof(float) * (at->channels + at->results) * c.across;
     c.together = most(1, least(cache / 2 / line, (c.lines + threads - 1) / threads));
