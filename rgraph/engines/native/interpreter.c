@@ -7,7 +7,11 @@
 #include <omp.h>
 
 enum { MOST_AXES = 16, MOST_ARRAYS = 40, MOST_VALUES = 64, BLOCK = 1024, SHORT = 64, LARGE = 1 << 15 };
-enum { FEW_OPERATIONS = 1 << 14, MUCH = 1 << 18 }; /* of a program; elements of a result */
+/* Operations on elements that are worth a thread; elements of a result that are many. */
+enum { OPERATIONS = 1 << 13, MUCH = 1 << 18 };
+
+static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 
 /* What of NumPy's array object matters here (PyArrayObject_fields, NumPy's C API). */
 typedef struct {
@@ -279,9 +283,9 @@ static int shares_of(const Program *program, const Path *path)
     ptrdiff_t size = 1;
     for (int i = 0; i < path->axes; ++i)
         size *= path->shape[i];
-    if (size * program->steps < FEW_OPERATIONS)
-        return 1;
-    return omp_get_max_threads() * (size < MUCH ? 1 : 8);
+    if (size >= MUCH)
+        return 8 * omp_get_max_threads();
+    return least(omp_get_max_threads(), most(1, size * program->steps / OPERATIONS));
 }
 
 /* Computes the results. Returns 0, or 1 for arrays that it can't take: nothing has been done to them
@@ -300,7 +304,7 @@ int run(const Program *program, void *const *objects, int only_look)
     if (parts == 1)
         share(program, &path, 0, 1);
     else if (parts <= omp_get_max_threads())
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(parts)
         for (int part = 0; part < parts; ++part)
             share(program, &path, part, parts);
     else

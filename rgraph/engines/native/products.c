@@ -23,9 +23,6 @@ typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), align
 #define STORE(p, v) (*(Unaligned *)(p) = (v))
 #define INLINE static inline __attribute__((always_inline))
 
-static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-
 /* c (rows, vectors), or what is added to it: the product of a (rows, depth), whose strides are
    given, and b (depth, vectors). */
 INLINE void block_product(const int rows, const int vectors, int add, float *c, ptrdiff_t c_row,
@@ -77,8 +74,8 @@ static void product(ptrdiff_t rows, int vectors, int add, float *c, ptrdiff_t c_
     }
 }
 
-/* PARALLEL: multiplications from which other threads are worth waking. */
-enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 17, FEW_ROWS = 16, PARALLEL = 1 << 18 };
+/* SHARE: multiplications that are worth a thread. */
+enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 17, FEW_ROWS = 16, SHARE = 1 << 17 };
 
 /* A product as it stands in a program: of the operands, or of the second and the first if they are
    exchanged, and of each as it is or transposed. */
@@ -216,7 +213,7 @@ int matrix_product(const Product *p, void *const *objects, const float *panels, 
         return 1;
     if (only_look)
         return 0;
-    const int threads = f.rows * f.depth * f.columns < PARALLEL ? 1 : omp_get_max_threads();
+    const int threads = least(omp_get_max_threads(), most(1, f.rows * f.depth * f.columns / SHARE));
     const Shares s = shares(&f, threads);
     float *scratch = aligned_alloc(64, (threads * s.room * sizeof(float) + 63) / 64 * 64);
     if (!scratch)
