@@ -53,8 +53,12 @@ static int see(const Tape *tape, Seen *values, int number, void *const *arrays,
         return 1;
     own->type = tape->type;
     own->fields = *from;
-    own->fields.shape = memcpy(own->shape, from->shape, from->rank * sizeof(ptrdiff_t));
-    own->fields.strides = memcpy(own->strides, from->strides, from->rank * sizeof(ptrdiff_t));
+    own->fields.shape = own->shape;
+    own->fields.strides = own->strides;
+    for (int i = 0; i < from->rank; ++i) { /* a number's are nowhere, where `memcpy` may not read */
+        own->shape[i] = from->shape[i];
+        own->strides[i] = from->strides[i];
+    }
     if (place->rule == PART) {
         const int axis = from->rank + place->axis;
         own->shape[axis] = place->size;
