@@ -74,7 +74,8 @@ static int see(const Tape *tape, Seen *values, int number, void *const *arrays,
     return 0;
 }
 
-/* Does the frames. Returns 0, or 1 for arrays that a call can't take: nothing has been done then. */
+/* Does the frames. Returns 0; 1 for arrays that a call can't take: nothing has been done then; or 2 if
+   there was no memory on the way. */
 int run_tape(const Tape *tape, void *const *arrays, const float *const *panels,
              const Frames *frames)
 {
@@ -91,8 +92,8 @@ int run_tape(const Tape *tape, void *const *arrays, const float *const *panels,
             const int refused = entry->product
                 ? matrix_product(entry->what, objects, panels[entry->panels], turn < 0)
                 : run(entry->what, objects, turn < 0);
-            if (refused && turn < 0)
-                return 1;
+            if (refused)
+                return turn < 0 ? 1 : 2;
         }
     }
     return 0;

@@ -15,6 +15,7 @@ from ..strides import address
 from .programs import Compiled, Programs
 
 _MOST_VALUES, _MOST_ARRAYS = 64, 40  # as in interpreter.c
+_NO_MEMORY = 2
 
 
 class _Place(ctypes.Structure):
@@ -97,8 +98,10 @@ class Tapes:
         ) -> bool:  # fmt: skip
             frames = _Frames(address(starts), rows, first, count, step)
             objects = struct.pack(f"{len(arrays)}P", *map(id, arrays))
-            return not self.run(
-                here, objects, struct.pack(f"{len(panels)}P", *panels), byref(frames)
-            )
+            own = struct.pack(f"{len(panels)}P", *panels)
+            refused = self.run(here, objects, own, byref(frames))
+            if refused == _NO_MEMORY:
+                raise MemoryError("there was no memory for a product in a recurrence")
+            return not refused
 
         return go
