@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from ctypes import c_void_p
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,7 @@ def is_dense(array: Any) -> bool:
     return lies_densely(array.shape, array.strides, array.dtype.itemsize)
 
 
+@lru_cache(maxsize=4096)
 def lies_densely(shape: Shape, strides: Shape, itemsize: int = 4) -> bool:
     """`is_dense` of an array of this shape, with strides in bytes."""
     steps = (n * itemsize for n in channels_last(shape))
@@ -91,10 +93,18 @@ def dense(run: Any, empty: Callable[..., Any], array: Any) -> Any:
     return run.memo["copy"]
 
 
+def dense_room(out: Any, empty: Callable[..., Any], shape: Sequence[int]) -> Any:
+    """`out` if it is dense, or an array that is, to be written; float32."""
+    if out is not None and lies_densely(out.shape, out.strides):
+        return out
+    return empty_channels_last(empty, shape, np.float32)
+
+
 def into(out: Any, result: Any) -> Any:
-    """`out`, with the result in it if that is another array."""
-    if result is not out:
-        out[...] = result
+    """The result in `out`, if there is one: copied if it is another array."""
+    if out is None or out is result:
+        return result
+    out[...] = result
     return out
 
 

@@ -70,7 +70,6 @@ class Loop:
         self.reads = {slot(i) for i in outer} | {slot(d.inputs[1]) for d in delays}
         self.dead: list[int] = []
         self.places: dict[int, int] = {}
-        self.in_place = engine.in_place
         self.engine = engine
 
     @cached_property
@@ -104,7 +103,7 @@ class Loop:
             number, call = made.get(result, (-1, None))
             for i in free:
                 fits = call and last[i] <= number and self.types[i] == tuple(form)
-                if fits and _can_take(call, i, self.in_place):
+                if fits and _can_take(call, i, self.engine.in_place):
                     self.places[result] = i
                     free.remove(i)
                     break

@@ -21,6 +21,27 @@ typedef struct {
     void *base, *dtype;
 } Fields;
 
+/* All arrays are NumPy's own and of float32: their Python type, their NumPy dtype, and how many bytes
+   of a Python object come before its own fields. */
+static struct {
+    size_t head;
+    const void *type, *dtype;
+} arrays_are;
+
+void know_arrays(size_t head, const void *type, const void *dtype)
+{
+    arrays_are.head = head;
+    arrays_are.type = type;
+    arrays_are.dtype = dtype;
+}
+
+/* The fields of such an array; none of anything else. */
+static const Fields *fields(void *object)
+{
+    const Fields *array = (const Fields *)((char *)object + arrays_are.head);
+    return ((void **)array)[-1] == arrays_are.type && array->dtype == arrays_are.dtype ? array : NULL;
+}
+
 /* How all arrays are gone through: in the first result's memory order, with as few axes as that
    allows. */
 typedef struct {
@@ -30,13 +51,10 @@ typedef struct {
 } Path;
 
 /* A program: `steps` of (operation, target, operands a, b, c). Values are numbered: the operands,
-   the results, and then registers. All arrays must be of this Python type and this NumPy dtype;
-   `head` is how many bytes of a Python object come before its own fields. */
+   the results, and then registers. */
 typedef struct {
     const int *code;
     int steps, operands, results, registers;
-    size_t head;
-    const void *type, *dtype;
 } Program;
 
 typedef struct {
@@ -47,22 +65,11 @@ typedef struct {
     int large; /* is it worth fetching the next block? One is a page, and hardware looks no further */
 } State;
 
-static const Fields *fields(void *object, size_t head, const void *type, const void *dtype)
-{
-    const Fields *array = (const Fields *)((char *)object + head);
-    return ((void **)array)[-1] == type && array->dtype == dtype ? array : NULL;
-}
-
-static const Fields *operand(const Program *program, void *object)
-{
-    return fields(object, program->head, program->type, program->dtype);
-}
-
 /* Finds the path through the arrays; 1 if there is one that it can't take. */
 static int follow(Path *path, const Program *program, void *const *objects)
 {
     const int arrays = path->arrays = program->operands + program->results;
-    const Fields *first = operand(program, objects[program->operands]);
+    const Fields *first = fields(objects[program->operands]);
     if (!first || first->rank > MOST_AXES)
         return 1;
     const int rank = first->rank;
@@ -77,7 +84,7 @@ static int follow(Path *path, const Program *program, void *const *objects)
     for (int i = 0; i < axes; ++i)
         path->shape[i] = first->shape[order[i]];
     for (int k = 0; k < arrays; ++k) {
-        const Fields *array = operand(program, objects[k]);
+        const Fields *array = fields(objects[k]);
         if (!array || array->rank > rank || (k >= program->operands && array->rank != rank))
             return 1;
         for (int i = 0; i < array->rank; ++i) {
@@ -298,9 +305,9 @@ int run(const Program *program, void *const *objects, int only_look)
     Path path;
     if (follow(&path, program, objects))
         return 1;
-    const int parts = shares_of(program, &path);
     if (only_look)
         return 0;
+    const int parts = shares_of(program, &path);
     if (parts == 1)
         share(program, &path, 0, 1);
     else if (parts <= omp_get_max_threads())

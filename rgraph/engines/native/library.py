@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from ctypes import c_char_p, c_int, c_void_p, sizeof
+from ctypes import c_char_p, c_int, c_size_t, c_void_p, sizeof
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,8 @@ def load() -> ctypes.CDLL:
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # there may be no home
         raise NativeError(str(error)) from error
     library.run.argtypes = [c_void_p, c_char_p, c_int]
+    library.know_arrays.argtypes = [c_size_t, c_void_p, c_void_p]
+    library.know_arrays(object.__basicsize__, id(np.ndarray), id(np.dtype(np.float32)))
     return library
 
 

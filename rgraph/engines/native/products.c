@@ -82,8 +82,6 @@ enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 17, FEW_ROWS = 16, SHARE
 typedef struct {
     int exchanged, left_transposed, right_transposed;
     const Program *tail; /* or none */
-    size_t head;         /* these as in `Program` */
-    const void *type, *dtype;
 } Product;
 
 /* Sizes, and the left factor's strides in numbers. */
@@ -154,9 +152,9 @@ static void shared_product(const Factors *f, float *c, const float *a, const flo
     }
 }
 
-static const Fields *matrix(const Product *p, void *object)
+static const Fields *matrix(void *object)
 {
-    const Fields *array = fields(object, p->head, p->type, p->dtype);
+    const Fields *array = fields(object);
     return array && array->rank == 2 && array->shape[0] && array->shape[1] ? array : NULL;
 }
 
@@ -169,7 +167,7 @@ static ptrdiff_t stride(const Fields *array, int axis)
    zeros. Returns 1 for what it can't take. */
 int packed_factor(const Product *p, void *object, float *to)
 {
-    const Fields *b = matrix(p, object);
+    const Fields *b = matrix(object);
     if (!b)
         return 1;
     const int turned = p->right_transposed;
@@ -198,8 +196,8 @@ int packed_factor(const Product *p, void *object, float *to)
    only_look: does nothing else. */
 int matrix_product(const Product *p, void *const *objects, const float *panels, int only_look)
 {
-    const Fields *a = matrix(p, objects[p->exchanged]), *b = matrix(p, objects[!p->exchanged]);
-    const Fields *c = matrix(p, objects[2]);
+    const Fields *a = matrix(objects[p->exchanged]), *b = matrix(objects[!p->exchanged]);
+    const Fields *c = matrix(objects[2]);
     if (!a || !b || !c)
         return 1;
     const int left = p->left_transposed, right = p->right_transposed;

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Mapping
-from ctypes import byref, c_char_p, c_int, c_size_t, c_void_p
+from ctypes import byref, c_char_p, c_int, c_void_p
 from functools import partial
 from typing import Any
 
@@ -29,9 +29,6 @@ class _Product(ctypes.Structure):
     _fields_ = [
         *((name, c_int) for name in ("exchanged", "left_transposed", "right_transposed")),
         ("tail", c_void_p),
-        ("head", c_size_t),
-        ("type", c_void_p),
-        ("dtype", c_void_p),
     ]
 
 
@@ -100,10 +97,7 @@ class BoundProduct:
         self._left, self.right = (1, 0) if recipe.turned else (0, 1)
         transposed = recipe.transposed
         self._rows, self._columns = int(transposed[0]), int(not transposed[1])
-        self.product = _Product(
-            recipe.turned, *transposed, tail and ctypes.addressof(tail.program),
-            object.__basicsize__, id(np.ndarray), id(_FLOAT),
-        )  # fmt: skip
+        self.product = _Product(recipe.turned, *transposed, tail and ctypes.addressof(tail.program))
         self._here = byref(self.product)
         self._pack = struct.Struct(f"{3 + (tail.arrays - 1 if tail else 0)}P").pack
 

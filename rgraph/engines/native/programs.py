@@ -5,18 +5,16 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Sequence
-from ctypes import POINTER, byref, c_int, c_size_t, c_void_p
+from ctypes import POINTER, byref, c_int
 from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from .. import Kernel, Prepared
 from ..numpy import pointwise as reference
 from ..numpy.threads import lives_over_forks
 from .library import OPERATIONS, load
 
-_MOST_ARRAYS, _MOST_VALUES = 40, 64  # as in interpreter.c
+MOST_ARRAYS, MOST_VALUES = 40, 64  # as in interpreter.c
 
 Steps = Sequence[tuple[str, tuple[int, ...]]]  # as in `passes.fusion.Program`
 
@@ -25,9 +23,6 @@ class _Program(ctypes.Structure):
     _fields_ = [
         ("code", POINTER(c_int)),
         *((name, c_int) for name in ("steps", "operands", "results", "registers")),
-        ("head", c_size_t),
-        ("type", c_void_p),
-        ("dtype", c_void_p),
     ]
 
 
@@ -92,12 +87,9 @@ class Programs:
             return None
         code, registers = _allocated(steps, arity, results)
         arrays = arity + len(results)
-        if arrays > _MOST_ARRAYS or arrays + registers > _MOST_VALUES:
+        if arrays > MOST_ARRAYS or arrays + registers > MOST_VALUES:
             return None
-        program = _Program(
-            (c_int * len(code))(*code), len(steps), arity, len(results), registers,
-            object.__basicsize__, id(np.ndarray), id(np.dtype(np.float32)),
-        )  # fmt: skip
+        program = _Program((c_int * len(code))(*code), len(steps), arity, len(results), registers)
         return Compiled(self, program, arrays)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import Kernel
+from ..numpy.sums import per_channel
 from ..numpy.threads import lives_over_forks
 from ..strides import address
 from .programs import Programs
@@ -42,12 +43,11 @@ class Sums:
     def _sum_to(
         self, other: Kernel, run: Any, x: Array, *, shape: tuple[int, ...], rank: int
     ) -> Array:
-        if rank > 1 and x.ndim == rank + 1 and shape == (x.shape[1], *(1,) * (rank - 1)):
-            images = x.transpose(0, *range(2, x.ndim), 1)
-            total = self._sums(images, len(x), shape[0])
-            if total is not None:
-                return total.reshape(len(x), *shape)
-        return other(run, x, shape=shape, rank=rank)
+        images = per_channel(x, shape, rank)
+        total = None if images is None else self._sums(images, len(x), shape[0])
+        if total is None:
+            return other(run, x, shape=shape, rank=rank)
+        return total.reshape(len(x), *shape)
 
     def _gather_up(self, other: Kernel, run: Any, x: Array, *, axes: Any, over: Any) -> Array:
         total = None

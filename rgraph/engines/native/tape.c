@@ -3,9 +3,9 @@
 
 enum { WHOLE, FIRST_ROWS, FRAME, BEFORE, AFTER, TURN, OTHER_TURN, PART };
 
-/* Where a value is: in an array, as it is (WHOLE); in its first rows (FIRST_ROWS), or those of the frame,
-   of the frame before or of the one after; in one of two arrays in turn, or in the other; or it is a
-   part of another value along an axis. `source` numbers the arrays, for a part the values. */
+/* Where a value is: in an array, as it is (WHOLE); in its first rows (FIRST_ROWS), or those of the
+   frame, of the frame before or of the one after; in one of two arrays in turn, or in the other; or it
+   is a part of another value along an axis. `source` numbers the arrays, for a part the values. */
 typedef struct {
     int rule, source, axis;
     ptrdiff_t start, size;
@@ -22,8 +22,6 @@ typedef struct {
     const Entry *entries;
     const int *operands;
     int values, calls;
-    size_t head; /* these as in `Program` */
-    const void *type, *dtype;
 } Tape;
 
 /* What looks like a NumPy array to all that reads its fields. */
@@ -48,10 +46,10 @@ static int see(const Tape *tape, Seen *values, int number, void *const *arrays,
     const int two = place->rule == TURN ? turn % 2 : place->rule == OTHER_TURN ? 1 - turn % 2 : 0;
     const Fields *from = place->rule == PART
         ? &values[place->source].fields
-        : fields(arrays[place->source + two], tape->head, tape->type, tape->dtype);
+        : fields(arrays[place->source + two]);
     if (!from || from->rank > MOST_AXES)
         return 1;
-    own->type = tape->type;
+    own->type = arrays_are.type;
     own->fields = *from;
     own->fields.shape = own->shape;
     own->fields.strides = own->strides;
@@ -88,7 +86,7 @@ int run_tape(const Tape *tape, void *const *arrays, const float *const *panels,
         for (int i = 0; i < tape->calls; ++i) {
             const Entry *entry = &tape->entries[i];
             for (int k = 0; k < entry->count; ++k)
-                objects[k] = (char *)&values[tape->operands[entry->first + k]].fields - tape->head;
+                objects[k] = (char *)&values[tape->operands[entry->first + k]].fields - arrays_are.head;
             const int refused = entry->product
                 ? matrix_product(entry->what, objects, panels[entry->panels], turn < 0)
                 : run(entry->what, objects, turn < 0);

@@ -5,16 +5,13 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_ssize_t, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_int, c_ssize_t, c_void_p
 from typing import Any
-
-import numpy as np
 
 from ..numpy.threads import lives_over_forks
 from ..strides import address
-from .programs import Compiled, Programs
+from .programs import MOST_ARRAYS, MOST_VALUES, Compiled, Programs
 
-_MOST_VALUES, _MOST_ARRAYS = 64, 40  # as in interpreter.c
 _NO_MEMORY = 2
 
 
@@ -39,9 +36,6 @@ class _Tape(ctypes.Structure):
         ("operands", POINTER(c_int)),
         ("values", c_int),
         ("calls", c_int),
-        ("head", c_size_t),
-        ("type", c_void_p),
-        ("dtype", c_void_p),
     ]
 
 
@@ -72,7 +66,7 @@ class Tapes:
             entries: `plan.tape.Entry` of each call.
         """
         longest = max((len(e.values) for e in entries), default=0)
-        if len(places) > _MOST_VALUES or longest > _MOST_ARRAYS:
+        if len(places) > MOST_VALUES or longest > MOST_ARRAYS:
             return None
         calls: list[_Entry] = []
         operands: list[int] = []
@@ -88,7 +82,6 @@ class Tapes:
         tape = _Tape(
             (_Place * len(places))(*(_Place(*p) for p in places)), (_Entry * len(calls))(*calls),
             (c_int * len(operands))(*operands), len(places), len(calls),
-            object.__basicsize__, id(np.ndarray), id(np.dtype(np.float32)),
         )  # fmt: skip
         here = byref(tape)
 

@@ -17,7 +17,7 @@ import numpy as np
 from .. import Kernel, Prepared
 from .. import bound as with_arguments
 from ..numpy.threads import lives_over_forks
-from ..strides import Shape, address, dense, empty_channels_last, into, lies_densely
+from ..strides import Shape, address, dense, dense_room, into
 from .programs import Compiled, Programs
 
 Array = np.ndarray[Any, Any]
@@ -98,9 +98,9 @@ class Winograd:
             job = prepared(w.shape, x.shape) if w.dtype == x.dtype == _FLOAT else None
             least = _LEAST_TILES if run.step is None else _LEAST_IN_LOOP
             if job is not None and job.tiles >= least:
-                target = self._target(job, out)
+                target = dense_room(out, self.empty, job.shape)
                 if not self._compute(run, job, name, w, x, target, tail, more):
-                    return target if out is None else into(out, target)
+                    return into(out, target)
             return instead(run, w, x, *more, out=out)
 
         return kernel
@@ -123,11 +123,6 @@ class Winograd:
         top, left = padding[0][0], padding[1][0]
         geometry = _Geometry(rows, channels, results, *size, high, wide, top, left)
         return _Job(byref(geometry), (rows, results, high, wide), rows * tiles)
-
-    def _target(self, job: _Job, out: Any) -> Array:
-        if out is not None and lies_densely(out.shape, out.strides):
-            return out
-        return empty_channels_last(self.empty, job.shape, np.float32)
 
     def _compute(
         self, run: Any, job: _Job, name: str, w: Array, x: Array, target: Array,
@@ -168,7 +163,7 @@ class Winograd:
             few = job is None or job.tiles < _LEAST_TILES
             if few or self._compute_weights(run, job, x, g, target):
                 return instead(run, x, g, out=out)
-            return target if out is None else into(out, target)
+            return into(out, target)
 
         return weights
 

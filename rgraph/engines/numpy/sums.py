@@ -13,15 +13,21 @@ _LARGE = 1 << 17  # elements that are worth the threads
 _PART = 1 << 12  # pixels that are summed one after the other: more would lose digits
 
 
+def per_channel(x: Array, shape: tuple[int, ...], rank: int) -> Array | None:
+    """Images (rows, *size, channels), one after the other in memory, if each channel of an image is
+    to be summed to one number."""
+    if rank < 2 or x.ndim != rank + 1 or shape != (x.shape[1], *(1,) * (rank - 1)):
+        return None
+    images = x.transpose(0, *range(2, x.ndim), 1)
+    return images if images.flags.c_contiguous else None  # channels-last
+
+
 def sum_to(reference: Any) -> Any:
     """The kernel of the record `sum_to`, whose own is `reference`."""
 
     def kernel(context: Any, x: Array, *, shape: tuple[int, ...], rank: int) -> Array:
-        per_channel = rank > 1 and shape == (x.shape[-rank], *(1,) * (rank - 1))
-        if x.ndim != rank + 1 or not per_channel or x.size < _LARGE:
-            return reference(context, x, shape=shape, rank=rank)
-        images = x.transpose(0, *range(2, x.ndim), 1)
-        if not images.flags.c_contiguous:  # not channels-last
+        images = per_channel(x, shape, rank)
+        if images is None or x.size < _LARGE:
             return reference(context, x, shape=shape, rank=rank)
         pixels = images.reshape(len(x), -1, shape[0])
         out = np.empty((len(x), shape[0]), x.dtype)

@@ -20,7 +20,8 @@ from ..strides import (
     address,
     channels_last,
     dense,
-    empty_channels_last,
+    dense_room,
+    into,
     is_dense,
     lies_densely,
 )
@@ -65,7 +66,6 @@ class Convolutions:
         self.primitives = ConvolutionPrimitives(library)
         self.empty = empty
         self._sizes = Sizes()
-        self._is_dense = lru_cache(maxsize=4096)(lies_densely)
         self._job = lru_cache(maxsize=4096)(self._prepare)
 
     def convolution(self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any) -> Array:
@@ -98,7 +98,7 @@ class Convolutions:
         forms = map(Form.of, more)
         at = _hashable(arguments)
         job = self._job(head.name, program, at, w.shape, Form.of(x), *forms, own=own)
-        if own is not None and (job is None or not self._is_dense(out.shape, out.strides)):
+        if own is not None and (job is None or not lies_densely(out.shape, out.strides)):
             return None
         if job is None:
             same = {"head": head, "arguments": arguments, "program": program}
@@ -155,17 +155,13 @@ class Convolutions:
             a if packed else dense(run, self.empty, a)
             for a, packed in zip((x, *more), job.packed, strict=True)
         )
-        ready = out is not None and self._is_dense(out.shape, out.strides)
-        target = out if ready else empty_channels_last(self.empty, job.shape, np.float32)
+        target = dense_room(out, self.empty, job.shape)
         arrays = [address(x), address(target), *(address(more[i]) for i in job.reads)]
         for primitive, reorder, starts in job.blocks:
             source, result, *others = map(int.__add__, arrays, starts)
             kernels = address(self._arranged(run, w, job.turned, reorder))
             primitive.run_at([source, kernels, result, *others])
-        if out is None or ready:
-            return target
-        out[...] = target
-        return out
+        return into(out, target)
 
     def _arranged(self, run: Any, w: Array, turned: bool, reorder: Reorder | None) -> Array:
         """Kernels in the order of a primitive; once in a run for each."""
@@ -192,10 +188,7 @@ class Convolutions:
             if reorder is not None:
                 part = reorder(part, np.empty(total.size, x.dtype))
             total += part.reshape(shape)
-        if out is None:
-            return total
-        out[...] = total
-        return out
+        return into(out, total)
 
 
 def _hashable(at: Any) -> tuple[tuple[str, Any], ...]:
