@@ -9,8 +9,6 @@ from functools import cached_property, partial
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-
 from ..graph import Axis, GraphError, Node
 from ..graph.errors import located
 from ..ops.delays import delayed_block, initial_rows
@@ -122,10 +120,9 @@ class Loop:
     def __call__(self, run: Run, env: Env) -> None:
         layout = run.layouts[self.axis]
         going = _Going(self, run, env, self._room(run, env, layout.rows))
-        frames = range(layout.steps)[:: going.step]
-        done = 0
-        while done < len(frames):
-            done += going.by_tape(frames[done]) or going.frame(frames[done])
+        if not going.by_tape():
+            for t in range(layout.steps)[:: going.step]:
+                going.frame(t)
         going.end()
 
 
@@ -148,13 +145,18 @@ class _Going:
         self.frames = {i: env[i] for i in loop.frames}
         self.history: dict[int, deque[Any]] = {i: deque(maxlen=n) for i, n in loop.reach.items()}
         self.there: set[int] = set()  # delays whose values are in their places already
-        self.tape = loop.tape
-        # What is written where the next frame has it needs one with as many rows.
-        self.to_the_end = not loop.ahead and set(self.lasts) <= set(loop.reach)
-        self.starts = np.asarray(layout.offsets, np.intp)
 
-    def frame(self, t: int) -> int:
-        """Computes a frame, and returns 1."""
+    def by_tape(self) -> bool:
+        """Computes all frames without Python between them, if that can be; whether it could."""
+        if self.loop.tape is None or not self.layout.steps:
+            return False
+        arrays = {
+            "env": self.env, "frames": self.frames, "kept": self.kept, "lasts": self.lasts,
+            "initial": self.initial,
+        }  # fmt: skip
+        return self.loop.tape(self.run, self.env, arrays, self.layout, self.step)
+
+    def frame(self, t: int) -> None:
         loop, run, env, kept, history = self.loop, self.run, self.env, self.kept, self.history
         starts, counts = self.layout.offsets, self.layout.counts
         block, rows = slice(starts[t], starts[t + 1]), counts[t]
@@ -178,49 +180,15 @@ class _Going:
             part.on_rows(run, env, rows, outs)
         for i, past in history.items():
             past.append(env[i])
-        self._keep_lasts(t, env)
-        return 1
+        goes_on = counts[t + 1] if t + 1 < len(counts) else 0
+        for i, last in self.lasts.items():
+            if goes_on < rows:
+                last[goes_on:rows] = env[i][goes_on:]
 
     def _alike(self, t: int, other: int) -> bool:
         """Whether there is that other frame, with as many sequences."""
         counts = self.layout.counts
         return 0 <= other < len(counts) and counts[other] == counts[t]
-
-    def by_tape(self, t: int) -> int:
-        """Computes frames with as many rows as t has, if it can; returns how many."""
-        counts = self.layout.counts
-        before, rows = t - self.step, counts[t]
-        if self.tape is None or not 0 <= before < len(counts) or counts[before] < rows:
-            return 0
-        end = t
-        while self._alike(t, end + self.step):
-            end += self.step
-        if not self.to_the_end:
-            end -= self.step
-        count = (end - t) * self.step + 1
-        if not count:
-            return 0
-        state = {i: past[-1][:rows] for i, past in self.history.items()}
-        for source, delay in self.loop.ahead.items():
-            if delay not in self.there:
-                start = self.layout.offsets[t]
-                self.kept[delay][start : start + rows] = state[source]
-        if not self.tape(self.run, self.env, self, state, rows, t, count):
-            self.tape = None  # arrays are of a kind that it can't take
-            return 0
-        for i, past in self.history.items():
-            past.append(state[i])
-        self.there = set() if self.to_the_end else set(self.loop.ahead.values())
-        self._keep_lasts(end, state)
-        return count
-
-    def _keep_lasts(self, t: int, values: Any) -> None:
-        """Of sequences that end with a frame: `values` are its results."""
-        counts = self.layout.counts
-        goes_on = counts[t + 1] if t + 1 < len(counts) else 0
-        for i, last in self.lasts.items():
-            if goes_on < counts[t]:
-                last[goes_on : counts[t]] = values[i][goes_on:]
 
     def end(self) -> None:
         self.run.step = None

@@ -1,8 +1,8 @@
-"""Frames of a loop that an engine goes through by itself.
+"""A loop that an engine goes through by itself.
 
-Where no sequence begins or ends, a frame's calls differ from those of the frame before only in
-where their arrays are. What a value's array is follows from a rule, so an engine that has a list of
-such values and calls needs no Python between the frames.
+A frame's calls differ from those of the frame before only in where their arrays are and how many
+rows these have. Both follow from rules, so an engine that has a list of such values and calls needs
+no Python between the frames.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..graph import Layout
 from .call import Call, Env
 from .run import Run
 from .segments import as_one, joins
@@ -36,6 +37,7 @@ class Place(NamedTuple):
     axis: int = 0
     start: int = 0
     size: int = 0
+    spare: int = 0
 
 
 class Entry(NamedTuple):
@@ -66,7 +68,7 @@ def _arguments(call: Call) -> Any:
 
 
 class Tape:
-    """Frames of a loop, with as many rows each; the first has a frame before it with no fewer."""
+    """All frames of a loop, as an engine goes through them."""
 
     def __init__(self, loop: Loop, engine: Any) -> None:
         self.loop, self.engine = loop, engine
@@ -75,13 +77,10 @@ class Tape:
         self.delays = {result: source for result, source, *_ in loop.delays}
         if any(abs(d[4]) != 1 or d[1] in self.delays for d in loop.delays):
             raise _Unfit  # more than the frame before is read
-        self.copies = {  # delays that are kept, as what they delay is
-            delay: source
-            for delay, source in self.delays.items()
-            if delay in self.kept and delay not in loop.ahead.values()
-        }
-        if not self.kept.issuperset(self.copies.values()):
-            raise _Unfit
+        initial = {(source, first) for _, source, first, *_ in loop.delays}
+        sources = [source for source, _ in initial if source not in self.kept]
+        if len(set(sources)) < len(sources):
+            raise _Unfit  # an initial state is written where its source is to be
         # what has an array of its own, for other frames or for what comes after the loop
         self.own = {*self.kept, *loop.ahead, *self.delays.values()}
         self.parts = self._parts()
@@ -90,9 +89,15 @@ class Tape:
         self.places: list[Place] = []
         self._array: dict[tuple[str, Any], int] = {}
         self._value: dict[int, int] = {}
-        self.turns: dict[int, int] = {}  # a source of a delay, and the first of its two arrays
-        self.entries = [e for p in loop.parts for u in p.units for e in self._entries(u)]
-        self.go = engine.tape(self.places, self.entries)
+        entries = [e for p in loop.parts for u in p.units for e in self._entries(u)]
+        there = set(loop.ahead.values())
+        copies = [self._kept_delay(d) for d in self.delays if d in self.kept - there]
+        lasts = [(self._of(i), self._from("lasts", i)) for i, *_ in loop.lasts]
+        delays = [
+            (self._delay(delay), self._from("initial", n)) for n, delay in enumerate(self.delays)
+        ]
+        self.entries = [*copies, *entries]
+        self.go = engine.tape(self.places, self.entries, delays, lasts, len(self.arrays))
         if self.go is None:
             raise _Unfit
 
@@ -118,8 +123,8 @@ class Tape:
             result = self._of(call.result)
             again = [*operands[2:], result] if name == "tailed" else []
             right = call.operands[kernel.right]
-            if self.places[self._of(right)].rule != Rule.WHOLE:
-                raise _Unfit
+            if self.places[self._of(right)].rule != Rule.WHOLE or kernel.product.left_transposed:
+                raise _Unfit  # each row must be by itself
             return [Entry(kernel, (*operands[:2], result, *again), right)]
         if name == "splice":
             return [] if call.result in self.joined else self._copied(call)
@@ -150,7 +155,7 @@ class Tape:
     def _program(self, unit: Sequence[Call]) -> Entry:
         inside = {c.result for c in unit}
         read = {i for c in self.loop.calls if c.result not in inside for i in c.operands}
-        wanted = read | self.kept | set(self.delays.values())
+        wanted = read | self.own | {i for i, *_ in self.loop.lasts}
         results = [c.result for c in unit if c.result in wanted]
         runner, operands = as_one(unit, results, self.engine)
         if runner is None or not results:
@@ -168,29 +173,41 @@ class Tape:
         return len(self.places) - 1
 
     def _place(self, slot: int) -> Place:
-        loop = self.loop
-        if slot in self.copies:
-            return Place(Rule.BEFORE, self._from("kept", self.copies[slot]))
+        if slot in self.delays:
+            place = self._delay(slot)
+            if place.rule == Rule.TURN:
+                return place._replace(rule=Rule.OTHER_TURN)
+            return place if place.rule == Rule.BEFORE else Place(Rule.FRAME, place.source)
         if slot in self.kept:
             return Place(Rule.FRAME, self._from("kept", slot))
-        if slot in loop.ahead:
-            return Place(Rule.AFTER, self._from("kept", loop.ahead[slot]))
-        if slot in self.delays:
-            source = self.delays[slot]
-            if source in self.kept:
-                return Place(Rule.BEFORE, self._from("kept", source))
-            return Place(Rule.OTHER_TURN, self._two(source))
+        if slot in self.delays.values():
+            return self._delay(next(d for d, source in self.delays.items() if source == slot))
         if slot in self.parts:
             joined, axis, part = self.parts[slot]
             return Place(Rule.PART, self._of(joined), axis, part.start, part.stop - part.start)
         call = self.calls.get(slot)
         if call is None:
             return self._outer(slot)
-        if slot in self.delays.values():
-            return Place(Rule.TURN, self._two(slot))
         if call.node.op is not None and call.node.op.name == "slice":
             return self._slice(call)
-        return Place(Rule.FIRST_ROWS, self._from("new", (slot, call.shape)))
+        return Place(Rule.FIRST_ROWS, self._new(slot))
+
+    def _delay(self, delay: int) -> Place:
+        """Where its source is to be found."""
+        source = self.delays[delay]
+        if source in self.kept:
+            return Place(Rule.BEFORE, self._from("kept", source), spare=self._new(delay))
+        ahead = self.loop.ahead.get(source)
+        if ahead is not None:
+            return Place(Rule.AFTER, self._from("kept", ahead), spare=self._new(source))
+        first = self._new(source)
+        self._new(source, "other")
+        return Place(Rule.TURN, first)
+
+    def _kept_delay(self, delay: int) -> Entry:
+        """What copies a delay's frames to where all are kept."""
+        place = Place(Rule.FRAME, self._from("kept", delay))
+        return self._copy_of(self._of(delay), self._add(place))
 
     def _outer(self, slot: int) -> Place:
         if slot in self.loop.frames:
@@ -208,12 +225,10 @@ class Tape:
         axis, part = cut[0]
         return Place(Rule.PART, self._of(operand), axis, part.start, call.shape[axis])
 
-    def _two(self, source: int) -> int:
-        if source not in self.turns:
-            shape = self.calls[source].shape
-            self.turns[source] = self._from("new", (source, shape))
-            self._from("new", (source, shape, "other"))
-        return self.turns[source]
+    def _new(self, slot: int, which: str = "") -> int:
+        """An array with as many rows as a frame can have, for values like that one."""
+        shape = self.calls[self.delays.get(slot, slot)].shape
+        return self._from("new", (slot, which, shape))
 
     def _from(self, whence: str, what: Any) -> int:
         if (whence, what) not in self._array:
@@ -222,46 +237,18 @@ class Tape:
         return self._array[whence, what]
 
     def __call__(
-        self, run: Run, env: Env, going: Any, state: dict[int, Any], rows: int, t: int, count: int
+        self, run: Run, env: Env, given: dict[str, Any], layout: Layout, step: int
     ) -> bool:
-        """Does `count` frames from t on; whether it could.
+        """Does the frames, if it can; whether it could.
 
         Args:
-            going: the loop as it runs.
-            state: what delays read of the frame before; afterwards of the last.
-            rows: of each of the frames.
+            given: the arrays of the run and the loop, by whence they are.
+            step: 1, or -1 from the last frame to the first.
         """
-        given = {"env": env, "frames": going.frames, "kept": going.kept}
+        rows, starts = layout.counts[0], np.asarray(layout.offsets, np.intp)
         arrays = [
-            given[whence][what] if whence in given else run.empty((rows, *what[1]), _FLOAT)
+            run.empty((rows, *what[-1]), _FLOAT) if whence == "new" else given[whence][what]
             for whence, what in self.arrays
         ]
         panels = [e.what.panels(run, env[e.right]) for e in self.entries if e.right is not None]
-        if None in panels:
-            return False
-        for source, first in self.turns.items():
-            arrays[first + 1][...] = state[source]
-        if not self.go(arrays, panels, going.starts, rows, t, count, going.step):
-            return False
-        self._copy(going, rows, range(t, t + count * going.step, going.step))
-        for source in state:
-            state[source] = self._last(source, arrays, going, rows, t, count)
-        return True
-
-    def _copy(self, going: Any, rows: int, frames: range) -> None:
-        kept, starts, step = going.kept, going.starts, going.step
-        for delay, source in self.copies.items():
-            for t in frames:
-                before = starts[t - step]
-                kept[delay][starts[t] : starts[t] + rows] = kept[source][before : before + rows]
-
-    def _last(
-        self, source: int, arrays: Sequence[Any], going: Any, rows: int, t: int, count: int
-    ) -> Any:
-        """A value as it was at the last of the frames."""
-        if source in self.turns:
-            return arrays[self.turns[source] + (count - 1) % 2]
-        delay = self.loop.ahead.get(source)
-        frame = t + going.step * (count - 1 if delay is None else count)
-        whole = going.kept[source if delay is None else delay]
-        return whole[going.starts[frame] : going.starts[frame] + rows]
+        return None not in panels and self.go(arrays, panels, starts, step)

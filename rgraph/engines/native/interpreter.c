@@ -282,6 +282,9 @@ static void share(const Program *program, const Path *path, int part, int parts)
     stretch(program, *path, axis, size * part / parts, size * (part + 1) / parts);
 }
 
+/* Threads for what is to be shared out: one where it is part of what has been shared out. */
+static int threads_at_hand(void) { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
+
 /* In how many shares a program is worth being done. Few shares always go to the same threads, as the
    rows of products do: what one has computed is in its cache. Where there is much, a thread that is
    held up leaves shares to the others. */
@@ -291,8 +294,8 @@ static int shares_of(const Program *program, const Path *path)
     for (int i = 0; i < path->axes; ++i)
         size *= path->shape[i];
     if (size >= MUCH)
-        return 8 * omp_get_max_threads();
-    return least(omp_get_max_threads(), most(1, size * program->steps / OPERATIONS));
+        return 8 * threads_at_hand();
+    return least(threads_at_hand(), most(1, size * program->steps / OPERATIONS));
 }
 
 /* Computes the results. Returns 0, or 1 for arrays that it can't take: nothing has been done to them
@@ -310,7 +313,7 @@ int run(const Program *program, void *const *objects, int only_look)
     const int parts = shares_of(program, &path);
     if (parts == 1)
         share(program, &path, 0, 1);
-    else if (parts <= omp_get_max_threads())
+    else if (parts <= threads_at_hand())
 #pragma omp parallel for schedule(static) num_threads(parts)
         for (int part = 0; part < parts; ++part)
             share(program, &path, part, parts);

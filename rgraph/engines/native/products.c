@@ -15,6 +15,7 @@ enum { LANES = 8, ROWS = 6 };
 enum { LANES = 4, ROWS = 6 };
 #endif
 const int lanes = LANES;
+enum { AHEAD = 16 };
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
@@ -35,6 +36,9 @@ INLINE void block_product(const int rows, const int vectors, int add, float *c, 
         for (int v = 0; v < vectors; ++v)
             sum[r][v] = (Vector){0};
     for (ptrdiff_t d = 0; d < depth; ++d, a += a_depth, b += b_depth) {
+        __builtin_prefetch(b + AHEAD * b_depth);
+        if (vectors > 1)
+            __builtin_prefetch(b + AHEAD * b_depth + LANES);
         const Vector left = LOAD(b), right = vectors > 1 ? LOAD(b + LANES) : left;
 #pragma GCC unroll 16
         for (int r = 0; r < rows; ++r) {
@@ -211,7 +215,7 @@ int matrix_product(const Product *p, void *const *objects, const float *panels, 
         return 1;
     if (only_look)
         return 0;
-    const int threads = least(omp_get_max_threads(), most(1, f.rows * f.depth * f.columns / SHARE));
+    const int threads = least(threads_at_hand(), most(1, f.rows * f.depth * f.columns / SHARE));
     const Shares s = shares(&f, threads);
     float *scratch = aligned_alloc(64, (threads * s.room * sizeof(float) + 63) / 64 * 64);
     if (!scratch)
