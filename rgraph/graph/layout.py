@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ class Layout:
         self.steps = int(self.lengths[0]) if len(self.lengths) else 0
         ends = np.bincount(self.lengths, minlength=self.steps + 1)
         self.counts = (len(self.given) - np.cumsum(ends))[: self.steps].tolist()
-        self.offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.intp).tolist()
+        self.starts = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.intp)
+        self.offsets = self.starts.tolist()
         self.rows = self.offsets[-1]
         self.batch_order = self.order if batch_order is None else batch_order
 
@@ -56,7 +58,7 @@ class Layout:
     @cached_property
     def sequence_of_row(self) -> np.ndarray:
         """For each frame: which sequence, longest first, it belongs to."""
-        return np.concatenate([np.arange(n) for n in self.counts] or [np.empty(0, np.intp)])
+        return np.arange(self.rows) - np.repeat(self.starts[:-1], self.counts)
 
     @cached_property
     def step_of_row(self) -> np.ndarray:
@@ -75,28 +77,30 @@ class Layout:
     @cached_property
     def last_row(self) -> np.ndarray:
         """For each sequence, longest first: the row of its last frame."""
-        return np.asarray(self.offsets, np.intp)[self.lengths - 1] + np.arange(len(self))
+        return self.starts[self.lengths - 1] + np.arange(len(self))
 
     def row(self, sequence: np.ndarray, step: np.ndarray) -> np.ndarray:
         """The rows of these steps of these sequences (longest first)."""
-        return np.asarray(self.offsets, np.intp)[step] + sequence
+        return self.starts[step] + sequence
 
     @cached_property
     def rows_of_sequences(self) -> list[np.ndarray]:
         """For each sequence, in the minibatch's order: the rows of its frames."""
-        offsets = np.asarray(self.offsets[:-1], np.intp)
         place = np.argsort(self.order)
-        return [offsets[: self.given[i]] + place[i] for i in range(len(self))]
+        return [self.starts[: self.given[i]] + place[i] for i in range(len(self))]
 
     def pack(self, sequences: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
         """Writes the sequences (minibatch's order) into the rows of `out`."""
-        for rows, frames in zip(self.rows_of_sequences, sequences, strict=True):
-            out[rows] = frames
+        for place, frames in zip(self._places(), sequences, strict=True):
+            out[place] = frames
         return out
 
     def unpack(self, rows: np.ndarray) -> list[np.ndarray]:
         """The sequences, in the minibatch's order: views if all are equally long, else copies."""
+        return [rows[place] for place in self._places()]
+
+    def _places(self) -> Sequence[Any]:
+        """The rows of each sequence's frames, in the minibatch's order."""
         if len(self) and self.lengths[-1] == self.steps:
-            place = np.argsort(self.order)
-            return [rows[i :: len(self)] for i in place]
-        return [rows[index] for index in self.rows_of_sequences]
+            return [slice(i, None, len(self)) for i in np.argsort(self.order).tolist()]
+        return self.rows_of_sequences

@@ -8,7 +8,6 @@ from typing import Any
 from ..graph import Axis, GraphError, Node, apply
 from .arithmetic import element_times
 from .comparison import equal
-from .delays import OUTSIDE
 from .frames import needs_time
 from .records import define
 from .repetition import spread
@@ -19,8 +18,20 @@ Axes = tuple[Axis, ...]
 def _ends(run: Any, x: Any, *, last: bool, axis: Axis) -> Any:
     layout = run.layouts[axis]
     _refuse_empty(layout)
-    rows = run.index(layout, "last_row") if last else slice(0, len(layout))
-    return in_batch_order(run, x[rows], axis=axis)
+    return in_batch_order(run, x[_rows_of_ends(run, layout, last)], axis=axis)
+
+
+def _rows_of_ends(run: Any, layout: Any, last: bool) -> Any:
+    return run.index(layout, "last_row") if last else slice(0, len(layout))
+
+
+def _at_ends(run: Any, x: Any, *, last: bool, axes: Axes) -> Any:
+    layout = run.layouts[axes[1]]
+    out = run.empty((layout.rows, *x.shape[1:]), x.dtype, x)
+    out[...] = 0
+    ordered = x if layout.sorted_as_batch else x[run.index(layout, "batch_rows")]
+    out[_rows_of_ends(run, layout, last)] = ordered
+    return out
 
 
 def _refuse_empty(layout: Any) -> None:
@@ -40,12 +51,6 @@ def _no_time(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
     return None if axes[0] is None else axes[0][:1]
 
 
-def _ends_gradient(node: Node, g: Node) -> list[Node]:
-    frames = spread(g, node.inputs[0].axes or ())
-    place = apply(OUTSIDE, frames, offset=-1 if node.attrs["last"] else 1)
-    return [element_times(frames, place)]
-
-
 ENDS = define(
     "ends",
     shape=lambda s, last: s,
@@ -53,7 +58,17 @@ ENDS = define(
     align=None,
     kernel=_ends,
     arguments=lambda node: {"last": node.attrs["last"], "axis": node.inputs[0].time_axis},
-    gradient=_ends_gradient,
+    gradient=lambda node, g: [apply(AT_ENDS, g, last=node.attrs["last"], axes=node.inputs[0].axes)],
+    framewise=False,
+)
+AT_ENDS = define(  # each value where it was taken from, zeros everywhere else
+    "at_ends",
+    shape=lambda s, **_: s,
+    axes=lambda _, axes, last: axes,
+    align=None,
+    kernel=_at_ends,
+    arguments=lambda node: {"last": node.attrs["last"], "axes": node.axes},
+    gradient=lambda node, g: [apply(ENDS, g, last=node.attrs["last"])],
     framewise=False,
 )
 

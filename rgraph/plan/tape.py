@@ -245,10 +245,10 @@ class Tape:
             given: the arrays of the run and the loop, by whence they are.
             step: 1, or -1 from the last frame to the first.
         """
-        rows, starts = layout.counts[0], np.asarray(layout.offsets, np.intp)
+        rows = layout.counts[0]
         arrays = [
             run.empty((rows, *what[-1]), _FLOAT) if whence == "new" else given[whence][what]
             for whence, what in self.arrays
         ]
         panels = [e.what.panels(run, env[e.right]) for e in self.entries if e.right is not None]
-        return None not in panels and self.go(arrays, panels, starts, step)
+        return None not in panels and self.go(arrays, panels, layout.starts, step)

@@ -1,4 +1,5 @@
-"""Products with a matrix that a loop multiplies by, and their tails, against NumPy in float64."""
+"""Products with a matrix that a loop multiplies by, and their tails, and products over all rows,
+against NumPy in float64."""
 
 from itertools import product
 
@@ -169,6 +170,41 @@ def test_a_tail_in_the_place_of_its_operand(rows, depth, columns):
     expected = TAILS["blend"][1](truth(left, right), a.astype(float), b.astype(float))
     assert with_tail("blend", recipe(), left, right, a, b, b) is b
     close(b, expected)
+
+
+OVER_ROWS = {
+    False: _recipe((_ROWS, 1), (_ROWS, 0), (0, 1)),  # the wide one first, as in a gradient
+    True: _recipe((_ROWS, 0), (_ROWS, 1), (0, 1)),
+}
+VIEWS = {
+    "whole": lambda a: a,
+    "columns of a wider one": lambda a: np.hstack([a, a])[:, : a.shape[1]],
+    "reversed": lambda a: a[::-1],
+}
+
+
+@pytest.mark.parametrize("narrow_first", OVER_ROWS)
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("rows, narrow, wide", [(1, 1, 256), (300, 15, 512), (700, 128, 288)])
+def test_products_over_all_rows(rows, narrow, wide, view, narrow_first):
+    a, b = VIEWS[view](numbers(rows, narrow)), VIEWS[view](numbers(rows, wide))
+    made = OVER_ROWS[narrow_first]
+    given = (a, b) if narrow_first else (b, a)
+    found = KERNELS["contract"](Run(ENGINE, {}, 1), *given, recipe=made)
+    close(found, truth(a.T, b))
+
+
+@pytest.mark.parametrize("case", ["double", "narrow ones", "odd columns", "no rows", "gaps"])
+def test_other_products_over_all_rows_go_to_the_other_kernel(case):
+    a, b = {
+        "double": (np.ones((9, 4)), np.ones((9, 512))),
+        "narrow ones": (numbers(9, 4), numbers(9, 128)),
+        "odd columns": (numbers(9, 4), numbers(9, 513)),
+        "no rows": (numbers(0, 4), numbers(0, 512)),
+        "gaps": (numbers(9, 4), numbers(9, 1024)[:, ::2]),
+    }[case]
+    made = kernels(lambda *_, **__: "other")
+    assert made["contract"](Run(ENGINE, {}, 1), a, b, recipe=OVER_ROWS[True]) == "other"
 
 
 UNSUITED = {

@@ -16,6 +16,7 @@ ELSEWHERE = {
     "delay": "needs sequences: test_sequence.py",
     "outside": "needs sequences: test_sequence.py",
     "ends": "needs sequences: test_sequence.py",
+    "at_ends": "changes the dynamic axes: test_sequence.py",
     "sequence_max": "needs sequences: test_sequence.py",
     "sequence_where": "needs sequences: test_sequence.py",
     "sequence_steps": "needs sequences: test_sequence.py",

@@ -1,12 +1,15 @@
-/* Products with a matrix that comes again and again, as in the steps of a loop.
+/* Products with a matrix that comes again and again, as in the steps of a loop, and those of two
+   matrices over all their rows, as in the gradient of such a matrix.
 
-   It is in panels of two vectors' width, which stay in the first-level cache while the left factor's
-   rows go by, a block of them at a time, as many as the registers hold sums of. Rows are shared out
-   as those of what is pointwise are: what a thread has computed it finds in its own cache. */
+   The right factor is in panels of two vectors' width, which stay in the first-level cache while the
+   left factor's rows go by, a block of them at a time, as many as the registers hold sums of. In a loop,
+   rows are shared out as those of what is pointwise are: what a thread has computed it finds in its own
+   cache. */
 
 #include <stdlib.h>
 
-/* Vectors, and how many rows of a product's block fit the registers beside two of them. */
+/* Vectors, how many rows of a product's block fit the registers beside two of them, and how far ahead
+   of these the next are fetched. */
 #if defined(__AVX512F__)
 enum { LANES = 16, ROWS = 14 };
 #elif defined(__AVX__)
@@ -14,8 +17,8 @@ enum { LANES = 8, ROWS = 6 };
 #else
 enum { LANES = 4, ROWS = 6 };
 #endif
-const int lanes = LANES;
 enum { AHEAD = 16 };
+const int lanes = LANES;
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
@@ -36,9 +39,8 @@ INLINE void block_product(const int rows, const int vectors, int add, float *c, 
         for (int v = 0; v < vectors; ++v)
             sum[r][v] = (Vector){0};
     for (ptrdiff_t d = 0; d < depth; ++d, a += a_depth, b += b_depth) {
-        __builtin_prefetch(b + AHEAD * b_depth);
-        if (vectors > 1)
-            __builtin_prefetch(b + AHEAD * b_depth + LANES);
+        for (int v = 0; v < vectors; ++v)
+            __builtin_prefetch(b + AHEAD * b_depth + v * LANES);
         const Vector left = LOAD(b), right = vectors > 1 ? LOAD(b + LANES) : left;
 #pragma GCC unroll 16
         for (int r = 0; r < rows; ++r) {
@@ -78,8 +80,12 @@ static void product(ptrdiff_t rows, int vectors, int add, float *c, ptrdiff_t c_
     }
 }
 
-/* SHARE: multiplications that are worth a thread. */
-enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 17, FEW_ROWS = 16, SHARE = 1 << 17 };
+/* Multiplications that are worth a thread, and numbers that are if they are packed. */
+enum { SHARE = 1 << 17, PACKED = 1 << 14 };
+enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 17, FEW_ROWS = 16 };
+/* Of a product over all rows: how many are packed at a time, and the sizes at which libraries are slower
+   (measured beside oneDNN). */
+enum { CHUNK = 256, MOST_NARROW = 128, LEAST_WIDE = 256 };
 
 /* A product as it stands in a program: of the operands, or of the second and the first if they are
    exchanged, and of each as it is or transposed. */
@@ -178,16 +184,20 @@ int packed_factor(const Product *p, void *object, float *to)
     const ptrdiff_t depth = b->shape[turned], columns = b->shape[!turned];
     const float *from = (const float *)b->data;
     const ptrdiff_t down = stride(b, turned), along = stride(b, !turned);
-    memset(to, 0, panels_of(columns) * depth * PANEL * sizeof(float));
-    for (ptrdiff_t p = 0; p < panels_of(columns); ++p, to += depth * PANEL, from += PANEL * along) {
+    const int threads = least(omp_get_max_threads(), most(1, depth * columns / PACKED));
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (ptrdiff_t p = 0; p < panels_of(columns); ++p) {
+        const float *own = from + p * PANEL * along;
+        float *panel = to + p * depth * PANEL;
         const ptrdiff_t width = least(PANEL, columns - p * PANEL);
-        if (along == 1)
-            for (ptrdiff_t d = 0; d < depth; ++d)
-                memcpy(to + d * PANEL, from + d * down, width * sizeof(float));
-        else
-            for (ptrdiff_t c = 0; c < width; ++c)
-                for (ptrdiff_t d = 0; d < depth; ++d)
-                    to[d * PANEL + c] = from[d * down + c * along];
+        for (ptrdiff_t d = 0; d < depth; ++d, panel += PANEL) {
+            if (along == 1)
+                memcpy(panel, own + d * down, width * sizeof(float));
+            else
+                for (ptrdiff_t c = 0; c < width; ++c)
+                    panel[c] = own[d * down + c * along];
+            memset(panel + width, 0, (PANEL - width) * sizeof(float));
+        }
     }
     return 0;
 }
@@ -223,5 +233,49 @@ int matrix_product(const Product *p, void *const *objects, const float *panels, 
     shared_product(&f, (float *)c->data, (const float *)a->data, panels, scratch, &s, threads,
                    p->tail, &path);
     free(scratch);
+    return 0;
+}
+
+/* Some panels of c, the product over all rows of a (depth, rows) and b (depth, columns), whose rows are
+   `line` apart; `packed` is room for a chunk of b. */
+static void product_over_rows(const Factors *f, float *c, const float *a, const float *b, ptrdiff_t line,
+                              ptrdiff_t first, ptrdiff_t last, float *packed)
+{
+    for (ptrdiff_t d = 0, depth; d < f->depth; d += depth) {
+        depth = least(CHUNK, f->depth - d);
+        for (ptrdiff_t r = 0; r < depth; ++r)
+            for (ptrdiff_t p = first; p < last; ++p)
+                memcpy(packed + ((p - first) * depth + r) * PANEL, b + (d + r) * line + p * PANEL,
+                       PANEL * sizeof(float));
+        for (ptrdiff_t p = first; p < last; ++p)
+            product(f->rows, 2, d > 0, c + p * PANEL, f->columns, a + d * f->a_depth, f->a_row,
+                    f->a_depth, packed + (p - first) * depth * PANEL, PANEL, depth);
+    }
+}
+
+/* Computes the product of two matrices over all their rows. Returns 0, or 1 for arrays that it can't take
+   or that a library does better: nothing has been done to them then.
+
+   objects: NumPy arrays (rows, narrow), (rows, wide), and the result (narrow, wide). */
+int contraction(void *const *objects)
+{
+    const Fields *a = matrix(objects[0]), *b = matrix(objects[1]), *c = matrix(objects[2]);
+    if (!a || !b || !c)
+        return 1;
+    const Factors f = {a->shape[1], a->shape[0], b->shape[1], stride(a, 1), stride(a, 0)};
+    if (f.rows > MOST_NARROW || f.columns < LEAST_WIDE || f.columns % PANEL || stride(b, 1) != 1)
+        return 1;
+    const ptrdiff_t panels = panels_of(f.columns), work = f.rows * f.depth * f.columns;
+    const int threads = least(least(omp_get_max_threads(), panels), most(1, work / SHARE));
+    const ptrdiff_t room = CHUNK * PANEL * ((panels + threads - 1) / threads);
+    float *packed = aligned_alloc(64, threads * room * sizeof(float));
+    if (!packed)
+        return 1;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int part = 0; part < threads; ++part)
+        product_over_rows(&f, (float *)c->data, (const float *)a->data, (const float *)b->data,
+                          stride(b, 0), panels * part / threads, panels * (part + 1) / threads,
+                          packed + part * room);
+    free(packed);
     return 0;
 }

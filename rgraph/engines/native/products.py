@@ -1,4 +1,5 @@
-"""Products with a matrix that each step of a loop multiplies by, with what is pointwise after them.
+"""Products with a matrix that each step of a loop multiplies by, and what is pointwise after them;
+and products of two matrices over all rows, as in the gradient of such a matrix.
 
 The matrix is brought into panels once in a run. All other products are left to libraries.
 """
@@ -46,19 +47,37 @@ class Products:
         self.panel = 2 * c_int.in_dll(library, "lanes").value
         library.matrix_product.argtypes = [c_void_p, c_char_p, c_void_p, c_int]
         library.packed_factor.argtypes = [c_void_p] * 3
+        library.contraction.argtypes = [c_char_p]
         self.run, self.pack = library.matrix_product, library.packed_factor
-        lives_over_forks(self, "run")
+        self.over_rows = library.contraction
+        for name in "run", "pack", "over_rows":
+            lives_over_forks(self, name)
 
     def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
         """Args: `others`: those of all else."""
         return {
             "times": Prepared(partial(self._product, others["times"])),
-            "contract": Prepared(partial(self._product, others["contract"])),
+            "contract": Prepared(partial(self._contract, others["contract"])),
             "tailed": Prepared(partial(self._tailed, others["tailed"])),
         }
 
+    def _contract(self, other: Kernel, recipe: Any) -> Kernel:
+        """A product as it stands in gradients: some are over all rows."""
+        if not recipe.plain or recipe.fixed or recipe.transposed != (True, False):
+            return self._product(other, recipe)
+        instead = with_arguments(other, {"recipe": recipe})
+
+        def kernel(run: Any, a: Array, b: Array) -> Array:
+            left, right = (b, a) if recipe.turned else (a, b)
+            shape = *left.shape[1:], *right.shape[1:]
+            out = np.empty(shape, _FLOAT)
+            objects = struct.pack("3P", id(left), id(right), id(out))
+            return instead(run, a, b) if self.over_rows(objects) else out
+
+        return kernel
+
     def _product(self, other: Kernel, recipe: Any) -> Kernel:
-        """The kernel of `times` and `contract`."""
+        """The kernel of `times`, and of `contract` where the right factor has no rows."""
         instead = with_arguments(other, {"recipe": recipe})
         return BoundProduct(self, recipe, None, instead) if _suits(recipe) else instead
 
