@@ -251,4 +251,5 @@ class Tape:
             for whence, what in self.arrays
         ]
         panels = [e.what.panels(run, env[e.right]) for e in self.entries if e.right is not None]
-        return None not in panels and self.go(arrays, panels, layout.starts, step)
+        known = all(p is not None for p in panels)
+        return known and self.go(arrays, panels, layout.starts, step)

@@ -76,6 +76,10 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
 
 
+OVER_ROWS = {
+    False: _recipe((_ROWS, 1), (_ROWS, 0), (0, 1)),  # the wide one first, as in a gradient
+    True: _recipe((_ROWS, 0), (_ROWS, 1), (0, 1)),
+}
 SIZES = [
     # rows, depth, columns
     (1, 1, 1),
@@ -100,6 +104,19 @@ def test_products(rows, depth, columns, name):
         made = recipe(*form)
         a, b = map(np.ascontiguousarray, operands(made, left, right))
         close(KERNELS[name](run(), a, b, recipe=made), truth(left, right))
+
+
+@pytest.mark.parametrize("rows, depth, columns", [(1, 1, 1), (32, 40, 10), (9, 200, 100)])
+def test_small_products_outside_of_loops(rows, depth, columns):
+    """Rows may be in both factors, and these may be views."""
+    left, right = numbers(rows, depth), numbers(depth, columns)
+    for form in product([False, True], repeat=3):
+        made = recipe(*form)
+        a, b = operands(made, left, right)
+        close(KERNELS["contract"](Run(ENGINE, {}, 1), a, b, recipe=made), truth(left, right))
+    for narrow_first, made in OVER_ROWS.items():
+        given = (left.T, right) if narrow_first else (right, left.T)
+        close(KERNELS["contract"](Run(ENGINE, {}, 1), *given, recipe=made), truth(left, right))
 
 
 LEFT_FACTORS = {
@@ -172,10 +189,6 @@ def test_a_tail_in_the_place_of_its_operand(rows, depth, columns):
     close(b, expected)
 
 
-OVER_ROWS = {
-    False: _recipe((_ROWS, 1), (_ROWS, 0), (0, 1)),  # the wide one first, as in a gradient
-    True: _recipe((_ROWS, 0), (_ROWS, 1), (0, 1)),
-}
 VIEWS = {
     "whole": lambda a: a,
     "columns of a wider one": lambda a: np.hstack([a, a])[:, : a.shape[1]],
@@ -198,10 +211,10 @@ def test_products_over_all_rows(rows, narrow, wide, view, narrow_first):
 def test_other_products_over_all_rows_go_to_the_other_kernel(case):
     a, b = {
         "double": (np.ones((9, 4)), np.ones((9, 512))),
-        "narrow ones": (numbers(9, 4), numbers(9, 128)),
-        "odd columns": (numbers(9, 4), numbers(9, 513)),
+        "narrow ones": (numbers(900, 4), numbers(900, 128)),
+        "odd columns": (numbers(900, 4), numbers(900, 513)),
         "no rows": (numbers(0, 4), numbers(0, 512)),
-        "gaps": (numbers(9, 4), numbers(9, 1024)[:, ::2]),
+        "gaps": (numbers(900, 4), numbers(900, 1024)[:, ::2]),
     }[case]
     made = kernels(lambda *_, **__: "other")
     assert made["contract"](Run(ENGINE, {}, 1), a, b, recipe=OVER_ROWS[True]) == "other"
@@ -216,7 +229,12 @@ UNSUITED = {
     "a result with gaps": {"out": np.zeros((3, 10), np.float32)[:, ::2]},
     "a result in double": {"out": np.zeros((3, 5))},
     "rows in both": {"recipe": _recipe((_ROWS, 0), (_ROWS, 1), (0, 1))},
-    "outside of a loop": {"run": Run(ENGINE, {}, 1)},
+    "large, outside of a loop": {
+        "run": Run(ENGINE, {}, 1),
+        "left": np.zeros((900, 9), np.float32),
+        "right": np.zeros((9, 64), np.float32),
+        "out": np.zeros((900, 64), np.float32),
+    },
 }
 
 
@@ -276,6 +294,6 @@ def test_recurrent_layers(cell, name, engines, panels):
         gradients = y.grad(data, wrt=wrt)
         found = [y.eval(data), *(gradients[v] for v in wrt)]
         values.append([np.concatenate(v) if isinstance(v, list) else v for v in found])
-    assert panels and None not in panels
+    assert panels and all(p is not None for p in panels)
     for a, b in zip(*values):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())

@@ -1,7 +1,6 @@
-"""Products with a matrix that each step of a loop multiplies by, and what is pointwise after them;
-and products of two matrices over all rows, as in the gradient of such a matrix.
-
-The matrix is brought into panels once in a run. All other products are left to libraries.
+"""Products with a matrix that each step of a loop multiplies by, which is brought into panels once
+in a run; those of two matrices over all rows, as in the gradient of such a matrix; and small ones.
+What is pointwise after a product is done with it. All others are left to libraries.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from .programs import Compiled, Programs
 Array = np.ndarray[Any, Any]
 
 _FLOAT = np.dtype(np.float32)
+_FEW = 1 << 18  # multiplications up to which a library takes longer to be called
 
 
 class _Product(ctypes.Structure):
@@ -67,32 +67,27 @@ class Products:
             return self._product(other, recipe)
         instead = with_arguments(other, {"recipe": recipe})
 
-        def kernel(run: Any, a: Array, b: Array) -> Array:
+        def over_rows(run: Any, a: Array, b: Array) -> Array:
             left, right = (b, a) if recipe.turned else (a, b)
-            shape = *left.shape[1:], *right.shape[1:]
-            out = np.empty(shape, _FLOAT)
+            out = np.empty((*left.shape[1:], *right.shape[1:]), _FLOAT)
             objects = struct.pack("3P", id(left), id(right), id(out))
             return instead(run, a, b) if self.over_rows(objects) else out
 
-        return kernel
+        return BoundProduct(self, recipe, None, over_rows)
 
     def _product(self, other: Kernel, recipe: Any) -> Kernel:
         """The kernel of `times`, and of `contract` where the right factor has no rows."""
         instead = with_arguments(other, {"recipe": recipe})
-        return BoundProduct(self, recipe, None, instead) if _suits(recipe) else instead
+        return BoundProduct(self, recipe, None, instead) if recipe.plain else instead
 
     def _tailed(self, other: Kernel, **what: Any) -> Kernel:
         """A product, and its tail on each part while that is in the cache."""
         instead = with_arguments(other, what)
         recipe = what["arguments"].get("recipe")
-        if recipe is None or not _suits(recipe):
+        if recipe is None or not recipe.plain:
             return instead
         tail = self.programs.whole(what["program"])
         return BoundProduct(self, recipe, tail, instead) if tail else instead
-
-
-def _suits(recipe: Any) -> bool:
-    return recipe.plain and recipe.fixed
 
 
 class BoundProduct:
@@ -102,10 +97,11 @@ class BoundProduct:
         products: what computes it.
         recipe: how the operands are factors.
         tail: what is pointwise after it.
-        instead: the kernel outside loops, and of what does not suit.
+        instead: the kernel of large ones outside loops, and of what does not suit.
 
     Attributes:
         product: the library's form of it.
+        fixed: whether the right factor has no rows.
         right: the number of the operand that is the right factor.
     """
 
@@ -113,6 +109,7 @@ class BoundProduct:
         self, products: Products, recipe: Any, tail: Compiled | None, instead: Kernel
     ) -> None:
         self._products, self._tail, self._instead = products, tail, instead
+        self.fixed = recipe.fixed
         self._left, self.right = (1, 0) if recipe.turned else (0, 1)
         transposed = recipe.transposed
         self._rows, self._columns = int(transposed[0]), int(not transposed[1])
@@ -121,34 +118,44 @@ class BoundProduct:
         self._pack = struct.Struct(f"{3 + (tail.arrays - 1 if tail else 0)}P").pack
 
     def __call__(self, run: Any, a: Any, b: Any, *more: Any, **room: Any) -> Any:
-        found = None if run.step is None else self._computed(run, a, b, *more, **room)
+        suits = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2
+        found = None
+        if suits and (self._is_small(a, b) if run.step is None else self.fixed):
+            found = self._computed(run, a, b, *more, **room)
         return self._instead(run, a, b, *more, **room) if found is None else found
 
-    def _computed(self, run: Any, a: Any, b: Any, *more: Any, out: Any = None) -> Any:
+    def _is_small(self, a: Array, b: Array) -> bool:
+        left, right = (a, b)[self._left], (a, b)[self.right]
+        return left.size * self._in_panels(right.shape[self._columns]) <= _FEW
+
+    def _in_panels(self, columns: int) -> int:
+        """So many, and those that fill the last panel."""
+        return -(-columns // self._products.panel) * self._products.panel
+
+    def _computed(self, run: Any, a: Array, b: Array, *more: Any, out: Any = None) -> Any:
         """The result; None if it could not be computed, and nothing has been done."""
         factors = a, b
-        if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2):
-            return None
         if out is None:
             shape = factors[self._left].shape[self._rows], factors[self.right].shape[self._columns]
             out = self._products.empty(shape, _FLOAT)
-        panels = self.panels(run, factors[self.right])
+        right = factors[self.right]
+        panels = self.panels(run, right) if self.fixed else self._packed(right)
         if panels is None:
             return None
         if self._tail is None:
             objects = self._pack(id(a), id(b), id(out))
         else:
             objects = self._pack(id(a), id(b), id(out), *map(id, more), id(out))
-        return None if self._products.run(self._here, objects, panels, False) else out
+        return None if self._products.run(self._here, objects, address(panels), False) else out
 
-    def panels(self, run: Any, b: Array) -> int | None:
-        """Where the right factor is in panels; once in a run."""
+    def panels(self, run: Any, b: Array) -> Array | None:
+        """A right factor that stays the same, in panels: it is brought there once in a run."""
         key = id(b), self._columns
-        found = run.memo.get(key)
-        if found is None:
-            depth, columns = b.shape[not self._columns], b.shape[self._columns]
-            panels = -(-columns // self._products.panel)
-            packed = self._products.empty((panels, depth, self._products.panel), _FLOAT)
-            refused = self._products.pack(self._here, id(b), address(packed))
-            found = run.memo[key] = (None if refused else address(packed), packed, b)
-        return found[0]
+        if key not in run.memo:
+            run.memo[key] = self._packed(b), b
+        return run.memo[key][0]
+
+    def _packed(self, b: Array) -> Array | None:
+        depth, columns = b.shape[not self._columns], b.shape[self._columns]
+        packed = self._products.empty((depth, self._in_panels(columns)), _FLOAT)
+        return None if self._products.pack(self._here, id(b), address(packed)) else packed

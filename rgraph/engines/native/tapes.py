@@ -105,10 +105,10 @@ class Tapes:
         )  # fmt: skip
         here = byref(tape)
 
-        def go(arrays: Sequence[Any], panels: Sequence[int], starts: Any, step: int) -> bool:
+        def go(arrays: Sequence[Any], panels: Sequence[Any], starts: Any, step: int) -> bool:
             frames = _Frames(address(starts), len(starts) - 1, step)
             objects = struct.pack(f"{len(arrays)}P", *map(id, arrays))
-            own = struct.pack(f"{len(panels)}P", *panels)
+            own = struct.pack(f"{len(panels)}P", *map(address, panels))
             refused = self.run(here, objects, own, byref(frames))
             if refused == _NO_MEMORY:
                 raise MemoryError("there was no memory for a product in a recurrence")
