@@ -8,7 +8,7 @@ from typing import Any
 from . import autodiff, evaluation, graph, ops
 from .cloning import CloneMethod, copy, operand
 from .evaluation import set_seed
-from .graph import GraphError, Node, Placeholder
+from .graph import FREE, GraphError, Node, Placeholder
 from .graph.node import describe, resolve
 from .operand import Operand
 from .ops import records
@@ -74,6 +74,8 @@ class Function(Runnable):
             values = self.eval(given)
             return tuple(values.values()) if len(self._nodes) > 1 else values
         replace = {k.node: records.as_node(v) for k, v in given.items()}
+        for argument, value in replace.items():
+            _refuse_another_shape(argument, value)
         rest = [a.node for a in self.arguments if a.node not in replace]
         nodes = graph.copy(self._current(), replace)
         return Function(nodes, rest or None, self._name)
@@ -300,3 +302,15 @@ __all__ = [
     "combine",
     "set_seed",
 ]
+
+
+def _refuse_another_shape(argument: Node, value: Node) -> None:
+    """Where an argument says its shape, so must be what it is given; one may leave an axis open."""
+    own, given = argument.shape, value.shape
+    if own is None or given is None:
+        return
+    alike = (a == b or FREE in (a, b) for a, b in zip(own, given, strict=False))
+    if len(own) != len(given) or not all(alike):
+        raise GraphError(
+            f"argument {argument.name or '?'} has shape {own}, it is given a value of shape {given}"
+        )

@@ -345,6 +345,24 @@ class TestSequences:
 
 
 class TestShapes:
+    @pytest.mark.parametrize("size", [-1, 0])
+    @pytest.mark.parametrize(
+        "layer, arguments",
+        [
+            (C.layers.Dense, lambda size: ((2, size),)),
+            (C.layers.Embedding, lambda size: (size,)),
+            (C.layers.LSTM, lambda size: (size,)),
+            (C.layers.GRU, lambda size: (size,)),
+            (C.layers.RNNStep, lambda size: (3, size)),
+            (C.layers.Convolution2D, lambda size: (3, size)),
+            (C.layers.Convolution2D, lambda size: ((3, size), 4)),
+            (C.layers.ConvolutionTranspose2D, lambda size: (3, size)),
+        ],
+    )
+    def test_a_layer_of_no_size(self, told, layer, arguments, size):
+        with told("sizes are 1 or more", mend=""):
+            layer(*arguments(size))
+
     def test_a_reshape_of_the_wrong_total(self, told):
         """Seed 002: `Reshape((56*14,))` after convolutions and pooling."""
         convnet = C.layers.Sequential(
@@ -537,6 +555,22 @@ class TestFunctions:
     def test_an_argument_that_is_not_there(self, told):
         with told("no free argument 'y'", mend=""):
             C.layers.Dense(3)(y=C.input_variable(2))
+
+    @pytest.mark.parametrize("shape", [42, (13, 1), ()])
+    def test_an_argument_of_another_shape_than_is_declared(self, told, shape):
+        """As CNTK, which also refuses other dynamic axes and types."""
+
+        @C.Function
+        def f(x: C.layers.typing.Tensor[13]):
+            return x + 1
+
+        with told(
+            "argument x has shape (13,)", f"of shape {C.input_variable(shape).shape}", mend=""
+        ):
+            f(C.input_variable(shape))
+        for fits in (C.constant(np.ones(13)), C.sequence.input_variable(13), C.placeholder()):
+            assert f(fits).arguments == (() if isinstance(fits, C.Constant) else (fits,))
+        assert f(C.input_variable(C.FreeDimension)).shape == (C.FreeDimension,)
 
     def test_a_placeholder_that_nothing_is_bound_to(self, told):
         f = C.exp(C.placeholder(name="open"))

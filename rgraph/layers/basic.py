@@ -18,7 +18,7 @@ from ..default_options import (
 from ..function import BlockFunction, Function
 from ..graph import INFERRED
 from ..initializer import glorot_uniform, initializer_with_rank
-from ..ops.shaping import as_shape
+from ..ops.shaping import as_size
 from ..variables import Constant, Parameter
 
 Activate = Callable[[Any], Any] | None
@@ -77,7 +77,7 @@ def Dense(
     """
     if input_rank is not None and map_rank is not None:
         raise ValueError("Dense: give input_rank or map_rank, not both")
-    out = as_shape(shape)
+    out = as_size(shape, "Dense")
     fixed_rank = input_rank is not None
     to_map = -1 if fixed_rank else map_rank or 0
     W = weight(
@@ -120,7 +120,7 @@ def Embedding(
         if shape is None:
             raise ValueError("Embedding: give the shape of a row, or weights")
         init = get_default_override(Embedding, init=init)
-        E: Any = weight((INFERRED, *as_shape(shape)), init=init, name="E")
+        E: Any = weight((INFERRED, *as_size(shape, "Embedding")), init=init, name="E")
     elif shape is not None or not is_default_override(init):
         raise ValueError("Embedding: weights say it all, give neither shape nor init with them")
     else:

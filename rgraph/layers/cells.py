@@ -11,7 +11,7 @@ from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import INFERRED, GraphError
 from ..ops.records import hold
-from ..ops.shaping import as_shape, require_vector
+from ..ops.shaping import as_size, require_vector
 from ..variables import Parameter
 from .basic import GLOROT, identity, weight
 
@@ -63,8 +63,8 @@ class _Cell:
         map_rank: int,
     ) -> None:
         self.kind, self.map_rank = kind, map_rank
-        out = as_shape(shape)
-        cell = out if cell_shape is None else as_shape(cell_shape)
+        out = as_size(shape, kind)
+        cell = out if cell_shape is None else as_size(cell_shape, kind)
         if len(out) != 1 or len(cell) != 1:
             raise GraphError(
                 f"{kind}: its shape must be a vector's, got {out if len(out) != 1 else cell}",

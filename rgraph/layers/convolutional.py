@@ -15,7 +15,7 @@ from ..graph import INFERRED
 from ..initializer import initializer_with_rank
 from ..ops.frames import chosen_frames
 from ..ops.records import hold
-from ..ops.shaping import as_shape
+from ..ops.shaping import as_shape, as_size
 from ..variables import Parameter
 from .basic import GLOROT, Activate, activated, identity, weight
 from .windows import delayed
@@ -76,7 +76,7 @@ class _Geometry:
                 "reduction_rank must be 0 or 1 and groups above 0, "
                 f"got {reduction_rank} and {groups}"
             )
-        self.size = as_shape(filter_shape)
+        self.size = as_size(filter_shape, "filter_shape")
         self.rank = len(self.size)
         self.pad = _per_axis(pad, self.rank, "pad")
         self.strides = _per_axis(strides, self.rank, "strides")
@@ -115,7 +115,7 @@ def _layer(
     op_name: str,
     name: str,
 ) -> Function:
-    count = num_filters or 1
+    count = 1 if num_filters is None else as_size(num_filters, "num_filters")[0]
     init = _kernel_init(init, (count, 1, *given.size), given.reduction_rank)
     channels = INFERRED if given.reduction_rank else 1
     W = weight((count, channels, *given.size), init=init, name="W")
@@ -260,7 +260,7 @@ def ConvolutionTranspose(
     """
     given = _Geometry(filter_shape, pad, strides, dilation, reduction_rank=reduction_rank)
     _refuse(sharing, False)
-    shape = (INFERRED, num_filters, *given.size)
+    shape = (INFERRED, *as_size(num_filters, "num_filters"), *given.size)
     init = initializer_with_rank(init, filter_rank=given.rank, output_rank=-1)
     W = weight(shape, init=init, name="W")
     b = _bias(init_bias, num_filters, given.rank) if bias else None

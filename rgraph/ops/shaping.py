@@ -192,6 +192,14 @@ def as_shape(shape: int | Sequence[int]) -> Shape:
         ) from None
 
 
+def as_size(shape: int | Sequence[int], of: str) -> Shape:
+    """`as_shape` of what must have elements. `of`: what that is, for an error."""
+    size = as_shape(shape)
+    if min(size, default=1) < 1:
+        raise GraphError(f"{of}: sizes are 1 or more, got {shape}")
+    return size
+
+
 def axis_number(axis: int | Axis | None) -> int | None:
     return axis.static_axis_index() if isinstance(axis, Axis) else axis
 
