@@ -350,7 +350,7 @@ class TestShapes:
         "layer, arguments",
         [
             (C.layers.Dense, lambda size: ((2, size),)),
-            (C.layers.Embedding, lambda size: (size,)),
+            (C.layers.Embedding, lambda size: (size - 1,)),
             (C.layers.LSTM, lambda size: (size,)),
             (C.layers.GRU, lambda size: (size,)),
             (C.layers.RNNStep, lambda size: (3, size)),
@@ -360,7 +360,7 @@ class TestShapes:
         ],
     )
     def test_a_layer_of_no_size(self, told, layer, arguments, size):
-        with told("sizes are 1 or more", mend=""):
+        with told("or more, got", mend=""):
             layer(*arguments(size))
 
     def test_a_reshape_of_the_wrong_total(self, told):

@@ -120,7 +120,8 @@ def Embedding(
         if shape is None:
             raise ValueError("Embedding: give the shape of a row, or weights")
         init = get_default_override(Embedding, init=init)
-        E: Any = weight((INFERRED, *as_size(shape, "Embedding")), init=init, name="E")
+        size = as_size(shape, "Embedding", least=0)  # CNTK allows rows of nothing
+        E: Any = weight((INFERRED, *size), init=init, name="E")
     elif shape is not None or not is_default_override(init):
         raise ValueError("Embedding: weights say it all, give neither shape nor init with them")
     else:

@@ -192,11 +192,11 @@ def as_shape(shape: int | Sequence[int]) -> Shape:
         ) from None
 
 
-def as_size(shape: int | Sequence[int], of: str) -> Shape:
-    """`as_shape` of what must have elements. `of`: what that is, for an error."""
+def as_size(shape: int | Sequence[int], of: str, least: int = 1) -> Shape:
+    """`as_shape` of what can't be inferred. `of`: what that is, for an error."""
     size = as_shape(shape)
-    if min(size, default=1) < 1:
-        raise GraphError(f"{of}: sizes are 1 or more, got {shape}")
+    if min(size, default=least) < least:
+        raise GraphError(f"{of}: sizes are {least} or more, got {shape}")
     return size
 
 
