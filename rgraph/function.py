@@ -291,18 +291,6 @@ def _hold(node: Node | Sequence[Node]) -> Any:
 
 records.hold = _hold
 
-__all__ = [
-    "BlockFunction",
-    "CloneMethod",
-    "Constant",
-    "Function",
-    "Parameter",
-    "Variable",
-    "as_block",
-    "combine",
-    "set_seed",
-]
-
 
 def _refuse_another_shape(argument: Node, value: Node) -> None:
     """Where an argument says its shape, so must be what it is given; one may leave an axis open."""
@@ -314,3 +302,16 @@ def _refuse_another_shape(argument: Node, value: Node) -> None:
         raise GraphError(
             f"argument {argument.name or '?'} has shape {own}, it is given a value of shape {given}"
         )
+
+
+__all__ = [
+    "BlockFunction",
+    "CloneMethod",
+    "Constant",
+    "Function",
+    "Parameter",
+    "Variable",
+    "as_block",
+    "combine",
+    "set_seed",
+]

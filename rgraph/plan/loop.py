@@ -151,10 +151,9 @@ class _Going:
         if self.loop.tape is None or not self.layout.steps:
             return False
         arrays = {
-            "env": self.env, "frames": self.frames, "kept": self.kept, "lasts": self.lasts,
-            "initial": self.initial,
+            "env": self.env, "kept": self.kept, "lasts": self.lasts, "initial": self.initial
         }  # fmt: skip
-        return self.loop.tape(self.run, self.env, arrays, self.layout, self.step)
+        return self.loop.tape(self.run, arrays, self.layout, self.step)
 
     def frame(self, t: int) -> None:
         loop, run, env, kept, history = self.loop, self.run, self.env, self.kept, self.history

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..graph import Layout
-from .call import Call, Env
+from .call import Call
 from .run import Run
 from .segments import as_one, joins
 
@@ -211,7 +211,7 @@ class Tape:
 
     def _outer(self, slot: int) -> Place:
         if slot in self.loop.frames:
-            return Place(Rule.FRAME, self._from("frames", slot))
+            return Place(Rule.FRAME, self._from("env", slot))
         if slot not in self.loop.constants:
             raise _Unfit
         return Place(Rule.WHOLE, self._from("env", slot))
@@ -236,9 +236,7 @@ class Tape:
             self.arrays.append((whence, what))
         return self._array[whence, what]
 
-    def __call__(
-        self, run: Run, env: Env, given: dict[str, Any], layout: Layout, step: int
-    ) -> bool:
+    def __call__(self, run: Run, given: dict[str, Any], layout: Layout, step: int) -> bool:
         """Does the frames, if it can; whether it could.
 
         Args:
@@ -250,6 +248,8 @@ class Tape:
             run.empty((rows, *what[-1]), _FLOAT) if whence == "new" else given[whence][what]
             for whence, what in self.arrays
         ]
-        panels = [e.what.panels(run, env[e.right]) for e in self.entries if e.right is not None]
+        panels = [
+            e.what.panels(run, given["env"][e.right]) for e in self.entries if e.right is not None
+        ]
         known = all(p is not None for p in panels)
         return known and self.go(arrays, panels, layout.starts, step)

@@ -207,13 +207,16 @@ def test_products_over_all_rows(rows, narrow, wide, view, narrow_first):
     close(found, truth(a.T, b))
 
 
-@pytest.mark.parametrize("case", ["double", "narrow ones", "odd columns", "no rows", "gaps"])
+@pytest.mark.parametrize(
+    "case", ["double", "narrow ones", "odd columns", "no rows", "other rows", "gaps"]
+)
 def test_other_products_over_all_rows_go_to_the_other_kernel(case):
     a, b = {
         "double": (np.ones((9, 4)), np.ones((9, 512))),
         "narrow ones": (numbers(900, 4), numbers(900, 128)),
         "odd columns": (numbers(900, 4), numbers(900, 513)),
         "no rows": (numbers(0, 4), numbers(0, 512)),
+        "other rows": (numbers(900, 4), numbers(800, 512)),
         "gaps": (numbers(900, 4), numbers(900, 1024)[:, ::2]),
     }[case]
     made = kernels(lambda *_, **__: "other")

@@ -263,7 +263,8 @@ int contraction(void *const *objects)
     if (!a || !b || !c)
         return 1;
     const Factors f = {a->shape[1], a->shape[0], b->shape[1], stride(a, 1), stride(a, 0)};
-    if (f.rows > MOST_NARROW || f.columns < LEAST_WIDE || f.columns % PANEL || stride(b, 1) != 1)
+    if (f.rows > MOST_NARROW || f.columns < LEAST_WIDE || f.columns % PANEL || stride(b, 1) != 1
+        || b->shape[0] != f.depth)
         return 1;
     const ptrdiff_t panels = panels_of(f.columns), work = f.rows * f.depth * f.columns;
     const int threads = least(least(omp_get_max_threads(), panels), most(1, work / SHARE));

@@ -86,10 +86,8 @@ static Window window(const Frames *f, ptrdiff_t turn, ptrdiff_t row, ptrdiff_t e
     return w;
 }
 
-static int see(Seen *own, const Fields *from)
+static void see(Seen *own, const Fields *from)
 {
-    if (from->rank > MOST_AXES)
-        return 1;
     own->type = arrays_are.type;
     own->fields = *from;
     own->fields.shape = own->shape;
@@ -98,7 +96,6 @@ static int see(Seen *own, const Fields *from)
         own->shape[i] = from->shape[i];
         own->strides[i] = from->strides[i];
     }
-    return 0;
 }
 
 static void narrow(Seen *own, int axis, ptrdiff_t start, ptrdiff_t size)
@@ -107,15 +104,14 @@ static void narrow(Seen *own, int axis, ptrdiff_t start, ptrdiff_t size)
     own->fields.data += start * own->strides[axis];
 }
 
-static int see_value(const Place *place, Seen *own, const Seen *values, void *const *arrays,
-                     const Window *w)
+static void see_value(const Place *place, Seen *own, const Seen *values, void *const *arrays,
+                      const Window *w)
 {
     if (place->rule == PART) {
         const Fields *from = &values[place->source].fields;
-        if (see(own, from))
-            return 1;
+        see(own, from);
         narrow(own, from->rank + place->axis, place->start, place->size);
-        return 0;
+        return;
     }
     int source = place->source;
     ptrdiff_t row = w->row;
@@ -129,11 +125,9 @@ static int see_value(const Place *place, Seen *own, const Seen *values, void *co
         row = w->later;
     else if (place->rule == BEFORE || place->rule == AFTER)
         source = place->spare;
-    if (see(own, fields(arrays[source])))
-        return 1;
+    see(own, fields(arrays[source]));
     if (place->rule != WHOLE)
         narrow(own, 0, row, w->rows);
-    return 0;
 }
 
 static void *object_of(Seen *seen)
@@ -146,8 +140,10 @@ static void copy_rows(const Tape *tape, void *to, ptrdiff_t at, const Fields *fr
                       ptrdiff_t rows)
 {
     Seen read, written;
-    if (rows <= 0 || see(&read, from) || see(&written, fields(to)))
+    if (rows <= 0)
         return;
+    see(&read, from);
+    see(&written, fields(to));
     narrow(&read, 0, row, rows);
     narrow(&written, 0, at, rows);
     void *objects[] = {object_of(&read), object_of(&written)};
@@ -190,8 +186,7 @@ static int calls(const Tape *tape, Seen *values, void *const *arrays, const floa
 {
     void *objects[MOST_ARRAYS];
     for (int v = 0; v < tape->values; ++v)
-        if (see_value(&tape->places[v], &values[v], values, arrays, w))
-            return 1;
+        see_value(&tape->places[v], &values[v], values, arrays, w);
     for (const Entry *entry = tape->entries; entry < tape->entries + tape->calls; ++entry) {
         for (int k = 0; k < entry->count; ++k)
             objects[k] = object_of(&values[tape->operands[entry->first + k]]);
