@@ -18,7 +18,7 @@ The net is trained on whole volumes, and once more on single slices: the same pr
 volumes have a depth of 1 and the GRUs nothing to remember. Printed is how well the body is found in
 volumes that were not learned from, before and after: Dice's score, 2 |A & B| / (|A| + |B|), which
 is 1 if all is right. `--out` (default: bidirectional_segmentation/) gets segmentation.png: slices,
-the truth, and what both nets found, which needs Matplotlib: pip install 'rgraph[examples]'.
+the truth, and what both nets found, which needs Matplotlib: pip install '.[examples]'.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def draw(path: Path, seen: np.ndarray, truth: np.ndarray, found: dict[str, np.nd
     try:
         import matplotlib
     except ImportError:
-        print("no picture: it needs Matplotlib, pip install 'rgraph[examples]'")
+        print("no picture: it needs Matplotlib, pip install '.[examples]'")
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot

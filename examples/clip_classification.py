@@ -21,7 +21,7 @@ last one: `sequence.last(z)`. Printed are the numbers of parameters, the time th
 and the accuracy on clips that were not learned from, whole and with their last frame alone, where a
 guess is right in 10 %. `--out` (default: clip_classification/) gets clips.png: a clip of each class
 and what is made of it, and how the accuracy grows with the frames that were seen. It needs
-Matplotlib: pip install 'rgraph[examples]'.
+Matplotlib: pip install '.[examples]'.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def draw(path: Path, clips: Clips, labels: np.ndarray, told: dict[str, list[np.n
     try:
         import matplotlib
     except ImportError:
-        print("no picture: it needs Matplotlib, pip install 'rgraph[examples]'")
+        print("no picture: it needs Matplotlib, pip install '.[examples]'")
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -1,7 +1,7 @@
 """Learns to predict the next frame of a film with a convolutional GRU.
 
     python examples/convgru_video.py                    # the clip in examples/data; a minute or two
-    python examples/convgru_video.py --video film.mp4   # any video: pip install 'rgraph[video]'
+    python examples/convgru_video.py --video film.mp4   # any video: pip install '.[video]'
     python examples/convgru_video.py --quick            # a few seconds, to see that it works
 
 The model is written as a step function, as one writes it for a single frame: a GRU with
@@ -16,7 +16,7 @@ of simply repeating the last frame. Into `--out` (default: convgru_video/) come
     prediction.png    frames that it was given, what followed, and what it makes of it by itself
     prediction.gif    the same as a slow film
 
-Pictures need Pillow: pip install 'rgraph[examples]'. All the rest needs NumPy alone.
+Pictures need Pillow: pip install '.[examples]'. All the rest needs NumPy alone.
 
 The clip is a shot of Big Buck Bunny, (c) copyright 2008, Blender Foundation,
 www.bigbuckbunny.org, licensed under Creative Commons Attribution 3.0, scaled down. By default its
@@ -119,7 +119,7 @@ def raw_frames(path: Path) -> Iterator[np.ndarray]:
 
         yield from imageio.imiter(path)
     except (ImportError, OSError) as error:
-        sys.exit(f"{path} can't be read; for videos: pip install 'rgraph[video]'\n{error}")
+        sys.exit(f"{path} can't be read; for videos: pip install '.[video]'\n{error}")
 
 
 def averaging(old: int, new: int) -> np.ndarray:
@@ -232,7 +232,7 @@ def draw(out: Path, shown: np.ndarray, true: np.ndarray, predicted: np.ndarray) 
     try:
         from PIL import Image, ImageDraw
     except ImportError:
-        print("no pictures: they need Pillow, pip install 'rgraph[examples]'")
+        print("no pictures: they need Pillow, pip install '.[examples]'")
         return
     scale = max(1, round(192 / shown.shape[3]))
     width, height, line = scale * shown.shape[3], scale * shown.shape[2], 18

@@ -16,7 +16,7 @@ frames. Those of MNIST are (1, 56, 14): one channel, width, height. Convolutions
 mind at the end tells the digit. No layer needs to be told about time: convolutions on a sequence
 run on every frame, and the LSTM, which takes vectors, wants the reshape before it.
 
-The digits of scikit-learn come with its package: pip install 'rgraph[examples]'. They are 8x8,
+The digits of scikit-learn come with its package: pip install '.[examples]'. They are 8x8,
 each pixel is doubled. MNIST's files may be gzipped (.gz) or not.
 
 The accuracy on images that were not learned from is printed. `--out` (default: mnist_quadrants/)
@@ -47,7 +47,7 @@ def scikit_digits(rng: np.random.Generator) -> list[np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        sys.exit("the digits need scikit-learn (pip install 'rgraph[examples]'), or give --mnist")
+        sys.exit("the digits need scikit-learn (pip install '.[examples]'), or give --mnist")
     data = load_digits()
     images = np.kron(data.images * (255 / 16), np.ones((1, 2, 2)))
     parts = np.split(rng.permutation(len(images)), [len(images) * 4 // 5])
@@ -146,7 +146,7 @@ def draw(path: Path, image: np.ndarray, confusion: np.ndarray) -> None:
     try:
         import matplotlib
     except ImportError:
-        print("no picture: it needs Matplotlib, pip install 'rgraph[examples]'")
+        print("no picture: it needs Matplotlib, pip install '.[examples]'")
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot

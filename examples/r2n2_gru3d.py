@@ -24,7 +24,7 @@ all these lengths in each minibatch.
 
 How well it builds solids that it never saw from 1, 2, 4 and 8 views is printed as intersection
 over union, next to what carving leaves: all voxels that lie within every silhouette. `--out`
-(default: r2n2_gru3d/) gets solids.png, which needs Matplotlib: pip install 'rgraph[examples]'.
+(default: r2n2_gru3d/) gets solids.png, which needs Matplotlib: pip install '.[examples]'.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def draw(path: Path, rows: list[tuple[np.ndarray, list[np.ndarray]]]) -> None:
     try:
         import matplotlib
     except ImportError:
-        print("no picture: it needs Matplotlib, pip install 'rgraph[examples]'")
+        print("no picture: it needs Matplotlib, pip install '.[examples]'")
         return
     matplotlib.use("Agg")
     from matplotlib import collections, colors, pyplot

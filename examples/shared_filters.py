@@ -13,7 +13,7 @@ itself and the result is (C, 20, height, width). There are three ways to write t
 All three must give the same numbers and the same gradients, which is checked first. Then each is
 timed in a process of its own, in which the most memory that it ever held is seen too. A table is
 printed; `--out` (default: shared_filters/) gets shared_filters.png, the table as a plot, which
-needs Matplotlib: pip install 'rgraph[examples]'.
+needs Matplotlib: pip install '.[examples]'.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def draw(rows: list[Row], path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        print("no picture: it needs Matplotlib, pip install 'rgraph[examples]'")
+        print("no picture: it needs Matplotlib, pip install '.[examples]'")
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot

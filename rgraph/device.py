@@ -219,7 +219,7 @@ def use_cpu_engine(name: str) -> str:
 
 # The preferred one first, with what is said where it can't be had
 _CPU_ENGINES = {
-    "onednn": "oneDNN was not found (pip install rgraph[onednn] brings it)",
+    "onednn": "oneDNN was not found (pip install onednn-cpu-gomp brings it)",
     "native": "there is no C compiler, or it failed",
     "numpy": "",
 }

@@ -1,12 +1,18 @@
 """The classic mistakes: each gives one message that names the user's line and the mend."""
 
 import inspect
+import os
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
 
 import rgraph as C
 from rgraph.graph import GraphError
+
+PACKAGE = os.path.dirname(C.__file__) + os.sep
 
 
 @pytest.fixture
@@ -30,7 +36,7 @@ def told():
             end = inspect.currentframe().f_back.f_lineno
             lines = [f"{__file__}, line {n}" for n in range(self.begin, end + 9)]
             assert any(line in message for line in lines), f"not the user's line:\n{message}"
-            assert "/rgraph/" not in message, f"a line of the library's own:\n{message}"
+            assert PACKAGE not in message, f"a line of the library's own:\n{message}"
             return True
 
     return Told
@@ -639,3 +645,47 @@ def test_a_mistake_in_a_step_function_names_the_line_in_it():
 def test_what_makes_no_sense(build, words):
     with pytest.raises(GraphError, match=words):
         build(C.input_variable((3, 4)), C.input_variable((3, 0)))
+
+
+PROGRAM = """
+import rgraph as C
+x = C.sequence.input_variable((3, 8, 8), name="film")
+
+def step(h, x):
+    return h + C.times(x, C.Parameter((5, 4)))
+
+def model():
+    return C.layers.Recurrence(step)(x)
+"""
+
+
+class TestTracebacks:
+    """Only the user's own frames are shown, the one of the mistake last."""
+
+    def test_in_a_script(self, tmp_path):
+        script = tmp_path / "model.py"
+        script.write_text(textwrap.dedent(PROGRAM) + "model()\n")
+        paths = os.pathsep.join([os.path.dirname(os.path.dirname(PACKAGE)), *sys.path])
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        assert done.returncode == 1
+        frames = [line.split(", in ")[1] for line in done.stderr.splitlines() if "  File " in line]
+        assert frames == ["<module>", "model"]
+        assert "rgraph.graph.errors.GraphError: times" in done.stderr
+        assert PACKAGE not in done.stderr
+
+    def test_in_a_notebook(self):
+        """IPython shows what an exception's `_render_traceback_` gives."""
+        space = {}
+        exec(compile(PROGRAM, "cell", "exec"), space)
+        with pytest.raises(GraphError) as caught:
+            space["model"]()
+        shown = "\n".join(caught.value._render_traceback_())
+        frames = [line for line in shown.splitlines() if line.startswith('  File "')]
+        assert frames[-1] == '  File "cell", line 9, in model'
+        assert PACKAGE not in shown
+        assert shown.endswith(str(caught.value))

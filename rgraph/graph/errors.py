@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import linecache
 import os
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -32,6 +35,11 @@ class GraphError(ValueError):
     def __str__(self) -> str:
         where = f"\n  at {self.origin}" if self.origin else ""
         return self.problem + where + (f"\n  mend: {self.mend}" if self.mend else "")
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of the error, in IPython's protocol."""
+        _hide_library(self)
+        return "".join(traceback.format_exception(self)).rstrip().split("\n")
 
 
 class Origin(NamedTuple):
@@ -66,7 +74,7 @@ def layer(name: str) -> Iterator[None]:
 def origin() -> Origin:
     """The innermost frame of the call stack that is not the library's own."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and _is_library(frame):
         frame = frame.f_back
     code = frame.f_code
     return Origin(code.co_filename, frame.f_lineno, code.co_name, tuple(_layers))
@@ -83,3 +91,42 @@ def located(error: GraphError, op: str, made: Origin, operands: list[str]) -> Gr
         lines.append(f"  used at {used}")
     lines += [f"  {operand}" for operand in operands]
     return GraphError("\n".join(lines), mend=error.mend, located=True)
+
+
+def _is_library(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def _hide_library(error: BaseException) -> None:
+    """Leaves only the user's frames in the traceback of `error`, and of what it came from."""
+    hidden = ("IPython.", "ipykernel.")
+    seen: BaseException | None = error
+    while seen is not None:
+        frames = []
+        link = seen.__traceback__
+        while link is not None:
+            module = link.tb_frame.f_globals.get("__name__", "") + "."
+            if not _is_library(link.tb_frame) and not module.startswith(hidden):
+                frames.append(link)
+            link = link.tb_next
+        kept = None
+        for link in reversed(frames):
+            kept = TracebackType(kept, link.tb_frame, link.tb_lasti, link.tb_lineno)
+        seen.__traceback__ = kept
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+
+
+def _show(
+    before: Callable[..., Any],
+    kind: type[BaseException],
+    error: BaseException,
+    where: TracebackType | None,
+) -> None:
+    """Python's way to show an error that ends a program, here without the library's frames."""
+    if isinstance(error, GraphError):
+        _hide_library(error)
+        where = error.__traceback__
+    before(kind, error, where)
+
+
+sys.excepthook = functools.partial(_show, sys.excepthook)

@@ -132,14 +132,14 @@ def test_a_driver_that_is_too_old(machine):
 
 def test_no_cupy(machine):
     machine.driver = Driver()
-    refused(r"(?s)CuPy can't be imported.*pip install rgraph\[cuda12\]")
+    refused(r"(?s)CuPy can't be imported.*pip install cupy-cuda12x")
     on_the_cpu()
 
 
 def test_a_cupy_for_a_later_cuda(machine):
     machine.driver = Driver()
     machine.cupy(runtime=13000)
-    refused(r"(?s)driver is for CUDA 12.9, this CuPy for 13.0.*rgraph\[cuda12\]")
+    refused(r"(?s)driver is for CUDA 12.9, this CuPy for 13.0.*cupy-cuda12x")
 
 
 def test_cuda_does_not_start(machine):
@@ -151,7 +151,7 @@ def test_cuda_does_not_start(machine):
 def test_no_cudnn(machine):
     machine.driver = Driver()
     machine.cupy()
-    refused(r"(?s)cuDNN can't be imported.*pip install rgraph\[cuda12\]")
+    refused(r"(?s)cuDNN can't be imported.*pip install cupy-cuda12x")
     with pytest.warns(UserWarning, match="the CPU is used, no GPU can be used here: cuDNN"):
         C.use_default_device()
     on_the_cpu()

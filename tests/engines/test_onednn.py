@@ -13,7 +13,7 @@ from rgraph.passes.fusion import Program
 from rgraph.plan import Run
 
 if "onednn" not in device.cpu_engines():
-    pytest.skip("oneDNN is not installed: pip install rgraph[onednn]", allow_module_level=True)
+    pytest.skip("oneDNN is not installed: pip install onednn-cpu-gomp", allow_module_level=True)
 
 from rgraph.engines.onednn import OnednnEngine
 from rgraph.engines.onednn.library import Library

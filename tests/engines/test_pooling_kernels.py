@@ -148,7 +148,7 @@ def test_as_pytorch(kind, engine, torch, F):
 def test_where_the_library_refuses(monkeypatch):
     """Version 3.2 makes no more primitives in a process once it could not compile one."""
     if "onednn" not in ENGINES:
-        pytest.skip("oneDNN is not installed: pip install rgraph[onednn]")
+        pytest.skip("oneDNN is not installed: pip install onednn-cpu-gomp")
     from rgraph.engines.onednn import pooling
 
     case = Case((8, 7, 9), (3, 2), (2, 1), True, False)

@@ -176,7 +176,7 @@ def test_without_a_reader_it_says_which_extra_has_one(example, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "imageio.v3", None)
     video = tmp_path / "film.mp4"
     video.touch()
-    with pytest.raises(SystemExit, match=r"film\.mp4 .* pip install 'rgraph\[video\]'"):
+    with pytest.raises(SystemExit, match=r"film\.mp4 .* pip install '\.\[video\]'"):
         example.main(["--video", str(video)])
 
 
@@ -196,7 +196,7 @@ def test_without_pillow_there_are_no_pictures_but_all_the_rest(
 ):
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert example.main([*SMALL, "--steps", "1", "--out", str(tmp_path)]) == 0
-    assert "pip install 'rgraph[examples]'" in capsys.readouterr().out
+    assert "pip install '.[examples]'" in capsys.readouterr().out
     assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
 
 

@@ -13,7 +13,10 @@ from ...graph import GraphError
 OLDEST_DRIVER = 12000  # CUDA 12.0; what CuPy 14 and cuDNN 9 can do with
 OLDEST_CUDNN = 90000
 
-_EXTRA = "pip install rgraph[cuda12] (or rgraph[cuda13] for a driver of CUDA 13) brings it"
+_INSTALL = (
+    "pip install cupy-cuda12x[ctk] nvidia-cudnn-cu12 nvidia-cudnn-frontend "
+    "(cupy-cuda13x[ctk] and nvidia-cudnn-cu13 for a driver of CUDA 13)"
+)
 
 
 def _version(number: int) -> str:
@@ -76,12 +79,12 @@ def cupy() -> Any:
             warnings.simplefilter("ignore")
             import cupy as library
     except Exception as error:
-        return Missing(f"CuPy can't be imported ({error})", _EXTRA)
+        return Missing(f"CuPy can't be imported ({error})", _INSTALL)
     runtime = library.cuda.runtime.runtimeGetVersion()
     if runtime // 1000 > version // 1000:
         return Missing(
             f"the driver is for CUDA {_version(version)}, this CuPy for {_version(runtime)}",
-            "install a newer NVIDIA driver, or pip install rgraph[cuda12]",
+            "install a newer NVIDIA driver, or pip install cupy-cuda12x[ctk] nvidia-cudnn-cu12",
         )
     try:
         library.cuda.runtime.getDeviceCount()
@@ -99,9 +102,9 @@ def cudnn() -> Any:
             import cudnn as library
         version = library.backend_version()
     except Exception as error:
-        return Missing(f"cuDNN can't be imported ({error})", _EXTRA)
+        return Missing(f"cuDNN can't be imported ({error})", _INSTALL)
     if version < OLDEST_CUDNN:
-        return Missing(f"cuDNN is of version {version}, it must be 9 or later", _EXTRA)
+        return Missing(f"cuDNN is of version {version}, it must be 9 or later", _INSTALL)
     return library
 
 
