@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 from . import autodiff, evaluation, graph, ops
 from .cloning import CloneMethod, copy, operand
@@ -58,6 +58,10 @@ class Function(Runnable):
         self._runner = evaluation.Runner()
         self.custom_attributes: dict[str, Any] = {}  # a user's own, saved along
 
+    @overload
+    def __call__(self, *args: Operand, **kwargs: Operand) -> Function: ...
+    @overload
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function applied: to variables and functions it gives a function, to data values.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import graph, ops
 from .graph import Axis
+
+if TYPE_CHECKING:
+    from .function import Function
 
 
 class Operand:
@@ -13,61 +16,61 @@ class Operand:
 
     node: graph.Node
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: Any) -> Function:
         return ops.plus(self, other)
 
-    def __radd__(self, other: Any) -> Any:
+    def __radd__(self, other: Any) -> Function:
         return ops.plus(other, self)
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: Any) -> Function:
         return ops.minus(self, other)
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self, other: Any) -> Function:
         return ops.minus(other, self)
 
-    def __mul__(self, other: Any) -> Any:
+    def __mul__(self, other: Any) -> Function:
         return ops.element_times(self, other)
 
-    def __rmul__(self, other: Any) -> Any:
+    def __rmul__(self, other: Any) -> Function:
         return ops.element_times(other, self)
 
-    def __truediv__(self, other: Any) -> Any:
+    def __truediv__(self, other: Any) -> Function:
         return ops.element_divide(self, other)
 
-    def __rtruediv__(self, other: Any) -> Any:
+    def __rtruediv__(self, other: Any) -> Function:
         return ops.element_divide(other, self)
 
-    def __pow__(self, other: Any) -> Any:
+    def __pow__(self, other: Any) -> Function:
         return ops.pow(self, other)
 
-    def __rpow__(self, other: Any) -> Any:
+    def __rpow__(self, other: Any) -> Function:
         return ops.pow(other, self)
 
-    def __matmul__(self, other: Any) -> Any:
+    def __matmul__(self, other: Any) -> Function:
         return ops.times(self, other)
 
-    def __rmatmul__(self, other: Any) -> Any:
+    def __rmatmul__(self, other: Any) -> Function:
         return ops.times(other, self)
 
-    def __neg__(self) -> Any:
+    def __neg__(self) -> Function:
         return ops.negate(self)
 
-    def __abs__(self) -> Any:
+    def __abs__(self) -> Function:
         return ops.abs(self)
 
-    def __lt__(self, other: Any) -> Any:
+    def __lt__(self, other: Any) -> Function:
         return ops.less(self, other)
 
-    def __le__(self, other: Any) -> Any:
+    def __le__(self, other: Any) -> Function:
         return ops.less_equal(self, other)
 
-    def __gt__(self, other: Any) -> Any:
+    def __gt__(self, other: Any) -> Function:
         return ops.greater(self, other)
 
-    def __ge__(self, other: Any) -> Any:
+    def __ge__(self, other: Any) -> Function:
         return ops.greater_equal(self, other)
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> Function:
         return ops.slicing.get_item(self, key)
 
     # NumPy must not take `array * variable` apart element by element.

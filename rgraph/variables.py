@@ -230,7 +230,7 @@ def input_variable(
     is_sparse: bool = False,
     dynamic_axes: Sequence[Axis] | Axis | None = None,
     name: str = "",
-) -> Any:
+) -> Variable:
     """An input: a value that each evaluation is given, one per sample.
 
     Args:
@@ -250,7 +250,7 @@ def input_variable(
     return ops.sequence.new_input(shape, dtype, needs_gradient, is_sparse, axes, name)
 
 
-def input(*args: Any, **kwargs: Any) -> Any:
+def input(*args: Any, **kwargs: Any) -> Variable:
     """As `input_variable`.
 
     >>> C.input(3).shape
@@ -263,7 +263,7 @@ def placeholder(
     shape: int | Sequence[int] | None = None,
     dynamic_axes: Sequence[Axis] | None = None,
     name: str = "",
-) -> Any:
+) -> Variable:
     """A value that is not known yet: to be bound by `replace_placeholders` or by a call.
 
     >>> p = C.placeholder()

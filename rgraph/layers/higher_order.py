@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
-from typing import Any
+from typing import Any, overload
 
 from ..function import Function, trace
 from ..graph import GraphError, apply
@@ -51,6 +51,10 @@ def _refuse_step(layer: Any, values: int) -> None:
         )
 
 
+@overload
+def Sequential(layers: list[Any], name: str = "") -> Function: ...
+@overload
+def Sequential(layers: Any, name: str = "") -> Any: ...
 def Sequential(layers: Any, name: str = "") -> Any:
     """Layers one after another: `Sequential([f, g, h])(x)` is h(g(f(x))).
 
@@ -87,7 +91,7 @@ def Sequential(layers: Any, name: str = "") -> Any:
     return _composed(chain, name)
 
 
-def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = "") -> Any:
+def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = "") -> Function:
     """A chain of layers, one for each element of a range.
 
     Args:

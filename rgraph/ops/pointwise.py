@@ -12,7 +12,7 @@ from typing import Any
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.node import Shape
-from .records import as_node, define, follow_axes, operation
+from .records import Operation, as_node, define, follow_axes, operation
 from .repetition import gather_up, sum_to
 from .shaping import reshape_to
 
@@ -89,7 +89,7 @@ def pointwise(
     variadic: bool = False,
     low: float = -2.0,
     high: float = 2.0,
-) -> Callable[..., Any]:
+) -> Operation[...]:
     """Enters a pointwise record and gives the function that people call.
 
     Args:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, Protocol, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, overload
 
 import numpy as np
 
 from ..graph import BATCH, Axis, Constant, GraphError, Node, Op, apply
+
+if TYPE_CHECKING:
+    from ..function import Function
 
 TABLE: dict[str, Op] = {}
 
@@ -16,12 +19,20 @@ P = ParamSpec("P")
 
 
 class Operation(Protocol[P]):
-    """What `operation` gives: a function as it was written, that also takes a name."""
+    """What `operation` gives: a function as it was written, that also takes a name.
+
+    Of people's operands it makes a `Function`. Of a node, as the library itself calls it, it gives
+    what the function gave.
+    """
 
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+    def __call__(self, operand: Node, /, *args: Any, **kwargs: Any) -> Any: ...
     @overload
-    def __call__(self, *args: Any, name: str, **kwargs: Any) -> Any: ...
+    def __call__(self, operand: Any, other: Node, /, *args: Any, **kwargs: Any) -> Any: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Function: ...
+    @overload
+    def __call__(self, *args: Any, name: str, **kwargs: Any) -> Function: ...
 
 
 def define(name: str, **fields: Any) -> Op:

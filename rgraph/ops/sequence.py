@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from .records import as_node, operation
 from .repetition import SPREAD, gather_up
 from .shaping import as_shape
 
+if TYPE_CHECKING:
+    from ..variables import Variable
+
 Axes = tuple[Axis, ...]
 
 
@@ -31,7 +34,7 @@ def input_variable(
     is_sparse: bool = False,
     sequence_axis: Axis = SEQUENCE,
     name: str = "",
-) -> Any:
+) -> Variable:
     """An input that is a sequence of frames.
 
     Args:
@@ -46,7 +49,7 @@ def input_variable(
     return new_input(shape, dtype, needs_gradient, is_sparse, (BATCH, sequence_axis), name)
 
 
-def input(*args: Any, **kwargs: Any) -> Any:
+def input(*args: Any, **kwargs: Any) -> Variable:
     """As `sequence.input_variable`.
 
     >>> C.sequence.input(3).shape
@@ -57,7 +60,7 @@ def input(*args: Any, **kwargs: Any) -> Any:
 
 def new_input(
     shape: Any, dtype: Any, needs_gradient: bool, is_sparse: bool, axes: Axes, name: str
-) -> Any:
+) -> Variable:
     dims = as_shape(shape)
     try:
         kind = np.dtype(dtype or default_dtype())
