@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .graph import Constant, GraphError, Node, Placeholder, bind, complete, order
-from .graph.errors import located
+from .graph.errors import located, made_at
 from .graph.node import describe, resolve
 from .ops.arithmetic import plus
 from .ops.repetition import spread
@@ -75,9 +75,10 @@ def _parts(node: Node, g: Node) -> Sequence[Node | None]:
     if node.op.gradient is None:
         return ()
     try:
-        return node.op.gradient(node, g)
+        with made_at(node.origin):  # errors and profiles say what an adjoint is the adjoint of
+            return node.op.gradient(node, g)
     except GraphError as error:
-        raise located(error, f"the gradient of {node.op.name}", node.origin, []) from None
+        raise located(error, f"the gradient of {node.title}", node.origin, []) from None
 
 
 def _sum(parts: Sequence[Node]) -> Node:

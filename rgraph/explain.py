@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .evaluation import Feed, Request, Runner
-from .graph import Node
+from .graph import Node, Stored
 from .plan import Call, Loop, Plan
+from .tables import Line, as_html, as_text
 
 
 def _size(node: Node) -> int:
@@ -61,13 +62,19 @@ def traffic(node: Node) -> int:
 
 
 def title(node: Node) -> str:
-    if node.op is None:
-        return node.kind
-    if node.op.name == "fused":
-        return " ".join(node.attrs["program"].names)
-    if node.op.name == "tailed":
-        return " ".join([node.attrs["head"].name, *node.attrs["program"].names])
-    return node.op.name
+    """What a call does: its operations and the parameters that it reads."""
+    program = node.attrs.get("program")  # a fused group's, or a tail's
+    names = list(program.titles) if program is not None else []
+    if "head" in node.attrs:
+        head = node.attrs["head"]
+        names.insert(0, head.title if isinstance(head.title, str) else head.name)
+    read = [i.name or i.kind for i in node.inputs if isinstance(i, Stored)]
+    return " ".join(names or [node.title]) + (f" ({', '.join(read)})" if read else "")
+
+
+def place(node: Node) -> str:
+    """The layers that it stands in, the innermost first; "" outside of any."""
+    return " of ".join(reversed(node.origin.layers))
 
 
 def explain(plan: Plan) -> str:
@@ -88,12 +95,23 @@ def explain(plan: Plan) -> str:
         )
         lines += [_row("  step", call.node) for call in step.calls]
     nodes = [n for s in plan.steps for n in ([s.node] if isinstance(s, Call) else s.nodes)]
-    total = sum(operations(n) for n in nodes)
+    total = sum(map(operations, nodes))
     head = f"{'':8}{'result':>18}{'MFLOP':>10}{'MB':>9}  what\n"
+    lines += _by_layer(nodes)
     lines.append(f"in all {total / 1e6:.3g} MFLOP a row, on the {plan.engine.name} engine")
     if plan.hindrance:
         lines.append(f"no run of it is one CUDA graph: {plan.hindrance}")
     return head + "\n".join(lines)
+
+
+def _by_layer(nodes: Sequence[Node]) -> list[str]:
+    """What each layer costs, the layers in it apart; nothing where there are no layers."""
+    work: dict[str, int] = {}
+    for node in nodes:
+        work[place(node)] = work.get(place(node), 0) + operations(node)
+    if not any(work):
+        return []
+    return [f"{n / 1e6:36.3g}  {layer or 'outside of layers'}" for layer, n in work.items() if n]
 
 
 def _row(when: str, node: Node) -> str:
@@ -101,7 +119,8 @@ def _row(when: str, node: Node) -> str:
     if node.axes:
         rows = "rows×" + rows
     work, moved = operations(node) / 1e6, traffic(node) / 1e6
-    return f"{when:8}{rows:>18}{work:10.3g}{moved:9.3g}  {title(node)}"
+    layer = f", in {place(node)}" if place(node) else ""
+    return f"{when:8}{rows:>18}{work:10.3g}{moved:9.3g}  {title(node)}{layer}"
 
 
 class Event(NamedTuple):
@@ -115,27 +134,44 @@ class Event(NamedTuple):
 class Profile:
     """How long each call of one run took.
 
-    `print(profile)` gives a table, the most expensive first; `profile.save(path)` a file that a
-    browser's trace viewer (chrome://tracing, ui.perfetto.dev) opens.
+    `print(profile)`, or a notebook, shows a table: layers, and in each what its calls did, the
+    most expensive first. `profile.save(path)` writes a file that a browser's trace viewer
+    (chrome://tracing, ui.perfetto.dev) opens.
     """
 
     def __init__(self, events: Sequence[Event], total: float) -> None:
         self.events, self.total = list(events), total
 
-    def __str__(self) -> str:
-        by_node: dict[tuple[Node, ...], list[float]] = {}
+    columns = ("what", "ms", "share", "calls")
+
+    def _lines(self) -> list[Line]:
+        layers: dict[str, dict[tuple[Node, ...], list[float]]] = {}
         for event in self.events:
-            by_node.setdefault(event.nodes, []).append(event.seconds)
-        rows = sorted(by_node.items(), key=lambda item: -sum(item[1]))
-        lines = [f"{'ms':>10}{'share':>8}{'calls':>7}  what"]
-        for nodes, times in rows:
-            share = sum(times) / self.total
-            shape = "×".join(map(str, nodes[-1].shape or ())) or "scalar"
-            what = " + ".join(map(title, nodes))
-            lines.append(f"{1e3 * sum(times):10.3f}{share:8.1%}{len(times):7d}  {what} -> {shape}")
+            layers.setdefault(place(event.nodes[-1]), {}).setdefault(event.nodes, []).append(
+                event.seconds
+            )
+        lines = []
+        for layer, calls in sorted(layers.items(), key=lambda part: -_seconds(part[1])):
+            if any(layers):
+                lines.append(self._line(layer or "outside of layers", _seconds(calls)))
+            for nodes, times in sorted(calls.items(), key=lambda call: -sum(call[1])):
+                shape = "×".join(map(str, nodes[-1].shape or ())) or "scalar"
+                what = f"{' + '.join(map(title, nodes))} -> {shape}"
+                lines.append(self._line(what, sum(times), len(times), int(any(layers))))
         rest = self.total - sum(e.seconds for e in self.events)
-        lines.append(f"{1e3 * rest:10.3f}{rest / self.total:8.1%}{'':7}  between the calls")
-        return "\n".join(lines)
+        return [*lines, self._line("between the calls", rest)]
+
+    def _line(self, what: str, seconds: float, calls: int = 0, depth: int = 0) -> Line:
+        times = f"{1e3 * seconds:.3f}", f"{seconds / self.total:.1%}"
+        return Line((what, *times, str(calls or "")), depth)
+
+    def __str__(self) -> str:
+        return as_text(self.columns, self._lines(), {1, 2, 3})
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return as_html(self.columns, self._lines())
 
     def save(self, path: str) -> None:
         """Writes the events in the trace viewers' JSON form."""
@@ -147,6 +183,10 @@ class Profile:
         ]  # fmt: skip
         with open(path, "w") as file:
             json.dump({"traceEvents": events}, file)
+
+
+def _seconds(calls: Mapping[Any, Sequence[float]]) -> float:
+    return sum(map(sum, calls.values()))
 
 
 def profile(request: Request, given: Feed, inputs: Sequence[Any]) -> Profile:

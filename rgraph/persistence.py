@@ -103,7 +103,7 @@ class _Writer:
         if isinstance(value, UserFunction):
             return {"user": value.op_name, "name": value.name, "state": value.serialize()}
         raise GraphError(
-            f"{node.op.name if node.op else node.kind} can't be saved: it holds a "
+            f"{node.title} can't be saved: it holds a "
             f"{type(value).__name__}\n  made at {node.origin}"
         )
 

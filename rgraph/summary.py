@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from . import search
 from .explain import operations
 from .graph import Constant, Input, Node, Parameter, Placeholder
 from .graph.node import resolve
+from .tables import Line, as_html, as_text
 
 _RECURRENT = {"Recurrence", "RecurrenceFrom", "Fold", "UnfoldFrom"}  # their step is shown inside
 
@@ -71,10 +71,13 @@ class Summary:
     def total(self) -> int:
         return self.trainable + self.frozen
 
-    def _cells(self) -> Iterator[tuple[Row, tuple[str, ...]]]:
+    def _lines(self) -> list[Line]:
+        lines = []
         for row in self.rows:
             work = f"{row.operations / 1e6:.3g}" if row.operations else ""
-            yield row, (row.title, row.shape, f"{row.count:,}", work, ", ".join(row.sources))
+            cells = row.title, row.shape, f"{row.count:,}", work, ", ".join(row.sources)
+            lines.append(Line(cells, row.depth))
+        return lines
 
     def _totals(self) -> list[str]:
         return [
@@ -84,30 +87,12 @@ class Summary:
         ]
 
     def __str__(self) -> str:
-        lines: list[tuple[str, ...]] = [self.columns]
-        lines += [("  " * r.depth + c[0], *c[1:]) for r, c in self._cells()]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
-        text = [
-            "  ".join(
-                cell.rjust(width) if i in (2, 3) else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
-        rule = "-" * max(map(len, text))
-        return "\n".join([text[0], rule, *text[1:], rule, *self._totals()])
+        return "\n".join([as_text(self.columns, self._lines(), {2, 3}), *self._totals()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        def line(cells: Sequence[str], tag: str, depth: int = 0) -> str:
-            pad = f' style="padding-left:{1 + depth}em"'
-            first, *rest = (html.escape(c) for c in cells)
-            return f"<tr><{tag}{pad}>{first}</{tag}>" + "".join(f"<{tag}>{c}</{tag}>" for c in rest)
-
-        body = [line(cells, "td", row.depth) for row, cells in self._cells()]
-        totals = "<br>".join(map(html.escape, self._totals()))
-        return f"<table>{line(self.columns, 'th')}{''.join(body)}</table><p>{totals}</p>"
+        return as_html(self.columns, self._lines(), self._totals())
 
 
 def _size(node: Node) -> int:
@@ -164,7 +149,7 @@ def _rows(outputs: Sequence[Node]) -> Iterator[Row]:
 
     def level(roots: Sequence[Node], ends: set[Node], depth: int) -> Iterator[Row]:
         for node in _outline(roots, ends):
-            kind = node.attrs.get("block") or (node.op.name if node.op else node.kind)
+            kind = node.attrs.get("block") or node.title
             whole = search.layer(node) if search.is_block(node) else node
             if whole in layers:  # another of a layer's outputs
                 titles[node] = layers[whole]

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
@@ -58,26 +59,41 @@ class Origin(NamedTuple):
         return where + (f":  {text}" if text else "")
 
 
-_layers: list[str] = []
+# Of what is being made: the layers that it stands in, and the place that it is made for.
+_layers: ContextVar[tuple[str, ...]] = ContextVar("layers", default=())
+_place: ContextVar[Origin | None] = ContextVar("place", default=None)
 
 
 @contextlib.contextmanager
 def layer(name: str) -> Iterator[None]:
     """Nodes made inside say that they stand in the layer of this name."""
-    _layers.append(name)
+    before = _layers.set((*_layers.get(), name))
     try:
         yield
     finally:
-        _layers.pop()
+        _layers.reset(before)
+
+
+@contextlib.contextmanager
+def made_at(place: Origin) -> Iterator[None]:
+    """Nodes made inside have this origin: they are made on behalf of another."""
+    before = _place.set(place)
+    try:
+        yield
+    finally:
+        _place.reset(before)
 
 
 def origin() -> Origin:
     """The innermost frame of the call stack that is not the library's own."""
+    place = _place.get()
+    if place is not None:
+        return place
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_library(frame):
         frame = frame.f_back
     code = frame.f_code
-    return Origin(code.co_filename, frame.f_lineno, code.co_name, tuple(_layers))
+    return Origin(code.co_filename, frame.f_lineno, code.co_name, _layers.get())
 
 
 def located(error: GraphError, op: str, made: Origin, operands: list[str]) -> GraphError:

@@ -33,7 +33,8 @@ class Op:
         gradient: `gradient(node, adjoint)`, one node for each operand, or None for those that
             none flows to. None: no gradient flows through the operation at all.
         operands: what the operands are called in messages.
-        title: what the operation is called in messages; by default its name.
+        title: what people call it, in messages and tables: a name, or a function of the node that
+            gives one; by default its name.
         axes: `axes(operand_axes, **attrs)`, the result's dynamic axes; by default their union.
         dtype: `dtype(operand_dtypes, **attrs)`; by default the one that all share.
         type: `type(operand_types, **attrs)`, shape, axes and dtype at once, instead of these three.
@@ -62,7 +63,7 @@ class Op:
     gradient: Callable[..., Sequence[Any]] | None = None
     arguments: Callable[[Node], Mapping[str, Any]] = lambda node: node.attrs
     operands: tuple[str, ...] = ("operand",)
-    title: str | None = None
+    title: str | Callable[[Node], str] | None = None
     axes: Callable[..., tuple[Axis, ...] | None] | None = None
     dtype: Callable[..., np.dtype | None] | None = None
     type: Callable[..., Type] | None = None
@@ -148,6 +149,14 @@ class Node:
     def kind(self) -> str:
         return "Output"
 
+    @property
+    def title(self) -> str:
+        """What people call what it does: an operation's public name, or the kind of a leaf."""
+        if self.op is None:
+            return self.kind
+        title = self.op.title
+        return self.op.name if title is None else title(self) if callable(title) else title
+
     def __repr__(self) -> str:
         return f"<{self.op.name if self.op else self.kind} {describe(self)}>"
 
@@ -195,7 +204,7 @@ def _maker(node: Node) -> str:
     if node.op is None:
         return node.kind
     layer = node.attrs.get("block")
-    return f"layer {layer}" if layer else "the previous state" if node.is_delay else node.op.name
+    return f"layer {layer}" if layer else "the previous state" if node.is_delay else node.title
 
 
 def _operands(node: Node, types: Sequence[Type] = ()) -> list[str]:
@@ -215,8 +224,7 @@ def failed(node: Node, error: GraphError, types: Sequence[Type] = ()) -> GraphEr
     `types` are the operands' so far, where some are not settled yet.
     """
     assert node.op is not None
-    title = node.op.name if node.op.title is None else node.op.title
-    return located(error, title, node.origin, _operands(node, types))
+    return located(error, node.title, node.origin, _operands(node, types))
 
 
 _random = [np.random.SeedSequence(0)]

@@ -64,7 +64,7 @@ def updates(roots: Iterable[Node]) -> dict[Node, Node]:
 
 def _no_delay(path: list[Node], again: Node) -> GraphError:
     cycle = path[path.index(again) :]
-    lines = [f"  {n.op.name if n.op else n.kind} {describe(n)}, at {n.origin}" for n in cycle]
+    lines = [f"  {n.title} {describe(n)}, at {n.origin}" for n in cycle]
     return GraphError(
         "a cycle of operations has no delay in it, so each waits for the others:\n"
         + "\n".join(lines),

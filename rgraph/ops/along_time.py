@@ -53,6 +53,7 @@ def _no_time(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
 
 ENDS = define(
     "ends",
+    title=lambda node: "sequence.last" if node.attrs["last"] else "sequence.first",
     shape=lambda s, last: s,
     axes=_no_time,
     align=None,
@@ -63,6 +64,7 @@ ENDS = define(
 )
 AT_ENDS = define(  # each value where it was taken from, zeros everywhere else
     "at_ends",
+    title=lambda node: "gradient of sequence." + ("last" if node.attrs["last"] else "first"),
     shape=lambda s, **_: s,
     axes=lambda _, axes, last: axes,
     align=None,
@@ -89,6 +91,7 @@ def _maximum_gradient(node: Node, g: Node) -> list[Node]:
 
 MAXIMUM = define(
     "sequence_max",
+    title="sequence.reduce_max",
     shape=lambda s: s,
     axes=_no_time,
     align=None,

@@ -149,6 +149,7 @@ def _infer(a: Shape, b: Shape, *, left: Labels, right: Labels, **_: Any) -> list
 
 CONTRACT = define(
     "contract",
+    title="times",
     shape=_contracted,
     infer=_infer,
     axes=_contract_axes,

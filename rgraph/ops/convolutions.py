@@ -250,6 +250,7 @@ CONVOLUTION_TRANSPOSE = define(
 )
 CONVOLUTION_WEIGHTS = define(
     "convolution_weights",
+    title="gradient of convolution",
     shape=lambda x, g, kernel, groups, **_: (g[0], x[0] // groups, *kernel),
     axes=lambda axes, **_: (),
     align=None,

@@ -28,6 +28,7 @@ def _cropped(shape: Shape, like: Shape, *, at: Shape) -> Shape:
 
 CROP = define(
     "crop",
+    title="crop",
     shape=_cropped,
     axes=lambda axes, **_: axes[0],
     align=None,

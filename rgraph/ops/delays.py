@@ -101,6 +101,7 @@ def _delay_gradient(node: Node, g: Node) -> list[Node | None]:
 
 DELAY = define(
     "delay",
+    title=lambda node: "past_value" if node.attrs["offset"] > 0 else "future_value",
     shape=_delay_shape,
     axes=_delay_axes,
     align=_frame_before,
@@ -138,6 +139,7 @@ def _sequence_axes(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
 
 OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
     "outside",
+    title="gradient of an initial state",
     shape=lambda s, offset: (),
     axes=_sequence_axes,
     kernel=_outside,

@@ -12,6 +12,7 @@ from .records import as_node, define, operation
 
 FILL = define(
     "fill_like",
+    title="zeros_like or ones_like",
     shape=lambda s, value: s,
     kernel=lambda run, x, value: run.xp.broadcast_to(run.xp.asarray(value, x.dtype), x.shape),
     guess=True,

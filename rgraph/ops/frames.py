@@ -93,6 +93,7 @@ def _on_axis(axes: Sequence[tuple[Axis, ...] | None], *, axis: Axis, **_: Any) -
 
 WHERE = define(
     "sequence_where",
+    title="sequence.where",
     shape=lambda s, axis: (),
     axes=_on_axis,
     align=None,
@@ -107,6 +108,7 @@ WHERE = define(
 )
 STEPS = define(
     "sequence_steps",
+    title="sequence.slice",
     shape=lambda s, **_: (),
     axes=_on_axis,
     align=None,
@@ -129,6 +131,7 @@ def _gathered_axes(axes: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] 
 
 GATHER = define(
     "sequence_gather",
+    title="sequence.gather",
     shape=lambda x, index: x,
     axes=_gathered_axes,
     dtype=lambda dtypes: dtypes[0],
@@ -144,6 +147,7 @@ GATHER = define(
 )
 SCATTER = define(
     "sequence_scatter",
+    title="sequence.scatter",
     shape=lambda g, index, like: g,
     axes=lambda axes: axes[2],
     dtype=lambda dtypes: dtypes[0],
@@ -187,6 +191,7 @@ def _continuation(
 
 CONTINUATION = define(  # for frames whose delay lies outside `x`: which of `outer`'s come there
     "sequence_continuation",
+    title="the states before a sequence",
     shape=lambda x, outer, offset: (),
     axes=lambda axes, offset: axes[0],
     align=None,

@@ -118,6 +118,7 @@ def _scatter_arguments(node: Node) -> dict[str, Any]:
 
 SCATTER = define(
     "gather_back",
+    title="gradient of gather",
     shape=lambda g, indices, shape, **_: shape,
     axes=lambda operands, axes, **_: axes,
     align=None,
@@ -226,6 +227,7 @@ def _put(run: Any, g: Any, indices: Any, *, axis: int, size: int) -> Any:
 
 TOP = define(
     "top_k_indices",
+    title="top_k",
     shape=_top_shape,
     kernel=_top,
     arguments=lambda node: {"k": node.attrs["k"], **_top_arguments(node)},
@@ -233,6 +235,7 @@ TOP = define(
 )
 TAKE = define(
     "take_along",
+    title="top_k",
     shape=lambda s, indices, axis: indices,
     kernel=lambda run, x, indices, axis: run.xp.take_along_axis(
         x, run.xp.rint(indices).astype(int), axis
@@ -252,6 +255,7 @@ TAKE = define(
 )
 PUT = define(
     "put_along",
+    title="gradient of top_k",
     shape=lambda g, indices, axis, size: tuple(
         size if i == static_index(axis, len(g)) + len(g) else n for i, n in enumerate(g)
     ),

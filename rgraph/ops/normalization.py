@@ -41,6 +41,7 @@ def _filled_in(value: Shape, like: Shape, *, spatial: bool) -> list[Shape]:
 
 PER_ELEMENT = define(
     "per_element",
+    title="batch_normalization",
     shape=_placed,
     infer=_filled_in,
     axes=lambda axes, **_: axes[0],
@@ -58,6 +59,7 @@ def _only_in_training(run: Any, g: Any) -> Any:
 
 ONLY_IN_TRAINING = define(
     "only_in_training",
+    title="batch_normalization",
     shape=lambda s: s,
     kernel=_only_in_training,
     gradient=lambda node, g: [apply(ONLY_IN_TRAINING, g)],
@@ -97,6 +99,7 @@ def _updates(node: Node) -> dict[Node, Node]:
 
 RUNNING_STATISTIC = define(
     "running_statistic",
+    title="batch_normalization",
     shape=lambda batch, running, count, x, **_: batch,
     infer=lambda batch, running, count, x, **_: [batch, batch, (), x],
     axes=_statistic_axes,

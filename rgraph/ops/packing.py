@@ -102,6 +102,7 @@ def _new_axes(axes: Any, axis: Axis) -> Any:
 
 UNPACK = define(
     "sequence_unpack",
+    title="sequence.unpack",
     shape=_unpacked_shape,
     type=_unpacked_type,
     align=None,
@@ -128,6 +129,7 @@ PACK = define(
 )
 STEPS_OF = define(
     "sequence_steps_of",
+    title="to_sequence",
     shape=lambda *_, **__: (),
     axes=_new_axes,
     align=None,

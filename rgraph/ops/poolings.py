@@ -224,6 +224,7 @@ POOL_MEAN = define(
 )
 POOL_SPREAD = define(
     "pool_spread",
+    title="gradient of pooling",
     shape=lambda g, shape, **_: shape,
     kernel=_spread,
     arguments=lambda node: {"shape": node.shape, **_adjoint_arguments(node)},

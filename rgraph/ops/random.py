@@ -24,6 +24,7 @@ def _mask(run: Any, like: Any, *, rate: float, seed: Any, key: int) -> Any:
 
 DROPOUT_MASK = define(
     "dropout_mask",
+    title="dropout",
     shape=lambda s, **_: s,
     kernel=_mask,
     arguments=lambda node: {**node.attrs, "key": random_key(node)},

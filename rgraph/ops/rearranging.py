@@ -185,6 +185,7 @@ PAD = define(
 )
 FOLD = define(
     "fold",
+    title="gradient of pad",
     shape=_unpadded,
     kernel=_fold,
     arguments=lambda node: {**node.attrs, "rank": rank_of(node)},

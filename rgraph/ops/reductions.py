@@ -222,6 +222,7 @@ def _over_rows_gradient(node: Node, g: Node) -> list[Node]:
 
 _OVER_ROWS = define(
     "reduce_over_rows",
+    title="reduction over samples",
     shape=lambda s, **_: s,
     axes=_over_rows_axes,
     align=None,
@@ -232,6 +233,7 @@ _OVER_ROWS = define(
 )
 _ROW_COUNT = define(
     "row_count",
+    title="number of samples",
     shape=lambda s: (),
     axes=lambda _: (),
     align=None,

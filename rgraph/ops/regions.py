@@ -82,6 +82,7 @@ def _example(rng: Any) -> Any:
 
 ROI_LARGEST = define(
     "roi_largest",
+    title="roipooling",
     shape=_region_shape,
     kernel=_largest,
     arguments=lambda node: {**node.attrs, "single": not node.axes},
@@ -89,6 +90,7 @@ ROI_LARGEST = define(
 )
 ROI_TAKE = define(
     "roi_take",
+    title="roipooling",
     shape=lambda x, index: index,
     kernel=_take,
     arguments=lambda node: {"single": not node.axes},
@@ -107,6 +109,7 @@ ROI_TAKE = define(
 )
 ROI_PUT = define(
     "roi_put",
+    title="gradient of roipooling",
     shape=lambda g, index, shape, axes: shape,
     axes=lambda operands, shape, axes: axes,
     align=None,

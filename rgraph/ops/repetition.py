@@ -54,6 +54,7 @@ def _gather_up(run: Any, x: Any, *, axes: tuple[Axis, ...], over: tuple[Axis, ..
 
 SPREAD = define(
     "spread",
+    title="sequence.broadcast_as",
     shape=lambda s, *_, **__: s,
     axes=_spread_axes,
     align=None,
@@ -65,6 +66,7 @@ SPREAD = define(
 )
 GATHER_UP = define(
     "gather_up",
+    title="sum over samples or frames",
     shape=lambda s, **_: s,
     axes=lambda _, axes: axes,
     align=None,
@@ -114,6 +116,7 @@ def _broadcast_shape(own: Shape, *, shape: Shape) -> Shape:
 
 BROADCAST_TO = define(
     "broadcast_to",
+    title="broadcasting",
     shape=_broadcast_shape,
     kernel=_broadcast_to,
     arguments=_shape_and_rank,
@@ -122,6 +125,7 @@ BROADCAST_TO = define(
 )
 SUM_TO = define(
     "sum_to",
+    title="sum over what was broadcast",
     shape=lambda own, shape: shape,
     kernel=_sum_to,
     arguments=_shape_and_rank,

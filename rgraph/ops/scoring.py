@@ -25,6 +25,7 @@ def _class_sum(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:
 
 CLASS_SUM = define(
     "class_sum",
+    title="fmeasure",
     shape=lambda s: (s[0], 1, 1) if len(s) == 3 else (),
     kernel=_class_sum,
     arguments=lambda node: {"shape": node.shape, "rank": rank_of(node)},
@@ -64,6 +65,7 @@ def _roll(run: Any, x: Any, *, by: int, axes: Axes) -> Any:
 
 ROLL = define(
     "roll_rows",
+    title="cosine_distance_with_negative_samples",
     shape=lambda s, by: s,
     kernel=_roll,
     arguments=lambda node: {"by": node.attrs["by"], "axes": node.axes},
@@ -148,6 +150,7 @@ def _for_all(axes: Sequence[Axes | None], **_: Any) -> Axes:
 _RANKED = ("score", "gain", "group")
 SLOPE = define(
     "lambda_rank_slope",
+    title="lambda_rank",
     shape=lambda score, gain, group: score,
     kernel=_lambda_rank_slope,
     operands=_RANKED,

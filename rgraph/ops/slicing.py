@@ -78,6 +78,7 @@ SLICE = define(
 )
 PLACE = define(
     "place",
+    title="gradient of slice",
     shape=lambda s, cuts, shape: shape,
     kernel=_place,
     arguments=lambda node: {

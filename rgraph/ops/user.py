@@ -184,6 +184,7 @@ def _unused(*_: Any, **__: Any) -> Any:
 
 CALL = define(
     "user_call",
+    title="user_function",
     shape=_unused,
     type=_number,
     align=None,
@@ -198,6 +199,7 @@ CALL = define(
 )
 OUTPUT = define(
     "user_output",
+    title="user_function",
     shape=_unused,
     type=lambda types, function, index: function.output_type(types[1:], index),
     align=None,
@@ -212,6 +214,7 @@ OUTPUT = define(
 )
 BACK = define(
     "user_back",
+    title="gradient of a user_function",
     shape=_unused,
     type=lambda types, **_: types[0],
     align=None,
@@ -227,6 +230,7 @@ BACK = define(
 )
 GRADIENT = define(
     "user_gradient",
+    title="gradient of a user_function",
     shape=_unused,
     type=lambda types, index: types[1],
     align=None,

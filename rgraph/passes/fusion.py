@@ -20,7 +20,7 @@ class Program:
     more than the kernels do.
 
     Attributes:
-        names: the operations, in order.
+        names, titles: the operations, in order, and what people call them.
         steps: each operation with what it reads: an operand's number, or `arity` plus that of
             an earlier operation.
         registers: how many arrays of the result's size it needs besides its operands.
@@ -28,6 +28,7 @@ class Program:
 
     def __init__(self, members: Sequence[Node], inputs: Sequence[Node]) -> None:
         self.names = tuple(n.op.name for n in members if n.op)
+        self.titles = tuple(n.title for n in members)
         self.dtype = members[-1].dtype
         self.members = [n.op for n in members if n.op]
         self.arity = len(inputs)

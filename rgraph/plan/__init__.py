@@ -160,7 +160,7 @@ def _check(nodes: Sequence[Node]) -> None:
     for node in nodes:
         if not node.is_complete:
             raise GraphError(
-                f"the shape of {node.op.name if node.op else node.kind} can't be known: it "
+                f"the shape of {node.title} can't be known: it "
                 f"depends on itself\n  made at {node.origin}",
                 mend="give the recurrence's initial_state its shape",
             )

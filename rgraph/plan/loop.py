@@ -265,9 +265,7 @@ def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, boo
     """
     offsets = [d.attrs["offset"] for d in delays]
     if min(offsets) < 0 < max(offsets):
-        lines = [
-            f"  {'past' if d.attrs['offset'] > 0 else 'future'}_value at {d.origin}" for d in delays
-        ]
+        lines = [f"  {d.title} at {d.origin}" for d in delays]
         raise GraphError(
             "a cycle looks both into the past and into the future, so no step can be first:\n"
             + "\n".join(lines),
@@ -281,7 +279,7 @@ def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, boo
                     "them one by one",
                     mend="take it out of the step function, or put past_value in its place",
                 ),
-                n.op.name,
+                n.title,
                 n.origin,
                 [],
             )
