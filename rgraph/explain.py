@@ -108,10 +108,11 @@ def _by_layer(nodes: Sequence[Node]) -> list[str]:
     """What each layer costs, the layers in it apart; nothing where there are no layers."""
     work: dict[str, int] = {}
     for node in nodes:
-        work[place(node)] = work.get(place(node), 0) + operations(node)
+        if n := operations(node):
+            work[place(node)] = work.get(place(node), 0) + n
     if not any(work):
         return []
-    return [f"{n / 1e6:36.3g}  {layer or 'outside of layers'}" for layer, n in work.items() if n]
+    return [f"{n / 1e6:36.3g}  {layer or 'outside of layers'}" for layer, n in work.items()]
 
 
 def _row(when: str, node: Node) -> str:

@@ -30,6 +30,13 @@ EXPRESSIONS: dict[str, str] = {
     "negate": "-{0}",
     "exp": "exp({0})",
     "log": f"log({_largest('{0}', _SMALLEST_IN_LOG)})",
+    "expm1": "expm1({0})",
+    "log1p": "log1p({0})",
+    "erf": "erf({0})",
+    "mod": (
+        "(fmod({0}, {1}) != T(0) && (fmod({0}, {1}) < T(0)) != ({1} < T(0))"
+        " ? fmod({0}, {1}) + {1} : fmod({0}, {1}))"
+    ),
     "log_add_exp": (
         "({0} == {1} ? {0} + T(0.693147180559945309)"
         " : ({0} > {1} ? {0} : {1}) + log1p(exp({0} > {1} ? {1} - {0} : {0} - {1})))"

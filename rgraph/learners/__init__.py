@@ -12,6 +12,7 @@ from .algorithms import (
     set_default_unit_gain_value,
     sgd,
 )
+from .flat import FlatObjective
 from .learner import Learner, Options, UserLearner
 from .schedules import (
     IGNORE,
@@ -29,6 +30,7 @@ from .universal import universal
 
 __all__ = [
     "IGNORE",
+    "FlatObjective",
     "Learner",
     "Options",
     "Schedule",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
-from .comparison import element_select, greater, greater_equal, less, less_equal, sign
+from .comparison import element_select, floor, greater, greater_equal, less, less_equal, sign
 from .pointwise import PAIR, pointwise
 from .records import as_node, operation
 
@@ -16,6 +17,11 @@ def _reciprocal(xp: Any, x: Any, out: Any = None) -> Any:
     there = xp.not_equal(x, 0)
     out = xp.divide(1, xp.where(there, x, 1), out=out)
     return xp.multiply(out, there, out=out)
+
+
+def _special(xp: Any) -> Any:
+    """The special functions that go with an array library."""
+    return import_module("cupyx.scipy.special" if xp.__name__ == "cupy" else "scipy.special")
 
 
 plus = pointwise(
@@ -143,6 +149,52 @@ log = pointwise(
 
     >>> C.log([1, 2]).eval()
     array([0.       , 0.6931472], dtype=float32)
+    """,
+)
+expm1 = pointwise(
+    "expm1",
+    "expm1",
+    lambda g, y, _: element_times(g, plus(y, 1.0)),
+    doc="""exp(x) - 1, exact near 0.
+
+    >>> C.expm1([0, 1e-10]).eval()
+    array([0.e+00, 1.e-10], dtype=float32)
+    """,
+)
+log1p = pointwise(
+    "log1p",
+    "log1p",
+    lambda g, _, x: element_divide(g, plus(x, 1.0)),
+    low=-0.5,
+    doc="""log(1 + x), exact near 0; -inf at -1 and NaN below it, as NumPy's.
+
+    >>> C.log1p([0, 1e-10]).eval()
+    array([0.e+00, 1.e-10], dtype=float32)
+    """,
+)
+erf = pointwise(
+    "erf",
+    lambda xp, x, out=None: _special(xp).erf(x, out=out),
+    lambda g, _, x: element_times(g, element_times(2 / math.sqrt(math.pi), exp(negate(square(x))))),
+    doc="""The error function, 2 / sqrt(π) times the integral of exp(-t²) from 0 to `x`.
+
+    >>> C.erf([0, 1]).eval()
+    array([0.       , 0.8427008], dtype=float32)
+    """,
+)
+mod = pointwise(
+    "mod",
+    "remainder",
+    lambda g, *_: g,
+    lambda g, _, a, b: negate(element_times(g, floor(element_divide(a, b)))),
+    operands=PAIR,
+    low=0.5,
+    doc="""What is left of the first operand when it is divided by the second, of the second's sign.
+
+    Source: NumPy's `mod`; where the second operand is 0 it is NaN.
+
+    >>> C.mod([5, -5], 3).eval()
+    array([2., 1.], dtype=float32)
     """,
 )
 log_add_exp = pointwise(

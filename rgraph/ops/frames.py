@@ -26,7 +26,7 @@ def needs_time(axes: tuple[Axis, ...] | None, what: str) -> None:
         )
 
 
-def _on_new_axis(
+def on_new_axis(
     run: Any, chosen: Sequence[np.ndarray], axis: Axis, layout: Layout, dtype: Any
 ) -> Any:
     """The chosen frames' numbers, given for each sequence, longest first, as rows on `axis`."""
@@ -49,7 +49,7 @@ def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
         rows = layout.row(np.full(layout.lengths[i], i), np.arange(layout.lengths[i]))
         ends = np.ceil(np.cumsum(counts[rows], dtype=float) - 1e-4).astype(int)
         chosen.append(np.repeat(np.arange(len(rows)), np.diff(ends, prepend=0)))
-    return _on_new_axis(run, chosen, axis, layout, counts.dtype)
+    return on_new_axis(run, chosen, axis, layout, counts.dtype)
 
 
 def _steps(
@@ -65,7 +65,7 @@ def _steps(
 ) -> Any:
     layout = run.layouts[source]
     chosen = [np.arange(n)[begin:end:step] for n in layout.lengths]
-    return _on_new_axis(run, chosen, axis, layout, dtype)
+    return on_new_axis(run, chosen, axis, layout, dtype)
 
 
 def _chosen_rows(run: Any, index: Any, axis: Axis, source: Axis) -> Any:

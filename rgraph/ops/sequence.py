@@ -15,6 +15,7 @@ from . import records
 from .along_time import ENDS, MAXIMUM, RECONCILE
 from .arithmetic import element_divide, element_times, exp, minus, plus
 from .delays import OUTSIDE, delayed
+from .editing import join, length, pad, reduce_mean, reverse, stride, window
 from .frames import CONTINUATION, GATHER, SCATTER, chosen_frames, frames_where, needs_time
 from .packing import unpacked
 from .records import as_node, operation
@@ -365,13 +366,20 @@ __all__ = [
     "input_variable",
     "is_first",
     "is_last",
+    "join",
     "last",
+    "length",
+    "pad",
     "past_value",
     "reduce_max",
+    "reduce_mean",
     "reduce_sum",
+    "reverse",
     "scatter",
     "slice",
     "softmax",
+    "stride",
     "unpack",
     "where",
+    "window",
 ]

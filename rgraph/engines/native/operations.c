@@ -86,7 +86,7 @@ static inline float log1p_(float x) /* Kahan's: what is lost in 1 + x is made go
 {
     const float u = 1.0f + x;
     const float r = log_(u) * (x / (u - 1.0f));
-    return u == 1.0f ? x : r; /* no infinity comes here: e^x of a negative x */
+    return u == 1.0f || x > 3.40282347e38f ? x : r;
 }
 
 static inline float expm1_(float x) /* tanh(x / 2) = (e^x - 1) / (e^x + 1) */

@@ -1,0 +1,66 @@
+"""A loss as a function of one vector, for optimizers that know nothing of graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..function import Function
+from ..graph import Axis, GraphError
+from ..variables import Parameter
+
+
+class FlatObjective:
+    """A loss, summed over a minibatch, as a function of all its parameters in one vector.
+
+    Called with a vector it gives the loss and its gradient: what `scipy.optimize.minimize` takes
+    with `jac=True`. The parameters have the values of the last vector; `assign` sets them.
+
+    Args:
+        loss: a function.
+        data: its inputs' values, as for `eval`.
+        parameters: those to be found; by default all of the loss.
+
+    >>> from scipy.optimize import minimize
+    >>> x, t = C.input_variable(1, np.float64), C.input_variable(1, np.float64)
+    >>> w, b = C.Parameter(1, dtype=np.float64), C.Parameter(1, dtype=np.float64)
+    >>> data = {x: [[0], [1], [2]], t: [[1], [3], [5]]}
+    >>> f = C.learners.FlatObjective(C.squared_error(w * x + b, t), data, [w, b])
+    >>> f.assign(minimize(f, f.start, jac=True).x)
+    >>> w.value.round(4), b.value.round(4)
+    (array([2.]), array([1.]))
+    """
+
+    def __init__(self, loss: Any, data: Any, parameters: Sequence[Parameter] | None = None) -> None:
+        self.loss = Function(ops.reduce_sum(loss, axis=Axis.all_axes()))
+        self.data = data
+        self.parameters = list(self.loss.parameters if parameters is None else parameters)
+        if not self.parameters:
+            raise GraphError("the loss has no parameters to be found")
+
+    @property
+    def start(self) -> np.ndarray:
+        """The parameters' values now, as one vector of float64."""
+        return np.concatenate([np.ravel(p.value) for p in self.parameters]).astype(np.float64)
+
+    def assign(self, vector: np.ndarray) -> None:
+        """Sets the parameters to a vector as `start` is one."""
+        sizes = [p.value.size for p in self.parameters]
+        if np.shape(vector) != (sum(sizes),):
+            raise GraphError(
+                f"the parameters are a vector of {sum(sizes)} numbers, got shape {np.shape(vector)}"
+            )
+        parts = np.split(np.asarray(vector), np.cumsum(sizes)[:-1])
+        for parameter, part in zip(self.parameters, parts, strict=True):
+            parameter.value = part.reshape(parameter.shape)
+
+    def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
+        """The loss and its gradient where the parameters are `vector`."""
+        self.assign(vector)
+        found, value = self.loss.grad(self.data, wrt=self.parameters, outputs=[self.loss])
+        gradients = found.values() if len(self.parameters) > 1 else [found]
+        flat = np.concatenate([np.ravel(g) for g in gradients]).astype(np.float64)
+        return float(value), flat

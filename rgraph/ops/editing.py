@@ -1,0 +1,221 @@
+"""Sequences made of sequences: reversed, thinned, padded, joined, cut into windows.
+
+Where the result's sequences have other lengths, they are on a time axis of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph import BATCH, Axis, GraphError, Node, apply
+from .arithmetic import element_divide, element_times, minus, plus
+from .delays import delayed
+from .frames import SCATTER, chosen_frames, needs_time, on_new_axis
+from .rearranging import expand_dims
+from .records import as_node, define, operation
+from .repetition import SPREAD, gather_up
+from .slicing import splice
+
+
+def _axis_of(node: Node) -> dict[str, Any]:
+    return {"axis": node.inputs[0].time_axis}
+
+
+def _reversed(run: Any, x: Any, *, axis: Axis) -> Any:
+    layout = run.layouts[axis]
+    step = layout.length_of_row - 1 - layout.step_of_row
+    return x[run.engine.from_numpy(layout.row(layout.sequence_of_row, step))]
+
+
+def _sequence(axes: Any, **_: Any) -> Any:
+    needs_time(axes[0], "this")
+    return axes[0]
+
+
+REVERSE = define(
+    "sequence_reverse",
+    title="sequence.reverse",
+    shape=lambda s: s,
+    axes=_sequence,
+    kernel=_reversed,
+    arguments=_axis_of,
+    gradient=lambda node, g: [apply(REVERSE, g)],
+    framewise=False,
+)
+
+
+def _numbers(run: Any, x: Any, *, axis: Axis, dtype: Any) -> Any:
+    return run.engine.from_numpy(run.layouts[axis].step_of_row.astype(dtype))
+
+
+NUMBERS = define(
+    "sequence_numbers",
+    title="the numbers of frames",
+    shape=lambda s: (),
+    axes=_sequence,
+    kernel=_numbers,
+    arguments=lambda node: {**_axis_of(node), "dtype": node.dtype},
+    framewise=False,
+)
+
+
+def _longer(run: Any, *parts: Any, extra: int, sources: Any, axis: Axis, dtype: Any) -> Any:
+    layout = run.layouts[sources[0]]
+    given = sum(run.layouts[s].given for s in sources) + extra
+    chosen = [np.arange(n) for n in given[layout.order]]
+    return on_new_axis(run, chosen, axis, layout, dtype)
+
+
+def _longer_axes(axes: Any, *, axis: Axis, **_: Any) -> tuple[Axis, ...]:
+    for a in axes:
+        needs_time(a, "this")
+    return (BATCH, axis)
+
+
+LONGER = define(
+    "sequence_longer",
+    title="sequence.pad or sequence.join",
+    shape=lambda *shapes, **_: (),
+    axes=_longer_axes,
+    align=None,
+    kernel=_longer,
+    arguments=lambda node: {
+        **node.attrs,
+        "sources": [i.time_axis for i in node.inputs],
+        "dtype": node.dtype,
+    },
+    framewise=False,
+    new_axis=True,
+)
+
+
+def _on_longer_axis(*parts: Node, extra: int = 0) -> Node:
+    """The numbers of frames on a new axis, whose sequences are as long as all parts together."""
+    axis = Axis.new_unique_dynamic_axis("longer")
+    axis.source = apply(LONGER, *parts, extra=extra, axis=axis)
+    return axis.source
+
+
+@operation
+def reverse(seq: Any) -> Any:
+    """Each sequence's frames in the opposite order.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.reverse(x).eval({x: np.array([[1], [2], [3]])})[0]
+    array([[3.],
+           [2.],
+           [1.]], dtype=float32)
+    """
+    return apply(REVERSE, as_node(seq))
+
+
+@operation
+def length(seq: Any) -> Any:
+    """How many frames each sequence has.
+
+    >>> x = C.sequence.input_variable(2)
+    >>> C.sequence.length(x).eval({x: [np.zeros((3, 2)), np.zeros((1, 2))]})
+    array([3., 1.], dtype=float32)
+    """
+    x = as_node(seq)
+    needs_time(x.axes, "sequence.length")
+    return gather_up(apply(SPREAD, as_node(1.0), x), (BATCH,))
+
+
+@operation
+def reduce_mean(seq: Any) -> Any:
+    """The mean of each sequence's frames; 0 for a sequence of no frames.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.reduce_mean(x).eval({x: np.array([[1], [2], [6]])})
+    array([[3.]], dtype=float32)
+    """
+    x = as_node(seq)
+    needs_time(x.axes, "sequence.reduce_mean")
+    return element_divide(gather_up(x, (BATCH,)), length(x))
+
+
+@operation
+def stride(seq: Any, step: int, begin: int = 0) -> Any:
+    """Every `step`-th frame of each sequence, from frame `begin` on, on a new time axis.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.stride(x, 2).eval({x: np.array([[1], [2], [3]])})[0]
+    array([[1.],
+           [3.]], dtype=float32)
+    """
+    if step < 1:
+        raise GraphError(f"a step must be at least 1, got {step}", mend="see sequence.reverse")
+    return chosen_frames(as_node(seq), int(begin), None, int(step))
+
+
+@operation
+def pad(seq: Any, before: int = 0, after: int = 0, value: float = 0) -> Any:
+    """Each sequence with frames of `value` before and after it, on a new time axis.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.pad(x, 1, 1, 9).eval({x: np.array([[1], [2]])})[0].ravel()
+    array([9., 1., 2., 9.], dtype=float32)
+    """
+    if before < 0 or after < 0:
+        raise GraphError(
+            f"sequence.pad adds 0 or more frames, got {before} and {after}",
+            mend="sequence.slice takes frames away",
+        )
+    x = as_node(seq)
+    like = _on_longer_axis(x, extra=int(before) + int(after))
+    place = plus(apply(NUMBERS, x), float(before))
+    padded = apply(SCATTER, x, place, like)
+    if value == 0:
+        return padded
+    there = apply(SCATTER, apply(SPREAD, as_node(1.0), x), place, like)
+    return plus(padded, element_times(float(value), minus(1.0, there)))
+
+
+@operation
+def join(*seqs: Any) -> Any:
+    """The sequences of several operands, one after the other, on a new time axis.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> C.sequence.join(x, x * 10).eval({x: np.array([[1], [2]])})[0].ravel()
+    array([ 1.,  2., 10., 20.], dtype=float32)
+    """
+    if not seqs:
+        raise GraphError("sequence.join joins one or more sequences, it was given none")
+    parts = list(map(as_node, seqs))
+    like = _on_longer_axis(*parts)
+    joined, start = None, None
+    for x in parts:
+        place = apply(NUMBERS, x)
+        if start is not None:
+            place = plus(place, apply(SPREAD, start, x))
+        part = apply(SCATTER, x, place, like)
+        joined = part if joined is None else plus(joined, part)
+        start = length(x) if start is None else plus(start, length(x))
+    return joined
+
+
+@operation
+def window(seq: Any, size: int, stride: int = 1) -> Any:
+    """Windows of `size` frames in each sequence, every `stride` frames, on a new time axis.
+
+    A window's frames lie along a new first static axis, the earliest first. Windows that are not
+    full are left out: a sequence of n frames gives (n - size) // stride + 1, or none.
+
+    >>> x = C.sequence.input_variable(())
+    >>> C.sequence.window(x, 2).eval({x: np.array([1, 2, 3])})[0]
+    array([[1., 2.],
+           [2., 3.]], dtype=float32)
+    """
+    if size < 1 or stride < 1:
+        raise GraphError(f"a window's size and stride must be at least 1, got {size} and {stride}")
+    x = as_node(seq)
+    ago = range(int(size) - 1, -1, -1)
+    frames = [delayed(x, as_node(0.0), n) if n else x for n in ago]
+    stacked = splice(*[expand_dims(f, 0) for f in frames], axis=0)
+    return chosen_frames(stacked, int(size) - 1, None, int(stride))
+
+
+__all__ = ["join", "length", "pad", "reduce_mean", "reverse", "stride", "window"]
