@@ -95,10 +95,47 @@ def test_a_schedule_set_later_begins_then():
     assert learner.learning_rate() == 0.4
 
 
-def test_a_rate_of_0_ends_learning():
+@pytest.mark.parametrize(
+    "make",
+    [C.sgd, lambda w, rate: C.momentum_sgd(w, rate, 0.9), lambda w, rate: C.adam(w, rate, 0)],
+)
+def test_a_rate_of_0_changes_nothing_and_does_not_last(make):
     w = C.Parameter(1, init=1)
-    assert not C.sgd([w], 0.0).update({w: np.ones(1)}, 1)
-    assert w.value == 1
+    learner = make([w], C.learning_parameter_schedule([0.5, 0.0, 0.25], epoch_size=4))
+    values = []
+    for _ in range(6):
+        assert learner.update({w: np.ones(1)}, 2) is True
+        values.append(w.value.item())
+    assert values[0] > values[1] == values[2] == values[3] > values[4] > values[5]
+    assert learner.total_number_of_samples_seen() == 12
+    assert learner.total_number_of_minibatches_seen() == 6
+    assert learner.total_number_of_sweeps_seen() == 0
+
+
+@pytest.mark.parametrize("make", [lambda ps: C.sgd(ps, 1.0), lambda ps: C.universal(descend, ps)])
+@pytest.mark.parametrize("second", [None, np.ones(3)])
+def test_a_gradient_that_is_missing_or_of_another_size_changes_no_parameter(make, second):
+    a, b = C.Parameter(1, init=1), C.Parameter(2, init=1, name="b")
+    learner = make([a, b])
+    with pytest.raises(C.GraphError, match=r"gradient .*'b'"):
+        learner.update({a: np.ones(1)} if second is None else {a: np.ones(1), b: second}, 1)
+    assert a.value == 1
+
+
+def descend(parameters, gradients):
+    return C.combine([C.assign(p, p - g) for p, g in zip(parameters, gradients)])
+
+
+def test_a_schedule_that_two_learners_share():
+    """The second learner's minibatch size is not the first one's: rates are 0.1/32 and 0.1 each."""
+    schedule = C.learning_parameter_schedule(0.1)
+    a, b = C.Parameter(1), C.Parameter(1)
+    first = C.sgd([a], schedule, minibatch_size=32)
+    second = C.sgd([b], schedule, minibatch_size=1)
+    first.update({a: np.full(1, 8.0)}, 8)
+    second.update({b: np.full(1, 8.0)}, 8)
+    np.testing.assert_allclose([a.value, b.value], [[-0.025], [-0.8]], rtol=1e-6)
+    assert schedule.minibatch_size == C.learners.IGNORE
 
 
 # Options
@@ -192,6 +229,7 @@ MAKERS = [
     lambda ps: C.rmsprop(ps, 0.1, 0.9, 1.2, 0.5, 10, 0.01),
     lambda ps: C.fsadagrad(ps, 0.1, 0.9),
     lambda ps: C.adam(ps, 0.1, 0.9),
+    lambda ps: C.adam(ps, 0.1, 0.9, adamax=True),
 ]
 
 
@@ -217,6 +255,23 @@ def test_a_checkpoint_of_other_parameters():
     learner.update({a: np.ones(3)}, 1)
     with pytest.raises(ValueError, match="other parameters"):
         C.momentum_sgd([b], 0.1, 0.9).restore_from_checkpoint(learner.create_checkpoint())
+
+
+def test_a_checkpoint_of_another_rule_or_with_something_missing():
+    made = [make([C.Parameter(3)]) for make in MAKERS]
+    for i, learner in enumerate(made):
+        checkpoint = learner.create_checkpoint()
+        for j, other in enumerate(made):
+            before = other.create_checkpoint()
+            if i == j:
+                continue
+            with pytest.raises(ValueError, match="rule"):
+                other.restore_from_checkpoint(checkpoint)
+            assert str(other.create_checkpoint()) == str(before)
+        with pytest.raises(ValueError, match="lacks rate"):
+            learner.restore_from_checkpoint({k: checkpoint[k] for k in checkpoint if k != "rate"})
+        with pytest.raises(ValueError, match="no schedule"):
+            learner.restore_from_checkpoint({**checkpoint, "rate": {"values": [1.0]}})
 
 
 def test_noise_goes_on_after_a_checkpoint_as_before():

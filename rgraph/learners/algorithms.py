@@ -11,6 +11,7 @@ from .steps import (
     adadelta_step,
     adagrad_step,
     adam_step,
+    adamax_step,
     fsadagrad_step,
     momentum_step,
     nesterov_step,
@@ -282,7 +283,7 @@ def adam(
     if epsilon < 0:
         raise ValueError(f"epsilon must not be negative, got {epsilon}")
     decay = _default_decay() if variance_momentum is None else variance_momentum
-    step = adam_step(epsilon, adamax)
+    step = adamax_step(epsilon) if adamax else adam_step(epsilon)
     return _smoothing(parameters, lr, step, options, momentum, unit_gain, decay)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..arrays import on_cpu
 from ..graph import GraphError
 from ..graph.node import next_random
 from ..variables import Parameter
-from .memory import change_in_place
+from .memory import as_gradient, change_in_place
 from .schedules import IGNORE, Schedule, as_schedule
 
 Array = np.ndarray
@@ -134,7 +134,7 @@ class Learner:
         self._unit_gain = unit_gain
         self._step = step
         self._size = size
-        self._samples = self._sweeps = 0
+        self._samples = self._minibatches = self._sweeps = 0
         self._state: list[State] = [{} for _ in self.parameters]
         self._noise: tuple[int, int] | None = None  # the seed, and how often it was used
         if any(options.noise.values):
@@ -195,6 +195,20 @@ class Learner:
         value = self._now(schedule)
         return value ** (samples / schedule.minibatch_size) if schedule.minibatch_size else value
 
+    # What it has seen, as CNTK asks for it
+
+    def total_number_of_samples_seen(self) -> int:
+        """How many samples (frames) it was updated with."""
+        return self._samples
+
+    def total_number_of_minibatches_seen(self) -> int:
+        """How many updates there were."""
+        return self._minibatches
+
+    def total_number_of_sweeps_seen(self) -> int:
+        """How many sweeps over the data ended with an update."""
+        return self._sweeps
+
     # Updates
 
     def update(
@@ -211,34 +225,50 @@ class Learner:
             training_sample_count: how many samples that were.
             is_sweep_end: whether a sweep over the data ends with this minibatch.
 
+        At a rate of 0 the parameters and all that the learner keeps stay as they are; samples and
+        sweeps are counted, so that a schedule which begins with 0 goes on. (CNTK's stays there.)
+
         Returns:
-            whether anything was learned: False if the rate is 0.
+            True: there is more to learn. A learner of one's own may say that there is not.
+
+        Raises:
+            GraphError: a parameter has no gradient, or one of another size; none is changed then.
         """
         if self._step is None:
             raise NotImplementedError(f"{type(self).__name__} must define update")
         samples = int(training_sample_count)
         if samples < 1:
             raise ValueError("a learner can't learn from an empty minibatch")
+        gradients = self._gradients(gradient_values)
         self._report("Learning rate", self._rate)
         now = self._numbers(samples)
-        if now.rate == 0:
-            return False
-        if self._momentum is not None:
-            self._report("Momentum", self._momentum)
-        step = self._step
+        if now.rate != 0:
+            if self._momentum is not None:
+                self._report("Momentum", self._momentum)
+            self._change(self._step, gradients, now)
+        return self._counted(samples, is_sweep_end)
 
+    def _counted(self, samples: int, is_sweep_end: bool) -> bool:
+        self._samples += samples
+        self._minibatches += 1
+        self._sweeps += bool(is_sweep_end)
+        return True
+
+    def _gradients(self, given: Mapping[Any, Any]) -> list[Array]:
+        """The gradient of each parameter; an error before any is changed."""
+        for parameter in self.parameters:
+            if parameter not in given:
+                raise GraphError(f"the update has no gradient for {parameter!r}")
+        return [as_gradient(p.node, given[p]) for p in self.parameters]
+
+    def _change(self, step: Step, gradients: Sequence[Array], now: Now) -> None:
         def change(p: Array, g: Array, state: State) -> None:
-            step(p, self._prepared(p, g, samples), state, now)
+            step(p, self._prepared(p, g, now.samples), state, now)
             self._finish(p, now)
 
         memo: dict[Any, Any] = {}
-        for parameter, state in zip(self.parameters, self._state, strict=True):
-            if parameter not in gradient_values:
-                raise GraphError(f"the update has no gradient for {parameter!r}")
-            change_in_place(parameter.node, gradient_values[parameter], state, change, memo)
-        self._samples += samples
-        self._sweeps += bool(is_sweep_end)
-        return True
+        for parameter, g, state in zip(self.parameters, gradients, self._state, strict=True):
+            change_in_place(parameter.node, g, state, change, memo)
 
     def _prepared(self, p: Array, g: Array, samples: int) -> Array:
         """The gradient as the options want it, in an array that may be written over."""
@@ -283,7 +313,9 @@ class Learner:
     def create_checkpoint(self) -> dict[str, Any]:
         """All that it must know to go on: numbers, lists, dicts and arrays."""
         return {
+            "rule": self._rule,
             "samples": self._samples,
+            "minibatches": self._minibatches,
             "sweeps": self._sweeps,
             "rate": self._rate.state(),
             "noise": list(self._noise or ()),
@@ -293,17 +325,34 @@ class Learner:
     def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Goes back to where `create_checkpoint` was called.
 
-        Raises `ValueError` if that was for other parameters.
+        Raises `ValueError` if that was for other parameters or another rule, or if something is
+        missing; the learner stays as it is then.
         """
+        missing = self.create_checkpoint().keys() - checkpoint.keys()
+        if missing:
+            raise ValueError(f"the learner's checkpoint lacks {', '.join(sorted(missing))}")
+        if checkpoint["rule"] != self._rule:
+            raise ValueError(
+                f"the checkpoint is of a learner by {checkpoint['rule']}, this one's rule is "
+                f"{self._rule}"
+            )
         states = checkpoint["state"]
         shapes = [[np.shape(v) for v in s.values() if np.ndim(v)] for s in states]
         own = [p.node.shape for p in self.parameters]
         if len(states) != len(own) or any(set(s) - {o} for s, o in zip(shapes, own, strict=True)):
             raise ValueError("the checkpoint is of a learner of other parameters")
-        self._samples, self._sweeps = checkpoint["samples"], checkpoint["sweeps"]
         self._rate = Schedule.restored(checkpoint["rate"])
+        self._samples, self._sweeps = checkpoint["samples"], checkpoint["sweeps"]
+        self._minibatches = checkpoint["minibatches"]
         self._noise = tuple(checkpoint["noise"]) or None
         self._state = list(map(_copied, states))
+
+    @property
+    def _rule(self) -> str:
+        """What a checkpoint must be of, to be restored: the name of how it learns."""
+        if self._step is None:
+            return type(self).__name__
+        return self._step.__qualname__.partition("_step")[0]
 
 
 def _copied(state: Mapping[str, Any]) -> State:

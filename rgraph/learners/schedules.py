@@ -90,7 +90,9 @@ class Schedule:
     @staticmethod
     def restored(state: Mapping[str, Any]) -> Schedule:
         """The schedule that `state` was made of."""
-        schedule = Schedule.__new__(Schedule)
+        schedule = Schedule(1.0)
+        if state.keys() != vars(schedule).keys():
+            raise ValueError(f"no schedule's state: {sorted(state)}")
         vars(schedule).update(state)
         return schedule
 
@@ -203,7 +205,8 @@ def as_schedule(
 ) -> Schedule:
     """What a learner was given as a number or a schedule, as a schedule.
 
-    A schedule without a minibatch size of its own takes the learner's.
+    A schedule without a minibatch size of its own takes the learner's; what was given stays as it
+    is, for another learner may have it too.
     """
     if not isinstance(value, Schedule):
         if isinstance(value, (int, float, list, tuple)):
@@ -212,8 +215,9 @@ def as_schedule(
             f"a learning rate or momentum is a number, a list or a schedule "
             f"(C.learning_parameter_schedule), got {type(value).__name__}"
         )
+    size = value.minibatch_size
     if not value.is_minibatch_size_explicitly_specified and minibatch_size is not None:
-        value.minibatch_size = minibatch_size
-    if use_mean_gradient and value.minibatch_size == 1:
-        value.minibatch_size = IGNORE  # the gradient is a mean already: not to be divided twice
-    return value
+        size = minibatch_size
+    if use_mean_gradient and size == 1:
+        size = IGNORE  # the gradient is a mean already: not to be divided twice
+    return Schedule.restored({**value.state(), "minibatch_size": size})

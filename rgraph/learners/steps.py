@@ -109,24 +109,32 @@ def fsadagrad_step(p: Array, g: Array, state: State, now: Now) -> None:
     p -= g
 
 
-def adam_step(epsilon: float, largest: bool) -> Step:
+def adam_step(epsilon: float) -> Step:
     def step(p: Array, g: Array, state: State, now: Now) -> None:
         s, v = _kept(state, "s", p), _kept(state, "v", p)
         state["count"] = count = state.get("count", 0) + 1
-        correction = 1 / (1 - now.momentum**count)
-        if largest:
-            s *= now.decay
-            np.maximum(s, np.abs(g), out=s)
-            scale = s + epsilon
-        else:
-            correction *= math.sqrt(1 - now.decay**count)
-            scale = np.multiply(g, g, out=np.empty_like(g))
-            _smooth(s, scale, now.decay)
-            np.sqrt(s, out=scale)
-            scale += epsilon
+        correction = math.sqrt(1 - now.decay**count) / (1 - now.momentum**count)
+        scale = np.multiply(g, g, out=np.empty_like(g))
+        _smooth(s, scale, now.decay)
+        np.sqrt(s, out=scale)
+        scale += epsilon
         _smooth(v, g, now.momentum, now.gain)
         np.divide(v, scale, out=g)
         g *= now.rate * correction
+        p -= g
+
+    return step
+
+
+def adamax_step(epsilon: float) -> Step:
+    def step(p: Array, g: Array, state: State, now: Now) -> None:
+        s, v = _kept(state, "s", p), _kept(state, "v", p)
+        state["count"] = count = state.get("count", 0) + 1
+        s *= now.decay
+        np.maximum(s, np.abs(g), out=s)
+        _smooth(v, g, now.momentum, now.gain)
+        np.divide(v, s + epsilon, out=g)
+        g *= now.rate / (1 - now.momentum**count)
         p -= g
 
     return step

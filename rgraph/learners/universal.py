@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..arrays import as_array
 from ..function import Function
 from ..graph import Input
 from ..ops.records import as_node, hold
-from ..values import dense, device_of
+from ..values import device_of
 from .learner import Learner
 
 
@@ -20,7 +19,7 @@ class _Universal(Learner):
         gradients = [Input(p.shape, (), p.dtype, "gradient") for p in self.parameters]
         result = rule(list(self.parameters), list(map(hold, gradients)))
         outputs = result.outputs if isinstance(result, Function) else result
-        self._gradients = gradients
+        self._inputs = gradients
         self._function = Function([as_node(o) for o in outputs])
 
     def update(
@@ -29,15 +28,13 @@ class _Universal(Learner):
         training_sample_count: int,
         is_sweep_end: bool = False,
     ) -> bool:
-        feed = {
-            v: as_array(dense(gradient_values[p])).reshape(p.shape)
-            for v, p in zip(self._gradients, self.parameters, strict=True)
-        }
+        gradients = self._gradients(gradient_values)
+        feed = dict(zip(self._inputs, gradients, strict=True))
         known = {v.node for v in self._function.arguments}
         where = device_of(next(iter(feed.values())))
         used = {v: g for v, g in feed.items() if v in known}
         self._function.eval(used, device=where, as_numpy=False)
-        return True
+        return self._counted(int(training_sample_count), is_sweep_end)
 
 
 def universal(update_func: Callable[..., Any], parameters: Sequence[Any]) -> Learner:

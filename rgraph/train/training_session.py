@@ -220,7 +220,7 @@ class TrainingSession:
         self._actions.append(_Action(progress_frequency, self._summarize))
 
     def train(self, device: Any = None) -> None:
-        """Trains until `max_samples`, the source's end, a rate of 0, or a callback's False."""
+        """Trains until `max_samples`, the source's end, learners' False, or a callback's False."""
         trainer = self.trainer
         if self.checkpoint.restore and os.path.exists(self.checkpoint.filename or ""):
             self._restore()
