@@ -70,6 +70,11 @@ class Layout:
         return self.lengths[self.sequence_of_row]
 
     @cached_property
+    def mirrored_row(self) -> np.ndarray:
+        """For each frame: the row of the frame that is as far from its sequence's other end."""
+        return self.row(self.sequence_of_row, self.length_of_row - 1 - self.step_of_row)
+
+    @cached_property
     def batch_row_of_row(self) -> np.ndarray:
         """For each frame: its sequence's row in values that have only a batch axis."""
         return self.batch_rows[self.sequence_of_row]

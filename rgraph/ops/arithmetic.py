@@ -20,8 +20,8 @@ def _reciprocal(xp: Any, x: Any, out: Any = None) -> Any:
 
 
 def _special(xp: Any) -> Any:
-    """The special functions that go with an array library."""
-    return import_module("cupyx.scipy.special" if xp.__name__ == "cupy" else "scipy.special")
+    """The special functions that go with an array library: SciPy's, or cupyx's for CuPy."""
+    return import_module(("" if xp.__name__ == "numpy" else f"{xp.__name__}x.") + "scipy.special")
 
 
 plus = pointwise(

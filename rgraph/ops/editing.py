@@ -24,9 +24,7 @@ def _axis_of(node: Node) -> dict[str, Any]:
 
 
 def _reversed(run: Any, x: Any, *, axis: Axis) -> Any:
-    layout = run.layouts[axis]
-    step = layout.length_of_row - 1 - layout.step_of_row
-    return x[run.engine.from_numpy(layout.row(layout.sequence_of_row, step))]
+    return x[run.index(run.layouts[axis], "mirrored_row")]
 
 
 def _sequence(axes: Any, **_: Any) -> Any:
@@ -47,7 +45,7 @@ REVERSE = define(
 
 
 def _numbers(run: Any, x: Any, *, axis: Axis, dtype: Any) -> Any:
-    return run.engine.from_numpy(run.layouts[axis].step_of_row.astype(dtype))
+    return run.index(run.layouts[axis], "step_of_row").astype(dtype)
 
 
 NUMBERS = define(

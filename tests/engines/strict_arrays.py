@@ -9,11 +9,13 @@ graph holds the calls, and launching it does them again on the same memory.
 import contextlib
 import ctypes
 import json
+import sys
 import types
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from scipy import special
 
 NAMES = json.loads((Path(__file__).parent / "cupy_names.json").read_text())
 _UFUNCS = set(NAMES["ufuncs"])
@@ -273,8 +275,8 @@ Array.__hash__ = None
 class Ufunc:
     """A ufunc of CuPy's."""
 
-    def __init__(self, name):
-        self.name, self.function = name, getattr(np, name)
+    def __init__(self, name, source=np):
+        self.name, self.function = name, getattr(source, name)
         self.nin = getattr(self.function, "nin", 1)
 
     def __call__(self, *args, out=None, dtype=None, casting="same_kind"):
@@ -315,6 +317,7 @@ class Library:
     """The module `cupy`."""
 
     ndarray = Array
+    __name__ = "played"
     __version__ = NAMES["version"]
 
     def __getattr__(self, name):
@@ -528,5 +531,6 @@ class _Random:
 
 
 LIBRARY = Library()
+sys.modules["playedx.scipy.special"] = types.SimpleNamespace(erf=Ufunc("erf", special))
 LIBRARY.cuda = _cuda()
 LIBRARY.random = _Random()

@@ -17,6 +17,7 @@ MOST_SHAPES = 1024  # minibatch shapes that it remembers
 
 # Operations during which the CPU waits for the GPU, most of them for values to look at
 WAITING = {
+    "argsort",
     "edit_distance_error",
     "lambda_rank",
     "lambda_rank_slope",
