@@ -10,6 +10,7 @@ from . import graph
 from .graph import Node, Placeholder
 from .operand import Operand
 from .ops import records
+from .tracing import is_outer
 
 
 class CloneMethod(enum.Enum):
@@ -42,7 +43,7 @@ def copy(
     given: dict[Node, Node] = {}
 
     def change(leaf: Node) -> Node | None:
-        if leaf in kept:
+        if leaf in kept or is_outer(leaf):
             return None
         if not isinstance(leaf, (graph.Input, Placeholder)):
             return changes[method](leaf)
@@ -50,7 +51,7 @@ def copy(
         return given[leaf]
 
     nodes = graph.copy(function._current(), replace, change)
-    return nodes, [given.get(a.node, a.node) for a in function.arguments if a.node not in replace]
+    return nodes, [given.get(n, n) for n in function._declared() if n not in replace]
 
 
 def operand(value: Any) -> Node:

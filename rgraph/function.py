@@ -13,7 +13,7 @@ from .graph.node import describe, resolve
 from .operand import Operand
 from .ops import records
 from .running import Runnable
-from .tracing import annotated, nodes_of, trace
+from .tracing import annotated, is_outer, nodes_of, trace
 from .types import Type
 from .variables import Constant, Parameter, Variable, handle
 
@@ -80,12 +80,23 @@ class Function(Runnable):
         replace = {k.node: records.as_node(v) for k, v in given.items()}
         for argument, value in replace.items():
             _refuse_another_shape(argument, value)
-        rest = [a.node for a in self.arguments if a.node not in replace]
         nodes = graph.copy(self._current(), replace)
-        return Function(nodes, rest or None, self._name)
+        return Function(nodes, self._left_open(given), self._name)
+
+    def _left_open(self, given: Mapping[Variable, Any]) -> list[Node] | None:
+        """The signature once arguments are given: a function's own stand in its place."""
+        declared = given if self._signature is None else map(handle, self._declared())
+        found: list[Node] = []
+        for argument in declared:
+            value = given.get(argument, argument)
+            if isinstance(value, Function):
+                found += value._declared()
+            elif value is argument:
+                found.append(argument.node)
+        return list(dict.fromkeys(found)) or None
 
     def _match(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[Variable, Any]:
-        parameters = self.arguments
+        parameters = [a for a in self.arguments if not is_outer(a.node)]
         if len(args) > len(parameters):
             raise GraphError(
                 f"{self.name or 'the function'} takes {len(parameters)} arguments "

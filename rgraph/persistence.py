@@ -137,7 +137,7 @@ def save(function: Function, filename: str | os.PathLike[str]) -> None:
             [3.]]], dtype=float32)
     """
     roots = function._current()
-    signature = [a.node for a in function.arguments]
+    signature = function._declared()
     writer = _Writer([*roots, *signature])
     graph = {
         "format": FORMAT,

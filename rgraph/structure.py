@@ -10,6 +10,7 @@ from .graph import GraphError, Node, Placeholder
 from .graph.node import describe, resolve
 from .operand import Operand
 from .ops import records
+from .tracing import is_outer
 from .variables import Variable, handle
 
 _renaming = False
@@ -146,15 +147,29 @@ class Structure(Operand):
         """
         leaves = self._leaves((graph.Input, Placeholder))
         found = sorted(leaves, key=lambda v: v.is_placeholder)  # inputs first
-        if self._signature is None:
-            return tuple(found)
-        declared = [handle(resolve(n)) for n in self._signature]
+        declared = [handle(n) for n in self._declared()]
         return tuple(declared + [v for v in found if v not in declared])
 
     @property
     def signature(self) -> tuple[Variable, ...]:
-        """As `arguments`."""
-        return self.arguments
+        """Its own arguments; what else it reads is captured.
+
+        Those of the Python function that it was made of. Otherwise its `arguments` without those
+        of Python functions around it, which are just being made functions of.
+
+        >>> x = C.input_variable(1, name="x")
+        >>> f = C.Function(lambda a, b: a * x - b)
+        >>> [v.name for v in f.signature], [v.name for v in f.arguments]
+        (['a', 'b'], ['a', 'b', 'x'])
+        """
+        if self._signature is not None:
+            return tuple(map(handle, self._declared()))
+        return tuple(a for a in self.arguments if not is_outer(a.node))
+
+    def _declared(self) -> list[Node]:
+        """What is still open of the arguments that it was made with."""
+        nodes = map(resolve, self._signature or ())
+        return [n for n in nodes if isinstance(n, (graph.Input, Placeholder))]
 
     @property
     def inputs(self) -> tuple[Variable, ...]:

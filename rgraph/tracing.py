@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .graph import GraphError, Node, Placeholder
@@ -12,21 +13,34 @@ from .types import Type
 from .variables import handle
 
 
-def _argument_names(f: Callable[..., Any]) -> list[str]:
-    return [
-        p.name
-        for p in inspect.signature(f).parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+def _arguments(f: Callable[..., Any]) -> list[inspect.Parameter]:
+    """What a function must be given; what has a default is no argument."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+        any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    except ValueError:  # some that are written in C don't say
+        parameters, any_number = {}.values(), True
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    found = [p for p in parameters if p.default is p.empty and p.kind not in variable]
+    if any_number and not found:
+        raise GraphError(
+            f"{_name(f)} does not say how many arguments it takes",
+            mend="name them: lambda x, y: …",
+        )
+    return found
+
+
+def _name(f: Callable[..., Any]) -> str:
+    return getattr(f, "__name__", "the function")
 
 
 def annotated(f: Callable[..., Any], *types: Any, **named: Any) -> Callable[..., Any]:
     """`f` with these types as annotations of its arguments, in their order or by name."""
-    names = _argument_names(f)
+    names = [p.name for p in _arguments(f)]
     given = dict(zip(names, types, strict=False)) | named
     if len(types) + len(named) != len(names) or set(given) != set(names):
         raise TypeError(
-            f"{f.__name__} takes the arguments {', '.join(names)}; types were given for "
+            f"{_name(f)} takes the arguments {', '.join(names)}; types were given for "
             f"{', '.join(given)}"
         )
     f.__annotations__ = {n: Type.of(t) for n, t in given.items()}
@@ -48,11 +62,17 @@ def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
     These are placeholders; inputs where an annotation gives an argument's type.
     """
     types = _types(f)
-    arguments = [types[n].new(n) if n in types else Placeholder(name=n) for n in _argument_names(f)]
-    result = f(*map(handle, arguments))
+    made = {
+        p: types[p.name].new(p.name) if p.name in types else Placeholder(name=p.name)
+        for p in _arguments(f)
+    }
+    by_name = {p.name: handle(n) for p, n in made.items() if p.kind is p.KEYWORD_ONLY}
+    arguments = list(made.values())
+    with _open(arguments):
+        result = f(*map(handle, arguments[: len(arguments) - len(by_name)]), **by_name)
     if result is None:
         raise GraphError(
-            f"{getattr(f, '__name__', 'the function')} gives nothing",
+            f"{_name(f)} gives nothing",
             mend="end it with return",
         )
     outputs = result if isinstance(result, (tuple, list)) else [result]
@@ -60,6 +80,26 @@ def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
     for o in outputs:
         nodes += nodes_of(o)
     return nodes, arguments
+
+
+_outer: set[Node] = set()  # the arguments of the functions that are being traced
+
+
+@contextlib.contextmanager
+def _open(arguments: Iterable[Node]) -> Iterator[None]:
+    _outer.update(arguments)
+    try:
+        yield
+    finally:
+        _outer.difference_update(arguments)
+
+
+def is_outer(node: Node) -> bool:
+    """Whether it is an argument of a function that is being traced.
+
+    A function that is made meanwhile captures it; it is none of that function's own arguments.
+    """
+    return node in _outer
 
 
 def nodes_of(value: Any) -> list[Node]:

@@ -1,5 +1,7 @@
 """Functions: composing, naming, copying."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,28 @@ class TestCalls:
         found = g.eval({x: VALUES})
         np.testing.assert_allclose(found[g.outputs[0]], VALUES + 1)
         np.testing.assert_allclose(found[g.outputs[1]], VALUES * 2)
+
+    def test_arguments_without_a_default_by_position_or_by_name(self, x):
+        def f(a, b=5, *rest, c, d=7):
+            return a * b - c
+
+        g = C.Function(f)
+        assert [v.name for v in g.arguments] == ["a", "c"]
+        np.testing.assert_allclose(g(x, c=x).eval({x: VALUES}), 4 * VALUES)
+        partial = C.Function(functools.partial(f, c=1))
+        assert [v.name for v in partial.arguments] == ["a"]
+
+    @pytest.mark.parametrize("f", [lambda *values: values[0], C.splice, max])
+    def test_of_any_number_of_arguments(self, f):
+        with pytest.raises(C.GraphError, match="does not say how many arguments it takes"):
+            C.Function(f)
+
+    def test_arguments_of_what_is_put_in(self):
+        """The order is that of the arguments that they stand for."""
+        f, g = C.Function(lambda a, b: b / a), C.Function(lambda c, d: d - c)
+        assert [v.name for v in f(g).arguments] == ["c", "d", "b"]
+        assert [v.name for v in f(b=g).arguments] == ["a", "c", "d"]
+        assert f(b=g)(C.constant(2), C.constant(3), C.constant(7)).eval() == 2
 
     def test_a_function_is_its_own_function(self, x):
         f = x * 2

@@ -41,7 +41,7 @@ def _values(result: Any) -> tuple[Any, ...]:
 
 def _refuse_step(layer: Any, values: int) -> None:
     """A step function takes its states first; given a frame for one of them it goes astray."""
-    open_ = [a for a in layer.arguments if a.is_placeholder] if isinstance(layer, Function) else []
+    open_ = [a for a in layer.signature if a.is_placeholder] if isinstance(layer, Function) else []
     if len(open_) > values == 1:
         kind = layer.outputs[0].node.attrs.get("block") or layer.name or "a function"
         names = ", ".join(a.name or "?" for a in open_)

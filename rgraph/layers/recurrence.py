@@ -42,16 +42,23 @@ class ForwardDeclaration(Variable):
         Function(nodes_of(value)).replace_placeholders({self: value})
 
 
-def _as_step(step_function: Step, inputs: int) -> tuple[Function, int]:
-    """The step function, and how many states it has."""
-    step = Function(step_function)
-    # What else it uses, inputs of the surrounding model say, is no argument of a step.
-    own = [a for a in step.arguments if a.is_placeholder] or step.arguments
-    count = len(own) - inputs
+def _with_signature(f: Step) -> Function:
+    """`f` as a function of its own arguments; of a formula, these are its placeholders."""
+    function = Function(f)
+    own = function.signature
+    if function._signature is None:
+        own = tuple(a for a in own if a.is_placeholder) or own
+    return Function(nodes_of(function), [a.node for a in own])
+
+
+def _as_step(step_function: Step) -> tuple[Function, int]:
+    """The step function, whose arguments are its states and its input, and how many states."""
+    step = _with_signature(step_function)
+    count = len(step.signature) - 1
     if count < 1:
         raise GraphError(
-            f"a step function takes its previous state and {inputs or 'no'} input, "
-            f"this one takes {len(own)} arguments",
+            "a step function takes its previous state and 1 input, "
+            f"this one takes {count + 1} arguments",
             mend="write it as def step(previous_state, x): …, with layers f and g for example "
             "return C.tanh(f(x) + g(previous_state))",
         )
@@ -115,7 +122,7 @@ def Recurrence(
            [3.],
            [6.]], dtype=float32)
     """
-    step, count = _as_step(step_function, 1)
+    step, count = _as_step(step_function)
     initial = _states(initial_state, count)
 
     @BlockFunction("Recurrence", name)
@@ -150,7 +157,7 @@ def RecurrenceFrom(
     array([[11.],
            [13.]], dtype=float32)
     """
-    step, count = _as_step(step_function, 1)
+    step, count = _as_step(step_function)
 
     def recurrence_from(*values: Any) -> Any:
         states = _tied(step, values[:-1], values[-1:], go_backwards)
@@ -179,7 +186,7 @@ def Fold(
     >>> C.layers.Fold(C.plus)(x).eval({x: np.array([[1], [2], [3]])})
     array([[6.]], dtype=float32)
     """
-    step, count = _as_step(folder_function, 1)
+    step, count = _as_step(folder_function)
     initial = _states(initial_state, count)
     end = ops.sequence.first if go_backwards else ops.sequence.last
 
@@ -212,7 +219,13 @@ def UnfoldFrom(
     >>> double(1, x).eval({x: np.zeros((3, 1))})[0]
     array([2., 4., 8.], dtype=float32)
     """
-    generator = Function(generator_function)
+    generator = _with_signature(generator_function)
+    if len(generator.signature) != 1:
+        raise GraphError(
+            f"a generator function takes its previous state alone, this one takes "
+            f"{len(generator.signature)} arguments",
+            mend="what else it uses can stand outside, it need not be an argument",
+        )
 
     @BlockFunction("UnfoldFrom", name)
     def unfold(initial_state: Any, dynamic_axes_like: Any) -> Any:

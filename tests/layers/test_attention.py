@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import rgraph as C
-from rgraph.layers import GRU, AttentionModel, Recurrence
+from rgraph.layers import GRU, LSTM, AttentionModel, Recurrence
 from rgraph.testing import check_gradients
 
 RNG = np.random.default_rng(0)
@@ -75,3 +75,43 @@ def test_the_weights_can_be_read():
 def test_a_span_needs_an_axis(options):
     with pytest.raises(ValueError, match="attention_span"):
         AttentionModel(5, **options)
+
+
+def test_a_decoder_that_closes_over_the_encoder():
+    """As CNTK's tutorial on translation has it; CNTK's values and gradients."""
+    rng = np.random.RandomState(0)
+    We, Ue = (np.round(rng.randn(n, 3) * 0.5, 2).astype("f") for n in (2, 3))
+    attend, cell = AttentionModel(4), LSTM(3)
+
+    @C.Function
+    def model(source, target):
+        step = C.Function(lambda h, x: C.tanh(C.times(x, We) + C.times(h, Ue)))
+        encoded = Recurrence(step, go_backwards=True)(source)
+
+        @C.Function
+        def step_with_attention(h, c, x):
+            return cell(h, c, C.splice(x, attend(encoded, h)))
+
+        return Recurrence(step_with_attention)(target)
+
+    source, target = (C.sequence.input_variable(2, sequence_axis=C.Axis(n)) for n in "st")
+    z = model(source, target)
+    for p in z.parameters:
+        seed = sum(map(ord, p.name)) + sum(p.shape)
+        p.value = np.round(np.random.RandomState(seed).randn(*p.shape) * 0.5, 2)
+    feed = {
+        source: [[[-0.67, 0.6], [0.32, -0.44], [-0.46, 0.16]], [[0.8, -0.7], [0.3, 0.1]]],
+        target: [[[0.1, -0.2]], [[0.5, 0.4], [-0.9, 1.1]]],
+    }
+    values = [
+        [[-0.158325, 0.064778, 0.120735]],
+        [[-0.111382, 0.076597, 0.087647], [-0.23345, 0.03206, 0.206966]],
+    ]
+    gradient = [
+        [[0.023627, 0.014484], [0.036576, 0.020856], [0.047052, 0.035825]],
+        [[0.058009, 0.008567], [0.11093, 0.033224]],
+    ]
+    for ours, expected in zip(z.eval(feed), values, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=2e-6)
+    for ours, expected in zip(z.grad(feed, wrt=[source]), gradient, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=2e-6)

@@ -121,6 +121,90 @@ def test_a_step_may_use_what_stands_outside():
     check_gradients(z, {x: a, scale: b}, elements=20)
 
 
+def as_formula(step):
+    return step(C.placeholder(name="h"), C.placeholder(name="x"))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda step: step,
+        C.Function,
+        lambda step: C.Function(step).clone("clone"),
+        lambda step: C.Function(step) >> C.Function(lambda h: h),
+        as_formula,
+    ],
+    ids=["python", "function", "clone", "chain", "formula"],
+)
+class TestWhatAStepCaptures:
+    """A step's states are its own arguments, whatever is made a function of around it."""
+
+    @pytest.fixture
+    def x(self):
+        return C.sequence.input_variable(1)
+
+    @pytest.mark.parametrize(
+        "layer, expected",
+        [
+            (lambda step, a, b: Recurrence(step)(a), [10, 30, 60]),
+            (lambda step, a, b: Recurrence(step, go_backwards=True)(a), [60, 50, 30]),
+            (lambda step, a, b: Recurrence(step, initial_state=b)(a), [20, 40, 70]),
+            (lambda step, a, b: RecurrenceFrom(step)(b, a), [20, 40, 70]),
+            (lambda step, a, b: Fold(step)(a), [60]),
+        ],
+    )
+    def test_an_argument_of_the_function_around(self, x, made, layer, expected):
+        f = C.Function(lambda a, b: layer(made(lambda h, x: h + x * b), a, b))
+        assert [v.name for v in f.arguments] == ["a", "b"]
+        b = C.input_variable(1)
+        values = f(x, b).eval({x: [[1], [2], [3]], b: [[10]]})
+        np.testing.assert_array_equal(np.ravel(values), expected)
+
+    def test_a_state_of_the_step_around(self, x, made):
+        """CNTK's values and gradients."""
+
+        @C.Function
+        def model(x):
+            def outer(h, x):
+                inner = made(lambda g, z: C.tanh(g * 0.5 + z * h + 1))
+                return C.tanh(h + Recurrence(inner)(x))
+
+            return Recurrence(outer)(x)
+
+        y, data = model(x), np.array([[-0.49], [0.95], [-0.21]])
+        for ours, frames in zip(y.eval({x: [data, data[:1]]}), (data, data[:1]), strict=True):
+            h = g = 0.0
+            for t, z in enumerate(frames):
+                g = np.tanh(g * 0.5 + z * h + 1)
+                h = np.tanh(h + g)
+                np.testing.assert_allclose(ours[t], h, atol=1e-6)
+        check_gradients(y, {x: [data, data[:1]]}, order=2)
+
+
+def test_a_generator_captures_too():
+    x, b = C.sequence.input_variable(1), C.input_variable(1)
+    f = C.Function(lambda x, b: UnfoldFrom(lambda state: state + b)(0, x))
+    assert f(x, b).eval({x: np.zeros((3, 1)), b: [[10]]})[0].ravel().tolist() == [10, 20, 30]
+    with pytest.raises(C.GraphError, match="its previous state alone, this one takes 2"):
+        UnfoldFrom(lambda state, x: state + x)
+
+
+def test_a_formula_captures_the_inputs_in_it():
+    x, b = C.sequence.input_variable(1), C.input_variable(1)
+    y = Recurrence(as_formula(lambda h, x: h + x * b))(x)
+    assert y.eval({x: [[1], [2], [3]], b: [[10]]})[0].ravel().tolist() == [10, 30, 60]
+
+
+def test_the_states_of_a_chain_are_those_of_its_first_step():
+    """CNTK documents `Recurrence(GRU(…) >> Dense(…))` for a projection of the state."""
+    x, cell, dense = C.sequence.input_variable(3), GRU(2), Dense(2)
+    chain = Recurrence(cell >> dense)(x)
+    by_hand = Recurrence(lambda h, x: dense(cell(h, x)))(x)
+    data = sequences((3,))
+    for ours, expected in zip(chain.eval({x: data}), by_hand.eval({x: data}), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
 def test_many_states():
     names = [f"s{i}" for i in range(12)]
     step = eval(f"lambda {', '.join(names)}, x: ({', '.join(f'{n} + x' for n in names)})")
