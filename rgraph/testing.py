@@ -199,7 +199,7 @@ def _error(
         lines.append(
             "  the function has a kink here: its one-sided differences disagree, so it has no "
             "derivative to compare with\n  mend: give the inputs other values: "
-            "check_gradients(f, at={x: …})"
+            "check_gradients(f, at={x: …}), or leave this one out of `wrt`"
         )
     lines.append(f"  made at {variable.node.origin}")
     return GradientError("\n".join(lines), variable, index, by_graph, by_differences, worst.kink)

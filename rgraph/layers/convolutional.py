@@ -71,17 +71,15 @@ class _Geometry:
         reduction_rank: int = 1,
         sequential: bool = False,
     ) -> None:
-        if reduction_rank not in (0, 1) or groups < 1:
-            raise ValueError(
-                "reduction_rank must be 0 or 1 and groups above 0, "
-                f"got {reduction_rank} and {groups}"
-            )
+        if reduction_rank not in (0, 1):
+            raise ValueError(f"reduction_rank must be 0 or 1, got {reduction_rank}")
         self.size = as_size(filter_shape, "filter_shape")
         self.rank = len(self.size)
         self.pad = _per_axis(pad, self.rank, "pad")
-        self.strides = _per_axis(strides, self.rank, "strides")
-        self.dilation = _per_axis(dilation, self.rank, "dilation")
-        self.groups, self.reduction_rank, self.sequential = groups, reduction_rank, sequential
+        self.strides = as_size(_per_axis(strides, self.rank, "strides"), "strides")
+        self.dilation = as_size(_per_axis(dilation, self.rank, "dilation"), "dilation")
+        (self.groups,) = as_size(groups, "groups")
+        self.reduction_rank, self.sequential = reduction_rank, sequential
 
     def with_channels(self, x: Any) -> Any:
         return x if self.reduction_rank else ops.reshape(x, (1,), begin_axis=0, end_axis=0)

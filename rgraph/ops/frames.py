@@ -39,9 +39,9 @@ def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
     layout = run.layouts[source]
     counts = run.engine.to_numpy(condition)
     counts = counts.reshape(layout.rows, math.prod(counts.shape[1:]))[:, 0]
-    if (counts < 0).any():
+    if not ((counts >= 0) & np.isfinite(counts)).all():
         raise GraphError(
-            "a condition has negative values",
+            "a condition has values that are negative or no numbers",
             mend="compare: x > 0 is 1 where it is true and 0 elsewhere",
         )
     chosen = []

@@ -9,7 +9,7 @@ import numpy as np
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
-from .shaping import axis_number, static_index
+from .shaping import as_size, axis_number, static_index
 
 # gather, and its adjoint, which adds each element back to where it was taken from
 
@@ -35,9 +35,7 @@ class _Places:
         Args:
             size: of that axis.
         """
-        if xp is np:  # on a GPU it would have to be waited for
-            _check_range(indices, size)
-        index = xp.rint(indices).astype(int)
+        index = _whole(xp, indices, size)
         if not self.own:
             return index
         if not self.chosen:
@@ -45,14 +43,16 @@ class _Places:
         return xp.arange(rows).reshape(-1, *[1] * self.count), index
 
 
-def _check_range(indices: np.ndarray, size: int) -> None:
-    outside = ~((-size - 0.5 <= indices) & (indices < size - 0.5))  # NaN too
-    if outside.any():
-        raise GraphError(
-            f"an index is {indices[outside].flat[0]:g}, the axis that it chooses from has {size} "
-            "elements",
-            mend=f"indices are from 0 to {size - 1}" if size else "",
-        )
+def _whole(xp: Any, indices: Any, size: int) -> Any:
+    """Indices out of arithmetic as whole numbers: fractions are cut off, as in CNTK."""
+    if xp is np:  # on a GPU it would have to be waited for
+        outside = ~((indices > -1) & (indices < size))  # NaN too
+        if outside.any():
+            raise GraphError(
+                f"an index is {indices[outside].flat[0]:g}, there are {size} to choose from",
+                mend=f"indices are from 0 to {size - 1}" if size else "",
+            )
+    return indices.astype(int)
 
 
 def _gather(run: Any, x: Any, indices: Any, *, places: _Places) -> Any:
@@ -83,7 +83,7 @@ def _without(shape: Shape, axis: int) -> Shape:
 
 
 def _numbers(rng: Any) -> Any:
-    return rng.integers(0, 3, (2, 2, 2)).astype(float)
+    return rng.integers(0, 3, (2, 2, 2)) + 0.5
 
 
 GATHER = define(
@@ -136,7 +136,7 @@ def gather(reference: Any, indices: Any, axis: int | Axis | None = None) -> Any:
 
     Args:
         reference: shape (*before, n, *behind), n at `axis` (by default the first axis).
-        indices: whole numbers from 0 to n - 1. No gradient flows to them.
+        indices: numbers from 0 to n - 1, whose fractions are cut off. No gradient flows to them.
 
     Returns:
         shape (*before, *indices.shape, *behind).
@@ -155,7 +155,7 @@ def gather(reference: Any, indices: Any, axis: int | Axis | None = None) -> Any:
 
 
 def _one_hot(run: Any, x: Any, *, num_classes: int, axis: int) -> Any:
-    found = x[..., None] == run.xp.arange(num_classes, dtype=x.dtype)
+    found = _whole(run.xp, x, num_classes)[..., None] == run.xp.arange(num_classes)
     return run.xp.moveaxis(found.astype(x.dtype), -1, axis)
 
 
@@ -184,7 +184,7 @@ def one_hot(x: Any, num_classes: int, sparse_output: bool = False, axis: int | A
     """Class numbers as vectors that are 1 at the class and 0 elsewhere. No gradient flows.
 
     Args:
-        x: whole numbers from 0 to num_classes - 1, of shape `shape`.
+        x: numbers from 0 to num_classes - 1, whose fractions are cut off, of shape `shape`.
         sparse_output: accepted for CNTK's sake, without effect.
         axis: where the new axis of `num_classes` elements stands in the result.
 
@@ -195,7 +195,8 @@ def one_hot(x: Any, num_classes: int, sparse_output: bool = False, axis: int | A
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)
     """
-    return apply(ONE_HOT, as_node(x), num_classes=int(num_classes), axis=axis_number(axis))
+    (count,) = as_size(num_classes, "num_classes")
+    return apply(ONE_HOT, as_node(x), num_classes=count, axis=axis_number(axis))
 
 
 # The k largest, and their adjoint

@@ -19,18 +19,30 @@ from ..graph.node import Shape
 from .arithmetic import element_divide, element_max
 from .filling import FILL
 from .records import as_node, define, operation
-from .shaping import as_shape
-from .windows import Flags, Pads, automatic, per_axis
+from .shaping import as_size
+from .windows import Flags, Pads, automatic, per_axis, steps
 
 MAX_POOLING = 0
 AVG_POOLING = 1
 MAX_UNPOOLING = 0
 
 
-def _out(size: int, window: int, stride: int, auto: bool, ceil: bool) -> int:
-    """How many windows there are along an axis."""
+def _along(size: int, window: int, stride: int, auto: bool, ceil: bool) -> tuple[int, int]:
+    """How far the first window along an axis begins before it, and how many windows there are.
+
+    With `ceil` a last window that is not whole counts. One that lies outside altogether does not,
+    as in PyTorch (CNTK gives -inf or NaN for it); the others stand where they do in CNTK.
+    """
     last = size - 1 if auto else size - window
-    return (-(-last // stride) if ceil else last // stride) + 1
+
+    def before(count: int) -> int:
+        return automatic(size, window - 1, stride, count)[0] if auto else 0
+
+    count = -(-last // stride) + 1
+    if not ceil or before(count) >= window:
+        count = last // stride + 1
+    low = before(count)
+    return low, count - ((count - 1) * stride - low >= size)
 
 
 def _pooled(
@@ -53,7 +65,7 @@ def _pooled(
                 f"the window spans {k} elements, the operand has only {n} there",
                 mend="pad it (auto_padding=[True]) or use a smaller window",
             )
-        sizes.append(_out(n, k, s, a, ceil))
+        sizes.append(_along(n, k, s, a, ceil)[1])
     return shape[:lead] + tuple(sizes)
 
 
@@ -142,7 +154,7 @@ def _divisor(run: Any, shape: Shape, dtype: Any, at: dict[str, Any], include_pad
     count = run.xp.zeros(at["counts"], dtype)
     for _, target in _windows(shape, **at):
         count[target] += 1
-    return run.xp.maximum(count, 1)  # a window may lie outside as a whole
+    return count
 
 
 def _mean(run: Any, x: Any, *, include_pad: bool, out: Any = None, **at: Any) -> Any:
@@ -171,14 +183,12 @@ def _windows_of(node: Node, shape: Shape, out: Shape) -> dict[str, Any]:
     """What the kernels are given: the padding itself, which depends on the operand's size."""
     at = node.attrs
     rank = len(at["window"])
-    padding = tuple(
-        automatic(n, k - 1, s, m) if a else (0, max((m - 1) * s + k - n, 0))
-        for n, k, s, a, m in zip(
-            shape[-rank:], at["window"], at["strides"], at["auto"], out[-rank:], strict=True
-        )
-    )
+    padding = []
+    for n, k, s, a in zip(shape[-rank:], at["window"], at["strides"], at["auto"], strict=True):
+        low, count = _along(n, k, s, a, at["ceil"])
+        padding.append((low, max((count - 1) * s + k - n - low, 0)))
     kept = {k: v for k, v in at.items() if k not in ("auto", "ceil", "shape")}
-    return {**kept, "padding": padding, "counts": out[-rank:]}
+    return {**kept, "padding": tuple(padding), "counts": out[-rank:]}
 
 
 def _arguments(node: Node) -> dict[str, Any]:
@@ -259,7 +269,8 @@ def pooling(
         strides: one number, or one per window axis.
         auto_padding: whether windows may reach over the edge so that with stride 1 the size
             stays; one flag, or one per window axis.
-        ceil_out_dim: whether a last window that is not whole counts (it reaches over the edge).
+        ceil_out_dim: whether a last window that is not whole counts (it reaches over the edge);
+            one that lies over the edge altogether never does.
         include_pad: whether a mean counts what is over the edge as zeros.
 
     Source: CNTK's `pooling`.
@@ -277,10 +288,15 @@ def pooling(
 
 
 def _moves(window: Any, strides: Any, auto_padding: Any, ceil: bool) -> dict[str, Any]:
-    shape = as_shape(window)
-    auto = tuple(map(bool, per_axis(auto_padding, len(shape), "auto_padding")))
-    steps = per_axis(strides, len(shape), "strides")
-    return {"window": shape, "strides": steps, "auto": auto, "ceil": ceil}
+    shape = as_size(window, "pooling_window_shape")
+    rank = len(shape)
+    auto = tuple(map(bool, per_axis(auto_padding, rank, "auto_padding")))
+    return {
+        "window": shape,
+        "strides": steps(strides, rank, "strides"),
+        "auto": auto,
+        "ceil": ceil,
+    }
 
 
 @operation

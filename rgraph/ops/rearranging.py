@@ -9,7 +9,7 @@ from typing import Any
 from ..graph import Axis, GraphError, Op, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
-from .shaping import axis_number, rank_of, reshape, reshape_to, static_index, transpose
+from .shaping import as_size, axis_number, rank_of, reshape, reshape_to, static_index, transpose
 
 CONSTANT_PAD, REFLECT_PAD, SYMMETRIC_PAD = 0, 1, 2
 _MODES = ("constant", "reflect", "symmetric")
@@ -107,7 +107,7 @@ def depth_to_space(operand: Any, block_size: int) -> Any:
     >>> C.depth_to_space(C.input_variable((8, 2, 3)), 2).shape
     (2, 4, 6)
     """
-    b = int(block_size)
+    (b,) = as_size(block_size, "block_size")
     x = reshape(as_node(operand), (b, b, -1), 0, 1)
     x = reshape(transpose(x, (2, 3, 0, 4, 1)), -1, 1, 3)
     return reshape(x, -1, 2, 4)
@@ -126,7 +126,7 @@ def space_to_depth(operand: Any, block_size: int) -> Any:
     >>> C.space_to_depth(C.input_variable((2, 4, 6)), 2).shape
     (8, 2, 3)
     """
-    b = int(block_size)
+    (b,) = as_size(block_size, "block_size")
     x = reshape(reshape(as_node(operand), (-1, b), 2, 3), (-1, b), 1, 2)
     return reshape(transpose(x, (2, 4, 0, 1, 3)), -1, 0, 3)
 

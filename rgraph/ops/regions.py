@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..graph import GraphError, Node, apply
 from ..graph.node import Shape
 from .poolings import MAX_POOLING
 from .records import as_node, define, operation
-from .shaping import as_shape
+from .shaping import as_size
+from .windows import per_axis
 
 
 def _bins(start: Any, size: Any, count: int, most: int) -> list[tuple[int, int]]:
@@ -30,10 +33,13 @@ def _largest(run: Any, x: Any, rois: Any, *, out: Shape, scale: float, single: b
     numbers = xp.arange(height * width).reshape(height, width)
     result = xp.full((count, rois.shape[1], x.shape[1], *out), -1, x.dtype)
     corners = run.engine.to_numpy(rois) * scale
+    if not np.isfinite(corners).all():
+        raise GraphError("a region of interest has a corner that is no number")
+    corners = np.trunc(corners + np.copysign(0.5, corners)).astype(int)
     for n in range(count):
         image = x[n % len(x)]
         for r, corner in enumerate(corners[n % len(rois)]):
-            left, top, right, bottom = (int(c + 0.5) for c in corner)
+            left, top, right, bottom = map(int, corner)
             rows = _bins(top, max(bottom - top + 1, 1), out[0], height)
             columns = _bins(left, max(right - left + 1, 1), out[1], width)
             for i, (a, b) in enumerate(rows):
@@ -133,13 +139,14 @@ def roipooling(
     Args:
         operand: images, shape (channels, height, width).
         rois: shape (regions, 4), the corners (left, top, right, bottom) of each region, in pixels
-            of the original image. No gradient flows to them.
+            of the original image, rounded to whole ones of `operand`. No gradient flows to them.
         pooling_type: `C.MAX_POOLING`.
-        roi_output_shape: (height, width), the number of bins.
+        roi_output_shape: (height, width), the number of bins; one number for both.
         spatial_scale: how large `operand` is compared with the original image.
 
     Returns:
-        shape (regions, channels, height, width). A bin with nothing in it gives 0.
+        shape (regions, channels, height, width). A bin with nothing in it gives 0, as all do of a
+        region that lies outside the image.
 
     Source: Girshick, 2015 (Fast R-CNN); CNTK's `roipooling`.
 
@@ -149,8 +156,9 @@ def roipooling(
     """
     if pooling_type != MAX_POOLING:
         raise ValueError("roipooling takes the largest element; pooling_type must be MAX_POOLING")
+    if not spatial_scale > 0:
+        raise ValueError(f"spatial_scale must be above 0, got {spatial_scale}")
     x: Node = as_node(operand)
-    index = apply(
-        ROI_LARGEST, x, as_node(rois), out=as_shape(roi_output_shape), scale=float(spatial_scale)
-    )
+    bins = per_axis(as_size(roi_output_shape, "roi_output_shape"), 2, "roi_output_shape")
+    index = apply(ROI_LARGEST, x, as_node(rois), out=bins, scale=float(spatial_scale))
     return apply(ROI_TAKE, x, index)

@@ -258,13 +258,18 @@ def softmax(seq: Any) -> Any:
 
 @operation
 def where(condition: Any) -> Any:
-    """The numbers of the frames on which `condition` is not 0, as a sequence on a new time axis.
+    """The numbers of the frames on which `condition` is 1, as a sequence on a new time axis.
+
+    Args:
+        condition: a sequence of 1 and 0. Other numbers say how often a frame is taken; of
+            fractions the sum so far counts, rounded up: 1.5, 1.5 takes the first frame twice and
+            the second once.
 
     Source: CNTK's `sequence.where`.
 
     >>> x = C.sequence.input_variable(1)
-    >>> C.sequence.where(x).eval({x: np.array([[1], [0], [1]])})[0]
-    array([0., 2.], dtype=float32)
+    >>> C.sequence.where(x).eval({x: np.array([[1], [0], [2]])})[0]
+    array([0., 2., 2.], dtype=float32)
     """
     return frames_where(as_node(condition))
 
@@ -273,11 +278,12 @@ def where(condition: Any) -> Any:
 def gather(
     seq: Any, condition: Any, new_sequence_axis_typeinfo: tuple[int, int] | None = None
 ) -> Any:
-    """The frames of `seq` on which `condition` is not 0.
+    """The frames of `seq` on which `condition` is 1.
 
     Args:
         seq: a sequence.
-        condition: a sequence of numbers on the same time axis.
+        condition: a sequence of 1 and 0 on the same time axis (`x != 0` where a value is to count
+            as true); for other numbers see `where`.
         new_sequence_axis_typeinfo: (0, 1) if there is one frame for each sequence; the result
             then has no time axis.
 
@@ -300,12 +306,13 @@ def gather(
 def scatter(
     seq: Any, condition: Any, new_sequence_axis_typeinfo: tuple[int, int] | None = None
 ) -> Any:
-    """The frames of `seq` where `condition` is not 0, in their order, and zeros elsewhere.
+    """The frames of `seq` where `condition` is 1, in their order, and zeros elsewhere.
 
     Args:
-        seq: a sequence with as many frames as `condition` has that are not 0; or one value per
-            sequence, for all these frames.
-        condition: a sequence of numbers.
+        seq: a sequence with as many frames as `condition` chooses; or one value per sequence, for
+            all these frames.
+        condition: a sequence of 1 and 0; frames that are taken several times (see `where`) are
+            added up.
         new_sequence_axis_typeinfo: accepted for CNTK's sake.
 
     Returns:
@@ -338,6 +345,8 @@ def slice(seq: Any, begin_index: int, end_index: int) -> Any:
     array([[2.],
            [3.]], dtype=float32)
     """
+    if end_index and end_index <= begin_index and (begin_index < 0) == (end_index < 0):
+        raise GraphError(f"from {begin_index} to {end_index} there is no frame")
     frames = chosen_frames(as_node(seq), begin_index, end_index or None)
     one = (end_index == begin_index + 1) if end_index else begin_index == -1
     return apply(ENDS, frames, last=False) if one else frames  # as CNTK: no time axis is left

@@ -29,13 +29,13 @@ def _cut(
             if 0 <= (begin or 0) < (end or 0):
                 result[at] = builtins.slice(begin or 0, end, stride)
             continue
-        first, last, _ = builtins.slice(
-            begin, end if end != 0 or (begin or 0) >= 0 else None
-        ).indices(size)
-        if end == 0 and begin is not None and begin >= 0:
-            last = size  # CNTK: an end of 0 is the end
-        if last <= first:
-            raise GraphError(f"from {begin} to {end} there is nothing along axis {axis} of {shape}")
+        first = (begin or 0) + (size if (begin or 0) < 0 else 0)
+        last = (end or 0) + (size if (end or 0) <= 0 else 0)  # CNTK: an end of 0 is the end
+        if not 0 <= first < last <= size:
+            raise GraphError(
+                f"from {begin} to {'the end' if end is None else end} is no part of axis {axis} "
+                f"of {shape}"
+            )
         result[at] = (
             builtins.slice(first, last, 1) if stride == 1 else builtins.slice(first, last, stride)
         )
@@ -156,12 +156,16 @@ def _splice_arguments(node: Node) -> dict[str, Any]:
     return {"axis": at, "new": at < -rank, "shape": node.shape}
 
 
-def _splice_gradient(node: Node, g: Node) -> list[Node]:
+def _splice_gradient(node: Node, g: Node) -> list[Node | None]:
     arguments = _splice_arguments(node)
-    start, parts = 0, []
+    start = 0
+    parts: list[Node | None] = []
     for i in node.inputs:
         shape = i.shape or ()
         size = 1 if arguments["new"] else shape[arguments["axis"]]
+        if not size:
+            parts.append(None)
+            continue
         part = apply(SLICE, g, cuts=((arguments["axis"], start, start + size, 1),))
         parts.append(gather_up(reshape_to(part, shape), i.axes or ()))
         start += size
@@ -228,21 +232,40 @@ def slice(
 
 @operation
 def get_item(x: Any, key: Any) -> Any:
-    """`x[key]` for Python's indices and slices of static axes, and lists of indices.
+    """`x[key]` for Python's indices and slices of static axes, lists of indices, and `...`.
 
     An index drops no axis, as in CNTK.
     """
-    keys = key if isinstance(key, tuple) else (key,)
+    node = as_node(x)
     cuts: list[tuple[int, Any, Any, int]] = []
-    for axis, k in enumerate(keys):
+    for axis, k in _keys(key if isinstance(key, tuple) else (key,)):
         if isinstance(k, (list, tuple)):
-            parts = [get_item(as_node(x), (*[builtins.slice(None)] * axis, int(i))) for i in k]
-            x = apply(SPLICE, *parts, axis=axis)
+            parts = [slice_axes(node, [_one(axis, int(i))]) for i in k]
+            node = apply(SPLICE, *parts, axis=axis)
         elif isinstance(k, int):
-            cuts.append((axis, k, k + 1 if k != -1 else None, 1))
+            cuts.append(_one(axis, k))
         elif isinstance(k, builtins.slice):
+            if k.stop == 0:
+                raise GraphError(
+                    f"a slice that ends before element 0 of axis {axis} has nothing in it",
+                    mend="leave the end out where you mean all that follows",
+                )
             if k != builtins.slice(None):
-                cuts.append((axis, k.start or 0, k.stop, k.step or 1))
+                cuts.append((axis, k.start or 0, k.stop, 1 if k.step is None else k.step))
         else:
             raise GraphError(f"an index must be an integer or a slice, got {k!r}")
-    return slice_axes(as_node(x), cuts) if cuts else as_node(x)
+    return slice_axes(node, cuts) if cuts else node
+
+
+def _one(axis: int, index: int) -> tuple[int, int, int | None, int]:
+    return axis, index, index + 1 if index != -1 else None, 1
+
+
+def _keys(keys: tuple[Any, ...]) -> list[tuple[int, Any]]:
+    """Each key with its axis; those behind `...` are counted from the last axis."""
+    gaps = [i for i, k in enumerate(keys) if k is Ellipsis]
+    if len(gaps) > 1:
+        raise GraphError("an index can have only one ...")
+    count = gaps[0] if gaps else len(keys)
+    behind = keys[count + 1 :]
+    return [*enumerate(keys[:count]), *enumerate(behind, -len(behind))]

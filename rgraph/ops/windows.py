@@ -7,6 +7,7 @@ from typing import Any
 
 from ..graph import INFERRED, GraphError
 from ..graph.node import Shape
+from .shaping import as_size
 
 Pads = tuple[tuple[int, int], ...]
 Flags = tuple[bool, ...]
@@ -24,15 +25,20 @@ def per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
     return values[:1] * (rank - len(values)) + values  # CNTK: the first stands for those missing
 
 
+def steps(value: Any, rank: int, what: str) -> Shape:
+    """Strides or dilations, one for each spatial axis."""
+    return as_size(per_axis(value, rank, what), what)
+
+
 def geometry(
     rank: int, strides: Any, auto_padding: Any, dilation: Any, groups: int
 ) -> dict[str, Any]:
     """A convolution's attributes: strides, automatic padding and dilation per spatial axis."""
     return {
-        "strides": per_axis(strides, rank, "strides"),
+        "strides": steps(strides, rank, "strides"),
         "auto": tuple(map(bool, per_axis(auto_padding, rank, "auto_padding"))),
-        "dilation": per_axis(dilation, rank, "dilation"),
-        "groups": groups,
+        "dilation": steps(dilation, rank, "dilation"),
+        "groups": as_size(groups, "groups")[0],
     }
 
 
@@ -67,6 +73,8 @@ def check_fit(kernel: Shape, operand: Shape, groups: int) -> None:
             f"({', '.join(axes)}), got {operand}",
             mend=_rank_mend(kernel, operand),
         )
+    if 0 in kernel[2:]:
+        raise GraphError(f"a kernel of shape {readable(kernel)} has no elements")
     if operand[0] == INFERRED:
         return
     if kernel[1] != INFERRED and kernel[1] * groups != operand[0]:

@@ -71,6 +71,20 @@ def test_regions_of_two_images():
     np.testing.assert_array_equal(gradient, counts)
 
 
+def test_corners_of_regions_are_rounded_as_in_cntk():
+    image, r = C.constant(np.arange(16.0).reshape(1, 4, 4)), C.input_variable((1, 4))
+    f = C.roipooling(image, r, C.MAX_POOLING, 2, 1.0)
+    for corners, expected in (
+        ((0.4, 0.6, 1.5, 2.5), [[9, 10], [13, 14]]),
+        ((-0.4, -0.4, 1, 1), [[0, 1], [4, 5]]),
+        ((3, 3, 9, 9), [[15, 0], [0, 0]]),
+        ((5, 5, 7, 7), [[0, 0], [0, 0]]),
+    ):
+        np.testing.assert_array_equal(f.eval({r: [[corners]]}), [[[expected]]])
+    with pytest.raises(GraphError, match="no number"):
+        f.eval({r: [[(0, np.nan, 1, 1)]]})
+
+
 @pytest.mark.parametrize("mode", ["constant", "reflect", "symmetric"])
 def test_pad(mode):
     x = C.input_variable((4, 3), np.float64)
@@ -152,12 +166,15 @@ def test_cast_there_and_back():
     np.testing.assert_allclose(gradient, [[0.2, 4]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("index", [4, -5, np.nan, np.inf, 1e30])
-def test_gathering_what_is_not_there(index):
+@pytest.mark.parametrize("index", [4, -1, -5, np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("choose", [lambda x: C.gather(np.eye(4), x), lambda x: C.one_hot(x, 4)])
+def test_choosing_what_is_not_there(choose, index):
     """On a CPU; a GPU would have to be waited for."""
-    x, table = C.input_variable(1), C.Parameter((4, 2), init=1)
-    y = C.gather(table, x)
-    with pytest.raises(C.GraphError, match="the axis that it chooses from has 4") as caught:
+    x = C.input_variable(1)
+    y = choose(x)
+    with pytest.raises(C.GraphError, match="there are 4 to choose from") as caught:
         y.eval({x: [[index]]}, device=C.cpu())
     assert __file__ in str(caught.value)
-    np.testing.assert_array_equal(y.eval({x: [[3]]}), [[[1, 1]]])
+    # Fractions are cut off, as in CNTK 2.7.
+    for near, whole in ((3, 3), (1.9999999, 1), (2.0000002, 2), (3.99, 3), (-0.5, 0)):
+        np.testing.assert_array_equal(y.eval({x: [[near]]}), [[np.eye(4)[whole]]])

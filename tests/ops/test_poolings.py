@@ -27,11 +27,6 @@ def test_without_padding(torch, F, rank, window, stride, ceil):
     ):
         expected = pool(t, window, stride, ceil_mode=ceil)
         f = C.pooling(x, kind, (window,) * rank, strides=stride, ceil_out_dim=ceil)
-        if ceil and (size := [-(-(n - window) // stride) + 1 for n in SIZE[rank]]) != list(
-            expected.shape[2:]
-        ):
-            assert list(f.shape[1:]) == size  # PyTorch leaves out windows beyond the edge
-            continue
         assert f.shape == expected.shape[1:]
         np.testing.assert_allclose(f.eval({x: values}), expected.detach(), atol=1e-12)
         g = random(*expected.shape[1:])
@@ -65,6 +60,14 @@ CNTK_MAX = [
     (6, 4, 2, {"auto_padding": [True]}, [4, 16, 32]),
     (6, 4, 2, {"ceil_out_dim": True, "auto_padding": [True]}, [4, 16, 32, 32]),
     (9, 3, 3, {"auto_padding": [True]}, [4, 32, 256]),
+    # CNTK has a -inf more, of a window that lies over the edge altogether.
+    (9, 2, 3, {"ceil_out_dim": True}, [2, 16, 128]),
+    (4, 1, 2, {"ceil_out_dim": True}, [1, 4]),
+    (9, 2, 3, {"ceil_out_dim": True, "auto_padding": [True]}, [2, 16, 128]),
+    (7, 2, 4, {"ceil_out_dim": True, "auto_padding": [True]}, [1, 16]),
+    # CNTK's first window lies over the edge too: as without ceil_out_dim.
+    (3, 1, 5, {"ceil_out_dim": True, "auto_padding": [True]}, [2]),
+    (5, 1, 3, {"ceil_out_dim": True, "auto_padding": [True]}, [1, 8]),
 ]
 CNTK_MEAN = [
     (5, 2, 1, {"auto_padding": [True]}, [1.5, 3, 6, 12, 16]),
@@ -112,8 +115,31 @@ def test_equal_maxima_pass_the_gradient_to_the_first():
     [
         ((2, 5), (2, 2, 2), "needs an operand with at least 3 axes"),
         ((2, 5, 5), (6, 2), "spans 6 elements, the operand has only 5"),
+        ((2, 5, 5), (2, 0), "pooling_window_shape: sizes are 1 or more"),
+        ((2, 5, 5), (-1, 2), "pooling_window_shape: sizes are 1 or more"),
     ],
 )
 def test_what_does_not_fit(shape, window, words):
-    with pytest.raises(GraphError, match=words):
-        C.pooling(C.input_variable(shape), C.MAX_POOLING, window)
+    x = C.input_variable(shape)
+    for kind in (C.MAX_POOLING, C.AVG_POOLING):
+        with pytest.raises(GraphError, match=words):
+            C.pooling(x, kind, window, ceil_out_dim=True)
+
+
+@pytest.mark.parametrize("stride", [0, -1, (1, 0)])
+def test_windows_that_do_not_move_forward(stride):
+    x, rois = C.input_variable((2, 5, 5)), C.input_variable((1, 4))
+    w = C.Parameter((2, 2, 2, 2), init=1)
+    frames = C.sequence.input_variable((2, 5))
+    for build in (
+        lambda: C.pooling(x, C.MAX_POOLING, (2, 2), strides=stride),
+        lambda: C.unpooling(x, x, C.MAX_UNPOOLING, (2, 2), strides=stride),
+        lambda: C.convolution(w, x, strides=stride),
+        lambda: C.convolution(w, x, dilation=stride),
+        lambda: C.convolution_transpose(w, x, strides=stride),
+        lambda: C.roipooling(x, rois, C.MAX_POOLING, stride, 1.0),
+        lambda: C.layers.SequentialConvolution((2, 2), 1, strides=stride)(frames),
+        lambda: C.layers.SequentialConvolution((2, 2), 1, dilation=stride)(frames),
+    ):
+        with pytest.raises(GraphError, match="sizes are 1 or more"):
+            build()

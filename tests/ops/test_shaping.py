@@ -85,6 +85,10 @@ def test_python_indices_keep_the_axis():
         (x[1, :, ::2], VALUES[:, 1:2, :, ::2]),
         (x[:, -2:], VALUES[:, :, -2:]),
         (x[:], VALUES),
+        (x[...], VALUES),
+        (x[..., 1], VALUES[..., 1:2]),
+        (x[0, ..., -2:], VALUES[:, 0:1, :, -2:]),
+        (x[..., [3, 0]], VALUES[..., [3, 0]]),
     ]:
         np.testing.assert_array_equal(f.eval({x: VALUES}), expected)
 
@@ -141,7 +145,16 @@ def test_splice_gives_a_value_per_sequence_to_each_frame():
         (lambda x: C.transpose(x, (0, 1, 1)), "not a permutation"),
         (lambda x: C.transpose(x, (0, 1, 3)), "axis 3 does not exist"),
         (lambda x: C.slice(x, 3, 0, 1), "axis 3 does not exist"),
-        (lambda x: C.slice(x, 0, 1, 1), "nothing"),
+        (lambda x: C.slice(x, 0, 1, 1), "from 1 to 1 is no part of axis 0"),
+        (lambda x: C.slice(x, 1, 1, 9), "from 1 to 9 is no part of axis 1"),
+        (lambda x: C.slice(x, 1, -9, 2), "from -9 to 2 is no part"),
+        (lambda x: x[:, 0:-9], "from 0 to -9 is no part"),
+        (lambda x: x[2:], "from 2 to the end is no part of axis 0"),
+        (lambda x: x[:0], "has nothing in it"),
+        (lambda x: x[:, -1:0], "has nothing in it"),
+        (lambda x: x[::0], "stride of 0"),
+        (lambda x: x[..., 0, ...], "only one ..."),
+        (lambda x: C.sequence.slice(x, 2, 1), "there is no frame"),
         (lambda x: C.slice(x, 0, 0, 2, 0), "stride of 0"),
         (lambda x: C.splice(x, x, axis=3), "axis 3 does not exist"),
         (
