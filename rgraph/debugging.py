@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from . import minibatch
 
 __all__ = ["set_checked_mode"]
@@ -24,3 +27,14 @@ def set_checked_mode(enable: bool) -> None:
     >>> C.debugging.set_checked_mode(False)
     """
     minibatch.checked_mode = bool(enable)
+
+
+@contextmanager
+def checked_mode() -> Iterator[None]:
+    """The checked mode for a while: to run again what gave NaN, and hear where that came from."""
+    before = minibatch.checked_mode
+    set_checked_mode(True)
+    try:
+        yield
+    finally:
+        set_checked_mode(before)

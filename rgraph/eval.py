@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from . import evaluation, ops
-from .evaluation import Request
+from .evaluation import Feed, Request
 from .function import Function
 from .graph import Axis, Node
 from .logging import ProgressWriter
@@ -57,25 +57,20 @@ class Program:
     def _inputs(self) -> list[Any]:
         return [a.node for a in self.arguments if a.is_input]
 
-    def run(
-        self,
-        request: Request,
-        arguments: Any,
-        device: Any,
-        training: bool,
-        **options: Any,
-    ) -> list[Any]:
-        """The values of a request, then its gradients.
+    def feed(self, arguments: Any, device: Any, training: bool) -> Feed:
+        """A run of its own.
 
         Args:
             arguments: as for `Function.eval`, or parts of a minibatch source's minibatch.
-            options: as for `Runner.run`.
         """
         if isinstance(arguments, Mapping):
             arguments = {
                 k: v.data if hasattr(v, "end_of_sweep") else v for k, v in arguments.items()
             }
-        given = self._runner.feed(evaluation.as_feed(arguments, self.arguments), device, training)
+        return self._runner.feed(evaluation.as_feed(arguments, self.arguments), device, training)
+
+    def run(self, request: Request, given: Feed, **options: Any) -> list[Any]:
+        """The values of a request, then its gradients; options as for `Runner.run`."""
         return self._runner.run(request, given, self._inputs, **options)
 
     def rows(self, axes: Sequence[Axis]) -> int:
@@ -123,7 +118,8 @@ class Evaluator:
         Args:
             arguments: a dict from inputs to values, as `Function.eval` takes it.
         """
-        values = self._program.run(self._request, arguments, device, training=False)
+        given = self._program.feed(arguments, device, training=False)
+        values = self._program.run(self._request, given)
         metric, count = map(float, values)
         for writer in self.progress_writers:
             writer.update_test(int(count), metric)

@@ -8,7 +8,7 @@ and a plan is made for each size that comes by.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -114,6 +114,7 @@ class Runner:
         as_numpy: bool = True,
         raw_gradients: bool = False,
         later: int = 0,
+        accept: Callable[[Sequence[Any]], bool] = lambda rows: True,
     ) -> list[Any]:
         """The values of a request, then its gradients, as people read them.
 
@@ -127,6 +128,8 @@ class Runner:
                 and to be read before the next run.
             later: how many of the first values stay on the device in any case, so that nobody
                 waits for them before they are looked at; numbers, for example.
+            accept: is given the rows of all values, gradients and updates, and says whether the
+                updates are to be made.
         """
         flexible = self._flexible(request)
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
@@ -161,7 +164,8 @@ class Runner:
                 for i, (n, r) in enumerate(zip(read, rows, strict=False))
             ]
             self._layouts, self._size = batch.layouts, batch.size
-            if not given.training or request.roots:  # else going back through it comes first
+            # Without roots, going back through a run of training comes first.
+            if (not given.training or request.roots) and accept(rows):
                 _store(job.stored, rows[len(job.results) :], engine)
             return [*(values if as_numpy else map(Value, values)), *raw]
 

@@ -178,6 +178,105 @@ def test_a_learner_of_ones_own():
     np.testing.assert_allclose(p.w.value, q.w.value, rtol=1e-6)
 
 
+# What is not finite, and what is empty
+
+
+def normalized():
+    """A model with running statistics, and all that a step changes in it."""
+    x = C.input_variable(2, name="x")
+    w = C.Parameter((2, 2), init=np.array([[1, 2], [0.5, -1]], np.float32), name="w")
+    y = C.layers.BatchNormalization(init_scale=1)(C.times(x, w))
+    loss = C.reduce_sum(C.sqrt(C.square(y) + C.square(x)))
+    learner = C.momentum_sgd(loss.parameters, 0.1, 0.9)
+    return x, loss, learner
+
+
+def everything(trainer):
+    return str([trainer._state()["parameters"], trainer.parameter_learners[0].create_checkpoint()])
+
+
+GOOD, BAD = [[1, 2], [3, 5]], [[1, 2], [np.nan, 1]]
+
+
+def test_a_step_that_meets_nan_is_not_made():
+    x, loss, learner = normalized()
+    trainer = C.Trainer(None, loss, learner)
+    trainer.train_minibatch({x: GOOD})
+    before = everything(trainer)
+    with pytest.raises(C.GraphError, match=r"(?s)the loss is NaN.*'x' .*first at \(1, 0\)"):
+        trainer.train_minibatch({x: BAD})
+    assert everything(trainer) == before
+    trainer.train_minibatch({x: GOOD})
+    assert everything(trainer) != before
+
+
+def test_minibatches_with_nan_can_be_left_out():
+    class Told(Recorder):
+        def write(self, key, value):
+            self.calls.append((key, value))
+
+    def after(minibatches, **options):
+        x, loss, learner = normalized()
+        trainer = C.Trainer(None, loss, learner, writer, **options)
+        assert all(trainer.train_minibatch({x: m}) for m in minibatches)
+        return everything(trainer), trainer.total_number_of_samples_seen
+
+    writer = Told(1)
+    skipped, seen = after([GOOD, BAD, GOOD, BAD], on_nan="skip")
+    assert [c[1] for c in writer.calls if "skipped" in c[0]] == [1, 2]
+    assert [c[1:3] for c in writer.calls if c[0] == "update"] == [
+        ((0, 2), (0, 1)),
+        ((2, 4), (1, 2)),
+    ]
+    assert (skipped, seen) == (after([GOOD, GOOD])[0], 8)
+    assert "nan" in after([GOOD, BAD], on_nan="ignore")[0]
+    with pytest.raises(ValueError, match="on_nan is"):
+        after([], on_nan="stop")
+
+
+@pytest.mark.parametrize(
+    "make, name",
+    [
+        (lambda w, x: C.reduce_sum(x) / C.reduce_sum(w) * 1e30 * x * 1e30, "gradient of .*'w'"),
+        (lambda w, x: C.reduce_sum(w * x) + C.stop_gradient(C.reciprocal(x) * np.inf), "loss"),
+    ],
+)
+def test_what_is_not_finite_is_named(make, name):
+    x, w = C.input_variable(2), C.Parameter(2, init=1, name="w")
+    trainer = C.Trainer(None, C.reduce_sum(make(w, x)), C.sgd([w], 0.1))
+    with pytest.raises(C.GraphError, match=name):
+        trainer.train_minibatch({x: [[1, 0]]})
+    np.testing.assert_array_equal(w.value, [1, 1])
+
+
+def test_gradients_that_a_learner_cuts_off_may_be_infinite():
+    """1e30 * 1e30 is infinite in float32; each element is held at 0.5 per sample."""
+    x, w = C.input_variable(2), C.Parameter(2, init=1)
+    learner = C.sgd(
+        [w], C.learning_parameter_schedule_per_sample(1), gradient_clipping_threshold_per_sample=0.5
+    )
+    trainer = C.Trainer(None, C.reduce_sum(w * x * 1e30), learner)
+    trainer.train_minibatch({x: [[1e30, 2e30]]})
+    np.testing.assert_array_equal(w.value, [0.5, 0.5])
+
+
+def test_gradients_whose_squares_overflow_are_finite():
+    x, w = C.input_variable(1), C.Parameter(1)
+    trainer = C.Trainer(None, w * x, C.sgd([w], 1e-30))
+    trainer.train_minibatch({x: [[1e30]]})
+    np.testing.assert_allclose(w.value, [-1])
+
+
+def test_a_minibatch_of_no_samples_changes_nothing():
+    x, loss, learner = normalized()
+    trainer = C.Trainer(None, loss, learner)
+    trainer.train_minibatch({x: GOOD})
+    before = everything(trainer)
+    assert trainer.train_minibatch({x: np.zeros((0, 2))}) is True
+    assert everything(trainer) == before
+    assert trainer.total_number_of_samples_seen == 2
+
+
 # Progress
 
 
@@ -571,10 +670,36 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
 def test_a_checkpoint_of_another_model(tmp_path):
     path, p = str(tmp_path / "checkpoint"), Program()
     p.trainer.save_checkpoint(path)
-    x, w = C.input_variable(3), C.Parameter(3)
-    other = C.Trainer(None, x * w, C.sgd([w], 0.1))
-    with pytest.raises(ValueError, match="another model"):
-        other.restore_from_checkpoint(path)
+    x, w, b = C.input_variable(3), C.Parameter(3, name="w"), C.Parameter(3)
+    for loss, problem in ((x * w, r"'w'.* has shape \(2, 2\) there"), (x * w + b, "it has 1 ")):
+        other = C.Trainer(None, loss, C.momentum_sgd(loss.parameters, 0.1, 0.9))
+        with pytest.raises(ValueError, match=problem) as raised:
+            other.restore_from_checkpoint(path)
+        assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda s: s.pop("samples"),
+        lambda s: s["learners"][0].pop("rate"),
+        lambda s: s["learners"][0].update(state=None),
+        lambda s: s["learners"].append({}),
+        lambda s: s.update(parameters=7),
+    ],
+)
+def test_a_checkpoint_that_can_not_be_restored_changes_nothing(harm, tmp_path):
+    path, p = str(tmp_path / "checkpoint"), Program()
+    p.trainer.train_minibatch(p.batch(0))
+    p.trainer.save_checkpoint(path)
+    state = load_state(path)
+    harm(state)
+    save_state(path, state)
+    p.trainer.train_minibatch(p.batch(1))
+    before = everything(p.trainer)
+    with pytest.raises(ValueError, match="no checkpoint of this trainer"):
+        p.trainer.restore_from_checkpoint(path)
+    assert everything(p.trainer) == before
 
 
 def test_a_session_that_is_broken_off_goes_on_where_it_was(tmp_path):

@@ -13,7 +13,8 @@ from .algorithms import (
     sgd,
 )
 from .flat import FlatObjective
-from .learner import Learner, Options, UserLearner
+from .learner import Learner, UserLearner
+from .options import Options
 from .schedules import (
     IGNORE,
     Schedule,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .learner import Learner, Options, Step
+from .learner import Learner, Step
+from .options import Options
 from .schedules import learning_parameter_schedule_per_sample, momentum_schedule_per_sample
 from .steps import (
     adadelta_step,

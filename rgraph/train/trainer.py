@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import graph
 from ..arrays import on_cpu
+from ..debugging import checked_mode
 from ..eval import Evaluator, Program, as_writers, count_samples, ends_sweep, total
-from ..evaluation import Request
+from ..evaluation import Feed, Request
 from ..function import Function
-from ..graph import Node
+from ..graph import GraphError, Node
+from ..graph.node import describe
 from ..learners import Learner
 from ..ops.records import as_node, hold
 from ..variables import handle
 from .checkpoint import load_state, save_state
+from .faults import Part, fault, surely_finite
 
 
 def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
@@ -41,13 +44,19 @@ class Trainer:
             loss is summed over all elements, samples and frames.
         parameter_learners: a learner or several. They need not learn all parameters.
         progress_writers: `C.logging.ProgressPrinter()` or the like, or several.
+        on_nan: what to do where the loss, a gradient or a running statistic of a minibatch is NaN,
+            or one of the latter two infinite. Parameters, learners and statistics stay as they
+            were before; "raise" raises an error, "skip" goes on with the next minibatch, and the
+            progress writers hear how many were skipped so far. "ignore" does not look: on a GPU
+            that spares one wait per step. Infinite gradients are no fault where the learner cuts
+            them off (`gradient_clipping_threshold_per_sample`).
 
     Attributes:
         previous_minibatch_sample_count: how many samples (or frames) the last minibatch had.
         total_number_of_samples_seen: in all minibatches.
 
     Raises:
-        GraphError: a shape in the model is not known yet.
+        GraphError: a shape in the model is not known yet; while training, NaN (see `on_nan`).
         ValueError: the loss does not depend on a learner's parameter, or two learners have one.
 
     Source: CNTK's `Trainer`.
@@ -67,7 +76,11 @@ class Trainer:
         criterion: Any,
         parameter_learners: Any,
         progress_writers: Any = None,
+        on_nan: str = "raise",
     ) -> None:
+        if on_nan not in ("raise", "skip", "ignore"):
+            raise ValueError(f"on_nan is 'raise', 'skip' or 'ignore', not {on_nan!r:.60}")
+        self._on_nan, self._skipped = on_nan, 0
         self._model = None if model is None else as_node(model)
         self._criterion = criterion
         self._loss, self._metric = as_criterion(criterion)
@@ -162,9 +175,12 @@ class Trainer:
             is_sweep_end: whether a pass over the data ends with this minibatch; schedules
                 without an epoch size follow that. Minibatch sources say it themselves.
 
+        A minibatch that the loss has no samples of (all were left out by `sequence.gather`, say)
+        changes nothing.
+
         Returns:
-            whether anything was learned; with `outputs` a pair of that and a dict of their
-            values.
+            whether there is more to learn: False for an empty dict, and if all learners say so;
+            with `outputs` a pair of that and a dict of their values.
         """
         wanted = list(outputs or ())
         if not arguments:
@@ -173,26 +189,69 @@ class Trainer:
         learned = tuple(p.node for p in self._parameters)
         request = Request(asked, (self._loss,), learned, updates=tuple(self._states.items()))
         n, m = len(asked), len(self._wanted)
-        values = self._program.run(
-            request, arguments, device, training=True, raw_gradients=True, later=m
-        )
-        gradients = dict(zip(self._parameters, values[n:], strict=True))
-        samples = self.previous_minibatch_sample_count = self._program.rows(self._counted)
+        problem: str | None = None
+
+        def accept(rows: Sequence[Any]) -> bool:
+            nonlocal problem
+            samples = self.previous_minibatch_sample_count = self._program.rows(self._counted)
+            problem = self._problem(rows[0], rows[n:]) if samples else None
+            return samples > 0 and problem is None
+
+        given = self._program.feed(arguments, device, training=True)
+        values = self._program.run(request, given, raw_gradients=True, later=m, accept=accept)
         self._sums = values[0], values[2] if m > 2 else None
-        ends = bool(is_sweep_end) or ends_sweep(arguments)
-        goes_on = samples > 0 and self._update(gradients, samples, ends)
+        goes_on = True
+        if problem is not None:
+            self._refuse(problem, request, given)
+        elif self.previous_minibatch_sample_count > 0:
+            gradients = dict(zip(self._parameters, values[n:], strict=True))
+            goes_on = self._update(gradients, bool(is_sweep_end) or ends_sweep(arguments))
+        self.total_number_of_samples_seen += self.previous_minibatch_sample_count
         if not wanted:
             return goes_on
         return goes_on, dict(zip(wanted, values[m:n], strict=True))
 
-    def _update(self, gradients: Mapping[Any, Any], samples: int, sweep_end: bool) -> bool:
-        results = []
+    def _problem(self, loss: Any, found: Sequence[Any]) -> str | None:
+        """What is not finite of a loss, the gradients and the new statistics of a minibatch."""
+        if self._on_nan == "ignore" or surely_finite([loss, *found]):
+            return None
+        cut = {p for k in self.parameter_learners if k.options.cuts_gradients for p in k.parameters}
+        n = len(self._parameters)
+        gradients = zip(self._parameters, found[:n], strict=True)
+        statistics = zip(self._states, found[n:], strict=True)
+        return fault(
+            [
+                *(Part(f"{p!r}, before the step,", p.value) for p in self._parameters),
+                Part("the loss", loss, may_be_infinite=True),
+                *(Part(f"the gradient of {p!r}", g, p in cut) for p, g in gradients),
+                *(Part(f"the running statistic {describe(s)}", v) for s, v in statistics),
+            ]
+        )
+
+    def _refuse(self, problem: str, request: Request, given: Feed) -> None:
+        """A minibatch that nothing is learned from, by what is wrong with it."""
+        self._skipped += 1
+        if self._on_nan == "skip":
+            self._write("Minibatches skipped for NaN", self._skipped)
+            return
+        try:
+            with checked_mode():  # again, with the same random numbers, to hear where it began
+                self._program.run(request, given, accept=lambda rows: False)
+        except GraphError as error:
+            problem += f"\n  {error.problem}"
+        raise GraphError(
+            f"{problem}\n  no parameter was changed",
+            mend="a smaller rate or gradient clipping, if something grew too large; "
+            "on_nan='skip' leaves such minibatches out",
+        )
+
+    def _update(self, gradients: Mapping[Any, Any], sweep_end: bool) -> bool:
+        samples, results = self.previous_minibatch_sample_count, []
         for learner in self.parameter_learners:
             own = {p: gradients[p] for p in learner.parameters}
             if learner.as_numpy:
                 own = {p: np.array(on_cpu(g)) for p, g in own.items()}
             results.append(learner.update(own, samples, sweep_end))
-        self.total_number_of_samples_seen += samples
         for writer in self.progress_writers:
             writer.update_training(samples, *self._sums)
         return any(results)
@@ -224,32 +283,48 @@ class Trainer:
             external_state: what else to keep: numbers, strings, arrays, and lists and dicts of
                 these.
         """
-        state = {
-            "parameters": [v.value for v in self._kept()],
-            "learners": [learner.create_checkpoint() for learner in self.parameter_learners],
-            "samples": self.total_number_of_samples_seen,
-            "external": {} if external_state is None else external_state,
-        }
-        save_state(filename, state)
+        external = {} if external_state is None else external_state
+        save_state(filename, {**self._state(), "external": external})
 
     def restore_from_checkpoint(self, filename: str) -> Any:
         """Goes back to where a checkpoint was saved; gives the external state kept with it.
 
         Raises:
-            ValueError: the file is no checkpoint, or one of another model or other learners.
+            ValueError: the file is no checkpoint, or one of another model or other learners. All
+                stays as it was then.
         """
-        state = load_state(filename)
+        state, before = load_state(filename), self._state()
+        try:
+            self._set(state)
+            return state["external"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._set(before)
+            problem = error if isinstance(error, ValueError) else f"{error!r} in what it holds"
+            raise ValueError(f"{filename} is no checkpoint of this trainer: {problem}") from None
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "parameters": [v.value for v in self._kept()],
+            "learners": [learner.create_checkpoint() for learner in self.parameter_learners],
+            "samples": self.total_number_of_samples_seen,
+        }
+
+    def _set(self, state: Mapping[str, Any]) -> None:
         kept, learners = self._kept(), self.parameter_learners
-        shapes, own = [v.shape for v in state["parameters"]], [v.shape for v in kept]
-        if shapes != own or len(state["learners"]) != len(learners):
-            raise ValueError(
-                f"{filename} is a checkpoint of another model: its parameters have shapes "
-                f"{shapes} and {len(state['learners'])} learners, this one's {own} and "
-                f"{len(learners)}"
-            )
+        for what, own, given in (
+            ("parameters and statistics", kept, state["parameters"]),
+            ("learners", learners, state["learners"]),
+        ):
+            if len(own) != len(given):
+                raise ValueError(
+                    f"it has {len(given)} {what}, another model's; here are {len(own)}"
+                )
         for holder, value in zip(kept, state["parameters"], strict=True):
+            if holder.shape != value.shape:
+                raise ValueError(
+                    f"it is of another model: {holder!r} has shape {value.shape} there"
+                )
             holder.value = value
         for learner, learned in zip(learners, state["learners"], strict=True):
             learner.restore_from_checkpoint(learned)
-        self.total_number_of_samples_seen = state["samples"]
-        return state["external"]
+        self.total_number_of_samples_seen = int(state["samples"])

@@ -54,10 +54,13 @@ def test_training_a_convolutional_gru_is_cntks(name, played):
 
 
 @pytest.mark.parametrize("make", [lambda ps: C.adam(ps, 0.1, 0.9), lambda ps: C.sgd(ps, 0.1)])
-def test_nobody_waits_between_minibatches(make, compiled):
-    """Neither parameters nor the loss come back before they are asked for."""
+@pytest.mark.parametrize("on_nan, most", [("ignore", 0), ("raise", 1), ("skip", 1)])
+def test_nobody_waits_between_minibatches(make, on_nan, most, compiled):
+    """Neither parameters nor the loss come back before they are asked for; one number does, that
+    says whether all is finite, where that is asked."""
     x, t, model, loss = ragged_lstm()
-    trainer = C.Trainer(model, (loss, C.classification_error(model, t)), make(model.parameters))
+    criterion = loss, C.classification_error(model, t)
+    trainer = C.Trainer(model, criterion, make(model.parameters), on_nan=on_nan)
     rng = np.random.default_rng(0)
     sizes = {p.value.nbytes for p in model.parameters}
     for i, lengths in enumerate(LENGTHS):
@@ -65,12 +68,12 @@ def test_nobody_waits_between_minibatches(make, compiled):
         State.copied_out.clear()
         waits = State.waits
         trainer.train_minibatch(minibatch(rng, x, t, lengths))
-        assert (State.copied_out, State.waits) == ([], waits)
+        assert (State.copied_out, State.waits) == ([], waits + most)
         assert trainer.previous_minibatch_sample_count == len(lengths)
         if i:
             assert not sizes & set(State.copied_in), "a parameter was copied to the GPU again"
     assert 0 < trainer.previous_minibatch_loss_average < 10
-    assert State.waits == waits + 1
+    assert State.waits == waits + most + 1
     for p in model.parameters:
         assert p.node.elsewhere is not None
     (plan,) = trainer._program._runner.plans
@@ -211,7 +214,8 @@ def test_progress_is_added_up_when_it_is_written(played):
 
     x, t, model, loss = ragged_lstm()
     learner = C.sgd(model.parameters, 0.1)
-    trainer = C.Trainer(model, (loss, C.classification_error(model, t)), learner, Losses(freq=2))
+    criterion = loss, C.classification_error(model, t)
+    trainer = C.Trainer(model, criterion, learner, Losses(freq=2), on_nan="ignore")
     rng, sums = np.random.default_rng(0), np.zeros(2)
     for i, lengths in enumerate(LENGTHS[:4]):
         waits = State.waits
