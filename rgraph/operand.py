@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import graph, ops
-from .graph import Axis
+from .graph import Axis, GraphError
+from .graph.node import describe
+from .ops.records import Sameness
 
 if TYPE_CHECKING:
     from .function import Function
 
 
 class Operand:
-    """What can stand in a formula: it has a node, and the operators of Python."""
+    """What can stand in a formula: it has a node, and the operators of Python.
+
+    `==` and `!=` ask whether two are the same value, so that they can be looked for in a list and
+    be keys of a dict; `C.equal` and `C.not_equal` compare elements. All else is computed when the
+    graph runs, so that Python's `if`, `and`, `not`, `max` can't decide by it: they raise.
+
+    >>> x = C.input_variable(1)
+    >>> y = C.exp(x)
+    >>> x in [y, x], y == y.output, y == C.exp(x)
+    (True, True, False)
+    """
 
     node: graph.Node
+
+    def _same(self) -> tuple[graph.Node, ...]:
+        """What another must have, too, to be the same value."""
+        return (self.node,)
+
+    def __eq__(self, other: object) -> Any:
+        if isinstance(other, Operand):
+            return Sameness(self._same() == other._same())
+        if isinstance(other, (Number, np.generic, np.ndarray, list, tuple)):
+            raise GraphError(
+                f"== and != ask whether two are the same value of the graph, got {other!r:.60}",
+                mend="C.equal and C.not_equal compare elements",
+            )
+        return NotImplemented
+
+    def __ne__(self, other: object) -> Any:
+        same = self.__eq__(other)
+        return same if same is NotImplemented else Sameness(not same)
+
+    def __hash__(self) -> int:
+        return hash(self._same())
+
+    def __bool__(self) -> bool:
+        what = " and ".join(describe(n) for n in self._same())
+        raise GraphError(
+            f"{what} is neither true nor false, it is computed when the graph runs",
+            mend="C.element_select(c, a, b) is `a if c else b`; C.element_max, C.element_min, "
+            "C.element_and, C.element_or and C.element_not are max, min, and, or, not; "
+            "`is not None` asks whether there is a value",
+        )
+
+    def __contains__(self, item: Any) -> bool:
+        raise GraphError(
+            f"what is in {describe(self.node)} is not known before the graph runs",
+            mend="C.reduce_max(C.equal(a, b)) is 1 if b is in a",
+        )
 
     def __add__(self, other: Any) -> Function:
         return ops.plus(self, other)

@@ -54,6 +54,9 @@ class Structure(Operand):
             )
         return self._current()[0]
 
+    def _same(self) -> tuple[Node, ...]:
+        return tuple(map(resolve, self._nodes))
+
     def _current(self) -> list[Node]:
         self._nodes = [resolve(n) for n in self._nodes]
         graph.complete(self._nodes)
@@ -301,6 +304,9 @@ class Structure(Operand):
     def __getitem__(self, key: Any) -> Any:
         """An output of several; of a single one a slice, as NumPy's."""
         return self.outputs[key] if len(self._nodes) > 1 else super().__getitem__(key)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self.outputs if len(self._nodes) > 1 else super().__contains__(item)
 
     def __getattr__(self, name: str) -> Any:
         """A parameter, input, layer or named value inside: `model.encoder.dense1.W`."""

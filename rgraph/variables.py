@@ -28,15 +28,6 @@ class Variable(Operand):
     def __init__(self, node: graph.Node) -> None:
         self.node = node
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Variable) and self.node is other.node
-
-    def __hash__(self) -> int:
-        return hash(self.node)
-
-    def __bool__(self) -> bool:
-        return True
-
     @property
     def name(self) -> str:
         """The name that it was given; '' without one."""

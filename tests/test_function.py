@@ -1,6 +1,7 @@
 """Functions: composing, naming, copying."""
 
 import functools
+import operator
 
 import numpy as np
 import pytest
@@ -332,11 +333,58 @@ def test_arguments_come_in_the_order_of_the_function_not_of_use():
     assert [v.name for v in f.arguments] == ["a", "b", "c"]
 
 
-def test_variables_are_equal_if_they_are_the_same_value(x):
-    f = C.exp(x)
-    assert f.output == f.output
-    assert len({f.output, f.output, x}) == 2
-    assert f.output != C.exp(x).output
+class TestTruth:
+    """`==` is CNTK's; a truth value, which CNTK takes for true, is known only in a run."""
+
+    def test_equal_is_what_is_the_same_value(self, x):
+        f, g = C.exp(x), C.exp(x)
+        assert f == f.output == f.owner and f != g and f.output != g.output and f != x
+        assert len({f, f.output, f.owner, g, x}) == 3
+        assert f in [x, f] and f not in [x, g] and [x, g, f].index(f) == 2
+        assert {f: 1}[f.output] == 1
+        both = C.combine(f, g)
+        assert both == C.combine(f, g) and both != f and f in both and x not in both
+        assert f not in (None, "f") and f != "f"
+        assert f != None  # noqa: E711
+
+    @pytest.mark.parametrize("other", [0, 1.5, True, np.float32(1), np.ones(2), [1, 2], (1, 2)])
+    def test_comparing_with_numbers_is_refused(self, x, other):
+        for compare in (operator.eq, operator.ne):
+            for pair in ((x, other), (other, x), (x * 2, other)):
+                with pytest.raises(GraphError, match=r"mend: C\.equal and C\.not_equal"):
+                    compare(*pair)
+
+    @pytest.mark.parametrize("compare", [operator.eq, operator.ne])
+    def test_what_equal_gives_is_no_operand(self, x, compare):
+        with pytest.raises(GraphError, match=r"mend: C\.equal and C\.not_equal"):
+            C.element_select(compare(x, x * 2), x, 0)
+
+    @pytest.mark.parametrize(
+        "decide",
+        [
+            lambda x, h: x if x > 0 else h,
+            lambda x, h: max(x, h),
+            lambda x, h: min(x, 3),
+            lambda x, h: x > 0 and h,
+            lambda x, h: x or h,
+            lambda x, h: not h,
+            lambda x, h: 0 < x < 1,
+            lambda x, h: bool(C.Parameter(2)),
+            lambda x, h: [v for v in (x * 2, h) if v],
+        ],
+    )
+    def test_no_value_is_true_or_false(self, x, decide):
+        for step in (lambda: decide(x, x * 2), lambda: C.layers.Recurrence(decide)):
+            with pytest.raises(GraphError, match="is neither true nor false") as caught:
+                step()
+            assert "C.element_select(c, a, b)" in str(caught.value)
+            assert "test_function.py" in str(caught.value)
+
+    @pytest.mark.parametrize("item", [1, "x"])
+    def test_what_is_in_a_value(self, x, item):
+        for value in (x, x * 2):
+            with pytest.raises(GraphError, match="is not known before the graph runs"):
+                item in value  # noqa: B015
 
 
 def test_combine(x):

@@ -50,10 +50,22 @@ def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> 
     ]
 
 
+class Sameness(int):
+    """What `==` between values of a graph gives: 1 or 0, and nothing to compute with."""
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
+
+
 def as_node(value: Any) -> Node:
     """The node of a variable, function, number or array."""
     if isinstance(value, Node):
         return value
+    if isinstance(value, Sameness):
+        raise GraphError(
+            "== and != ask whether two are the same value of the graph, and give no operand",
+            mend="C.equal and C.not_equal compare elements",
+        )
     node = getattr(value, "node", None)
     if isinstance(node, Node):
         return node
