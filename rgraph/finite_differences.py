@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from . import device, graph, passes
+from . import autodiff, device, graph, passes
 from .evaluation import Runner, plan_on
 from .function import Function
 from .graph import Axis, GraphError, Node
@@ -190,12 +191,22 @@ class Differences:
         tolerance: float,
     ) -> None:
         self.point, self.outputs = point, list(outputs)
+        self.seeds = dict(zip(self.outputs, weights, strict=True))
         self.weights = [point.values[w] for w in weights]
         self.epsilon, self.tolerance = epsilon, tolerance
         self.middle = point.run(self.outputs)
-        # What rounding makes of the sum, before it is divided by a step.
-        terms = zip(self.weights, self.middle, strict=True)
-        self.rounding = 2.0**-50 * math.sqrt(sum(float(np.sum((w * m) ** 2)) for w, m in terms))
+        self.rounding = _rounding(self.weights, self.middle)
+
+    @cached_property
+    def carried_rounding(self) -> float:
+        """What the rounding of all values on the way makes of the sum, each by its own adjoint.
+
+        They may be much larger than the outputs, as in x - mean(x).
+        """
+        nodes = [n for n in graph.order(self.outputs) if n.op is not None]
+        adjoints = autodiff.pull_back(self.seeds, nodes)
+        values = self.point.run([*nodes, *adjoints])
+        return _rounding(values[: len(nodes)], values[len(nodes) :])
 
     def _change(self, leaf: Node, probe: Probe, step: float) -> float:
         """How much the sum changes when `leaf` moves by `step` along the direction."""
@@ -209,6 +220,13 @@ class Differences:
 
     def compare(self, leaf: Node, gradient: np.ndarray, probe: Probe) -> Compared:
         """The derivative along a direction, by `gradient` and by the best of several steps."""
+        found = self._best(leaf, gradient, probe)
+        if not found.error <= self.tolerance and self.carried_rounding > self.rounding:
+            self.rounding = self.carried_rounding
+            found = self._best(leaf, gradient, probe)
+        return found
+
+    def _best(self, leaf: Node, gradient: np.ndarray, probe: Probe) -> Compared:
         which, way = probe
         values = self.point.values[leaf].reshape(-1)[which]
         slopes = gradient.reshape(-1)[which] * np.maximum(1.0, np.abs(values))
@@ -240,5 +258,17 @@ class Differences:
             half = len(which) // 2
             halves = [(which[:half], way[:half]), (which[half:], way[half:])]
             parts = [self.compare(leaf, gradient, p) for p in halves]
-            compared = max(parts, key=lambda c: abs(c.by_graph - c.by_differences))
+            compared = max(parts, key=_difference)
         return compared
+
+
+def _difference(compared: Compared) -> float:
+    difference = abs(compared.by_graph - compared.by_differences)
+    return math.inf if math.isnan(difference) else difference
+
+
+def _rounding(values: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> float:
+    """What rounding of values makes of the sum of them with these weights (finite ones)."""
+    products = (np.ravel(v * w) for v, w in zip(values, weights, strict=True))
+    finite = (p[np.isfinite(p)] for p in products)
+    return 2.0**-50 * math.sqrt(sum(float(np.dot(p, p)) for p in finite))

@@ -97,7 +97,8 @@ def check_gradients(
         epsilon: the step, relative to the size of an element where that is above 1. Where a
             step disagrees, others (100 times smaller to 10 times larger) are tried.
         tolerance: the relative error that is allowed. Elements of less than a thousandth of
-            the largest in their variable are held to that thousandth.
+            the largest in their variable are held to that thousandth, and no number to more than
+            what the rounding of all values on the way leaves of it.
         elements: a variable of at most so many elements is checked element by element, a larger
             one along random directions, of which a wrong one is narrowed down to an element.
         directions: how many of those.

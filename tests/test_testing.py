@@ -12,6 +12,9 @@ from rgraph.ops.arithmetic import element_times, minus
 from rgraph.ops.records import TABLE, as_node
 
 
+s = C.sequence.input_variable(4)
+
+
 @pytest.fixture
 def wrong():
     """A record with another gradient; the table keeps the right one."""
@@ -194,6 +197,46 @@ def test_several_outputs_and_equal_gradients():
     x, y = C.input_variable(2), C.input_variable(2)
     testing.check_gradients(C.combine(x + y, C.exp(x)), order=2)
     testing.check_gradients(x + y, order=2)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: C.reduce_sum(C.softmax(x)),
+        lambda x: C.reduce_sum(x - C.reduce_mean(x)),
+        lambda x: C.square(C.sin(x)) + C.square(C.cos(x)),
+        lambda x: C.tanh(C.reduce_mean(x - C.reduce_mean(x))),
+        lambda x: C.reduce_log_sum_exp(C.log_softmax(x)),
+        lambda x: C.sequence.reduce_sum(C.sequence.softmax(C.sequence.broadcast_as(1, s) * s)),
+        lambda x: C.layers.Recurrence(lambda h, f: h + f - C.reduce_mean(f))(C.reduce_sum(s)),
+    ],
+)
+def test_rounding_is_no_mistake(f):
+    """The gradients are 0, and both numbers what rounding leaves of values around 1."""
+    assert testing.check_gradients(f(C.input_variable(4)), order=2).worst <= 1e-6
+
+
+def test_a_mistake_beside_large_values_is_one(wrong):
+    twice = wrong(
+        "sin", lambda node, g: [element_times(2.0, element_times(g, C.cos(node.inputs[0])))]
+    )
+    x = C.input_variable(3)
+    with pytest.raises(testing.GradientError):
+        testing.check_gradients((wrongly(twice, x) + 1e6) - 1e6)
+
+
+def test_an_element_whose_gradient_is_no_number_is_named(wrong):
+    def gradient(node, g):
+        (x,) = node.inputs
+        slope = C.element_select(C.equal(x, 3.0), np.nan, element_times(2.0, x))
+        return [element_times(g, slope)]
+
+    poisoned = wrong("square", gradient)
+    x, values = C.input_variable(3), np.ones((20, 3))
+    values[7, 2] = 3
+    with pytest.raises(testing.GradientError) as caught:
+        testing.check_gradients(wrongly(poisoned, x), {x: values}, elements=5)
+    assert np.isnan(caught.value.by_graph) and caught.value.index == (7, 2)
 
 
 def test_a_missing_gradient_is_a_wrong_one(wrong):
