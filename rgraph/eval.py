@@ -35,6 +35,16 @@ def count_samples(*nodes: Node | None) -> Node:
     return as_node(1.0)
 
 
+def counted_axes(count: Node) -> tuple[Axis, ...]:
+    """The axes of what a node of `count_samples` counts."""
+    return (count.inputs[0].axes or ()) if count.inputs else ()
+
+
+def counts_sequences(count: Node, inputs: Sequence[Any]) -> bool:
+    """Whether a node of `count_samples` counts whole sequences, of which the inputs have frames."""
+    return len(counted_axes(count)) == 1 and any(len(v.dynamic_axes) == 2 for v in inputs)
+
+
 def as_writers(writers: Any) -> list[ProgressWriter]:
     """None, one, or several as a list."""
     if writers is None:
@@ -118,12 +128,23 @@ class Evaluator:
         Args:
             arguments: a dict from inputs to values, as `Function.eval` takes it.
         """
+        metric, count = self.measure(arguments, device)
+        return metric / count if count else 0.0
+
+    def measure(self, arguments: Any, device: Any = None) -> tuple[float, int]:
+        """As `test_minibatch`: the sum of the metric over a minibatch, and its samples."""
         given = self._program.feed(arguments, device, training=False)
-        values = self._program.run(self._request, given)
-        metric, count = map(float, values)
+        metric, count = map(float, self._program.run(self._request, given))
+        if not count:
+            return 0.0, 0
         for writer in self.progress_writers:
             writer.update_test(int(count), metric)
-        return metric / count if count else 0.0
+        return metric, int(count)
+
+    @property
+    def counts_sequences(self) -> bool:
+        """Whether its samples are whole sequences, of which its inputs have frames."""
+        return counts_sequences(self._request.values[1], self._program.arguments)
 
     def summarize_test_progress(self) -> None:
         """Ends a test: the progress writers report its totals, which start anew."""

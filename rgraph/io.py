@@ -149,8 +149,12 @@ class MinibatchSourceFromData(MinibatchSource):
             (`C.layers.typing.Sequence[...]`, or the input that it is for).
         max_samples: how many samples (frames of the longest stream) to give in all; by default it
             starts again at the end, for ever. `C.io.FULL_DATA_SWEEP`: all of the data once.
+        max_sweeps: how many times to give all data, which need not be whole; by default for ever.
 
     The data is not copied and not shuffled.
+
+    Attributes:
+        sweep_size: how many samples (frames of the longest stream) the data has.
 
     Source: CNTK's `MinibatchSourceFromData`.
 
@@ -166,7 +170,10 @@ class MinibatchSourceFromData(MinibatchSource):
     """
 
     def __init__(
-        self, data_streams: Mapping[str, Any], max_samples: int = INFINITELY_REPEAT
+        self,
+        data_streams: Mapping[str, Any],
+        max_samples: int = INFINITELY_REPEAT,
+        max_sweeps: float = INFINITELY_REPEAT,
     ) -> None:
         if not data_streams:
             raise ValueError("a source needs at least one stream: {'name': data}")
@@ -186,8 +193,10 @@ class MinibatchSourceFromData(MinibatchSource):
             raise TypeError(f"the streams have different numbers of samples or sequences: {counts}")
         if not self._count:
             raise ValueError("the data is empty")
-        longest = [max(lengths) for lengths in zip(*self._lengths.values(), strict=True)]
-        self._max = sum(longest) if max_samples == FULL_DATA_SWEEP else max_samples
+        self.sweep_size = sum(map(max, zip(*self._lengths.values(), strict=True)))
+        if max_samples == FULL_DATA_SWEEP:
+            max_samples, max_sweeps = INFINITELY_REPEAT, 1
+        self._max = int(min(max_samples, max_sweeps * self.sweep_size))
         self._cursor = self._given = 0
 
     def stream_infos(self) -> list[StreamInformation]:
@@ -207,15 +216,18 @@ class MinibatchSourceFromData(MinibatchSource):
         number_of_workers: int = 1,
         worker_rank: int = 0,
         device: Any = None,
+        num_sequences: int = sys.maxsize,
     ) -> dict[StreamInformation, MinibatchData]:
-        """The next samples or sequences whose frames are at most `num_samples`, but at least one.
+        """The next samples or sequences whose frames are at most `num_samples`, but at least one;
+        and at most `num_sequences` of them.
 
         Fewer at the end of the data, so that a sweep ends with a minibatch.
         """
         room = min(num_samples, self._max - self._given)
         totals = dict.fromkeys(self._data, 0)
         begin = end = self._cursor
-        while end < self._count:
+        last = min(self._count, begin + num_sequences)
+        while end < last:
             more = {n: total + self._lengths[n][end] for n, total in totals.items()}
             if max(more.values()) > room and (end > begin or self._max - self._given <= 0):
                 break
@@ -230,6 +242,13 @@ class MinibatchSourceFromData(MinibatchSource):
             info: MinibatchData(self._data[info.name][part], end - begin, totals[info.name], ends)
             for info in self.stream_infos()
         }
+
+    def left(self, in_sequences: bool) -> int | None:
+        """How many samples, or sequences, it will give yet; None: for ever."""
+        if self.is_infinite():
+            return None
+        samples = max(self._max - self._given, 0)
+        return round(samples / self.sweep_size * self._count) if in_sequences else samples
 
     def get_checkpoint_state(self) -> dict[str, Any]:
         return {"cursor": self._cursor, "total_num_samples": self._given}

@@ -531,6 +531,123 @@ def test_training_on_ragged_sequences_from_lists():
     assert loss.parameters[0].value == pytest.approx(3, abs=1e-4)
 
 
+# Counts. CNTK 2.7 counts minibatches in frames, all else in the loss's samples, as is asked for
+# here; but it asks a source for as many frames as the loss has samples left, so that of clips with
+# a label each the minibatches become smaller and smaller (2, 1, 1, 1, …) or fail.
+
+LENGTHS = (1, 2, 3, 4, 5, 6)
+CLIPS = [np.full((n, 1), n, np.float32) for n in LENGTHS]
+ZEROS = np.zeros((6, 1), np.float32)
+
+
+def labelled_clips():
+    """Each clip's loss is the square of its length, as long as w is 1; a rate of 0 keeps it so."""
+    x, t = C.sequence.input_variable(1), C.input_variable(1)
+    y = C.Parameter(1, init=1) * C.sequence.last(x)
+    loss = C.squared_error(y, t)
+    return C.combine([loss, C.squared_error(y, t)]), C.sgd(loss.parameters, 0.0)
+
+
+@pytest.mark.parametrize(
+    "options, minibatches, epochs",
+    [
+        ({}, [3, 1, 1, 1], [6]),
+        ({"max_epochs": 2}, [3, 1, 1, 1] * 2, [6, 6]),
+        ({"max_epochs": 0.5}, [3, 1], [4]),  # 11 of 21 frames, and the clip that is begun
+        ({"max_epochs": 2, "epoch_size": 4}, [3, 1, 1, 1, 2], [4, 4]),
+        ({"max_samples": 7, "progress_frequency": 3}, [3, 1, 1, 1, 1], [3, 3, 1]),
+        ({"minibatch_size": 100}, [6], [6]),
+        ({"minibatch_size": 100, "max_samples": 4}, [4], [4]),
+    ],
+)
+def test_clips_with_a_label_each_are_counted_by_labels(options, minibatches, epochs):
+    loss, learner = labelled_clips()
+    options = {"minibatch_size": 6, **options}
+    writer = Recorder(1)
+    progress = loss.train((CLIPS, ZEROS), parameter_learners=learner, callbacks=writer, **options)
+    assert [u.samples for u in progress.updates] == minibatches
+    assert [e.samples for e in progress.epoch_summaries] == epochs
+    assert [c[1] for c in writer.calls if c[0] == "summary"] == epochs
+    squares = np.array(LENGTHS * 2) ** 2.0
+    for i, epoch in enumerate(progress.epoch_summaries):
+        begin = sum(epochs[:i])
+        assert epoch.loss == epoch.metric == pytest.approx(squares[begin:][: epoch.samples].mean())
+
+
+@pytest.mark.parametrize("most, samples, minibatches", [(None, 6, 4), (4, 4, 2), (5, 5, 3)])
+def test_validation_on_clips_is_by_labels_too(most, samples, minibatches, capsys):
+    """CNTK's callback gets 4.6667, 3, 1 of the first three clips."""
+    loss, learner = labelled_clips()
+    found = []
+    config = C.CrossValidationConfig(
+        (CLIPS, ZEROS), (1, C.train.DataUnit.sweep), 6, lambda *a: found.append(a), most
+    )
+    printer = C.logging.ProgressPrinter(metric_is_pct=False)
+    progress = loss.train(
+        (CLIPS, ZEROS),
+        parameter_learners=learner,
+        callbacks=[config, printer, C.TestConfig((CLIPS, ZEROS), 6)],
+    )
+    error = np.mean(np.square(LENGTHS[:samples]))
+    assert found == [(0, pytest.approx(error), samples, minibatches)]
+    assert f"metric = {error:0.6f} * {samples};" in lines(capsys)[1]
+    assert progress.test_summary == loss.test((CLIPS, ZEROS), 6) == (pytest.approx(91 / 6), 6)
+
+
+def test_frames_with_a_loss_each_are_counted_by_frames():
+    """By default once over all of them; CNTK takes as many frames as there are sequences."""
+    x, t = C.sequence.input_variable(1), C.sequence.input_variable(1)
+    loss = C.squared_error(C.Parameter(1) * x, t)
+    for options, minibatches in (
+        ({}, [6, 4, 5, 6]),
+        ({"max_samples": 21}, [6, 4, 5, 6]),
+        ({"max_samples": 12}, [6, 4, 5]),  # a sequence at least, which is not cut
+    ):
+        learner = C.sgd(loss.parameters, 0.0)
+        progress = loss.train(
+            (CLIPS, CLIPS), 6, parameter_learners=learner, callbacks=Recorder(1), **options
+        )
+        assert [u.samples for u in progress.updates] == minibatches
+
+
+def test_minibatches_without_a_sample_of_the_loss_do_not_end_training():
+    """Of 20 sequences of 4 frames `gather` leaves out one; the others are all trained on."""
+    x, mask = C.sequence.input_variable(1), C.sequence.input_variable(())
+    y = C.sequence.gather(C.Parameter(1) * x, mask)
+    loss, frames = C.square(y - 1), [np.ones((4, 1), np.float32)] * 20
+    masks = [np.full(4, i != 3, np.float32) for i in range(20)]
+    progress = loss.train(
+        (frames, masks),
+        4,
+        parameter_learners=C.sgd(loss.parameters, 0.1),
+        max_epochs=2,
+        epoch_size=80,
+    )
+    assert [e.samples for e in progress.epoch_summaries] == [76, 76]
+    nothing = [np.zeros(4, np.float32)] * 20
+    progress = loss.train((frames, nothing), 4, parameter_learners=C.sgd(loss.parameters, 0.1))
+    assert [e.samples for e in progress.epoch_summaries] == [0]
+
+
+def test_a_source_of_clips_of_ones_own_gives_whole_minibatches():
+    class Clips(C.io.UserMinibatchSource):
+        def stream_infos(self):
+            return [C.io.StreamInformation(n, i, "dense", np.float32, (1,)) for i, n in names]
+
+        def next_minibatch(self, num_samples, number_of_workers, worker_rank, device=None):
+            asked.append(num_samples)
+            n = num_samples // 50
+            data = [[np.ones((50, 1), np.float32)] * n, np.zeros((n, 1), np.float32)]
+            return {self[name]: C.io.MinibatchData(data[i], n, (n * 50, n)[i]) for i, name in names}
+
+    names, asked, source = list(enumerate("xt")), [], Clips()
+    loss, learner = labelled_clips()
+    options = {"streams": [source["x"], source["t"]], "parameter_learners": learner}
+    progress = loss.train(source, 500, max_epochs=2, epoch_size=100, **options)
+    assert asked == [500] * 20
+    assert [e.samples for e in progress.epoch_summaries] == [100, 100]
+
+
 def test_mistakes_of_training_in_one_call():
     f, p = criterion()
     learner = C.sgd([p.w], 0.1)
@@ -597,7 +714,7 @@ def test_cross_validation_every_so_often(frequency, times):
 
 def test_a_callback_ends_training():
     p = Program()
-    config = C.CrossValidationConfig((X, T), 8, callback=lambda i, *_: i < 1)
+    config = C.CrossValidationConfig((X, T), 8, callback=lambda i, *_: np.bool_(i < 1))
     session(p, max_samples=400, cv_config=config).train()
     assert p.trainer.total_number_of_samples_seen == 16
 

@@ -144,6 +144,10 @@ class ProgressWriter:
 
     # What trainers call
 
+    def resume(self, updates: int, summaries: int) -> None:
+        """Goes on counting where training was broken off: after so many minibatches and epochs."""
+        self._training.all_updates, self._training.summaries = updates, summaries
+
     def total_training_updates(self) -> int:
         """How many minibatches were trained on."""
         return self._training.all_updates

@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..eval import Evaluator, as_writers
-from ..io import FULL_DATA_SWEEP
 from ..logging import ProgressWriter
+from .reading import Reader, as_source, is_source
 from .trainer import Trainer
 from .training_session import (
     CheckpointConfig,
     CrossValidationConfig,
+    DataUnit,
     TestConfig,
     TrainingSession,
-    as_source,
-    fetch,
-    is_source,
     minibatch_size_schedule,
 )
 
@@ -88,21 +86,28 @@ def train(
     max_epochs: float | None = None,
     epoch_size: int | None = None,
     max_samples: int | None = None,
+    on_nan: str = "raise",
 ) -> Progress:
     """Trains a model by its criterion: a function that gives the loss, or the loss and a metric.
 
     Args:
         minibatch_source: a tuple of arrays (N, *shape), SciPy sparse matrices or lists of
             sequences, in the order of the criterion's arguments; or a minibatch source.
-        minibatch_size: samples (frames) in a minibatch, or `minibatch_size_schedule(…)`.
+        minibatch_size: samples in a minibatch, of sequences the frames of the longest stream; or
+            `minibatch_size_schedule(…)`.
         streams: the source's streams in the order of the arguments.
         model_inputs_to_streams: instead of `streams`, a dict.
         parameter_learners: a learner or several.
         callbacks: progress writers, and at most one `CheckpointConfig`, `CrossValidationConfig`
             and `TestConfig` each.
-        progress_frequency: samples between summaries; by default `epoch_size`.
-        max_epochs, epoch_size: how long to train; by default once over the data.
+        progress_frequency: samples between summaries; by default an epoch.
+        max_epochs: how long to train, by default for one epoch: `epoch_size` samples, or once over
+            the data.
         max_samples: instead of `max_epochs`.
+        on_nan: what to do about NaN: "raise", "skip" or "ignore"; see `Trainer`.
+
+    All these samples, and those of summaries, are the loss's, as in CNTK: sequences, if each has
+    one loss.
 
     Data is taken in its order; shuffle it before if it has one.
 
@@ -117,16 +122,24 @@ def train(
     [5.625, 0.352, 0.022, 0.001, 0.0]
     """
     sizes = minibatch_size_schedule(minibatch_size)
-    if max_samples is None:
-        if epoch_size is None:
-            if is_source(minibatch_source):
-                raise ValueError("say how long an epoch of the source is: epoch_size=…")
-            first = minibatch_source[0] if isinstance(minibatch_source, tuple) else minibatch_source
-            epoch_size = len(first) if isinstance(first, list) else first.shape[0]
-        max_samples = int((1 if max_epochs is None else max_epochs) * epoch_size)
-    elif max_epochs is not None:
+    source, inputs = minibatch_source, _streams(self, streams, model_inputs_to_streams)
+    period: int | None = None  # of the updates that are given back, in minibatches
+    if max_samples is not None and max_epochs is not None:
         raise ValueError("give max_epochs or max_samples, not both")
-    progress_frequency = epoch_size if progress_frequency is None else progress_frequency
+    epochs = 1 if max_epochs is None else max_epochs
+    if max_samples is None and epoch_size is not None:
+        max_samples = int(epochs * epoch_size)
+    elif max_samples is None:
+        if is_source(source):
+            raise ValueError("say how long an epoch of the source is: epoch_size=…")
+        source, inputs = as_source(source, self.arguments, max_sweeps=epochs)
+        if progress_frequency is None:
+            progress_frequency = 1, DataUnit.sweep
+            period = max(source.sweep_size // int(sizes[0]), 1)
+    if progress_frequency is None:
+        progress_frequency = epoch_size
+    if isinstance(progress_frequency, int):
+        period = max(progress_frequency // int(sizes[0]), 1)
     configs: dict[type, Any] = {}
     writers: list[ProgressWriter] = []
     for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
@@ -141,16 +154,15 @@ def train(
         if type(callback) in configs:
             raise ValueError(f"there can be only one {type(callback).__name__}")
         configs[type(callback)] = callback
-    period = writers[0]._training.frequency if writers else None
-    if period is None and isinstance(progress_frequency, int):
-        period = max(progress_frequency // int(sizes[0]), 1)
+    if writers:
+        period = writers[0]._training.frequency
     collector = _Collector(period)
-    trainer = Trainer(None, self, parameter_learners, [*writers, collector])
+    trainer = Trainer(None, self, parameter_learners, [*writers, collector], on_nan)
     TrainingSession(
         trainer,
-        minibatch_source,
+        source,
         sizes,
-        _streams(self, streams, model_inputs_to_streams),
+        inputs,
         max_samples,
         progress_frequency,
         configs.get(CheckpointConfig),
@@ -186,14 +198,14 @@ def measure(
     inputs = _streams(self, streams, model_inputs_to_streams)
     source = minibatch_source
     if not is_source(source):
-        source, inputs = as_source(source, self.arguments, FULL_DATA_SWEEP)
+        source, inputs = as_source(source, self.arguments, max_sweeps=1)
     if source.is_infinite():
         raise ValueError("the source never ends; give it max_samples")
     collector = _Collector()
     evaluator = Evaluator(self, [*as_writers(callbacks), collector])
-    sizes, seen = minibatch_size_schedule(minibatch_size), 0
-    while minibatch := fetch(source, int(sizes[seen]), inputs):
-        evaluator.test_minibatch(minibatch)
-        seen += max(data.num_samples for data in minibatch.values())
+    sizes = minibatch_size_schedule(minibatch_size)
+    reader = Reader(source, inputs, sizes, None, evaluator.counts_sequences)
+    while minibatch := reader.next():
+        reader.count(minibatch, evaluator.measure(minibatch)[1])
     evaluator.summarize_test_progress()
     return collector.tests[-1]

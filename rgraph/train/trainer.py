@@ -10,7 +10,16 @@ import numpy as np
 from .. import graph
 from ..arrays import on_cpu
 from ..debugging import checked_mode
-from ..eval import Evaluator, Program, as_writers, count_samples, ends_sweep, total
+from ..eval import (
+    Evaluator,
+    Program,
+    as_writers,
+    count_samples,
+    counted_axes,
+    counts_sequences,
+    ends_sweep,
+    total,
+)
 from ..evaluation import Feed, Request
 from ..function import Function
 from ..graph import GraphError, Node
@@ -96,7 +105,7 @@ class Trainer:
         self._parameters = self._learned()
         # If the loss has no rows, what it is computed from says how many samples there are.
         count = count_samples(*parts)
-        self._counted = (count.inputs[0].axes or ()) if count.inputs else ()
+        self._counted = counted_axes(count)
         self._wanted = [total(self._loss), count]
         if self._metric is not None:
             self._wanted.append(total(self._metric))
@@ -138,6 +147,11 @@ class Trainer:
         """The inputs, in the criterion's order."""
         own = self._criterion if isinstance(self._criterion, Function) else self._program
         return own.arguments
+
+    @property
+    def counts_sequences(self) -> bool:
+        """Whether its samples are whole sequences (which have a loss each), not their frames."""
+        return counts_sequences(self._wanted[1], self.arguments)
 
     @property
     def previous_minibatch_loss_average(self) -> float:
@@ -259,6 +273,11 @@ class Trainer:
     def test_minibatch(self, arguments: Any, device: Any = None) -> float:
         """The metric's (without one, the loss's) mean per sample; nothing is learned."""
         return self._evaluator.test_minibatch(arguments, device)
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """What measures the metric, or the loss where there is none."""
+        return self._evaluator
 
     def summarize_training_progress(self) -> None:
         """Ends an epoch: the progress writers report its totals, which start anew."""

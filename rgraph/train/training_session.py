@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from ..io import FULL_DATA_SWEEP, INFINITELY_REPEAT, MinibatchSource, MinibatchSourceFromData
 from ..learners.schedules import Schedule
+from .reading import Reader, Streams, as_source, is_source
 from .trainer import Trainer
-
-Streams = Mapping[Any, Any]
 
 
 class DataUnit(IntEnum):
@@ -94,8 +92,8 @@ class CrossValidationConfig:
             one at the end.
         minibatch_size: of the measurements, a number or a schedule.
         callback: `callback(index, average error, samples, minibatches)`, called after each; if
-            it gives False, training ends.
-        max_samples: how many samples to take at most.
+            it gives False, training ends. Samples are the metric's: sequences, if each has one.
+        max_samples: how many samples to take at most, of the metric's too.
         model_inputs_to_streams: which input gets which stream; by default as in training.
         criterion: whose arguments data in arrays is for; by default as in training.
 
@@ -131,32 +129,6 @@ class TestConfig:
     criterion: Any = None
 
 
-def as_source(
-    data: Any, inputs: Sequence[Any], max_samples: int
-) -> tuple[MinibatchSource, Streams]:
-    """A source of arrays that are given in the order of these inputs, and its streams."""
-    arrays = data if isinstance(data, tuple) else (data,)
-    if len(inputs) != len(arrays):
-        raise ValueError(
-            f"the criterion has {len(inputs)} inputs "
-            f"({', '.join(v.name or '?' for v in inputs)}); the data are {len(arrays)} arrays"
-        )
-    names = [f"stream_{i}" for i in range(len(inputs))]
-    pairs = {n: (a, v) for n, a, v in zip(names, arrays, inputs, strict=True)}
-    source = MinibatchSourceFromData(pairs, max_samples)
-    return source, {v: source[n] for n, v in zip(names, inputs, strict=True)}
-
-
-def is_source(data: Any) -> bool:
-    return hasattr(data, "next_minibatch")
-
-
-def fetch(source: Any, size: float, streams: Streams) -> dict[Any, Any]:
-    """The next minibatch of a source, by inputs; empty at the end."""
-    data = source.next_minibatch(size, 1, 0, None) if size > 0 else None
-    return {v: data[stream] for v, stream in streams.items()} if data else {}
-
-
 @dataclass
 class _Action:
     """What is to be done every so often."""
@@ -176,9 +148,11 @@ class TrainingSession:
     Args:
         trainer: does the steps.
         mb_source: a minibatch source, or data as for `Function.train`.
-        mb_size: samples (frames) in a minibatch, a number or `minibatch_size_schedule(…)`.
+        mb_size: samples in a minibatch (of sequences the frames of the longest stream), a number
+            or `minibatch_size_schedule(…)`.
         model_inputs_to_streams: a dict from inputs to the source's streams.
-        max_samples: how many samples to train on; None: until the source ends.
+        max_samples: how many samples to train on; None: until the source ends. This and all that
+            follows counts the loss's samples: sequences, if each has one loss.
         progress_frequency: samples between summaries of progress, or a pair of a number and a
             `DataUnit`.
         checkpoint_config, cv_config, test_config: see there.
@@ -201,14 +175,17 @@ class TrainingSession:
         if not is_source(mb_source):
             if model_inputs_to_streams is not None:
                 raise ValueError("arrays go to the inputs in their order; don't name streams")
-            mb_source, model_inputs_to_streams = as_source(
-                mb_source, trainer.arguments, INFINITELY_REPEAT
-            )
+            mb_source, model_inputs_to_streams = as_source(mb_source, trainer.arguments)
         if not model_inputs_to_streams:
             raise ValueError("say which input gets which stream: model_inputs_to_streams={…}")
         self.trainer, self.source, self.streams = trainer, mb_source, model_inputs_to_streams
-        self.size = minibatch_size_schedule(mb_size)
-        self.max_samples = sys.maxsize if max_samples is None else max_samples
+        self._reader = Reader(
+            mb_source,
+            model_inputs_to_streams,
+            minibatch_size_schedule(mb_size),
+            max_samples,
+            trainer.counts_sequences,
+        )
         self.checkpoint = checkpoint_config or CheckpointConfig(None)
         self.validation, self.test = cv_config, test_config
         self._minibatches = self._sweeps = 0
@@ -217,58 +194,54 @@ class TrainingSession:
             self._actions.append(_Action(self.checkpoint.frequency, self._save))
         if cv_config and (cv_config.minibatch_source is not None or cv_config.callback):
             self._actions.append(_Action(cv_config.frequency, self._validate))
-        self._actions.append(_Action(progress_frequency, self._summarize))
+        self._summary = _Action(progress_frequency, self._summarize)
+        self._actions.append(self._summary)
 
     def train(self, device: Any = None) -> None:
         """Trains until `max_samples`, the source's end, learners' False, or a callback's False."""
-        trainer = self.trainer
+        trainer, reader = self.trainer, self._reader
+        reader.seen = trainer.total_number_of_samples_seen
         if self.checkpoint.restore and os.path.exists(self.checkpoint.filename or ""):
             self._restore()
-        began_at = trainer.total_number_of_samples_seen
-        known = None if self.max_samples == sys.maxsize else self.max_samples - began_at
+        began_at = reader.seen
         for writer in trainer.progress_writers:
-            writer.on_training_start(known)
+            writer.on_training_start(reader.left)
         try:
             self._loop(device)
         finally:
             for writer in trainer.progress_writers:
                 writer.on_training_end()
-        seen = trainer.total_number_of_samples_seen
-        if seen != began_at:
+        if reader.seen != began_at:
             for action in self._actions:  # on what is left since the last time
-                if seen != action.last:
+                if reader.seen != action.last:
                     action.do(action.index)
             if self.checkpoint.filename and self.checkpoint.preserve_all:
                 self._write(self.checkpoint.filename)
         if self.test is not None and self.test.minibatch_source is not None:
-            self._measure(self.test, self.test.minibatch_size, sys.maxsize)
+            self._measure(self.test, self.test.minibatch_size, None)
 
     def _loop(self, device: Any) -> None:
-        trainer = self.trainer
+        trainer, reader = self.trainer, self._reader
         for action in self._actions:
-            action.index = self._position(action) // action.period
-        while True:
-            seen = trainer.total_number_of_samples_seen
-            minibatch = fetch(
-                self.source, min(int(self.size[seen]), self.max_samples - seen), self.streams
-            )
+            action.index = self._index(action)
+        goes_on = True
+        while goes_on and (minibatch := reader.next()):
             if not trainer.train_minibatch(minibatch, device=device):
                 return
+            reader.count(minibatch, trainer.previous_minibatch_sample_count)
             self._minibatches += 1
             self._sweeps += any(data.end_of_sweep for data in minibatch.values())
-            goes_on = True
             for action in self._actions:
-                index = self._position(action) // action.period
+                index = self._index(action)
                 if index != action.index:
                     goes_on &= action.do(action.index) is not False
                     action.index = index
-                    action.last = trainer.total_number_of_samples_seen
-            if not goes_on:
-                return
+                    action.last = reader.seen
 
-    def _position(self, action: _Action) -> int:
-        seen = self.trainer.total_number_of_samples_seen
-        return (seen, self._minibatches, self._sweeps)[action.unit]
+    def _index(self, action: _Action) -> int:
+        """How many of an action's periods have passed."""
+        position = self._reader.seen, self._minibatches, self._sweeps
+        return position[action.unit] // action.period
 
     def _save(self, index: int) -> None:
         name = self.checkpoint.filename or ""
@@ -277,45 +250,55 @@ class TrainingSession:
     def _write(self, filename: str) -> None:
         state = {
             "source": self.source.get_checkpoint_state(),
+            "seen": self._reader.seen,
             "minibatches": self._minibatches,
             "sweeps": self._sweeps,
         }
         self.trainer.save_checkpoint(filename, state)
 
     def _restore(self) -> None:
-        state = self.trainer.restore_from_checkpoint(self.checkpoint.filename or "")
+        filename = self.checkpoint.filename or ""
+        state = self.trainer.restore_from_checkpoint(filename)
+        missing = {"source", "seen", "minibatches", "sweeps"} - set(state)
+        if missing:
+            raise ValueError(
+                f"{filename} is a checkpoint of a trainer alone, not of a session: it lacks "
+                f"{', '.join(sorted(missing))}"
+            )
         self.source.restore_from_checkpoint(state["source"])
+        self._reader.seen = state["seen"]
         self._minibatches, self._sweeps = state["minibatches"], state["sweeps"]
+        for writer in self.trainer.progress_writers:
+            writer.resume(self._minibatches, self._index(self._summary))
 
     def _validate(self, index: int) -> bool:
         config = self.validation
         assert config is not None
-        error, samples, minibatches = 0.0, 0, 0
+        found: tuple[float, int, int] = 0.0, 0, 0
         if config.minibatch_source is not None:
-            limit = sys.maxsize if config.max_samples is None else config.max_samples
-            error, samples, minibatches = self._measure(config, config.minibatch_size, limit)
-        if config.callback is None:
-            return True
-        return config.callback(index, error, samples, minibatches) is not False
+            found = self._measure(config, config.minibatch_size, config.max_samples)
+        answer = None if config.callback is None else config.callback(index, *found)
+        return answer is None or bool(answer)
 
-    def _measure(self, config: Any, size: Any, limit: int) -> tuple[float, int, int]:
-        """The mean metric on a source from where it stands, to which it is then put back."""
+    def _measure(self, config: Any, size: Any, limit: int | None) -> tuple[float, int, int]:
+        """The mean metric on a source from where it stands, to which it is then put back; and how
+        many of the metric's samples and how many minibatches that were."""
+        evaluator = self.trainer.evaluator
         source, streams = config.minibatch_source, config.model_inputs_to_streams
         if not is_source(source):
             inputs = config.criterion.arguments if config.criterion else list(self.streams)
-            source, streams = as_source(source, inputs, FULL_DATA_SWEEP)
+            source, streams = as_source(source, inputs, max_sweeps=1)
         start = source.get_checkpoint_state()
-        sizes = minibatch_size_schedule(size)
+        sizes, in_sequences = minibatch_size_schedule(size), evaluator.counts_sequences
+        reader = Reader(source, streams or self.streams, sizes, limit, in_sequences)
         total, samples, minibatches = 0.0, 0, 0
-        streams = streams or self.streams
-        while minibatch := fetch(source, min(int(sizes[samples]), limit - samples), streams):
-            count = max(data.num_samples for data in minibatch.values())
-            total += self.trainer.test_minibatch(minibatch) * count
-            samples += count
-            minibatches += 1
+        while minibatch := reader.next():
+            metric, count = evaluator.measure(minibatch)
+            reader.count(minibatch, count)
+            total, samples, minibatches = total + metric, samples + count, minibatches + 1
         source.restore_from_checkpoint(start)
         self.trainer.summarize_test_progress()
-        return total / samples if samples else 0.0, samples, minibatches
+        return total / (samples or 1), samples, minibatches
 
     def _summarize(self, index: int) -> None:
         self.trainer.summarize_training_progress()

@@ -1,0 +1,90 @@
+"""Minibatches from a source, or from arrays, for a function that counts its samples."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..io import INFINITELY_REPEAT, MinibatchSource, MinibatchSourceFromData
+
+Streams = Mapping[Any, Any]
+
+
+def is_source(data: Any) -> bool:
+    return hasattr(data, "next_minibatch")
+
+
+def as_source(
+    data: Any, inputs: Sequence[Any], max_sweeps: float = INFINITELY_REPEAT
+) -> tuple[MinibatchSourceFromData, Streams]:
+    """A source of arrays that are given in the order of these inputs, and its streams."""
+    arrays = data if isinstance(data, tuple) else (data,)
+    if len(inputs) != len(arrays):
+        raise ValueError(
+            f"the criterion has {len(inputs)} inputs "
+            f"({', '.join(v.name or '?' for v in inputs)}); the data are {len(arrays)} arrays"
+        )
+    names = [f"stream_{i}" for i in range(len(inputs))]
+    pairs = {n: (a, v) for n, a, v in zip(names, arrays, inputs, strict=True)}
+    source = MinibatchSourceFromData(pairs, max_sweeps=max_sweeps)
+    return source, {v: source[n] for n, v in zip(names, inputs, strict=True)}
+
+
+class Reader:
+    """Reads minibatches until a function has seen so many samples.
+
+    There are two units, as in CNTK. The size of a minibatch is in the source's samples, the frames
+    of its longest stream. All else is in the function's: a loss for each sequence counts
+    sequences. So a minibatch of 500 frames may have 10 samples; CNTK, which holds the one number
+    against the other near the end of the data, makes ever smaller minibatches of it.
+
+    Args:
+        sizes: a schedule of minibatch sizes.
+        limit: how many of the function's samples to read. A source of one's own, of sequences
+            that have a sample each, is asked for whole minibatches and may give more.
+        in_sequences: whether there are sequences which have a sample each.
+
+    Attributes:
+        seen: the function's samples so far.
+    """
+
+    def __init__(
+        self,
+        source: MinibatchSource,
+        streams: Streams,
+        sizes: Any,
+        limit: int | None,
+        in_sequences: bool,
+    ) -> None:
+        self.source, self._streams, self._sizes = source, streams, sizes
+        self._limit = sys.maxsize if limit is None else limit
+        self._in_sequences = in_sequences
+        self.seen = 0
+
+    def next(self) -> dict[Any, Any]:
+        """The next minibatch, by inputs; empty at the end."""
+        size, left = int(self._sizes[self.seen]), self._limit - self.seen
+        options = {}
+        if not self._in_sequences:
+            size = min(size, left)
+        elif isinstance(self.source, MinibatchSourceFromData):
+            options["num_sequences"] = left
+        if left <= 0 or size <= 0:
+            return {}
+        data = self.source.next_minibatch(size, 1, 0, None, **options)
+        return {v: data[stream] for v, stream in self._streams.items()} if data else {}
+
+    def count(self, minibatch: Mapping[Any, Any], samples: int) -> None:
+        """Counts the function's samples of a minibatch; where there are none, its data's, so that
+        reading comes to an end."""
+        self.seen += samples or max((data.num_samples for data in minibatch.values()), default=1)
+
+    @property
+    def left(self) -> int | None:
+        """How many samples are to come, if that can be said."""
+        if self._limit < sys.maxsize:
+            return self._limit - self.seen
+        if isinstance(self.source, MinibatchSourceFromData):
+            return self.source.left(self._in_sequences)
+        return None
