@@ -45,11 +45,14 @@ def counts_sequences(count: Node, inputs: Sequence[Any]) -> bool:
     return len(counted_axes(count)) == 1 and any(len(v.dynamic_axes) == 2 for v in inputs)
 
 
-def as_writers(writers: Any) -> list[ProgressWriter]:
-    """None, one, or several as a list."""
+def as_writers(writers: Any, has_metric: bool = True) -> list[ProgressWriter]:
+    """None, one, or several as a list; they are told whether there is a metric besides a loss."""
     if writers is None:
         return []
-    return list(writers) if isinstance(writers, (list, tuple)) else [writers]
+    found = list(writers) if isinstance(writers, (list, tuple)) else [writers]
+    for writer in found:
+        writer.has_metric = has_metric
+    return found
 
 
 class Program:
@@ -100,6 +103,7 @@ class Evaluator:
     Args:
         eval_function: the metric, a function of inputs; its elements are summed.
         progress_writers: `C.logging.ProgressPrinter()` or the like, or several.
+        is_loss: whether it is a loss that is measured, for want of a metric.
 
     Source: CNTK's `Evaluator`.
 
@@ -109,13 +113,15 @@ class Evaluator:
     0.5
     """
 
-    def __init__(self, eval_function: Any, progress_writers: Any = None) -> None:
+    def __init__(
+        self, eval_function: Any, progress_writers: Any = None, is_loss: bool = False
+    ) -> None:
         if isinstance(eval_function, Function):
             eval_function = eval_function.outputs[-1]
         metric = as_node(eval_function)
         self._program = Program([metric])
         self._request = Request((total(metric), count_samples(metric)))
-        self.progress_writers = as_writers(progress_writers)
+        self.progress_writers = as_writers(progress_writers, not is_loss)
 
     @property
     def evaluation_function(self) -> Any:

@@ -350,9 +350,23 @@ def test_printed_lines_are_cntks(options, expected, capsys):
         assert float(numbers[0]) == pytest.approx(float(numbers[1]), abs=1.5e-6)
 
 
-def test_without_a_metric_none_is_printed(capsys):
-    Program(C.logging.ProgressPrinter(freq=2), metric=False).run(tests=False)
+def test_without_a_metric_the_loss_is_printed(capsys):
+    """1.0232579 is the mean loss of the weights that are trained last in `TRAININGS`."""
+    p = Program(C.logging.ProgressPrinter(freq=2, test_freq=5), metric=False)
+    p.run(tests=False)
     assert " Minibatch[   1-   2]: loss = 2.068523 * 8;" in lines(capsys)
+    p.w.value = np.array([[-0.03074782, -0.06925209], [0.27936304, 0.12063698]])
+    config = C.CrossValidationConfig((X, T), (1, C.train.DataUnit.sweep), 4)
+    tested = [
+        " Evaluation Minibatch[   1-   5]: loss = 1.023258 * 20;",
+        "Finished Evaluation [1]: Minibatch[1-5]: loss = 1.023258 * 20;",
+    ]
+    p.loss.test((X, T), 4, callbacks=C.logging.ProgressPrinter(test_freq=5))
+    assert lines(capsys) == tested
+    printer = C.logging.ProgressPrinter(test_freq=5)
+    trainer = C.Trainer(p.z, p.loss, C.sgd([p.w], 0.0), printer)
+    C.training_session(trainer, (X, T), 20, max_samples=20, cv_config=config).train()
+    assert lines(capsys)[1:3] == tested
 
 
 def test_a_log_in_a_file(tmp_path, capsys):
@@ -444,6 +458,39 @@ def test_a_bar_on_a_terminal_alone(monkeypatch):
             Program([bar]).run(tests=False)
         assert ("100% [####" in file.getvalue()) == drawn
         assert file.getvalue().endswith("\n") == drawn
+
+
+def screen(text):
+    """What a terminal shows of it."""
+    rows, at = [""], 0
+    for part in re.findall(r"\r|\n|\x1b\[K|[^\r\n\x1b]+", text):
+        if part == "\n":
+            rows.append("")
+        elif part == "\x1b[K":
+            rows[-1] = rows[-1][:at]
+        elif part != "\r":
+            rows[-1] = rows[-1][:at] + part + rows[-1][at + len(part) :]
+        at = 0 if part in "\r\n" else at + len(part) * (part[0] != "\x1b")
+    return rows
+
+
+def test_lines_are_printed_above_a_bar(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    bar = C.logging.ProgressBar(total=40, file=terminal)
+    Program([bar, C.logging.ProgressPrinter(freq=2)]).run(tests=False)
+    bar.close()
+    *printed, drawn, last = screen(terminal.getvalue())
+    assert [s.split("[")[0] for s in printed] == [
+        *RATES,
+        *(" Minibatch", LATER, " Minibatch", "Finished Epoch"),
+        *(" Minibatch", " Minibatch", "Finished Epoch"),
+    ]
+    assert drawn.startswith("100% [####") and not last
+    print("after")
+    assert screen(terminal.getvalue())[-2:] == ["after", ""]
 
 
 def test_a_bar_without_a_total_counts():
@@ -827,6 +874,26 @@ def test_a_session_that_is_broken_off_goes_on_where_it_was(tmp_path):
     session(second, max_samples=36, checkpoint_config=config).train()
     np.testing.assert_array_equal(second.w.value, whole.w.value)
     assert second.trainer.total_number_of_samples_seen == 36
+
+
+def test_a_session_that_is_taken_up_goes_on_numbering_epochs(tmp_path, capsys):
+    config = C.CheckpointConfig(str(tmp_path / "checkpoint"), 20)
+    finished = []
+    for most in (40, 60, 100):
+        writer = Recorder()
+        p = Program([C.logging.ProgressPrinter(num_epochs=5), writer])
+        session(p, max_samples=most, progress_frequency=20, checkpoint_config=config).train()
+        finished.append([s.split(":")[0] for s in lines(capsys) if s.startswith("Finished")])
+        assert writer.total_training_updates() == most / 4
+    epochs = [f"Finished Epoch[{i} of 5]" for i in range(1, 6)]
+    assert finished == [epochs[:2], epochs[2:3], epochs[3:]]
+
+
+def test_a_trainer_s_checkpoint_is_none_of_a_session(tmp_path):
+    path, p = str(tmp_path / "checkpoint"), Program()
+    p.trainer.save_checkpoint(path)
+    with pytest.raises(ValueError, match="of a trainer alone"):
+        session(p, max_samples=20, checkpoint_config=C.CheckpointConfig(path)).train()
 
 
 def test_all_checkpoints_kept(tmp_path):

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from .progress_writer import ProgressWriter, mean
+
+_on_screen: list[ProgressBar] = []
+
+
+@contextmanager
+def bars_aside() -> Iterator[None]:
+    """Takes bars off their terminals while something is printed, which then stands above them."""
+    bars = list(_on_screen)
+    for bar in bars:
+        bar._show("")
+    yield
+    sys.stdout.flush()
+    for bar in bars:
+        bar._show(bar._line)
 
 
 class ProgressBar(ProgressWriter):
@@ -37,7 +53,7 @@ class ProgressBar(ProgressWriter):
         self._seen = 0
         self._recent: tuple[float, float] | None = None  # loss and metric, smoothed
         self._began = self._drawn = time.perf_counter()
-        self._on_screen = False
+        self._line = ""  # what is on the screen
 
     def on_training_start(self, max_samples: int | None) -> None:
         self.total = max_samples if self.total is None else self.total
@@ -59,9 +75,14 @@ class ProgressBar(ProgressWriter):
             if self.total and self._seen < self.total:
                 minutes, seconds = divmod(round((self.total - self._seen) / speed), 60)
                 text += f"  {minutes}:{seconds:02} left"
-            self._file.write(f"\r{text}\x1b[K")
-            self._file.flush()
-            self._on_screen = True
+            self._line = text
+            self._show(text)
+            if self not in _on_screen:
+                _on_screen.append(self)
+
+    def _show(self, text: str) -> None:
+        self._file.write(f"\r{text}\x1b[K")
+        self._file.flush()
 
     def text(self) -> str:
         """What it shows: how far, loss and metric."""
@@ -78,9 +99,9 @@ class ProgressBar(ProgressWriter):
 
     def on_training_end(self) -> None:
         """Leaves the line as it is; what is printed next stands below."""
-        if self._on_screen:
+        if self in _on_screen:
             self._file.write("\n")
-            self._on_screen = False
+            _on_screen.remove(self)
 
     close = on_training_end
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from .progress_bar import bars_aside
 from .progress_writer import Pair, ProgressWriter, mean
 
 
@@ -21,7 +22,8 @@ class ProgressPrinter(ProgressWriter):
         rank: is added to the file's name.
         num_epochs: how many epochs there will be, for the summaries.
         test_freq, test_first: as `freq` and `first`, for tests.
-        metric_is_pct: whether to print the metric as a percentage.
+        metric_is_pct: whether to print the metric as a percentage. What is measured where there
+            is no metric is the loss; it is printed as such, as it is.
 
     Source: CNTK's `ProgressPrinter`.
 
@@ -61,9 +63,10 @@ class ProgressPrinter(ProgressWriter):
             self.log(" ------------------------------------------------------")
 
     def log(self, message: str) -> None:
-        """Prints a line."""
+        """Prints a line, above a progress bar if there is one."""
         if self.logfilename is None:
-            print(message)
+            with bars_aside():
+                print(message)
             return
         with open(self.logfilename, "a", encoding="utf-8") as file:
             file.write(message + "\n")
@@ -71,9 +74,11 @@ class ProgressPrinter(ProgressWriter):
     def write(self, key: str, value: float) -> None:
         self.log(f"{key}: {value}")
 
-    def _shown(self, metric: Any, samples: Any) -> str:
+    def _measured(self, metric: Any, samples: Any) -> str:
         value = mean(metric, samples)
-        return f"{value * 100:0.2f}%" if self.metric_is_pct else f"{value:0.6f}"
+        if not self.has_metric:
+            return f"loss = {value:0.6f}"
+        return f"metric = {value * 100:0.2f}%" if self.metric_is_pct else f"metric = {value:0.6f}"
 
     def on_write_training_update(
         self, samples: Pair, updates: Pair, aggregate_loss: Pair, aggregate_metric: Pair
@@ -106,7 +111,7 @@ class ProgressPrinter(ProgressWriter):
         count = samples[1] - samples[0]
         parts = [] if loss is None else [f"loss = {mean(loss, samples):0.6f} * {count}"]
         if metric is not None:
-            parts.append(f"metric = {self._shown(metric, samples)} * {count}")
+            parts.append(f"{self._measured(metric, samples)} * {count}")
         span = f"{updates[0] + 1:4d}-{updates[1]:4d}"
         self.log(f" {name}Minibatch[{span}]: {', '.join(parts)};")
 
@@ -125,7 +130,7 @@ class ProgressPrinter(ProgressWriter):
         epoch = str(summaries) if self.num_epochs is None else f"{summaries} of {self.num_epochs}"
         line = f"loss = {mean(aggregate_loss, samples):0.6f} * {samples}"
         if self.has_metric:
-            line += f", metric = {self._shown(aggregate_metric, samples)} * {samples}"
+            line += f", {self._measured(aggregate_metric, samples)} * {samples}"
         speed = f"{seconds:0.3f}s ({mean(samples, seconds):5.1f} samples/s)"
         self.log(f"Finished Epoch[{epoch}]: {self.tag}{line} {speed};")
 
@@ -137,11 +142,8 @@ class ProgressPrinter(ProgressWriter):
         aggregate_metric: float,
         elapsed_milliseconds: float,
     ) -> None:
-        shown = self._shown(aggregate_metric, samples)
-        self.log(
-            f"Finished Evaluation [{summaries}]: Minibatch[1-{updates}]: metric = {shown} * "
-            f"{samples};"
-        )
+        shown = self._measured(aggregate_metric, samples)
+        self.log(f"Finished Evaluation [{summaries}]: Minibatch[1-{updates}]: {shown} * {samples};")
 
     # CNTK's older form: a printer that is told by hand
 

@@ -72,7 +72,8 @@ class ProgressWriter:
         test_freq, test_first: the same for `on_write_test_update`.
 
     Attributes:
-        has_metric: whether there is a metric; without one all metrics are 0.
+        has_metric: whether there is a metric; without one all metrics of training are 0, and
+            those of tests are the loss.
 
     Source: CNTK's `ProgressWriter`.
 

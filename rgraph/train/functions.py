@@ -202,7 +202,8 @@ def measure(
     if source.is_infinite():
         raise ValueError("the source never ends; give it max_samples")
     collector = _Collector()
-    evaluator = Evaluator(self, [*as_writers(callbacks), collector])
+    writers = [*as_writers(callbacks), collector]
+    evaluator = Evaluator(self, writers, is_loss=len(self.outputs) == 1)
     sizes = minibatch_size_schedule(minibatch_size)
     reader = Reader(source, inputs, sizes, None, evaluator.counts_sequences)
     while minibatch := reader.next():

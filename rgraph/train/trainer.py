@@ -97,7 +97,7 @@ class Trainer:
         self.parameter_learners: list[Learner] = (
             list(learners) if isinstance(learners, (list, tuple)) else [learners]
         )
-        self.progress_writers = as_writers(progress_writers)
+        self.progress_writers = as_writers(progress_writers, self._metric is not None)
         for learner in self.parameter_learners:
             learner.tell = self._write
         parts = [n for n in (self._loss, self._metric, self._model) if n is not None]
@@ -110,7 +110,8 @@ class Trainer:
         if self._metric is not None:
             self._wanted.append(total(self._metric))
         self._states = graph.updates([self._loss])  # running statistics, and what they become
-        self._evaluator = Evaluator(self._metric or self._loss, self.progress_writers)
+        measured, is_loss = self._metric or self._loss, self._metric is None
+        self._evaluator = Evaluator(measured, self.progress_writers, is_loss)
         self._sums: tuple[Any, Any] = 0.0, None  # loss and metric, which may be under way yet
         self.previous_minibatch_sample_count = 0
         self.total_number_of_samples_seen = 0
