@@ -60,6 +60,14 @@ def fresh():
 
 
 @pytest.fixture
+def engines():
+    """Chooses the CPU's engine, until the test ends."""
+    before = device.engine(C.cpu()).name
+    yield device.use_cpu_engine
+    device.use_cpu_engine(before)
+
+
+@pytest.fixture
 def torch():
     """PyTorch, to compare with; where it is not installed the test is skipped."""
     return pytest.importorskip("torch")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
-from ..graph import Node
+import numpy as np
+
+from ..graph import Constant, Node
 from .arithmetic import (
     abs,
     clip,
@@ -18,15 +20,20 @@ from .arithmetic import (
     plus,
 )
 from .comparison import greater, less
-from .pointwise import pointwise
+from .pointwise import PAIR, pointwise
 from .records import as_node, operation
 
 
 def _sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
-    out = xp.multiply(x, 0.5, out=out)  # by tanh, which can't overflow
-    out = xp.tanh(out, out=out)
-    out = xp.multiply(out, 0.5, out=out)
-    return xp.add(out, 0.5, out=out)
+    out = xp.exp(xp.negative(x, out=out), out=out)  # 1 / infinity is right
+    return xp.reciprocal(xp.add(out, 1, out=out), out=out)
+
+
+def _difference(a: Node, b: Node) -> Node:
+    """a - b, of equal infinities 0."""
+    info = np.finfo(a.dtype or np.float32)
+    least, most = Constant(info.min, (), info.dtype), Constant(info.max, (), info.dtype)
+    return minus(clip(a, least, most), clip(b, least, most))
 
 
 def _softplus(xp: Any, x: Any, out: Any = None) -> Any:
@@ -42,6 +49,21 @@ sigmoid = pointwise(
 
     >>> C.sigmoid([0]).eval()
     array([0.5], dtype=float32)
+    """,
+)
+log_add_exp = pointwise(
+    "log_add_exp",
+    "logaddexp",
+    lambda g, _, a, b: element_times(g, sigmoid(_difference(a, b))),
+    lambda g, _, a, b: element_times(g, sigmoid(_difference(b, a))),
+    operands=PAIR,
+    variadic=True,
+    doc="""log(exp(left) + exp(right) + …), without overflow.
+
+    Two equal infinities have half of the gradient each.
+
+    >>> C.log_add_exp([1000], [1000]).eval()
+    array([1000.6931], dtype=float32)
     """,
 )
 softplus = pointwise(

@@ -1,4 +1,10 @@
-"""Arithmetic and the elementary functions, element by element."""
+"""Arithmetic and the elementary functions, element by element.
+
+One rule holds wherever a quotient has no value, in all of them and in their gradients: what is
+divided by 0 is 0 (CNTK's rule). So a derivative that would be infinite is 0, as that of `sqrt` at
+0. Where an operation cuts off what is too small for it (`log`, `sqrt`) its derivative is 0 too.
+docs/ACCURACY.md says how exact they are.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +12,39 @@ import math
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from .comparison import element_select, floor, greater, greater_equal, less, less_equal, sign
 from .pointwise import PAIR, pointwise
 from .records import as_node, operation
 
-_SMALLEST_IN_LOG = math.exp(-85.1)  # CNTK's
+# What `log` cuts off at, by the bytes of a number: CNTK's, and its like in float64
+SMALLEST_IN_LOG = {4: math.exp(-85.1), 8: math.exp(-708)}
 
 
-def _reciprocal(xp: Any, x: Any, out: Any = None) -> Any:
-    there = xp.not_equal(x, 0)
-    out = xp.divide(1, xp.where(there, x, 1), out=out)
-    return xp.multiply(out, there, out=out)
+def _divide(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
+    divisor = xp.array(b)
+    xp.putmask(divisor, xp.equal(b, 0), math.inf)
+    return xp.divide(a, divisor, out=out)
+
+
+def _power(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
+    poles = xp.logical_and(xp.equal(a, 0), xp.less(b, 0))
+    return xp.power(xp.where(poles, a.dtype.type(math.inf), a), b, out=out)
+
+
+def _log(xp: Any, x: Any, out: Any = None) -> Any:
+    return xp.log(xp.maximum(x, SMALLEST_IN_LOG[x.dtype.itemsize], out=out), out=out)
+
+
+def _log_gradient(g: Any, y: Any, x: Any) -> Any:
+    smallest = SMALLEST_IN_LOG[np.dtype(y.dtype).itemsize]
+    return element_divide(g, element_select(less(x, smallest), 0.0, x))
+
+
+def _leg(x: Any) -> Any:
+    """sqrt(1 - x * x), whose digits are not lost where x is almost 1."""
+    return sqrt(element_times(minus(1.0, x), plus(1.0, x)))
 
 
 def _special(xp: Any) -> Any:
@@ -64,12 +92,15 @@ element_times = pointwise(
 )
 element_divide = pointwise(
     "element_divide",
-    "divide",
+    _divide,
     lambda g, _, a, b: element_divide(g, b),
     lambda g, y, a, b: negate(element_divide(element_times(g, y), b)),
     operands=PAIR,
     low=0.5,
     doc="""The quotient of two operands, element by element, shapes broadcast.
+
+    What is divided by 0 is 0, and the gradient to both operands is 0 there (as in CNTK): so a
+    mean of nothing is 0. Infinity and NaN divided by 0 are NaN. The same holds for `/`.
 
     >>> C.element_divide([1, 2, 3], 2).eval()
     array([0.5, 1. , 1.5], dtype=float32)
@@ -77,16 +108,18 @@ element_divide = pointwise(
 )
 pow = pointwise(
     "pow",
-    "power",
+    _power,
     lambda g, _, a, b: element_times(g, element_times(b, pow(a, minus(b, 1.0)))),
     lambda g, y, a, b: element_times(
-        g, element_times(y, log(element_select(greater(a, 0.0), a, 1.0)))
+        g, element_select(greater(a, 0.0), element_times(y, log(a)), 0.0)
     ),
     operands="base exponent",
     low=0.5,
     doc="""`base` to the power of `exponent`, element by element, shapes broadcast.
 
-    The gradient to the exponent is 0 where the base is not positive.
+    0 to a negative power is 0 (as in CNTK: what is divided by 0 is 0), to the power of 0 it is 1.
+    So the gradient to a base of 0 is 1 for the exponent 1, else 0; that to the exponent is 0
+    where the base is not positive. A negative base to a power that is no whole number is NaN.
 
     >>> C.pow([1, 2, 3], 2).eval()
     array([1., 4., 9.], dtype=float32)
@@ -140,12 +173,13 @@ exp = pointwise(
 )
 log = pointwise(
     "log",
-    lambda xp, x, out=None: xp.log(xp.maximum(x, _SMALLEST_IN_LOG, out=out), out=out),
-    lambda g, _, x: element_divide(g, element_max(x, _SMALLEST_IN_LOG)),
+    _log,
+    _log_gradient,
     low=0.5,
-    doc="""The natural logarithm of `x`, of at least exp(-85.1): what is 0 or negative gives -85.1.
+    doc="""The natural logarithm of `x`, at least -85.1 (as in CNTK), in float64 at least -708.
 
-    So the logarithm of a probability that was rounded to 0 stays finite, as in CNTK.
+    What is 0, negative, or smaller than exp(-85.1) (exp(-708) in float64) gives that number, and
+    its gradient is 0. So the logarithm of a probability that was rounded to 0 stays finite.
 
     >>> C.log([1, 2]).eval()
     array([0.       , 0.6931472], dtype=float32)
@@ -197,25 +231,14 @@ mod = pointwise(
     array([2., 1.], dtype=float32)
     """,
 )
-log_add_exp = pointwise(
-    "log_add_exp",
-    "logaddexp",
-    lambda g, y, a, b: element_times(g, exp(minus(a, y))),
-    lambda g, y, a, b: element_times(g, exp(minus(b, y))),
-    operands=PAIR,
-    variadic=True,
-    doc="""log(exp(left) + exp(right) + …), without overflow.
-
-    >>> C.log_add_exp([1000], [1000]).eval()
-    array([1000.6931], dtype=float32)
-    """,
-)
 sqrt = pointwise(
     "sqrt",
     lambda xp, x, out=None: xp.sqrt(xp.maximum(x, 0, out=out), out=out),
     lambda g, y, _: element_divide(g, element_times(2.0, y)),
     low=0.5,
     doc="""The square root of `x`, 0 where `x` is negative (as in CNTK).
+
+    The gradient is 0 where the root is 0: what is divided by 0 is 0, as in `element_divide`.
 
     >>> C.sqrt([1, 4]).eval()
     array([1., 2.], dtype=float32)
@@ -233,10 +256,10 @@ square = pointwise(
 )
 reciprocal = pointwise(
     "reciprocal",
-    _reciprocal,
+    lambda xp, x, out=None: _divide(xp, 1, x, out),
     lambda g, y, _: negate(element_times(g, square(y))),
     low=0.5,
-    doc="""One over `x`, 0 where `x` is 0 (as in CNTK).
+    doc="""One over `x`; where `x` is 0 it is 0 and has gradient 0 (as in CNTK).
 
     >>> C.reciprocal([2, -4]).eval()
     array([ 0.5 , -0.25], dtype=float32)
@@ -317,10 +340,10 @@ cosh = pointwise(
 asin = pointwise(
     "asin",
     "arcsin",
-    lambda g, _, x: element_divide(g, sqrt(minus(1.0, square(x)))),
+    lambda g, _, x: element_divide(g, _leg(x)),
     low=-0.8,
     high=0.8,
-    doc="""The angle (radians) whose sine is `x`.
+    doc="""The angle (radians) whose sine is `x`; its gradient at -1 and 1 is 0.
 
     >>> C.asin([0]).eval()
     array([0.], dtype=float32)
@@ -329,10 +352,10 @@ asin = pointwise(
 acos = pointwise(
     "acos",
     "arccos",
-    lambda g, _, x: negate(element_divide(g, sqrt(minus(1.0, square(x))))),
+    lambda g, _, x: negate(element_divide(g, _leg(x))),
     low=-0.8,
     high=0.8,
-    doc="""The angle (radians) whose cosine is `x`.
+    doc="""The angle (radians) whose cosine is `x`; its gradient at -1 and 1 is 0.
 
     >>> C.acos([1]).eval()
     array([0.], dtype=float32)
@@ -361,10 +384,10 @@ asinh = pointwise(
 atanh = pointwise(
     "atanh",
     "arctanh",
-    lambda g, _, x: element_divide(g, minus(1.0, square(x))),
+    lambda g, _, x: element_divide(g, element_times(minus(1.0, x), plus(1.0, x))),
     low=-0.8,
     high=0.8,
-    doc="""The inverse of the hyperbolic tangent.
+    doc="""The inverse of the hyperbolic tangent; its gradient at -1 and 1 is 0.
 
     >>> C.atanh([0]).eval()
     array([0.], dtype=float32)

@@ -58,9 +58,16 @@ ceil = pointwise(
     array([ 1., -1.], dtype=float32)
     """,
 )
+
+
+def _round(xp: Any, x: Any, out: Any = None) -> Any:
+    whole = xp.floor(x)
+    return xp.add(whole, xp.greater_equal(x - whole, 0.5), out=out)
+
+
 round = pointwise(
     "round",
-    lambda xp, x, out=None: xp.floor(xp.add(x, 0.5, out=out), out=out),
+    _round,
     doc="""The nearest integer, halves going up as in CNTK. No gradient flows through it.
 
     >>> C.round([0.5, 1.2, -0.5]).eval()

@@ -84,7 +84,9 @@ def _subtracted(node: Node, readers: Readers) -> Node | None:
 def _blended(node: Node, readers: Readers) -> Node | None:
     """z * a + (1 - z) * b, as in a GRU, is b + z * (a - b).
 
-    Or a + (1 - z) * (b - a), if nothing else reads b: then b need not be kept.
+    Or a + (1 - z) * (b - a), if nothing else reads b: then b need not be kept. Either is exact but
+    for what the larger of a and b is rounded by; so only where z is rounded too, not a mask that
+    chooses what must come out as it is.
     """
     if not _is(node, "plus") or not all(_is(i, "element_times") for i in node.inputs):
         return None
@@ -94,7 +96,8 @@ def _blended(node: Node, readers: Readers) -> Node | None:
             for rest, b in (second.inputs, second.inputs[::-1]):
                 if not _is(rest, "minus") or rest.inputs[1] is not z:
                     continue
-                if filling(rest.inputs[0]) != 1 or not same_type(node, z, a, b):
+                rounded = _is(z, "sigmoid") and filling(rest.inputs[0]) == 1
+                if not rounded or not same_type(node, z, a, b):
                     continue
                 start, share, end = (a, rest, b) if readers[b] == 1 else (b, z, a)
                 change = _like(node, "element_times", share, _like(node, "minus", end, start))

@@ -263,14 +263,6 @@ def test_what_does_not_suit_goes_to_the_other_kernel_untouched(case):
 
 
 @pytest.fixture
-def engines():
-    """Chooses the CPU's engine, until the test ends."""
-    before = device.engine(C.cpu()).name
-    yield device.use_cpu_engine
-    device.use_cpu_engine(before)
-
-
-@pytest.fixture
 def panels(monkeypatch):
     """Of each matrix that was wanted in panels, what came of it."""
     found, panels = [], BoundProduct.panels

@@ -37,14 +37,6 @@ def channels_last(a):
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
 
 
-@pytest.fixture
-def engines():
-    """Chooses the CPU's engine, until the test ends."""
-    before = device.engine(C.cpu()).name
-    yield device.use_cpu_engine
-    device.use_cpu_engine(before)
-
-
 @pytest.fixture(params=GEOMETRIES, ids=str)
 def case(request):
     operand, kernel, strides, padding, dilation, groups = request.param

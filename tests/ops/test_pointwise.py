@@ -5,6 +5,7 @@ import pytest
 import scipy.special
 
 import rgraph as C
+from rgraph import device
 from rgraph.graph import GraphError
 from rgraph.ops.records import TABLE
 
@@ -194,6 +195,76 @@ def test_no_overflow_far_from_zero(name):
     at = {x: [[-2e4, 2e4]]}
     assert np.isfinite(f.eval(at)).all()
     assert np.isfinite(f.grad(at)).all()
+
+
+INF, NAN = np.inf, np.nan
+# What CNTK gives where a quotient has no value: the function, operands, value, gradients. Where its
+# gradients are infinite (`sqrt`), or of a number that is cut off (`log`), ours are 0.
+WITHOUT_VALUE = {
+    "x / y": (
+        lambda x, y: x / y,
+        [[1, 0, -1, INF, NAN, 2, 0], [0, 0, -0.0, 0, 0, 4, INF]],
+        [0, 0, 0, NAN, NAN, 0.5, 0],
+        [[0, 0, 0, 0, 0, 0.25, 0], [0, 0, 0, NAN, NAN, -0.125, 0]],
+    ),
+    "1 / x": (lambda x: 1 / x, [[0, -0.0, 4, INF]], [0, 0, 0.25, 0], [[0, 0, -0.0625, 0]]),
+    "reciprocal": (C.reciprocal, [[0, -0.0, 4, NAN]], [0, 0, 0.25, NAN], [[0, 0, -0.0625, NAN]]),
+    "x ** y": (
+        C.pow,
+        [[0, 0, 0, 0, 0, 0, -2, -2, 2], [-1, -0.5, 0, 0.5, 1, 2, 3, 0.5, 0]],
+        [0, 0, 1, 0, 0, 0, -8, NAN, 1],
+        [[0, 0, 0, 0, 1, 0, 12, NAN, 0], [0, 0, 0, 0, 0, 0, 0, 0, np.log(2)]],
+    ),
+    "x ** -1": (lambda x: x**-1, [[0, 2, -2]], [0, 0.5, -0.5], [[0, -0.25, -0.25]]),
+    "sqrt": (C.sqrt, [[0, -0.0, -1, -INF, 4]], [0, 0, 0, 0, 2], [[0, 0, 0, 0, 0.25]]),
+    "log": (C.log, [[0, -1, -INF, INF, NAN, 2]], None, [[0, 0, 0, 0, NAN, 0.5]]),
+    "asin": (C.asin, [[1, -1, 0]], [np.pi / 2, -np.pi / 2, 0], [[0, 0, 1]]),
+    "atanh": (C.atanh, [[1, -1, 0]], [INF, -INF, 0], [[0, 0, 1]]),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("engine", device.cpu_engines())
+@pytest.mark.parametrize("case", WITHOUT_VALUE)
+def test_where_a_quotient_has_no_value(case, engine, dtype, engines):
+    engines(engine)
+    function, given, value, gradients = WITHOUT_VALUE[case]
+    if case == "log":
+        least = -85.1 if dtype == np.float32 else -708
+        value = [least, least, least, INF, NAN, np.log(2)]
+    variables = [C.input_variable(len(g), dtype, needs_gradient=True) for g in given]
+    f, at = function(*variables), {v: [g] for v, g in zip(variables, given)}
+    np.testing.assert_allclose(f.eval(at)[0], value, rtol=1e-6)
+    found = f.grad(at, wrt=variables)
+    found = list(found.values()) if len(given) > 1 else [found]
+    np.testing.assert_allclose([g[0] for g in found], gradients, rtol=1e-6)
+
+
+def test_log_is_cut_off_by_its_type():
+    """1e-300 is a number of float64, and so is its logarithm."""
+    x = C.input_variable(1, np.float64, needs_gradient=True)
+    np.testing.assert_allclose(C.log(x).eval({x: [[1e-300]]}), np.log(1e-300))
+    np.testing.assert_allclose(C.log(x).grad({x: [[1e-300]]}), 1e300)
+
+
+def test_a_mean_of_nothing_is_zero():
+    """CNTK's numbers: a mask that leaves no frame of a sequence."""
+    z, w = C.sequence.input_variable(2, needs_gradient=True), C.sequence.input_variable(())
+    loss = C.cross_entropy_with_softmax(z, C.constant([1, 0]))
+    mean = C.sequence.reduce_sum(loss * w) / C.sequence.reduce_sum(w)
+    at = {z: [np.zeros((3, 2)), np.zeros((2, 2))], w: [np.ones(3), np.zeros(2)]}
+    np.testing.assert_allclose(np.ravel(mean.eval(at)), [np.log(2), 0], rtol=1e-6)
+    first, second = mean.grad(at)
+    np.testing.assert_allclose(first, [[-1 / 6, 1 / 6]] * 3, rtol=1e-6)
+    assert (second == 0).all()
+
+
+@pytest.mark.parametrize("a", [-INF, -200.0, 3.0, INF])
+def test_log_add_exp_shares_its_gradient_among_equals(a):
+    x, y = (C.input_variable(1, needs_gradient=True) for _ in range(2))
+    at = {x: [[a]], y: [[a]]}
+    slopes = C.log_add_exp(x, y).grad(at, wrt=[x, y])
+    assert [g.item() for g in slopes.values()] == [0.5, 0.5]
 
 
 def test_kinks_have_the_documented_gradients():

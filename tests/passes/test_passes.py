@@ -72,14 +72,23 @@ def only(model):
 
 
 def test_algebra_makes_one_product_of_a_blend():
-    z, a, b = (C.input_variable(2) for _ in range(3))
+    x, a, b = (C.input_variable(2) for _ in range(3))
+    z = C.sigmoid(x)
     y = z * a + (1 - z) * b
-    assert only(y) == ["element_times", "minus", "minus", "plus"]
-    given = {z: [[0.25, 1]], a: [[4, 5]], b: [[8, 7]]}
+    assert only(y) == ["element_times", "minus", "minus", "plus", "sigmoid"]
+    given = {x: [[-np.log(3), 50]], a: [[4, 5]], b: [[8, 7]]}  # z is 0.25 and 1
     np.testing.assert_allclose(y.eval(given), [[0.25 * 4 + 0.75 * 8, 5]])
     # b is read again, so it is kept anyway: then 1 - z need not be computed
-    assert only(b * (z * a + (1 - z) * b)) == ["element_times"] * 2 + ["minus", "plus"]
+    again = ["element_times"] * 2 + ["minus", "plus", "sigmoid"]
+    assert only(b * (z * a + (1 - z) * b)) == again
     np.testing.assert_allclose(((1 - z) * b + z * a).eval(given), [[7, 5]])
+
+
+def test_what_a_mask_chooses_comes_out_as_it_is():
+    z, a, b = (C.input_variable(2) for _ in range(3))
+    given = {z: [[0, 1]], a: [[1e8, 3]], b: [[3, 1e8]]}
+    assert (z * a + (1 - z) * b).eval(given).tolist() == [[3, 3]]
+    assert (b * (z * a + (1 - z) * b)).eval(given).tolist() == [[9, 3e8]]
 
 
 def test_algebra_factors_differences_of_products():

@@ -21,7 +21,6 @@ TAILS = {
     "plus": "add",
     "minus": "sub",
     "element_times": "mul",
-    "element_divide": "div",
     "element_max": "max",
     "element_min": "min",
     "negate": "neg",
@@ -169,8 +168,6 @@ def _pointwise(made: Any, name: str, operands: list[tuple[Any, bool]]) -> Any:
     if len(operands) == 2 and not operands[0][1] and operands[1][1]:
         if name == "minus":
             method, tensors = "add", [made.neg(tensors[1]), tensors[0]]
-        elif name == "element_divide":
-            raise Unsupported("cuDNN does not repeat what is divided")
         else:
             tensors.reverse()
     return getattr(made, method)(*tensors)

@@ -23,23 +23,44 @@ static inline int32_t bits_of(float x)
     return bits;
 }
 
-/* 2^k r, r = e^(x - k log 2) by its Taylor series; log 2 in two parts, the first with few bits. */
+/* r of e^x = 2^k r, for |x| < 2^20: r = e^t = 1 + t + t^2 q(t) with t = x - k log 2, where q is a
+   least maximum of the relative error; log 2 in two parts, the first with few bits. */
+static inline float reduced(float x, int32_t *k)
+{
+    const float one_half_of_2_24 = 12582912.0f; /* what is added to it is rounded to whole numbers */
+    const float n = x * 1.44269504f + one_half_of_2_24;
+    *k = bits_of(n) - bits_of(one_half_of_2_24);
+    const float whole = n - one_half_of_2_24;
+    const float t = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    float r = 0.001381454f;
+    r = r * t + 0.008368745f;
+    r = r * t + 0.04166839f;
+    r = r * t + 0.16666521f;
+    r = r * t + 0.49999994f;
+    r = r * t + 1.0f;
+    return r * t + 1.0f;
+}
+
+static inline float power_of_2(int32_t k) { return of_bits((int32_t)((uint32_t)(k + 127) << 23)); }
+
 static inline float exp_(float x)
 {
     x = x > 89.0f ? 89.0f : x;
     x = x < -104.0f ? -104.0f : x;
-    const float k = rintf(x * 1.44269504f);
-    const float t = (x - k * 0.693359375f) + k * 2.12194440e-4f;
-    float r = 1.0f / 5040;
-    r = r * t + 1.0f / 720;
-    r = r * t + 1.0f / 120;
-    r = r * t + 1.0f / 24;
-    r = r * t + 1.0f / 6;
-    r = r * t + 0.5f;
-    r = r * t + 1.0f;
-    r = r * t + 1.0f;
-    const int32_t whole = (int32_t)(x != x ? 0.0f : k), half = whole / 2; /* 2^k may not be normal */
-    return r * of_bits((half + 127) << 23) * of_bits((whole - half + 127) << 23);
+    int32_t k;
+    const float r = reduced(x, &k);
+    const int32_t half = k >> 1; /* 2^k may not be normal */
+    return r * power_of_2(half) * power_of_2(k - half);
+}
+
+/* Of a negative x, e^-x may be an infinity: then the result is no normal number any more, but 0. */
+static inline float sigmoid_(float x)
+{
+    x = x > 87.0f ? 87.0f : x;
+    x = x < -89.0f ? -89.0f : x;
+    int32_t k;
+    const float r = reduced(-x, &k);
+    return 1.0f / (1.0f + r * power_of_2(k));
 }
 
 /* x = m 2^e with m from sqrt(1/2) to sqrt(2); log m = 2 atanh((m - 1) / (m + 1)) by its series. */
@@ -62,23 +83,24 @@ static inline float log_(float x)
     return x < 0.0f ? NAN : r;
 }
 
-/* A ratio of polynomials, that of Eigen (ptanh_float in its GenericPacketMathFunctions.h). */
+/* A ratio of polynomials, that of Eigen (ptanh_float in its GenericPacketMathFunctions.h), both over
+   the same number: so the smallest x don't fall below what a float can hold. */
 static inline float tanh_(float x)
 {
     float t = x > 7.90531110763549805f ? 7.90531110763549805f : x;
     t = t < -7.90531110763549805f ? -7.90531110763549805f : t;
     const float z = t * t;
-    float p = -2.76076847742355e-16f;
-    p = p * z + 2.00018790482477e-13f;
-    p = p * z - 8.60467152213735e-11f;
-    p = p * z + 5.12229709037114e-08f;
-    p = p * z + 1.48572235717979e-05f;
-    p = p * z + 6.37261928875436e-04f;
-    p = p * z + 4.89352455891786e-03f;
-    float q = 1.19825839466702e-06f;
-    q = q * z + 1.18534705686654e-04f;
-    q = q * z + 2.26843463243900e-03f;
-    q = q * z + 4.89352518554385e-03f;
+    float p = -5.64167624e-14f;
+    p = p * z + 4.08741721e-11f;
+    p = p * z - 1.75837892e-08f;
+    p = p * z + 1.04674992e-05f;
+    p = p * z + 0.00303609832f;
+    p = p * z + 0.130225534f;
+    p = p * z + 0.999999872f;
+    float q = 0.000244866093f;
+    q = q * z + 0.024222764f;
+    q = q * z + 0.463558385f;
+    q = q * z + 1.0f;
     return t * p / q;
 }
 

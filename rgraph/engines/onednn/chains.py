@@ -36,16 +36,12 @@ class Chain(NamedTuple):
 _NEGATIVE = Post("linear", None, -1.0, 0.0)
 
 # Operations of two operands: the library's name, and what gives the same with the operands
-# exchanged (not the larger and the smaller, for which the library takes a number before NaN)
+# exchanged (not the larger and the smaller, for which the library takes a number before NaN; not
+# which is greater, as NaN is to it; not the quotient, which is 0 for a divisor of 0)
 _PAIRS: dict[str, tuple[str, tuple[Post, ...], str]] = {
     "plus": ("add", (), "add"),
     "minus": ("sub", (_NEGATIVE,), "add"),
     "element_times": ("mul", (), "mul"),
-    "element_divide": ("div", (Post("pow", None, 1.0, -1.0),), "mul"),
-    "greater": ("gt", (), "lt"),
-    "greater_equal": ("ge", (), "le"),
-    "less": ("lt", (), "gt"),
-    "less_equal": ("le", (), "ge"),
     "equal": ("eq", (), "eq"),
     "not_equal": ("ne", (), "ne"),
 }
@@ -59,12 +55,11 @@ _SINGLES: dict[str, tuple[Post, ...]] = {
     "relu": (Post("elu", None, 0.0), Post("linear", None, 1.0, 0.0)),
     "square": (Post("square"),),
     "abs": (Post("abs"),),
-    "elu": (Post("elu", None, 1.0),),
 }
 
 # Version 3.2 has no code for these after another operation (but on some sizes), and once it was
 # asked for that it compiles nothing more.
-_COMPARISONS = {"gt", "ge", "lt", "le", "eq", "ne"}
+_COMPARISONS = {"eq", "ne"}
 
 MOST_POSTS = 24  # the library takes no more than 32
 
