@@ -162,7 +162,7 @@ class UserFunction(Function):
 
     def output_type(self, types: Sequence[Type], index: int) -> Type:
         """The type of an output, for operands of these types, which may not be known yet."""
-        known = all(None not in (t.shape, t.axes, t.dtype) for t in types)
+        known = all(t.is_complete for t in types)
         stand_ins = [
             (Input if known else Placeholder)(t.shape, t.axes, t.dtype, n.name)
             for t, n in zip(types, self._operands, strict=True)

@@ -112,6 +112,13 @@ def test_forward_and_backward_run_once_for_a_step_of_training():
     assert cube.calls == [1, 1]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_of_a_constant(dtype):
+    f = C.user_function(Cube(C.constant(np.array([2, 3], dtype)))) + 1
+    assert (f.shape, f.dtype, f.dynamic_axes) == ((2,), dtype, ())
+    assert f.eval().tolist() == [9, 28]
+
+
 def test_applied_to_what_is_bound_later():
     p, x = C.placeholder(), C.input_variable(1)
     f = C.user_function(Cube(p)) * 2

@@ -175,6 +175,7 @@ def _complete(open_nodes: list[Node]) -> None:
     for node in unbound:
         node.open_since = _bindings
     open_nodes = [n for n in open_nodes if n not in unbound]
+    below = {i for n in open_nodes for i in n.inputs}.difference(open_nodes)
     guesses: dict[Node, Type] = {}
     states: dict[Node, list[Any]] = {n: [] for n in open_nodes if n.is_delay}  # shapes guessed
 
@@ -213,10 +214,23 @@ def _complete(open_nodes: list[Node]) -> None:
             _settle(node)
             if node.shape != assumed:
                 raise failed(node, _changing([*states[node], assumed, node.shape]))
+    whole = [n for n in reversed(open_nodes) if n.op and not n.op.framewise]
+    check_loop([n for n in whole if n in order(n.inputs, enter=lambda i: i not in below)])
     follows_data = any(is_free(i.shape) for n in open_nodes for i in n.inputs)
     for node in sorted(open_nodes, key=lambda n: not n.is_delay):
         if not node.is_complete and not follows_data:
             raise failed(node, _unknowable(node, guesses[node]))
+
+
+def check_loop(nodes: Iterable[Node]) -> None:
+    """Raises `GraphError` if one of these, which are on a cycle, can't be computed frame by frame."""
+    for node in nodes:
+        if node.op is not None and not node.op.framewise:
+            problem = (
+                "it needs all frames of a sequence, and stands in a recurrence that computes them "
+                "one by one"
+            )
+            raise failed(node, GraphError(problem, mend=node.op.instead))
 
 
 def _changing(shapes: Sequence[Shape | None]) -> GraphError:
@@ -235,8 +249,8 @@ def _unknowable(node: Node, guess: Type) -> GraphError:
         )
     return GraphError(
         "nothing says how many frames it has, no sequence flows into it",
-        mend="declare the input with sequence.input_variable(shape of one frame), and let the "
-        "step function use it",
+        mend="declare the input with sequence.input_variable(shape of one frame), and use it; "
+        "reconcile_dynamic_axes(state, x) gives a state as many frames as x has",
     )
 
 

@@ -45,6 +45,7 @@ class Op:
         guess: whether `shape` copes with an operand of unknown shape (None).
         pointwise: each element of the result depends on the operands' elements at its place.
         framewise: whether it may stand in a loop: a frame's result depends on that frame alone.
+        instead: for a message, what to do where it stands in a loop and may not.
         into: whether the kernel takes `out=`, an array to write the result to.
         new_axis: whether the result's time axis is its own, attrs["axis"].
         random: whether two equal calls may give different results.
@@ -72,6 +73,7 @@ class Op:
     guess: bool = False
     pointwise: bool = False
     framewise: bool = True
+    instead: str = "take it out of the step function, or put past_value in its place"
     into: bool = False
     new_axis: bool = False
     random: bool = False
@@ -187,13 +189,23 @@ def describe(node: Node, type: Type | None = None) -> str:
     return text
 
 
-@dataclass
+@dataclass(eq=False)
 class Type:
     """What is known of a value's shape, dynamic axes and dtype; None for what is not."""
 
     shape: Shape | None
     axes: tuple[Axis, ...] | None
     dtype: np.dtype | None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.shape is not None and self.axes is not None and self.dtype is not None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Type):
+            return NotImplemented
+        both_known = (self.dtype is None) == (other.dtype is None)  # float64 == None for NumPy
+        return both_known and vars(self) == vars(other)
 
     @staticmethod
     def of(node: Node) -> Type:

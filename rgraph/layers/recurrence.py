@@ -9,7 +9,7 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..function import BlockFunction, Function
-from ..graph import GraphError, Placeholder
+from ..graph import GraphError, Placeholder, order
 from ..tracing import nodes_of
 from ..variables import Variable, placeholder
 
@@ -70,15 +70,19 @@ def _as_step(step_function: Step) -> tuple[Function, int]:
     return step, count
 
 
-def _tied(
-    step: Function, initial: Sequence[Any], inputs: Sequence[Any], go_backwards: bool
-) -> Function:
-    """The step function over whole sequences: each state is fed back to it with a delay."""
+def _tied(step: Function, initial: Sequence[Any], x: Any, go_backwards: bool) -> list[Any]:
+    """The states of the step function over whole sequences: it is fed with them, delayed."""
     delay = ops.sequence.future_value if go_backwards else ops.sequence.past_value
     after = [placeholder(name=f"state {i}") for i in range(len(initial))]
     before = [delay(a, s) for a, s in zip(after, initial, strict=True)]
-    result = step(*before, *inputs)
-    return result.replace_placeholders(dict(zip(after, result.outputs, strict=False)))
+    result = step(*before, x)
+    frame = step.signature[-1].node
+    states: list[Any] = list(result.outputs[: len(after)])
+    for i, new in enumerate(nodes_of(step)[: len(after)]):
+        if frame not in order([new]):  # as many frames as the input has, all the same
+            states[i] = ops.reconcile_dynamic_axes(states[i], x)
+    result.replace_placeholders(dict(zip(after, states, strict=True)))
+    return states
 
 
 def _states(initial_state: Any, count: int) -> list[Any]:
@@ -127,14 +131,10 @@ def Recurrence(
 
     @BlockFunction("Recurrence", name)
     def recurrence(x: Any) -> Any:
-        states = _tied(step, initial, [x], go_backwards)
-        return _chosen(states, count, return_full_state)
+        states = _tied(step, initial, x, go_backwards)
+        return states if return_full_state else states[0]
 
     return recurrence
-
-
-def _chosen(states: Function, count: int, full: bool) -> Any:
-    return states.outputs[:count] if full else states.outputs[0]
 
 
 @overridable("go_backwards")
@@ -160,8 +160,8 @@ def RecurrenceFrom(
     step, count = _as_step(step_function)
 
     def recurrence_from(*values: Any) -> Any:
-        states = _tied(step, values[:-1], values[-1:], go_backwards)
-        return _chosen(states, count, return_full_state)
+        states = _tied(step, values[:-1], values[-1], go_backwards)
+        return states if return_full_state else states[0]
 
     names = [f"initial_state{i}" for i in range(count)] + ["x"]
     recurrence_from.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -192,7 +192,7 @@ def Fold(
 
     @BlockFunction("Fold", name)
     def fold(x: Any) -> Any:
-        states = _tied(step, initial, [x], go_backwards).outputs[:count]
+        states = _tied(step, initial, x, go_backwards)
         return tuple(map(end, states)) if return_full_state else end(states[0])
 
     return fold

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Axis, GraphError, Node, apply
+from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .arithmetic import element_times
 from .frames import needs_time
@@ -19,17 +19,26 @@ Axes = tuple[Axis, ...]
 
 def _delay_shape(x: Shape | None, initial: Shape | None, *, offset: int) -> Shape | None:
     if x is None:
-        return initial or None
+        return initial if initial and INFERRED not in initial else None
     try:
         fits = not initial or broadcast(x, initial) == x
     except GraphError:
         fits = False
     if not fits:
         raise GraphError(
-            f"an initial state of shape {initial} does not fit a state of shape {x}",
+            f"an initial state of shape {initial} does not fit a state of shape {x}".replace(
+                str(INFERRED), "inferred"
+            ),
             mend=f"give it shape {x}, or a number",
         )
     return x
+
+
+def _initial_filled_in(x: Shape, initial: Shape, *, offset: int) -> list[Shape]:
+    own = x[len(x) - len(initial) :]
+    if len(own) == len(initial):
+        initial = tuple(o if n == INFERRED else n for n, o in zip(initial, own, strict=True))
+    return [x, initial]
 
 
 def _delay_axes(axes: Sequence[Axes | None], *, offset: int) -> Axes | None:
@@ -103,6 +112,7 @@ DELAY = define(
     "delay",
     title=lambda node: "past_value" if node.attrs["offset"] > 0 else "future_value",
     shape=_delay_shape,
+    infer=_initial_filled_in,
     axes=_delay_axes,
     align=_frame_before,
     kernel=_delay,

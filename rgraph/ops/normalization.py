@@ -109,6 +109,9 @@ RUNNING_STATISTIC = define(
     operands=("batch", "running", "count", "operand"),
     updates=_updates,
     random=True,
+    framewise=False,
+    instead="normalize what goes into the recurrence, before it; in a step function "
+    "LayerNormalization does for a state",
     otherwise=lambda node: node.inputs[1],
 )
 

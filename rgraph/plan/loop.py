@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from ..graph import Axis, GraphError, Node
-from ..graph.errors import located
+from ..graph.inference import check_loop
 from ..ops.delays import delayed_block, initial_rows
 from .call import Call, Env
 from .run import Run
@@ -271,16 +271,5 @@ def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, boo
             + "\n".join(lines),
             mend="use two recurrences, one per direction, and splice their outputs",
         )
-    for n in nodes:
-        if n.op is not None and not n.op.framewise and not n.is_delay:
-            raise located(
-                GraphError(
-                    "it needs all frames of a sequence, and stands in a recurrence that computes "
-                    "them one by one",
-                    mend="take it out of the step function, or put past_value in its place",
-                ),
-                n.title,
-                n.origin,
-                [],
-            )
+    check_loop(nodes)
     return delays[0].time_axis, offsets[0] > 0

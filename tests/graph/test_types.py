@@ -5,6 +5,7 @@ import pytest
 
 import rgraph as C
 from rgraph.graph import BATCH, GraphError
+from rgraph.graph.node import Type
 
 
 def type_of(f):
@@ -107,11 +108,23 @@ def test_parts_of_state_and_input_spliced():
     assert pooled.shape == (4, 6, 5)
 
 
-def test_a_step_function_that_does_not_use_its_input():
-    x = C.sequence.input_variable(2)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_type_of_unknown_dtype_is_not_one_of_float64(dtype):
+    """For NumPy dtype("float64") == None."""
+    kind = Type((), (), np.dtype(dtype))
+    assert kind == Type((), (), np.dtype(dtype)) != Type((), (), None)
+
+
+def test_a_cycle_without_a_sequence():
+    state = C.placeholder()
     with pytest.raises(GraphError, match="nothing says how many frames") as caught:
-        C.layers.Recurrence(lambda h, v: h + 1)(x)
-    assert "step function use it" in caught.value.mend
+        (C.sequence.past_value(state) + 1).replace_placeholders(
+            {state: C.sequence.past_value(state) + 1}
+        )
+    assert "reconcile_dynamic_axes(state, x)" in caught.value.mend
+    x = C.input_variable(2)
+    with pytest.raises(GraphError, match=r"sequence\.input_variable"):
+        C.layers.Recurrence(lambda h, v: h + v)(x)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -126,3 +126,16 @@ def test_layer_normalization():
     np.testing.assert_allclose(y.eval({x: data}), expected, atol=1e-5)
     assert f.scale.shape == f.bias.shape == (5,)
     check_gradients(y, order=2)
+
+
+def test_not_over_a_state():
+    """CNTK refuses it in the first run, and takes what does not depend on the state."""
+    x, layer = C.sequence.input_variable(2), C.layers.BatchNormalization()
+    with pytest.raises(C.GraphError, match="batch_normalization: it needs all frames") as caught:
+        C.layers.Recurrence(lambda h, x: C.tanh(layer(h + x)))(x)
+    assert "in layer BatchNormalization" in str(caught.value)
+    assert "LayerNormalization" in caught.value.mend
+    data = np.array([[1, 2], [2, 3], [6, 1]])
+    inside = C.layers.Recurrence(lambda h, x: h + layer(x))(x)
+    layer.find_by_name("aggregate_variance").value = 4
+    np.testing.assert_allclose(inside.eval({x: [data]})[0], np.cumsum(data / 2, 0), rtol=1e-5)

@@ -205,6 +205,47 @@ def test_the_states_of_a_chain_are_those_of_its_first_step():
         np.testing.assert_array_equal(ours, expected)
 
 
+@pytest.mark.parametrize(
+    "layer, expected",
+    [
+        (Recurrence(lambda n, x: n + 1), [[1, 2, 3], [1]]),
+        (Recurrence(lambda n, x: n + 1, go_backwards=True), [[3, 2, 1], [1]]),
+        (Recurrence(lambda n, x: n + 1, initial_state=7), [[8, 9, 10], [8]]),
+        (Recurrence(lambda n, x: C.constant(5)), [[5, 5, 5], [5]]),
+        (Recurrence(lambda n, s, x: (n + 1, s + C.reduce_sum(x))), [[1, 2, 3], [1]]),
+        (Recurrence(lambda n, s, x: (n + s, s + 1)), [[0, 1, 3], [0]]),
+        (Fold(lambda n, x: n + 1), [[3], [1]]),
+    ],
+)
+def test_a_state_that_does_not_depend_on_the_input_has_its_frames(layer, expected):
+    x = C.sequence.input_variable(2)
+    values = layer(x).eval({x: [np.ones((3, 2)), np.ones((1, 2))]})
+    assert [np.ravel(v).tolist() for v in values] == expected
+
+
+def test_a_state_that_depends_on_a_parameter_alone():
+    x = C.sequence.input_variable(2)
+    y = Recurrence(lambda n, x: C.tanh(n * C.Parameter(2, init=0.3) + 0.2))(x)
+    check_gradients(y, {x: sequences((2,))}, order=2)
+
+
+def test_an_initial_state_of_inferred_shape():
+    """As CNTK, which infers it where the step alone says what it is."""
+    x = C.sequence.input_variable(3)
+    p = C.Parameter(shape=(-1,), init=0.5)
+    y = Recurrence(RNNStep(4), initial_state=p)(x)
+    assert p.shape == y.shape == (4,)
+    check_gradients(y, {x: sequences((3,))}, elements=20)
+    image = C.Parameter(shape=(-1, 1, -1), init=0.5)
+    frames = C.sequence.input_variable((2, 3, 4))
+    Recurrence(lambda h, x: C.tanh(h + x), initial_state=image)(frames)
+    assert image.shape == (2, 1, 4)
+    q = C.Parameter(shape=(-1,), init=0.5)
+    with pytest.raises(C.GraphError, match=r"initial state of shape \(inferred,\) does not fit"):
+        Recurrence(lambda h, x: h * 0.5 + C.reduce_sum(x), initial_state=q)(x)
+    assert q.shape == (-1,)
+
+
 def test_many_states():
     names = [f"s{i}" for i in range(12)]
     step = eval(f"lambda {', '.join(names)}, x: ({', '.join(f'{n} + x' for n in names)})")
