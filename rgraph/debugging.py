@@ -2,39 +2,195 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from . import minibatch
+import numpy as np
 
-__all__ = ["set_checked_mode"]
+from . import evaluation
+from .arrays import on_cpu
+from .explain import Profile, Stopwatch
+from .graph import Constant, GraphError, Input, Node, Stored
+from .graph.node import describe
+
+__all__ = [
+    "disable_profiler",
+    "enable_profiler",
+    "set_checked_mode",
+    "start_profiler",
+    "stop_profiler",
+]
+
+
+class _NaNFinder:
+    """An observer that stops a run at the operation that makes the first NaN."""
+
+    hindrance = "its results are searched for NaN"
+    separate = True
+
+    def around(
+        self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Any
+    ) -> Callable[..., Any]:
+        (node,) = nodes
+
+        def checked(run: Any, *operands: Any, **options: Any) -> Any:
+            for leaf, array in zip(node.inputs, operands, strict=False):
+                if isinstance(leaf, (Input, Stored, Constant)) and (at := _first_nan(array)):
+                    kind = "input" if isinstance(leaf, Input) else leaf.kind.lower()
+                    raise GraphError(
+                        f"{kind} {describe(leaf)} has NaN, first {_place(run, leaf, at)}\n"
+                        f"  made at {leaf.origin}",
+                        mend="look where these values come from; np.nan_to_num replaces NaN",
+                    )
+            result = kernel(run, *operands, **options)
+            if at := _first_nan(result):
+                raise GraphError(f"the result is NaN, first {_place(run, node, at)}")
+            return result
+
+        return checked
+
+
+def _first_nan(array: Any) -> tuple[int, ...] | None:
+    """Where the first NaN is; an empty place, of a number, counts as one too."""
+    found = np.argwhere(np.isnan(on_cpu(array)))
+    return (*found[0].tolist(), 0) if len(found) else None
+
+
+def _place(run: Any, node: Node, at: tuple[int, ...]) -> str:
+    """A place in an array of rows, in the minibatch's own terms."""
+    row, element = at[0], at[1:-1] if node.axes else at[:-1]
+    where = f"at {element}" if element else "there"
+    if not node.axes:
+        return where
+    if len(node.axes) == 1:
+        layouts = list(run.layouts.values())
+        sample = layouts[0].batch_order[row] if layouts else row
+        return f"{where} of sample {sample}"
+    layout = run.layouts[node.axes[1]]
+    row += run.block(node.axes[1]).start or 0
+    sequence = layout.order[layout.sequence_of_row[row]]
+    return f"{where} of frame {layout.step_of_row[row]} of sequence {sequence}"
+
+
+_finder = _NaNFinder()
 
 
 def set_checked_mode(enable: bool) -> None:
-    """Whether inputs are searched for NaN from here on, at the cost of a pass over each.
+    """Whether every run is searched for the operation that makes the first NaN.
 
-    With it, `eval` and `grad` of an input that has NaN raise a `GraphError` that says where.
+    With it `eval`, `grad` and training raise a `GraphError` that names the input or parameter
+    that has NaN, or the operation that made it with the user's line, the frame and the sequence.
+    Operations are then called one by one, which is slow.
 
     Source: CNTK's `debugging.set_checked_mode`.
 
     >>> C.debugging.set_checked_mode(True)
     >>> x = C.input_variable(2, name="x")
     >>> try:
-    ...     (x + 1).eval({x: [[1, np.nan]]})
+    ...     C.sin(x + 1).eval({x: [[1, np.inf]]})
     ... except C.GraphError as error:
     ...     print(error.problem.splitlines()[0])
-    input 'x' (2,) per sample has NaN, first at (0, 1)
+    sin: the result is NaN, first at (1,) of sample 0
     >>> C.debugging.set_checked_mode(False)
     """
-    minibatch.checked_mode = bool(enable)
+    evaluation.set_observer(_finder, enable)
 
 
 @contextmanager
 def checked_mode() -> Iterator[None]:
     """The checked mode for a while: to run again what gave NaN, and hear where that came from."""
-    before = minibatch.checked_mode
-    set_checked_mode(True)
-    try:
+    with evaluation.observed_by(_finder):
         yield
-    finally:
-        set_checked_mode(before)
+
+
+class _Profiler:
+    """What is going on between `start_profiler` and `stop_profiler`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.stopwatch = folder, Stopwatch()
+
+
+_profiler: _Profiler | None = None
+
+
+def start_profiler(
+    dir: str = "profiler", sync_gpu: bool = True, reserve_mem: int = 0, *, enabled: bool = True
+) -> None:
+    """Notes from here on how long each operation takes, in all runs, until `stop_profiler`.
+
+    Args:
+        dir: the folder that `stop_profiler` writes to.
+        sync_gpu, reserve_mem: accepted for CNTK's sake, without effect.
+        enabled: whether it begins at once, or at `enable_profiler`.
+
+    Source: CNTK's `debugging.start_profiler`. `Function.profile` is for a single run.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     C.debugging.start_profiler(folder)
+    ...     _ = C.exp(C.input_variable(2)).eval([[1, 2]])
+    ...     C.debugging.stop_profiler()
+    ...     "exp" in pathlib.Path(folder, "summary.txt").read_text()
+    True
+    """
+    global _profiler
+    if _profiler is not None:
+        raise RuntimeError("a profiler is running; debugging.stop_profiler() ends it")
+    _profiler = _Profiler(dir)
+    if enabled:
+        enable_profiler()
+
+
+def _running() -> _Profiler:
+    if _profiler is None:
+        raise RuntimeError("no profiler is running; debugging.start_profiler() starts one")
+    return _profiler
+
+
+def enable_profiler() -> None:
+    """Has a profiler that was started go on after `disable_profiler`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     C.debugging.start_profiler(folder, enabled=False)
+    ...     C.debugging.enable_profiler()
+    ...     C.debugging.stop_profiler()
+    """
+    evaluation.set_observer(_running().stopwatch, True)
+
+
+def disable_profiler() -> None:
+    """Has a profiler that was started rest, until `enable_profiler`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     C.debugging.start_profiler(folder)
+    ...     C.debugging.disable_profiler()
+    ...     C.debugging.stop_profiler()
+    """
+    evaluation.set_observer(_running().stopwatch, False)
+
+
+def stop_profiler() -> None:
+    """Ends a profiler: its folder gets `summary.txt`, a table, and `trace.json` for a browser.
+
+    A browser's trace viewer is at chrome://tracing or ui.perfetto.dev.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     C.debugging.start_profiler(folder)
+    ...     C.debugging.stop_profiler()
+    ...     sorted(os.listdir(folder))
+    ['summary.txt', 'trace.json']
+    """
+    global _profiler
+    disable_profiler()
+    profiler, _profiler = _running(), None
+    events = profiler.stopwatch.events
+    found = Profile(events, sum(e.seconds for e in events))
+    os.makedirs(profiler.folder, exist_ok=True)
+    with open(os.path.join(profiler.folder, "summary.txt"), "w") as file:
+        file.write(f"{found}\n")
+    found.save(os.path.join(profiler.folder, "trace.json"))

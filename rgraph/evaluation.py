@@ -8,8 +8,9 @@ and a plan is made for each size that comes by.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from .graph.node import resolve
 from .minibatch import Minibatch
 from .ops.assignment import ASSIGN
 from .plan import Plan
+from .plan.observe import Observer, observe
 from .values import Value
 
 MOST_SIZES = 32  # plans that are kept for graphs with free sizes
@@ -28,6 +30,25 @@ MOST_SIZES = 32  # plans that are kept for graphs with free sizes
 _runs = itertools.count(1)
 _seed = 0
 _edition = 0  # plans hold constants and attributes; when one is set, older plans are wrong
+
+
+_observers: ContextVar[tuple[Observer, ...]] = ContextVar("observers", default=())
+
+
+@contextmanager
+def observed_by(observer: Observer) -> Iterator[None]:
+    """All runs inside are looked at by an observer."""
+    before = _observers.set((*_observers.get(), observer))
+    try:
+        yield
+    finally:
+        _observers.reset(before)
+
+
+def set_observer(observer: Observer, looks: bool) -> None:
+    """Has an observer look at all runs from here on, or look no more."""
+    others = tuple(o for o in _observers.get() if o is not observer)
+    _observers.set((*others, observer) if looks else others)
 
 
 def set_seed(seed: int) -> None:
@@ -135,12 +156,13 @@ class Runner:
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
         training = given.training or not self._learns(request)
-        key = (engine.name, request, training, tuple(sizes.items()), _edition)
+        observers = _observers.get()
+        key = (engine.name, request, training, tuple(sizes.items()), _edition, observers)
         job = self._jobs.get(key)
         if job is None:
             if sizes and len(self._jobs) >= MOST_SIZES:
                 self._jobs.pop(next(iter(self._jobs)))
-            job = self._jobs[key] = _job(request, flexible, sizes, engine, training)
+            job = self._jobs[key] = _job(request, flexible, sizes, engine, training, observers)
         data = {job.inputs.get(n, n): v for n, v in given.data.items()}
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         known = [job.inputs.get(n, n) for n in inputs]
@@ -222,6 +244,7 @@ def _job(
     sizes: Mapping[Any, Any],
     engine: Any,
     training: bool,
+    observers: Sequence[Observer] = (),
 ) -> _Job:
     fitted = {}
     parts = request.values, request.roots, request.wrt, [value for _, value in request.updates]
@@ -238,9 +261,13 @@ def _job(
     else:
         made = autodiff.gradients(roots[0], wrt) if roots else []
     assigned = [n for n in graph.order([*values, *roots]) if n.op is ASSIGN]
-    outputs = passes.optimize([*values, *made, *assigned, *news], training=training)
+    without = list(passes.PASSES) if any(o.separate for o in observers) else ()
+    outputs = passes.optimize([*values, *made, *assigned, *news], without, training)
     stored = [*(n.inputs[0] for n in assigned), *(state for state, _ in request.updates)]
-    return _Job(plan_on(engine, outputs), [*values, *wrt], inputs, stored)
+    plan = plan_on(engine, outputs)
+    for observer in observers:
+        observe(plan, observer)
+    return _Job(plan, [*values, *wrt], inputs, stored)
 
 
 def plan_on(engine: Any, outputs: Sequence[Node]) -> Plan:

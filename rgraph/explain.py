@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .evaluation import Feed, Request, Runner
+from .evaluation import Feed, Request, Runner, observed_by
 from .graph import Node, Stored
-from .plan import Call, Loop, Plan
+from .plan import Call, Plan
 from .tables import Line, as_html, as_text
 
 
@@ -163,7 +163,7 @@ class Profile:
         return [*lines, self._line("between the calls", rest)]
 
     def _line(self, what: str, seconds: float, calls: int = 0, depth: int = 0) -> Line:
-        times = f"{1e3 * seconds:.3f}", f"{seconds / self.total:.1%}"
+        times = f"{1e3 * seconds:.3f}", f"{seconds / (self.total or 1):.1%}"
         return Line((what, *times, str(calls or "")), depth)
 
     def __str__(self) -> str:
@@ -190,54 +190,40 @@ def _seconds(calls: Mapping[Any, Sequence[float]]) -> float:
     return sum(map(sum, calls.values()))
 
 
+class Stopwatch:
+    """An observer that notes when each call began and how long it took."""
+
+    hindrance = "its calls are timed"
+    separate = False
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def around(
+        self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Any
+    ) -> Callable[..., Any]:
+        """The kernel, timed until it is done; an engine that only begins work is waited for."""
+        wait = getattr(engine, "synchronize", None)
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            if wait is not None:
+                wait()
+            start = time.perf_counter()
+            result = kernel(*arguments, **options)
+            if wait is not None:
+                wait()
+            self.events.append(Event(nodes, start, time.perf_counter() - start))
+            return result
+
+        return timed
+
+
 def profile(request: Request, given: Feed, inputs: Sequence[Any]) -> Profile:
     """The times of the second of two runs: the first makes what is kept."""
-    runner = Runner()
-    runner.run(request, given, inputs)
-    events: list[Event] = []
-    for plan in runner.plans:
-        watch(plan, events)
-    start = time.perf_counter()
-    runner.run(request, given, inputs)
-    return Profile(events, time.perf_counter() - start)
-
-
-def watch(plan: Plan, events: list[Event]) -> None:
-    """Makes the plan's calls note their times."""
-    plan.hindrance = "its calls are timed"
-    wait = getattr(plan.engine, "synchronize", None)
-    for step in plan.steps:
-        calls = [step] if isinstance(step, Call) else []
-        if isinstance(step, Loop):
-            step.tape = None
-        for part in step.parts if isinstance(step, Loop) else ():
-            if part.together:
-                nodes = tuple(c.node for c in part.calls)
-                part.written = _timed(part.written, nodes, events, wait)
-            else:
-                part.light = False  # one by one
-                calls += part.calls
-        for call in calls:
-            call.kernel = _timed(call.kernel, (call.node,), events, wait)
-            call.on_few = _timed(call.on_few, (call.node,), events, wait)
-
-
-def _timed(
-    kernel: Callable[..., Any],
-    nodes: tuple[Node, ...],
-    events: list[Event],
-    wait: Callable[[], None] | None,
-) -> Callable[..., Any]:
-    """The kernel, timed until it is done; an engine that only begins work has a way to `wait`."""
-
-    def timed(*arguments: Any, **options: Any) -> Any:
-        if wait is not None:
-            wait()
+    runner, stopwatch = Runner(), Stopwatch()
+    with observed_by(stopwatch):
+        runner.run(request, given, inputs)
+        stopwatch.events.clear()
         start = time.perf_counter()
-        result = kernel(*arguments, **options)
-        if wait is not None:
-            wait()
-        events.append(Event(nodes, start, time.perf_counter() - start))
-        return result
-
-    return timed
+        runner.run(request, given, inputs)
+        return Profile(stopwatch.events, time.perf_counter() - start)

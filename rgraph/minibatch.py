@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import as_array, memory_of, on_cpu, on_gpu
+from .arrays import as_array, memory_of, on_gpu
 from .graph import FREE, Axis, GraphError, Input, Layout, Node
 from .graph.node import describe
 from .values import Value, dense
-
-checked_mode = False  # whether inputs are searched for NaN
 
 
 class Minibatch:
@@ -43,9 +41,6 @@ class Minibatch:
                     mend="pass it: eval({x: array, …})" + given,
                 )
         samples = {n: samples_of(n, data[n]) for n in inputs}
-        if checked_mode:
-            for node in inputs:
-                _refuse_nan(node, samples[node])
         self.engine = engine
         self.layouts: dict[Axis, Layout] = {}
         self.size = _count(samples)
@@ -221,19 +216,6 @@ def _refuse_on_cpu(node: Input, engine: Any) -> None:
             f"  made at {node.origin}",
             mend="eval(…, device=C.gpu(0)), or bring the array to the CPU's memory",
         )
-
-
-def _refuse_nan(node: Input, samples: Any) -> None:
-    whole = not isinstance(samples, list)
-    for i, part in enumerate([samples] if whole else samples):
-        found = np.argwhere(np.isnan(on_cpu(part)))
-        if len(found):
-            at = tuple(found[0].tolist())
-            where = f"{at}" if whole else f"{at[1:]} of frame {at[0]} of sequence {i}"
-            raise GraphError(
-                f"input {describe(node)} has NaN, first at {where}\n  made at {node.origin}",
-                mend="look where these values come from; np.nan_to_num replaces NaN",
-            )
 
 
 def _misfit(node: Input, array: np.ndarray, most: int) -> GraphError:

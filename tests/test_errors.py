@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pytest
@@ -536,7 +537,7 @@ class TestFeeding:
         values = [[1, 2], [np.nan, 3]]
         assert np.isnan((x + 1).eval({x: values})[1, 0])
         C.debugging.set_checked_mode(True)
-        with told("'x'", "has NaN, first at (1, 0)", mend="where these values come from"):
+        with told("'x'", "has NaN, first at (0,) of sample 1", mend="where these values come from"):
             (x + 1).eval({x: values})
         C.debugging.set_checked_mode(False)
         assert np.isnan((x + 1).eval({x: values})[1, 0])
@@ -547,7 +548,34 @@ class TestFeeding:
         values[1][2, 1] = np.nan
         C.debugging.set_checked_mode(True)
         with told("first at (1,) of frame 2 of sequence 1", mend="NaN"):
-            (x + 1).grad({x: values}, wrt=x)
+            C.square(x).grad({x: values}, wrt=x)
+
+    @pytest.mark.parametrize("engine", C.device.cpu_engines())
+    def test_the_operation_that_makes_nan(self, told, engine, request):
+        """A state goes to infinity in the third frame of a sequence, and 0 times it is NaN."""
+        before = C.device.engine(C.cpu()).name
+        request.addfinalizer(partial(C.device.use_cpu_engine, before))
+        C.device.use_cpu_engine(engine)
+        x = C.sequence.input_variable(2)
+        big = C.layers.Recurrence(lambda h, v: h * 1e30 + v)(x)
+        place = "first at (1,) of frame 2 of sequence 1"
+        with told("element_times: the result is NaN", place, mend=""):
+            y = 0 * big
+            C.debugging.set_checked_mode(True)
+            (y + 1).eval({x: [np.zeros((4, 2)), [[0, 1], [0, 1], [0, 1]]]})
+
+    def test_a_parameter_that_is_nan(self, told):
+        w = C.Parameter(2, init=np.array([1, np.nan], np.float32), name="w")
+        C.debugging.set_checked_mode(True)
+        with told("parameter 'w' (2,) has NaN, first at (1,)", mend="NaN"):
+            (w * C.input_variable(2)).eval([[1, 2]])
+
+    def test_nan_in_a_gradient_is_placed_at_its_operation(self, told):
+        x = C.input_variable(2, name="x")
+        with told("the result is NaN", "at (0,) of sample 0", mend=""):
+            y = C.atan(C.exp(x)) * 0
+            C.debugging.set_checked_mode(True)
+            y.grad({x: [[np.inf, 1]]}, wrt=x)
 
 
 class TestFunctions:

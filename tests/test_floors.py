@@ -22,7 +22,7 @@ FLOORS = [
     ["passes", "autodiff"],
     [
         *("device", "arrays", "values", "minibatch", "evaluation", "operand", "variables"),
-        *("tracing", "structure", "search", "running", "cloning", "function", "explain", "tables"),
+        *("tracing", "structure", "search", "running", "cloning", "function", "explain", "tables", "debugging"),
     ],
 ]  # all else is above
 

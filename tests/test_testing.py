@@ -11,7 +11,6 @@ from rgraph.graph import GraphError, apply
 from rgraph.ops.arithmetic import element_times, minus
 from rgraph.ops.records import TABLE, as_node
 
-
 s = C.sequence.input_variable(4)
 
 
