@@ -88,6 +88,19 @@ def test_results_have_the_operand_s_memory_order(engine):
             assert found.strides == order(np.empty_like(found)).strides, name
 
 
+@pytest.mark.parametrize("rows", [(), (0,), (1,)], ids=["without rows", "none", "one"])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@every_engine
+def test_few_rows_and_without(engine, geometry, rows):
+    case, run = Case(*geometry, rows=max(rows, default=1)), Run(engine, {}, max(rows, default=1))
+    x, g = (a.reshape(rows + a.shape[1:]) for a in (case.x, case.g))
+    for name, operands, at in case.calls():
+        found = engine.kernels[name](run, *operands(x, g), **at)
+        truth = TABLE[name].kernel(run, *operands(x, g), **at)
+        assert found.shape == truth.shape
+        np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-5)
+
+
 @every_engine
 def test_float64(engine):
     case, run = Case((16, 8, 6), (2, 2), (2, 2), False, False), Run(engine, {}, ROWS)

@@ -21,7 +21,8 @@ def _by_rows(kernel: Callable[..., Array]) -> Callable[..., Array]:
     def call(context: Any, *arrays: Array, **at: Any) -> Array:
         rows, large = len(arrays[0]), max(a.nbytes for a in arrays)
         step = max(1, PIECE * rows // large) if large else rows
-        if step >= rows or any(a.ndim <= len(at["window"]) or len(a) != rows for a in arrays):
+        alike = all(a.ndim == arrays[0].ndim and len(a) == rows for a in arrays)
+        if step >= rows or not alike or arrays[0].ndim <= len(at["window"]):
             return kernel(context, *arrays, **at)
 
         def part(piece: slice) -> list[Array]:

@@ -117,11 +117,13 @@ class Poolings:
     def spread(
         self, run: Any, g: Array, *, include_pad: bool, shape: Shape, **at: Any
     ) -> Array | None:
-        geometry = self._find(_mean(include_pad), g, (*g.shape[:1], *shape), **at)
+        size = len(at["window"])
+        operand = g.shape[: g.ndim - size] + shape[len(shape) - size :]  # `g` may have no rows
+        geometry = self._find(_mean(include_pad), g, operand, **at)
         if geometry is None:
             return None
         g = self._ordered(g, geometry.last)
-        result = self._room((len(g), *shape), geometry.last)
+        result = self._room(operand, geometry.last)
         there, target = address(g), address(result)
         for rows, operand, pooled in self._blocks(geometry, len(g)):
             self._backward(rows, geometry).run_at([there + pooled, target + operand])
