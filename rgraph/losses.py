@@ -13,8 +13,9 @@ from .graph import Constant, GraphError, Node, apply
 from .initializer import glorot_normal
 from .ops import sampling, scoring
 from .ops.records import as_node, operation
-from .ops.reductions import row_count
+from .ops.reductions import normal_axis, row_count
 from .ops.repetition import gather_up
+from .ops.softmax import CROSS_ENTROPY
 from .variables import Parameter, constant
 
 _SMALL = 1e-6  # added to probabilities before their logarithm is taken
@@ -30,7 +31,8 @@ def cross_entropy_with_softmax(output_vector: Any, target_vector: Any, axis: Any
         axis: the static axis of the classes.
 
     Returns:
-        one number for each place of the other axes; the axis itself stays, with size 1.
+        log(sum(exp(z))) - sum(t z) for scores z and target t: one number for each place of the
+        other axes; the axis itself stays, with size 1. A score may be -infinity where t is 0.
 
     Source: CNTK's `cross_entropy_with_softmax`.
 
@@ -38,8 +40,7 @@ def cross_entropy_with_softmax(output_vector: Any, target_vector: Any, axis: Any
     array([0.6931472], dtype=float32)
     """
     z, t = as_node(output_vector), as_node(target_vector)
-    total = ops.reduce_log_sum_exp(z, axis=axis)
-    return ops.minus(total, ops.reduce_sum(ops.element_times(t, z), axis=axis))
+    return apply(CROSS_ENTROPY, z, t, axis=normal_axis(axis))
 
 
 @operation

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..graph import Axis, GraphError, Node, apply
 from .arithmetic import element_times
-from .comparison import equal
 from .frames import needs_time
 from .records import define
 from .repetition import spread
@@ -83,10 +82,32 @@ def _maximum(run: Any, x: Any, *, axis: Axis) -> Any:
     return best if layout.sorted_as_batch else best[run.index(layout, "sorted_rows")]
 
 
+def _largest_first(run: Any, x: Any, largest: Any, *, axis: Axis) -> Any:
+    """1 at the first of each sequence's frames that is the largest, element by element."""
+    layout = run.layouts[axis]
+    found = x == largest
+    free = run.xp.ones((len(layout), *x.shape[1:]), bool)
+    for start, count in zip(layout.offsets, layout.counts, strict=False):
+        frames = found[start : start + count]
+        frames &= free[:count]
+        free[:count] ^= frames
+    return found.astype(x.dtype)
+
+
+LARGEST_FIRST = define(
+    "sequence_largest_first",
+    shape=lambda x, largest: x,
+    kernel=_largest_first,
+    arguments=lambda node: {"axis": node.time_axis},
+    operands=("sequence", "largest"),
+    framewise=False,
+)
+
+
 def _maximum_gradient(node: Node, g: Node) -> list[Node]:
     x = node.inputs[0]
     axes = x.axes or ()
-    return [element_times(spread(g, axes), equal(x, spread(node, axes)))]
+    return [element_times(spread(g, axes), apply(LARGEST_FIRST, x, spread(node, axes)))]
 
 
 MAXIMUM = define(

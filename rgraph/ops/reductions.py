@@ -5,53 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..graph import Axis, GraphError, Node, Op, apply
 from ..graph.node import Shape
+from .along_axes import SPACE, Along, Rows, StaticAxes, chosen, chosen_of_some
 from .arithmetic import abs as absolute
-from .arithmetic import element_divide, element_times, exp, minus, sqrt, square
-from .comparison import equal
+from .arithmetic import element_divide, element_times, negate, sqrt, square
 from .records import TABLE, as_node, define, operation
 from .repetition import broadcast_to, spread
-from .shaping import rank_of, reshape_to, static_index
+from .shaping import rank_of, reshape_to
 
 Axes = int | Axis | Sequence[int | Axis] | None
-SPACE = "space"  # stands for all static axes but the first, the channels
-
-
-def _chosen(axis: Any, rank: int) -> Shape:
-    """The static axes that `axis` names, as negative indices; all for None."""
-    if axis is None:
-        return tuple(range(-rank, 0))
-    if axis == SPACE:
-        return tuple(range(1 - rank, 0))
-    return tuple(sorted({static_index(a, rank) for a in axis}))
 
 
 def _kept(shape: Shape, axis: Any) -> Shape:
-    chosen = _chosen(axis, len(shape))
-    return tuple(1 if i - len(shape) in chosen else n for i, n in enumerate(shape))
+    axes = chosen(axis, len(shape))
+    return tuple(1 if i - len(shape) in axes else n for i, n in enumerate(shape))
 
 
-def _reduced(shape: Shape, *, axis: Any, keepdims: bool) -> Shape:
+def reduced(shape: Shape, *, axis: Any, keepdims: bool) -> Shape:
     if axis is None:
         return ()
     if keepdims:
         return _kept(shape, axis)
-    chosen = _chosen(axis, len(shape))
-    return tuple(n for i, n in enumerate(shape) if i - len(shape) not in chosen)
-
-
-def chosen_of_some(shape: Shape, *, axis: Any) -> Shape:
-    """`_chosen`, of axes that have elements to choose one of."""
-    chosen = _chosen(axis, len(shape))
-    if not all(shape[a] for a in chosen):
-        raise GraphError(f"of a value of shape {shape}, without elements, none is the largest")
-    return chosen
+    axes = chosen(axis, len(shape))
+    return tuple(n for i, n in enumerate(shape) if i - len(shape) not in axes)
 
 
 def _reduced_to_one(shape: Shape, *, axis: Any, keepdims: bool) -> Shape:
     chosen_of_some(shape, axis=axis)
-    return _reduced(shape, axis=axis, keepdims=keepdims)
+    return reduced(shape, axis=axis, keepdims=keepdims)
 
 
 def _back(value: Node, node: Node) -> Node:
@@ -67,11 +51,13 @@ _FORMULAS: dict[str, tuple[Callable[..., Any], Any]] = {}
 def _reduction(
     name: str,
     kernel: Callable[..., Any],
-    gradient: Callable[..., Node] | None,
+    gradient: Callable[[Node, Node, Along], Node] | None,
     low: float = -2.0,
-    shape: Callable[..., Shape] = _reduced,
+    shape: Callable[..., Shape] = reduced,
 ) -> Op:
-    """A record; `gradient(g, y, x, n)`: adjoint and result repeated, operand, elements per sum."""
+    """A record; `gradient(g, x, along)`: the adjoint repeated, the operand, and what applies others
+    along the same axes.
+    """
 
     _FORMULAS[name] = kernel, gradient
 
@@ -81,11 +67,11 @@ def _reduction(
 
     def arguments(node: Node) -> dict[str, Any]:
         rank = rank_of(node)
-        return {"axis": _chosen(node.attrs["axis"], rank), "shape": node.shape, "rank": rank}
+        return {"axis": chosen(node.attrs["axis"], rank), "shape": node.shape, "rank": rank}
 
     def back(node: Node, g: Node) -> list[Node]:
         assert gradient is not None
-        return [gradient(_back(g, node), _back(node, node), node.inputs[0])]
+        return [gradient(_back(g, node), node.inputs[0], StaticAxes(node.attrs["axis"]))]
 
     return define(
         name,
@@ -101,9 +87,18 @@ def _reduction(
     )
 
 
-def _log_sum_exp(xp: Any, x: Any, axis: Shape) -> Any:
+def below_top(xp: Any, x: Any, axis: Shape) -> tuple[Any, Any]:
+    """The largest elements along axes, and how far all are from them; equal infinities are not."""
     top = xp.max(x, axis=axis, keepdims=True)
-    return xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    distance = x - top
+    if xp is np and np.isfinite(top).all():
+        return top, distance
+    return top, xp.where(x == top, x.dtype.type(0), distance)
+
+
+def _log_sum_exp(xp: Any, x: Any, axis: Shape) -> Any:
+    top, distance = below_top(xp, x, axis)
+    return xp.log(xp.sum(xp.exp(distance), axis=axis, keepdims=True)) + top
 
 
 def _index_of(find: str) -> Callable[..., Any]:
@@ -115,29 +110,29 @@ def _index_of(find: str) -> Callable[..., Any]:
     return kernel
 
 
-_SUM = _reduction("reduce_sum", lambda xp, x, axis: xp.sum(x, axis=axis), lambda g, y, x: g)
+_SUM = _reduction("reduce_sum", lambda xp, x, axis: xp.sum(x, axis=axis), lambda g, *_: g)
 _MAX = _reduction(
     "reduce_max",
     lambda xp, x, axis: xp.max(x, axis=axis),
-    lambda g, y, x: element_times(g, equal(x, y)),
+    lambda g, x, along: element_times(g, along("hardmax", x)),
     shape=_reduced_to_one,
 )
 _MIN = _reduction(
     "reduce_min",
     lambda xp, x, axis: xp.min(x, axis=axis),
-    lambda g, y, x: element_times(g, equal(x, y)),
+    lambda g, x, along: element_times(g, along("hardmax", negate(x))),
     shape=_reduced_to_one,
 )
 _PROD = _reduction(
     "reduce_prod",
     lambda xp, x, axis: xp.prod(x, axis=axis),
-    lambda g, y, x: element_divide(element_times(g, y), x),
+    lambda g, x, along: element_times(g, along("product_of_others", x)),
     low=0.5,
 )
 _LOG_SUM_EXP = _reduction(
     "reduce_log_sum_exp",
     _log_sum_exp,
-    lambda g, y, x: element_times(g, exp(minus(x, y))),
+    lambda g, x, along: element_times(g, along("softmax", x)),
     shape=_reduced_to_one,
 )
 _ARGMAX = _reduction("argmax", _index_of("argmax"), None, shape=_reduced_to_one)
@@ -147,15 +142,15 @@ _ARGMIN = _reduction("argmin", _index_of("argmin"), None, shape=_reduced_to_one)
 def _mean_gradient(node: Node, g: Node) -> list[Node]:
     x = node.inputs[0]
     count = 1
-    for a in _chosen(node.attrs["axis"], len(x.shape or ())):
+    for a in chosen(node.attrs["axis"], len(x.shape or ())):
         count *= (x.shape or ())[a]
     return [element_divide(_back(g, node), float(count))]
 
 
-_FORMULAS["reduce_mean"] = lambda xp, x, axis: xp.mean(x, axis=axis), lambda g, y, x: g
+_FORMULAS["reduce_mean"] = lambda xp, x, axis: xp.mean(x, axis=axis), lambda g, *_: g
 _MEAN = define(
     "reduce_mean",
-    shape=_reduced,
+    shape=reduced,
     kernel=lambda run, x, axis, shape, rank: (run.xp.mean(x, axis=axis) if axis else x).reshape(
         x.shape[: x.ndim - rank] + shape
     ),
@@ -165,7 +160,7 @@ _MEAN = define(
 )
 
 
-def _normal_axis(axis: Any) -> Any:
+def normal_axis(axis: Any) -> Any:
     """None for all static axes, or those that are named, as a tuple."""
     if axis is None or (isinstance(axis, Axis) and axis.name in ("AllStaticAxes", "AllAxes")):
         return None
@@ -179,7 +174,7 @@ def _split_axes(axis: Any) -> tuple[Any, bool]:
     static = [a for a in axes if not (isinstance(a, Axis) and a.is_batch_axis)]
     whole = [a for a in axes if isinstance(a, Axis) and a.name == "AllAxes"]
     if static or whole or not axes:
-        return _normal_axis(None if whole else static if len(axes) > 1 else axis), (
+        return normal_axis(None if whole else static if len(axes) > 1 else axis), (
             bool(whole) or len(static) < len(axes)
         )
     return (), True
@@ -214,7 +209,7 @@ def _over_rows(run: Any, x: Any, *, how: str, rows: bool) -> Any:
 def _over_rows_gradient(node: Node, g: Node) -> list[Node]:
     (x,) = node.inputs
     axes = x.axes or ()
-    back = _FORMULAS[node.attrs["how"]][1](spread(g, axes), spread(node, axes), x)
+    back = _FORMULAS[node.attrs["how"]][1](spread(g, axes), x, Rows())
     if node.attrs["how"] == "reduce_mean" and axes:
         back = element_divide(back, row_count(x))
     return [back]
@@ -285,6 +280,9 @@ def reduce_mean(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 def reduce_max(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
     """The largest element over static axes; arguments as `reduce_sum`.
 
+    Of several that are equally large the first has the gradient: so it is in all that choose the
+    largest or the smallest (`element_max`, `clip`, `pooling`, `sequence.reduce_max`, …).
+
     >>> C.reduce_max([[1, 2], [3, 4]], axis=1).eval()
     array([[2.],
            [4.]], dtype=float32)
@@ -296,6 +294,8 @@ def reduce_max(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 def reduce_min(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
     """The smallest element over static axes; arguments as `reduce_sum`.
 
+    Of several that are equally small the first has the gradient.
+
     >>> C.reduce_min([[1, 2], [3, 4]], axis=1).eval()
     array([[1.],
            [3.]], dtype=float32)
@@ -305,7 +305,7 @@ def reduce_min(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 @operation
 def reduce_prod(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
-    """The product over static axes; arguments as `reduce_sum`. No element may be 0 for gradients.
+    """The product over static axes; arguments as `reduce_sum`.
 
     >>> C.reduce_prod([[1, 2], [3, 4]], axis=1).eval()
     array([[ 2.],
@@ -317,6 +317,8 @@ def reduce_prod(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 @operation
 def reduce_log_sum_exp(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
     """log of the sum of exp(x) over static axes, without overflow; arguments as `reduce_sum`.
+
+    Its gradient is `softmax`.
 
     >>> C.reduce_log_sum_exp([1000, 0]).eval()
     array(1000., dtype=float32)
@@ -347,6 +349,8 @@ def reduce_sum_square(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 @operation
 def reduce_l2(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
     """The square root of the sum of squares over static axes; arguments as `reduce_sum`.
+
+    The gradient at a vector of zeros is 0.
 
     >>> C.reduce_l2([3, -4]).eval()
     array(5., dtype=float32)

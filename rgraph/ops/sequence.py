@@ -205,6 +205,8 @@ def reduce_sum(seq: Any) -> Any:
 def reduce_max(seq: Any) -> Any:
     """The largest of each sequence's frames, element by element.
 
+    Of several that are equally large the first has the gradient.
+
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.reduce_max(x).eval({x: np.array([[1], [5], [3]])})
     array([[5.]], dtype=float32)

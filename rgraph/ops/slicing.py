@@ -142,7 +142,7 @@ def _splice(run: Any, *arrays: Any, axis: int, new: bool, shape: Shape, out: Any
     return out
 
 
-def _same_rank(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
+def same_rank(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
     rank = max(len(i.shape or ()) for i in inputs)
     return [
         reshape_to(i, (1,) * (rank - len(i.shape or ())) + (i.shape or ()))
@@ -178,7 +178,7 @@ SPLICE = define(
     kernel=_splice,
     arguments=_splice_arguments,
     gradient=_splice_gradient,
-    align=_same_rank,
+    align=same_rank,
     guess=True,
     into=True,
     cases=(

@@ -1,81 +1,115 @@
-"""Softmax, its logarithm, and what it becomes for large differences: along static axes."""
+"""Softmax, its logarithm, what it becomes for large differences, and its cross entropy."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..graph import Axis, Node, Op, apply
+from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
-from .arithmetic import element_times, exp, minus
+from .along_axes import Along, along_axes, chosen, chosen_of_some
+from .arithmetic import element_times, exp, minus, negate
+from .pointwise import broadcast, shrink
 from .records import as_node, define, operation
-from .reductions import _SUM, _chosen, _normal_axis, chosen_of_some
+from .reductions import below_top, normal_axis, reduced
 from .shaping import rank_of
+from .slicing import same_rank
 
 
-def _shifted(xp: Any, x: Any, axis: Shape) -> Any:
-    return x - xp.max(x, axis=axis, keepdims=True)
+def _softmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
+    e = xp.exp(below_top(xp, x, axis)[1])
+    return e / xp.sum(e, axis=axis, keepdims=True)
 
 
-def _softmax_kernel(run: Any, x: Any, *, axis: Shape) -> Any:
-    e = run.xp.exp(_shifted(run.xp, x, axis))
-    return e / run.xp.sum(e, axis=axis, keepdims=True)
+def _log_softmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
+    z = below_top(xp, x, axis)[1]
+    return z - xp.log(xp.sum(xp.exp(z), axis=axis, keepdims=True))
 
 
-def _log_softmax_kernel(run: Any, x: Any, *, axis: Shape) -> Any:
-    z = _shifted(run.xp, x, axis)
-    return z - run.xp.log(run.xp.sum(run.xp.exp(z), axis=axis, keepdims=True))
-
-
-def _hardmax_kernel(run: Any, x: Any, *, axis: Shape) -> Any:
-    moved = run.xp.moveaxis(x, axis, tuple(range(-len(axis), 0)))
+def _hardmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
+    last = tuple(range(-len(axis), 0))
+    moved = xp.moveaxis(x, axis, last)
     flat = moved.reshape(moved.shape[: -len(axis)] + (-1,))
-    found = run.xp.argmax(flat, axis=-1)[..., None] == run.xp.arange(flat.shape[-1])
-    found = found.astype(x.dtype).reshape(moved.shape)
-    return run.xp.moveaxis(found, tuple(range(-len(axis), 0)), axis)
+    found = xp.argmax(flat, axis=-1)[..., None] == xp.arange(flat.shape[-1])
+    return xp.moveaxis(found.astype(x.dtype).reshape(moved.shape), last, axis)
 
 
-def _sum_kept(node: Node, x: Node) -> Node:
-    return apply(_SUM, x, axis=node.attrs["axis"], keepdims=True)
+def _softmax_gradient(along: Along, node: Node, g: Node) -> list[Node]:
+    return [element_times(node, minus(g, along.total(element_times(g, node))))]
 
 
-def _softmax_gradient(node: Node, g: Node) -> list[Node]:
-    return [element_times(node, minus(g, _sum_kept(node, element_times(g, node))))]
+def _log_softmax_gradient(along: Along, node: Node, g: Node) -> list[Node]:
+    return [minus(g, element_times(exp(node), along.total(g)))]
 
 
-def _log_softmax_gradient(node: Node, g: Node) -> list[Node]:
-    return [minus(g, element_times(exp(node), _sum_kept(node, g)))]
+_SOFTMAX = along_axes("softmax", _softmax_kernel, _softmax_gradient)
+_LOG_SOFTMAX = along_axes("log_softmax", _log_softmax_kernel, _log_softmax_gradient)
+_HARDMAX = along_axes("hardmax", _hardmax_kernel, None)
 
 
-def _along(name: str, kernel: Any, gradient: Any) -> Op:
-    """A record of an operation along axes that keeps the shape."""
-    return define(
-        name,
-        shape=lambda s, axis: (chosen_of_some(s, axis=axis), s)[1],
-        kernel=lambda run, x, axis: (
-            kernel(run, x, axis=axis) if axis else kernel(run, x[..., None], axis=(-1,))[..., 0]
-        ),
-        arguments=lambda node: {"axis": _chosen(node.attrs["axis"], rank_of(node))},
-        gradient=gradient,
-        cases=(
-            lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": None}),
-            lambda rng: ([rng.normal(size=(2, 3, 4))], {"axis": (0,)}),
-        ),
-    )
+# The cross entropy: it is the scores' distances from the largest that count, not how large they are
 
 
-_SOFTMAX = _along("softmax", _softmax_kernel, _softmax_gradient)
-_LOG_SOFTMAX = _along("log_softmax", _log_softmax_kernel, _log_softmax_gradient)
-_HARDMAX = _along("hardmax", _hardmax_kernel, None)
+def _entropy_shape(scores: Shape, target: Shape, *, axis: Any) -> Shape:
+    shape = broadcast(scores, target) or ()
+    axes = chosen_of_some(shape, axis=axis)
+    if any(scores[a:][:1] != target[a:][:1] for a in axes):
+        raise GraphError(f"scores of shape {scores} and a target of shape {target} do not fit")
+    return reduced(shape, axis=axis, keepdims=True)
+
+
+def _entropy_arguments(node: Node) -> dict[str, Any]:
+    rank = max(rank_of(node, i) for i in range(2))
+    return {"axis": chosen(node.attrs["axis"], rank), "shape": node.shape, "rank": rank}
+
+
+def _entropy(run: Any, z: Any, t: Any, *, axis: Shape, shape: Shape, rank: int) -> Any:
+    xp = run.xp
+    if not axis:
+        return _entropy(run, z[..., None], t[..., None], axis=(-1,), shape=shape, rank=1)
+    top, distance = below_top(xp, z, axis)
+
+    def total(value: Any) -> Any:
+        return xp.sum(value, axis=axis, keepdims=True)
+
+    none = z.dtype.type(0)  # of an infinity too
+    own = total(xp.where(t == 0, none, t * distance))
+    rest = 1 - total(t)
+    loss = xp.log(total(xp.exp(distance))) - own + xp.where(rest == 0, none, rest * top)
+    return loss.reshape(loss.shape[: loss.ndim - rank] + shape)
+
+
+def _entropy_gradient(node: Node, g: Node) -> list[Node]:
+    z, t = node.inputs
+    slope = minus(apply(_SOFTMAX, z, axis=node.attrs["axis"]), t)
+    return [shrink(element_times(g, slope), z), shrink(negate(element_times(g, z)), t)]
+
+
+CROSS_ENTROPY = define(
+    "cross_entropy_with_softmax",
+    shape=_entropy_shape,
+    align=same_rank,
+    kernel=_entropy,
+    arguments=_entropy_arguments,
+    gradient=_entropy_gradient,
+    operands=("output_vector", "target_vector"),
+    cases=(
+        lambda rng: ([rng.normal(size=(2, 3)), rng.normal(size=(2, 3))], {"axis": (-1,)}),
+        lambda rng: ([rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 1))], {"axis": (0,)}),
+        lambda rng: ([rng.normal(size=(2, 3, 2)), rng.normal(size=(2, 3, 2))], {"axis": None}),
+    ),
+)
 
 
 @operation
 def softmax(x: Any, axis: int | Axis | None = None) -> Any:
     """exp(x) over the sum of exp(x) along an axis (None: over all static axes).
 
+    Where all are -infinity, and among several that are infinity, the shares are equal.
+
     >>> C.softmax([1, 1]).eval()
     array([0.5, 0.5], dtype=float32)
     """
-    return apply(_SOFTMAX, as_node(x), axis=_normal_axis(axis))
+    return apply(_SOFTMAX, as_node(x), axis=normal_axis(axis))
 
 
 @operation
@@ -85,7 +119,7 @@ def log_softmax(x: Any, axis: int | Axis | None = None) -> Any:
     >>> C.log_softmax([1, 1]).eval()
     array([-0.6931472, -0.6931472], dtype=float32)
     """
-    return apply(_LOG_SOFTMAX, as_node(x), axis=_normal_axis(axis))
+    return apply(_LOG_SOFTMAX, as_node(x), axis=normal_axis(axis))
 
 
 @operation

@@ -1,0 +1,178 @@
+"""What runs along static axes or along all rows and keeps the shape: of these the gradients of
+reductions and of softmax are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..graph import GraphError, Node, Op, apply
+from ..graph.node import Shape
+from .pointwise import shrink
+from .records import TABLE, define
+from .repetition import spread
+from .shaping import rank_of, static_index
+
+SPACE = "space"  # stands for all static axes but the first, the channels
+
+
+def chosen(axis: Any, rank: int) -> Shape:
+    """The static axes that `axis` names, as negative indices; all for None."""
+    if axis is None:
+        return tuple(range(-rank, 0))
+    if axis == SPACE:
+        return tuple(range(1 - rank, 0))
+    return tuple(sorted({static_index(a, rank) for a in axis}))
+
+
+def chosen_of_some(shape: Shape, *, axis: Any) -> Shape:
+    """`chosen`, of axes that have elements to choose one of."""
+    axes = chosen(axis, len(shape))
+    if not all(shape[a] for a in axes):
+        raise GraphError(f"of a value of shape {shape}, without elements, none is the largest")
+    return axes
+
+
+@dataclass(frozen=True)
+class StaticAxes:
+    """Applies operations along static axes."""
+
+    axis: Any
+
+    def __call__(self, name: str, *operands: Node) -> Node:
+        return apply(TABLE[name], *operands, axis=self.axis)
+
+    def total(self, x: Node) -> Node:
+        """The sum, of a shape that is repeated to that of `x`."""
+        return apply(TABLE["reduce_sum"], x, axis=self.axis, keepdims=True)
+
+
+class Rows:
+    """Applies operations along all rows."""
+
+    def __call__(self, name: str, *operands: Node) -> Node:
+        return apply(_ALONG_ROWS, *operands, how=name)
+
+    def total(self, x: Node) -> Node:
+        summed = apply(TABLE["reduce_over_rows"], x, how="reduce_sum", whole=True)
+        return spread(summed, x.axes or ())
+
+
+Along = StaticAxes | Rows
+Gradient = Callable[[Along, Node, Node], list[Node]]
+
+_GRADIENTS: dict[str, Gradient | None] = {}
+
+
+def along_axes(
+    name: str, kernel: Callable[..., Any], gradient: Gradient | None, operands: int = 1
+) -> Op:
+    """A record of an operation along axes that keeps the shape.
+
+    Args:
+        kernel: `kernel(xp, *arrays, axis)`.
+        gradient: `gradient(along, node, adjoint)`, made of what `along` applies.
+        operands: how many the record is tested with, all of one shape.
+    """
+    _GRADIENTS[name] = gradient
+
+    def compute(run: Any, *arrays: Any, axis: Shape) -> Any:
+        if axis:
+            return kernel(run.xp, *arrays, axis=axis)
+        return kernel(run.xp, *(a[..., None] for a in arrays), axis=(-1,))[..., 0]
+
+    def case(axis: Any) -> Callable[[Any], Any]:
+        return lambda rng: ([rng.normal(size=(2, 3, 4)) for _ in range(operands)], {"axis": axis})
+
+    return define(
+        name,
+        shape=lambda s, *_, axis: (chosen_of_some(s, axis=axis), s)[1],
+        kernel=compute,
+        arguments=lambda node: {"axis": chosen(node.attrs["axis"], rank_of(node))},
+        gradient=partial(_carried, gradient) if gradient else None,
+        cases=tuple(map(case, (None, (0,)))),
+    )
+
+
+def _carried(gradient: Gradient, node: Node, g: Node) -> list[Node]:
+    return gradient(StaticAxes(node.attrs["axis"]), node, g)
+
+
+def _rows_gradient(node: Node, g: Node) -> list[Node]:
+    gradient = _GRADIENTS[node.attrs["how"]]
+    return gradient(Rows(), node, g) if gradient else []
+
+
+_ALONG_ROWS = define(
+    "along_rows",
+    shape=lambda s, *_, how: s,
+    align=None,
+    kernel=lambda run, *arrays, how, axis: TABLE[how].kernel(run, *arrays, axis=axis),
+    arguments=lambda node: {"how": node.attrs["how"], "axis": (0,) if node.axes else ()},
+    gradient=_rows_gradient,
+    framewise=False,
+)
+
+
+# The product of all other elements: the gradient of a product, right where elements are 0 too
+
+
+def _products(xp: Any, a: Any, b: Any) -> Any:
+    """The products of two sums over subsets of small numbers whose squares are 0.
+
+    The first axis counts the subsets, by their bits.
+    """
+    result = xp.zeros_like(a)
+    for union in range(len(a)):
+        for part in range(len(a)):
+            if part & union == part:
+                result[union] += a[part] * b[union ^ part]
+    return result
+
+
+def _others(xp: Any, x: Any) -> Any:
+    """For each element along the last axis the product of the others, by halves of halves."""
+    count = x.shape[-1]
+    one = xp.zeros_like(x[..., :1])
+    one[0] = 1
+    if count < 2:
+        return one[..., :count]
+    half = (count + 1) // 2
+    a, b = x[..., :half], x[..., half:]
+    if count % 2:
+        b = xp.concatenate([b, one], axis=-1)
+    rest = _others(xp, _products(xp, a, b))
+    both = [_products(xp, rest, b), _products(xp, rest, a)]
+    return xp.concatenate(both, axis=-1)[..., :count]
+
+
+def _product_of_others(xp: Any, x: Any, *steps: Any, axis: Shape) -> Any:
+    """The others' product, derived along each of `steps`.
+
+    That is its part with all of the small numbers e, f, … of x + e step + f other step + ….
+    """
+    shape = np.broadcast_shapes(x.shape, *(s.shape for s in steps))
+    parts = xp.zeros((2 ** len(steps), *shape), x.dtype)
+    parts[0] = x
+    for i, step in enumerate(steps):
+        parts[2**i] = step
+    last = tuple(range(-len(axis), 0))
+    from_end = tuple(a if a < 0 else a - len(shape) for a in axis)
+    moved = xp.moveaxis(parts, from_end, last)
+    flat = moved.reshape(*moved.shape[: -len(axis)], -1)
+    return xp.moveaxis(_others(xp, flat)[-1].reshape(moved.shape[1:]), last, from_end)
+
+
+def _product_gradient(along: Along, node: Node, g: Node) -> list[Node]:
+    """It is linear in each step and the same for all orders of them."""
+    name, (x, *steps) = "product_of_others", node.inputs
+    others = [steps, *(steps[:i] + steps[i + 1 :] for i in range(len(steps)))]
+    return [shrink(along(name, x, *o, g), i) for o, i in zip(others, node.inputs, strict=True)]
+
+
+along_axes("product_of_others", _product_of_others, _product_gradient, operands=2)

@@ -1,0 +1,125 @@
+"""Values and gradients where a function has a corner, a pole or an infinity, on each engine of the
+CPU, with the passes and without: what is documented, and never a NaN that spreads.
+"""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph import device, passes
+from rgraph.testing import check_gradients
+
+INF = np.inf
+
+
+@pytest.fixture(params=C.device.cpu_engines(), autouse=True)
+def engine(request):
+    before = device.engine(C.cpu()).name
+    device.use_cpu_engine(request.param)
+    yield request.param
+    device.use_cpu_engine(before)
+
+
+@pytest.fixture(params=["passes", "no passes"], autouse=True)
+def optimized(request, monkeypatch):
+    if request.param == "no passes":
+        monkeypatch.setattr(passes, "PASSES", {})
+
+
+def at(build, values, dtype=np.float32):
+    """The function's value and gradient at one sample, and its second derivative along ones."""
+    values = np.asarray(values, dtype)
+    x = C.input_variable(values.shape, dtype)
+    y = build(x)
+    (slope,) = y.gradients([x])
+    feed = {x: values[None]}
+    return y.eval(feed)[0], slope.eval(feed)[0], slope.grad(feed, wrt=[x])[0]
+
+
+CASES = {
+    # The first of several largest has the gradient.
+    "reduce_max": (C.reduce_max, [2, 5, 5, 1], 5, [0, 1, 0, 0]),
+    "reduce_min": (C.reduce_min, [2, 1, 5, 1], 1, [0, 1, 0, 0]),
+    "reduce_max over two axes": (C.reduce_max, [[1, 2], [2, 2]], 2, [[0, 1], [0, 0]]),
+    "element_max": (lambda x: C.element_max(x[0], x[1]), [3, 3], [3], [1, 0]),
+    "element_min": (lambda x: C.element_min(x[0], x[1]), [3, 3], [3], [1, 0]),
+    "max pooling": (lambda x: C.pooling(x, C.MAX_POOLING, (2,)), [1, 1, 1], [1, 1], [1, 1, 0]),
+    # CNTK has 1 in the bounds of a clip too, and 0 in those of a hard sigmoid.
+    "clip": (lambda x: C.clip(x, 0, 1), [0, 1, 2, -1], [0, 1, 1, 0], [1, 1, 0, 0]),
+    # The product of the others, whatever is 0
+    "a product with a zero": (C.reduce_prod, [0, 2, 3], 0, [6, 0, 0]),
+    "a product with two zeros": (C.reduce_prod, [0, 2, 0], 0, [0, 0, 0]),
+    "a product of nine": (C.reduce_prod, [1] * 4 + [0] + [2] * 4, 0, [0] * 4 + [16] + [0] * 4),
+    # The limit, where equal infinities go together
+    "log of no sum": (C.reduce_log_sum_exp, [-INF, -INF], -INF, [0.5, 0.5]),
+    "log of an infinite sum": (C.reduce_log_sum_exp, [1, INF, 0], INF, [0, 1, 0]),
+    "two infinities": (C.reduce_log_sum_exp, [INF, INF, 0], INF, [0.5, 0.5, 0]),
+    "a masked sum": (C.reduce_log_sum_exp, [0, -INF, 0], np.log(2), [0.5, 0, 0.5]),
+    "softmax": (lambda x: C.softmax(x)[0], [-INF, -INF], [0.5], [0.25, -0.25]),
+    "softmax of an infinity": (lambda x: C.softmax(x)[1], [0, INF], [1], [0, 0]),
+    "log_softmax": (lambda x: C.log_softmax(x)[0], [0, -INF, 0], [-np.log(2)], [0.5, 0, -0.5]),
+}
+
+
+@pytest.mark.parametrize("build, x, value, gradient", CASES.values(), ids=CASES)
+def test_singular_points(build, x, value, gradient):
+    found, slope, second = at(build, x)
+    np.testing.assert_allclose(found, value, rtol=1e-6)
+    np.testing.assert_allclose(slope, gradient, rtol=1e-6, atol=1e-7)
+    assert np.isfinite(second).all()
+
+
+@pytest.mark.parametrize("row", [[0, 2, 3, 1.5, 2], [0, 2, 0, 3, 1], [0, 0, 0, 2, 1], [0] * 5])
+def test_the_gradients_of_a_product_with_zeros(row):
+    """A product is a polynomial, so finite differences are exact."""
+    x = C.input_variable((1, 5), np.float64)
+    check_gradients(C.reduce_prod(x), {x: [[row], [row[::-1]]]}, order=3)
+    rows = C.reduce_prod(x, axis=C.Axis.all_axes())
+    check_gradients(rows, {x: [[row], [[1, 2, 1, 2, 1]]]}, order=2)
+
+
+def test_the_first_of_equal_samples_and_frames_has_the_gradient():
+    x, s = C.input_variable(2), C.sequence.input_variable(2)
+    values = np.array([[1, 7], [3, 7], [3, 0]], np.float32)
+    expected = [[0, 1], [1, 0], [0, 0]]
+    over_batch = C.reduce_max(x, axis=C.Axis.default_batch_axis())
+    np.testing.assert_array_equal(over_batch.grad({x: values}, wrt=[x]), expected)
+    sequences = [values, values[:1], values[::-1]]
+    found = C.sequence.reduce_max(s).grad({s: sequences}, wrt=[s])
+    for g, e in zip(found, (expected, [[1, 1]], [[1, 0], [0, 1], [0, 0]])):
+        np.testing.assert_array_equal(g, e)
+
+
+LOGITS = [
+    ([1e4, 1e4], [0, 1], np.log(2)),
+    ([1e30, 1e30], [0, 1], np.log(2)),
+    ([-1e30, -1e30], [0.5, 0.5], np.log(2)),
+    ([1e4, 0], [0.25, 0.75], 7500),
+    ([-INF, 1], [0, 1], 0),  # a class that is masked out
+    ([1, INF], [0, 1], 0),
+    # CNTK 2.7's numbers where the target is no distribution
+    ([1, 2], [0.5, 0.2], 1.4132618),
+    ([1, 2], [1, 1], -0.68673825),
+    ([1, 2], [0, 0], 2.3132617),
+]
+
+
+@pytest.mark.parametrize("scores, target, loss", LOGITS)
+def test_cross_entropy_of_large_scores(scores, target, loss):
+    t = np.asarray(target, np.float32)
+    value, slope, second = at(lambda x: C.cross_entropy_with_softmax(x, t), scores)
+    np.testing.assert_allclose(value, [loss], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(slope, at(C.softmax, scores)[0] - t, atol=1e-6)
+    assert np.isfinite(second).all()
+
+
+def test_cross_entropy_of_frames():
+    s, t = C.sequence.input_variable(3), C.sequence.input_variable(3)
+    feed = {
+        s: [np.array([[1e5, 0, 1e5], [0, -1e5, 0]])],
+        t: [np.eye(3)[[0, 2]]],
+    }
+    loss = C.cross_entropy_with_softmax(s, t)
+    np.testing.assert_allclose(loss.eval(feed)[0], np.full((2, 1), np.log(2)), rtol=1e-6)
+    expected = [[-0.5, 0, 0.5], [0.5, 0, -0.5]]
+    np.testing.assert_allclose(loss.grad(feed, wrt=[s])[0], expected, atol=1e-6)
