@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import is_sparse
+from .samples import frames_of
+from .values import Value
+
 INFINITELY_REPEAT = sys.maxsize  # as max_samples: start again at the end of the data, for ever
 FULL_DATA_SWEEP = sys.maxsize - 1  # as max_samples: stop at the end of the data
 
@@ -146,7 +150,8 @@ class MinibatchSourceFromData(MinibatchSource):
     Args:
         data_streams: a dict from names to data: an array (N, *shape), a SciPy sparse matrix, a
             list of sequences of shape (frames, *shape); or pairs of data and a type
-            (`C.layers.typing.Sequence[...]`, or the input that it is for).
+            (`C.layers.typing.Sequence[...]`, or the input that it is for). Of a type whose shape
+            is known a list's item may be a single frame, as in `Function.eval`.
         max_samples: how many samples (frames of the longest stream) to give in all; by default it
             starts again at the end, for ever. `C.io.FULL_DATA_SWEEP`: all of the data once.
         max_sweeps: how many times to give all data, which need not be whole; by default for ever.
@@ -179,14 +184,19 @@ class MinibatchSourceFromData(MinibatchSource):
             raise ValueError("a source needs at least one stream: {'name': data}")
         self._data: dict[str, Any] = {}
         self._lengths: dict[str, Sequence[int]] = {}
+        self._sequences: dict[str, bool] = {}
+        self._untyped: dict[str, bool] = {}  # whether only its being a list says so
         for name, given in data_streams.items():
             data, kind = given if isinstance(given, tuple) else (given, None)
             axes = getattr(kind, "dynamic_axes", None)
             sequences = isinstance(data, list) if axes is None else len(axes) == 2
             if not hasattr(data[0] if isinstance(data, list) and data else data, "shape"):
                 raise TypeError(f"stream '{name}' must be an array or a list of arrays")
+            if sequences and isinstance(data, list):
+                data = _sequences(name, data, getattr(kind, "shape", None))
             self._data[name] = data
             self._lengths[name] = [d.shape[0] for d in data] if sequences else [1] * _count(data)
+            self._sequences[name], self._untyped[name] = sequences, sequences and axes is None
         counts = {name: len(lengths) for name, lengths in self._lengths.items()}
         self._count = next(iter(counts.values()))
         if len(set(counts.values())) > 1:
@@ -204,7 +214,8 @@ class MinibatchSourceFromData(MinibatchSource):
         for i, (name, data) in enumerate(self._data.items()):
             one = data[0] if isinstance(data, list) else data
             storage = "sparse" if hasattr(one, "tocsr") else "dense"
-            infos.append(StreamInformation(name, i, storage, one.dtype.type, one.shape[1:]))
+            shape = one.shape[1:] if one is data or self._sequences[name] else one.shape
+            infos.append(StreamInformation(name, i, storage, one.dtype.type, shape))
         return infos
 
     def is_infinite(self) -> bool:
@@ -238,8 +249,10 @@ class MinibatchSourceFromData(MinibatchSource):
         self._cursor = 0 if end == self._count else end
         ends = end == self._count or self._given >= self._max
         part = slice(begin + worker_rank, end, number_of_workers)
+        parts = {name: data[part] for name, data in self._data.items()}
+        parts |= {name: Value(parts[name]) for name, so in self._untyped.items() if so}
         return {
-            info: MinibatchData(self._data[info.name][part], end - begin, totals[info.name], ends)
+            info: MinibatchData(parts[info.name], end - begin, totals[info.name], ends)
             for info in self.stream_infos()
         }
 
@@ -255,6 +268,15 @@ class MinibatchSourceFromData(MinibatchSource):
 
     def restore_from_checkpoint(self, state: Mapping[str, Any]) -> None:
         self._cursor, self._given = state["cursor"], state["total_num_samples"]
+
+
+def _sequences(name: str, items: list[Any], shape: tuple[int, ...] | None) -> list[Any]:
+    """The items with an axis of frames each, so far as their shape is known."""
+    if shape is not None:
+        items = [item if is_sparse(item) else frames_of(item, shape) for item in items]
+    if any(not item.shape for item in items):
+        raise TypeError(f"stream '{name}': a number is no sequence of frames")
+    return items
 
 
 def _count(data: Any) -> int:

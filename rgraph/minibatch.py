@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import as_array, memory_of, on_gpu
-from .graph import FREE, Axis, GraphError, Input, Layout, Node
+from . import samples
+from .arrays import memory_of, on_gpu
+from .graph import Axis, GraphError, Input, Layout, Node
 from .graph.node import describe
-from .values import Value, dense
+from .values import Value, dense, unwrapped
 
 
 class Minibatch:
@@ -40,16 +41,16 @@ class Minibatch:
                     f"input {describe(node)} was given no value\n  made at {node.origin}",
                     mend="pass it: eval({x: array, …})" + given,
                 )
-        samples = {n: samples_of(n, data[n]) for n in inputs}
+        fed = {n: samples_of(n, data[n]) for n in inputs}
         self.engine = engine
         self.layouts: dict[Axis, Layout] = {}
-        self.size = _count(samples)
+        self.size = _count(fed)
         self._order: np.ndarray | None = None
         lengths: dict[Axis, tuple[Input, list[int]]] = {}
         for node in inputs:
             if len(node.axes or ()) == 2:
-                self._add_layout(node, [len(s) for s in samples[node]], lengths)
-        self.arrays = {n: self._rows(n, samples[n]) for n in (inputs if read is None else read)}
+                self._add_layout(node, [len(s) for s in fed[node]], lengths)
+        self.arrays = {n: self._rows(n, fed[n]) for n in (inputs if read is None else read)}
         self._held: dict[int, Any] = {}  # memory that is someone else's, or was read before
         self.hold(a for n, a in self.arrays.items() if not n.axes)
 
@@ -157,56 +158,18 @@ def _count(samples: Mapping[Input, Any]) -> int:
 
 def samples_of(node: Input, data: Any) -> Any:
     """The input's value as one array, an array with a batch axis, or a list of sequences."""
-    shape, axes = node.shape or (), node.axes or ()
-    if isinstance(data, Value) and not all(data.starts or ()):
+    data = unwrapped(data)
+    if not isinstance(data, Value):
+        return samples.samples_of(node, dense(data))
+    if not all(data.starts or ()):
         raise GraphError(
             f"input {describe(node)} was given sequences that go on from the minibatch before, "
             f"and no run keeps its states for the next\n  made at {node.origin}",
             mend="give whole sequences, or feed the state: layers.RecurrenceFrom takes it as an "
             "operand, return_full_state=True gives it",
         )
-    data = dense(data)
-    if not axes:
-        return _array(node, data, 0)
-    if len(axes) == 1:
-        array = _array(node, data, 2)
-        if array.ndim == len(shape) + 2:  # as CNTK gives batches: sequences of one frame
-            if array.shape[1] != 1:
-                raise _misfit(node, array, 1)
-            array = array[:, 0]
-        return array[None] if array.ndim == len(shape) else array
-    if isinstance(data, (list, tuple)):
-        frames = [_array(node, s, 1) for s in data]
-        if frames and all(f.ndim == len(shape) for f in frames):  # one sequence, frame by frame
-            return [np.stack(frames)]
-        return [f if f.ndim > len(shape) else f[None] for f in frames]
-    array = _array(node, data, 2)
-    if array.ndim == len(shape) + 2:
-        return list(array)
-    return [array if array.ndim > len(shape) else array[None]]
-
-
-def _array(node: Input, data: Any, most: int) -> np.ndarray:
-    """`data` as an array of the input's type, with up to `most` axes before the sample's."""
-    try:
-        array = as_array(data)
-    except ValueError:  # samples of different shapes
-        array = np.empty(0, object)
-    shape = node.shape or ()
-    if array.dtype.kind not in "biuf":
-        raise GraphError(
-            f"input {describe(node)} was given values of type {array.dtype}, it needs numbers\n"
-            f"  made at {node.origin}",
-            mend="pass an array of numbers; samples of different shapes can't be one batch",
-        )
-    with np.errstate(over="ignore"):  # infinities are values; a warning names no line
-        array = array.astype(node.dtype, copy=False)
-    if shape == (1,) and (not array.ndim or array.shape[-1] != 1):
-        array = array[..., None]
-    lead = array.ndim - len(shape)
-    if not 0 <= lead <= most or not _matches(array.shape[lead:], shape):
-        raise _misfit(node, array, min(most, len(node.axes or ())))
-    return array
+    known = isinstance(data.content, list)
+    return (samples.sequences_of if known else samples.samples_of)(node, data.content)
 
 
 def _refuse_on_cpu(node: Input, engine: Any) -> None:
@@ -218,42 +181,12 @@ def _refuse_on_cpu(node: Input, engine: Any) -> None:
         )
 
 
-def _misfit(node: Input, array: np.ndarray, most: int) -> GraphError:
-    return GraphError(
-        f"input {describe(node)} was given an array of shape {array.shape}\n"
-        f"  made at {node.origin}",
-        mend=_shape_mend(array.shape, node.shape or (), most),
-    )
-
-
 def sizes(node: Input, data: Any) -> tuple[tuple[int, ...], int, int]:
     """What an input is fed with: a sample's shape, how many samples, the longest's frames."""
-    samples, own = samples_of(node, data), node.shape or ()
-    longest = max(map(len, samples), default=0) if len(node.axes or ()) == 2 else 1
-    one = samples
-    if isinstance(samples, list):
-        one = samples[0] if samples else np.empty([max(n, 1) for n in own])  # free: of any size
+    given, own = samples_of(node, data), node.shape or ()
+    longest = max(map(len, given), default=0) if len(node.axes or ()) == 2 else 1
+    one = given
+    if isinstance(given, list):
+        one = given[0] if given else np.empty([max(n, 1) for n in own])  # free: of any size
     shape = one.shape[one.ndim - len(own) :]
-    return shape, len(samples) if node.axes else 1, longest
-
-
-def _matches(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    return all(n == m or n < 0 for m, n in zip(own, shape, strict=True))
-
-
-def _shape_mend(got: tuple[int, ...], shape: tuple[int, ...], most: int) -> str:
-    rank = len(shape)
-    if rank > 1 and got[-rank:] == (*shape[1:], shape[0]):
-        return "channels come first here: np.moveaxis(array, -1, -%d)" % rank
-    if rank > 1 and shape[0] == 1 and got[1 - rank :] == shape[1:] and len(got) < rank + most:
-        whole = (*got[: 1 - rank], *shape)
-        return f"the axis of the one channel is missing: array.reshape({whole})"
-    wanted = {
-        0: f"an array of shape {shape}",
-        1: f"samples of shape {shape}, in a batch of shape {('N', *shape)}",
-        2: f"a list of sequences of shape {('frames', *shape)} each",
-    }[most]
-    mend = "it takes " + wanted.replace("'", "").replace(str(FREE), "free")
-    if most == 1 and len(got) == rank + 2:
-        mend += f"; for sequences declare it with sequence.input_variable({shape})"
-    return mend
+    return shape, len(given) if node.axes else 1, longest

@@ -30,7 +30,8 @@ class Runnable(Structure):
             arguments: a dict from inputs (or their names) to values, or just the value if there
                 is one input. A batch is an array (N, *shape) or a list of samples; sequences
                 are a list of arrays (frames, *shape), one such array for a single sequence, or
-                an array (N, frames, *shape) for equally long ones.
+                an array (N, frames, *shape) for equally long ones. In a list of sequences a
+                single frame, an array (*shape), is a sequence of one, as in CNTK.
             outputs: which values to compute; by default the function's outputs.
             device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
             as_numpy: whether to give NumPy's arrays. Otherwise each value is a `C.Value`, which

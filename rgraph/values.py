@@ -10,6 +10,7 @@ import numpy as np
 from .arrays import NDArrayView, as_array, csr, is_sparse, on_cpu, on_gpu
 from .device import DeviceDescriptor, cpu, gpu
 from .graph import GraphError
+from .samples import samples_of
 
 
 def dense(data: Any) -> Any:
@@ -24,8 +25,13 @@ def dense(data: Any) -> Any:
         return data.toarray()
     if isinstance(data, (list, tuple)):
         return [dense(d) for d in data]
-    inner = getattr(data, "data", None)  # a minibatch's part, as CNTK's readers give it
-    return dense(inner) if isinstance(inner, (Value, NDArrayView)) else data
+    inner = unwrapped(data)
+    return data if inner is data else dense(inner)
+
+
+def unwrapped(data: Any) -> Any:
+    """The data of a minibatch's part, as readers give it; all else as it is."""
+    return data.data if hasattr(data, "num_sequences") else data
 
 
 class Value:
@@ -51,6 +57,7 @@ class Value:
     ONE_HOT_SKIP = 2**32 - 1  # an index that `one_hot` makes a vector of zeros of
 
     def __init__(self, batch: Any, device: Any = None) -> None:
+        batch = unwrapped(batch)
         self.is_sparse = _any_sparse(batch)
         self.starts: list[bool] | None = None  # whether each sequence begins anew; None: all do
         self.content = dense(batch)
@@ -87,14 +94,12 @@ class Value:
         if not isinstance(data, (list, tuple)):
             return Value(data, device)
         sparse = _any_sparse(data)
-        parts = [np.asarray(dense(d), var.dtype) for d in data]
         if axes == 0 and sparse:
             raise GraphError("a list was given for a variable that has no batch axis")
         if axes < 2:
-            value = Value(_stacked(parts), device)
+            value = Value(_stacked([np.asarray(dense(d), var.dtype) for d in data]), device)
         else:
-            rank = len(var.shape)
-            value = Value([p[None] if p.ndim == rank else p for p in parts], device)
+            value = Value(samples_of(var.node, dense(data)), device)
             value.starts = None if seq_starts is None else list(seq_starts)
         value.is_sparse = sparse
         return value

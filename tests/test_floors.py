@@ -21,8 +21,9 @@ FLOORS = [
     ["plan", "engines"],
     ["passes", "autodiff"],
     [
-        *("device", "arrays", "values", "minibatch", "evaluation", "operand", "variables"),
-        *("tracing", "structure", "search", "running", "cloning", "function", "explain", "tables", "debugging"),
+        *("device", "arrays", "samples", "values", "minibatch", "evaluation", "operand"),
+        *("variables", "tracing", "structure", "search", "running", "cloning", "function"),
+        *("explain", "tables", "debugging"),
     ],
 ]  # all else is above
 

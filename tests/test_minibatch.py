@@ -71,7 +71,7 @@ class TestSequences:
     def test_one_sequence(self):
         x = C.sequence.input_variable((2, 3))
         frames = random(5, 2, 3)
-        for given in (frames, [frames], list(frames)):
+        for given in (frames, [frames], [list(frames)], [frames.tolist()]):
             (found,) = (x + 0).eval({x: given})
             np.testing.assert_array_equal(found, frames)
 
@@ -299,12 +299,77 @@ def test_what_can_not_be_a_batch(data):
     assert __file__ in str(caught.value)
 
 
-def test_a_frame_among_sequences_is_a_sequence_of_one():
-    s = C.sequence.input_variable((2, 3))
-    first, second = np.arange(12.0).reshape(2, 2, 3), np.ones((2, 3))
-    found = C.alias(s).eval({s: [first, second]})
-    np.testing.assert_array_equal(found[0], first)
-    np.testing.assert_array_equal(found[1], [second])
+FRAMES = [np.array([1.0, 2], np.float32), np.array([3.0, 4], np.float32)]
+CLIP = np.array([[5.0, 6], [7, 8]], np.float32)
+# What a list of arrays gives, each sequence summed: CNTK 2.7's answers.
+LISTS = {
+    "frames": (FRAMES, [[1, 2], [3, 4]]),
+    "one frame": (FRAMES[:1], [[1, 2]]),
+    "a clip and a frame": ([CLIP, FRAMES[1]], [[12, 14], [3, 4]]),
+    "clips": ([CLIP, CLIP[:1]], [[12, 14], [5, 6]]),
+}
+
+
+def through_a_source(x, data):
+    source = C.io.MinibatchSourceFromData({"x": (data, x)})
+    part = source.next_minibatch(100)[source.streams.x]
+    assert part.num_samples == sum(len(s) if s.ndim == 2 else 1 for s in data)
+    return part
+
+
+WAYS = {
+    "arrays": lambda x, data: data,
+    "lists": lambda x, data: [s.tolist() for s in data],
+    "tuple": lambda x, data: tuple(data),
+    "Value.create": lambda x, data: C.Value.create(x, data),
+    "asvalue": lambda x, data: C.asvalue(x, data),
+    "source": through_a_source,
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("data, expected", LISTS.values(), ids=LISTS)
+def test_a_list_has_an_item_for_each_sequence(way, data, expected):
+    x = C.sequence.input_variable(2)
+    total = C.sequence.reduce_sum(x)
+    lengths = [s.ndim == 2 and len(s) or 1 for s in data]
+    np.testing.assert_array_equal(total.eval({x: way(x, data)}), expected)
+    np.testing.assert_array_equal(total(way(x, data)), expected)
+    assert [len(g) for g in total.grad({x: way(x, data)}, wrt=[x])] == lengths
+    (found,) = total.forward({x: way(x, data)})[1].values()
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("data, expected", LISTS.values(), ids=LISTS)
+def test_training_on_a_list_of_sequences(data, expected):
+    """The gradient of a weight is the mean, over the sequences, of their sums."""
+    steps = []
+    for feed in (
+        lambda f, w, x: C.Trainer(None, f, w).train_minibatch({x: data}),
+        lambda f, w, x: f.train((data,), minibatch_size=100, parameter_learners=w),
+    ):
+        x = C.sequence.input_variable(2)
+        w = C.Parameter(2)
+        f = C.reduce_sum(C.sequence.reduce_sum(x) * w)
+        feed(f, C.sgd([w], 1.0), x)
+        steps.append(w.value)
+    for step in steps:
+        np.testing.assert_allclose(step, -np.mean(expected, axis=0), rtol=1e-6)
+
+
+def test_a_list_that_could_be_more_than_one_thing():
+    """Numbers in a row, and a Value or a stream of sequences that are to be frames."""
+    s, x = C.sequence.input_variable((), name="s"), C.sequence.input_variable(2, name="x")
+    for given in ([1, 2, 3], list(np.arange(3.0)), C.Value.create):
+        with pytest.raises(GraphError, match=r"\[\[1, 2, 3\]\] is one of three frames"):
+            C.alias(s).eval({s: given(s, [1, 2]) if callable(given) else given})
+    source = C.io.MinibatchSourceFromData({"x": FRAMES})
+    for given in (C.Value(FRAMES), source.next_minibatch(100)[source.streams.x]):
+        with pytest.raises(GraphError, match=r"sequences of values of shape \(\)"):
+            C.alias(x).eval({x: given})
+        assert [v.tolist() for v in C.alias(s).eval({s: given})] == [[1, 2], [3, 4]]
+    with pytest.raises(GraphError, match=r"a list of sequences of shape \(frames, 2\) each"):
+        C.alias(x).eval({x: [CLIP[None]]})
 
 
 def test_free_sizes_of_no_samples():

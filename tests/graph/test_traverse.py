@@ -150,7 +150,7 @@ class TestCopy:
             {},
             lambda leaf: graph.Constant(2.0) if isinstance(leaf, graph.Parameter) else None,
         )
-        assert C.Function([copied]).eval({x: [[1, 1], [1, 1]]})[0].tolist() == [[2, 2], [4, 4]]
+        assert C.Function([copied]).eval({x: [[[1, 1], [1, 1]]]})[0].tolist() == [[2, 2], [4, 4]]
 
     def test_types_follow_what_was_put_in(self):
         x, y = C.input_variable((2, 4, 4)), C.input_variable((2, 7, 9), np.float64)

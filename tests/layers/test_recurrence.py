@@ -157,7 +157,7 @@ class TestWhatAStepCaptures:
         f = C.Function(lambda a, b: layer(made(lambda h, x: h + x * b), a, b))
         assert [v.name for v in f.arguments] == ["a", "b"]
         b = C.input_variable(1)
-        values = f(x, b).eval({x: [[1], [2], [3]], b: [[10]]})
+        values = f(x, b).eval({x: [[[1], [2], [3]]], b: [[10]]})
         np.testing.assert_array_equal(np.ravel(values), expected)
 
     def test_a_state_of_the_step_around(self, x, made):
@@ -192,7 +192,7 @@ def test_a_generator_captures_too():
 def test_a_formula_captures_the_inputs_in_it():
     x, b = C.sequence.input_variable(1), C.input_variable(1)
     y = Recurrence(as_formula(lambda h, x: h + x * b))(x)
-    assert y.eval({x: [[1], [2], [3]], b: [[10]]})[0].ravel().tolist() == [10, 30, 60]
+    assert y.eval({x: [[[1], [2], [3]]], b: [[10]]})[0].ravel().tolist() == [10, 30, 60]
 
 
 def test_the_states_of_a_chain_are_those_of_its_first_step():
@@ -251,7 +251,7 @@ def test_many_states():
     step = eval(f"lambda {', '.join(names)}, x: ({', '.join(f'{n} + x' for n in names)})")
     x = C.sequence.input_variable(1)
     y = Recurrence(step)(x)
-    np.testing.assert_array_equal(y.eval({x: [[1], [2]]})[0], [[1], [3]])
+    np.testing.assert_array_equal(y.eval({x: [[[1], [2]]]})[0], [[1], [3]])
 
 
 def test_recurrence_from_takes_its_state_as_an_argument():
@@ -333,7 +333,7 @@ def test_recurrences_take_default_options():
     x = C.sequence.input_variable(1)
     with C.default_options(initial_state=5), C.default_options_for(Fold, go_backwards=True):
         y, z = Recurrence(C.plus)(x), Fold(lambda s, x: s * 2 + x)(x)
-    data = [[1.0], [2.0]]
+    data = [[[1.0], [2.0]]]
     np.testing.assert_array_equal(y.eval({x: data})[0], [[6], [8]])
     np.testing.assert_array_equal(z.eval({x: data}), [[25]])
 
