@@ -223,7 +223,7 @@ def _complete(open_nodes: list[Node]) -> None:
 
 
 def check_loop(nodes: Iterable[Node]) -> None:
-    """Raises `GraphError` if one of these, which are on a cycle, can't be computed frame by frame."""
+    """Raises `GraphError` if one of these, on a cycle, can't be computed frame by frame."""
     for node in nodes:
         if node.op is not None and not node.op.framewise:
             problem = (
