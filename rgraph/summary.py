@@ -10,6 +10,7 @@ from typing import Any
 from . import search
 from .explain import operations
 from .graph import Constant, Input, Node, Parameter, Placeholder
+from .graph.free import is_free
 from .graph.node import resolve
 from .tables import Line, as_html, as_text
 
@@ -21,6 +22,7 @@ class Row:
     """One layer, operation or input.
 
     Attributes:
+        nodes: the values that it gives, of those that are used.
         depth: how many recurrences it stands in.
         parameters: the parameters that it reads, those of layers inside included.
         sources: the rows whose values it takes.
@@ -28,7 +30,7 @@ class Row:
     """
 
     title: str
-    node: Node
+    nodes: list[Node]
     depth: int
     parameters: list[Node] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
@@ -36,10 +38,7 @@ class Row:
 
     @property
     def shape(self) -> str:
-        shape = self.node.shape
-        text = "?" if shape is None else str(shape)
-        axes = self.node.axes or ()
-        return ("frames × " if len(axes) == 2 else "") + text
+        return ", ".join(dict.fromkeys(map(_shape, self.nodes)))
 
     @property
     def count(self) -> int:
@@ -65,7 +64,7 @@ class Summary:
         self.trainable = sum(_size(n) for n in nodes if isinstance(n, Parameter))
         self.frozen = sum(_size(n) for n in nodes if isinstance(n, Constant) and n.frozen)
         self.operations = sum(map(_work, nodes))
-        self.memory = sum(_size(r.node) * _item(r.node) for r in self.rows)
+        self.memory = sum(_size(n) * _item(n) for r in self.rows for n in r.nodes)
 
     @property
     def total(self) -> int:
@@ -95,6 +94,11 @@ class Summary:
         return as_html(self.columns, self._lines(), self._totals())
 
 
+def _shape(node: Node) -> str:
+    frames = "frames × " if len(node.axes or ()) == 2 else ""
+    return frames + ("?" if node.shape is None else str(node.shape))
+
+
 def _size(node: Node) -> int:
     return math.prod(n for n in node.shape or (0,) if n > 0) if node.shape != () else 1
 
@@ -104,7 +108,8 @@ def _item(node: Node) -> int:
 
 
 def _work(node: Node) -> int:
-    known = node.is_complete and all(i.is_complete for i in node.inputs)
+    types = (node, *node.inputs)
+    known = all(n.is_complete and not is_free(n.shape) for n in types)
     return operations(node) if known else 0
 
 
@@ -144,35 +149,39 @@ def _outline(roots: Sequence[Node], ends: set[Node]) -> list[Node]:
 
 def _rows(outputs: Sequence[Node]) -> Iterator[Row]:
     titles: dict[Node, str] = {}
+    shown: dict[Any, str] = {}
     numbers: dict[str, int] = {}
-    layers: dict[Any, str] = {}
 
     def level(roots: Sequence[Node], ends: set[Node], depth: int) -> Iterator[Row]:
+        layers: dict[Any, list[Node]] = {}  # a layer's outputs make one row
         for node in _outline(roots, ends):
-            kind = node.attrs.get("block") or node.title
             whole = search.layer(node) if search.is_block(node) else node
-            if whole in layers:  # another of a layer's outputs
-                titles[node] = layers[whole]
-                continue
+            if whole in shown:  # inside of another recurrence
+                titles[node] = shown[whole]
+            else:
+                layers.setdefault(whole, []).append(node)
+        for whole, outputs in layers.items():
+            node = outputs[0]
+            kind = node.attrs.get("block") or node.title
             numbers[kind] = numbers.get(kind, 0) + 1
             named = f"{node.name} ({kind})" if node.name else f"{kind} {numbers[kind]}"
-            titles[node] = layers[whole] = named
-            inside = [node]
-            if search.is_block(node):
-                inside = list(_below(node.inputs[:1], {*node.inputs[1:], *ends}))
+            shown[whole] = named
+            titles.update(dict.fromkeys(outputs, named))
             if isinstance(node, (Input, Placeholder)):
-                yield Row(named, node, depth)
+                yield Row(named, outputs, depth)
                 continue
-            row = Row(
+            bodies = [n.inputs[0] for n in outputs if search.is_block(n)]
+            stop = {*node.inputs[1:], *ends}
+            inside = list(_below(bodies, stop)) if bodies else outputs
+            yield Row(
                 named,
-                node,
+                outputs,
                 depth,
                 [n for n in dict.fromkeys([*inside, *node.inputs]) if isinstance(n, Parameter)],
                 [titles[i] for i in _feeds(node) if i in titles],
                 sum(map(_work, inside)),
             )
-            yield row
             if kind in _RECURRENT:
-                yield from level(node.inputs[:1], {*node.inputs[1:], *ends}, depth + 1)
+                yield from level(bodies, stop, depth + 1)
 
     yield from level(outputs, set(), 0)

@@ -160,6 +160,28 @@ def test_the_outputs_of_a_layer_are_one_layer():
     assert [row.count for row in f.summary().rows if row.depth == 0 and row.count] == [48]
 
 
+def test_the_states_of_a_recurrence_are_summed_up_together():
+    x = C.sequence.input_variable(3)
+    one, two = C.layers.GRU(4, name="one"), C.layers.GRU(5, name="two")
+
+    def step(a, b, x):
+        a = one(a, x)
+        return a, two(b, a)
+
+    table = C.splice(*C.layers.Fold(step, return_full_state=True)(x).outputs).summary()
+    counts = {row.title: row.count for row in table.rows if row.count}
+    # 3 n (n + m + 1) for a GRU of n over m
+    assert counts == {"Fold 1": 96 + 150, "one (GRU)": 96, "two (GRU)": 150}
+    assert table.total == sum(p.value.size for p in [*one.parameters, *two.parameters]) == 246
+    assert [row.shape for row in table.rows if row.title == "Fold 1"] == ["(4,), (5,)"]
+
+
+def test_what_is_of_free_size_costs_what_is_not_known():
+    e, d = (C.sequence.input_variable(3, sequence_axis=C.Axis(n)) for n in "ed")
+    table = C.layers.AttentionModel(2)(e, d).summary()
+    assert all(row.operations >= 0 for row in table.rows)
+
+
 class TestLookup:
     @pytest.fixture
     def layers(self):
