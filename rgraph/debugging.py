@@ -11,11 +11,13 @@ import numpy as np
 
 from . import evaluation
 from .arrays import on_cpu
+from .debugger import debug_model
 from .explain import Profile, Stopwatch
 from .graph import Constant, GraphError, Input, Node, Stored
 from .graph.node import describe
 
 __all__ = [
+    "debug_model",
     "disable_profiler",
     "enable_profiler",
     "set_checked_mode",
