@@ -75,8 +75,8 @@ class Function(Runnable):
         """
         given = self._match(args, kwargs)
         if given and not any(isinstance(v, (Operand, Node)) for v in given.values()):
-            values = self.eval(given)
-            return tuple(values.values()) if len(self._nodes) > 1 else values
+            values = self._run(self._current(), given)
+            return tuple(values) if len(values) > 1 else values[0]
         replace = {k.node: records.as_node(v) for k, v in given.items()}
         for argument, value in replace.items():
             _refuse_another_shape(argument, value)

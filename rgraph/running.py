@@ -14,6 +14,12 @@ from .ops import records
 from .structure import Structure
 
 
+def _by_key(keys: Sequence[Any], values: Sequence[Any]) -> Any:
+    """The value, or a dict if there are several; what was asked for twice is one."""
+    found = dict(zip(keys, values, strict=True))
+    return values[0] if len(found) == 1 else found
+
+
 class Runnable(Structure):
     """The part of `Function` that runs it: forward, backward, and looking at how it runs."""
 
@@ -54,7 +60,7 @@ class Runnable(Structure):
         """
         keys, nodes = self._chosen(outputs)
         values = self._run(nodes, arguments, device, as_numpy=as_numpy)
-        return values[0] if len(keys) == 1 else dict(zip(keys, values, strict=True))
+        return _by_key(keys, values)
 
     def grad(
         self,
@@ -95,12 +101,8 @@ class Runnable(Structure):
         keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
         inner = [records.as_node(w) for w in chosen]
         values = self._run(nodes, at, device, True, root=root, wrt=inner, as_numpy=as_numpy)
-        found = values[len(nodes) :]
-        result = found[0] if len(chosen) == 1 else dict(zip(chosen, found, strict=True))
-        if outputs is None:
-            return result
-        extra = values[0] if len(keys) == 1 else dict(zip(keys, values, strict=False))
-        return result, extra
+        result = _by_key(chosen, values[len(nodes) :])
+        return result if outputs is None else (result, _by_key(keys, values[: len(nodes)]))
 
     def forward(
         self,

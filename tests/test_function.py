@@ -170,6 +170,20 @@ class TestCallsOnData:
         total, product = f([[1, 2]], [[3, 4]])
         assert (total.tolist(), product.tolist()) == ([[4, 6]], [[3, 8]])
 
+    def test_an_output_twice(self, x):
+        """A call gives both; what is by output, as in CNTK, has it once."""
+        f = x * 2
+        both = C.combine([f, f])
+        first, second = both(VALUES)
+        np.testing.assert_array_equal(first, 2 * VALUES)
+        np.testing.assert_array_equal(second, 2 * VALUES)
+        np.testing.assert_array_equal(both.eval({x: VALUES}), 2 * VALUES)
+        twice = C.Function(lambda v: (v, v))(f)
+        assert [len(v) for v in twice(VALUES)] == [len(VALUES)] * 2
+        y = C.layers.Recurrence(lambda a, b, x: (a + x, a + x), return_full_state=True)
+        first, second = y(C.sequence.input_variable(1))([[[1], [2]]])
+        assert first[0].tolist() == second[0].tolist() == [[1], [3]]
+
     def test_a_value(self):
         table = C.layers.Embedding(weights=[[1, 2], [3, 4]])
         table.update_signature(2)
