@@ -21,6 +21,7 @@ __all__ = [
     "disable_profiler",
     "enable_profiler",
     "set_checked_mode",
+    "set_node_timing",
     "start_profiler",
     "stop_profiler",
 ]
@@ -196,3 +197,33 @@ def stop_profiler() -> None:
     with open(os.path.join(profiler.folder, "summary.txt"), "w") as file:
         file.write(f"{found}\n")
     found.save(os.path.join(profiler.folder, "trace.json"))
+
+
+_timing = Stopwatch()
+
+
+def set_node_timing(enable: bool) -> None:
+    """Whether all runs note how long each operation takes, for `print_node_timing`.
+
+    Source: CNTK's `debugging.set_node_timing`.
+
+    >>> f = C.exp(C.input_variable(2))
+    >>> C.debugging.set_node_timing(True)
+    >>> _ = f.eval([[1, 2]])
+    >>> C.debugging.set_node_timing(False)
+    >>> f.print_node_timing()
+    what                  ms   share  calls
+    ---------------------------------------
+    exp -> 2           ...
+    """
+    evaluation.set_observer(_timing, enable)
+
+
+def print_node_timing() -> None:
+    """Prints what was timed since the last time, of all that ran."""
+    events = list(_timing.events)
+    _timing.events.clear()
+    if events:
+        print(Profile(events, sum(e.seconds for e in events)))
+    else:
+        print("no run was timed: debugging.set_node_timing(True) has them timed")

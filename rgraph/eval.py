@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from . import evaluation, ops
+from .debugging import print_node_timing
 from .evaluation import Feed, Request
 from .function import Function
 from .graph import Axis, Node
@@ -156,6 +157,10 @@ class Evaluator:
         """Ends a test: the progress writers report its totals, which start anew."""
         for writer in self.progress_writers:
             writer.write_test_summary()
+
+    def print_node_timing(self) -> None:
+        """Prints how long operations took since the last time; see `debugging.set_node_timing`."""
+        print_node_timing()
 
 
 __all__ = ["Evaluator"]

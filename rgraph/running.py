@@ -246,6 +246,16 @@ class Runnable(Structure):
         request = self._request(self._current(), wrt)
         return profile(request, self._runner.feed(self._feed(arguments)), self._inputs())
 
+    def print_node_timing(self) -> None:
+        """Prints how long operations took since the last time; see `debugging.set_node_timing`.
+
+        >>> C.exp(C.input_variable(2)).print_node_timing()
+        no run was timed: debugging.set_node_timing(True) has them timed
+        """
+        from .debugging import print_node_timing
+
+        print_node_timing()
+
     def _request(self, nodes: Sequence[Node], wrt: Sequence[Any]) -> Request:
         roots = (self.node,) if wrt else ()
         return Request(tuple(nodes), roots, tuple(map(records.as_node, wrt)))

@@ -178,6 +178,20 @@ def test_a_learner_of_ones_own():
     np.testing.assert_allclose(p.w.value, q.w.value, rtol=1e-6)
 
 
+def test_times_of_operations_are_printed_once(capsys):
+    p = Program()
+    C.debugging.set_node_timing(True)
+    for i in range(3):
+        p.trainer.train_minibatch(p.batch(i))
+    C.debugging.set_node_timing(False)
+    p.trainer.print_node_timing()
+    printed = lines(capsys)
+    assert [s.split()[-1] for s in printed if s.strip().startswith("times")] == ["3", "3"]
+    for timed in (p.trainer, p.z, C.eval.Evaluator(p.error)):
+        timed.print_node_timing()
+        assert lines(capsys)[0].startswith("no run was timed")
+
+
 # What is not finite, and what is empty
 
 
@@ -193,6 +207,20 @@ def normalized():
 
 def everything(trainer):
     return str([trainer._state()["parameters"], trainer.parameter_learners[0].create_checkpoint()])
+
+
+def test_the_operation_that_made_nan_is_named():
+    """A state is infinite in the third frame, 1e60 in float32, and is taken from itself."""
+    x = C.sequence.input_variable(1, name="film")
+    grown = C.layers.Recurrence(lambda h, v: h * 1e30 + v)(x)
+    y = C.sequence.last(grown - grown) * C.Parameter(1)
+    trainer = C.Trainer(None, y, C.sgd(y.parameters, 0.1))
+    places = (
+        r"(?s)the loss is NaN.*minus: .*first at \(0,\) of frame 2 of sequence 1.*test_train.py"
+    )
+    with pytest.raises(C.GraphError, match=places):
+        trainer.train_minibatch({x: [np.zeros((4, 1)), np.ones((3, 1))]})
+    assert not y.parameters[0].value.any()
 
 
 GOOD, BAD = [[1, 2], [3, 5]], [[1, 2], [np.nan, 1]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import graph
 from ..arrays import on_cpu
-from ..debugging import checked_mode
+from ..debugging import checked_mode, print_node_timing
 from ..eval import (
     Evaluator,
     Program,
@@ -288,6 +288,10 @@ class Trainer:
     def summarize_test_progress(self) -> None:
         """Ends a test: the progress writers report its totals, which start anew."""
         self._evaluator.summarize_test_progress()
+
+    def print_node_timing(self) -> None:
+        """Prints how long operations took since the last time; see `debugging.set_node_timing`."""
+        print_node_timing()
 
     # Checkpoints
 
