@@ -16,6 +16,7 @@ from ..graph.node import Shape
 from .records import as_node, define, follow_axes, operation
 from .repetition import GATHER_UP, spread
 from .shaping import TRANSPOSE, reshape_to
+from .sums import total
 
 Labels = tuple[int, ...]
 _ROWS = -1  # the label of the rows in a recipe
@@ -89,7 +90,7 @@ def _contract(run: Any, a: Any, b: Any, *, recipe: _Recipe) -> Any:
     if recipe.turned:
         a, b = b, a
     if any(recipe.lone):
-        a, b = a.sum(axis=recipe.lone[0]), b.sum(axis=recipe.lone[1])
+        a, b = (total(run.xp, v, axes) for v, axes in zip((a, b), recipe.lone, strict=True))
     stack, inner = recipe.stack, recipe.inner
     a, b = a.transpose(recipe.left), b.transpose(recipe.right)
     split = a.ndim - inner

@@ -20,7 +20,10 @@ from .arithmetic import element_divide, element_max
 from .filling import FILL
 from .records import as_node, define, operation
 from .shaping import as_size
+from .sums import total
 from .windows import Flags, Pads, automatic, per_axis, steps
+
+LARGE_WINDOW = 256  # elements that no sum is made of one after the other: digits would be lost
 
 MAX_POOLING = 0
 AVG_POOLING = 1
@@ -158,11 +161,29 @@ def _divisor(run: Any, shape: Shape, dtype: Any, at: dict[str, Any], include_pad
 
 
 def _mean(run: Any, x: Any, *, include_pad: bool, out: Any = None, **at: Any) -> Any:
+    divisor = _divisor(run, x.shape, x.dtype, at, include_pad)
+    if math.prod(at["window"]) > LARGE_WINDOW:
+        sums = _window_sums(run.xp, x, **at)
+        return run.xp.divide(sums, divisor, out=out)
     result = _result(run, out, at["counts"], 0, x)
     for source, target in _windows(x.shape, **at):
         result[target] += x[source]
-    result /= _divisor(run, x.shape, x.dtype, at, include_pad)
+    result /= divisor
     return result
+
+
+def _window_sums(
+    xp: Any, x: Any, window: Shape, strides: Shape, padding: Pads, counts: Shape
+) -> Any:
+    """The sum of each of few large windows: along one axis after the other."""
+    for axis, moves in enumerate(zip(window, strides, padding, counts, strict=True), -len(window)):
+        size, stride, (low, _), count = moves
+        before = (Ellipsis,)
+        after = (slice(None),) * (-1 - axis)
+        starts = [i * stride - low for i in range(count)]
+        parts = [x[(*before, slice(max(s, 0), s + size), *after)] for s in starts]
+        x = xp.concatenate([total(xp, p, (axis,), keepdims=True) for p in parts], axis=axis)
+    return x
 
 
 def _spread(

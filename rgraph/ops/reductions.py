@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from .arithmetic import element_divide, element_times, negate, sqrt, square
 from .records import TABLE, as_node, define, operation
 from .repetition import broadcast_to, spread
 from .shaping import rank_of, reshape_to
+from .sums import total
 
 Axes = int | Axis | Sequence[int | Axis] | None
 
@@ -98,7 +100,11 @@ def below_top(xp: Any, x: Any, axis: Shape) -> tuple[Any, Any]:
 
 def _log_sum_exp(xp: Any, x: Any, axis: Shape) -> Any:
     top, distance = below_top(xp, x, axis)
-    return xp.log(xp.sum(xp.exp(distance), axis=axis, keepdims=True)) + top
+    return xp.log(total(xp, xp.exp(distance), axis, keepdims=True)) + top
+
+
+def _mean(xp: Any, x: Any, axis: Shape) -> Any:
+    return total(xp, x, axis) / math.prod(x.shape[a] for a in axis)
 
 
 def _index_of(find: str) -> Callable[..., Any]:
@@ -110,7 +116,7 @@ def _index_of(find: str) -> Callable[..., Any]:
     return kernel
 
 
-_SUM = _reduction("reduce_sum", lambda xp, x, axis: xp.sum(x, axis=axis), lambda g, *_: g)
+_SUM = _reduction("reduce_sum", total, lambda g, *_: g)
 _MAX = _reduction(
     "reduce_max",
     lambda xp, x, axis: xp.max(x, axis=axis),
@@ -147,11 +153,11 @@ def _mean_gradient(node: Node, g: Node) -> list[Node]:
     return [element_divide(_back(g, node), float(count))]
 
 
-_FORMULAS["reduce_mean"] = lambda xp, x, axis: xp.mean(x, axis=axis), lambda g, *_: g
+_FORMULAS["reduce_mean"] = _mean, lambda g, *_: g
 _MEAN = define(
     "reduce_mean",
     shape=reduced,
-    kernel=lambda run, x, axis, shape, rank: (run.xp.mean(x, axis=axis) if axis else x).reshape(
+    kernel=lambda run, x, axis, shape, rank: (_mean(run.xp, x, axis) if axis else x).reshape(
         x.shape[: x.ndim - rank] + shape
     ),
     arguments=_SUM.arguments,

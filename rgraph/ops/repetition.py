@@ -11,6 +11,7 @@ from typing import Any
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .records import define
+from .sums import IN_A_ROW, total
 
 
 def _spread_axes(
@@ -43,13 +44,14 @@ def _gather_up(run: Any, x: Any, *, axes: tuple[Axis, ...], over: tuple[Axis, ..
     if axes == over:
         return x
     if not axes:
-        return run.xp.add.reduce(x, axis=0)
+        return total(run.xp, x, (0,))
     layout = run.layouts[over[1]]
-    total = run.empty((len(layout), *x.shape[1:]), x.dtype)
-    total[...] = 0
-    for start, count in zip(layout.offsets, layout.counts, strict=False):
-        total[:count] += x[start : start + count]
-    return total if layout.sorted_as_batch else total[run.index(layout, "sorted_rows")]
+    steps = list(zip(layout.offsets, layout.counts, strict=False))
+    parts = run.xp.zeros((max(1, -(-len(steps) // IN_A_ROW)), len(layout), *x.shape[1:]), x.dtype)
+    for step, (start, count) in enumerate(steps):
+        parts[step // IN_A_ROW, :count] += x[start : start + count]
+    sums = total(run.xp, parts, (0,)) if len(parts) > 1 else parts[0]
+    return sums if layout.sorted_as_batch else sums[run.index(layout, "sorted_rows")]
 
 
 SPREAD = define(
@@ -98,7 +100,7 @@ def _sum_to(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:
     own = x.shape[x.ndim - rank :]
     padded = (1,) * (rank - len(shape)) + shape
     axes = tuple(i - rank for i in range(rank) if padded[i] == 1 != own[i])
-    return run.xp.add.reduce(x, axis=axes, keepdims=True).reshape(rows + shape)
+    return total(run.xp, x, axes, keepdims=True).reshape(rows + shape)
 
 
 def _shape_and_rank(node: Node) -> dict[str, Any]:

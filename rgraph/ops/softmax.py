@@ -13,16 +13,17 @@ from .records import as_node, define, operation
 from .reductions import below_top, normal_axis, reduced
 from .shaping import rank_of
 from .slicing import same_rank
+from .sums import total
 
 
 def _softmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
     e = xp.exp(below_top(xp, x, axis)[1])
-    return e / xp.sum(e, axis=axis, keepdims=True)
+    return e / total(xp, e, axis, keepdims=True)
 
 
 def _log_softmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
     z = below_top(xp, x, axis)[1]
-    return z - xp.log(xp.sum(xp.exp(z), axis=axis, keepdims=True))
+    return z - xp.log(total(xp, xp.exp(z), axis, keepdims=True))
 
 
 def _hardmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
@@ -68,13 +69,13 @@ def _entropy(run: Any, z: Any, t: Any, *, axis: Shape, shape: Shape, rank: int) 
         return _entropy(run, z[..., None], t[..., None], axis=(-1,), shape=shape, rank=1)
     top, distance = below_top(xp, z, axis)
 
-    def total(value: Any) -> Any:
-        return xp.sum(value, axis=axis, keepdims=True)
+    def sum_(value: Any) -> Any:
+        return total(xp, value, axis, keepdims=True)
 
     none = z.dtype.type(0)  # of an infinity too
-    own = total(xp.where(t == 0, none, t * distance))
-    rest = 1 - total(t)
-    loss = xp.log(total(xp.exp(distance))) - own + xp.where(rest == 0, none, rest * top)
+    own = sum_(xp.where(t == 0, none, t * distance))
+    rest = 1 - sum_(t)
+    loss = xp.log(sum_(xp.exp(distance))) - own + xp.where(rest == 0, none, rest * top)
     return loss.reshape(loss.shape[: loss.ndim - rank] + shape)
 
 

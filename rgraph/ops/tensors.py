@@ -103,9 +103,10 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
 
 
 def _cumulated(run: Any, x: Any, *, axis: int, reverse: bool) -> Any:
-    if not reverse:
-        return run.xp.cumsum(x, axis=axis)
-    return run.xp.flip(run.xp.cumsum(run.xp.flip(x, axis), axis=axis), axis)
+    x = run.xp.flip(x, axis) if reverse else x
+    # one after the other: in float64, lest digits are lost with each
+    sums = run.xp.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype)
+    return run.xp.flip(sums, axis) if reverse else sums
 
 
 def _on_axis(node: Node) -> dict[str, Any]:

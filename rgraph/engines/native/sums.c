@@ -1,19 +1,25 @@
 /* Sums over rows. */
 
-enum { MOST_ROWS = 4096, LEAST_ROWS = 64 }; /* that are summed one after the other: more lose digits */
+/* Rows of a thread's share, and that are summed in float one after the other: more lose digits. */
+enum { MOST_ROWS = 4096, LEAST_ROWS = 64, IN_A_ROW = 128 };
 
 static void chunk_sum(double *to, const float *x, ptrdiff_t rows, ptrdiff_t columns, float *partial)
 {
-    memset(partial, 0, columns * sizeof(float));
-    ptrdiff_t r = 0;
-    for (; r + 4 <= rows; r += 4, x += 4 * columns)
-        for (ptrdiff_t c = 0; c < columns; ++c)
-            partial[c] += (x[c] + x[columns + c]) + (x[2 * columns + c] + x[3 * columns + c]);
-    for (; r < rows; ++r, x += columns)
-        for (ptrdiff_t c = 0; c < columns; ++c)
-            partial[c] += x[c];
     for (ptrdiff_t c = 0; c < columns; ++c)
-        to[c] = partial[c];
+        to[c] = 0;
+    for (ptrdiff_t start = 0; start < rows; start += IN_A_ROW) {
+        const ptrdiff_t stop = least(rows, start + IN_A_ROW);
+        memset(partial, 0, columns * sizeof(float));
+        ptrdiff_t r = start;
+        for (; r + 4 <= stop; r += 4, x += 4 * columns)
+            for (ptrdiff_t c = 0; c < columns; ++c)
+                partial[c] += (x[c] + x[columns + c]) + (x[2 * columns + c] + x[3 * columns + c]);
+        for (; r < stop; ++r, x += columns)
+            for (ptrdiff_t c = 0; c < columns; ++c)
+                partial[c] += x[c];
+        for (ptrdiff_t c = 0; c < columns; ++c)
+            to[c] += partial[c];
+    }
 }
 
 /* out (groups, columns) from x (groups, rows, columns), both dense. Returns 1 if there is no memory

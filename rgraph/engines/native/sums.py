@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from .. import Kernel
-from ..numpy.sums import per_channel
 from ..numpy.threads import lives_over_forks
 from ..strides import address
 from .programs import Programs
@@ -19,6 +18,15 @@ Array = np.ndarray[Any, Any]
 
 _FLOAT = np.dtype(np.float32)
 _LARGE = 1 << 15  # elements from which NumPy is slower
+
+
+def per_channel(x: Array, shape: tuple[int, ...], rank: int) -> Array | None:
+    """Images (rows, *size, channels), one after the other in memory, if each channel of an image is
+    to be summed to one number."""
+    if rank < 2 or x.ndim != rank + 1 or shape != (x.shape[1], *(1,) * (rank - 1)):
+        return None
+    images = x.transpose(0, *range(2, x.ndim), 1)
+    return images if images.flags.c_contiguous else None  # channels-last
 
 
 class Sums:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...ops.records import TABLE
 from .. import tailed
-from . import convolution, pointwise, pooling, sums
+from . import convolution, pointwise, pooling
 from .pool import Pool
 
 
@@ -32,7 +32,6 @@ class NumpyEngine:
             "convolution_weights": _convolution_weights,
             "fused": pointwise.evaluate,
             "tailed": _tailed,
-            "sum_to": sums.sum_to(TABLE["sum_to"].kernel),
             **pooling.kernels(),
         }
 
