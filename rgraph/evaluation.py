@@ -118,13 +118,21 @@ class Runner:
         self._updates: dict[Node, dict[Node, Node]] = {}
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
         self._size = 0
-        self._counted, self._turns = _runs, itertools.count(1)
+        self._counted, self._turns, self._shift = _runs, itertools.count(1), 0
+        self.position: tuple[int, int] | None = None  # the last run's number, and its turn
 
     def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
         """A run of its own, with its own random numbers."""
         if self._counted is not _runs:  # the seed was set: all begins anew
-            self._counted, self._turns = _runs, itertools.count(1)
-        return Feed(data, next(_runs), next(self._turns), device, training)
+            self._counted, self._turns, self._shift = _runs, itertools.count(1), 0
+        run, turn = self.position = next(_runs) + self._shift, next(self._turns)
+        return Feed(data, run, turn, device, training)
+
+    def resume(self, run: int, turn: int) -> None:
+        """Goes on with the random numbers that come after a run of that `position`."""
+        self._counted, self._turns = _runs, itertools.count(turn + 1)
+        self._shift = run - next(_runs)
+        self.position = run, turn
 
     def run(
         self,
