@@ -719,6 +719,10 @@ def test_a_source_of_clips_of_ones_own_gives_whole_minibatches():
 
     names, asked, source = list(enumerate("xt")), [], Clips()
     loss, learner = labelled_clips()
+    other = C.io.StreamInformation("y", 2, "dense", np.float32, (1,))
+    with pytest.raises(C.GraphError, match="no stream 'y', only 'x', 't'"):
+        loss.train(source, 50, [source["x"], other], epoch_size=50, parameter_learners=learner)
+    asked.clear()
     options = {"streams": [source["x"], source["t"]], "parameter_learners": learner}
     progress = loss.train(source, 500, max_epochs=2, epoch_size=100, **options)
     assert asked == [500] * 20
@@ -787,6 +791,44 @@ def test_cross_validation_every_so_often(frequency, times):
     assert [c for c in writer.calls if c[0] == "test"] == [
         ("test", 10, 3, i + 1, pytest.approx(error * 10)) for i, error, *_ in found
     ]
+
+
+def test_a_frequency_of_0_is_never(tmp_path):
+    """CNTK's, too; one below is an error there."""
+    writer = Recorder()
+    p = Program([writer])
+    p.run(tests=False)
+    writer.calls.clear()
+    session(
+        p,
+        max_samples=80,
+        progress_frequency=0,
+        checkpoint_config=C.CheckpointConfig(str(tmp_path / "c"), 0, preserve_all=True),
+        cv_config=C.CrossValidationConfig((X, T), 0),
+    ).train()
+    assert p.trainer.total_number_of_samples_seen == 80
+    assert not writer.calls and not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="got -1"):
+        session(p, progress_frequency=-1)
+
+
+@pytest.mark.parametrize("sizes", [0, -3, [2, 0], [2.5]])
+def test_minibatch_sizes_that_are_none(sizes):
+    f, p = criterion()
+    with pytest.raises(ValueError, match="a minibatch has 1 sample at least"):
+        f.train((X, T), C.minibatch_size_schedule(sizes), parameter_learners=C.sgd([p.w], 0.1))
+
+
+def test_numbers_of_numpy_s_as_sizes_and_rates():
+    f, p = criterion()
+    learner = C.sgd([p.w], np.float32(0.5))
+    progress = f.train(
+        (X, T), np.int64(10), parameter_learners=learner, progress_frequency=np.int64(10)
+    )
+    assert [e.samples for e in progress.updates] == [10, 10]
+    assert learner.learning_rate() == 0.5
+    with pytest.raises(ValueError, match="NaN"):
+        C.sgd([p.w], np.nan)
 
 
 def test_a_callback_ends_training():
@@ -890,7 +932,10 @@ def test_a_checkpoint_of_another_model(tmp_path):
     path, p = str(tmp_path / "checkpoint"), Program()
     p.trainer.save_checkpoint(path)
     x, w, b = C.input_variable(3), C.Parameter(3, name="w"), C.Parameter(3)
-    for loss, problem in ((x * w, r"'w'.* has shape \(2, 2\) there"), (x * w + b, "it has 1 ")):
+    for loss, problem in (
+        (x * w, r"'w'.* has shape \(2, 2\) and type float32 there"),
+        (x * w + b, "it has 1 "),
+    ):
         other = C.Trainer(None, loss, C.momentum_sgd(loss.parameters, 0.1, 0.9))
         with pytest.raises(ValueError, match=problem) as raised:
             other.restore_from_checkpoint(path)

@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from itertools import accumulate
+from numbers import Integral, Real
 from typing import Any
 
 IGNORE = 0  # as a minibatch size: the value is for a minibatch, whatever its size
 
-Values = float | Sequence[float | tuple[int, float]]
+Values = float | Real | Sequence[float | tuple[int, float]]
 
 
 class UnitType(Enum):
@@ -23,6 +24,14 @@ class UnitType(Enum):
 
     sample = "sample"
     minibatch = "minibatch"
+
+
+def _number(value: Any) -> float:
+    """A number as Python has it: NumPy's may be given, too."""
+    number = int(value) if isinstance(value, Integral) else float(value)
+    if math.isnan(number):
+        raise ValueError("a schedule's value is NaN")
+    return number
 
 
 class Schedule:
@@ -46,16 +55,19 @@ class Schedule:
     ) -> None:
         if epoch_size is not None and epoch_size < 1:
             raise ValueError(f"epoch_size must be at least 1 sample, got {epoch_size}")
-        if isinstance(values, (int, float)):
+        if isinstance(values, Real):
             if epoch_size is not None:
                 warnings.warn(
                     "one number holds for all samples, epoch_size is ignored",
                     RuntimeWarning,
                     stacklevel=4,
                 )
-            pairs: list[tuple[int, float]] = [(1, values)]
+            pairs: list[tuple[int, float]] = [(1, _number(values))]
         elif isinstance(values, (list, tuple)) and values:
-            pairs = [v if isinstance(v, tuple) else (1, v) for v in values]
+            pairs = [
+                (int(v[0]), _number(v[1])) if isinstance(v, tuple) else (1, _number(v))
+                for v in values
+            ]
         else:
             raise ValueError(
                 f"a schedule is a number, or a list of numbers or of pairs (units, number), "
@@ -209,7 +221,7 @@ def as_schedule(
     is, for another learner may have it too.
     """
     if not isinstance(value, Schedule):
-        if isinstance(value, (int, float, list, tuple)):
+        if isinstance(value, (Real, list, tuple)):
             return Schedule(value, minibatch_size or IGNORE, epoch_size)
         raise ValueError(
             f"a learning rate or momentum is a number, a list or a schedule "

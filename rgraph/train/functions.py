@@ -100,7 +100,7 @@ def train(
         parameter_learners: a learner or several.
         callbacks: progress writers, and at most one `CheckpointConfig`, `CrossValidationConfig`
             and `TestConfig` each.
-        progress_frequency: samples between summaries; by default an epoch.
+        progress_frequency: samples between summaries; by default an epoch. 0: no summaries.
         max_epochs: how long to train, by default for one epoch: `epoch_size` samples, or once over
             the data.
         max_samples: instead of `max_epochs`.
@@ -138,7 +138,7 @@ def train(
             period = max(source.sweep_size // int(sizes[0]), 1)
     if progress_frequency is None:
         progress_frequency = epoch_size
-    if isinstance(progress_frequency, int):
+    if progress_frequency is not None and not isinstance(progress_frequency, tuple):
         period = max(progress_frequency // int(sizes[0]), 1)
     configs: dict[type, Any] = {}
     writers: list[ProgressWriter] = []

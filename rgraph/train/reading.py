@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..graph import GraphError
 from ..io import INFINITELY_REPEAT, MinibatchSource, MinibatchSourceFromData
 
 Streams = Mapping[Any, Any]
@@ -73,6 +74,12 @@ class Reader:
         if left <= 0 or size <= 0:
             return {}
         data = self.source.next_minibatch(size, 1, 0, None, **options)
+        missing = [s for s in self._streams.values() if s not in data] if data else ()
+        if missing:
+            raise GraphError(
+                f"the source gave no stream {missing[0].name!r}, only "
+                f"{', '.join(repr(s.name) for s in data)}"
+            )
         return {v: data[stream] for v, stream in self._streams.items()} if data else {}
 
     def count(self, minibatch: Mapping[Any, Any], samples: int) -> None:

@@ -346,10 +346,9 @@ class Trainer:
                     f"it has {len(given)} {what}, another model's; here are {len(own)}"
                 )
         for holder, value in zip(kept, state["parameters"], strict=True):
-            if holder.shape != value.shape:
-                raise ValueError(
-                    f"it is of another model: {holder!r} has shape {value.shape} there"
-                )
+            if (holder.shape, holder.dtype) != (value.shape, value.dtype):
+                there = f"shape {value.shape} and type {value.dtype}"
+                raise ValueError(f"it is of another model: {holder!r} has {there} there")
             holder.value = value
         for learner, learned in zip(learners, state["learners"], strict=True):
             learner.restore_from_checkpoint(learned)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from numbers import Integral
 from typing import Any
 
 from ..learners.schedules import Schedule
@@ -30,12 +31,13 @@ Frequency = int | tuple[int, DataUnit] | None
 
 
 def _unpacked(frequency: Frequency) -> tuple[int, DataUnit]:
-    """The period and its unit; a period that never ends for None."""
+    """The period and its unit; a period that never ends for None, and 0 for never."""
     if frequency is None:
         return sys.maxsize, DataUnit.sample
-    if isinstance(frequency, tuple):
-        return int(frequency[0]), DataUnit(frequency[1])
-    return int(frequency), DataUnit.sample
+    period, unit = frequency if isinstance(frequency, tuple) else (frequency, DataUnit.sample)
+    if period < 0:
+        raise ValueError(f"a frequency is a number of samples, minibatches or sweeps, got {period}")
+    return int(period), DataUnit(unit)
 
 
 def minibatch_size_schedule(schedule: Any, epoch_size: int = 1) -> Schedule:
@@ -51,13 +53,16 @@ def minibatch_size_schedule(schedule: Any, epoch_size: int = 1) -> Schedule:
     >>> s[0], s[1199], s[1200], s[5000]
     (32, 32, 64, 128)
     """
-    if isinstance(schedule, Schedule):
-        return schedule
-    if isinstance(schedule, int):
+    if isinstance(schedule, Integral):
         if epoch_size != 1:
             raise ValueError("one minibatch size holds for all samples; leave out epoch_size")
-        return Schedule(schedule)
-    return Schedule(schedule, epoch_size=epoch_size)
+        schedule = Schedule(schedule)
+    elif not isinstance(schedule, Schedule):
+        schedule = Schedule(schedule, epoch_size=epoch_size)
+    for size in schedule.values:
+        if size < 1 or size != int(size):
+            raise ValueError(f"a minibatch has 1 sample at least, and a whole number; got {size}")
+    return schedule
 
 
 @dataclass
@@ -67,7 +72,7 @@ class CheckpointConfig:
     Args:
         filename: the file; None for no checkpoints.
         frequency: samples between checkpoints, or a pair of a number and a `DataUnit`; None for
-            one at the end.
+            one at the end, 0 for none.
         restore: whether a session that finds the file goes on from there.
         preserve_all: whether to keep all checkpoints, with numbers after the name; the last one
             has the name itself.
@@ -89,7 +94,7 @@ class CrossValidationConfig:
     Args:
         minibatch_source: a source that ends, or data as for `Function.train`.
         frequency: samples between measurements, or a pair of a number and a `DataUnit`; None for
-            one at the end.
+            one at the end, 0 for none.
         minibatch_size: of the measurements, a number or a schedule.
         callback: `callback(index, average error, samples, minibatches)`, called after each; if
             it gives False, training ends. Samples are the metric's: sequences, if each has one.
@@ -154,7 +159,7 @@ class TrainingSession:
         max_samples: how many samples to train on; None: until the source ends. This and all that
             follows counts the loss's samples: sequences, if each has one loss.
         progress_frequency: samples between summaries of progress, or a pair of a number and a
-            `DataUnit`.
+            `DataUnit`; None for one at the end, 0 for none.
         checkpoint_config, cv_config, test_config: see there.
 
     Source: CNTK's `TrainingSession`. See `training_session` for an example.
@@ -189,13 +194,15 @@ class TrainingSession:
         self.checkpoint = checkpoint_config or CheckpointConfig(None)
         self.validation, self.test = cv_config, test_config
         self._minibatches = self._sweeps = 0
-        self._actions: list[_Action] = []
-        if self.checkpoint.filename:
-            self._actions.append(_Action(self.checkpoint.frequency, self._save))
-        if cv_config and (cv_config.minibatch_source is not None or cv_config.callback):
-            self._actions.append(_Action(cv_config.frequency, self._validate))
+        self._saving = _Action(self.checkpoint.frequency, self._save)
+        self._validation = _Action(cv_config.frequency if cv_config else 0, self._validate)
         self._summary = _Action(progress_frequency, self._summarize)
-        self._actions.append(self._summary)
+        if not self.checkpoint.filename:
+            self._saving.period = 0
+        if cv_config and cv_config.minibatch_source is None and not cv_config.callback:
+            self._validation.period = 0
+        actions = self._saving, self._validation, self._summary
+        self._actions = [action for action in actions if action.period]
 
     def train(self, device: Any = None) -> None:
         """Trains until `max_samples`, the source's end, learners' False, or a callback's False."""
@@ -215,7 +222,7 @@ class TrainingSession:
             for action in self._actions:  # on what is left since the last time
                 if reader.seen != action.last:
                     action.do(action.index)
-            if self.checkpoint.filename and self.checkpoint.preserve_all:
+            if self._saving.period and self.checkpoint.preserve_all:
                 self._write(self.checkpoint.filename)
         if self.test is not None and self.test.minibatch_source is not None:
             self._measure(self.test, self.test.minibatch_size, None)
@@ -268,8 +275,9 @@ class TrainingSession:
         self.source.restore_from_checkpoint(state["source"])
         self._reader.seen = state["seen"]
         self._minibatches, self._sweeps = state["minibatches"], state["sweeps"]
+        epochs = self._index(self._summary) if self._summary.period else 0
         for writer in self.trainer.progress_writers:
-            writer.resume(self._minibatches, self._index(self._summary))
+            writer.resume(self._minibatches, epochs)
 
     def _validate(self, index: int) -> bool:
         config = self.validation
