@@ -10,7 +10,6 @@ from . import graph
 from .graph import Node, Placeholder
 from .operand import Operand
 from .ops import records
-from .tracing import is_outer
 
 
 class CloneMethod(enum.Enum):
@@ -40,13 +39,16 @@ def copy(
         raise ValueError(f"method must be one of {', '.join(changes)}, got {method!r}")
     replace = {operand(k): operand(v) for k, v in substitutions.items()}
     kept = set(graph.order(replace.values()))  # what the caller puts in stays the caller's
+    own = {v.node for v in function.signature}  # so does what the function captures
     given: dict[Node, Node] = {}
 
     def change(leaf: Node) -> Node | None:
-        if leaf in kept or is_outer(leaf):
+        if leaf in kept:
             return None
         if not isinstance(leaf, (graph.Input, Placeholder)):
             return changes[method](leaf)
+        if leaf not in own:
+            return None
         given[leaf] = _own_argument(leaf)
         return given[leaf]
 

@@ -203,7 +203,7 @@ class Function(Runnable):
     def clone(self, method: str = "clone", substitutions: Mapping[Any, Any] | None = None) -> Any:
         """A copy.
 
-        Its inputs and placeholders are its own, in the order of `arguments`.
+        The inputs and placeholders of its `signature` are its own, in this order.
 
         Args:
             method: `"share"`: with the same parameters and constants; `"clone"`: with its own

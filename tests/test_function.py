@@ -226,6 +226,11 @@ class TestClone:
     def f(self, x):
         return scaled(3, name="W")(x)
 
+    def test_what_is_captured_stays(self, x):
+        f = C.Function(lambda v: v * x).clone("clone")
+        assert [a.name for a in f.arguments] == ["v", "x"] and f.arguments[1] == x
+        np.testing.assert_allclose(f(C.constant(2)).eval({x: VALUES}), 2 * VALUES)
+
     def test_inputs_are_its_own_unless_they_are_substituted(self, f, x):
         """As in CNTK."""
         (own,) = f.clone("share").arguments
