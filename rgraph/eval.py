@@ -87,15 +87,6 @@ class Program:
         """The values of a request, then its gradients; options as for `Runner.run`."""
         return self._runner.run(request, given, self._inputs, **options)
 
-    @property
-    def position(self) -> tuple[int, int] | None:
-        """How far its random numbers are, for `resume`; None before the first run."""
-        return self._runner.position
-
-    def resume(self, run: int, turn: int) -> None:
-        """As `Runner.resume`."""
-        self._runner.resume(run, turn)
-
     def rows(self, axes: Sequence[Axis]) -> int:
         """As `Runner.rows`."""
         return self._runner.rows(axes)

@@ -117,22 +117,14 @@ class Runner:
         self._training: dict[Request, bool] = {}
         self._updates: dict[Node, dict[Node, Node]] = {}
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
-        self._size, self._sizes = 0, dict[Axis, int]()
-        self._counted, self._turns, self._shift = _runs, itertools.count(1), 0
-        self.position: tuple[int, int] | None = None  # the last run's number, and its turn
+        self._size = 0
+        self._counted, self._turns = _runs, itertools.count(1)
 
     def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
         """A run of its own, with its own random numbers."""
         if self._counted is not _runs:  # the seed was set: all begins anew
-            self._counted, self._turns, self._shift = _runs, itertools.count(1), 0
-        run, turn = self.position = next(_runs) + self._shift, next(self._turns)
-        return Feed(data, run, turn, device, training)
-
-    def resume(self, run: int, turn: int) -> None:
-        """Goes on with the random numbers that come after a run of that `position`."""
-        self._counted, self._turns = _runs, itertools.count(turn + 1)
-        self._shift = run - next(_runs)
-        self.position = run, turn
+            self._counted, self._turns = _runs, itertools.count(1)
+        return Feed(data, next(_runs), next(self._turns), device, training)
 
     def run(
         self,
@@ -194,7 +186,6 @@ class Runner:
                 for i, (n, r) in enumerate(zip(read, rows, strict=False))
             ]
             self._layouts, self._size = batch.layouts, batch.size
-            self._sizes = plan.sizes
             # Without roots, going back through a run of training comes first.
             if (not given.training or request.roots) and accept(rows):
                 _store(job.stored, rows[len(job.results) :], engine)
@@ -202,9 +193,7 @@ class Runner:
 
     def rows(self, axes: Sequence[Axis]) -> int:
         """How many samples or frames values with these axes had in the last run; 1 without axes."""
-        if len(axes) == 2:
-            return self._layouts[axes[1]].rows
-        return self._sizes.get(axes[0], self._size) if axes else 1
+        return self._layouts[axes[1]].rows if len(axes) == 2 else self._size if axes else 1
 
     def updates(self, root: Node) -> dict[Node, Node]:
         """What a step of training below `root` sets running statistics to, by state."""

@@ -17,10 +17,8 @@ import numpy as np
 
 from .function import Function
 from .graph import (
-    FREE,
     Axis,
     Constant,
-    Free,
     GraphError,
     Input,
     Node,
@@ -28,10 +26,8 @@ from .graph import (
     Placeholder,
     State,
     Stored,
-    batch_of,
     complete,
     order,
-    trials_of,
 )
 from .graph.node import describe
 from .ops.records import TABLE
@@ -56,7 +52,7 @@ class _Writer:
     def node(self, node: Node) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "name": node.name,
-            "shape": None if node.shape is None else list(map(_size, node.shape)),
+            "shape": node.shape,
             "axes": None if node.axes is None else [self.axis(a) for a in node.axes],
             "dtype": None if node.dtype is None else node.dtype.name,
         }
@@ -118,7 +114,6 @@ class _Writer:
                 "index": a.index,
                 "is_ordered": a.is_ordered,
                 "source": None if a.source is None else self.number[a.source],
-                "rows": a.rows,
             }
             for a in self.axes
         ]
@@ -179,8 +174,6 @@ class _Reader:
                 self.nodes[i].inputs = [self.nodes[k] for k in entry["inputs"]]
 
     def _axis(self, entry: Mapping[str, Any]) -> Axis:
-        if entry.get("rows") is not None:
-            return batch_of(tuple(entry["rows"]))
         if entry["source"] is not None:
             return Axis.new_unique_dynamic_axis(entry["name"])
         which = entry["name"] if entry["index"] is None else entry["index"]
@@ -191,7 +184,7 @@ class _Reader:
 
     def _bare(self, entry: Mapping[str, Any]) -> Node:
         """The node, without its inputs if it is an operation."""
-        shape = None if entry["shape"] is None else tuple(map(_as_size, entry["shape"]))
+        shape = None if entry["shape"] is None else tuple(entry["shape"])
         axes = None if entry["axes"] is None else tuple(self.axes[i] for i in entry["axes"])
         dtype = None if entry["dtype"] is None else np.dtype(entry["dtype"])
         if "op" in entry:
@@ -251,15 +244,6 @@ class _Reader:
         function = Function(outputs, signature or None, self.graph["name"])
         function.custom_attributes = self._attribute(self.graph["custom_attributes"])
         return function
-
-
-def _size(size: int) -> Any:
-    """A dimension as it is saved: a free one by its trial sizes, which tell what it follows."""
-    return list(trials_of(size)) if size == FREE else size
-
-
-def _as_size(saved: Any) -> int:
-    return Free(tuple(saved)) if isinstance(saved, list) else saved
 
 
 def _has_value(shape: Any, dtype: Any) -> np.ndarray:

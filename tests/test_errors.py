@@ -659,7 +659,6 @@ def test_a_mistake_in_a_step_function_names_the_line_in_it():
     [
         (lambda x, e: C.reduce_max(e), "without elements"),
         (lambda x, e: C.argmin(e, axis=1), "without elements"),
-        (lambda x, e: C.softmax(e), "without elements"),
         (lambda x, e: C.splice(), "given none"),
         (lambda x, e: C.to_sequence_like(x, x), "needs a sequence"),
         (lambda x, e: C.to_sequence_like([[1], [2]], C.sequence.input_variable(1)), "no batch"),

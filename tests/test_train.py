@@ -903,31 +903,6 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
     assert p.trainer.total_number_of_samples_seen == seen
 
 
-@pytest.mark.parametrize("seed", [None, 3])
-def test_masks_go_on_after_a_checkpoint_as_without_a_break(seed, tmp_path):
-    """In another process, too, where other things ran before."""
-    path = str(tmp_path / "checkpoint")
-
-    def losses(count, restored=False):
-        C.set_seed(1)
-        x, w = C.input_variable(20), C.Parameter(20, init=1)
-        trainer = C.Trainer(None, C.dropout(x * w, 0.5, seed=seed), C.sgd([w], 0.01))
-        if restored:
-            (x + 1).eval(np.ones((1, 20)))
-            trainer.restore_from_checkpoint(path)
-        found = []
-        for i in range(count):
-            trainer.train_minibatch({x: np.ones((2, 20))})
-            found.append(trainer.previous_minibatch_loss_average)
-            if i == 2 and not restored:
-                trainer.save_checkpoint(path)
-        return found
-
-    whole = losses(6)
-    assert len(set(whole)) > 3
-    assert losses(3, restored=True) == whole[3:]
-
-
 def test_a_checkpoint_of_another_model(tmp_path):
     path, p = str(tmp_path / "checkpoint"), Program()
     p.trainer.save_checkpoint(path)

@@ -16,7 +16,7 @@ from ..graph.node import Shape
 from .pointwise import shrink
 from .records import TABLE, define
 from .repetition import spread
-from .shaping import rank_of, static_index
+from .shaping import joined, rank_of, static_index
 
 SPACE = "space"  # stands for all static axes but the first, the channels
 
@@ -82,6 +82,8 @@ def along_axes(
     _GRADIENTS[name] = gradient
 
     def compute(run: Any, *arrays: Any, axis: Shape) -> Any:
+        if not arrays[0].size:
+            return arrays[0].copy()
         if axis:
             return kernel(run.xp, *arrays, axis=axis)
         return kernel(run.xp, *(a[..., None] for a in arrays), axis=(-1,))[..., 0]
@@ -91,7 +93,7 @@ def along_axes(
 
     return define(
         name,
-        shape=lambda s, *_, axis: (chosen_of_some(s, axis=axis), s)[1],
+        shape=lambda s, *_, axis: (chosen(axis, len(s)), s)[1],
         kernel=compute,
         arguments=lambda node: {"axis": chosen(node.attrs["axis"], rank_of(node))},
         gradient=partial(_carried, gradient) if gradient else None,
@@ -164,7 +166,7 @@ def _product_of_others(xp: Any, x: Any, *steps: Any, axis: Shape) -> Any:
     last = tuple(range(-len(axis), 0))
     from_end = tuple(a if a < 0 else a - len(shape) for a in axis)
     moved = xp.moveaxis(parts, from_end, last)
-    flat = moved.reshape(*moved.shape[: -len(axis)], -1)
+    flat = joined(moved, -len(axis))
     return xp.moveaxis(_others(xp, flat)[-1].reshape(moved.shape[1:]), last, from_end)
 
 

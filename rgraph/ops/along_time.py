@@ -8,7 +8,7 @@ from typing import Any
 from ..graph import Axis, GraphError, Node, apply
 from .arithmetic import element_times
 from .frames import needs_time
-from .records import carried, define
+from .records import define
 from .repetition import spread
 
 Axes = tuple[Axis, ...]
@@ -16,11 +16,11 @@ Axes = tuple[Axis, ...]
 
 def _ends(run: Any, x: Any, *, last: bool, axis: Axis) -> Any:
     layout = run.layouts[axis]
-    _refuse_empty(layout)
     return in_batch_order(run, x[_rows_of_ends(run, layout, last)], axis=axis)
 
 
 def _rows_of_ends(run: Any, layout: Any, last: bool) -> Any:
+    _refuse_empty(layout)
     return run.index(layout, "last_row") if last else slice(0, len(layout))
 
 
@@ -33,9 +33,11 @@ def _at_ends(run: Any, x: Any, *, last: bool, axes: Axes) -> Any:
     return out
 
 
-def _refuse_empty(layout: Any) -> None:
+def _refuse_empty(layout: Any, lacks: str = "no first and no last frame") -> None:
     if len(layout) and layout.lengths[-1] == 0:
-        raise GraphError("an empty sequence has no first and no last frame")
+        raise GraphError(
+            f"an empty sequence has {lacks}", mend="leave empty sequences out of the minibatch"
+        )
 
 
 def in_batch_order(run: Any, frames: Any, *, axis: Axis) -> Any:
@@ -74,8 +76,10 @@ AT_ENDS = define(  # each value where it was taken from, zeros everywhere else
 )
 
 
-def _maximum(run: Any, x: Any, *, axis: Axis) -> Any:
+def _maximum(run: Any, x: Any, *, axis: Axis, of_none: bool) -> Any:
     layout = run.layouts[axis]
+    if not of_none:
+        _refuse_empty(layout, "no largest frame")
     best = run.xp.full((len(layout), *x.shape[1:]), -run.xp.inf, x.dtype)
     for start, count in zip(layout.offsets, layout.counts, strict=False):
         run.xp.maximum(best[:count], x[start : start + count], out=best[:count])
@@ -113,11 +117,14 @@ def _maximum_gradient(node: Node, g: Node) -> list[Node]:
 MAXIMUM = define(
     "sequence_max",
     title="sequence.reduce_max",
-    shape=lambda s: s,
+    shape=lambda s, of_none: s,
     axes=_no_time,
     align=None,
     kernel=_maximum,
-    arguments=lambda node: {"axis": node.inputs[0].time_axis},
+    arguments=lambda node: {
+        "axis": node.inputs[0].time_axis,
+        "of_none": node.attrs["of_none"],  # whether an empty sequence's is -infinity
+    },
     gradient=_maximum_gradient,
     framewise=False,
 )
@@ -139,21 +146,17 @@ def _time_axis(node: Node) -> Axis | None:
     return (node.axes or ())[1] if len(node.axes or ()) == 2 else None
 
 
-def _on_axes_of(inputs: Sequence[Node], axes: Axes, /, **_: Any) -> list[Node]:
-    x, like = inputs
-    if len(x.axes or ()) == 1:
-        x = carried(x, like)
-    return [x if len(x.axes or ()) == len(axes) else spread(x, axes), like]
-
-
 RECONCILE = define(
     "reconcile_dynamic_axes",
     shape=lambda x, like: x,
     axes=lambda axes: axes[1],
-    align=_on_axes_of,
+    align=lambda inputs, axes, /, **_: [
+        inputs[0] if len(inputs[0].axes or ()) == len(axes) else spread(inputs[0], axes),
+        inputs[1],
+    ],
     kernel=_reconciled,
     arguments=lambda node: {"axis": _time_axis(node), "source": _time_axis(node.inputs[0])},
-    gradient=lambda node, g: [apply(RECONCILE, g, node.inputs[0]), None],
+    gradient=lambda node, g: [g, None],
     operands=("operand", "like"),
     guess=True,
 )

@@ -15,7 +15,7 @@ from .arithmetic import abs as absolute
 from .arithmetic import element_divide, element_times, negate, sqrt, square
 from .records import TABLE, as_node, define, operation
 from .repetition import broadcast_to, spread
-from .shaping import rank_of, reshape_to
+from .shaping import joined, rank_of, reshape_to
 from .sums import total
 
 Axes = int | Axis | Sequence[int | Axis] | None
@@ -104,13 +104,13 @@ def _log_sum_exp(xp: Any, x: Any, axis: Shape) -> Any:
 
 
 def _mean(xp: Any, x: Any, axis: Shape) -> Any:
-    return total(xp, x, axis) / math.prod(x.shape[a] for a in axis)
+    return total(xp, x, axis) / (math.prod(x.shape[a] for a in axis) or 1)  # of none: 0
 
 
 def _index_of(find: str) -> Callable[..., Any]:
     def kernel(xp: Any, x: Any, axis: Shape) -> Any:
         moved = xp.moveaxis(x, axis, tuple(range(-len(axis), 0)))
-        flat = moved.reshape(moved.shape[: -len(axis)] + (-1,))
+        flat = joined(moved, -len(axis))
         return getattr(xp, find)(flat, axis=-1).astype(x.dtype)
 
     return kernel
@@ -209,7 +209,11 @@ def _over_rows_axes(operands: Sequence[Any], *, how: str, whole: bool) -> Any:
 
 
 def _over_rows(run: Any, x: Any, *, how: str, rows: bool) -> Any:
-    return _FORMULAS[how][0](run.xp, x, (0,)).reshape(x.shape[1:]) if rows else x
+    if not rows:
+        return x
+    if not len(x) and TABLE[how].shape is _reduced_to_one:
+        raise GraphError(f"{how} of no samples has no value")
+    return _FORMULAS[how][0](run.xp, x, (0,)).reshape(x.shape[1:])
 
 
 def _over_rows_gradient(node: Node, g: Node) -> list[Node]:

@@ -14,7 +14,7 @@ from ..graph import GraphError, Node, apply
 from ..graph.node import Shape
 from .poolings import MAX_POOLING
 from .records import as_node, define, operation
-from .shaping import as_size
+from .shaping import as_size, joined
 from .windows import per_axis
 
 
@@ -62,8 +62,8 @@ def _region_shape(x: Shape, rois: Shape, *, out: Shape, **_: Any) -> Shape:
 def _take(run: Any, x: Any, index: Any, *, single: bool) -> Any:
     xp = run.xp
     x, index = x if x.ndim == 4 else x[None], index if index.ndim == 5 else index[None]
-    flat = x.reshape(len(x), 1, x.shape[1], -1)
-    at = xp.rint(index).reshape(*index.shape[:3], -1).astype(int)
+    flat = joined(x, 2)[:, None]
+    at = joined(xp.rint(index), 3).astype(int)
     found = xp.take_along_axis(flat, xp.maximum(at, 0), 3) * (at >= 0)
     found = found.astype(x.dtype).reshape(len(found), *index.shape[1:])
     return found[0] if single else found

@@ -19,7 +19,7 @@ from .editing import join, length, pad, reduce_mean, reverse, stride, window
 from .frames import CONTINUATION, GATHER, SCATTER, chosen_frames, frames_where, needs_time
 from .packing import unpacked
 from .records import as_node, operation
-from .repetition import SPREAD, over_time
+from .repetition import SPREAD, gather_up
 from .shaping import as_shape
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def delay(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
 
 @operation
 def first(seq: Any) -> Any:
-    """The first frame of each sequence.
+    """The first frame of each sequence. An empty one has none: a `GraphError`.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.first(x).eval({x: np.array([[1], [2], [3]])})
@@ -144,7 +144,7 @@ def first(seq: Any) -> Any:
 
 @operation
 def last(seq: Any) -> Any:
-    """The last frame of each sequence.
+    """The last frame of each sequence. An empty one has none: a `GraphError`.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.last(x).eval({x: np.array([[1], [2], [3]])})
@@ -198,20 +198,21 @@ def reduce_sum(seq: Any) -> Any:
     """
     x = as_node(seq)
     needs_time(x.axes, "sequence.reduce_sum")
-    return over_time(x)
+    return gather_up(x, (BATCH,))
 
 
 @operation
 def reduce_max(seq: Any) -> Any:
     """The largest of each sequence's frames, element by element.
 
-    Of several that are equally large the first has the gradient.
+    Of several that are equally large the first has the gradient. Of a sequence without frames there
+    is none: a `GraphError`.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.reduce_max(x).eval({x: np.array([[1], [5], [3]])})
     array([[5.]], dtype=float32)
     """
-    return apply(MAXIMUM, as_node(seq))
+    return apply(MAXIMUM, as_node(seq), of_none=False)
 
 
 @operation
@@ -253,8 +254,8 @@ def softmax(seq: Any) -> Any:
     """
     x = as_node(seq)
     needs_time(x.axes, "sequence.softmax")
-    shifted = minus(x, apply(SPREAD, apply(MAXIMUM, x), x))
-    total = apply(SPREAD, over_time(exp(shifted)), x)
+    shifted = minus(x, apply(SPREAD, apply(MAXIMUM, x, of_none=True), x))
+    total = apply(SPREAD, gather_up(exp(shifted), (BATCH,)), x)
     return element_divide(exp(shifted), total)
 
 
@@ -363,8 +364,7 @@ def reconcile_dynamic_axes(x: Any, dynamic_axes_as: Any) -> Any:
     array([5., 5.], dtype=float32)
     """
     x, like = as_node(x), as_node(dynamic_axes_as)
-    own = x.axes
-    repeated = own is not None and len(own) < 2 and own == (like.axes or own)[: len(own)]
+    repeated = x.axes is not None and len(x.axes) < 2
     return apply(SPREAD if repeated else RECONCILE, x, like)
 
 

@@ -31,6 +31,11 @@ def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
     return axis - rank if axis >= 0 else axis
 
 
+def joined(x: Any, first: int) -> Any:
+    """The axes of an array from `first` on as one; where there are no elements -1 says no size."""
+    return x.reshape(*x.shape[:first], math.prod(x.shape[first:]))
+
+
 def rank_of(node: Node, operand: int = 0) -> int:
     return len(node.inputs[operand].shape or ())
 

@@ -11,7 +11,7 @@ from .arithmetic import element_times, exp, minus, negate
 from .pointwise import broadcast, shrink
 from .records import as_node, define, operation
 from .reductions import below_top, normal_axis, reduced
-from .shaping import rank_of
+from .shaping import joined, rank_of
 from .slicing import same_rank
 from .sums import total
 
@@ -29,7 +29,7 @@ def _log_softmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
 def _hardmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
     last = tuple(range(-len(axis), 0))
     moved = xp.moveaxis(x, axis, last)
-    flat = moved.reshape(moved.shape[: -len(axis)] + (-1,))
+    flat = joined(moved, -len(axis))
     found = xp.argmax(flat, axis=-1)[..., None] == xp.arange(flat.shape[-1])
     return xp.moveaxis(found.astype(x.dtype).reshape(moved.shape), last, axis)
 

@@ -299,8 +299,7 @@ class Trainer:
         return [*self._program.function.parameters, *map(handle, self._states)]
 
     def save_checkpoint(self, filename: str, external_state: Any = None) -> None:
-        """Saves all that training needs to go on later as if it had not been broken off:
-        parameters, learners, what was seen, how far random numbers are.
+        """Saves all that training needs to go on later: parameters, learners, what was seen.
 
         Args:
             filename: the file; it holds arrays and JSON, no code. A file of that name is
@@ -332,7 +331,6 @@ class Trainer:
             "parameters": [v.value for v in self._kept()],
             "learners": [learner.create_checkpoint() for learner in self.parameter_learners],
             "samples": self.total_number_of_samples_seen,
-            "runs": list(self._program.position or ()),
         }
 
     def _set(self, state: Mapping[str, Any]) -> None:
@@ -353,5 +351,3 @@ class Trainer:
         for learner, learned in zip(learners, state["learners"], strict=True):
             learner.restore_from_checkpoint(learned)
         self.total_number_of_samples_seen = int(state["samples"])
-        if state["runs"]:
-            self._program.resume(*state["runs"])

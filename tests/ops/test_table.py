@@ -42,7 +42,6 @@ ELSEWHERE = {
     "cast": "changes the dtype: test_lookup.py",
     "unpack_batch": "changes the dynamic axes: test_rows.py",
     "to_batch": "changes the dynamic axes: test_rows.py",
-    "carry_rows": "changes the dynamic axes: test_rows.py",
     "eye_like": "depends on the number of rows: test_rows.py",
     "gather_back": "indices must be in range: test_lookup.py",
     "take_along": "indices must be in range: test_lookup.py",
@@ -102,7 +101,7 @@ class Case:
         axes = (BATCH, SEQUENCE) if time else (BATCH,)
         return [
             Input(a.shape[1:] if rows else a.shape, axes if rows else (), dtype, f"x{i}")
-            if i not in without_rows
+            if i not in without_rows or not rows
             else Input(a.shape[1:], (), dtype, f"x{i}")
             for i, (a, rows) in enumerate(zip(self.arrays, self.has_rows))
         ]
@@ -250,3 +249,74 @@ def test_what_follows_the_axes_is_the_rule():
     """Operands with only a batch axis are given to every frame, for all but the named records."""
     own = {n for n, op in TABLE.items() if op.align is None}
     assert all(TABLE[n].align is follow_axes or TABLE[n].align for n in set(TABLE) - own)
+
+
+# On every engine: without rows, with one, with none, and with a sequence that has none.
+
+every_engine = pytest.mark.parametrize("engine", device.cpu_engines())
+
+
+def value_and_gradients(c, inputs, arrays, engine, engines):
+    """A case's value, and the gradients of the sum of its squares."""
+    engines(engine)
+    variables = [C.Variable(i) for i in inputs]
+    feed = dict(zip(variables, arrays))
+    f = c.function(inputs)
+    if not c.op.gradient:
+        return [f.eval(feed)]
+    gradients = C.reduce_sum(C.square(f)).grad(feed, wrt=variables)
+    return [f.eval(feed), *([gradients] if len(variables) == 1 else gradients.values())]
+
+
+def assert_close(found, expected):
+    """Values, or lists of those of sequences."""
+    for a, b in zip(found, expected, strict=True):
+        for one, other in zip(*(v if isinstance(v, list) else [v] for v in (a, b)), strict=True):
+            assert one.shape == other.shape
+            scale = np.abs(other).max(initial=1)
+            np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5 * scale)
+
+
+@every_engine
+@every_case
+def test_no_rows_at_all(op, case, engine, engines):
+    c = Case(op, case)
+    arrays = [a[:0] if r else a for a, r in zip(c.arrays, c.has_rows)]
+    for dtype in (np.float32, np.float64):
+        _, *gradients = value_and_gradients(c, c.inputs(dtype), arrays, engine, engines)
+        for g, a in zip(gradients, arrays):
+            assert g.shape == a.shape and not g.any()
+
+
+@every_engine
+@every_case
+def test_a_sequence_without_frames(op, case, engine, engines):
+    """It gives none, and makes no difference to the others."""
+    c = Case(op, case, rows=6)
+    inputs = c.inputs(np.float32, time=True)
+
+    def results(*lengths):
+        ends = np.cumsum(lengths)[:-1]
+        arrays = [np.split(a, ends) if r else a for a, r in zip(c.arrays, c.has_rows)]
+        return value_and_gradients(c, inputs, arrays, engine, engines)
+
+    found, expected = results(3, 0, 1, 2), results(*LENGTHS)
+    for value in found:
+        if isinstance(value, list):
+            assert not len(value.pop(1))
+    assert_close(found, expected)
+
+
+@every_engine
+@every_case
+def test_without_a_batch_axis_and_with_one_row(op, case, engine, engines):
+    """As the records' own kernels have it in float64, for one row."""
+    c = Case(op, case)
+    row, alone = c.row(0), range(len(c.arrays))
+    single = [a[0] if r else a for a, r in zip(row, c.has_rows)]
+    exact = value_and_gradients(c, c.inputs(), row, "numpy", engines)
+    one = value_and_gradients(c, c.inputs(np.float32), row, engine, engines)
+    assert_close(one, exact)
+    inputs = c.inputs(np.float32, without_rows=alone)
+    found = value_and_gradients(c, inputs, single, engine, engines)
+    assert_close(found, [e.reshape(f.shape) for f, e in zip(found, exact)])
