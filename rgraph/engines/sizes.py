@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 
 _EXACT = 32  # sizes of a kind that get primitives of their own
+_KINDS = 4096  # of which the latest are known
 _SMALL = 8  # up to so many rows are a block of their own
 
 
@@ -20,6 +21,8 @@ class Sizes:
         self._seen: dict[Hashable, set[int]] = {}
 
     def blocks(self, kind: Hashable, rows: int) -> Iterable[slice]:
+        if kind not in self._seen and len(self._seen) >= _KINDS:
+            self._seen.pop(next(iter(self._seen)), None)
         seen = self._seen.setdefault(kind, set())
         if rows in seen or len(seen) < _EXACT:
             seen.add(rows)

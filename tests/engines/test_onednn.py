@@ -15,9 +15,11 @@ from rgraph.plan import Run
 if "onednn" not in device.cpu_engines():
     pytest.skip("oneDNN is not installed: pip install onednn-cpu-gomp", allow_module_level=True)
 
-from rgraph.engines.onednn import OnednnEngine
+from rgraph.engines.onednn import OnednnEngine, primitives
+from rgraph.engines.onednn.chains import Post
 from rgraph.engines.onednn.library import Library
 from rgraph.engines.onednn.pointwise import Pointwise
+from rgraph.engines.onednn.primitives import ConvolutionPrimitives, Geometry
 from rgraph.engines.sizes import Sizes, row_blocks
 
 ENGINE = OnednnEngine()
@@ -315,3 +317,38 @@ def test_nan_and_infinities_go_on(name, head, engines):
         engines(engine)
         found.append(y.eval({x: value}))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-30)
+
+
+def test_what_is_no_longer_kept_is_destroyed():
+    library, destroyed = Library(), []
+    names = "primitive", "primitive_desc", "memory", "memory_desc", "primitive_attr", "post_ops"
+    for name in (f"dnnl_{n}_destroy" for n in names):
+
+        def destroy(handle, name=name, really=getattr(library._library, name)):
+            destroyed.append(name)
+            assert really(handle) == 0
+
+        setattr(library._library, name, destroy)
+    at = Geometry((32, 8, 9), (32, 8, 9), (5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 1)
+    own = ConvolutionPrimitives(library)
+    own.forward(1, at, ((Post("tanh"), None),))
+    kept = len(destroyed)
+    assert "dnnl_primitive_destroy" not in destroyed and "dnnl_memory_destroy" not in destroyed
+    own.forward.cache_clear()
+    gone = destroyed[kept:]
+    # the convolution and what orders its kernels: two arrays of the one, three of the other
+    assert gone.count("dnnl_primitive_destroy") == 2
+    assert gone.count("dnnl_memory_destroy") >= 5
+
+
+def test_images_of_ever_new_sizes(monkeypatch):
+    """The library would keep the code for each for ever."""
+    x, w = np.ones((1, 32, 9, 9), np.float32), np.full((32, 32, 5, 5), 0.5, np.float32)
+    at = {"strides": (1, 1), "padding": ((2, 2), (2, 2)), "dilation": (1, 1), "groups": 1}
+    monkeypatch.setattr(primitives, "_MOST_STAYING", 0)
+    engine = OnednnEngine()
+    run = Run(engine, {}, 1)
+    y = TABLE["convolution"].kernel(run, w, x, **at)
+    close(engine.kernels["convolution"](run, w, x, **at), y)
+    back = TABLE["convolution_transpose"].kernel(run, w, y, spatial=(9, 9), **at)
+    close(engine.kernels["convolution_transpose"](run, w, y, spatial=(9, 9), **at), back)

@@ -66,7 +66,7 @@ class Convolutions:
         self.primitives = ConvolutionPrimitives(library)
         self.empty = empty
         self._sizes = Sizes()
-        self._job = lru_cache(maxsize=4096)(self._prepare)
+        self._job = lru_cache(maxsize=1024)(self._prepare)
 
     def convolution(self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any) -> Array:
         job = self._job("convolution", None, _hashable(at), w.shape, Form.of(x))

@@ -51,6 +51,7 @@ QUERY_DST, QUERY_DIFF_DST, QUERY_WORKSPACE, QUERY_SCRATCHPAD = 133, 134, 135, 13
 _QUERY_IMPLEMENTATION = 8
 _POST_OPERATION = 32768  # times the place of a post-operation, counted from 1: its argument
 
+_KEPT_BY_LIBRARY = 64  # reorders, mostly, which primitives of many sizes have in common
 _CPU = 1
 _IN_ORDER = 1
 _SCRATCHPAD_IS_GIVEN = 1
@@ -81,6 +82,20 @@ def _open() -> ctypes.CDLL:
         if library.dnnl_version()[0] == 3:
             return library
     raise OnednnError("no oneDNN library of version 3 was found")
+
+
+class Handle(c_void_p):
+    """An object of the library's, destroyed with this."""
+
+    destroy: Any = None
+
+    def __del__(self) -> None:
+        if self.value and self.destroy:
+            self.destroy(self)
+
+
+# What is destroyed with its handle. The engine and its stream live as long as the process.
+_DESTROYED = "primitive_desc", "memory_desc", "primitive_attr", "post_ops", "primitive", "memory"
 
 
 class _Argument(ctypes.Structure):
@@ -143,6 +158,8 @@ class Library:
         self.engine = self.make("dnnl_engine_create", c_int(_CPU), c_size_t(0))
         self.stream = self.make("dnnl_stream_create", self.engine, c_int(_IN_ORDER))
         self.attributes = self.new_attributes()  # of what has no others
+        # Primitives are kept here, by who makes them: what they let go is not to live on there.
+        self.call("dnnl_set_primitive_cache_capacity", c_int(_KEPT_BY_LIBRARY))
         self._scratchpad = np.empty(0, np.uint8)
 
     def call(self, function: str, *arguments: Any) -> None:
@@ -152,8 +169,11 @@ class Library:
 
     def make(self, function: str, *arguments: Any) -> c_void_p:
         """Calls a function that gives an object through its first argument."""
-        result = c_void_p()
+        result = Handle()
         self.call(function, byref(result), *arguments)
+        kind = next((k for k in _DESTROYED if f"{k}_create" in function), None)
+        if kind is not None:
+            result.destroy = getattr(self._library, f"dnnl_{kind}_destroy")
         return result
 
     def new_attributes(self) -> c_void_p:
@@ -209,6 +229,10 @@ class Library:
             description, c_int(_QUERY_IMPLEMENTATION), c_int(0), byref(name),
         )  # fmt: skip
         return (name.value or b"").decode()
+
+    def turn_to_next(self, description: c_void_p) -> bool:
+        """Turns the description to what the library would choose next, if there is anything."""
+        return not self._library.dnnl_primitive_desc_next_impl(description)
 
     def queried(self, description: c_void_p, what: int) -> c_void_p:
         query = self._library.dnnl_primitive_desc_query_md

@@ -61,8 +61,8 @@ class Pointwise:
         self._one = np.ones(1, np.float32)
         self._sizes = Sizes()
         self._chains = lru_cache(maxsize=1024)(lambda program: chains(program.steps, program.arity))
-        self._compiled = lru_cache(maxsize=2048)(self._compile)
-        self._pieces = lru_cache(maxsize=8192)(self._cut)
+        self._compiled = lru_cache(maxsize=512)(self._compile)
+        self._pieces = lru_cache(maxsize=1024)(self._cut)
 
     def evaluate(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
         """`engines.numpy.pointwise.evaluate`, to which goes what the library can't do."""

@@ -32,6 +32,7 @@ from .library import (
 
 WHOLE: Shape = ()  # the shape, in a tail, of what is as large as the result
 IN_PLACE: Shape = (0,)  # and of what lies where the result is to be written
+_MOST_STAYING = 256  # some 100 KB each
 _NONE = c_void_p(0)
 
 Tail = tuple[tuple[Post, Shape | None], ...]  # operations, with the shapes of their operands
@@ -125,6 +126,7 @@ class ConvolutionPrimitives:
 
     def __init__(self, library: Library) -> None:
         self.library = library
+        self._staying = 0
         self.forward = lru_cache(maxsize=512)(self._forward)
         self.data = lru_cache(maxsize=512)(self._data)
         self.weights = lru_cache(maxsize=512)(self._weights)
@@ -141,6 +143,13 @@ class ConvolutionPrimitives:
             dims(at.strides), dims(dilation), dims(low), dims(high), *hint,
             after or self.library.attributes,
         )  # fmt: skip
+
+    def _avoid_what_stays(self, description: c_void_p) -> None:
+        """Version 3.2 never frees the code of `brgconv`: ever new sizes get the next best."""
+        while self.library.implementation(description).startswith("brgconv"):
+            self._staying += 1
+            if self._staying <= _MOST_STAYING or not self.library.turn_to_next(description):
+                break
 
     def _arrays(self, rows: int, at: Geometry) -> tuple[c_void_p, c_void_p]:
         operand, result = (rows, *at.operand), (rows, *at.result)
@@ -165,6 +174,7 @@ class ConvolutionPrimitives:
         )
         attributes = after.attributes() if tail else None
         description, operand, result, kernels, _ = self._forward_description(rows, at, attributes)
+        self._avoid_what_stays(description)
         own = self.library.queried(description, QUERY_WEIGHTS)
         arrays = [(SRC, operand), (WEIGHTS, own), (DST, result), *after.arguments]
         return Primitive(self.library, description, arrays), self._reorder(kernels.plain, own)
@@ -173,6 +183,7 @@ class ConvolutionPrimitives:
         """The primitive (result's gradient, kernels, operand's gradient), as `_forward`."""
         hint, operand, result, kernels, free = self._forward_description(rows, at)
         description = self._describe("backward_data", at, (hint,), operand, free, result)
+        self._avoid_what_stays(description)
         own = self.library.queried(description, QUERY_WEIGHTS)
         arrays = [(DIFF_DST, result), (WEIGHTS, own), (DIFF_SRC, operand)]
         return Primitive(self.library, description, arrays), self._reorder(kernels.plain, own)

@@ -57,8 +57,8 @@ class Products:
     def __init__(self, library: Library) -> None:
         self.library = library
         self._rows, self._inner = Sizes(), Sizes()
-        self._primitive = lru_cache(maxsize=1024)(self._make)
-        self._job = lru_cache(maxsize=4096)(self._prepare)
+        self._primitive = lru_cache(maxsize=512)(self._make)
+        self._job = lru_cache(maxsize=1024)(self._prepare)
 
     def matmul(self, a: Array, b: Array) -> Array:
         """NumPy's function of that name, to which goes what the library can't do."""
