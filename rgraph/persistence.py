@@ -7,14 +7,13 @@ the program has defined or has given a callback for. Nothing is imported, nothin
 from __future__ import annotations
 
 import io
-import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from . import archives
 from .function import Function
 from .graph import (
     Axis,
@@ -123,7 +122,8 @@ def save(function: Function, filename: str | os.PathLike[str]) -> None:
     """Saves a function: its graph, and the values of its parameters and constants.
 
     Args:
-        filename: is overwritten if it exists.
+        filename: a file of that name is replaced at once, when the new one is complete; folders
+            that are missing are made.
 
     Raises:
         GraphError: a parameter has no value yet, or an operation can't be saved.
@@ -148,18 +148,14 @@ def save(function: Function, filename: str | os.PathLike[str]) -> None:
         "custom_attributes": writer.attribute(function.custom_attributes, roots[0]),
         "axes": writer.axis_entries(),
     }
-    text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
-    arrays: dict[str, Any] = {f"array{i}": a for i, a in enumerate(writer.arrays)}
-    with open(filename, "wb") as file:
-        np.savez(file, graph=text, **arrays)
+    archives.write(filename, "graph", graph, writer.arrays)
 
 
 class _Reader:
     """Makes the nodes of a saved graph."""
 
-    def __init__(self, archive: Any) -> None:
-        self.archive = archive
-        self.graph = json.loads(archive["graph"].tobytes())
+    def __init__(self, saved: Mapping[str, Any], archive: Mapping[str, np.ndarray]) -> None:
+        self.archive, self.graph = archive, saved
         if self.graph["format"] > FORMAT:
             raise GraphError("the file was saved by a newer version of rgraph")
         self.axes = [self._axis(a) for a in self.graph["axes"]]
@@ -172,6 +168,10 @@ class _Reader:
         for i, entry in enumerate(entries):
             if "op" in entry:
                 self.nodes[i].inputs = [self.nodes[k] for k in entry["inputs"]]
+        self.outputs = [self.nodes[i] for i in self.graph["outputs"]]
+        self.signature = [self.nodes[i] for i in self.graph["signature"]]
+        self.name = self.graph["name"]
+        self.custom_attributes = self._attribute(self.graph["custom_attributes"])
 
     def _axis(self, entry: Mapping[str, Any]) -> Axis:
         if entry["source"] is not None:
@@ -238,11 +238,9 @@ class _Reader:
             elif node.op is OUTPUT:
                 node.attrs["function"] = user = calls[node.inputs[0]]
                 user._nodes[node.attrs["index"]] = node
-        outputs = [self.nodes[i] for i in self.graph["outputs"]]
-        signature = [self.nodes[i] for i in self.graph["signature"]]
-        complete(outputs)
-        function = Function(outputs, signature or None, self.graph["name"])
-        function.custom_attributes = self._attribute(self.graph["custom_attributes"])
+        complete(self.outputs)
+        function = Function(self.outputs, self.signature or None, self.name)
+        function.custom_attributes = self.custom_attributes
         return function
 
 
@@ -300,13 +298,9 @@ def load_model(model: str | os.PathLike[str] | bytes, device: Any = None) -> Fun
     (3,)
     """
     source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
-    try:
-        with np.load(source, allow_pickle=False) as archive:
-            return _Reader(archive).function()
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        if isinstance(error, GraphError):
-            raise
-        raise GraphError(f"{str(model)[:80]!r} holds no saved function: {error}") from None
+    with archives.read(source, "graph", "holds no saved function") as (graph, arrays):
+        reader = _Reader(graph, arrays)
+    return reader.function()
 
 
 def restore(function: Function, filename: str | os.PathLike[str]) -> None:

@@ -2,6 +2,10 @@
 
 import io
 import json
+import os
+import socket
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -108,10 +112,56 @@ def test_nothing_in_a_file_is_unpickled(path):
     assert json.loads(text)["format"] == 1
 
 
-def test_what_is_no_model_is_refused(path):
-    path.write_bytes(b"no model")
+@pytest.mark.parametrize("kind", ["text", "empty", "array", "deep", "cut off", "another's"])
+def test_what_is_no_model_is_refused(path, kind):
+    (C.Parameter(2, init=3) * 2).save(path)
+    whole = path.read_bytes()
+    with open(path, "wb") as file:
+        if kind == "array":
+            np.save(file, np.ones(3))
+        elif kind == "deep":
+            np.savez(file, graph=np.frombuffer(b"[" * 99999, np.uint8))
+        elif kind == "another's":
+            np.savez(file, graph=np.frombuffer(b'{"format": 1, "nodes": 3}', np.uint8))
+        else:
+            file.write({"text": b"no model", "empty": b"", "cut off": whole[:-40]}[kind])
     with pytest.raises(GraphError, match="no saved function"):
         C.load_model(path)
+
+
+@pytest.mark.parametrize("save", ["model", "checkpoint"])
+def test_a_file_is_replaced_when_the_new_one_is_complete(tmp_path, save, monkeypatch):
+    """A process that ends while it saves leaves the old file; its part is cleaned up later."""
+    path = tmp_path / "new" / "folder" / "file"
+    p = C.Parameter(2, init=3)
+    y = p * C.input_variable(2)
+    trainer = C.Trainer(y, C.reduce_sum(y), C.sgd([p], 0.1))
+    write = y.save if save == "model" else trainer.save_checkpoint
+    write(str(path))
+    before = path.read_bytes()
+    path.chmod(0o640)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    machine = socket.gethostname()
+    old, other = (path.parent / f"file.{m}-{ended.pid}-1.part" for m in (machine, "elsewhere"))
+    mine = path.parent / f"file.{machine}-{os.getppid()}-1.part"
+    for part in (old, other, mine):
+        part.write_bytes(b"")
+
+    def stops(file, **arrays):
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(np, "savez", stops)
+        write(str(path))
+    assert path.read_bytes() == before
+    write(str(path))
+    left = {other.name, mine.name} if os.name == "posix" else {old.name, other.name, mine.name}
+    assert {f.name for f in path.parent.iterdir()} == {"file", *left}
+    assert path.stat().st_mode & 0o777 == 0o640 or os.name != "posix"
+    with pytest.raises(GraphError, match="no file"):
+        write(str(path.parent))
 
 
 def test_an_operation_that_is_not_known_here(path):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import zipfile
 from typing import Any
 
 import numpy as np
+
+from .. import archives
 
 _ARRAY, _TUPLE = "__array__", "__tuple__"
 
@@ -60,22 +58,11 @@ def save_state(filename: str, state: Any) -> None:
     Raises `ValueError` for anything else.
     """
     arrays: list[np.ndarray] = []
-    text = json.dumps(_packed(state, arrays))
-    named: dict[str, Any] = {f"array{i}": a for i, a in enumerate(arrays)}
-    temporary = f"{filename}.{os.getpid()}.part"
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, state=np.frombuffer(text.encode(), np.uint8), **named)
-        os.replace(temporary, filename)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
+    content = _packed(state, arrays)
+    archives.write(filename, "state", content, arrays)
 
 
 def load_state(filename: str) -> Any:
     """What `save_state` wrote. Raises `ValueError` if the file is something else."""
-    try:
-        with np.load(filename, allow_pickle=False) as arrays:
-            return _unpacked(json.loads(arrays["state"].tobytes().decode()), arrays)
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
-        raise ValueError(f"{filename} is no checkpoint: {error}") from None
+    with archives.read(filename, "state", "is no checkpoint") as (content, arrays):
+        return _unpacked(content, arrays)
