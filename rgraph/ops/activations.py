@@ -17,6 +17,7 @@ from .arithmetic import (
     element_times,
     minus,
     negate,
+    negative,
     plus,
 )
 from .comparison import greater, less
@@ -25,7 +26,7 @@ from .records import as_node, operation
 
 
 def _sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
-    out = xp.exp(xp.negative(x, out=out), out=out)  # 1 / infinity is right
+    out = xp.exp(negative(xp, x, out=out), out=out)  # 1 / infinity is right
     return xp.reciprocal(xp.add(out, 1, out=out), out=out)
 
 

@@ -52,6 +52,11 @@ def _special(xp: Any) -> Any:
     return import_module(("" if xp.__name__ == "numpy" else f"{xp.__name__}x.") + "scipy.special")
 
 
+def negative(xp: Any, x: Any, out: Any = None) -> Any:
+    """-x. NumPy 2.4's `negative` is wrong for two elements that lie apart, into places apart."""
+    return xp.multiply(x, -1, out=out)
+
+
 plus = pointwise(
     "plus",
     "add",
@@ -153,7 +158,7 @@ element_min = pointwise(
 )
 negate = pointwise(
     "negate",
-    "negative",
+    negative,
     lambda g, *_: negate(g),
     doc="""Minus `x`.
 

@@ -321,3 +321,17 @@ def test_operands_that_are_no_numbers_are_refused():
         C.plus(x, [[1, 2], [3]])
     with pytest.raises(TypeError, match="2 operands"):
         C.minus(x)
+
+
+@pytest.mark.parametrize("f", [C.negate, C.sigmoid, C.exp, C.abs, C.square])
+def test_few_elements_that_lie_apart_into_places_apart(f):
+    """NumPy 2.4's own `negative` takes the second of two from beside the first."""
+    x = C.input_variable(4)
+    v = np.arange(8, dtype=np.float32).reshape(2, 4)
+    y = C.splice(f(x[2:3]), C.square(x))
+    for engine in C.device.cpu_engines():
+        before = C.device.engine(C.cpu()).name
+        C.device.use_cpu_engine(engine)
+        found = y.eval({x: v})
+        C.device.use_cpu_engine(before)
+        np.testing.assert_allclose(found[:, 0], f(C.constant(v[:, 2].copy())).eval(), rtol=1e-6)
