@@ -1,4 +1,4 @@
-"""Files of saved models and checkpoints: JSON and arrays in NumPy's archive, no code, no pickles."""
+"""Files of saved models and checkpoints: JSON and arrays in NumPy's archive, no code."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def write(
 ) -> None:
     """Writes a file that holds `content`, as JSON under the name `key`, and arrays."""
     text = np.frombuffer(json.dumps(content).encode(), np.uint8)
-    named: dict[str, Any] = {f"array{i}": a for i, a in enumerate(arrays)}
+    named: dict[str, Any] = {key: text, **{f"array{i}": a for i, a in enumerate(arrays)}}
     with _replacing(filename) as file:
-        np.savez(file, **{key: text}, **named)
+        np.savez(file, **named)
 
 
 @contextmanager

@@ -115,7 +115,7 @@ class Runner:
         self._jobs: dict[Any, _Job] = {}
         self._open: dict[Request, list[Node]] = {}
         self._training: dict[Request, bool] = {}
-        self._updates: dict[Node, dict[Node, Node]] = {}
+        self._updates: dict[tuple[Node, ...], tuple[tuple[Node, Node], ...]] = {}
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
         self._size = 0
         self._counted, self._turns = _runs, itertools.count(1)
@@ -186,20 +186,22 @@ class Runner:
                 for i, (n, r) in enumerate(zip(read, rows, strict=False))
             ]
             self._layouts, self._size = batch.layouts, batch.size
-            # Without roots, going back through a run of training comes first.
-            if (not given.training or request.roots) and accept(rows):
-                _store(job.stored, rows[len(job.results) :], engine)
+            if accept(rows):
+                # Assignments wait until a run of training has been gone back through.
+                waits = given.training and not request.roots
+                first = len(job.stored) - len(request.updates) if waits else 0
+                _store(job.stored[first:], rows[len(job.results) + first :], engine)
             return [*(values if as_numpy else map(Value, values)), *raw]
 
     def rows(self, axes: Sequence[Axis]) -> int:
         """How many samples or frames values with these axes had in the last run; 1 without axes."""
         return self._layouts[axes[1]].rows if len(axes) == 2 else self._size if axes else 1
 
-    def updates(self, root: Node) -> dict[Node, Node]:
-        """What a step of training below `root` sets running statistics to, by state."""
-        if root not in self._updates:
-            self._updates[root] = graph.updates([root])
-        return self._updates[root]
+    def updates(self, *roots: Node) -> tuple[tuple[Node, Node], ...]:
+        """What a step of training below `roots` sets running statistics to, by state."""
+        if roots not in self._updates:
+            self._updates[roots] = tuple(graph.updates(roots).items())
+        return self._updates[roots]
 
     @property
     def plans(self) -> list[Plan]:
@@ -233,7 +235,8 @@ class Runner:
         for node in flexible:
             for axis in node.inputs[0].axes or () if node.op else ():
                 if axis not in sizes and axis.source is not None:  # it has to be computed first
-                    (frames,) = self.run(Request((axis.source,)), given, inputs)
+                    source = Request((axis.source,))
+                    (frames,) = self.run(source, given, inputs, accept=lambda rows: False)
                     sizes[axis] = max(map(len, frames), default=0)
         return sizes
 

@@ -79,6 +79,8 @@ class Runnable(Structure):
             outputs: values to compute along with it.
             grad_root: the value to differentiate, by default the function's output.
 
+        It is a step of training: dropout drops, and as in CNTK running statistics are carried on.
+
         Returns:
             an array for a parameter, a batch or list for an input, each in the form that `eval`
             gives; a dict from `wrt` to these if there are several. With `outputs`, the pair of
@@ -118,7 +120,7 @@ class Runnable(Structure):
             arguments: the inputs' values, as for `eval`.
             outputs: which values to compute; by default the function's outputs.
             keep_for_backward: the outputs that gradients will be given for. If there are any,
-                the run is one of training: dropout drops.
+                the run is one of training: dropout drops, running statistics are carried on.
 
         Returns:
             a state (None without `keep_for_backward`), and a dict from `outputs` to their values
@@ -134,7 +136,9 @@ class Runnable(Structure):
         """
         keys, nodes = self._chosen(outputs)
         given = self._runner.feed(self._feed(arguments), device, bool(keep_for_backward))
-        values = self._runner.run(Request(tuple(nodes)), given, self._inputs(), as_numpy=as_numpy)
+        updates = self._runner.updates(*nodes) if given.training else ()
+        request = Request(tuple(nodes), updates=updates)
+        values = self._runner.run(request, given, self._inputs(), as_numpy=as_numpy)
         return (given if given.training else None), dict(zip(keys, values, strict=True))
 
     def backward(
@@ -273,7 +277,7 @@ class Runnable(Structure):
         """The values of nodes, then the gradients of the sum of `root`."""
         self._current()
         roots = () if root is None else (root,)
-        updates = tuple(self._runner.updates(root).items()) if root is not None else ()
+        updates = self._runner.updates(*nodes, root) if root is not None else ()
         request = Request(tuple(nodes), roots, tuple(wrt), updates=updates)
         given = self._runner.feed(self._feed(arguments), device, training)
         # What nothing depends on has a gradient, too: zeros, as many as it has frames.

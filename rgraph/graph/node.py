@@ -51,9 +51,10 @@ class Op:
         random: whether two equal calls may give different results.
         otherwise: `otherwise(node)`, the node that stands for it where it is not run in training;
             None: training makes no difference.
-        updates: `updates(node)`, what a step of training sets operands of it to: a node for each
-            such `Stored` operand. Whoever runs such steps computes these nodes along with the
-            rest and stores them; nothing else does.
+        updates: `updates(node, now)`, what a step of training sets operands of it to: a node for
+            each such `Stored` operand; `now` has the nodes of what came before in the same step.
+            Whoever runs such steps computes these nodes along with the rest and stores them;
+            nothing else does.
         cases: operands to test it with: functions of a random generator that give
             (operand arrays, attrs); see `tests/ops`.
     """
@@ -78,7 +79,7 @@ class Op:
     new_axis: bool = False
     random: bool = False
     otherwise: Callable[[Node], Node] | None = None
-    updates: Callable[[Node], Mapping[Node, Node]] | None = None
+    updates: Callable[[Node, Mapping[Node, Node]], Mapping[Node, Node]] | None = None
     cases: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
 
 

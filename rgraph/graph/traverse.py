@@ -54,11 +54,14 @@ def order(roots: Iterable[Node], enter: Callable[[Node], bool] = lambda n: True)
 
 
 def updates(roots: Iterable[Node]) -> dict[Node, Node]:
-    """What a step of training sets stored values below `roots` to: see `Op.updates`."""
+    """What a step of training sets stored values below `roots` to: see `Op.updates`.
+
+    One that is updated several times is so one after the other, in the order of the graph.
+    """
     found: dict[Node, Node] = {}
     for node in order(roots):
         if node.op is not None and node.op.updates is not None:
-            found.update(node.op.updates(node))
+            found.update(node.op.updates(node, found))
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from ..graph import INFERRED, Axis, Constant, GraphError, Node, State, Stored, apply
 from ..graph.node import Shape
 from .arithmetic import element_divide, element_max, element_times, exp, minus, plus, sqrt, square
-from .comparison import element_select, equal
+from .comparison import element_select, equal, not_equal
 from .records import as_node, define, operation
 from .reductions import over_space, row_count
 from .repetition import gather_up
@@ -76,24 +76,29 @@ def _statistic_axes(axes: Sequence[tuple[Axis, ...] | None], **_: Any) -> tuple[
     return ()
 
 
-def _updates(node: Node) -> dict[Node, Node]:
-    """CNTK's rule: what is new weighs 1 - exp(-samples / time constant), at first all."""
+def _updates(node: Node, now: Mapping[Node, Node]) -> dict[Node, Node]:
+    """CNTK's rule: what is new weighs 1 - exp(-samples / time constant), at first all.
+
+    The variance comes after the mean and carries the count on, for both.
+    """
     batch, running, count, x = node.inputs
-    time_constant, unbiased = node.attrs["time_constant"], node.attrs["unbiased"]
+    time_constant, is_variance = node.attrs["time_constant"], node.attrs["unbiased"]
+    before, seen = now.get(running, running), now.get(count, count)
     rows = row_count(x)
     if time_constant < 0:  # the mean of all samples so far
-        weight = element_divide(rows, plus(rows, count))
+        weight = element_divide(rows, plus(rows, seen))
     elif time_constant == 0 or math.isinf(time_constant):
         weight = as_node(float(time_constant == 0))
     else:
         weight = minus(1.0, exp(element_divide(rows, -float(time_constant))))
-    weight = element_select(equal(count, 0.0), 1.0, weight)
-    if unbiased:
+    weight = element_select(equal(seen, 0.0), not_equal(rows, 0.0), weight)
+    if is_variance:
         each = math.prod(x.shape or ()) // max(math.prod(batch.shape or ()), 1)
         size = element_times(rows, float(each))
         batch = element_times(batch, element_divide(size, element_max(minus(size, 1.0), 1.0)))
-    new = plus(running, element_times(weight, minus(batch, running)))
-    found = {running: new, count: plus(count, rows)}
+    found = {running: plus(before, element_times(weight, minus(batch, before)))}
+    if is_variance:
+        found[count] = plus(seen, rows)
     return {state: value for state, value in found.items() if isinstance(state, Stored)}
 
 
@@ -157,7 +162,9 @@ def batch_normalization(
     """(operand - mean) / sqrt(variance + epsilon) * scale + bias.
 
     In training mean and variance are those of the minibatch, over all samples and frames;
-    otherwise the running ones, which a `Trainer` carries on.
+    otherwise the running ones, which training carries on: a `Trainer`'s step, `grad`, and
+    `forward` with outputs to go back from. Used several times in what is trained, as by a clone
+    that shares, it carries them on as often, one after the other.
 
     Args:
         operand: shape (channels, *size) if spatial, else any.

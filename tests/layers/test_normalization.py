@@ -93,6 +93,62 @@ def test_a_negative_time_constant_gives_the_statistics_of_all_samples():
     np.testing.assert_allclose(layer.aggregate_mean.value, data.mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "combined, expected",
+    [
+        (lambda a, b: a + 2 * b, [(6.2858396, 17.824638, 4), (8.211592, 24.935106, 8)]),
+        (lambda a, b: C.splice(b, a), [(10.71416, 34.17536, 4), (8.788408, 27.064892, 8)]),
+    ],
+)
+@pytest.mark.parametrize("way", ["trainer", "grad", "forward"])
+def test_used_twice_the_statistics_are_carried_on_twice(combined, expected, way):
+    """By CNTK one use after the other, as they come in the graph; its numbers after two steps."""
+    x, z = C.input_variable(1), C.input_variable(1)
+    layer = C.layers.BatchNormalization(normalization_time_constant=5)
+    applied = layer(x)
+    again = applied.clone("share", {x: z}) if way == "trainer" else layer(z)
+    loss = C.reduce_sum(C.square(combined(applied, again) - 1))
+    data = {x: [[1], [3]], z: [[10], [20]]}
+    trainer = C.Trainer(None, loss, C.sgd(loss.parameters, 0.0))
+    for mean, variance, count in expected:
+        if way == "trainer":
+            trainer.train_minibatch(data)
+        elif way == "grad":
+            loss.grad(data, wrt=loss.parameters)
+        else:  # going back changes nothing more
+            state, _ = loss.forward(data, keep_for_backward=loss.outputs)
+            loss.backward(state, np.ones(2), loss.parameters)
+        np.testing.assert_allclose(layer.aggregate_mean.value, [mean], rtol=1e-5)
+        np.testing.assert_allclose(layer.aggregate_variance.value, [variance], rtol=1e-5)
+        assert layer.aggregate_count.value == count
+
+
+def test_an_empty_minibatch_leaves_the_statistics():
+    x = C.input_variable(2)
+    layer = C.layers.BatchNormalization()
+    loss = C.reduce_sum(C.square(layer(x)))
+    layer.aggregate_mean.value, layer.aggregate_variance.value = [5, 6], [7, 8]
+    loss.grad({x: np.zeros((0, 2))}, wrt=loss.parameters)
+    assert layer.aggregate_mean.value.tolist() == [5, 6]
+    assert layer.aggregate_variance.value.tolist() == [7, 8]
+    assert layer.aggregate_count.value == 0
+
+
+def test_a_count_that_two_layers_share_counts_for_both():
+    """CNTK's numbers: the second finds what the first has counted."""
+    x, count = C.input_variable(1), C.constant(0.0, ())
+    means = [C.constant(0.0, (1,)) for _ in range(2)]
+    z = x
+    for mean in means:
+        scale, bias, variance = C.Parameter(1, init=1), C.Parameter(1), C.constant(0.0, (1,))
+        z = C.batch_normalization(
+            *(z + 10, scale, bias, mean, variance, False, 5), running_count=count
+        )
+    C.reduce_sum(C.square(z)).grad({x: [[1], [3]]}, wrt=z.parameters)
+    np.testing.assert_allclose([m.value.item() for m in means], [12, 3.2967997], rtol=1e-5)
+    assert count.value == 4
+
+
 def test_states_are_no_parameters():
     x = C.input_variable(2)
     layer = C.layers.BatchNormalization()

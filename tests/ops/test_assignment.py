@@ -53,3 +53,10 @@ def test_values_that_do_not_fit():
         C.assign(ref, x)
     with pytest.raises(C.GraphError, match="only a parameter or a constant"):
         C.assign(x, ref)
+
+
+def test_set_once_where_a_run_must_know_a_length_first():
+    w, s = C.Parameter((), init=1.0), C.sequence.input_variable(1)
+    kept = C.sequence.gather(s * C.assign(w, w * 2), s > 0)
+    C.sequence.unpack(kept, 0, no_mask_output=True).eval([np.ones((3, 1))])
+    assert w.value == 2
