@@ -239,7 +239,8 @@ class Differences:
             left = -self._change(leaf, probe, -step) / step
             middle = (left + right) / 2
             noise = self.rounding / step / self.tolerance
-            size = max(abs(by_graph), abs(middle), 1e-3 * typical, noise, 1e-300)
+            seen = (by_graph, middle, left, right)  # where it is level these two tell its curvature
+            size = max(*map(abs, seen), 1e-3 * typical, noise, 1e-300)
             error = abs(middle - by_graph) / size
             if not error >= best.error:
                 best = Compared(probe, by_graph, middle, error, False)

@@ -12,7 +12,7 @@ from . import ops
 from .graph import Constant, GraphError, Node, apply
 from .initializer import glorot_normal
 from .ops import sampling, scoring
-from .ops.records import as_node, operation
+from .ops.records import TABLE, as_node, operation
 from .ops.reductions import normal_axis, row_count
 from .ops.repetition import gather_up
 from .ops.softmax import CROSS_ENTROPY
@@ -55,10 +55,21 @@ def squared_error(output: Any, target: Any) -> Any:
     return ops.reduce_sum(ops.square(ops.minus(as_node(output), as_node(target))))
 
 
+def _logit(y: Node) -> Node | None:
+    """What `y` is the sigmoid of, under whatever name; None if it is no sigmoid."""
+    while y.op is TABLE["alias"]:
+        y = y.inputs[0]
+    return y.inputs[0] if y.op is TABLE["sigmoid"] else None
+
+
 def _log_loss(y: Node, t: Node) -> Node:
-    yes = ops.element_times(t, ops.log(ops.plus(y, _SMALL)))
-    no = ops.element_times(ops.minus(1.0, t), ops.log(ops.minus(1.0 + _SMALL, y)))
-    return ops.negate(ops.plus(yes, no))
+    z = _logit(y)
+    if z is None:
+        yes, no = ops.log(ops.plus(y, _SMALL)), ops.log(ops.minus(1.0 + _SMALL, y))
+    else:
+        yes, no = ops.negate(ops.softplus(ops.negate(z))), ops.negate(ops.softplus(z))
+    both = ops.plus(ops.element_times(t, yes), ops.element_times(ops.minus(1.0, t), no))
+    return ops.negate(both)
 
 
 @operation
@@ -66,7 +77,9 @@ def binary_cross_entropy(output: Any, target: Any) -> Any:
     """The cross entropy of probabilities, -t log(y) - (1 - t) log(1 - y), for each element.
 
     Args:
-        output: probabilities, of any shape. 1e-6 is added to them, so that 0 and 1 are no harm.
+        output: probabilities, of any shape. Of a `sigmoid` the loss is computed from what that is
+            taken of, and is exact however far it is saturated (CNTK's is at most 13.8, and loses
+            its gradient). To others 1e-6 is added, so that 0 and 1 are no harm.
         target: 0 or 1, or probabilities, of the same shape.
 
     Source: CNTK's `binary_cross_entropy`.
@@ -100,27 +113,25 @@ def weighted_binary_cross_entropy(output: Any, target: Any, weight: Any) -> Any:
     return ops.element_divide(ops.element_times(total, row_count(w)), weights)
 
 
-def _inverse_norm(x: Node) -> Node:
-    """1 over the norm of all static axes; 0 for a zero vector, and no gradient there."""
-    squares = ops.reduce_sum(ops.square(x))
-    inverse = ops.reciprocal(ops.sqrt(ops.element_max(squares, 1e-30)))
-    return ops.element_times(ops.greater(squares, 0.0), inverse)
+def _unit(x: Node) -> Node:
+    """A vector divided by its norm: a zero vector stays, and has no gradient."""
+    largest = ops.stop_gradient(ops.reduce_max(ops.abs(x)))  # whose squares could be infinity or 0
+    scaled = ops.element_divide(x, largest)
+    return ops.element_divide(scaled, ops.reduce_l2(scaled))
 
 
 @operation
 def cosine_distance(x: Any, y: Any) -> Any:
     """The cosine of the angle between two vectors: one number per sample or frame, of shape ().
 
-    Vectors of any shape; 0 if one of them is zero.
+    Vectors of any shape; 0 if one of them is zero, which then has no gradient.
 
     Source: CNTK's `cosine_distance`.
 
     >>> C.cosine_distance([3, 4], [1, 0]).eval()
     array(0.6, dtype=float32)
     """
-    x, y = as_node(x), as_node(y)
-    norms = ops.element_times(_inverse_norm(x), _inverse_norm(y))
-    return ops.element_times(ops.reduce_sum(ops.element_times(x, y)), norms)
+    return ops.reduce_sum(ops.element_times(_unit(as_node(x)), _unit(as_node(y))))
 
 
 @operation
@@ -254,7 +265,7 @@ def nce_loss(
         ops.reduce_sum(ops.element_times(x, ops.times(t, w))), ops.reduce_sum(ops.times(t, b))
     )
     own_prior = ops.reduce_sum(ops.element_times(t, fixed[1]))
-    true = ops.minus(ops.log_add_exp(own, own_prior), own)
+    true = ops.softplus(ops.minus(own_prior, own))
     return ops.plus(true, ops.minus(false, entropy))
 
 

@@ -25,7 +25,9 @@ def _largest(x: str, least: str) -> str:
 EXPRESSIONS: dict[str, str] = {
     "plus": "{0} + {1}",
     "minus": "{0} - {1}",
+    "difference": "({0} == {1} ? T(0) : {0} - {1})",
     "element_times": "{0} * {1}",
+    "adjoint_times": "({0} == T(0) ? T(0) : {0} * {1})",
     "element_divide": f"{{0}} / {_DIVISOR.format('{1}')}",
     "pow": "pow({0} == T(0) && {1} < T(0) ? T(1) / T(0) : {0}, {1})",
     "element_max": _MAX,

@@ -44,6 +44,7 @@ class Op:
             of parameters filled in.
         guess: whether `shape` copes with an operand of unknown shape (None).
         pointwise: each element of the result depends on the operands' elements at its place.
+        finite: whether finite operands of moderate size give a finite result.
         framewise: whether it may stand in a loop: a frame's result depends on that frame alone.
         instead: for a message, what to do where it stands in a loop and may not.
         into: whether the kernel takes `out=`, an array to write the result to.
@@ -73,6 +74,7 @@ class Op:
     infer: Callable[..., Sequence[Shape]] | None = None
     guess: bool = False
     pointwise: bool = False
+    finite: bool = True
     framewise: bool = True
     instead: str = "take it out of the step function, or put past_value in its place"
     into: bool = False

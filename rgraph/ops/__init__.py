@@ -43,14 +43,7 @@ from .activations import (
 )
 from .arithmetic import (
     abs,
-    acos,
-    asin,
-    asinh,
-    atan,
-    atanh,
     clip,
-    cos,
-    cosh,
     element_divide,
     element_max,
     element_min,
@@ -66,12 +59,8 @@ from .arithmetic import (
     plus,
     pow,
     reciprocal,
-    sin,
-    sinh,
     sqrt,
     square,
-    tan,
-    tanh,
 )
 from .assignment import assign
 from .batching import to_batch, unpack_batch
@@ -146,6 +135,7 @@ from .shaping import alias, reshape, swapaxes, transpose
 from .slicing import slice, splice
 from .softmax import hardmax, log_softmax, softmax
 from .tensors import argsort, cumsum, einsum, maximum, minimum, sort, stack, where
+from .trigonometry import acos, asin, asinh, atan, atanh, cos, cosh, sin, sinh, tan, tanh
 
 __all__ = [
     "AVG_POOLING",

@@ -5,12 +5,9 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
-from ..graph import Constant, Node
+from ..graph import Node
 from .arithmetic import (
     abs,
-    clip,
     element_divide,
     element_max,
     element_min,
@@ -30,18 +27,24 @@ def _sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
     return xp.reciprocal(xp.add(out, 1, out=out), out=out)
 
 
-def _difference(a: Node, b: Node) -> Node:
-    """a - b, of equal infinities 0."""
-    info = np.finfo(a.dtype or np.float32)
-    least, most = Constant(info.min, (), info.dtype), Constant(info.max, (), info.dtype)
-    return minus(clip(a, least, most), clip(b, least, most))
-
-
 def _softplus(xp: Any, x: Any, out: Any = None) -> Any:
     tail = xp.log1p(xp.exp(-xp.absolute(x)))
     return xp.add(xp.maximum(x, 0, out=out), tail, out=out)
 
 
+def _difference(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
+    same, none = xp.equal(a, b), a.dtype.type(0)
+    return xp.subtract(xp.where(same, none, a), xp.where(same, none, b), out=out)
+
+
+difference = pointwise(
+    "difference",
+    _difference,
+    lambda g, *_: g,
+    lambda g, *_: negate(g),
+    operands=PAIR,
+    doc="left - right; 0 of equal infinities.",
+)
 sigmoid = pointwise(
     "sigmoid",
     _sigmoid,
@@ -55,8 +58,8 @@ sigmoid = pointwise(
 log_add_exp = pointwise(
     "log_add_exp",
     "logaddexp",
-    lambda g, _, a, b: element_times(g, sigmoid(_difference(a, b))),
-    lambda g, _, a, b: element_times(g, sigmoid(_difference(b, a))),
+    lambda g, _, a, b: element_times(g, sigmoid(difference(a, b))),
+    lambda g, _, a, b: element_times(g, sigmoid(difference(b, a))),
     operands=PAIR,
     variadic=True,
     doc="""log(exp(left) + exp(right) + …), without overflow.
@@ -152,12 +155,12 @@ def selu(x: Any, scale: float = 1.0507009873554805, alpha: float = 1.67326324235
 
 @operation
 def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
-    """`alpha * x + beta` cut to between 0 and 1.
+    """`alpha * x + beta` cut to between 0 and 1; the gradient in these bounds is 0.
 
     >>> C.hard_sigmoid([-2.5, 0, 4], 0.2, 0.5).eval()
     array([0. , 0.5, 1. ], dtype=float32)
     """
-    return clip(plus(element_times(as_node(x), alpha), beta), 0.0, 1.0)
+    return element_min(1.0, element_max(0.0, plus(element_times(as_node(x), alpha), beta)))
 
 
 @operation

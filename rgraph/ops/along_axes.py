@@ -38,6 +38,18 @@ def chosen_of_some(shape: Shape, *, axis: Any) -> Shape:
     return axes
 
 
+def flattened(xp: Any, x: Any, axis: Shape) -> Any:
+    """`x` with these axes as one, the last."""
+    return joined(xp.moveaxis(x, axis, tuple(range(-len(axis), 0))), -len(axis))
+
+
+def unflattened(xp: Any, flat: Any, shape: Shape, axis: Shape) -> Any:
+    """Undoes `flattened` of an array of this shape."""
+    last = tuple(range(-len(axis), 0))
+    moved = xp.moveaxis(xp.empty(shape, bool), axis, last).shape
+    return xp.moveaxis(flat.reshape(moved), last, axis)
+
+
 @dataclass(frozen=True)
 class StaticAxes:
     """Applies operations along static axes."""
@@ -163,11 +175,9 @@ def _product_of_others(xp: Any, x: Any, *steps: Any, axis: Shape) -> Any:
     parts[0] = x
     for i, step in enumerate(steps):
         parts[2**i] = step
-    last = tuple(range(-len(axis), 0))
     from_end = tuple(a if a < 0 else a - len(shape) for a in axis)
-    moved = xp.moveaxis(parts, from_end, last)
-    flat = joined(moved, -len(axis))
-    return xp.moveaxis(_others(xp, flat)[-1].reshape(moved.shape[1:]), last, from_end)
+    others = _others(xp, flattened(xp, parts, from_end))
+    return unflattened(xp, others[-1], shape, axis)
 
 
 def _product_gradient(along: Along, node: Node, g: Node) -> list[Node]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .comparison import element_select, floor, greater, greater_equal, less, less_equal, sign
-from .pointwise import PAIR, pointwise
+from .pointwise import PAIR, may_be_infinite, pointwise
 from .records import as_node, operation
 
 # What `log` cuts off at, by the bytes of a number: CNTK's, and its like in float64
@@ -42,11 +42,6 @@ def _log_gradient(g: Any, y: Any, x: Any) -> Any:
     return element_divide(g, element_select(less(x, smallest), 0.0, x))
 
 
-def _leg(x: Any) -> Any:
-    """sqrt(1 - x * x), whose digits are not lost where x is almost 1."""
-    return sqrt(element_times(minus(1.0, x), plus(1.0, x)))
-
-
 def _special(xp: Any) -> Any:
     """The special functions that go with an array library: SciPy's, or cupyx's for CuPy."""
     return import_module(("" if xp.__name__ == "numpy" else f"{xp.__name__}x.") + "scipy.special")
@@ -55,6 +50,27 @@ def _special(xp: Any) -> Any:
 def negative(xp: Any, x: Any, out: Any = None) -> Any:
     """-x. NumPy 2.4's `negative` is wrong for two elements that lie apart, into places apart."""
     return xp.multiply(x, -1, out=out)
+
+
+def _adjoint_times(xp: Any, g: Any, slope: Any, out: Any = None) -> Any:
+    return xp.multiply(g, xp.where(xp.equal(g, 0), slope.dtype.type(0), slope), out=out)
+
+
+adjoint_times = pointwise(
+    "adjoint_times",
+    _adjoint_times,
+    lambda h, _, g, slope: carried(h, slope),
+    lambda h, _, g, slope: adjoint_times(g, h),
+    operands="adjoint slope",
+    doc="The product; 0 where the adjoint is 0, whatever the slope.",
+)
+
+
+def carried(g: Any, slope: Any) -> Any:
+    """An adjoint times a slope. What `element_select` leaves out has the adjoint 0, and must not
+    give a NaN where its slope is infinite.
+    """
+    return (adjoint_times if may_be_infinite(slope) else element_times)(g, slope)
 
 
 plus = pointwise(
@@ -85,8 +101,8 @@ minus = pointwise(
 element_times = pointwise(
     "element_times",
     "multiply",
-    lambda g, _, a, b: element_times(g, b),
-    lambda g, _, a, b: element_times(g, a),
+    lambda g, _, a, b: carried(g, b),
+    lambda g, _, a, b: carried(g, a),
     operands=PAIR,
     variadic=True,
     doc="""The product of two or more operands, element by element, shapes broadcast.
@@ -99,7 +115,7 @@ element_divide = pointwise(
     "element_divide",
     _divide,
     lambda g, _, a, b: element_divide(g, b),
-    lambda g, y, a, b: negate(element_divide(element_times(g, y), b)),
+    lambda g, y, a, b: negate(element_divide(carried(g, y), b)),
     operands=PAIR,
     low=0.5,
     doc="""The quotient of two operands, element by element, shapes broadcast.
@@ -114,10 +130,9 @@ element_divide = pointwise(
 pow = pointwise(
     "pow",
     _power,
-    lambda g, _, a, b: element_times(g, element_times(b, pow(a, minus(b, 1.0)))),
-    lambda g, y, a, b: element_times(
-        g, element_select(greater(a, 0.0), element_times(y, log(a)), 0.0)
-    ),
+    lambda g, _, a, b: carried(g, element_times(b, pow(a, minus(b, 1.0)))),
+    lambda g, y, a, b: carried(g, element_select(greater(a, 0.0), element_times(y, log(a)), 0.0)),
+    finite=False,
     operands="base exponent",
     low=0.5,
     doc="""`base` to the power of `exponent`, element by element, shapes broadcast.
@@ -169,7 +184,8 @@ negate = pointwise(
 exp = pointwise(
     "exp",
     "exp",
-    lambda g, y, _: element_times(g, y),
+    lambda g, y, _: carried(g, y),
+    finite=False,
     doc="""The exponential of `x`.
 
     >>> C.exp([0, 1]).eval()
@@ -193,7 +209,8 @@ log = pointwise(
 expm1 = pointwise(
     "expm1",
     "expm1",
-    lambda g, y, _: element_times(g, plus(y, 1.0)),
+    lambda g, y, _: carried(g, plus(y, 1.0)),
+    finite=False,
     doc="""exp(x) - 1, exact near 0.
 
     >>> C.expm1([0, 1e-10]).eval()
@@ -204,6 +221,7 @@ log1p = pointwise(
     "log1p",
     "log1p",
     lambda g, _, x: element_divide(g, plus(x, 1.0)),
+    finite=False,
     low=-0.5,
     doc="""log(1 + x), exact near 0; -inf at -1 and NaN below it, as NumPy's.
 
@@ -252,7 +270,7 @@ sqrt = pointwise(
 square = pointwise(
     "square",
     "square",
-    lambda g, _, x: element_times(g, element_times(2.0, x)),
+    lambda g, _, x: carried(g, element_times(2.0, x)),
     doc="""The square of `x`.
 
     >>> C.square([1, -3]).eval()
@@ -278,124 +296,6 @@ abs = pointwise(
 
     >>> C.abs([-1, 2]).eval()
     array([1., 2.], dtype=float32)
-    """,
-)
-tanh = pointwise(
-    "tanh",
-    "tanh",
-    lambda g, y, _: element_times(g, minus(1.0, square(y))),
-    doc="""The hyperbolic tangent of `x`.
-
-    >>> C.tanh([0, 1]).eval()
-    array([0.       , 0.7615942], dtype=float32)
-    """,
-)
-sin = pointwise(
-    "sin",
-    "sin",
-    lambda g, _, x: element_times(g, cos(x)),
-    doc="""The sine of `x` (radians).
-
-    >>> C.sin([0, 1]).eval()
-    array([0.      , 0.841471], dtype=float32)
-    """,
-)
-cos = pointwise(
-    "cos",
-    "cos",
-    lambda g, _, x: negate(element_times(g, sin(x))),
-    doc="""The cosine of `x` (radians).
-
-    >>> C.cos([0]).eval()
-    array([1.], dtype=float32)
-    """,
-)
-tan = pointwise(
-    "tan",
-    "tan",
-    lambda g, y, _: element_times(g, plus(1.0, square(y))),
-    high=1,
-    low=-1,
-    doc="""The tangent of `x` (radians).
-
-    >>> C.tan([0]).eval()
-    array([0.], dtype=float32)
-    """,
-)
-sinh = pointwise(
-    "sinh",
-    "sinh",
-    lambda g, _, x: element_times(g, cosh(x)),
-    doc="""The hyperbolic sine of `x`.
-
-    >>> C.sinh([0]).eval()
-    array([0.], dtype=float32)
-    """,
-)
-cosh = pointwise(
-    "cosh",
-    "cosh",
-    lambda g, _, x: element_times(g, sinh(x)),
-    doc="""The hyperbolic cosine of `x`.
-
-    >>> C.cosh([0]).eval()
-    array([1.], dtype=float32)
-    """,
-)
-asin = pointwise(
-    "asin",
-    "arcsin",
-    lambda g, _, x: element_divide(g, _leg(x)),
-    low=-0.8,
-    high=0.8,
-    doc="""The angle (radians) whose sine is `x`; its gradient at -1 and 1 is 0.
-
-    >>> C.asin([0]).eval()
-    array([0.], dtype=float32)
-    """,
-)
-acos = pointwise(
-    "acos",
-    "arccos",
-    lambda g, _, x: negate(element_divide(g, _leg(x))),
-    low=-0.8,
-    high=0.8,
-    doc="""The angle (radians) whose cosine is `x`; its gradient at -1 and 1 is 0.
-
-    >>> C.acos([1]).eval()
-    array([0.], dtype=float32)
-    """,
-)
-atan = pointwise(
-    "atan",
-    "arctan",
-    lambda g, _, x: element_divide(g, plus(1.0, square(x))),
-    doc="""The angle (radians) whose tangent is `x`.
-
-    >>> C.atan([0]).eval()
-    array([0.], dtype=float32)
-    """,
-)
-asinh = pointwise(
-    "asinh",
-    "arcsinh",
-    lambda g, _, x: element_divide(g, sqrt(plus(1.0, square(x)))),
-    doc="""The inverse of the hyperbolic sine.
-
-    >>> C.asinh([0]).eval()
-    array([0.], dtype=float32)
-    """,
-)
-atanh = pointwise(
-    "atanh",
-    "arctanh",
-    lambda g, _, x: element_divide(g, element_times(minus(1.0, x), plus(1.0, x))),
-    low=-0.8,
-    high=0.8,
-    doc="""The inverse of the hyperbolic tangent; its gradient at -1 and 1 is 0.
-
-    >>> C.atanh([0]).eval()
-    array([0.], dtype=float32)
     """,
 )
 

@@ -75,6 +75,20 @@ def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[
     ]
 
 
+def may_be_infinite(node: Node) -> bool:
+    """Whether pointwise operations on finite data may have made it infinite, or NaN."""
+    seen, pending = {node}, [node]
+    while pending:
+        op = (node := pending.pop()).op
+        if op is None or not op.pointwise:
+            continue
+        if not op.finite:
+            return True
+        pending += [i for i in node.inputs if i not in seen]
+        seen.update(node.inputs)
+    return False
+
+
 def shrink(g: Node, like: Node) -> Node:
     """The adjoint `g` of `like` repeated, summed back over what it was repeated along."""
     return gather_up(sum_to(g, like.shape or ()), like.axes or ())
@@ -87,6 +101,7 @@ def pointwise(
     doc: str,
     operands: str = "x",
     variadic: bool = False,
+    finite: bool = True,
     low: float = -2.0,
     high: float = 2.0,
 ) -> Operation[...]:
@@ -96,6 +111,7 @@ def pointwise(
         kernel: `kernel(xp, *arrays, out=None)`, or the name of the array library's function.
         partials: for each operand, `partial(g, y, *operands)`: the adjoint g of the result y
             carried back to that operand; None for all of them: no gradient flows.
+        finite: see `Op`.
         low, high: the range of values to test it on.
     """
     names = tuple(operands.split())
@@ -131,6 +147,7 @@ def pointwise(
         gradient=gradient if any(partials) else None,
         operands=names,
         pointwise=True,
+        finite=finite,
         into=True,
         cases=(case(*[(3, 2)] * arity), *(broadcasts if arity > 1 else [])),
     )

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..graph import Axis, GraphError, Node, Op, apply
 from ..graph.node import Shape
-from .along_axes import SPACE, Along, Rows, StaticAxes, chosen, chosen_of_some
+from .along_axes import SPACE, Along, Rows, StaticAxes, chosen, chosen_of_some, flattened
 from .arithmetic import abs as absolute
 from .arithmetic import element_divide, element_times, negate, sqrt, square
 from .records import TABLE, as_node, define, operation
 from .repetition import broadcast_to, spread
-from .shaping import joined, rank_of, reshape_to
+from .shaping import rank_of, reshape_to
 from .sums import total
 
 Axes = int | Axis | Sequence[int | Axis] | None
@@ -109,9 +109,7 @@ def _mean(xp: Any, x: Any, axis: Shape) -> Any:
 
 def _index_of(find: str) -> Callable[..., Any]:
     def kernel(xp: Any, x: Any, axis: Shape) -> Any:
-        moved = xp.moveaxis(x, axis, tuple(range(-len(axis), 0)))
-        flat = joined(moved, -len(axis))
-        return getattr(xp, find)(flat, axis=-1).astype(x.dtype)
+        return getattr(xp, find)(flattened(xp, x, axis), axis=-1).astype(x.dtype)
 
     return kernel
 

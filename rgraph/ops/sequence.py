@@ -12,8 +12,10 @@ import numpy as np
 from ..default_options import default_dtype
 from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, apply
 from . import records
+from .activations import difference
 from .along_time import ENDS, MAXIMUM, RECONCILE
-from .arithmetic import element_divide, element_times, exp, minus, plus
+from .arithmetic import element_divide, element_times, exp, plus
+from .comparison import stop_gradient
 from .delays import OUTSIDE, delayed
 from .editing import join, length, pad, reduce_mean, reverse, stride, window
 from .frames import CONTINUATION, GATHER, SCATTER, chosen_frames, frames_where, needs_time
@@ -254,9 +256,9 @@ def softmax(seq: Any) -> Any:
     """
     x = as_node(seq)
     needs_time(x.axes, "sequence.softmax")
-    shifted = minus(x, apply(SPREAD, apply(MAXIMUM, x, of_none=True), x))
-    total = apply(SPREAD, gather_up(exp(shifted), (BATCH,)), x)
-    return element_divide(exp(shifted), total)
+    top = apply(SPREAD, apply(MAXIMUM, stop_gradient(x), of_none=True), x)
+    share = exp(difference(x, top))
+    return element_divide(share, apply(SPREAD, gather_up(share, (BATCH,)), x))
 
 
 @operation

@@ -6,12 +6,12 @@ from typing import Any
 
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
-from .along_axes import Along, along_axes, chosen, chosen_of_some
+from .along_axes import Along, along_axes, chosen, chosen_of_some, flattened, unflattened
 from .arithmetic import element_times, exp, minus, negate
 from .pointwise import broadcast, shrink
 from .records import as_node, define, operation
 from .reductions import below_top, normal_axis, reduced
-from .shaping import joined, rank_of
+from .shaping import rank_of
 from .slicing import same_rank
 from .sums import total
 
@@ -27,11 +27,9 @@ def _log_softmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
 
 
 def _hardmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
-    last = tuple(range(-len(axis), 0))
-    moved = xp.moveaxis(x, axis, last)
-    flat = joined(moved, -len(axis))
+    flat = flattened(xp, x, axis)
     found = xp.argmax(flat, axis=-1)[..., None] == xp.arange(flat.shape[-1])
-    return xp.moveaxis(found.astype(x.dtype).reshape(moved.shape), last, axis)
+    return unflattened(xp, found.astype(x.dtype), x.shape, axis)
 
 
 def _softmax_gradient(along: Along, node: Node, g: Node) -> list[Node]:

@@ -73,6 +73,8 @@ def erf(x):
 # Each operation in a wider type, the same for all engines; `log` needs to know what it is cut at
 EXACTLY = {
     "plus": np.add, "minus": np.subtract, "element_times": np.multiply, "square": np.square,
+    "adjoint_times": lambda g, slope: np.where(g == 0, 0, g * slope),
+    "difference": lambda a, b: np.where(a == b, 0, a - b),
     "element_divide": lambda a, b: a / divisor(b), "reciprocal": lambda x: 1 / divisor(x),
     "pow": power, "element_max": np.maximum, "element_min": np.minimum, "negate": np.negative,
     "exp": np.exp, "log_add_exp": np.logaddexp, "sqrt": lambda x: np.sqrt(np.maximum(x, 0)),

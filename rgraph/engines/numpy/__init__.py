@@ -26,7 +26,7 @@ class NumpyEngine:
 
     def __init__(self) -> None:
         self.pool = Pool()
-        self.kernels = {
+        self.kernels: dict[str, Callable[..., Any]] = {
             "convolution": _convolution,
             "convolution_transpose": _convolution_transpose,
             "convolution_weights": _convolution_weights,
