@@ -181,3 +181,62 @@ def test_an_adjoint_that_is_0_has_a_derivative():
     """(exp(x) - 1)² has the slope 0 at 0 and is curved there."""
     x = C.input_variable(1, np.float64)
     check_gradients(C.square(C.exp(x) - 1), {x: [[0.0]]}, order=3)
+
+
+@pytest.mark.parametrize(
+    "score, target", [(-20, 1), (20, 0), (20, 1), (-200, 1), (200, 0), (3, 0.5)]
+)
+@pytest.mark.parametrize(
+    "sigmoid", [C.sigmoid, C.layers.Dense(1, C.sigmoid, init=1.0)], ids=["plain", "in a layer"]
+)
+def test_binary_cross_entropy_of_a_saturated_sigmoid(torch, F, sigmoid, score, target):
+    t = torch.tensor([float(target)])
+    z = torch.tensor([float(score)], requires_grad=True)
+    expected = F.binary_cross_entropy_with_logits(z, t)
+    expected.backward()
+    feeds = np.array([target], np.float32)
+    value, slope, second = at(lambda x: C.binary_cross_entropy(sigmoid(x), feeds), [score])
+    np.testing.assert_allclose(value, [expected.item()], rtol=1e-6)
+    np.testing.assert_allclose(slope, z.grad, rtol=1e-6, atol=1e-8)
+    assert np.isfinite(second).all()
+    x = C.input_variable(1)
+    weighted = C.weighted_binary_cross_entropy(sigmoid(x), feeds, [2.0])
+    np.testing.assert_allclose(weighted.eval({x: [[score]]}), expected.item(), rtol=1e-6)
+
+
+def test_binary_cross_entropy_of_probabilities_is_cntks():
+    y, t = C.input_variable(1), C.input_variable(1)
+    loss = C.binary_cross_entropy(y, t)
+    for p, target, value, gradient in (
+        (0, 1, 13.815511, -1e6), (1, 0, 13.862944, 1048576), (0.25, 1, 1.3862903, -3.9999838)
+    ):  # fmt: skip
+        feed = {y: [[p]], t: [[target]]}
+        np.testing.assert_allclose(loss.eval(feed), [[value]], rtol=1e-6)
+        np.testing.assert_allclose(loss.grad(feed, wrt=[y]), [[gradient]], rtol=1e-6)
+
+
+def test_softmax_over_time_of_infinities():
+    s = C.sequence.input_variable(1)
+    f = C.sequence.softmax(s)
+    rows = [[-INF, 0, 0], [-INF, -INF], [INF, 1]]
+    feed = {s: [np.array(r, np.float32)[:, None] for r in rows]}
+    for found, expected in zip(f.eval(feed), ([0, 0.5, 0.5], [0.5, 0.5], [1, 0])):
+        np.testing.assert_allclose(found.ravel(), expected)
+    for slope in C.square(f).grad(feed, wrt=[s]):
+        assert np.isfinite(slope).all()
+
+
+def test_a_state_of_zeros_that_is_normalized():
+    """As a recurrence's first state is, and a film's black frame."""
+    s, W = C.sequence.input_variable(3), C.Parameter((3, 3), init=C.glorot_uniform(seed=1))
+    normal = C.layers.LayerNormalization()
+    y = C.layers.Recurrence(lambda h, x: C.tanh(C.times(normal(h), W) + x))(s)
+    frames = np.random.default_rng(0).normal(size=(4, 3))
+    assert np.isfinite(y.grad({s: [frames]}, wrt=[W])).all()
+    film = C.sequence.input_variable((1, 4, 4))
+    kernels = C.Parameter((2, 1, 3, 3), init=C.glorot_uniform(seed=1))
+    clip = np.random.default_rng(0).normal(size=(3, 1, 4, 4))
+    clip[0] = 0
+    net = C.square(C.layers.LayerNormalization()(C.convolution(kernels, film)))
+    slopes = net.grad({film: [clip]}, wrt=[kernels])
+    np.testing.assert_allclose(slopes, net.grad({film: [clip[1:]]}, wrt=[kernels]), rtol=1e-4)

@@ -154,6 +154,8 @@ element_max = pointwise(
     variadic=True,
     doc="""The larger of two or more operands, element by element, shapes broadcast.
 
+    Of equal ones the first has the gradient.
+
     >>> C.element_max([1, 5], [3, 2]).eval()
     array([3., 5.], dtype=float32)
     """,
@@ -166,6 +168,8 @@ element_min = pointwise(
     operands=PAIR,
     variadic=True,
     doc="""The smaller of two or more operands, element by element, shapes broadcast.
+
+    Of equal ones the first has the gradient.
 
     >>> C.element_min([1, 5], [3, 2]).eval()
     array([1., 2.], dtype=float32)
@@ -303,6 +307,8 @@ abs = pointwise(
 @operation
 def clip(x: Any, min_value: Any, max_value: Any) -> Any:
     """`x` cut to between `min_value` and `max_value`, numbers or arrays.
+
+    Where it equals one of these it has the gradient.
 
     >>> C.clip([-1, 0.5, 2], 0, 1).eval()
     array([0. , 0.5, 1. ], dtype=float32)

@@ -283,6 +283,8 @@ def pooling(
 ) -> Any:
     """The largest or the mean element of each window that slides over the last axes.
 
+    Of several that are equally large the first has the gradient.
+
     Args:
         operand: shape (…, *size).
         pooling_type: `C.MAX_POOLING` or `C.AVG_POOLING`.
