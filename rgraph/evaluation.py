@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,12 +25,11 @@ from .plan import Plan
 from .plan.observe import Observer, observe
 from .values import Value
 
-MOST_SIZES = 32  # plans that are kept for graphs with free sizes
+MOST_PLANS = 32  # that a runner keeps
 
 _runs = itertools.count(1)
 _seed = 0
 _edition = 0  # plans hold constants and attributes; when one is set, older plans are wrong
-
 
 _observers: ContextVar[tuple[Observer, ...]] = ContextVar("observers", default=())
 
@@ -65,6 +64,14 @@ def forget_plans() -> None:
     """Has all plans made anew: something that they hold has changed."""
     global _edition
     _edition += 1
+
+
+def set_constant(node: Constant, value: Any) -> None:
+    """Sets a constant. From the first time on plans read it in each run."""
+    was_fixed = node.is_fixed
+    node.value = value
+    if was_fixed:
+        forget_plans()
 
 
 class Request(NamedTuple):
@@ -108,14 +115,39 @@ class _Job(NamedTuple):
     stored: list[Node]  # what is set after the run, to the values that the plan gives last
 
 
+_Made = TypeVar("_Made")
+
+
+class _Latest(Generic[_Made]):
+    """The latest of what was made, by key. Threads may share it; they may make a thing twice."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, _Made] = {}
+
+    def get(self, key: Any, make: Callable[[], _Made]) -> _Made:
+        found = self._found.get(key)
+        if found is None:
+            found = self._found.setdefault(key, make())
+            for old in list(self._found)[:-MOST_PLANS]:
+                self._found.pop(old, None)
+        return found
+
+    def all(self) -> list[_Made]:
+        return list(self._found.values())
+
+    def clear(self) -> None:
+        self._found.clear()
+
+
 class Runner:
     """Runs graphs, and keeps the plans that it made for them."""
 
     def __init__(self) -> None:
-        self._jobs: dict[Any, _Job] = {}
-        self._open: dict[Request, list[Node]] = {}
-        self._training: dict[Request, bool] = {}
-        self._updates: dict[tuple[Node, ...], tuple[tuple[Node, Node], ...]] = {}
+        self._jobs: _Latest[_Job] = _Latest()
+        self._edition = _edition  # of these
+        self._open: _Latest[list[Node]] = _Latest()
+        self._training: _Latest[bool] = _Latest()
+        self._updates: _Latest[tuple[tuple[Node, Node], ...]] = _Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
         self._size = 0
         self._counted, self._turns = _runs, itertools.count(1)
@@ -158,11 +190,12 @@ class Runner:
         training = given.training or not self._learns(request)
         observers = _observers.get()
         key = (engine.name, request, training, tuple(sizes.items()), _edition, observers)
-        job = self._jobs.get(key)
-        if job is None:
-            if sizes and len(self._jobs) >= MOST_SIZES:
-                self._jobs.pop(next(iter(self._jobs)))
-            job = self._jobs[key] = _job(request, flexible, sizes, engine, training, observers)
+        if self._edition != _edition:
+            self._jobs.clear()
+            self._edition = _edition
+        job = self._jobs.get(
+            key, lambda: _job(request, flexible, sizes, engine, training, observers)
+        )
         data = {job.inputs.get(n, n): v for n, v in given.data.items()}
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         known = [job.inputs.get(n, n) for n in inputs]
@@ -199,28 +232,29 @@ class Runner:
 
     def updates(self, *roots: Node) -> tuple[tuple[Node, Node], ...]:
         """What a step of training below `roots` sets running statistics to, by state."""
-        if roots not in self._updates:
-            self._updates[roots] = tuple(graph.updates(roots).items())
-        return self._updates[roots]
+        return self._updates.get(roots, lambda: tuple(graph.updates(roots).items()))
 
     @property
     def plans(self) -> list[Plan]:
         """The plans made so far."""
-        return [job.plan for job in self._jobs.values()]
+        return [job.plan for job in self._jobs.all()]
 
     def _flexible(self, request: Request) -> list[Node]:
-        if request not in self._open:
+        def found() -> list[Node]:
             news = [value for _, value in request.updates]
             nodes = graph.order([*request.values, *request.roots, *request.wrt, *news])
-            self._open[request] = [n for n in nodes if graph.follows_data(n)]
-        return self._open[request]
+            return [n for n in nodes if graph.follows_data(n)]
+
+        return self._open.get(request, found)
 
     def _learns(self, request: Request) -> bool:
         """Whether training makes a difference to it."""
-        if request not in self._training:
+
+        def found() -> bool:
             nodes = graph.order([*request.values, *request.roots])
-            self._training[request] = any(n.op is not None and n.op.otherwise for n in nodes)
-        return self._training[request]
+            return any(n.op is not None and n.op.otherwise for n in nodes)
+
+        return self._training.get(request, found)
 
     def sizes(
         self, flexible: Sequence[Node], given: Feed, inputs: Sequence[Input]
@@ -284,8 +318,7 @@ def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:
         rows = [row.copy() for row in rows]
     for node, row in zip(nodes, rows, strict=True):
         if isinstance(node, Constant):
-            node.value = engine.to_numpy(row).copy()
-            forget_plans()
+            set_constant(node, engine.to_numpy(row))
         elif hasattr(engine, "place"):
             engine.place(node).write(row)
         else:

@@ -10,7 +10,6 @@ import numpy as np
 from . import evaluation, graph, ops
 from .default_options import default_dtype
 from .graph import BATCH, SEQUENCE, Axis, GraphError
-from .graph.leaves import repeated
 from .graph.node import describe
 from .operand import Operand
 from .ops import records
@@ -86,8 +85,17 @@ class Stored(Variable):
 
     @property
     def value(self) -> np.ndarray:
-        """A copy of its array, of its own shape and dtype. What is set is copied too."""
-        return self.node.value.copy()  # type: ignore[attr-defined]
+        """A copy of its array, read-only: `p.value = array` sets it, with a copy of that.
+
+        >>> p = C.Parameter((2, 2), init=1)
+        >>> changed = p.value.copy()
+        >>> changed[0, 0] = 100
+        >>> p.value = changed
+        >>> p.value
+        array([[100.,   1.],
+               [  1.,   1.]], dtype=float32)
+        """
+        return _read_only(self.node.value.copy())  # type: ignore[attr-defined]
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -187,24 +195,28 @@ class Constant(Variable):
 
     @property
     def value(self) -> np.ndarray:
-        """Its array. It may be set, to a value of its shape."""
+        """Its array, read-only: `k.value = array` sets it, to what can be repeated to its shape."""
         node: Any = self.node
         if graph.INFERRED in node.shape:
             raise GraphError(
                 f"constant {describe(node)} has no value yet: its shape follows from what it is "
                 f"used with\n  made at {node.origin}"
             )
-        return node.value
+        return _read_only(node.value)
 
     @value.setter
     def value(self, value: Any) -> None:
-        node: Any = self.node
-        node.value = repeated(np.asarray(dense(value), node.dtype), node.shape).copy()
-        evaluation.forget_plans()
+        evaluation.set_constant(self.node, dense(value))  # type: ignore[arg-type]
 
     def asarray(self) -> np.ndarray:
         """As `value`."""
         return self.value
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array = array.view()
+    array.flags.writeable = False
+    return array
 
 
 def _initializer(init: Any) -> Callable[..., np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import rgraph as C
+from rgraph import evaluation
 from rgraph.graph import GraphError
 from rgraph.testing import check_gradients
 
@@ -424,3 +425,72 @@ def test_several_graphs_do_not_disturb_each_other(x):
     np.testing.assert_allclose(f.eval({x: VALUES}), 2 * VALUES)
     g.grad({x: VALUES}, wrt=x)
     np.testing.assert_allclose(f.eval({x: VALUES}), 2 * VALUES)
+
+
+class TestStoredValues:
+    """What parameters and constants give is read-only; what is set is seen by the next run."""
+
+    @pytest.mark.parametrize("make", [C.Parameter, C.State, C.Constant])
+    def test_what_is_given_out_is_read_only(self, make):
+        stored = make((2,), 1) if make is not C.Constant else make(1, (2,))
+        for value in (stored.value, stored.asarray()):
+            with pytest.raises(ValueError, match="read-only"):
+                value[0] = 100
+        before = stored.value
+        stored.value = np.array([3, 4])
+        assert before.tolist() == [1, 1]
+        assert stored.value.tolist() == [3, 4]
+
+    def test_an_initializer_may_keep_its_array(self, x):
+        kept = np.ones(2, np.float32)
+        a, b = (C.Parameter(2, init=lambda *_: kept) for _ in "ab")
+        loss = C.reduce_sum(x * a + 2 * x * b)
+        C.Trainer(None, loss, C.sgd([a, b], 0.1)).train_minibatch({x: [[1, 1]]})
+        assert kept.tolist() == [1, 1]
+        np.testing.assert_allclose([a.value, b.value], [[0.9, 0.9], [0.8, 0.8]], rtol=1e-6)
+        with pytest.raises(GraphError, match="can't be repeated"):
+            _ = C.Parameter(2, init=lambda *_: np.ones(3)).value
+
+    @pytest.mark.parametrize("kind", [np.float32, np.float64])
+    def test_a_constant_that_is_set(self, kind):
+        """Whatever was computed from it once and for all before, and in whichever type."""
+        x = C.input_variable(2, dtype=kind)
+        k, other = C.constant(1.0), C.constant(1.0)
+        functions = {
+            x * k: lambda v, k: v * k,
+            x * C.cast(C.exp(C.log(k) * 2), kind): lambda v, k: v * k**2,
+            (x - k) * other + k: lambda v, k: v,
+            x + C.cast(k + [0, 0], kind): lambda v, k: v + k,
+        }
+        v = np.array([[3, 4]], kind)
+        for f, expected in functions.items():
+            np.testing.assert_allclose(f.eval({x: v}), expected(v, 1), rtol=1e-6)
+        for value in (2.0, 0.1, 0.0, 1.0):
+            k.value = value
+            for f, expected in functions.items():
+                np.testing.assert_allclose(f.eval({x: v}), expected(v, value), rtol=1e-6, atol=1e-9)
+        with pytest.raises(GraphError, match="can't be repeated"):
+            k.value = [1, 2]
+        assert other.value == 1
+
+    def test_setting_a_constant_again_makes_no_plan(self, x):
+        k = C.constant(1.0)
+        f = x * k
+        f.eval({x: VALUES})
+        k.value = 2
+        f.eval({x: VALUES})
+        (plan,) = f._runner.plans
+        for value in (3, 4):
+            k.value = value
+            np.testing.assert_allclose(f.eval({x: VALUES}), value * VALUES, rtol=1e-6)
+            assert f._runner.plans == [plan]
+
+    def test_only_the_latest_plans_are_kept(self):
+        x = C.input_variable(C.FreeDimension)
+        y = C.reduce_sum(x)
+        for n in range(1, 60):
+            assert y.eval({x: np.ones((1, n))}) == n
+        assert len(y._runner.plans) == evaluation.MOST_PLANS
+        for n in range(60):
+            y.grad({x: np.ones((1, 2))}, wrt=[x], grad_root=y, outputs=[y] * (n % 40 + 1))
+        assert len(y._runner.plans) == evaluation.MOST_PLANS

@@ -93,7 +93,8 @@ class Stored(Leaf):
                     f"follows from what it is applied to\n  made at {self.origin}",
                     mend="apply the model to its input first",
                 )
-            self._value = np.asarray(self.initializer(self.shape, self.dtype), self.dtype)
+            made = np.asarray(self.initializer(self.shape, self.dtype), self.dtype)
+            self._value = repeated(made, self.shape).copy()  # what made it may keep it
         return self._value
 
     @value.setter
@@ -149,41 +150,71 @@ class State(Stored):
 
 
 class Constant(Leaf):
-    """A fixed array. A weak one, given without a dtype, takes the dtype of what it meets."""
+    """A fixed array, until it is set. A weak one, given without a dtype, takes the dtype of what
+    it meets.
 
-    __slots__ = ("_given", "_value", "frozen", "weak")
+    Attributes:
+        weak: whether it was given without a dtype.
+        frozen: whether it was a parameter once.
+        edition: the number of times that it was set.
+    """
+
+    __slots__ = ("_edition", "_given", "_root", "_seen", "_value", "frozen", "weak")
 
     def __init__(
         self, value: Any, shape: Shape | None = None, dtype: Any = None, name: str = "", **kw: Any
     ) -> None:
         array = np.array(value)
         self.weak = dtype is None
-        self.frozen = False  # whether it was a parameter once
+        self.frozen = False
         if dtype is None:
             exact = isinstance(value, np.ndarray) and array.dtype == np.float64
             dtype = np.float64 if exact else np.float32
         self._given = array  # 0.1 as a float64 is not 0.1 as a float32
+        self._root = self  # the one that it is a form of, in another dtype: both have one value
+        self._edition = self._seen = 0
         array = np.asarray(array, dtype)
         open_size = shape is not None and any(n < 0 for n in shape)  # a number, repeated as needed
         self._value = array if shape is None or open_size else repeated(array, shape)
         super().__init__(shape if open_size else self._value.shape, (), dtype, name, **kw)
 
     @property
+    def edition(self) -> int:
+        return self._root._edition
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it was never set, and may be computed with once and for all."""
+        return self.edition == 0
+
+    @property
     def value(self) -> np.ndarray:
+        if self._seen != self.edition:
+            assert self.shape is not None
+            self._value = repeated(np.asarray(self._root._given, self.dtype), self.shape)
+            self._seen = self.edition
         return self._value
 
     @value.setter
-    def value(self, value: np.ndarray) -> None:
-        self._value = self._given = value
+    def value(self, value: Any) -> None:
+        assert self.shape is not None
+        array = np.array(value)
+        repeated(array, self.shape)  # that it can be
+        self._root._given = array
+        self._root._edition += 1
 
     def as_dtype(self, dtype: np.dtype) -> Constant:
         if dtype == self.dtype:
             return self
-        return Constant(self._given, self.shape, dtype, self.name, where=self.origin)
+        new = self.copy(dtype)
+        new._root = self._root
+        new._seen = self.edition
+        return new
 
-    def copy(self) -> Constant:
+    def copy(self, dtype: np.dtype | None = None) -> Constant:
         """One of the same value that is set by itself."""
-        new = Constant(self._given, self.shape, self.dtype, self.name, where=self.origin)
+        shape, dtype = self.shape, dtype or self.dtype
+        new = Constant(self._root._given, shape, dtype, self.name, where=self.origin)
         new.weak, new.frozen = self.weak, self.frozen
         return new
 

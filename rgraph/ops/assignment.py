@@ -45,8 +45,7 @@ def assign(ref: Any, input: Any) -> Any:
     In training that is after the gradients are computed and before learners update.
 
     Args:
-        ref: a parameter, or a constant. (For what is set often take a parameter: a constant that
-            changes has all that was planned with it planned anew.)
+        ref: a parameter, or a constant.
         input: a value of its shape, without a batch axis.
 
     Source: CNTK's `assign`.

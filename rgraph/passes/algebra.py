@@ -25,8 +25,8 @@ _NEUTRAL: dict[str, tuple[float | None, float | None]] = {
 
 
 def filling(node: Node) -> float | None:
-    """The number that a constant consists of, if it is one number throughout."""
-    if not isinstance(node, Constant):
+    """The number that a constant consists of, if it is one number throughout, for good."""
+    if not isinstance(node, Constant) or not node.is_fixed:
         return None
     value = node.value
     if value.size == 1 or value.size and not any(value.strides):

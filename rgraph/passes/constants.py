@@ -1,4 +1,7 @@
-"""What depends on constants alone is computed once, when the plan is made."""
+"""What depends on constants alone is computed once, when the plan is made.
+
+Constants that people set between runs are read in each run instead, here and in the other passes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ def fold(outputs: Sequence[Node]) -> list[Node]:
         operands: list[Any] = [instead.get(i, i) for i in node.inputs]
         if node.op is None or node.axes or node.op.random or not operands:
             continue
-        if not all(isinstance(i, Constant) for i in operands) or _size(node) > _LARGE:
+        fixed = all(isinstance(i, Constant) and i.is_fixed for i in operands)
+        if not fixed or _size(node) > _LARGE:
             continue
         run = reference_run()
         arguments = node.op.arguments(node)

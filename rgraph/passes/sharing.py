@@ -26,7 +26,7 @@ def share(outputs: Sequence[Node]) -> list[Node]:
 
 def _key(node: Node, instead: dict[Node, Node]) -> Hashable | None:
     if isinstance(node, Constant):
-        small = node.value.size <= 16
+        small = node.is_fixed and node.value.size <= 16
         return (node.value.tobytes(), node.shape, node.dtype) if small else None
     if node.op is None or node.op.random or node.op.new_axis or node.is_delay:
         return None

@@ -50,8 +50,11 @@ class Plan:
         groups = components(outputs)
         _check([n for group in groups for n in group])
         self.inputs = [n for g in groups for n in g if isinstance(n, Input)]
-        self.constants = [n for g in groups for n in g if isinstance(n, Constant)]
-        self.parameters = [n for g in groups for n in g if isinstance(n, Stored)]
+        nodes = [n for g in groups for n in g]
+        self.constants = [n for n in nodes if isinstance(n, Constant) and n.is_fixed]
+        self.parameters = [  # what is read anew in each run
+            n for n in nodes if isinstance(n, Stored) or isinstance(n, Constant) and not n.is_fixed
+        ]
         self.axes = {a for g in groups for n in g for a in (n.axes or ()) if a.source is None}
         self.steps = self._schedule(groups)
         self.results = [self._slot(n) for n in outputs]
@@ -137,8 +140,8 @@ class Plan:
         """The arrays that stay from run to run."""
         return [*map(self.value_of, self.parameters), *(array for _, array in self.stored)]
 
-    def value_of(self, node: Stored) -> Any:
-        """The array of a parameter or a running statistic, in the engine's memory."""
+    def value_of(self, node: Stored | Constant) -> Any:
+        """The array of a parameter, a running statistic or a constant, in the engine's memory."""
         return self.engine.from_numpy(node.value)
 
 

@@ -7,7 +7,7 @@ import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...graph import Axis, GraphError, Input, Layout, Node, Stored, order
+from ...graph import Axis, Constant, GraphError, Input, Layout, Node, Stored, order
 from ...plan import Plan
 from . import library, options
 from .transfer import NotCapturable
@@ -118,7 +118,7 @@ class CudaPlan(Plan):
         with self.engine.transfers.known():
             return super().run(feed, *arguments, **others)
 
-    def value_of(self, node: Stored) -> Any:
+    def value_of(self, node: Stored | Constant) -> Any:
         """The node's array on the GPU."""
         return self.places[node].array
 
