@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .along_axes import Along, along_axes, chosen, chosen_of_some, flattened, unflattened
@@ -28,8 +30,9 @@ def _log_softmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
 
 def _hardmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
     flat = flattened(xp, x, axis)
-    found = xp.argmax(flat, axis=-1)[..., None] == xp.arange(flat.shape[-1])
-    return unflattened(xp, found.astype(x.dtype), x.shape, axis)
+    found = xp.zeros(flat.shape, x.dtype)
+    xp.put_along_axis(found, xp.argmax(flat, axis=-1)[..., None], 1, -1)
+    return unflattened(xp, found, x.shape, axis)
 
 
 def _softmax_gradient(along: Along, node: Node, g: Node) -> list[Node]:
@@ -71,7 +74,9 @@ def _entropy(run: Any, z: Any, t: Any, *, axis: Shape, shape: Shape, rank: int) 
         return total(xp, value, axis, keepdims=True)
 
     none = z.dtype.type(0)  # of an infinity too
-    own = sum_(xp.where(t == 0, none, t * distance))
+    own = sum_(t * distance)
+    if xp is not np or not np.isfinite(own).all():
+        own = sum_(xp.where(t == 0, none, t * distance))
     rest = 1 - sum_(t)
     loss = xp.log(sum_(xp.exp(distance))) - own + xp.where(rest == 0, none, rest * top)
     return loss.reshape(loss.shape[: loss.ndim - rank] + shape)
