@@ -52,6 +52,10 @@ def as_writers(writers: Any, has_metric: bool = True) -> list[ProgressWriter]:
         return []
     found = list(writers) if isinstance(writers, (list, tuple)) else [writers]
     for writer in found:
+        if not isinstance(writer, ProgressWriter):
+            raise ValueError(
+                f"a progress writer is C.logging.ProgressPrinter() or the like, not {writer!r:.60}"
+            )
         writer.has_metric = has_metric
     return found
 

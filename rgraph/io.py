@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import is_sparse
+from .arrays import NDArrayView, is_sparse
 from .samples import frames_of
-from .values import Value
+from .values import Value, dense
 
 INFINITELY_REPEAT = sys.maxsize  # as max_samples: start again at the end of the data, for ever
 FULL_DATA_SWEEP = sys.maxsize - 1  # as max_samples: stop at the end of the data
@@ -148,10 +148,10 @@ class MinibatchSourceFromData(MinibatchSource):
     """Data in memory, given in its order, minibatch by minibatch.
 
     Args:
-        data_streams: a dict from names to data: an array (N, *shape), a SciPy sparse matrix, a
-            list of sequences of shape (frames, *shape); or pairs of data and a type
-            (`C.layers.typing.Sequence[...]`, or the input that it is for). Of a type whose shape
-            is known a list's item may be a single frame, as in `Function.eval`.
+        data_streams: a dict from names to data: an array (N, *shape), a `Value` or a SciPy sparse
+            matrix of that shape, a list of sequences of shape (frames, *shape); or pairs of data
+            and a type (`C.layers.typing.Sequence[...]`, or the input that it is for). Of a type
+            whose shape is known a list's item may be a single frame, as in `Function.eval`.
         max_samples: how many samples (frames of the longest stream) to give in all; by default it
             starts again at the end, for ever. `C.io.FULL_DATA_SWEEP`: all of the data once.
         max_sweeps: how many times to give all data, which need not be whole; by default for ever.
@@ -188,6 +188,7 @@ class MinibatchSourceFromData(MinibatchSource):
         self._untyped: dict[str, bool] = {}  # whether only its being a list says so
         for name, given in data_streams.items():
             data, kind = given if isinstance(given, tuple) else (given, None)
+            data = dense(data) if isinstance(data, (Value, NDArrayView)) else data
             axes = getattr(kind, "dynamic_axes", None)
             sequences = isinstance(data, list) if axes is None else len(axes) == 2
             if not hasattr(data[0] if isinstance(data, list) and data else data, "shape"):

@@ -160,6 +160,14 @@ def test_mistakes_of_trainers():
         C.Trainer(p.z, (p.loss, p.error, p.error), C.sgd([p.w], 0.1))
     with pytest.raises(C.GraphError, match="was given no value"):
         p.trainer.train_minibatch({p.x: X[:4]})
+    with pytest.raises(C.GraphError, match="the function has 2 inputs"):
+        p.trainer.train_minibatch(X[:4])
+    with pytest.raises(ValueError, match="needs a learner"):
+        C.Trainer(p.z, p.loss, [])
+    with pytest.raises(ValueError, match="a learner is"):
+        C.Trainer(p.z, p.loss, "sgd")
+    with pytest.raises(ValueError, match="a progress writer is"):
+        C.Trainer(p.z, p.loss, C.sgd([p.w], 0.1), [print])
 
 
 def test_a_learner_of_ones_own():
@@ -583,6 +591,17 @@ def test_training_in_one_call_is_cntks(options, epochs, updates, after):
     np.testing.assert_allclose(p.w.value.ravel(), after, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "data", [[X, T], (C.Value(X), C.Value(T)), [X, C.NDArrayView.from_dense(T)]]
+)
+def test_data_in_a_list_or_as_values(data):
+    f, p = criterion()
+    progress = f.train(data, 4, parameter_learners=C.sgd([p.w], 0.1), max_epochs=2)
+    np.testing.assert_allclose(
+        progress.epoch_summaries, [(0.858099, 0.45, 20), (0.695177, 0.45, 20)], atol=1e-6
+    )
+
+
 def test_testing_in_one_call(capsys):
     f, p = criterion()
     p.w.value = np.array([[-0.03074782, -0.06925209], [0.27936304, 0.12063698]])
@@ -736,6 +755,9 @@ def test_mistakes_of_training_in_one_call():
         f.train((X,), parameter_learners=learner)
     with pytest.raises(ValueError, match="not both"):
         f.train((X, T), parameter_learners=learner, max_epochs=1, max_samples=3)
+    for nothing in ({"max_epochs": 0}, {"max_samples": 0}, {"epoch_size": -1}):
+        with pytest.raises(ValueError, match="something to train on"):
+            f.train((X, T), parameter_learners=learner, **nothing)
     with pytest.raises(ValueError, match="a callback is"):
         f.train((X, T), parameter_learners=learner, callbacks=[print])
     with pytest.raises(TypeError, match="different numbers"):

@@ -91,7 +91,7 @@ def train(
     """Trains a model by its criterion: a function that gives the loss, or the loss and a metric.
 
     Args:
-        minibatch_source: a tuple of arrays (N, *shape), SciPy sparse matrices or lists of
+        minibatch_source: a tuple of arrays (N, *shape), SciPy sparse matrices, `Value`s or lists of
             sequences, in the order of the criterion's arguments; or a minibatch source.
         minibatch_size: samples in a minibatch, of sequences the frames of the longest stream; or
             `minibatch_size_schedule(…)`.
@@ -127,6 +127,8 @@ def train(
     if max_samples is not None and max_epochs is not None:
         raise ValueError("give max_epochs or max_samples, not both")
     epochs = 1 if max_epochs is None else max_epochs
+    if epochs <= 0:
+        raise ValueError(f"there must be something to train on, got max_epochs={max_epochs}")
     if max_samples is None and epoch_size is not None:
         max_samples = int(epochs * epoch_size)
     elif max_samples is None:

@@ -20,7 +20,8 @@ def as_source(
     data: Any, inputs: Sequence[Any], max_sweeps: float = INFINITELY_REPEAT
 ) -> tuple[MinibatchSourceFromData, Streams]:
     """A source of arrays that are given in the order of these inputs, and its streams."""
-    arrays = data if isinstance(data, tuple) else (data,)
+    several = isinstance(data, tuple) or (isinstance(data, list) and len(inputs) > 1)
+    arrays = tuple(data) if several else (data,)
     if len(inputs) != len(arrays):
         raise ValueError(
             f"the criterion has {len(inputs)} inputs "

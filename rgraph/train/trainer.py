@@ -44,6 +44,14 @@ def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
     return as_node(loss), None if metric is None else as_node(metric)
 
 
+def _check_learners(learners: Sequence[Any]) -> None:
+    if not learners:
+        raise ValueError("a trainer needs a learner at least: C.sgd(model.parameters, 0.1)")
+    for learner in learners:
+        if not isinstance(learner, Learner):
+            raise ValueError(f"a learner is what C.sgd(…) or the like gives, not {learner!r:.60}")
+
+
 class Trainer:
     """Trains a model: each call of `train_minibatch` is one step.
 
@@ -98,6 +106,7 @@ class Trainer:
             list(learners) if isinstance(learners, (list, tuple)) else [learners]
         )
         self.progress_writers = as_writers(progress_writers, self._metric is not None)
+        _check_learners(self.parameter_learners)
         for learner in self.parameter_learners:
             learner.tell = self._write
         parts = [n for n in (self._loss, self._metric, self._model) if n is not None]
@@ -198,7 +207,7 @@ class Trainer:
             with `outputs` a pair of that and a dict of their values.
         """
         wanted = list(outputs or ())
-        if not arguments:
+        if arguments is None or (isinstance(arguments, Mapping) and not arguments):
             return (False, {}) if wanted else False
         asked = (*self._wanted, *map(as_node, wanted))
         learned = tuple(p.node for p in self._parameters)

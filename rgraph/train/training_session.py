@@ -177,6 +177,8 @@ class TrainingSession:
         cv_config: CrossValidationConfig | None = None,
         test_config: TestConfig | None = None,
     ) -> None:
+        if max_samples is not None and max_samples < 1:
+            raise ValueError(f"there must be something to train on, got max_samples={max_samples}")
         if not is_source(mb_source):
             if model_inputs_to_streams is not None:
                 raise ValueError("arrays go to the inputs in their order; don't name streams")
