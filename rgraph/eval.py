@@ -65,7 +65,7 @@ class Program:
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.function = Function(nodes)
-        self._runner = evaluation.Runner()
+        self._runner = evaluation.Runner(self.function._current())
 
     @cached_property
     def arguments(self) -> tuple[Any, ...]:
@@ -90,6 +90,14 @@ class Program:
     def run(self, request: Request, given: Feed, **options: Any) -> list[Any]:
         """The values of a request, then its gradients; options as for `Runner.run`."""
         return self._runner.run(request, given, self._inputs, **options)
+
+    def random_state(self) -> dict[str, int]:
+        """As `Runner.random_state`."""
+        return self._runner.random_state()
+
+    def set_random_state(self, state: Mapping[str, int]) -> None:
+        """As `Runner.set_random_state`."""
+        self._runner.set_random_state(state)
 
     def rows(self, axes: Sequence[Axis]) -> int:
         """As `Runner.rows`."""

@@ -27,8 +27,25 @@ from .values import Value
 
 MOST_PLANS = 32  # that a runner keeps
 
-_runs = itertools.count(1)
+
+class _Count:
+    """Numbers, one after the other, for all threads.
+
+    Attributes:
+        last: the latest of them.
+    """
+
+    def __init__(self, last: int = 0) -> None:
+        self.last, self._rest = last, itertools.count(last + 1)
+
+    def __call__(self) -> int:
+        number = self.last = next(self._rest)
+        return number
+
+
+_runs = _Count()
 _seed = 0
+_beginning = object()  # since when the seed holds
 _edition = 0  # plans hold constants and attributes; when one is set, older plans are wrong
 
 _observers: ContextVar[tuple[Observer, ...]] = ContextVar("observers", default=())
@@ -53,10 +70,14 @@ def set_observer(observer: Observer, looks: bool) -> None:
 def set_seed(seed: int) -> None:
     """Makes everything random (initial values, dropout) from here on the same in every run.
 
+    What an operation draws depends on the seed, on how many evaluations there were since it was
+    set, and on the operation's place among the random ones of its function: a clone or a loaded
+    copy in its stead draws the same.
+
     >>> C.set_seed(7)
     """
-    global _seed, _runs
-    _seed, _runs = int(seed), itertools.count(1)
+    global _seed, _runs, _beginning
+    _seed, _runs, _beginning = int(seed), _Count(), object()
     graph.node.reset_random(_seed)
 
 
@@ -140,9 +161,15 @@ class _Latest(Generic[_Made]):
 
 
 class Runner:
-    """Runs graphs, and keeps the plans that it made for them."""
+    """Runs graphs, and keeps the plans that it made for them.
 
-    def __init__(self) -> None:
+    Args:
+        roots: the nodes of the function that it is for. An operation's place below them says
+            what random numbers it draws.
+    """
+
+    def __init__(self, roots: Sequence[Node] = ()) -> None:
+        self._roots = roots
         self._jobs: _Latest[_Job] = _Latest()
         self._edition = _edition  # of these
         self._open: _Latest[list[Node]] = _Latest()
@@ -150,13 +177,24 @@ class Runner:
         self._updates: _Latest[tuple[tuple[Node, Node], ...]] = _Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
         self._size = 0
-        self._counted, self._turns = _runs, itertools.count(1)
+        self._began, self._turns = _beginning, _Count()
 
     def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
         """A run of its own, with its own random numbers."""
-        if self._counted is not _runs:  # the seed was set: all begins anew
-            self._counted, self._turns = _runs, itertools.count(1)
-        return Feed(data, next(_runs), next(self._turns), device, training)
+        if self._began is not _beginning:  # the seed was set: all begins anew
+            self._began, self._turns = _beginning, _Count()
+        return Feed(data, _runs(), self._turns(), device, training)
+
+    def random_state(self) -> dict[str, int]:
+        """What `set_random_state` must know to have later runs draw as they would here."""
+        turns = self._turns.last if self._began is _beginning else 0
+        return {"seed": _seed, "runs": _runs.last, "turns": turns}
+
+    def set_random_state(self, state: Mapping[str, int]) -> None:
+        """Goes back to where `random_state` was asked for: the seed, and the runs since."""
+        global _seed, _runs
+        _seed, _runs = state["seed"], _Count(state["runs"])
+        self._began, self._turns = _beginning, _Count(state["turns"])
 
     def run(
         self,
@@ -194,7 +232,7 @@ class Runner:
             self._jobs.clear()
             self._edition = _edition
         job = self._jobs.get(
-            key, lambda: _job(request, flexible, sizes, engine, training, observers)
+            key, lambda: _job(request, flexible, sizes, engine, training, self._roots, observers)
         )
         data = {job.inputs.get(n, n): v for n, v in given.data.items()}
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
@@ -281,6 +319,7 @@ def _job(
     sizes: Mapping[Any, Any],
     engine: Any,
     training: bool,
+    roots_of_all: Sequence[Node] = (),
     observers: Sequence[Observer] = (),
 ) -> _Job:
     fitted = {}
@@ -300,11 +339,20 @@ def _job(
     assigned = [n for n in graph.order([*values, *roots]) if n.op is ASSIGN]
     without = list(passes.PASSES) if any(o.separate for o in observers) else ()
     outputs = passes.optimize([*values, *made, *assigned, *news], without, training)
+    _take_places(outputs, [*roots_of_all, *(n for part in parts for n in part)])
     stored = [*(n.inputs[0] for n in assigned), *(state for state, _ in request.updates)]
     plan = plan_on(engine, outputs)
     for observer in observers:
         observe(plan, observer)
     return _Job(plan, [*values, *wrt], inputs, stored)
+
+
+def _take_places(outputs: Sequence[Node], roots: Sequence[Node]) -> None:
+    """Has random operations draw by their place below `roots`, not by when they were made."""
+    random = [n.uid for n in graph.order(roots) if n.op is not None and n.op.random]
+    places = {uid: place for place, uid in enumerate(random)}
+    for node in graph.order(outputs):
+        node.uid = places.get(node.uid, node.uid)
 
 
 def plan_on(engine: Any, outputs: Sequence[Node]) -> Plan:

@@ -55,7 +55,7 @@ class Function(Runnable):
         self._signature = None if signature is None else list(signature)
         self._name = name
         self._is_primitive = False
-        self._runner = evaluation.Runner()
+        self._runner = evaluation.Runner(self._nodes)
         self.custom_attributes: dict[str, Any] = {}  # a user's own, saved along
 
     @overload
@@ -153,7 +153,7 @@ class Function(Runnable):
             if isinstance(node.handle, Variable):
                 node.handle.node = Placeholder(name=node.name)
                 node.handle.node.handle, node.handle = node.handle, None
-        self._runner = evaluation.Runner()
+        self._runner = evaluation.Runner(self._nodes)
         return self
 
     @staticmethod

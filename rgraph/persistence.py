@@ -176,8 +176,11 @@ class _Reader:
     def _axis(self, entry: Mapping[str, Any]) -> Axis:
         if entry["source"] is not None:
             return Axis.new_unique_dynamic_axis(entry["name"])
-        which = entry["name"] if entry["index"] is None else entry["index"]
-        return Axis(which, entry["is_ordered"])
+        if entry["index"] is not None:
+            return Axis(entry["index"])
+        axis = Axis.known_as(entry["name"])
+        axis.is_ordered = entry["is_ordered"]
+        return axis
 
     def _array(self, number: int) -> np.ndarray:
         return self.archive[f"array{number}"]

@@ -58,7 +58,7 @@ class Structure(Operand):
         return tuple(map(resolve, self._nodes))
 
     def _current(self) -> list[Node]:
-        self._nodes = [resolve(n) for n in self._nodes]
+        self._nodes[:] = [resolve(n) for n in self._nodes]  # in place: its runner has the list
         graph.complete(self._nodes)
         return self._nodes
 

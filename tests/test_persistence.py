@@ -47,6 +47,28 @@ def test_a_time_axis_that_a_run_makes(path):
     same(C.load_model(path).eval(data), [np.array([[3.0], [4]]), np.array([[6.0]])])
 
 
+def test_a_time_axis_of_its_own_is_no_new_one_s(path):
+    """A number that a fresh process counts from the beginning must not meet a loaded one."""
+    axis = C.Axis.new_unique_dynamic_axis("t")
+    a, b = (C.sequence.input_variable(1, sequence_axis=axis, name=n) for n in "ab")
+    named = C.sequence.input_variable(1, sequence_axis=C.Axis("time"), name="c")
+    (C.sequence.reduce_sum(a + b) + C.sequence.reduce_sum(named)).save(path)
+    saved = np.load(path)["graph"].tobytes().decode()
+    program = f"""if 1:
+        import rgraph as C
+        f, new = C.load_model({str(path)!r}), C.Axis.new_unique_dynamic_axis("t")
+        assert f.a.dynamic_axes == f.b.dynamic_axes != f.c.dynamic_axes, f.arguments
+        assert f.c.dynamic_axes[1] == C.Axis("time")
+        assert new != f.a.dynamic_axes[1], new
+        x = C.sequence.input_variable(1, sequence_axis=new)
+        print(f.eval({{"a": [[[1.], [2.]]], "b": [[[3.], [4.]]], "c": [[[5.]]]}}).item())
+    """
+    assert axis.name in saved
+    own = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(C.__file__))}
+    done = subprocess.run([sys.executable, "-c", program], env=own, capture_output=True, text=True)
+    assert done.stdout == "15.0\n", done.stderr
+
+
 def test_images_and_several_outputs(path):
     x = C.input_variable((2, 6, 6), name="x")
     y = C.layers.Convolution2D((3, 3), 4, activation=C.relu)(x)

@@ -925,6 +925,26 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
     assert p.trainer.total_number_of_samples_seen == seen
 
 
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_resumed_training_drops_what_it_would_have_dropped(seed, tmp_path):
+    path, x = str(tmp_path / "checkpoint"), C.input_variable(20)
+    losses: dict[bool, list[float]] = {}
+    for resumes in (False, True):
+        C.set_seed(8 if resumes else 1)
+        y = C.times(C.dropout(x, 0.5, seed=seed), C.Parameter((20, 1), init=1.0))
+        trainer = C.Trainer(y, C.reduce_sum(C.square(y)), C.sgd(y.parameters, 0.001))
+        if resumes:
+            trainer.restore_from_checkpoint(path)
+        losses[resumes] = []
+        for i in range(3 if resumes else 6):
+            trainer.train_minibatch({x: np.ones((2, 20))})
+            losses[resumes].append(trainer.previous_minibatch_loss_average)
+            if i == 2 and not resumes:
+                trainer.save_checkpoint(path)
+    assert losses[False][3:] == losses[True]
+    assert len(set(losses[False])) > 1
+
+
 def test_a_checkpoint_of_another_model(tmp_path):
     path, p = str(tmp_path / "checkpoint"), Program()
     p.trainer.save_checkpoint(path)

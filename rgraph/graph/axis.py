@@ -115,6 +115,16 @@ class Axis:
         """A time axis of its own: sequences on it may differ in length from all others."""
         return Axis(f"{name}#{next(_fresh)}")
 
+    @staticmethod
+    def known_as(name: str) -> Axis:
+        """The axis that a saved graph calls so; one of its own was of its own there, and is here.
+
+        A number that another process gave says nothing here.
+        """
+        own, mark, number = name.rpartition("#")
+        unique = mark and number.isdigit()
+        return Axis.new_unique_dynamic_axis(own) if unique else Axis(name)
+
 
 BATCH = Axis("defaultBatchAxis", is_ordered=False)
 SEQUENCE = Axis("defaultDynamicAxis")

@@ -245,18 +245,17 @@ def failed(node: Node, error: GraphError, types: Sequence[Type] = ()) -> GraphEr
 _random = [np.random.SeedSequence(0)]
 
 
-_first_uid = [0]  # of the nodes made since the seed was set
-
-
 def reset_random(seed: int) -> None:
-    """Starts the random numbers of initial values and of operations anew."""
+    """Starts the random numbers of initial values anew."""
     _random[0] = np.random.SeedSequence(seed)
-    _first_uid[0] = next(_uids)
 
 
 def random_key(node: Node) -> int:
-    """What tells the random numbers of an operation from others': its number since the seed."""
-    return (node.uid - _first_uid[0]) % (1 << 63)
+    """What tells the random numbers of an operation from others'.
+
+    In a plan of people's functions that is the operation's place among the random ones.
+    """
+    return node.uid
 
 
 def next_random() -> np.random.Generator:

@@ -172,7 +172,7 @@ def chosen_frames(x: Node, begin: int | None, end: int | None, step: int = 1) ->
 
 def frames_where(condition: Node) -> Node:
     """The numbers of the frames on which `condition` is not 0, on an axis of the condition's."""
-    axis = Axis(f"where#{condition.uid}")
+    axis = Axis(f"where {condition.uid}")
     axis.source = apply(WHERE, condition, axis=axis)
     return axis.source
 

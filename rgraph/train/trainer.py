@@ -340,6 +340,7 @@ class Trainer:
             "parameters": [v.value for v in self._kept()],
             "learners": [learner.create_checkpoint() for learner in self.parameter_learners],
             "samples": self.total_number_of_samples_seen,
+            "random": self._program.random_state(),
         }
 
     def _set(self, state: Mapping[str, Any]) -> None:
@@ -360,3 +361,5 @@ class Trainer:
         for learner, learned in zip(learners, state["learners"], strict=True):
             learner.restore_from_checkpoint(learned)
         self.total_number_of_samples_seen = int(state["samples"])
+        if "random" in state:  # older checkpoints have none
+            self._program.set_random_state(state["random"])

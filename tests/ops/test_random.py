@@ -47,6 +47,29 @@ def test_functions_with_one_seed_draw_alike_run_by_run():
     np.testing.assert_array_equal([b.eval() for _ in range(3)], draws)
 
 
+def test_draws_belong_to_a_place_in_the_graph(tmp_path):
+    """Whatever was built before: a copy in a function's stead draws the same."""
+    x = C.input_variable(20)
+
+    def made():
+        return C.splice(C.dropout(x, 0.5), C.random.normal_like(x), C.dropout(x, 0.5))
+
+    f = made()
+    f.save(tmp_path / "f")
+    _ = C.dropout(x, 0.5), C.random.uniform(2).eval()
+    results = []
+    for g in [f, made(), f.clone("share"), f.clone("clone"), C.load_model(tmp_path / "f"), f]:
+        C.set_seed(3)
+        state, values = g.forward(np.ones((4, 20)), keep_for_backward=g.outputs)
+        (argument,), out = g.arguments, values[g.output]
+        results.append(out)
+        gradient = g.backward(state, np.ones((4, 60)), [argument])[argument]
+        np.testing.assert_array_equal(gradient, out[:, :20] + out[:, 40:])  # the same masks
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    assert (results[0][:, :20] != results[0][:, 40:]).any()
+
+
 def test_two_dropouts_in_one_run_differ():
     x = C.input_variable(100)
     a, b = C.dropout(x, 0.5), C.dropout(x, 0.5)
