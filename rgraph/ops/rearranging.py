@@ -208,5 +208,5 @@ def pad(
     >>> C.pad([1, 2, 3], [(1, 2)], mode=C.ops.REFLECT_PAD).eval()
     array([2., 1., 2., 3., 2., 1.], dtype=float32)
     """
-    widths = tuple((int(low), int(high)) for low, high in pattern)
+    widths = tuple(as_size((low, high), "pattern", least=0) for low, high in pattern)
     return apply(PAD, as_node(x), pattern=widths, mode=int(mode), value=float(constant_value))

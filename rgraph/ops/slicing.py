@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import operator
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.node import Shape
@@ -239,26 +242,38 @@ def get_item(x: Any, key: Any) -> Any:
     node = as_node(x)
     cuts: list[tuple[int, Any, Any, int]] = []
     for axis, k in _keys(key if isinstance(key, tuple) else (key,)):
-        if isinstance(k, (list, tuple)):
-            parts = [slice_axes(node, [_one(axis, int(i))]) for i in k]
+        if isinstance(k, (list, tuple)) or isinstance(k, np.ndarray) and k.ndim:
+            if not len(k):
+                raise GraphError("a list without indices chooses nothing")
+            parts = [slice_axes(node, [_one(axis, i)]) for i in k]
             node = apply(SPLICE, *parts, axis=axis)
-        elif isinstance(k, int):
-            cuts.append(_one(axis, k))
         elif isinstance(k, builtins.slice):
-            if k.stop == 0:
+            begin, end, step = (v if v is None else _whole(v) for v in (k.start, k.stop, k.step))
+            if end == 0:
                 raise GraphError(
                     f"a slice that ends before element 0 of axis {axis} has nothing in it",
                     mend="leave the end out where you mean all that follows",
                 )
             if k != builtins.slice(None):
-                cuts.append((axis, k.start or 0, k.stop, 1 if k.step is None else k.step))
+                cuts.append((axis, begin or 0, end, 1 if step is None else step))
         else:
-            raise GraphError(f"an index must be an integer or a slice, got {k!r}")
+            cuts.append(_one(axis, k))
     return slice_axes(node, cuts) if cuts else node
 
 
-def _one(axis: int, index: int) -> tuple[int, int, int | None, int]:
+def _one(axis: int, key: Any) -> tuple[int, int, int | None, int]:
+    index = _whole(key)
     return axis, index, index + 1 if index != -1 else None, 1
+
+
+def _whole(key: Any) -> int:
+    try:
+        return operator.index(key)
+    except TypeError:
+        raise GraphError(
+            f"an index must be an integer or a slice, got {key!r}",
+            mend="gather takes indices that are computed",
+        ) from None
 
 
 def _keys(keys: tuple[Any, ...]) -> list[tuple[int, Any]]:

@@ -89,6 +89,8 @@ def test_python_indices_keep_the_axis():
         (x[..., 1], VALUES[..., 1:2]),
         (x[0, ..., -2:], VALUES[:, 0:1, :, -2:]),
         (x[..., [3, 0]], VALUES[..., [3, 0]]),
+        (x[np.int64(1), np.int64(0) : np.int64(2)], VALUES[:, 1:2, :2]),
+        (x[:, np.array([3, -1, 0])], VALUES[:, :, [3, -1, 0]]),
     ]:
         np.testing.assert_array_equal(f.eval({x: VALUES}), expected)
 
@@ -153,6 +155,9 @@ def test_splice_gives_a_value_per_sequence_to_each_frame():
         (lambda x: x[:0], "has nothing in it"),
         (lambda x: x[:, -1:0], "has nothing in it"),
         (lambda x: x[::0], "stride of 0"),
+        (lambda x: x[[]], "chooses nothing"),
+        (lambda x: x[0.5:1], "must be an integer or a slice, got 0.5"),
+        (lambda x: C.pad(x, [(0, 0), (-1, 0), (0, 0)]), "pattern: sizes are 0 or more"),
         (lambda x: x[..., 0, ...], "only one ..."),
         (lambda x: C.sequence.slice(x, 2, 1), "there is no frame"),
         (lambda x: C.slice(x, 0, 0, 2, 0), "stride of 0"),
