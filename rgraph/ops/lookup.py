@@ -137,6 +137,7 @@ def gather(reference: Any, indices: Any, axis: int | Axis | None = None) -> Any:
     Args:
         reference: shape (*before, n, *behind), n at `axis` (by default the first axis).
         indices: numbers from 0 to n - 1, whose fractions are cut off. No gradient flows to them.
+            Others are an error (on a GPU, which would have to be waited for, they are not seen).
 
     Returns:
         shape (*before, *indices.shape, *behind).
@@ -184,7 +185,8 @@ def one_hot(x: Any, num_classes: int, sparse_output: bool = False, axis: int | A
     """Class numbers as vectors that are 1 at the class and 0 elsewhere. No gradient flows.
 
     Args:
-        x: numbers from 0 to num_classes - 1, whose fractions are cut off, of shape `shape`.
+        x: numbers from 0 to num_classes - 1, whose fractions are cut off, of shape `shape`. Others
+            are an error (on a GPU, which would have to be waited for, they are no class).
         sparse_output: accepted for CNTK's sake, without effect.
         axis: where the new axis of `num_classes` elements stands in the result.
 

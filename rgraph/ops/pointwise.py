@@ -75,14 +75,20 @@ def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[
     ]
 
 
+_MOST_SEEN = 100  # operations that a slope is looked through for one that may give an infinity
+
+
 def may_be_infinite(node: Node) -> bool:
-    """Whether pointwise operations on finite data may have made it infinite, or NaN."""
+    """Whether pointwise operations on finite data may have made it infinite, or NaN.
+
+    Of very many operations it is said unseen: else long products would take time for each factor.
+    """
     seen, pending = {node}, [node]
     while pending:
         op = (node := pending.pop()).op
         if op is None or not op.pointwise:
             continue
-        if not op.finite:
+        if not op.finite or len(seen) > _MOST_SEEN:
             return True
         pending += [i for i in node.inputs if i not in seen]
         seen.update(node.inputs)
