@@ -12,6 +12,7 @@ from .graph import FREE, GraphError, Node, Placeholder
 from .graph.node import describe, resolve
 from .operand import Operand
 from .ops import records
+from .piping import piped
 from .running import Runnable
 from .tracing import annotated, is_outer, nodes_of, trace
 from .types import Type
@@ -116,8 +117,11 @@ class Function(Runnable):
         return given
 
     def __rshift__(self, other: Any) -> Any:
-        """`f >> g` is g applied to the result of f."""
-        return Function(other)(*self.outputs) if len(self._nodes) > 1 else Function(other)(self)
+        """`f >> g` is g applied to the results of f, as in `layers.Sequential([f, g])`."""
+        values = piped(self.outputs if len(self._nodes) > 1 else (self,), other)
+        if len(values) == 1 and self._signature is None:
+            return values[0]
+        return Function([n for v in values for n in nodes_of(v)], self._declared() or None)
 
     def __lshift__(self, other: Any) -> Any:
         """`f << g` is f applied to the result of g."""
@@ -191,10 +195,10 @@ class Function(Runnable):
         >>> f.replace_placeholder(C.constant([1, 2])).eval()
         array([2., 4.], dtype=float32)
         """
-        if len(self.placeholders) != 1:
-            raise GraphError(f"{self!r} has {len(self.placeholders)} placeholders, not one")
-        (only,) = self.placeholders
-        return self.replace_placeholders({only: substitution})
+        own = [p for p in self.placeholders if not is_outer(p.node)]
+        if len(own) != 1:
+            raise GraphError(f"{self!r} has {len(own)} placeholders, not one")
+        return self.replace_placeholders({own[0]: substitution})
 
     def clone(self, method: str = "clone", substitutions: Mapping[Any, Any] | None = None) -> Any:
         """A copy.

@@ -53,9 +53,9 @@ class Operand:
         return hash(self._same())
 
     def __bool__(self) -> bool:
-        what = " and ".join(describe(n) for n in self._same())
         raise GraphError(
-            f"{what} is neither true nor false, it is computed when the graph runs",
+            "a value of the graph is neither true nor false, it is computed when the graph runs:"
+            + "".join(f"\n  {n.title if n.op else n.kind} {describe(n)}" for n in self._same()),
             mend="C.element_select(c, a, b) is `a if c else b`; C.element_max, C.element_min, "
             "C.element_and, C.element_or and C.element_not are max, min, and, or, not; "
             "`is not None` asks whether there is a value",

@@ -23,7 +23,7 @@ FLOORS = [
     [
         *("device", "arrays", "samples", "values", "minibatch", "evaluation", "operand"),
         *("variables", "tracing", "structure", "search", "running", "cloning", "function"),
-        *("explain", "tables"),
+        *("explain", "tables", "piping"),
     ],
 ]  # all else is above
 

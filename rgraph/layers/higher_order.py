@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, overload
 
 from ..function import Function, trace
-from ..graph import GraphError, apply
+from ..graph import apply
 from ..ops.records import named
 from ..ops.shaping import ALIAS
+from ..piping import piped
 
 Layer = Callable[..., Any]
 
@@ -24,33 +25,6 @@ def _composed(f: Layer, name: str) -> Function:
     return Function(nodes, arguments, name)
 
 
-def _flat(layers: Any) -> Iterator[Any]:
-    for layer in layers:
-        if isinstance(layer, list):
-            yield from _flat(layer)
-        else:
-            yield layer
-
-
-def _values(result: Any) -> tuple[Any, ...]:
-    """What a layer gave, as the arguments of the next one."""
-    if isinstance(result, Function) and len(result.outputs) > 1:
-        return result.outputs
-    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
-
-
-def _refuse_step(layer: Any, values: int) -> None:
-    """A step function takes its states first; given a frame for one of them it goes astray."""
-    open_ = [a for a in layer.signature if a.is_placeholder] if isinstance(layer, Function) else []
-    if len(open_) > values == 1:
-        kind = layer.outputs[0].node.attrs.get("block") or layer.name or "a function"
-        names = ", ".join(a.name or "?" for a in open_)
-        raise GraphError(
-            f"{kind} takes {len(open_)} arguments ({names}), in a Sequential it gets 1",
-            mend="a step function such as LSTM(…) stands in Recurrence(…) or in Fold(…)",
-        )
-
-
 @overload
 def Sequential(layers: list[Any], name: str = "") -> Function: ...
 @overload
@@ -60,8 +34,8 @@ def Sequential(layers: Any, name: str = "") -> Any:
 
     Args:
         layers: functions, layers or Python functions. A tuple in the list applies each of its
-            members to the same input; their results are the arguments of what follows. A list
-            in the list counts as its members.
+            members to the same input, or of as many inputs each to its own; their results are the
+            arguments of what follows. A list in the list counts as its members.
         name: the name of the result.
 
     Source: CNTK's `Sequential`.
@@ -76,17 +50,9 @@ def Sequential(layers: Any, name: str = "") -> Any:
     """
     if not isinstance(layers, list):
         return layers
-    flat = list(_flat(layers))
 
     def chain(x: Any) -> Any:
-        values: tuple[Any, ...] = (x,)
-        for layer in flat:
-            if isinstance(layer, tuple):
-                values = tuple(v for f in layer for v in _values(Sequential(f)(*values)))
-            else:
-                _refuse_step(layer, len(values))
-                values = _values(layer(*values))
-        return values
+        return piped((x,), layers)
 
     return _composed(chain, name)
 

@@ -29,6 +29,43 @@ def test_a_tuple_inside_a_sequential_gives_several_arguments():
     check_gradients(both)
 
 
+@pytest.mark.parametrize("pipe", [lambda *f: Sequential(list(f)), lambda f, g, h: f >> g >> h])
+def test_a_tuple_takes_a_value_for_all_or_one_for_each(pipe):
+    """As in CNTK, where `Sequential` is made of `>>`."""
+    x = C.input_variable(2)
+    model = pipe(C.Function(lambda a: a + 1), (C.square, C.negate), (C.sqrt, lambda a: a * 2))
+    first, second = model(x)([[1, 2]])
+    np.testing.assert_array_equal(first, [[2, 3]])
+    np.testing.assert_array_equal(second, [[-4, -6]])
+    with pytest.raises(C.GraphError, match="2 values can't be given to a tuple of 3 layers"):
+        pipe(Dense(2), (C.square, C.negate), (C.sqrt, C.exp, C.abs))
+    with pytest.raises(C.GraphError, match=r"LSTM takes 3 arguments \(dh, dc, x\)"):
+        pipe(Dense(2), C.exp, C.layers.LSTM(3))
+
+
+def test_a_chain_has_the_arguments_of_its_first_function_in_their_order():
+    f = C.Function(lambda a, b: (b / a, b))
+    for g in (
+        C.Function(lambda u, v: v - u),
+        lambda u, v: v - u,
+        C.minus,
+        (C.exp, C.abs),
+        C.splice,
+    ):
+        assert [v.name for v in (f >> g).arguments] == ["a", "b"]
+    x = C.sequence.input_variable(2)
+    cell, dense = C.layers.LSTM(2), Dense(2)
+    chain = C.layers.Recurrence(cell >> (lambda h, c: (dense(h), c)))(x)
+
+    def by_hand(h, c, x):
+        h, c = cell(h, c, x)
+        return dense(h), c
+
+    data = [np.array([[1, 2], [3, 5], [2, 1]], "f")]
+    expected = C.layers.Recurrence(by_hand)(x).eval(data)[0]
+    np.testing.assert_array_equal(chain.eval(data)[0], expected)
+
+
 def test_a_name_is_the_results():
     x = C.input_variable(2)
     for model in (
