@@ -176,7 +176,7 @@ class Runner:
         self._training: _Latest[bool] = _Latest()
         self._updates: _Latest[tuple[tuple[Node, Node], ...]] = _Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
-        self._size = 0
+        self._size, self._sizes = 0, dict[Axis, int]()
         self._began, self._turns = _beginning, _Count()
 
     def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
@@ -257,6 +257,7 @@ class Runner:
                 for i, (n, r) in enumerate(zip(read, rows, strict=False))
             ]
             self._layouts, self._size = batch.layouts, batch.size
+            self._sizes = plan.sizes
             if accept(rows):
                 # Assignments wait until a run of training has been gone back through.
                 waits = given.training and not request.roots
@@ -266,7 +267,9 @@ class Runner:
 
     def rows(self, axes: Sequence[Axis]) -> int:
         """How many samples or frames values with these axes had in the last run; 1 without axes."""
-        return self._layouts[axes[1]].rows if len(axes) == 2 else self._size if axes else 1
+        if len(axes) == 2:
+            return self._layouts[axes[1]].rows
+        return self._sizes.get(axes[0], self._size) if axes else 1
 
     def updates(self, *roots: Node) -> tuple[tuple[Node, Node], ...]:
         """What a step of training below `roots` sets running statistics to, by state."""

@@ -47,9 +47,9 @@ class Minibatch:
         self.size = _count(fed)
         self._order: np.ndarray | None = None
         lengths: dict[Axis, tuple[Input, list[int]]] = {}
-        for node in inputs:
-            if len(node.axes or ()) == 2:
-                self._add_layout(node, [len(s) for s in fed[node]], lengths)
+        sequences = [n for n in inputs if len(n.axes or ()) == 2]
+        for node in sorted(sequences, key=_is_derived):  # the others decide the samples' order
+            self._add_layout(node, [len(s) for s in fed[node]], lengths)
         self.arrays = {n: self._rows(n, fed[n]) for n in (inputs if read is None else read)}
         self._held: dict[int, Any] = {}  # memory that is someone else's, or was read before
         self.hold(a for n, a in self.arrays.items() if not n.axes)
@@ -69,8 +69,15 @@ class Minibatch:
                 "sequence.input_variable(…, sequence_axis=C.Axis.new_unique_dynamic_axis('name'))",
             )
         if axis not in self.layouts:
-            self.layouts[axis] = layout = Layout(own, self._order)
-            self._order = layout.batch_order
+            self.layouts[axis] = layout = Layout(own, self._order_along(node, len(own)))
+            if not _is_derived(node):
+                self._order = layout.batch_order
+
+    def _order_along(self, node: Node, count: int) -> np.ndarray | None:
+        """The order of rows along a node's batch axis; None: the samples', not decided yet."""
+        if (node.axes or ())[0].is_made or self._order is None and _is_derived(node):
+            return np.arange(count)
+        return self._order
 
     def _rows(self, node: Input, samples: Any) -> Any:
         axes, shape = node.axes or (), node.shape or ()
@@ -89,7 +96,8 @@ class Minibatch:
             rows = layout.pack(samples, empty((layout.rows, *shape), node.dtype))
         else:
             rows = empty((len(samples), *shape), node.dtype)
-            rows[...] = samples if self._order is None else samples[self._order]
+            order = self._order_along(node, len(samples))
+            rows[...] = samples if order is None else samples[order]
         return engine.from_numpy(rows)
 
     def _packed_there(self, layout: Layout, samples: list[Any]) -> Any:
@@ -114,7 +122,7 @@ class Minibatch:
             import scipy.sparse  # only who asks for such output needs SciPy
 
             return scipy.sparse.csr_matrix(array)
-        if len(axes) == 1 and self._order is not None:
+        if len(axes) == 1 and self._order is not None and not axes[0].is_made:
             result = np.empty_like(array)
             result[self._order] = array
             return result
@@ -146,8 +154,14 @@ class Minibatch:
         return array
 
 
+def _is_derived(node: Node) -> bool:
+    """Whether its rows and frames lie as a computation says that stands beside it: weights do."""
+    axes = node.axes or ()
+    return axes[0].is_made or axes[-1].source is not None
+
+
 def _count(samples: Mapping[Input, Any]) -> int:
-    sizes = {n: len(s) for n, s in samples.items() if n.axes}
+    sizes = {n: len(s) for n, s in samples.items() if n.axes and not n.axes[0].is_made}
     if len(set(sizes.values())) > 1:
         raise GraphError(
             "the inputs have different numbers of samples or sequences:\n"

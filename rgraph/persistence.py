@@ -16,8 +16,10 @@ import numpy as np
 from . import archives
 from .function import Function
 from .graph import (
+    FREE,
     Axis,
     Constant,
+    Free,
     GraphError,
     Input,
     Node,
@@ -25,8 +27,10 @@ from .graph import (
     Placeholder,
     State,
     Stored,
+    batch_of,
     complete,
     order,
+    trials_of,
 )
 from .graph.node import describe
 from .ops.records import TABLE
@@ -51,7 +55,7 @@ class _Writer:
     def node(self, node: Node) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "name": node.name,
-            "shape": node.shape,
+            "shape": None if node.shape is None else list(map(_size, node.shape)),
             "axes": None if node.axes is None else [self.axis(a) for a in node.axes],
             "dtype": None if node.dtype is None else node.dtype.name,
         }
@@ -113,6 +117,7 @@ class _Writer:
                 "index": a.index,
                 "is_ordered": a.is_ordered,
                 "source": None if a.source is None else self.number[a.source],
+                "rows": a.rows,
             }
             for a in self.axes
         ]
@@ -174,6 +179,8 @@ class _Reader:
         self.custom_attributes = self._attribute(self.graph["custom_attributes"])
 
     def _axis(self, entry: Mapping[str, Any]) -> Axis:
+        if entry.get("rows") is not None:
+            return batch_of(tuple(entry["rows"]))
         if entry["source"] is not None:
             return Axis.new_unique_dynamic_axis(entry["name"])
         if entry["index"] is not None:
@@ -187,7 +194,7 @@ class _Reader:
 
     def _bare(self, entry: Mapping[str, Any]) -> Node:
         """The node, without its inputs if it is an operation."""
-        shape = None if entry["shape"] is None else tuple(entry["shape"])
+        shape = None if entry["shape"] is None else tuple(map(_as_size, entry["shape"]))
         axes = None if entry["axes"] is None else tuple(self.axes[i] for i in entry["axes"])
         dtype = None if entry["dtype"] is None else np.dtype(entry["dtype"])
         if "op" in entry:
@@ -245,6 +252,15 @@ class _Reader:
         function = Function(self.outputs, self.signature or None, self.name)
         function.custom_attributes = self.custom_attributes
         return function
+
+
+def _size(size: int) -> Any:
+    """A dimension as it is saved: a free one by its trial sizes, which tell what it follows."""
+    return list(trials_of(size)) if size == FREE else size
+
+
+def _as_size(saved: Any) -> int:
+    return Free(tuple(saved)) if isinstance(saved, list) else saved
 
 
 def _has_value(shape: Any, dtype: Any) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Nodes, axes, layouts: what a program is before anything runs it."""
 
-from .axis import BATCH, SEQUENCE, Axis
+from .axis import BATCH, SEQUENCE, Axis, batch_of, one_batch
 from .copying import copy
 from .errors import GraphError
 from .fitting import fit, follows_data
-from .free import FREE
+from .free import FREE, Free, trials_of
 from .inference import apply, bind, complete
 from .layout import Layout
 from .leaves import INFERRED, Constant, Input, Parameter, Placeholder, State, Stored
@@ -18,6 +18,7 @@ __all__ = [
     "SEQUENCE",
     "Axis",
     "Constant",
+    "Free",
     "GraphError",
     "Input",
     "Layout",
@@ -28,12 +29,15 @@ __all__ = [
     "State",
     "Stored",
     "apply",
+    "batch_of",
     "bind",
     "complete",
     "components",
     "copy",
     "fit",
     "follows_data",
+    "one_batch",
     "order",
+    "trials_of",
     "updates",
 ]

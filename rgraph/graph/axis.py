@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import GraphError
+from .free import SAMPLES, Trials
 
 _fresh = itertools.count(1)
 
@@ -26,7 +27,7 @@ class Axis:
     True
     """
 
-    __slots__ = ("index", "is_ordered", "name", "source")
+    __slots__ = ("index", "is_ordered", "name", "rows", "size", "source")
 
     def __init__(self, which: int | str, is_ordered: bool = True, source: Any = None) -> None:
         self.index = which if isinstance(which, int) else None
@@ -34,6 +35,10 @@ class Axis:
         self.is_ordered = is_ordered
         # The node whose run decides the lengths along this axis; None if the minibatch does.
         self.source = source
+        # Of a batch axis: the trial sizes of the number of its rows, and that number if it is
+        # known, see `free` and `batch_of`.
+        self.rows: Trials | None = None
+        self.size: int | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Axis) and self.name == other.name
@@ -63,6 +68,11 @@ class Axis:
     def is_batch_axis(self) -> bool:
         """Whether it is the batch axis."""
         return self.is_dynamic_axis and not self.is_ordered
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it is a batch axis that `to_batch` made, with rows other than the samples."""
+        return self.rows not in (None, SAMPLES)
 
     def static_axis_index(self, checked: bool = True) -> int:
         """Its index. Raises `GraphError` for a dynamic axis."""
@@ -127,18 +137,49 @@ class Axis:
 
 
 BATCH = Axis("defaultBatchAxis", is_ordered=False)
+BATCH.rows = SAMPLES
 SEQUENCE = Axis("defaultDynamicAxis")
 UNKNOWN = (Axis("UnknownAxes"),)
 END = 2**31 - 4  # CNTK's index of the axis that comes next to all that an operand has
 
 
+def batch_of(rows: Trials, size: int | None = None) -> Axis:
+    """The batch axis of as many rows as these trial sizes say: the samples', or one of its own.
+
+    Axes with as many rows are the same axis.
+
+    Args:
+        size: the number of rows, if it is known.
+    """
+    if rows == SAMPLES:
+        return BATCH
+    axis = Axis(f"batch {_count_of(rows)}", is_ordered=False)
+    axis.rows, axis.size = rows, size
+    return axis
+
+
+_others: dict[Trials, int] = {}  # numbers of batch axes whose rows can't be told in words
+
+
+def _count_of(rows: Trials) -> str:
+    (one, other), (a, b) = rows, SAMPLES
+    if one == other:
+        return f"of {one}"
+    if one * b == other * a and one % a == 0:
+        return f"of {one // a} × samples"
+    if one * b == other * a and a % one == 0:
+        return f"of samples / {a // one}"
+    return f"#{_others.setdefault(rows, len(_others) + 1)}"
+
+
 def union(operands: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
     """The dynamic axes of a result whose operands have these; unknown if one is unknown."""
-    if any(axes is None for axes in operands):
+    known = [axes for axes in operands if axes is not None]
+    if len(known) < len(operands):
         return None
-    longest: tuple[Axis, ...] = ()
-    for axes in operands:
-        assert axes is not None
+    longest = max(known, key=lambda axes: (len(axes), not is_fixed(axes)), default=())
+    one_batch(known)
+    for axes in known:
         if len(axes) == len(longest) == 2 and axes != longest:
             raise GraphError(
                 f"the operands are sequences along different axes, {longest[1].name} and "
@@ -146,6 +187,32 @@ def union(operands: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | Non
                 mend="declare both inputs with the same sequence axis, or carry one over to the "
                 "other's axis with sequence.broadcast_as or reconcile_dynamic_axes",
             )
-        if len(axes) > len(longest):
-            longest = axes
     return longest
+
+
+def is_fixed(axes: tuple[Axis, ...]) -> bool:
+    """Whether they are a batch axis alone whose rows are a number that no minibatch changes.
+
+    A run may have as many samples, so it may meet other batch axes: `carry_rows` counts them.
+    """
+    return len(axes) == 1 and axes[0].is_made and len(set(axes[0].rows or ())) == 1
+
+
+def one_batch(operands: Sequence[tuple[Axis, ...] | None]) -> None:
+    """Raises `GraphError` for operands with different batch axes, but for those that are fixed;
+    unknown axes pass."""
+    known = [axes for axes in operands if axes]
+    chosen = [axes[0] for axes in known if not is_fixed(axes)] or [axes[0] for axes in known]
+    for first, other in itertools.pairwise(chosen):
+        if first != other:
+            raise GraphError(
+                f"the operands have different batch axes, {first.name} and {other.name}; their "
+                "rows do not correspond",
+                mend="if they are as many all the same, carry one over to the other's axis with "
+                "reconcile_dynamic_axes, which counts them",
+            )
+        if None not in (first.size, other.size) and first.size != other.size:
+            raise GraphError(
+                f"the operands have {first.size} and {other.size} rows, made of axes that each "
+                "run may choose anew"
+            )

@@ -7,16 +7,21 @@ from typing import Any
 
 from .copying import copy
 from .errors import GraphError
-from .free import is_free
+from .free import FREE, is_free
 from .leaves import Input
 from .node import Node
 from .traverse import order
 
 
 def follows_data(node: Node) -> bool:
-    """Whether a shape is known only with a run's data: a free input's, an unpacked axis's."""
+    """Whether its shape or its axes' sizes follow from a run's data: those of a free input, of an
+    unpacked axis, of a batch axis of its own."""
     return (
-        node.op is None and node.kind == "Input" and is_free(node.shape) or "unpacked" in node.attrs
+        node.op is None
+        and node.kind == "Input"
+        and is_free(node.shape)
+        or "unpacked" in node.attrs
+        or "rows" in node.attrs
     )
 
 
@@ -31,10 +36,12 @@ def fit(
             frames in the longest sequence along each time axis.
     """
     inputs: dict[Node, Node] = {}
-    attrs = {}
+    attrs: dict[Node, dict[str, Any]] = {}
     for node in flexible:
-        if not isinstance(node, Input):
-            attrs[node] = {"unpacked": _sizes_along(node, sizes)}
+        if "rows" in node.attrs:  # how many is known now; which axis that is stays as it was
+            attrs[node] = {"rows": (node.axes or ())[0].rows}
+        elif not isinstance(node, Input):
+            attrs[node] = {"unpacked": _size_along(node, sizes)}
         elif node in sizes:
             inputs[node] = fitted = Input(sizes[node], node.axes, node.dtype, node.name)
             fitted.origin = node.origin
@@ -43,12 +50,13 @@ def fit(
     return {old: new for old, new in zip(nodes, copies, strict=True) if old is not new}
 
 
-def _sizes_along(node: Node, sizes: Mapping[Any, Any]) -> tuple[int, ...]:
-    axes = node.inputs[0].axes or ()
-    missing = [a for a in axes if a not in sizes]
-    if missing:
+def _size_along(node: Node, sizes: Mapping[Any, Any]) -> tuple[int]:
+    *_, axis = node.inputs[0].axes or ()
+    if axis.is_made:  # it knows its size by itself
+        return (FREE,)
+    if axis not in sizes:
         raise GraphError(
-            f"the lengths along {missing[0]!r} follow from what is computed; they can't become a "
+            f"the lengths along {axis!r} follow from what is computed; they can't become a "
             "static axis, whose size must be known before"
         )
-    return tuple(sizes[a] for a in axes)
+    return (sizes[axis],)

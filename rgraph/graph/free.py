@@ -1,42 +1,94 @@
-"""Free dimensions: sizes of an input that each run may choose anew.
+"""Free dimensions: sizes that each run may choose anew.
 
 A shape with a free dimension is worked out by trying: each shape rule runs twice with two
 sizes in the free dimensions' place, and what differs between the results is free again. So no rule
 knows of free dimensions. Before a graph runs, `fitting.fit` gives it the sizes that it is fed with.
+
+A free dimension remembers its two trial sizes. They tell what follows from the number of samples
+from what does not, twice that number from that number, and so on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from .errors import GraphError
 
 Shape = tuple[int, ...]
+Trials = tuple[int, int]
 
-FREE = -3
 _TRIALS = (60_480, 110_880)  # with many divisors, so that groups and reshapes work out
+SAMPLES = (11 * _TRIALS[0], 13 * _TRIALS[1])  # of the number of samples in a minibatch
+_MOST_FREE = 3  # dimensions whose sizes are looked for
+
+
+class Free(int):
+    """A free dimension: CNTK's number for it, and its trial sizes."""
+
+    trials: Trials
+
+    def __new__(cls, trials: Trials) -> Free:
+        new = super().__new__(cls, -3)
+        new.trials = trials
+        return new
+
+
+FREE = Free(_TRIALS)
 
 
 def is_free(shape: Shape | None) -> bool:
     return shape is not None and FREE in shape
 
 
+def trials_of(size: int) -> Trials:
+    """The two trial sizes of a dimension; its own size, twice, if that is known."""
+    return getattr(size, "trials", _TRIALS) if size == FREE else (size, size)
+
+
 def tried(rule: Callable[..., Any], shapes: Sequence[Shape | None], unknown: int) -> Any:
     """What `rule(*shapes)`, a shape or several, is for free dimensions; None if that can't be said.
+
+    Free dimensions that meet one another are taken to be equal; one that meets a known size, and
+    fits with no other, has that size.
 
     Args:
         unknown: what stands in the result for a dimension that depends on the free ones.
     """
-    results = []
-    for size in _TRIALS:
-        filled = [None if s is None else tuple(size if n == FREE else n for n in s) for s in shapes]
-        try:
-            results.append(rule(*filled))
-        except GraphError:
-            return None
-    first, second = results
-    return _merged(first, second, unknown)
+    own = [trials_of(n) for s in shapes for n in s or () if n == FREE]
+    known = sorted({n for s in shapes for n in s or () if n >= 0})
+    for ways in _ways(own, known):
+        found = []
+        for trials in ways:
+            try:
+                first, second = (rule(*_filled(shapes, t)) for t in zip(*trials, strict=True))
+            except GraphError:
+                continue
+            found.append(_merged(first, second, unknown))
+        if found:
+            return found[0] if all(f == found[0] for f in found) else None
+    return None
+
+
+def _ways(own: Sequence[Trials], known: Sequence[int]) -> Iterator[Iterable[Sequence[Trials]]]:
+    """What to try for the free dimensions, group by group: as they are, all equal, then one of
+    them with a known size, two, and so on."""
+    equal = [_TRIALS] * len(own)
+    yield [own]
+    yield [equal]
+    for some in range(1, len(own) + 1) if len(own) <= _MOST_FREE else ():
+        yield (
+            [(size[at.index(i)],) * 2 if i in at else t for i, t in enumerate(equal)]
+            for at in itertools.combinations(range(len(own)), some)
+            for size in itertools.product(known, repeat=some)
+        )
+
+
+def _filled(shapes: Sequence[Shape | None], sizes: Sequence[int]) -> list[Shape | None]:
+    """The shapes, with these sizes in the place of the free dimensions, in their order."""
+    rest = iter(sizes)
+    return [None if s is None else tuple(next(rest) if n == FREE else n for n in s) for s in shapes]
 
 
 def _merged(a: Any, b: Any, unknown: int) -> Any:
@@ -44,4 +96,7 @@ def _merged(a: Any, b: Any, unknown: int) -> Any:
         return None
     if isinstance(a, list):
         return [_merged(x, y, unknown) for x, y in zip(a, b, strict=True)]
-    return tuple(x if x == y else unknown for x, y in zip(a, b, strict=True))
+    free = unknown == FREE
+    return tuple(
+        x if x == y else Free((x, y)) if free else unknown for x, y in zip(a, b, strict=True)
+    )

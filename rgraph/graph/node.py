@@ -143,6 +143,12 @@ class Node:
         return self.axes[1]
 
     @property
+    def batch_axis(self) -> Axis:
+        """The axis of its samples or sequences, if it has one."""
+        assert self.axes
+        return self.axes[0]
+
+    @property
     def is_delay(self) -> bool:
         return self.op is not None and self.op.name == "delay"
 
@@ -184,7 +190,9 @@ def describe(node: Node, type: Type | None = None) -> str:
     shape = shape.replace(str(FREE), "free")
     text = f"'{node.name}' {shape}" if node.name else shape
     if of.axes:
-        text += " per frame of a sequence" if len(of.axes) == 2 else " per sample"
+        own = of.axes[0].is_made
+        text += " per frame of a sequence" if len(of.axes) == 2 else "" if own else " per sample"
+        text += f" per row of a {of.axes[0].name}" if own else ""
         if len(of.axes) == 2 and of.axes[1] != _axis.SEQUENCE:
             text += f" along {of.axes[1].name}"
     if of.dtype is not None and of.dtype != np.float32:

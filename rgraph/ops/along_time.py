@@ -8,7 +8,7 @@ from typing import Any
 from ..graph import Axis, GraphError, Node, apply
 from .arithmetic import element_times
 from .frames import needs_time
-from .records import define
+from .records import carried, define
 from .repetition import spread
 
 Axes = tuple[Axis, ...]
@@ -146,17 +146,21 @@ def _time_axis(node: Node) -> Axis | None:
     return (node.axes or ())[1] if len(node.axes or ()) == 2 else None
 
 
+def _on_axes_of(inputs: Sequence[Node], axes: Axes, /, **_: Any) -> list[Node]:
+    x, like = inputs
+    if len(x.axes or ()) == 1:
+        x = carried(x, like)
+    return [x if len(x.axes or ()) == len(axes) else spread(x, axes), like]
+
+
 RECONCILE = define(
     "reconcile_dynamic_axes",
     shape=lambda x, like: x,
     axes=lambda axes: axes[1],
-    align=lambda inputs, axes, /, **_: [
-        inputs[0] if len(inputs[0].axes or ()) == len(axes) else spread(inputs[0], axes),
-        inputs[1],
-    ],
+    align=_on_axes_of,
     kernel=_reconciled,
     arguments=lambda node: {"axis": _time_axis(node), "source": _time_axis(node.inputs[0])},
-    gradient=lambda node, g: [g, None],
+    gradient=lambda node, g: [apply(RECONCILE, g, node.inputs[0]), None],
     operands=("operand", "like"),
     guess=True,
 )

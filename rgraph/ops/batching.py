@@ -1,78 +1,111 @@
-"""Between the batch and a static axis: `unpack_batch` and `to_batch`, each the other's adjoint."""
+"""Between a batch and a static axis: `unpack_batch` and `to_batch`, each the other's adjoint.
+
+`to_batch` makes a batch axis. It is the minibatch's own if there are as many rows as samples,
+whatever their number, and one of its own otherwise: `graph.batch_of`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ..graph import BATCH, FREE, GraphError, apply
-from ..graph.node import Shape
+from ..graph import FREE, Axis, Free, GraphError, apply, batch_of, trials_of
+from ..graph.node import Shape, Type
 from .records import as_node, define, operation
 
 
-def _batch_order(run: Any) -> Any:
-    """Which sample each row of a value with only a batch axis is; None: row i is sample i."""
-    return next((layout.batch_order for layout in run.layouts.values()), None)
-
-
-def _unpack_axes(operands: Any, **_: Any) -> Any:
-    (axes,) = operands
-    if axes is not None and len(axes) != 1:
+def _unpacked_type(types: Sequence[Type], *, unpacked: Shape) -> Type:
+    (x,) = types
+    if x.axes is not None and len(x.axes) != 1:
         raise GraphError(
             "unpack_batch needs an operand with the batch axis and no time axis",
             mend="sequence.unpack makes a static axis of time",
         )
-    return None if axes is None else ()
+    if x.shape is None or x.axes is None:
+        return Type(None, None, x.dtype)
+    axis, count = x.axes[0], unpacked[0]
+    if count == FREE:
+        count = axis.size if axis.size is not None else Free(axis.rows or trials_of(FREE))
+    return Type((count, *x.shape), (), x.dtype)
 
 
-def _to_batch_axes(operands: Any) -> Any:
-    if operands[0]:
+def _batch_type(types: Sequence[Type], *, rows: Any = None) -> Type:
+    (x,) = types
+    if x.axes:
         raise GraphError(
             "to_batch needs an operand without dynamic axes, this one has a batch axis"
         )
-    return None if operands[0] is None else (BATCH,)
-
-
-def _first_axis(shape: Shape) -> Shape:
-    if not shape:
+    if x.shape is None or x.axes is None:
+        return Type(None, None, x.dtype)
+    if not x.shape:
         raise GraphError("to_batch makes the first static axis the batch; the operand has none")
-    return shape[1:]
+    first = x.shape[0]
+    axis = batch_of(rows or trials_of(first), None if first == FREE else first)
+    return Type(x.shape[1:], (axis,), x.dtype)
 
 
-def _unpack(run: Any, x: Any, *, unpacked: Shape) -> Any:
-    order = _batch_order(run)
+def _unpack(run: Any, x: Any, *, axis: Axis) -> Any:
+    order = run.order(axis)
     if order is None:
         return x
     result = run.empty(x.shape, x.dtype)
-    result[order] = x
+    result[run.engine.from_numpy(order)] = x
     return result
 
 
-def _pack(run: Any, x: Any) -> Any:
-    order = _batch_order(run)
-    if order is None:
-        run.batch = len(x)
-        return x
-    return x[order]
+def _pack(run: Any, x: Any, *, axis: Axis) -> Any:
+    _check_count(len(x), run.rows((axis,)))
+    order = run.order(axis)
+    return x if order is None else x[run.engine.from_numpy(order)]
+
+
+def _check_count(rows: int, samples: int) -> None:
+    if rows != samples:
+        raise GraphError(
+            f"{rows} rows can't stand beside the {samples} samples of another operand",
+            mend="rows on different batch axes meet where they are as many",
+        )
+
+
+def _carry(run: Any, x: Any, like: Any, *, axis: Axis, source: Axis) -> Any:
+    _check_count(len(x), run.rows((axis,)))
+    return _pack(run, _unpack(run, x, axis=source), axis=axis)
+
+
+def _unused(*_: Any, **__: Any) -> Any:
+    raise AssertionError("its shape comes from `type`")
 
 
 UNPACK_BATCH = define(
     "unpack_batch",
-    shape=lambda s, unpacked: (unpacked[0], *s),
-    axes=_unpack_axes,
+    shape=_unused,
+    type=_unpacked_type,
     align=None,
     kernel=_unpack,
-    gradient=lambda node, g: [apply(TO_BATCH, g)],
+    arguments=lambda node: {"axis": node.inputs[0].batch_axis},
+    gradient=lambda node, g: [apply(TO_BATCH, g, rows=node.inputs[0].batch_axis.rows)],
     framewise=False,
 )
 TO_BATCH = define(
     "to_batch",
-    shape=_first_axis,
-    axes=_to_batch_axes,
+    shape=_unused,
+    type=_batch_type,
     align=None,
     kernel=_pack,
-    gradient=lambda node, g: [
-        apply(UNPACK_BATCH, g, unpacked=(node.inputs[0].shape or (FREE,))[:1])
-    ],
+    arguments=lambda node: {"axis": node.batch_axis},
+    gradient=lambda node, g: [apply(UNPACK_BATCH, g, unpacked=(node.inputs[0].shape or ())[:1])],
+    framewise=False,
+)
+CARRY_ROWS = define(
+    "carry_rows",
+    title="reconcile_dynamic_axes",
+    shape=lambda x, like: x,
+    axes=lambda axes: None if axes[1] is None else axes[1][:1],
+    align=None,
+    kernel=_carry,
+    arguments=lambda node: {"axis": node.batch_axis, "source": node.inputs[0].batch_axis},
+    gradient=lambda node, g: [apply(CARRY_ROWS, g, node.inputs[0]), None],
+    operands=("operand", "like"),
     framewise=False,
 )
 
@@ -100,18 +133,22 @@ def unpack_batch(x: Any) -> Any:
 
 @operation
 def to_batch(x: Any) -> Any:
-    """The first static axis as the batch.
+    """The first static axis as a batch axis.
 
     Args:
-        x: shape (samples, *shape), without dynamic axes; as many samples as the minibatch has if
-            it meets anything that has the batch axis.
+        x: shape (rows, *shape), without dynamic axes.
 
     Returns:
-        shape `shape` per sample.
+        shape `shape` per row. What has as many rows, for any number of samples, is on the same
+        batch axis, the minibatch's own if these are the samples: it may be combined. Rows whose
+        number is fixed may be combined with any others; a run checks that they are as many. What
+        has other rows is refused; `reconcile_dynamic_axes` carries it over where they are as many.
 
     Source: CNTK's `to_batch`.
 
-    >>> C.to_batch(C.constant([[1, 2], [3, 4]])).shape
-    (2,)
+    >>> x = C.input_variable((2, 3))
+    >>> rows = C.to_batch(C.reshape(C.unpack_batch(x), (-1, 3)))  # two of each sample
+    >>> C.reduce_sum(rows).eval({x: np.ones((2, 2, 3))})
+    array([3., 3., 3., 3.], dtype=float32)
     """
-    return apply(TO_BATCH, as_node(x))
+    return apply(TO_BATCH, as_node(x), rows=None)

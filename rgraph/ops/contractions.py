@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..graph import BATCH, INFERRED, Axis, GraphError, Node, apply
+from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph import axis as _axis
 from ..graph.node import Shape
 from .records import as_node, define, follow_axes, operation
-from .repetition import GATHER_UP, spread
+from .repetition import over_time, spread
 from .shaping import TRANSPOSE, reshape_to
 from .sums import total
 
@@ -297,7 +297,7 @@ def times(
         product = apply(
             TIMES, as_node(left), as_node(right), output_rank=output_rank, map_rank=None
         )
-        return apply(GATHER_UP, product, axes=(BATCH,))
+        return over_time(product)
     if map_rank is not None and map_rank < 0:
         map_rank = None
     return apply(TIMES, as_node(left), as_node(right), output_rank=output_rank, map_rank=map_rank)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import INFERRED, Axis, GraphError, Node, apply
+from ..graph import INFERRED, Axis, GraphError, Node, apply, one_batch
 from ..graph.node import Shape
 from .arithmetic import element_times
 from .frames import needs_time
 from .pointwise import broadcast, shrink
-from .records import TABLE, as_node, define
+from .records import TABLE, as_node, carried, define
 
 Axes = tuple[Axis, ...]
 
@@ -43,6 +43,7 @@ def _initial_filled_in(x: Shape, initial: Shape, *, offset: int) -> list[Shape]:
 
 def _delay_axes(axes: Sequence[Axes | None], *, offset: int) -> Axes | None:
     needs_time(axes[0], "a delay")
+    one_batch(axes)
     if axes[1] is not None and len(axes[1]) == 2 and abs(offset) > 1:
         raise GraphError(
             f"the initial state of a delay by {abs(offset)} steps is a sequence, it should be one "
@@ -57,7 +58,7 @@ def _frame_before(inputs: Sequence[Node], axes: Axes, /, *, offset: int) -> list
     x, initial = inputs
     if len(initial.axes or ()) == 2:
         initial = apply(TABLE["ends"], initial, last=offset > 0)
-    return [x, initial]
+    return [x, carried(initial, x)]
 
 
 def initial_rows(run: Any, initial: Any, own: int, layout: Any, shape: Shape) -> Any:

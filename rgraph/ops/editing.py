@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import BATCH, Axis, GraphError, Node, apply
+from ..graph import Axis, GraphError, Node, apply, one_batch
 from .arithmetic import element_divide, element_times, minus, plus
 from .delays import delayed
 from .frames import SCATTER, chosen_frames, needs_time, on_new_axis
 from .rearranging import expand_dims
 from .records import as_node, define, operation
-from .repetition import SPREAD, gather_up
+from .repetition import SPREAD, over_time
 from .slicing import splice
 
 
@@ -66,10 +66,11 @@ def _longer(run: Any, *parts: Any, extra: int, sources: Any, axis: Axis, dtype: 
     return on_new_axis(run, chosen, axis, layout, dtype)
 
 
-def _longer_axes(axes: Any, *, axis: Axis, **_: Any) -> tuple[Axis, ...]:
+def _longer_axes(axes: Any, *, axis: Axis, **_: Any) -> tuple[Axis, ...] | None:
     for a in axes:
         needs_time(a, "this")
-    return (BATCH, axis)
+    one_batch(axes)
+    return None if axes[0] is None else (axes[0][0], axis)
 
 
 LONGER = define(
@@ -119,7 +120,7 @@ def length(seq: Any) -> Any:
     """
     x = as_node(seq)
     needs_time(x.axes, "sequence.length")
-    return gather_up(apply(SPREAD, as_node(1.0), x), (BATCH,))
+    return over_time(apply(SPREAD, as_node(1.0), x))
 
 
 @operation
@@ -132,7 +133,7 @@ def reduce_mean(seq: Any) -> Any:
     """
     x = as_node(seq)
     needs_time(x.axes, "sequence.reduce_mean")
-    return element_divide(gather_up(x, (BATCH,)), length(x))
+    return element_divide(over_time(x), length(x))
 
 
 @operation

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import GraphError, apply
+from ..graph import Axis, GraphError, apply
 from ..graph.node import Shape
 from .records import as_node, define, operation
 
@@ -47,10 +47,10 @@ def _eye_axes(operands: Any, sparse_output: bool) -> Any:
     return axes
 
 
-def _eye(run: Any, x: Any, *, rows: bool, sparse_output: bool) -> Any:
+def _eye(run: Any, x: Any, *, axis: Axis | None, sparse_output: bool) -> Any:
     eye = run.xp.eye(x.shape[0], x.shape[1], dtype=x.dtype)
-    order = next((layout.batch_order for layout in run.layouts.values()), None)
-    return eye if order is None or not rows else eye[order]
+    order = run.order(axis) if axis else None
+    return eye if order is None else eye[run.engine.from_numpy(order)]
 
 
 EYE = define(
@@ -59,7 +59,7 @@ EYE = define(
     axes=_eye_axes,
     align=None,
     kernel=_eye,
-    arguments=lambda node: {"rows": bool(node.inputs[0].axes), **node.attrs},
+    arguments=lambda node: {"axis": next(iter(node.axes or ()), None), **node.attrs},
     framewise=False,
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import BATCH, Axis, GraphError, Layout, Node, apply
+from ..graph import Axis, GraphError, Layout, Node, apply, one_batch
 from .records import define
 
 
@@ -86,9 +86,11 @@ def _scatter(run: Any, g: Any, index: Any, like: Any, *, axis: Axis, source: Axi
     return out
 
 
-def _on_axis(axes: Sequence[tuple[Axis, ...] | None], *, axis: Axis, **_: Any) -> tuple[Axis, ...]:
+def _on_axis(
+    axes: Sequence[tuple[Axis, ...] | None], *, axis: Axis, **_: Any
+) -> tuple[Axis, ...] | None:
     needs_time(axes[0], "choosing frames")
-    return (BATCH, axis)
+    return None if axes[0] is None else (axes[0][0], axis)
 
 
 WHERE = define(
@@ -126,6 +128,7 @@ STEPS = define(
 
 def _gathered_axes(axes: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
     needs_time(axes[0], "choosing frames")
+    one_batch(axes)
     return axes[1]
 
 
@@ -145,11 +148,18 @@ GATHER = define(
     operands=("sequence", "index"),
     framewise=False,
 )
+
+
+def _scattered_axes(axes: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
+    one_batch(axes)
+    return axes[2]
+
+
 SCATTER = define(
     "sequence_scatter",
     title="sequence.scatter",
     shape=lambda g, index, like: g,
-    axes=lambda axes: axes[2],
+    axes=_scattered_axes,
     dtype=lambda dtypes: dtypes[0],
     align=None,
     kernel=_scatter,
@@ -189,11 +199,16 @@ def _continuation(
     return run.engine.from_numpy(np.clip(chosen, 0, lengths - 1).astype(dtype))
 
 
+def _continued_axes(axes: Sequence[tuple[Axis, ...] | None], offset: int) -> Any:
+    one_batch(axes)
+    return axes[0]
+
+
 CONTINUATION = define(  # for frames whose delay lies outside `x`: which of `outer`'s come there
     "sequence_continuation",
     title="the states before a sequence",
     shape=lambda x, outer, offset: (),
-    axes=lambda axes, offset: axes[0],
+    axes=_continued_axes,
     align=None,
     kernel=_continuation,
     arguments=lambda node: {

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import BATCH, FREE, Axis, GraphError, Layout, Node, apply
+from ..graph import FREE, Axis, GraphError, Layout, Node, apply, one_batch
 from ..graph.node import Shape, Type
 from .frames import needs_time
-from .records import as_node, define, operation
+from .records import as_node, carried, define, operation
 
 
 def _unpack(run: Any, x: Any, *, unpacked: Shape, padding: float, axis: Axis) -> Any:
@@ -35,10 +35,12 @@ def _pack(run: Any, x: Any, like: Any, *, axis: Axis) -> Any:
     return x[run.index(layout, "batch_row_of_row"), run.index(layout, "step_of_row")]
 
 
-def _steps_of(run: Any, x: Any, lengths: Any = None, *, axis: Axis, dtype: Any) -> Any:
+def _steps_of(
+    run: Any, x: Any, lengths: Any = None, *, axis: Axis, source: Axis, dtype: Any
+) -> Any:
     most = x.shape[1]
-    orders = (layout.batch_order for layout in run.layouts.values())
-    order = next(orders, np.arange(len(x)))
+    order = run.order(source)
+    order = np.arange(len(x)) if order is None else order
     if lengths is None:
         counts = np.full(len(x), most)
     else:
@@ -81,7 +83,11 @@ def _frame_shape(x: Shape, *_: Any, **__: Any) -> Shape:
 
 def _no_sequence(axes: Any) -> None:
     if axes is not None and len(axes) > 1:
-        raise GraphError("the operand is a sequence already; it must have the batch axis alone")
+        raise GraphError(
+            "the operand is a sequence already; it must have the batch axis alone",
+            mend="sequence.unpack makes a static axis of time, sequence.slice and sequence.window "
+            "make sequences of sequences",
+        )
     if axes == ():
         raise GraphError(
             "the operand has no batch axis, so there are no samples to make sequences of",
@@ -92,12 +98,14 @@ def _no_sequence(axes: Any) -> None:
 def _packed_axes(axes: Any) -> Any:
     _no_sequence(axes[0])
     needs_time(axes[1], "to_sequence_like")
+    one_batch(axes)
     return axes[1]
 
 
 def _new_axes(axes: Any, axis: Axis) -> Any:
     _no_sequence(axes[0])
-    return (BATCH, axis)
+    one_batch(axes)
+    return None if axes[0] is None else (axes[0][0], axis)
 
 
 UNPACK = define(
@@ -116,7 +124,7 @@ PACK = define(
     "to_sequence_like",
     shape=_frame_shape,
     axes=_packed_axes,
-    align=lambda inputs, axes, /, **_: inputs,
+    align=lambda inputs, axes, /, **_: [carried(inputs[0], inputs[1]), inputs[1]],
     dtype=lambda dtypes: dtypes[0],
     kernel=_pack,
     arguments=lambda node: {"axis": node.time_axis},
@@ -132,10 +140,14 @@ STEPS_OF = define(
     title="to_sequence",
     shape=lambda *_, **__: (),
     axes=_new_axes,
-    align=None,
+    align=lambda inputs, axes, /, **_: [carried(i, inputs[0]) for i in inputs],
     dtype=lambda dtypes, **_: dtypes[0],
     kernel=_steps_of,
-    arguments=lambda node: {"axis": node.attrs["axis"], "dtype": node.dtype},
+    arguments=lambda node: {
+        "axis": node.attrs["axis"],
+        "source": node.batch_axis,
+        "dtype": node.dtype,
+    },
     operands=("operand", "lengths"),
     framewise=False,
     new_axis=True,

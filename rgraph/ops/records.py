@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, overload
 
 import numpy as np
 
-from ..graph import BATCH, Axis, Constant, GraphError, Node, Op, apply
+from ..graph import Axis, Constant, GraphError, Node, Op, apply
 
 if TYPE_CHECKING:
     from ..function import Function
@@ -43,11 +43,21 @@ def define(name: str, **fields: Any) -> Op:
 
 
 def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
-    """What is the same for a whole sequence is given to each of its frames."""
-    return [
-        apply(TABLE["spread"], i, axes=axes) if i.axes == (BATCH,) and len(axes) == 2 else i
-        for i in inputs
-    ]
+    """What is the same for a whole sequence is given to each of its frames; rows are put on the
+    batch axis that they meet."""
+    inputs = list(inputs)
+    for n, i in enumerate(inputs):
+        if i.axes and axes and i.axes[0] != axes[0]:
+            inputs[n] = i = carried(i, next(other for other in inputs if other.axes == axes))
+        if i.axes and len(i.axes) == 1 and len(axes) == 2:
+            inputs[n] = apply(TABLE["spread"], i, axes=axes)
+    return inputs
+
+
+def carried(x: Node, like: Node) -> Node:
+    """`x` on the batch axis of another operand, which must have as many rows."""
+    same = not x.axes or not like.axes or x.axes[0] == like.axes[0]
+    return x if same else apply(TABLE["carry_rows"], x, like)
 
 
 class Sameness(int):

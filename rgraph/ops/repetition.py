@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph import Axis, GraphError, Node, apply
+from ..graph.axis import is_fixed
 from ..graph.node import Shape
-from .records import define
+from .records import carried, define
 from .sums import IN_A_ROW, total
 
 
@@ -18,15 +19,23 @@ def _spread_axes(
     operands: Sequence[tuple[Axis, ...] | None], axes: tuple[Axis, ...] | None = None
 ) -> tuple[Axis, ...] | None:
     own, target = operands[0], operands[1] if axes is None else axes
-    if own is not None and target is not None and own != target[: len(own)]:
+    if own is None or target is None:
+        return target
+    if own != target[: len(own)] and not (is_fixed(own) and target and axes is None):
         what = "sequences" if len(own) == 2 else "values of samples"
         raise GraphError(
             f"{what} can't be repeated along the axes of an operand that does not have theirs",
-            mend="reconcile_dynamic_axes carries a sequence to a time axis of the same lengths"
-            if len(own) == 2
-            else "",
+            mend="reconcile_dynamic_axes carries a sequence to a time axis of the same lengths, "
+            "and rows to a batch axis of as many",
         )
-    return target
+    return target if is_fixed(own) else (*own, *target[len(own) :])
+
+
+def _gathered_axes(
+    operands: Sequence[tuple[Axis, ...] | None], axes: tuple[Axis, ...] | None
+) -> tuple[Axis, ...] | None:
+    own = operands[0]
+    return axes if axes is not None else None if own is None else own[:1]
 
 
 def _spread(run: Any, x: Any, like: Any = None, *, axes: tuple[Axis, ...], own: int) -> Any:
@@ -59,7 +68,7 @@ SPREAD = define(
     title="sequence.broadcast_as",
     shape=lambda s, *_, **__: s,
     axes=_spread_axes,
-    align=None,
+    align=lambda inputs, axes, /, **_: [carried(inputs[0], inputs[-1]), *inputs[1:]],
     kernel=_spread,
     arguments=lambda node: {"axes": node.axes, "own": len(node.inputs[0].axes or ())},
     operands=("operand", "like"),
@@ -70,7 +79,7 @@ GATHER_UP = define(
     "gather_up",
     title="sum over samples or frames",
     shape=lambda s, **_: s,
-    axes=lambda _, axes: axes,
+    axes=_gathered_axes,
     align=None,
     kernel=_gather_up,
     arguments=lambda node: {"axes": node.axes, "over": node.inputs[0].axes},
@@ -87,6 +96,11 @@ def spread(x: Node, axes: tuple[Axis, ...]) -> Node:
 def gather_up(x: Node, axes: tuple[Axis, ...]) -> Node:
     """The sum of `x` over its dynamic axes that are not in `axes`."""
     return x if x.axes == axes else apply(GATHER_UP, x, axes=axes)
+
+
+def over_time(x: Node) -> Node:
+    """The sum of each sequence's frames."""
+    return apply(GATHER_UP, x, axes=None)
 
 
 def _broadcast_to(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:

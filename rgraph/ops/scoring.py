@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Axis, GraphError, Node, apply
+from ..graph import BATCH, Axis, GraphError, Node, apply, one_batch
 from ..graph.node import Shape
 from .arithmetic import element_times
 from .pointwise import broadcast
-from .records import define
+from .records import carried, define
 from .repetition import broadcast_to
 from .shaping import joined, rank_of
 
@@ -46,18 +46,8 @@ def class_sum(x: Node) -> Node:
 # Samples beside one another
 
 
-def _order(run: Any) -> np.ndarray | None:
-    """Which sample of the minibatch each row of a value with only a batch axis is; None: its own.
-
-    All layouts of a run have the same.
-    """
-    for layout in run.layouts.values():
-        return layout.batch_order
-    return None
-
-
 def _roll(run: Any, x: Any, *, by: int, axes: Axes) -> Any:
-    order = _order(run) if len(axes) == 1 else None
+    order = run.order(axes[0]) if len(axes) == 1 else None
     rows = np.arange(len(x)) if order is None else order
     place = np.argsort(rows)
     return x[run.engine.from_numpy(place[(rows + by) % max(len(x), 1)])]
@@ -89,9 +79,11 @@ def _per_row(shapes: Sequence[Shape], what: str) -> None:
             raise GraphError(f"{what} needs one number per sample, got shape {shape}")
 
 
-def _groups(run: Any, score: Any, gain: Any, group: Any) -> Iterator[tuple[np.ndarray, ...]]:
+def _groups(
+    run: Any, score: Any, gain: Any, group: Any, axis: Axis
+) -> Iterator[tuple[np.ndarray, ...]]:
     """The samples that stand together in a group: (rows, scores, gains, ranks by score)."""
-    order = _order(run)
+    order = run.order(axis)
     rows = np.arange(len(score)) if order is None else np.argsort(order)
     columns = [run.engine.to_numpy(a).reshape(-1)[rows] for a in (score, gain, group)]
     scores, gains, ids = columns
@@ -107,18 +99,18 @@ def _ideal(gains: np.ndarray) -> float:
     return float(np.sum(-np.sort(-gains) / np.log(2 + np.arange(len(gains)))))
 
 
-def _lambda_rank(run: Any, score: Any, gain: Any, group: Any) -> Any:
+def _lambda_rank(run: Any, score: Any, gain: Any, group: Any, axis: Axis) -> Any:
     total, count = 0.0, 0
-    for _, _, g, rank in _groups(run, score, gain, group):
+    for _, _, g, rank in _groups(run, score, gain, group, axis):
         ideal = _ideal(g)
         total += float(np.sum(g / np.log(2 + rank))) / ideal if ideal else 0.0
         count += 1
     return run.xp.asarray((1 - total / count) * 100 * len(score), score.dtype)
 
 
-def _lambda_rank_slope(run: Any, score: Any, gain: Any, group: Any) -> Any:
+def _lambda_rank_slope(run: Any, score: Any, gain: Any, group: Any, axis: Axis) -> Any:
     result = np.zeros(len(score))
-    for rows, s, g, rank in _groups(run, score, gain, group):
+    for rows, s, g, rank in _groups(run, score, gain, group, axis):
         ideal, weight = _ideal(g), 1 / np.log(2 + rank)
         if not ideal:
             continue
@@ -129,10 +121,10 @@ def _lambda_rank_slope(run: Any, score: Any, gain: Any, group: Any) -> Any:
     return run.engine.from_numpy(result.astype(score.dtype).reshape(score.shape))
 
 
-def _ndcg_at_1(run: Any, score: Any, gain: Any, group: Any) -> Any:
+def _ndcg_at_1(run: Any, score: Any, gain: Any, group: Any, axis: Axis) -> Any:
     parts = [
         g[rank.argmin()] / g.max() if len(g) and g.max() else 0.0
-        for _, _, g, rank in _groups(run, score, gain, group)
+        for _, _, g, rank in _groups(run, score, gain, group, axis)
     ]
     return run.xp.asarray(np.mean(parts) * 100 * len(score), score.dtype)
 
@@ -142,17 +134,29 @@ def _ranked_shape(score: Shape, gain: Shape, group: Shape) -> Shape:
     return ()
 
 
+def _on_one_batch(inputs: Sequence[Node], axes: Axes, /, **_: Any) -> list[Node]:
+    return [carried(i, inputs[0]) for i in inputs]
+
+
 def _for_all(axes: Sequence[Axes | None], **_: Any) -> Axes:
     """One value for the whole minibatch."""
+    one_batch(axes)
     return ()
 
 
 _RANKED = ("score", "gain", "group")
+
+
+def _batch_of_scores(node: Node) -> dict[str, Any]:
+    return {"axis": next(iter(node.inputs[0].axes or ()), BATCH)}
+
+
 SLOPE = define(
     "lambda_rank_slope",
     title="lambda_rank",
     shape=lambda score, gain, group: score,
     kernel=_lambda_rank_slope,
+    arguments=_batch_of_scores,
     operands=_RANKED,
     framewise=False,
 )
@@ -160,8 +164,9 @@ LAMBDA_RANK = define(
     "lambda_rank",
     shape=_ranked_shape,
     axes=_for_all,
-    align=None,
+    align=_on_one_batch,
     kernel=_lambda_rank,
+    arguments=_batch_of_scores,
     gradient=lambda node, g: [element_times(apply(SLOPE, *node.inputs), g), None, None],
     operands=_RANKED,
     framewise=False,
@@ -170,8 +175,9 @@ NDCG = define(
     "ndcg_at_1",
     shape=_ranked_shape,
     axes=_for_all,
-    align=None,
+    align=_on_one_batch,
     kernel=_ndcg_at_1,
+    arguments=_batch_of_scores,
     operands=_RANKED,
     framewise=False,
 )
@@ -186,7 +192,7 @@ def _labels(run: Any, x: Any, axes: Axes, squash: bool, ignore: tuple[int, ...])
     if len(axes) == 2:
         sequences = run.layouts[axes[1]].unpack(best)
     else:
-        order = _order(run)
+        order = run.order(axes[0])
         sequences = list(best[:, None] if order is None else best[np.argsort(order), None])
     if squash:
         sequences = [s[np.diff(s, prepend=-1) != 0] for s in sequences]
@@ -236,7 +242,7 @@ EDIT_DISTANCE = define(
     "edit_distance_error",
     shape=_same_classes,
     axes=_for_all,
-    align=None,
+    align=_on_one_batch,
     kernel=_edit_distance,
     arguments=lambda node: {**node.attrs, "axes": [i.axes for i in node.inputs]},
     operands=("first sequence", "second sequence"),

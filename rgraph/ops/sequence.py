@@ -21,7 +21,7 @@ from .editing import join, length, pad, reduce_mean, reverse, stride, window
 from .frames import CONTINUATION, GATHER, SCATTER, chosen_frames, frames_where, needs_time
 from .packing import unpacked
 from .records import as_node, operation
-from .repetition import SPREAD, gather_up
+from .repetition import SPREAD, over_time
 from .shaping import as_shape
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def reduce_sum(seq: Any) -> Any:
     """
     x = as_node(seq)
     needs_time(x.axes, "sequence.reduce_sum")
-    return gather_up(x, (BATCH,))
+    return over_time(x)
 
 
 @operation
@@ -258,7 +258,7 @@ def softmax(seq: Any) -> Any:
     needs_time(x.axes, "sequence.softmax")
     top = apply(SPREAD, apply(MAXIMUM, stop_gradient(x), of_none=True), x)
     share = exp(difference(x, top))
-    return element_divide(share, apply(SPREAD, gather_up(share, (BATCH,)), x))
+    return element_divide(share, apply(SPREAD, over_time(share), x))
 
 
 @operation
@@ -366,7 +366,8 @@ def reconcile_dynamic_axes(x: Any, dynamic_axes_as: Any) -> Any:
     array([5., 5.], dtype=float32)
     """
     x, like = as_node(x), as_node(dynamic_axes_as)
-    repeated = x.axes is not None and len(x.axes) < 2
+    own = x.axes
+    repeated = own is not None and len(own) < 2 and own == (like.axes or own)[: len(own)]
     return apply(SPREAD if repeated else RECONCILE, x, like)
 
 

@@ -28,10 +28,6 @@ class _Called(NamedTuple):
     results: list[Any]
 
 
-def _batch_order(run: Any) -> np.ndarray | None:
-    return next((layout.batch_order for layout in run.layouts.values()), None)
-
-
 def _rows_of_sequences(run: Any, axis: Axis) -> list[np.ndarray]:
     """For each sequence, in the minibatch's order: its rows among those that are computed."""
     layout = run.layouts[axis]
@@ -46,8 +42,8 @@ def _as_people(run: Any, rows: Any, axes: tuple[Axis, ...]) -> Any:
         if not run.step:
             return run.layouts[axes[1]].unpack(array)
         return [array[i] for i in _rows_of_sequences(run, axes[1])]
-    order = _batch_order(run)
-    array = array[np.argsort(order)] if axes and order is not None else array.copy()
+    order = run.order(axes[0]) if axes else None
+    array = array[np.argsort(order)] if order is not None else array.copy()
     if axes and run.step:
         time = run.step[0]
         array = array[np.sort(run.layouts[time].order[: run.rows((*axes, time))])]
@@ -64,8 +60,8 @@ def _as_rows(run: Any, value: Any, kind: Type) -> Any:
                 mend="make it a sequence: sequence.broadcast_as(value, x)",
             )
         array = np.asarray(value, kind.dtype).reshape((-1,) * len(axes) + shape)
-        order = _batch_order(run)
-        return run.engine.from_numpy(array[order] if axes and order is not None else array)
+        order = run.order(axes[0]) if axes else None
+        return run.engine.from_numpy(array if order is None else array[order])
     if axes[1] not in run.layouts:
         raise GraphError("a user function gives sequences along the time axis of an operand only")
     out = np.empty((run.rows(axes), *shape), kind.dtype)

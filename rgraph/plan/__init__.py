@@ -56,6 +56,9 @@ class Plan:
             n for n in nodes if isinstance(n, Stored) or isinstance(n, Constant) and not n.is_fixed
         ]
         self.axes = {a for g in groups for n in g for a in (n.axes or ()) if a.source is None}
+        self.sizes = {  # of the batch axes of their own
+            a: a.size for g in groups for n in g for a in (n.axes or ())[:1] if a.size is not None
+        }
         self.steps = self._schedule(groups)
         self.results = [self._slot(n) for n in outputs]
         self._mark_dead()

@@ -31,6 +31,8 @@ class Run:
     ) -> None:
         self.engine, self.layouts, self.batch = engine, layouts, batch
         self.training, self.seed, self.turn = training, seed, turn
+        fed = (layout for axis, layout in layouts.items() if axis.source is None)
+        self._order = next((layout.batch_order for layout in fed), None)
         self.xp = engine.xp
         self.empty = engine.empty
         self.matmul = engine.kernels.get("matmul", engine.xp.matmul)
@@ -39,10 +41,17 @@ class Run:
 
     def rows(self, axes: tuple[Axis, ...]) -> int:
         if len(axes) < 2:
-            return self.batch
+            return self.batch if not axes or axes[0].size is None else axes[0].size
         if self.step and self.step[0] == axes[1]:
             return self.step[1].stop - self.step[1].start
         return self.layouts[axes[1]].rows
+
+    def order(self, axis: Axis) -> Any:
+        """Which sample each row of a value with only this batch axis is; None: row i is sample i.
+
+        Samples are in the order of the first sequences that were fed, the longest first.
+        """
+        return None if axis.is_made else self._order
 
     def block(self, axis: Axis) -> slice:
         """The rows that are being computed: one step's in a loop, all outside."""

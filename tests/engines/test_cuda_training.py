@@ -247,3 +247,18 @@ def test_a_step_on_parameters_of_any_shape(shape, compiled):
         return w.value
 
     np.testing.assert_allclose(learned(Array), learned(np.asarray), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_that_are_no_samples(played):
+    """On a batch axis of their own, beside ragged sequences; replayed in later runs."""
+    x, s = C.input_variable((2, 3)), C.sequence.input_variable(3)
+    rows = C.tanh(C.to_batch(C.reshape(C.unpack_batch(x), (-1, 3))))
+    back = C.to_batch(C.reshape(C.unpack_batch(rows), (-1, 2, 3)))
+    f = back + C.sequence.last(s) + C.to_batch(C.constant(np.eye(3, dtype=np.float32)))
+    generator = np.random.default_rng(0)
+    for _ in range(4):
+        values = generator.normal(size=(3, 2, 3)).astype(np.float32)
+        frames = [generator.normal(size=(n, 3)).astype(np.float32) for n in (1, 3, 2)]
+        ends = np.array([v[-1] for v in frames]) + np.eye(3)
+        found = f.eval({x: values, s: frames})
+        np.testing.assert_allclose(found, np.tanh(values) + ends[:, None], rtol=1e-5, atol=1e-6)
