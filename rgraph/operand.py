@@ -127,6 +127,12 @@ class Operand:
     # NumPy must not take `array * variable` apart element by element.
     __array_ufunc__ = None
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise GraphError(
+            f"{describe(self.node)} has no array, it is computed when the graph runs",
+            mend="f.eval({x: …}) gives its array",
+        )
+
     @property
     def shape(self) -> tuple[int, ...]:
         """One sample's (or frame's) shape.

@@ -109,6 +109,9 @@ class Stored(Variable):
         """As `value`."""
         return self.value
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.value, dtype, copy=True if copy else None)
+
 
 class State(Stored):
     """A value that training changes as it goes, and no learner: running statistics.
@@ -211,6 +214,9 @@ class Constant(Variable):
     def asarray(self) -> np.ndarray:
         """As `value`."""
         return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.value, dtype, copy=True if copy else None)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

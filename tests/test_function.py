@@ -494,3 +494,12 @@ class TestStoredValues:
         for n in range(60):
             y.grad({x: np.ones((1, 2))}, wrt=[x], grad_root=y, outputs=[y] * (n % 40 + 1))
         assert len(y._runner.plans) == evaluation.MOST_PLANS
+
+
+def test_numpy_takes_what_has_a_value():
+    p, k = C.Parameter((2, 2), init=3), C.constant([1, 2])
+    np.testing.assert_array_equal(np.asarray(p), np.full((2, 2), 3, np.float32))
+    np.testing.assert_array_equal(np.asarray(k, np.float64), [1.0, 2.0])
+    assert np.mean(p) == 3
+    with pytest.raises(C.GraphError, match="computed when the graph runs"):
+        np.asarray(C.exp(C.input_variable(2)))

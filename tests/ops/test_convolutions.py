@@ -188,7 +188,7 @@ def test_frames_of_sequences_and_inferred_channels(torch, F):
     assert (w.shape, f.shape) == ((3, 2, 3, 3), (3, 5, 6))
     sequences = [random(n, 2, 5, 6) for n in (2, 4, 1)]
     for result, frames in zip(f.eval({s: sequences}), sequences):
-        expected = F.conv2d(torch.from_numpy(frames), torch.from_numpy(w.value), padding=1)
+        expected = F.conv2d(torch.from_numpy(frames), torch.tensor(w.value), padding=1)
         np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
