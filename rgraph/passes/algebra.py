@@ -20,6 +20,7 @@ _NEUTRAL: dict[str, tuple[float | None, float | None]] = {
     "plus": (0, 0),
     "minus": (None, 0),
     "element_times": (1, 1),
+    "adjoint_times": (1, 1),
     "element_divide": (None, 1),
 }
 

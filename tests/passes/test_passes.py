@@ -59,6 +59,12 @@ def test_algebra_joins_the_gradients_of_a_hundred_channels():
     np.testing.assert_allclose(y.grad({x: [np.arange(100)]}, wrt=[x])[0], 2 * np.arange(100))
 
 
+def test_the_gradient_of_exp_is_exp():
+    x = C.input_variable(3)
+    (slope,) = C.exp(x).gradients([x])
+    assert names(algebra.simplify(private(slope))) == ["exp"]
+
+
 def test_algebra_leaves_gradients_of_overlapping_slices_alone():
     x = C.input_variable(3)
     y = C.reduce_sum(C.slice(x, 0, 0, 2)) + C.reduce_sum(C.square(C.slice(x, 0, 1, 3)))
