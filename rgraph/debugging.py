@@ -68,9 +68,9 @@ def _place(run: Any, node: Node, at: tuple[int, ...]) -> str:
     if not node.axes:
         return where
     if len(node.axes) == 1:
-        layouts = list(run.layouts.values())
-        sample = layouts[0].batch_order[row] if layouts else row
-        return f"{where} of sample {sample}"
+        order = run.order(node.batch_axis)
+        what = "row" if node.batch_axis.is_made else "sample"
+        return f"{where} of {what} {row if order is None else order[row]}"
     layout = run.layouts[node.axes[1]]
     row += run.block(node.axes[1]).start or 0
     sequence = layout.order[layout.sequence_of_row[row]]
