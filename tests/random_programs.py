@@ -30,6 +30,7 @@ import numpy as np
 import rgraph as C
 from rgraph import autodiff, device, graph, passes
 from rgraph.engines.numpy import NumpyEngine
+from rgraph.evaluation import Runner
 from rgraph.minibatch import Minibatch
 from rgraph.plan import Plan
 
@@ -467,10 +468,19 @@ class Program:
     def unpacked(self, v: Value, others: list[Value]) -> Value | None:
         """Out of time and back: the same frames, on a time axis of their own."""
         if v.axes < 2:
-            return None
+            return self.distributed(v)
         lengths = C.sequence.length(v.f)
         padded = C.sequence.unpack(v.f, 0, no_mask_output=True)
         return v._replace(f=C.to_sequence(C.tanh(padded), lengths), time=self.new_time())
+
+    def distributed(self, v: Value) -> Value | None:
+        """Parts of samples as rows of their own, and put back."""
+        if v.axes != 1 or not v.shape or not math.prod(v.shape):
+            return None
+        rows = C.to_batch(C.reshape(C.unpack_batch(v.f), (-1, *v.shape[1:])))
+        own = self.parameter(v.shape[1:])
+        there = self.pick(SINGLE)(rows) * own + self.pick(SINGLE)(rows)
+        return v._replace(f=C.to_batch(C.reshape(C.unpack_batch(there), (-1, *v.shape))))
 
     # What is computed of it
 
@@ -504,29 +514,48 @@ class Checked:
     def __init__(self, seed: int, dtype: Any) -> None:
         self.program = program = Program(seed, dtype)
         self.rng = np.random.default_rng(seed + 1)
-        self.chosen = [program.values[-1], program.pick(program.values)]
+        chosen = [program.values[-1], program.pick(program.values)]
         last = program.values[-1]
         self.weights = self.rng.normal(size=last.shape)
         root = C.reduce_sum(C.element_times(last.f, self.weights.astype(dtype)), axis=None)
-        self.root = root.node
-        below = set(graph.order([self.root]))
+        self.roots = [*(v.f.node for v in chosen), root.node]
+        below = set(graph.order(self.roots[-1:]))
         self.wrt = [v for v in program.wrt() if v.node in below]
-        self.gradients = autodiff.gradients(self.root, [v.node for v in self.wrt])
-        self.outputs = [*(v.f.node for v in self.chosen), self.root, *self.gradients]
-        self.optimized: list[Any] | None = None
+        self.outputs = [*self.roots, *(v.node for v in self.wrt)]  # what the results look like
+        self.flexible = [n for n in graph.order(self.roots) if graph.follows_data(n)]
+        self.runner = Runner()
+        self.made: dict[Any, Any] = {}
+
+    def sized(self, nodes: dict[Any, Any]) -> tuple[Any, list[Any]]:
+        """Values, loss and gradients, of the sizes of a minibatch if the program leaves some free;
+        and a key for these sizes."""
+        key: Any = None
+        roots = self.roots
+        if self.flexible:
+            inputs = [v.f.node for v in self.program.inputs]
+            sizes = self.runner.sizes(self.flexible, self.runner.feed(nodes), inputs)
+            key = tuple(sizes.items())
+        if key not in self.made:
+            if self.flexible:
+                fitted = graph.fit(roots, self.flexible, sizes)
+                roots = [fitted.get(r, r) for r in roots]
+            gradients = autodiff.gradients(roots[-1], [v.node for v in self.wrt])
+            self.made[key] = [*roots, *gradients]
+        return key, self.made[key]
 
     def run(self, engine: Any, feed: dict[Any, Any], plain: bool = False) -> list[np.ndarray]:
         nodes = {v.node: np.asarray(a) if not isinstance(a, list) else a for v, a in feed.items()}
-        key = f"plan {engine.name} {plain}"
-        plan = self.__dict__.get(key)
-        if plan is None:
+        size, outputs = self.sized(nodes)
+        key = engine.name, plain, size
+        if key not in self.made:
             without = list(passes.PASSES) if plain else []
-            plan = Plan(passes.optimize(self.outputs, without=without), engine)
-            self.__dict__[key] = plan
+            self.made[key] = Plan(passes.optimize(outputs, without=without), engine)
+        plan = self.made[key]
         needed = [n for n in nodes if n in plan.inputs or len(n.axes) == 2]
         batch = Minibatch(needed, nodes, engine, plan.inputs)
         rows = plan.run(batch.arrays, batch.layouts, batch.size)
-        return [batch.read(n, r) for n, r in zip(self.outputs, rows, strict=True)]
+        results = [*outputs[:3], *self.outputs[3:]]
+        return [batch.read(n, r) for n, r in zip(results, rows, strict=True)]
 
 
 def close(found: Any, truth: Any, tolerance: float) -> bool:
@@ -617,7 +646,7 @@ def one_by_one(exact: Checked, feed: Any, count: int, together: list[Any]) -> li
         alone.append(exact.run(Plain(), part, plain=True))
     result = []
     for node, values, whole in zip(exact.outputs, zip(*alone, strict=True), together, strict=True):
-        if not node.axes and node in exact.gradients and exact.chosen[0].axes:
+        if not node.axes and node in exact.outputs[3:] and exact.outputs[0].axes:
             result.append(sum(values))
         elif not node.axes:
             result.append(whole)
@@ -664,14 +693,15 @@ def along_a_direction(exact: Checked, feed: Any, truth: list[Any]) -> None:
 
 def second_order(exact: Checked, feed: Any, moved: Any, up: Any, down: Any, step: float) -> None:
     """The gradient of the gradients' sum, against the difference of the gradients."""
-    sums = [C.reduce_sum(C.Function([g]), axis=C.Axis.all_axes()).node for g in exact.gradients]
+    given = {v.node: a for v, a in feed.items()}
+    gradients = exact.sized(given)[1][3:]
+    sums = [C.reduce_sum(C.Function([g]), axis=C.Axis.all_axes()).node for g in gradients]
     total = sums[0]
     for s in sums[1:]:
         total = C.plus(total, s)
     nodes = [v.node for v in exact.wrt]
     again = autodiff.gradients(total, nodes)
     plan = Plan(passes.optimize(again), Plain())
-    given = {v.node: a for v, a in feed.items()}
     needed = [n for n in given if n in plan.inputs or len(n.axes) == 2]
     batch = Minibatch(needed, given, plan.engine, plan.inputs)
     rows = plan.run(batch.arrays, batch.layouts, batch.size)
@@ -686,7 +716,7 @@ def second_order(exact: Checked, feed: Any, moved: Any, up: Any, down: Any, step
 def described(seed: int) -> str:
     """What a program does: how it was made, and its operations."""
     checked = Checked(seed, np.float32)
-    nodes = graph.order([checked.root])
+    nodes = graph.order([checked.roots[-1]])
     number = {node: i for i, node in enumerate(nodes)}
     lines = [*checked.program.steps, ""]
     for node, i in number.items():
