@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .evaluation import Feed, Request, Runner, observed_by
@@ -15,12 +15,21 @@ from .tables import Line, as_html, as_text
 
 
 def _size(node: Node) -> int:
-    return math.prod(node.shape or ())
+    return _elements(node.shape or ())
+
+
+def _elements(sizes: Iterable[int]) -> int:
+    """How many elements these sizes make; of a free one, one."""
+    return math.prod(n for n in sizes if n >= 0)
+
+
+def _shown(node: Node) -> str:
+    return "×".join("free" if n < 0 else str(n) for n in node.shape or ()) or "scalar"
 
 
 def _kernel_work(kernel: Node, values: Node) -> int:
     """Operations of a convolution: two for each weight at each element of a channel."""
-    return 2 * _size(kernel) * math.prod((values.shape or ())[1:])
+    return 2 * _size(kernel) * _elements((values.shape or ())[1:])
 
 
 def _product_work(node: Node) -> int:
@@ -32,7 +41,7 @@ def _product_work(node: Node) -> int:
         (a.shape or ())[i - bool(a.axes)] for i in labels.left[-labels.inner :] if labels.inner
     ]
     over_rows = bool(a.axes) and not node.axes
-    return 2 * _size(node) * math.prod(inner[1:] if over_rows else inner)
+    return 2 * _size(node) * _elements(inner[1:] if over_rows else inner)
 
 
 _WORK: dict[str, Callable[[Node], int]] = {
@@ -116,7 +125,7 @@ def _by_layer(nodes: Sequence[Node]) -> list[str]:
 
 
 def _row(when: str, node: Node) -> str:
-    rows = "×".join(map(str, node.shape or ())) or "scalar"
+    rows = _shown(node)
     if node.axes:
         rows = "rows×" + rows
     work, moved = operations(node) / 1e6, traffic(node) / 1e6
@@ -156,8 +165,7 @@ class Profile:
             if any(layers):
                 lines.append(self._line(layer or "outside of layers", _seconds(calls)))
             for nodes, times in sorted(calls.items(), key=lambda call: -sum(call[1])):
-                shape = "×".join(map(str, nodes[-1].shape or ())) or "scalar"
-                what = f"{' + '.join(map(title, nodes))} -> {shape}"
+                what = f"{' + '.join(map(title, nodes))} -> {_shown(nodes[-1])}"
                 lines.append(self._line(what, sum(times), len(times), int(any(layers))))
         rest = self.total - sum(e.seconds for e in self.events)
         return [*lines, self._line("between the calls", rest)]

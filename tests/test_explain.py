@@ -60,3 +60,10 @@ def test_messages_and_tables_have_public_names():
     text = (C.sequence.last(C.layers.Recurrence(C.plus)(x)) + C.sequence.first(x)).explain()
     assert "sequence.last" in text and "sequence.first" in text and "ends" not in text
     assert "past_value" in str(C.layers.Recurrence(C.plus)(x).summary())
+
+
+def test_free_sizes_count_once():
+    x = C.input_variable((C.FreeDimension, 3))
+    text = C.layers.Dense(4, map_rank=1)(x).explain()
+    work = (2 * 3 + 1) * 4  # a product and a sum
+    assert "free×4" in text and f"in all {work / 1e6:.3g} MFLOP" in text

@@ -279,3 +279,44 @@ def test_initial_values_are_drawn_alike_after_the_same_seed():
     np.testing.assert_array_equal(a, c)
     np.testing.assert_array_equal(b, d)
     assert (a != b).any()
+
+
+F = C.FreeDimension
+FREE_SHAPES = {  # of x (F, 3), m (2, F), q (F, F), z (4, 3), an image (3, F, F); CNTK's
+    "x + 1": (lambda x, m, q, z, i: x + 1, (F, 3)),
+    "x * x": (lambda x, m, q, z, i: x * C.tanh(x), (F, 3)),
+    "x * z": (lambda x, m, q, z, i: x * z, (4, 3)),
+    "z * x": (lambda x, m, q, z, i: z * x, (4, 3)),
+    "the larger": (lambda x, m, q, z, i: C.element_max(x, z), (4, 3)),
+    "two free sizes": (lambda x, m, q, z, i: q * z, (4, 3)),
+    "one of two free sizes": (lambda x, m, q, z, i: q + C.Parameter((4, 1)), (4, F)),
+    "by a vector": (lambda x, m, q, z, i: x * C.constant([1, 2, 3]), (F, 3)),
+    "by one row": (lambda x, m, q, z, i: x * C.constant(np.ones((1, 3))), (F, 3)),
+    "x times W": (lambda x, m, q, z, i: C.times(x, np.ones((3, 2))), (F, 2)),
+    "m times x": (lambda x, m, q, z, i: C.times(m, x), (2, 3)),
+    "m times z": (lambda x, m, q, z, i: C.times(m, z), (2, 3)),
+    "x times itself": (lambda x, m, q, z, i: C.times_transpose(x, x), (F, F)),
+    "summed": (lambda x, m, q, z, i: C.reduce_sum(x, axis=0), (1, 3)),
+    "summed, without": (lambda x, m, q, z, i: C.reduce_sum(x, axis=1, keepdims=False), (F,)),
+    "summed over all": (lambda x, m, q, z, i: C.reduce_sum(x), ()),
+    "in a row": (lambda x, m, q, z, i: C.reshape(x, (-1,)), (F,)),
+    "in pairs": (lambda x, m, q, z, i: C.reshape(x, (2, -1, 3)), (2, F, 3)),
+    "joined": (lambda x, m, q, z, i: C.splice(x, z, axis=0), (F, 3)),
+    "joined along": (lambda x, m, q, z, i: C.splice(x, x, axis=1), (F, 6)),
+    "cut": (lambda x, m, q, z, i: C.slice(x, 0, 0, 2), (2, 3)),
+    "padded": (lambda x, m, q, z, i: C.pad(x, [(1, 2), (1, 1)]), (F, 5)),
+    "pooled": (lambda x, m, q, z, i: C.pooling(i, C.MAX_POOLING, (2, 2), (2, 2)), (3, F, F)),
+    "by a layer": (lambda x, m, q, z, i: C.layers.Dense(4, map_rank=1)(x), (F, 4)),
+    "the batch": (lambda x, m, q, z, i: C.unpack_batch(z), (F, 4, 3)),
+    "the batch and time": (
+        lambda x, m, q, z, i: C.sequence.unpack(C.sequence.input_variable(3), 0, True) + z,
+        (4, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FREE_SHAPES)
+def test_shapes_of_what_free_dimensions_meet(name):
+    made, shape = FREE_SHAPES[name]
+    operands = [C.input_variable(s) for s in ((F, 3), (2, F), (F, F), (4, 3), (3, F, F))]
+    assert made(*operands).shape == shape
