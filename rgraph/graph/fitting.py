@@ -16,13 +16,10 @@ from .traverse import order
 def follows_data(node: Node) -> bool:
     """Whether its shape or its axes' sizes follow from a run's data: those of a free input, of an
     unpacked axis, of a batch axis of its own."""
-    return (
-        node.op is None
-        and node.kind == "Input"
-        and is_free(node.shape)
-        or "unpacked" in node.attrs
-        or "rows" in node.attrs
-    )
+    if node.op is None:
+        return node.kind == "Input" and is_free(node.shape)
+    made = "rows" in node.attrs and is_free(node.inputs[0].shape)
+    return made or "unpacked" in node.attrs
 
 
 def fit(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph import FREE, Axis, Free, GraphError, apply, batch_of, trials_of
+from ..graph.free import SAMPLES
 from ..graph.node import Shape, Type
 from .records import as_node, define, operation
 
@@ -25,7 +26,7 @@ def _unpacked_type(types: Sequence[Type], *, unpacked: Shape) -> Type:
         return Type(None, None, x.dtype)
     axis, count = x.axes[0], unpacked[0]
     if count == FREE:
-        count = axis.size if axis.size is not None else Free(axis.rows or trials_of(FREE))
+        count = axis.size if axis.size is not None else Free(axis.rows or SAMPLES)
     return Type((count, *x.shape), (), x.dtype)
 
 
@@ -83,7 +84,7 @@ UNPACK_BATCH = define(
     align=None,
     kernel=_unpack,
     arguments=lambda node: {"axis": node.inputs[0].batch_axis},
-    gradient=lambda node, g: [apply(TO_BATCH, g, rows=node.inputs[0].batch_axis.rows)],
+    gradient=lambda node, g: [apply(TO_BATCH, g, rows=node.inputs[0].batch_axis.rows or SAMPLES)],
     framewise=False,
 )
 TO_BATCH = define(
