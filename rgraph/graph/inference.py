@@ -51,6 +51,8 @@ def _infer(node: Node, types: Sequence[Type]) -> Type:
     known = all(s is not None for s in shapes)
     if any(map(is_free, shapes)):
         shape = tried(partial(op.shape, **node.attrs), shapes, FREE) if known or op.guess else None
+        if shape is None and op.guess and not op.pointwise:  # a definite reshape says it itself
+            shape = op.shape(*[None if is_free(s) else s for s in shapes], **node.attrs)
         return Type(shape, result_axes, dtype)
     if known and op.infer and any(INFERRED in s for s in shapes if s):
         shapes = op.infer(*shapes, **node.attrs)

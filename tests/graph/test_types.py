@@ -301,6 +301,8 @@ FREE_SHAPES = {  # of x (F, 3), m (2, F), q (F, F), z (4, 3), an image (3, F, F)
     "summed over all": (lambda x, m, q, z, i: C.reduce_sum(x), ()),
     "in a row": (lambda x, m, q, z, i: C.reshape(x, (-1,)), (F,)),
     "in pairs": (lambda x, m, q, z, i: C.reshape(x, (2, -1, 3)), (2, F, 3)),
+    "to a known shape": (lambda x, m, q, z, i: C.reshape(x, (6, 2)), (6, 2)),
+    "and a layer": (lambda x, m, q, z, i: C.layers.Dense(5)(C.reshape(x, (6, 2))), (5,)),
     "joined": (lambda x, m, q, z, i: C.splice(x, z, axis=0), (F, 3)),
     "joined along": (lambda x, m, q, z, i: C.splice(x, x, axis=1), (F, 6)),
     "cut": (lambda x, m, q, z, i: C.slice(x, 0, 0, 2), (2, 3)),
