@@ -15,6 +15,7 @@ from . import (
     losses,
     metrics,
     ops,
+    pickling,
     random,
     testing,
     train,

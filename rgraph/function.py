@@ -26,6 +26,9 @@ class Function(Runnable):
     of variables. Calling a function on variables or functions gives a new one; the parameters
     are shared.
 
+    Functions, variables, parameters, learners and trainers can be pickled and deep-copied, so
+    that other processes can have them; what is pickled together stays together.
+
     >>> @C.Function
     ... def twice(x):
     ...     return x * 2

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,13 +89,25 @@ class Initializer:
         return np.asarray(self.draw(generator, width, shape), dtype)
 
 
+def _one(inputs: int, outputs: int) -> float:
+    return 1.0
+
+
+def _by_inputs(number: float, inputs: int, outputs: int) -> float:
+    return math.sqrt(number / inputs)
+
+
+def _by_both(number: float, inputs: int, outputs: int) -> float:
+    return math.sqrt(number / (inputs + outputs))
+
+
 def uniform(scale: float, seed: int | None = None) -> Initializer:
     """Uniform within ± scale.
 
     >>> bool(abs(C.Parameter((2, 3), init=C.uniform(0.1)).value).max() <= 0.1)
     True
     """
-    return Initializer(_uniform, lambda i, o: 1.0, scale, seed=seed)
+    return Initializer(_uniform, _one, scale, seed=seed)
 
 
 def normal(
@@ -108,7 +121,7 @@ def normal(
     >>> C.Parameter((2, 3), init=C.normal(0.1)).shape
     (2, 3)
     """
-    return Initializer(_normal, lambda i, o: 1.0, scale, output_rank, filter_rank, seed)
+    return Initializer(_normal, _one, scale, output_rank, filter_rank, seed)
 
 
 def truncated_normal(stdev: float, seed: int | None = None) -> Initializer:
@@ -117,7 +130,7 @@ def truncated_normal(stdev: float, seed: int | None = None) -> Initializer:
     >>> bool(abs(C.Parameter((2, 3), init=C.truncated_normal(0.1)).value).max() <= 0.2)
     True
     """
-    return Initializer(_truncated_normal, lambda i, o: 1.0, stdev, seed=seed)
+    return Initializer(_truncated_normal, _one, stdev, seed=seed)
 
 
 def xavier(
@@ -131,9 +144,7 @@ def xavier(
     >>> C.Parameter((2, 3), init=C.xavier()).shape
     (2, 3)
     """
-    return Initializer(
-        _uniform, lambda i, o: math.sqrt(3 / i), scale, output_rank, filter_rank, seed
-    )
+    return Initializer(_uniform, partial(_by_inputs, 3), scale, output_rank, filter_rank, seed)
 
 
 def glorot_uniform(
@@ -147,9 +158,7 @@ def glorot_uniform(
     >>> C.Parameter((2, 2), init=C.glorot_uniform(seed=1)).shape
     (2, 2)
     """
-    return Initializer(
-        _uniform, lambda i, o: math.sqrt(6 / (i + o)), scale, output_rank, filter_rank, seed
-    )
+    return Initializer(_uniform, partial(_by_both, 6), scale, output_rank, filter_rank, seed)
 
 
 def glorot_normal(
@@ -163,9 +172,7 @@ def glorot_normal(
     >>> C.Parameter((2, 3), init=C.glorot_normal()).shape
     (2, 3)
     """
-    return Initializer(
-        _normal, lambda i, o: math.sqrt(2 / (i + o)), scale, output_rank, filter_rank, seed
-    )
+    return Initializer(_normal, partial(_by_both, 2), scale, output_rank, filter_rank, seed)
 
 
 def he_uniform(
@@ -179,9 +186,7 @@ def he_uniform(
     >>> C.Parameter((2, 3), init=C.he_uniform()).shape
     (2, 3)
     """
-    return Initializer(
-        _uniform, lambda i, o: math.sqrt(6 / i), scale, output_rank, filter_rank, seed
-    )
+    return Initializer(_uniform, partial(_by_inputs, 6), scale, output_rank, filter_rank, seed)
 
 
 def he_normal(
@@ -195,9 +200,7 @@ def he_normal(
     >>> C.Parameter((2, 3), init=C.he_normal()).shape
     (2, 3)
     """
-    return Initializer(
-        _normal, lambda i, o: math.sqrt(2 / i), scale, output_rank, filter_rank, seed
-    )
+    return Initializer(_normal, partial(_by_inputs, 2), scale, output_rank, filter_rank, seed)
 
 
 def bilinear(kernel_width: int, kernel_height: int) -> Callable[[Shape, Any], np.ndarray]:

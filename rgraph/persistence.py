@@ -32,18 +32,18 @@ from .graph import (
     order,
     trials_of,
 )
-from .graph.node import describe
+from .graph.node import describe, resolve
 from .ops.records import TABLE
 from .ops.user import CALL, OUTPUT
 from .user_function import UserFunction
 from .variables import handle
 
 FORMAT = 1
-_LEAVES = {k.__name__: k for k in (Input, Parameter, State, Constant, Placeholder)}
+LEAVES = {k.__name__: k for k in (Input, Parameter, State, Constant, Placeholder)}
 _user_loaders: dict[str, Callable[..., Any]] = {}
 
 
-class _Writer:
+class Writer:
     """Gives every node, axis and array of a graph its number."""
 
     def __init__(self, roots: Sequence[Node]) -> None:
@@ -53,22 +53,24 @@ class _Writer:
         self.arrays: list[np.ndarray] = []
 
     def node(self, node: Node) -> dict[str, Any]:
-        entry: dict[str, Any] = {
-            "name": node.name,
-            "shape": None if node.shape is None else list(map(_size, node.shape)),
-            "axes": None if node.axes is None else [self.axis(a) for a in node.axes],
-            "dtype": None if node.dtype is None else node.dtype.name,
-        }
         if node.op is None:
-            return entry | self.leaf(node)
-        return entry | {
+            return self.leaf(node)
+        return self.type(node) | {
             "op": node.op.name,
             "inputs": [self.number[i] for i in node.inputs],
             "attrs": {k: self.attribute(v, node) for k, v in node.attrs.items()},
         }
 
+    def type(self, node: Node) -> dict[str, Any]:
+        return {
+            "name": node.name,
+            "shape": None if node.shape is None else list(map(_size, node.shape)),
+            "axes": None if node.axes is None else [self.axis(a) for a in node.axes],
+            "dtype": None if node.dtype is None else node.dtype.name,
+        }
+
     def leaf(self, node: Node) -> dict[str, Any]:
-        entry: dict[str, Any] = {"leaf": node.kind}
+        entry: dict[str, Any] = self.type(node) | {"leaf": node.kind}
         if isinstance(node, Stored):
             entry["array"] = self.array(node.value)
         elif isinstance(node, Constant):
@@ -141,22 +143,25 @@ def save(function: Function, filename: str | os.PathLike[str]) -> None:
     array([[[3.],
             [3.]]], dtype=float32)
     """
+    writer = Writer([*function._current(), *function._declared()])
+    archives.write(filename, "graph", described(function, writer), writer.arrays)
+
+
+def described(function: Function, writer: Writer) -> dict[str, Any]:
+    """What is saved of a function besides arrays, by a writer of its outputs and its signature."""
     roots = function._current()
-    signature = function._declared()
-    writer = _Writer([*roots, *signature])
-    graph = {
+    return {
         "format": FORMAT,
         "nodes": [writer.node(n) for n in writer.nodes],
-        "outputs": [writer.number[n] for n in roots],
-        "signature": [writer.number[n] for n in signature],
+        "outputs": [writer.number[resolve(n)] for n in roots],
+        "signature": [writer.number[resolve(n)] for n in function._declared()],
         "name": function.name,
         "custom_attributes": writer.attribute(function.custom_attributes, roots[0]),
         "axes": writer.axis_entries(),
     }
-    archives.write(filename, "graph", graph, writer.arrays)
 
 
-class _Reader:
+class Reader:
     """Makes the nodes of a saved graph."""
 
     def __init__(self, saved: Mapping[str, Any], archive: Mapping[str, np.ndarray]) -> None:
@@ -168,7 +173,7 @@ class _Reader:
         entries = self.graph["nodes"]
         self.nodes = [self._bare(e) for e in entries]
         for axis, entry in zip(self.axes, self.graph["axes"], strict=True):
-            if entry["source"] is not None:
+            if entry.get("source") is not None:
                 axis.source = self.nodes[entry["source"]]
         for i, entry in enumerate(entries):
             if "op" in entry:
@@ -185,9 +190,7 @@ class _Reader:
             return Axis.new_unique_dynamic_axis(entry["name"])
         if entry["index"] is not None:
             return Axis(entry["index"])
-        axis = Axis.known_as(entry["name"])
-        axis.is_ordered = entry["is_ordered"]
-        return axis
+        return Axis.known_as(entry["name"], entry["is_ordered"])
 
     def _array(self, number: int) -> np.ndarray:
         return self.archive[f"array{number}"]
@@ -204,14 +207,14 @@ class _Reader:
             node = Node(TABLE[entry["op"]], (), attrs, entry["name"])
             node.shape, node.axes, node.dtype = shape, axes, dtype
             return node
-        kind, name = _LEAVES[entry["leaf"]], entry["name"]
+        kind, name = LEAVES[entry["leaf"]], entry["name"]
         if kind is Constant:
             value = self._array(entry["array"])
             constant = Constant(value, shape, dtype, name)
             constant.weak = entry["weak"]
             return constant
         if issubclass(kind, Stored):
-            stored: Any = kind(shape or (), dtype, _has_value, name)
+            stored: Any = kind(shape or (), dtype, has_value, name)
             stored.value = self._array(entry["array"])
             return stored
         leaf = kind(shape, axes, dtype, name)
@@ -263,7 +266,7 @@ def _as_size(saved: Any) -> int:
     return Free(tuple(saved)) if isinstance(saved, list) else saved
 
 
-def _has_value(shape: Any, dtype: Any) -> np.ndarray:
+def has_value(shape: Any, dtype: Any) -> np.ndarray:
     raise AssertionError("a loaded parameter has its value")
 
 
@@ -318,7 +321,7 @@ def load_model(model: str | os.PathLike[str] | bytes, device: Any = None) -> Fun
     """
     source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
     with archives.read(source, "graph", "holds no saved function") as (graph, arrays):
-        reader = _Reader(graph, arrays)
+        reader = Reader(graph, arrays)
     return reader.function()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -229,7 +230,11 @@ def _initializer(init: Any) -> Callable[..., np.ndarray]:
     if callable(init):
         return init.seeded() if hasattr(init, "seeded") else init
     value = 0 if init is None else init
-    return lambda shape, dtype: np.broadcast_to(np.asarray(value, dtype), shape).copy()
+    return partial(_filled, value)
+
+
+def _filled(value: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.broadcast_to(np.asarray(value, dtype), shape)
 
 
 def input_variable(

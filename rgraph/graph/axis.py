@@ -46,6 +46,13 @@ class Axis:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.index is not None:
+            return Axis, (self.index, self.is_ordered)
+        if self.rows is not None:
+            return batch_of, (self.rows, self.size)
+        return Axis.known_as, (self.name, self.is_ordered)
+
     def __repr__(self) -> str:
         return f"Axis('{self.name}')"
 
@@ -126,14 +133,14 @@ class Axis:
         return Axis(f"{name}#{next(_fresh)}")
 
     @staticmethod
-    def known_as(name: str) -> Axis:
+    def known_as(name: str, is_ordered: bool = True) -> Axis:
         """The axis that a saved graph calls so; one of its own was of its own there, and is here.
 
         A number that another process gave says nothing here.
         """
         own, mark, number = name.rpartition("#")
         unique = mark and number.isdigit()
-        return Axis.new_unique_dynamic_axis(own) if unique else Axis(name)
+        return Axis.new_unique_dynamic_axis(own) if unique else Axis(name, is_ordered)
 
 
 BATCH = Axis("defaultBatchAxis", is_ordered=False)

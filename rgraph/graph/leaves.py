@@ -154,12 +154,14 @@ class Constant(Leaf):
     it meets.
 
     Attributes:
+        given: the array as it was given: 0.1 as a float64 is not 0.1 as a float32.
+        root: the one that it is a form of, in another dtype, or itself: both have one value.
         weak: whether it was given without a dtype.
         frozen: whether it was a parameter once.
         edition: the number of times that it was set.
     """
 
-    __slots__ = ("_edition", "_given", "_root", "_seen", "_value", "frozen", "weak")
+    __slots__ = ("_edition", "_seen", "_value", "frozen", "given", "root", "weak")
 
     def __init__(
         self, value: Any, shape: Shape | None = None, dtype: Any = None, name: str = "", **kw: Any
@@ -170,8 +172,8 @@ class Constant(Leaf):
         if dtype is None:
             exact = isinstance(value, np.ndarray) and array.dtype == np.float64
             dtype = np.float64 if exact else np.float32
-        self._given = array  # 0.1 as a float64 is not 0.1 as a float32
-        self._root = self  # the one that it is a form of, in another dtype: both have one value
+        self.given = array
+        self.root = self
         self._edition = self._seen = 0
         array = np.asarray(array, dtype)
         open_size = shape is not None and any(n < 0 for n in shape)  # a number, repeated as needed
@@ -180,7 +182,7 @@ class Constant(Leaf):
 
     @property
     def edition(self) -> int:
-        return self._root._edition
+        return self.root._edition
 
     @property
     def is_fixed(self) -> bool:
@@ -191,7 +193,7 @@ class Constant(Leaf):
     def value(self) -> np.ndarray:
         if self._seen != self.edition:
             assert self.shape is not None
-            self._value = repeated(np.asarray(self._root._given, self.dtype), self.shape)
+            self._value = repeated(np.asarray(self.root.given, self.dtype), self.shape)
             self._seen = self.edition
         return self._value
 
@@ -200,21 +202,21 @@ class Constant(Leaf):
         assert self.shape is not None
         array = np.array(value)
         repeated(array, self.shape)  # that it can be
-        self._root._given = array
-        self._root._edition += 1
+        self.root.given = array
+        self.root._edition += 1
 
     def as_dtype(self, dtype: np.dtype) -> Constant:
         if dtype == self.dtype:
             return self
         new = self.copy(dtype)
-        new._root = self._root
+        new.root, new.weak = self.root, False
         new._seen = self.edition
         return new
 
     def copy(self, dtype: np.dtype | None = None) -> Constant:
         """One of the same value that is set by itself."""
         shape, dtype = self.shape, dtype or self.dtype
-        new = Constant(self._root._given, shape, dtype, self.name, where=self.origin)
+        new = Constant(self.root.given, shape, dtype, self.name, where=self.origin)
         new.weak, new.frozen = self.weak, self.frozen
         return new
 

@@ -103,6 +103,10 @@ class Learner:
         self._reported: dict[str, float] = {}
         self.tell: Callable[[str, float], None] | None = None  # set by a trainer
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle has of it; the trainer that it tells things is not its own."""
+        return {**vars(self), "tell": None, "_state": list(map(_copied, self._state))}
+
     @property
     def minibatch_size(self) -> int:
         """The minibatch size that its numbers are meant for; `IGNORE` if that was not said."""

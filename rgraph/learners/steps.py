@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +31,29 @@ def _smooth(v: Array, x: Array, part: float, gain: float | None = None) -> None:
     v += x
 
 
+class _MadeStep:
+    """A step with numbers of its own. It is pickled as what makes it, and these."""
+
+    def __init__(self, make: Callable[..., Step], numbers: tuple[float, ...]) -> None:
+        self._made_by, self._step = (make, numbers), make(*numbers)
+        self.__qualname__ = self._step.__qualname__
+
+    def __call__(self, p: Array, g: Array, state: State, now: Now) -> None:
+        self._step(p, g, state, now)
+
+    def __reduce__(self) -> Any:
+        make, numbers = self._made_by
+        return _again, (make.__name__, numbers)
+
+
+def _again(name: str, numbers: tuple[float, ...]) -> Step:
+    return globals()[name](*numbers)
+
+
+def _made(make: Callable[..., Step]) -> Callable[..., Step]:
+    return wraps(make)(lambda *numbers: _MadeStep(make, numbers))
+
+
 def sgd_step(p: Array, g: Array, state: State, now: Now) -> None:
     g *= now.rate
     p -= g
@@ -48,6 +74,7 @@ def nesterov_step(p: Array, g: Array, state: State, now: Now) -> None:
     p -= g
 
 
+@_made
 def adagrad_step(average: bool) -> Step:
     def step(p: Array, g: Array, state: State, now: Now) -> None:
         s = _kept(state, "s", p)
@@ -60,6 +87,7 @@ def adagrad_step(average: bool) -> Step:
     return step
 
 
+@_made
 def adadelta_step(rho: float, epsilon: float) -> Step:
     def step(p: Array, g: Array, state: State, now: Now) -> None:
         s, moved = _kept(state, "s", p), _kept(state, "moved", p)
@@ -72,6 +100,7 @@ def adadelta_step(rho: float, epsilon: float) -> Step:
     return step
 
 
+@_made
 def rmsprop_step(
     gamma: float, inc: float, dec: float, most: float, least: float, average: bool
 ) -> Step:
@@ -109,6 +138,7 @@ def fsadagrad_step(p: Array, g: Array, state: State, now: Now) -> None:
     p -= g
 
 
+@_made
 def adam_step(epsilon: float) -> Step:
     def step(p: Array, g: Array, state: State, now: Now) -> None:
         s, v = _kept(state, "s", p), _kept(state, "v", p)
@@ -126,6 +156,7 @@ def adam_step(epsilon: float) -> Step:
     return step
 
 
+@_made
 def adamax_step(epsilon: float) -> Step:
     def step(p: Array, g: Array, state: State, now: Now) -> None:
         s, v = _kept(state, "s", p), _kept(state, "v", p)

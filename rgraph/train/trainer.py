@@ -335,6 +335,16 @@ class Trainer:
             problem = error if isinstance(error, ValueError) else f"{error!r} in what it holds"
             raise ValueError(f"{filename} is no checkpoint of this trainer: {problem}") from None
 
+    def __reduce__(self) -> Any:
+        """A pickle has model and criterion as one function, and the learners as they are."""
+        criterion, model = self._criterion, self._model
+        signature = criterion._declared() if isinstance(criterion, Function) else None
+        parts = [n for n in (self._loss, self._metric, model) if n is not None]
+        whole = Function(parts, signature)
+        seen = self.total_number_of_samples_seen, self._skipped, self._program.random_state()
+        more = self.parameter_learners, self.progress_writers, self._on_nan
+        return _again, (whole, model is not None, *more, seen)
+
     def _state(self) -> dict[str, Any]:
         return {
             "parameters": [v.value for v in self._kept()],
@@ -363,3 +373,16 @@ class Trainer:
         self.total_number_of_samples_seen = int(state["samples"])
         if "random" in state:  # older checkpoints have none
             self._program.set_random_state(state["random"])
+
+
+def _again(
+    whole: Function, has_model: bool, learners: Any, writers: Any, on_nan: str, seen: Any
+) -> Trainer:
+    """The trainer that was pickled."""
+    nodes = whole._current()
+    model = Function(nodes[-1:]) if has_model else None
+    criterion = Function(nodes[:-1] if has_model else nodes, whole._signature)
+    trainer = Trainer(model, criterion, learners, writers, on_nan)
+    trainer.total_number_of_samples_seen, trainer._skipped, random = seen
+    trainer._program.set_random_state(random)
+    return trainer
