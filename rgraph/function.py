@@ -223,11 +223,21 @@ class Function(Runnable):
     def gradients(self, wrt: Sequence[Any]) -> list[Function]:
         """The gradients of the sum of the output, as functions: they have gradients themselves.
 
+        Raises:
+            GraphError: a size in the graph is free, so that a run decides it.
+
         >>> x = C.input_variable(1)
         >>> (first,) = (x * x * x).gradients([x])
         >>> first.grad({x: [[2.0]]}, wrt=[x])
         array([[12.]], dtype=float32)
         """
+        free = [n for n in graph.order([self.node]) if FREE in (n.shape or ())]
+        if free:  # rules of gradients count elements, and there is nothing to count yet
+            raise GraphError(
+                f"a run decides the size of {describe(free[-1])}, and gradients as functions must "
+                f"know it\n  made at {free[-1].origin}",
+                mend="grad(at, wrt=[…]) computes them when the size is known",
+            )
         nodes = autodiff.gradients(self.node, [records.as_node(w) for w in wrt])
         signature = [a.node for a in self.arguments]  # one may only say how long sequences are
         return [Function([n], signature) for n in nodes]

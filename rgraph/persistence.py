@@ -120,6 +120,7 @@ class Writer:
                 "is_ordered": a.is_ordered,
                 "source": None if a.source is None else self.number[a.source],
                 "rows": a.rows,
+                "size": a.size,
             }
             for a in self.axes
         ]
@@ -185,7 +186,7 @@ class Reader:
 
     def _axis(self, entry: Mapping[str, Any]) -> Axis:
         if entry.get("rows") is not None:
-            return batch_of(tuple(entry["rows"]))
+            return batch_of(tuple(entry["rows"]), entry.get("size"))
         if entry["source"] is not None:
             return Axis.new_unique_dynamic_axis(entry["name"])
         if entry["index"] is not None:

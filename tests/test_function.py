@@ -503,3 +503,12 @@ def test_numpy_takes_what_has_a_value():
     assert np.mean(p) == 3
     with pytest.raises(C.GraphError, match="computed when the graph runs"):
         np.asarray(C.exp(C.input_variable(2)))
+
+
+def test_gradients_as_functions_where_a_run_decides_a_size():
+    s, w = C.sequence.input_variable(2), C.Parameter(2, init=2.0)
+    y = C.reduce_mean(C.square(C.sequence.unpack(s * w, 0, no_mask_output=True)))
+    with pytest.raises(GraphError, match=r"grad\(at"):
+        y.gradients([w])
+    data = {s: [np.ones((3, 2))]}
+    np.testing.assert_allclose(y.grad(data, wrt=[w]), [2, 2], rtol=1e-6)  # of (3 w² + 3 w²) / 6
