@@ -264,13 +264,20 @@ def input_variable(
     return ops.sequence.new_input(shape, dtype, needs_gradient, is_sparse, axes, name)
 
 
-def input(*args: Any, **kwargs: Any) -> Variable:
+def input(
+    shape: int | Sequence[int],
+    dtype: Any = None,
+    needs_gradient: bool = False,
+    is_sparse: bool = False,
+    dynamic_axes: Sequence[Axis] | Axis | None = None,
+    name: str = "",
+) -> Variable:
     """As `input_variable`.
 
     >>> C.input(3).shape
     (3,)
     """
-    return input_variable(*args, **kwargs)
+    return input_variable(shape, dtype, needs_gradient, is_sparse, dynamic_axes, name)
 
 
 def placeholder(

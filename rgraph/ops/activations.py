@@ -70,15 +70,11 @@ log_add_exp = pointwise(
     array([1000.6931], dtype=float32)
     """,
 )
-softplus = pointwise(
+softplus_of = pointwise(
     "softplus",
     _softplus,
     lambda g, _, x: element_times(g, sigmoid(x)),
-    doc="""log(1 + exp(x)).
-
-    >>> C.softplus([0]).eval()
-    array([0.6931472], dtype=float32)
-    """,
+    doc="log(1 + exp(x)).",
 )
 relu = pointwise(
     "relu",
@@ -164,8 +160,26 @@ def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
 
 
 @operation
-def softsign(x: Any) -> Any:
+def softplus(x: Any, steepness: float = 1) -> Any:
+    """log(1 + exp(steepness * x)) / steepness.
+
+    Source: CNTK's `softplus`.
+
+    >>> C.softplus([0]).eval()
+    array([0.6931472], dtype=float32)
+    """
+    x = as_node(x)
+    if steepness == 1:
+        return softplus_of(x)
+    return element_divide(softplus_of(element_times(steepness, x)), steepness)
+
+
+@operation
+def softsign(x: Any, steepness: float = 1) -> Any:
     """`x / (1 + |x|)`.
+
+    Args:
+        steepness: accepted for CNTK's sake, without effect.
 
     >>> C.softsign([-1, 1]).eval()
     array([-0.5,  0.5], dtype=float32)

@@ -43,7 +43,8 @@ greater_equal = _comparing("greater_equal", "at least", "[0., 1., 1.]")
 floor = pointwise(
     "floor",
     "floor",
-    doc="""The largest integer not above `x`. No gradient flows through it.
+    operands="arg",
+    doc="""The largest integer not above `arg`. No gradient flows through it.
 
     >>> C.floor([0.2, -1.5]).eval()
     array([ 0., -2.], dtype=float32)
@@ -52,7 +53,8 @@ floor = pointwise(
 ceil = pointwise(
     "ceil",
     "ceil",
-    doc="""The smallest integer not below `x`. No gradient flows through it.
+    operands="arg",
+    doc="""The smallest integer not below `arg`. No gradient flows through it.
 
     >>> C.ceil([0.2, -1.5]).eval()
     array([ 1., -1.], dtype=float32)
@@ -68,6 +70,7 @@ def _round(xp: Any, x: Any, out: Any = None) -> Any:
 round = pointwise(
     "round",
     _round,
+    operands="arg",
     doc="""The nearest integer, halves going up as in CNTK. No gradient flows through it.
 
     >>> C.round([0.5, 1.2, -0.5]).eval()
@@ -120,7 +123,7 @@ element_not = pointwise(
 element_and = pointwise(
     "element_and",
     _truth("logical_and"),
-    operands=PAIR,
+    operands="x y",
     doc="""1 where neither operand is 0, else 0.
 
     >>> C.element_and([0, 1], [1, 1]).eval()
@@ -130,7 +133,7 @@ element_and = pointwise(
 element_or = pointwise(
     "element_or",
     _truth("logical_or"),
-    operands=PAIR,
+    operands="x y",
     doc="""1 where one operand is not 0, else 0.
 
     >>> C.element_or([0, 0], [1, 0]).eval()
@@ -140,7 +143,7 @@ element_or = pointwise(
 element_xor = pointwise(
     "element_xor",
     _truth("logical_xor"),
-    operands=PAIR,
+    operands="x y",
     doc="""1 where one operand is 0 and the other is not, else 0.
 
     >>> C.element_xor([0, 1], [1, 1]).eval()
@@ -150,7 +153,8 @@ element_xor = pointwise(
 stop_gradient = pointwise(
     "stop_gradient",
     "positive",
-    doc="""`x`, through which no gradient flows.
+    operands="input",
+    doc="""`input`, through which no gradient flows.
 
     >>> x = C.input_variable(1, needs_gradient=True)
     >>> (C.stop_gradient(x) * x).grad({x: [[3.0]]})

@@ -273,11 +273,11 @@ def convolution(
     strides: int | Sequence[int] = (1,),
     sharing: Sequence[bool] = (True,),
     auto_padding: bool | Sequence[bool] = (True,),
+    sequential: bool = False,
     dilation: int | Sequence[int] = (1,),
     reduction_rank: int = 1,
     groups: int = 1,
     max_temp_mem_size_in_samples: int = 0,
-    sequential: bool = False,
 ) -> Any:
     """The convolution (cross-correlation) of each sample with a set of kernels.
 

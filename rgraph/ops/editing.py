@@ -13,7 +13,7 @@ from ..graph import Axis, GraphError, Node, apply, one_batch
 from .arithmetic import element_divide, element_times, minus, plus
 from .delays import delayed
 from .frames import SCATTER, chosen_frames, needs_time, on_new_axis
-from .rearranging import expand_dims
+from .rearranging import insert_axis
 from .records import as_node, define, operation
 from .repetition import SPREAD, over_time
 from .slicing import splice
@@ -213,7 +213,7 @@ def window(seq: Any, size: int, stride: int = 1) -> Any:
     x = as_node(seq)
     ago = range(int(size) - 1, -1, -1)
     frames = [delayed(x, as_node(0.0), n) if n else x for n in ago]
-    stacked = splice(*[expand_dims(f, 0) for f in frames], axis=0)
+    stacked = splice(*[insert_axis(f, 0) for f in frames], axis=0)
     return chosen_frames(stacked, int(size) - 1, None, int(stride))
 
 

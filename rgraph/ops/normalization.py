@@ -150,13 +150,14 @@ def batch_normalization(
     scale: Any,
     bias: Any,
     running_mean: Any,
-    running_variance: Any,
+    running_inv_std: Any,
     spatial: bool,
     normalization_time_constant: float = 5000,
     blend_time_constant: float = 0,
     epsilon: float = 0.00001,
     use_cudnn_engine: bool = False,
     disable_regularization: bool = False,
+    *,
     running_count: Any = None,
 ) -> Any:
     """(operand - mean) / sqrt(variance + epsilon) * scale + bias.
@@ -170,8 +171,9 @@ def batch_normalization(
         operand: shape (channels, *size) if spatial, else any.
         scale, bias: parameters, shape (channels,) if spatial, else one number per element. They
             may be `C.InferredDimension` long.
-        running_mean, running_variance: of the same shape; `C.State`, or as in CNTK a
-            `C.constant`, which then becomes one: training changes it.
+        running_mean, running_inv_std: of the same shape, the mean and, whatever CNTK's name says,
+            the variance; `C.State`, or as in CNTK a `C.constant`, which then becomes one:
+            training changes it.
         running_count: the number of samples that went into them, likewise.
         spatial: whether statistics are over the positions of an image too.
         normalization_time_constant: in samples; how fast the running statistics follow. 0: they
@@ -197,7 +199,7 @@ def batch_normalization(
             "the running statistics stay as they are",
             stacklevel=3,
         )
-    mean, variance, count = map(_as_state, (running_mean, running_variance, running_count))
+    mean, variance, count = map(_as_state, (running_mean, running_inv_std, running_count))
 
     def placed(value: Node) -> Node:
         return apply(PER_ELEMENT, value, x, spatial=spatial)

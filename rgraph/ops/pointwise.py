@@ -174,6 +174,5 @@ def pointwise(
     parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
     if variadic:
         parameters.append(inspect.Parameter("more", inspect.Parameter.VAR_POSITIONAL))
-    parameters.append(inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, default=""))
     build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return operation(build)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..graph import Axis, GraphError, Op, apply
+from ..graph import Axis, GraphError, Node, Op, apply
+from ..graph.axis import END
 from ..graph.node import Shape
 from .records import as_node, define, operation
 from .shaping import as_size, axis_number, rank_of, reshape, reshape_to, static_index, transpose
@@ -43,12 +44,14 @@ def _squeezed(shape: Shape, *, axes: Shape | None) -> Shape:
 
 
 def _expanded(shape: Shape, *, axis: int) -> Shape:
+    if axis == END:
+        return (1, *shape)
     at = static_index(axis, len(shape) + 1) + len(shape) + 1
     return (*shape[:at], 1, *shape[at:])
 
 
 def _flattened(shape: Shape, *, axis: int) -> Shape:
-    at = axis if axis >= 0 else axis + len(shape)
+    at = axis if axis >= 0 else axis + len(shape) + 1
     if not 0 <= at <= len(shape):
         raise GraphError(f"axis {axis} does not exist: the operand has {len(shape)} static axes")
     return (math.prod(shape[:at]), math.prod(shape[at:]))
@@ -76,22 +79,40 @@ def squeeze(x: Any, axes: int | Axis | Sequence[int | Axis] | None = None) -> An
 
 @operation
 def expand_dims(x: Any, axis: int | Axis) -> Any:
-    """`x` with a static axis of one element more, at `axis` of the result.
+    """`x` with a static axis of one element more.
 
-    >>> C.expand_dims([1, 2], -1).shape
-    (2, 1)
+    Args:
+        axis: the axis of `x` that the new one comes after; a negative one is the new axis' own
+            place in the result; `C.Axis.new_leading_axis()`: before all others.
+
+    Source: CNTK's `expand_dims`.
+
+    >>> x = C.input_variable((2, 3))
+    >>> C.expand_dims(x, 0).shape, C.expand_dims(x, -1).shape
+    ((2, 1, 3), (2, 3, 1))
+    >>> C.expand_dims(x, C.Axis.new_leading_axis()).shape
+    (1, 2, 3)
     """
-    return apply(_EXPAND, as_node(x), axis=axis_number(axis))
+    at = axis_number(axis)
+    return apply(_EXPAND, as_node(x), axis=at + 1 if 0 <= at < END else at)
+
+
+def insert_axis(x: Node, at: int) -> Node:
+    """`x` with a static axis of one element more, which is axis `at` of the result."""
+    return apply(_EXPAND, x, axis=at)
 
 
 @operation
-def flatten(x: Any, axis: int | Axis = 0) -> Any:
+def flatten(x: Any, axis: int | Axis | None = None) -> Any:
     """`x` as a matrix: the axes before `axis` become one, and those from it on another.
+
+    Args:
+        axis: by default 0: all of `x` is one row; -1: all of it is one column.
 
     >>> C.flatten(C.input_variable((2, 3, 4)), 1).shape
     (2, 12)
     """
-    return apply(_FLATTEN, as_node(x), axis=axis_number(axis))
+    return apply(_FLATTEN, as_node(x), axis=axis_number(axis) or 0)
 
 
 @operation

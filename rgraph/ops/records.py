@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, overload
 
@@ -99,12 +100,16 @@ hold: Callable[[Any], Any] = lambda node: node  # noqa: E731
 def operation(build: Callable[P, Any]) -> Operation[P]:
     """Lets `build`, a function over nodes, be called by people.
 
-    Operands may be variables, functions, numbers and arrays, and `name=` names the result.
-    Called with nodes it gives a node, called by a person it gives what people hold.
+    Operands may be variables, functions, numbers and arrays. `name`, the last parameter, names
+    the result; after any number of operands a string is the name. Called with nodes it gives a
+    node, called by a person it gives what people hold.
     """
+    signature, at = _with_name(build)
 
     @functools.wraps(build)
     def call(*args: Any, name: str = "", **kwargs: Any) -> Any:
+        if len(args) > 1 and isinstance(args[-1], str) and len(args) > at:
+            *args, name = args  # type: ignore[assignment]
         result = build(*args, **kwargs)
         if name and isinstance(result, Node):
             result = named(result, name)
@@ -115,7 +120,21 @@ def operation(build: Callable[P, Any]) -> Operation[P]:
             held.name = name
         return held
 
+    call.__signature__ = signature  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
+
+
+def _with_name(build: Callable[..., Any]) -> tuple[inspect.Signature, int]:
+    """The signature of an operation with its `name`, and how many operands come before that."""
+    signature = inspect.signature(build)
+    parameters = list(signature.parameters.values())
+    kinds = [p.kind for p in parameters]
+    ordered = sum(k is inspect.Parameter.POSITIONAL_OR_KEYWORD for k in kinds)
+    several = inspect.Parameter.VAR_POSITIONAL in kinds
+    kind = inspect.Parameter.KEYWORD_ONLY if several else inspect.Parameter.POSITIONAL_OR_KEYWORD
+    name = inspect.Parameter("name", kind, default="")
+    parameters.insert(len(parameters) if several else ordered, name)
+    return signature.replace(parameters=parameters), ordered
 
 
 def named(node: Node, name: str) -> Node:

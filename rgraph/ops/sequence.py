@@ -52,13 +52,20 @@ def input_variable(
     return new_input(shape, dtype, needs_gradient, is_sparse, (BATCH, sequence_axis), name)
 
 
-def input(*args: Any, **kwargs: Any) -> Variable:
+def input(
+    shape: int | Sequence[int],
+    dtype: Any = None,
+    needs_gradient: bool = False,
+    is_sparse: bool = False,
+    sequence_axis: Axis = SEQUENCE,
+    name: str = "",
+) -> Variable:
     """As `sequence.input_variable`.
 
     >>> C.sequence.input(3).shape
     (3,)
     """
-    return input_variable(*args, **kwargs)
+    return input_variable(shape, dtype, needs_gradient, is_sparse, sequence_axis, name)
 
 
 def new_input(
@@ -218,11 +225,11 @@ def reduce_max(seq: Any) -> Any:
 
 
 @operation
-def unpack(seq: Any, padding_value: float, no_mask_output: bool = False) -> Any:
+def unpack(x: Any, padding_value: float, no_mask_output: bool = False) -> Any:
     """A sequence's frames along a new first static axis, padded to the longest sequence.
 
     Args:
-        seq: a sequence of frames of shape `shape`.
+        x: a sequence of frames of shape `shape`.
         padding_value: what stands behind a sequence's end.
         no_mask_output: whether to leave out the mask.
 
@@ -238,7 +245,7 @@ def unpack(seq: Any, padding_value: float, no_mask_output: bool = False) -> Any:
     array([[ 3.],
            [-1.]], dtype=float32)
     """
-    x = as_node(seq)
+    x = as_node(x)
     values = unpacked(x, padding_value)
     if no_mask_output:
         return values

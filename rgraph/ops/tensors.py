@@ -15,7 +15,7 @@ from .arithmetic import element_max, element_min, element_times
 from .comparison import element_select
 from .contractions import contract
 from .lookup import TAKE
-from .rearranging import expand_dims
+from .rearranging import insert_axis
 from .records import as_node, define, operation
 from .reductions import reduce_sum
 from .shaping import axis_number, rank_of, static_index, transpose
@@ -197,7 +197,8 @@ def stack(*operands: Any, axis: int | Axis = 0) -> Any:
     """
     listed = len(operands) == 1 and isinstance(operands[0], (list, tuple))
     nodes = list(map(as_node, operands[0] if listed else operands))
-    return splice(*[expand_dims(n, axis) for n in nodes], axis=axis)
+    at = axis_number(axis)
+    return splice(*[insert_axis(n, at) for n in nodes], axis=at)
 
 
 @operation

@@ -114,11 +114,24 @@ def test_squeeze_within_a_layer(axis):
     np.testing.assert_array_equal(layer(C.constant(x)).eval(), np.squeeze(x, axis))
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
-def test_expand_dims(axis):
-    np.testing.assert_array_equal(
-        C.expand_dims(C.constant(TABLE[0]), axis).eval(), np.expand_dims(TABLE[0], axis)
-    )
+@pytest.mark.parametrize(
+    "axis, shape",  # CNTK's: the new axis comes after the one that is named
+    [
+        *((0, (5, 1, 4, 3)), (1, (5, 4, 1, 3)), (2, (5, 4, 3, 1)), (C.Axis(0), (5, 1, 4, 3))),
+        *((-1, (5, 4, 3, 1)), (-2, (5, 4, 1, 3)), (-4, (1, 5, 4, 3))),
+        *((C.Axis.new_leading_axis(), (1, 5, 4, 3)), (C.Axis.end_static_axis(), (1, 5, 4, 3))),
+    ],
+)
+def test_expand_dims(axis, shape):
+    f = C.expand_dims(C.constant(TABLE), axis)
+    assert f.shape == shape
+    np.testing.assert_array_equal(f.eval(), TABLE.reshape(shape))
+
+
+@pytest.mark.parametrize("axis", [3, -5])
+def test_expand_dims_at_no_axis(axis):
+    with pytest.raises(GraphError, match="does not exist"):
+        C.expand_dims(C.constant(TABLE), axis)
 
 
 def test_swapaxes_and_flatten():
@@ -126,6 +139,8 @@ def test_swapaxes_and_flatten():
     np.testing.assert_array_equal(C.swapaxes(x, 0, -1).eval(), np.swapaxes(TABLE, 0, -1))
     np.testing.assert_array_equal(C.flatten(x, 1).eval(), TABLE.reshape(5, 12))
     np.testing.assert_array_equal(C.flatten(x).eval(), TABLE.reshape(1, 60))
+    shapes = {0: (1, 60), 2: (20, 3), 3: (60, 1), -1: (60, 1), -2: (20, 3), -4: (1, 60)}  # CNTK's
+    assert {axis: C.flatten(x, axis).shape for axis in shapes} == shapes
 
 
 def test_crop():

@@ -335,3 +335,28 @@ def test_few_elements_that_lie_apart_into_places_apart(f):
         found = y.eval({x: v})
         C.device.use_cpu_engine(before)
         np.testing.assert_allclose(found[:, 0], f(C.constant(v[:, 2].copy())).eval(), rtol=1e-6)
+
+
+def test_a_steep_softplus():
+    """CNTK's documentation gives these values."""
+    steep = C.softplus(C.constant([-1, -0.5, 0, 1, 2]), steepness=4).eval()
+    np.testing.assert_allclose(steep, [0.004537, 0.031732, 0.173287, 1.004537, 2.000084], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: C.relu(x, "r"),
+        lambda x: C.minus(x, x, "r"),
+        lambda x: C.element_times(x, x, "r"),
+        lambda x: C.plus(x, x, x, "r"),
+        lambda x: C.times(x, np.ones((3, 2)), 1, -1, "r"),
+        lambda x: C.reduce_sum(x, 0, True, "r"),
+        lambda x: C.splice(x, x, name="r"),
+        lambda x: C.squared_error(x, x, "r"),
+        lambda x: C.random.normal_like(x, 0.0, 1.0, 3, "r"),
+    ],
+)
+def test_the_last_argument_is_the_name(make):
+    f = make(C.input_variable(3))
+    assert f.name == "r"
