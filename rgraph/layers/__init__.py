@@ -3,7 +3,7 @@
 from . import typing
 from .attention import AttentionModel
 from .basic import Activation, Dense, Dropout, Embedding, Label, identity
-from .cells import GRU, LSTM, RNNStep, RNNUnit, Stabilizer
+from .blocks import GRU, LSTM, ForwardDeclaration, RNNStep, RNNUnit, Stabilizer
 from .convolutional import (
     Convolution,
     Convolution1D,
@@ -15,7 +15,7 @@ from .convolutional import (
     ConvolutionTranspose3D,
     SequentialConvolution,
 )
-from .higher_order import For, ResNetBlock, Sequential, SequentialClique
+from .higher_order_layers import For, ResNetBlock, Sequential, SequentialClique
 from .normalization import BatchNormalization, LayerNormalization
 from .pooling import (
     AveragePooling,
@@ -24,9 +24,8 @@ from .pooling import (
     MaxPooling,
     MaxUnpooling,
 )
-from .recurrence import Fold, ForwardDeclaration, Recurrence, RecurrenceFrom, UnfoldFrom
+from .sequence import Delay, Fold, PastValueWindow, Recurrence, RecurrenceFrom, UnfoldFrom
 from .typing import ParameterTensor, Sequence, SequenceOver, Signature, SparseTensor, Tensor
-from .windows import Delay, PastValueWindow
 
 __all__ = [
     "GRU",

@@ -9,8 +9,8 @@ from ..default_options import overridable
 from ..function import BlockFunction, Function
 from ..graph import Axis
 from .basic import GLOROT, Dense, Label
-from .cells import Stabilizer
-from .windows import PastValueWindow
+from .blocks import Stabilizer
+from .sequence import PastValueWindow
 
 
 @overridable("init", "go_backwards", "enable_self_stabilization")

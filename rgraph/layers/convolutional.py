@@ -18,7 +18,7 @@ from ..ops.records import hold
 from ..ops.shaping import as_shape, as_size
 from ..variables import Parameter
 from .basic import GLOROT, Activate, activated, identity, weight
-from .windows import delayed
+from .sequence import delayed
 
 _OPTIONS = ("activation", "init", "pad", "bias", "init_bias")  # that default_options changes
 

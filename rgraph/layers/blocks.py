@@ -1,4 +1,4 @@
-"""Step functions with parameters, for use in a recurrence: LSTM, GRU, RNNStep."""
+"""Step functions with parameters for a recurrence (LSTM, GRU, RNNStep), and what ties one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..function import BlockFunction, Function
-from ..graph import INFERRED, GraphError
+from ..graph import INFERRED, GraphError, Placeholder
 from ..ops.records import hold
 from ..ops.shaping import as_size, require_vector
-from ..variables import Parameter
+from ..tracing import nodes_of
+from ..variables import Parameter, Variable
 from .basic import GLOROT, identity, weight
 
 
@@ -232,3 +233,29 @@ def RNNStep(
 
 
 RNNUnit = RNNStep  # CNTK's older name
+
+
+class ForwardDeclaration(Variable):
+    """A value that is used before it is made: ties a recurrence by hand.
+
+    A placeholder that `resolve_to` binds to what depends on it; a delay must lie between.
+
+    Source: CNTK's `ForwardDeclaration`.
+
+    >>> x = C.sequence.input_variable(1)
+    >>> total = C.layers.ForwardDeclaration("total")
+    >>> result = C.sequence.past_value(total) + x
+    >>> total.resolve_to(result)
+    >>> result.eval({x: np.array([[1], [2], [3]])})[0]
+    array([[1.],
+           [3.],
+           [6.]], dtype=float32)
+    """
+
+    def __init__(self, name: str = "forward_declaration") -> None:
+        super().__init__(Placeholder(name=name))
+        self.node.handle = self
+
+    def resolve_to(self, value: Any) -> None:
+        """Binds it, here and wherever it is used, to a variable or function."""
+        Function(nodes_of(value)).replace_placeholders({self: value})
