@@ -128,8 +128,9 @@ def gpu_convolutions(
             in PyTorch's convolutions; "float32", exact; "bfloat16", operands rounded to 7 bits.
             Convolutions of float64 are always exact, and so are matrix products.
         deterministic: whether every run must give the same to the last bit (default False).
-        timed: whether cuDNN's engines for a shape are all tried and timed, and the fastest kept,
-            instead of taking cuDNN's word for it (default False).
+            Its engines are chosen by cuDNN's word then, not by time.
+        timed: whether cuDNN's engines for a shape that comes back are all timed, once, and the
+            fastest kept (default True). The last bits of results depend on which it was.
 
     Returns:
         all that are in force. What is None stays as it was.
@@ -137,7 +138,7 @@ def gpu_convolutions(
     >>> C.device.gpu_convolutions(precision="float32")["precision"]
     'float32'
     >>> C.device.gpu_convolutions("tf32")
-    {'precision': 'tf32', 'deterministic': False, 'timed': False}
+    {'precision': 'tf32', 'deterministic': False, 'timed': True}
     """
     from .engines.cuda import options
 

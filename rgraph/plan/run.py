@@ -64,5 +64,5 @@ class Run:
         """A generator of random numbers for one operation in this run."""
         row = self.step[1].start if self.step else 0  # each step of a loop draws anew
         if seed is None:
-            return self.engine.generator((self.seed, key, row))
-        return self.engine.generator((int(seed), self.turn, row))
+            return self.engine.generator((self.seed, key, row), varies=0)
+        return self.engine.generator((int(seed), self.turn, row), varies=1)

@@ -177,12 +177,25 @@ class Tensor:
     def get_uid(self):
         return self.uid
 
+    def _memory(self, pointers):
+        assert pointers[self.uid] % 16 == 0, "the frontend declares that tensors are aligned so"
+        return at_address(pointers[self.uid], self.dim, self.stride, _TYPES[self.type.name])
+
     def at(self, pointers):
+        memory = self._memory(pointers)
+        if self.type is not Cudnn.data_type.BFLOAT16:
+            return memory
+        return (memory.astype(np.uint32) << 16).view(np.float32)
+
+    def put(self, pointers, value):
+        memory = self._memory(pointers)
         if self.type is Cudnn.data_type.BFLOAT16:
-            low = at_address(pointers[self.uid], self.dim, self.stride, np.uint16)
-            return (low.astype(np.uint32) << 16).view(np.float32)
-        dtype = {"FLOAT": np.float32, "DOUBLE": np.float64}[self.type.name]
-        return at_address(pointers[self.uid], self.dim, self.stride, dtype)
+            bits = np.ascontiguousarray(value, np.float32).view(np.uint32)
+            value = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+        memory[...] = value
+
+
+_TYPES = {"FLOAT": np.float32, "DOUBLE": np.float64, "HALF": np.float16, "BFLOAT16": np.uint16}
 
 
 def _pointwise(function):
@@ -280,11 +293,19 @@ class Graph:
         pass
 
     def check_support(self):
-        if self.unsupported:
+        given, out = self.tensors[0], next(t for t in self.tensors if t.output)
+        plain = sum(t.value is not None for t in self.tensors) == 1
+        if self.unsupported or (plain and given.type is not out.type):
             raise Cudnn.cudnnGraphNotSupportedError("no engine")
 
-    def build_plans(self, policy=None):
-        self.every = policy is not None
+    def build_plans(self):
+        pass
+
+    def build_plan_at_index(self, index):
+        if State.tape is not None:
+            raise AssertionError("a plan is built while a stream is captured")
+        if index == 0:
+            raise Cudnn.cudnnGraphNotSupportedError("this plan is ruled out")
 
     def get_workspace_size(self):
         return 128
@@ -296,8 +317,7 @@ class Graph:
         return 3
 
     def execute_plan_at_index(self, pointers, workspace, index, handle=None):
-        if index == 0:
-            raise RuntimeError("this plan could not be built")
+        assert index, "this plan was not built"
         self.execute(pointers, workspace, handle)
 
     def execute(self, pointers, workspace, handle=None):
@@ -315,7 +335,7 @@ class Graph:
                 return values[id(tensor)]
 
             (out,) = (t for t in self.tensors if t.output)
-            out.at(pointers)[...] = of(out)
+            out.put(pointers, of(out))
 
         _played(call)
 
@@ -323,9 +343,8 @@ class Graph:
 class Cudnn:
     """The module `cudnn`."""
 
-    data_type = enum.Enum("data_type", "FLOAT DOUBLE BFLOAT16")
+    data_type = enum.Enum("data_type", "FLOAT DOUBLE HALF BFLOAT16")
     heur_mode = enum.Enum("heur_mode", "A B FALLBACK")
-    build_plan_policy = enum.Enum("build_plan_policy", "HEURISTICS_CHOICE ALL")
     numerical_note = enum.Enum(
         "numerical_note", "TENSOR_CORE DOWN_CONVERT_INPUTS NONDETERMINISTIC WINOGRAD FFT"
     )
@@ -366,6 +385,18 @@ def interpret(engine):
     """Has pointwise groups done by NumPy: compiling a kernel for each would take long."""
     engine.kernels["fused"] = _fused
     engine.pointwise.launch = _launch
+    if COMPILER is None:
+        make = engine.make_guard
+        engine.make_guard = lambda: _looking(make())
+
+
+def _looking(guard):
+    def look(array, infinite_too):
+        bad = ~np.isfinite(array.memory) if infinite_too else np.isnan(array.memory)
+        guard.found.memory[...] |= bad.any()
+
+    guard.look = look
+    return guard
 
 
 def _fused(run, *arrays, program, out=None):

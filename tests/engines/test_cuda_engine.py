@@ -2,6 +2,7 @@
 
 import gc
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -201,6 +202,27 @@ def test_dropout_is_captured_and_draws_anew(engine):
     assert not (DRAWING | WAITING) - set(TABLE)
 
 
+@needs_compiler
+def test_a_seed_that_is_the_run_s_turn_by_chance_is_a_seed(engine):
+    """What an operation with a seed of its own draws depends on that and on the turn, no matter
+    whether they are the same number."""
+    draws = {}
+    for seed in (1, 2):
+        C.set_seed(3)
+        f = C.random.normal((50,), seed=seed)
+        draws[seed] = [f.eval({}) for _ in range(4)]
+    for a in draws[1]:
+        for b in draws[2]:
+            assert (a != b).all(), "each seed and turn has a stream of its own"
+    engine.random.begin(7, 5)
+    for seed, varies in (((5, 5, 0), 1), ((7, 7, 0), 0), ((7, 5, 0), 1)):
+        once = engine.generator(seed, varies).random(9, np.float32).memory
+        engine.random.begin(7, 5)
+        again = engine.generator(seed, varies)
+        assert again._seed == (varies, *seed[:varies], *seed[varies + 1 :])
+        np.testing.assert_array_equal(again.random(9, np.float32).memory, once)
+
+
 # Philox4x32-10 by its authors' known answers: counter, key, result
 KNOWN = [
     ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
@@ -364,21 +386,29 @@ def test_without_engines_for_padding_on_one_side(engine, case, monkeypatch):
         close(found, case[-1][name])
 
 
-def test_an_engine_that_fails_is_given_up(engine, case, monkeypatch):
+def test_what_a_run_suffers_is_not_taken_for_a_lack_of_engines(engine, monkeypatch):
     def execute(self, *args, **kwargs):
         raise RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")
 
     monkeypatch.setattr(played_gpu.Graph, "execute", execute)
-    for name, found in all_three(engine, case).items():
-        close(found, case[-1][name])
-    assert not any(engine.cudnn.plans.values())
-    assert all("EXECUTION_FAILED" in said for said in engine.cudnn.refusals.values())
+    x = C.input_variable((2, 5, 5))
+    f = C.convolution(C.Parameter((3, 2, 3, 3), init=0.1), x)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="EXECUTION_FAILED"):
+            f.eval({x: np.ones((2, 2, 5, 5), np.float32)})
+    assert all(engine.cudnn.plans.values()) and not engine.cudnn.refusals
 
 
 def test_without_any_engine_the_records_own_kernels_run(engine, case, monkeypatch):
+    """Which is said, once of each."""
     monkeypatch.setattr(played_gpu.Cudnn, "supports", staticmethod(lambda name, padding: False))
-    for name, found in all_three(engine, case).items():
-        close(found, case[-1][name])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            for name, found in all_three(engine, case).items():
+                close(found, case[-1][name])
+    texts = [str(w.message) for w in said if "cuDNN has no engine" in str(w.message)]
+    assert len(texts) == len(set(texts)) == 3
 
 
 @needs_compiler
@@ -387,14 +417,30 @@ def test_bfloat16(engine, case):
     engine.cudnn.exact = True
     for name, found in all_three(engine, case).items():
         close(found, case[-1][name], 3e-2)
+    assert {key[2] for key in engine.cudnn.plans} <= {"bfloat16"}
+    assert all(engine.cudnn.plans.values()), "cuDNN has engines for results of bfloat16 only"
 
 
-def test_plans_are_timed_on_request(engine, case):
-    options.choose(timed=True)
-    for name, found in all_three(engine, case).items():
-        close(found, case[-1][name])
-    if min(min(p) for p in case[3]["padding"]) >= 0:
-        assert all(p.fastest in (1, 2) for p in engine.cudnn.plans.values())
+def test_plans_of_shapes_that_come_back_are_timed(engine, case):
+    for own in ({}, {"timed": False}, {"deterministic": True, "timed": True}):
+        options.choose(**own)
+        for engine.cudnn.exact in (False, True):
+            for name, found in all_three(engine, case).items():
+                close(found, case[-1][name])
+    for (_, at, _, chosen, _), plan in engine.cudnn.plans.items():
+        timed = chosen.timed and not chosen.deterministic and at.result[0] == 11
+        assert plan.choice in ((1, 2) if timed else (None,))
+
+
+def test_tensors_are_where_cudnn_is_told_they_are(engine):
+    """A frame whose bytes are no multiple of 16: in a loop every second one is copied."""
+    x = C.sequence.input_variable((1, 3, 3))
+    w = C.Parameter((1, 1, 3, 3), init=0.2)
+    f = C.layers.Recurrence(lambda h, v: C.convolution(w, v + h))(x)
+    data = [np.random.default_rng(0).normal(size=(4, 1, 3, 3)).astype(np.float32)]
+    for _ in range(3):
+        (found,) = f.eval({x: data})
+        np.testing.assert_allclose(found, on_cpu(f.eval, {x: data})[0], rtol=1e-5, atol=1e-6)
 
 
 def test_options_choose_engines(engine):
@@ -461,6 +507,7 @@ def test_products_over_any_axes(engine):
 
 def test_what_cudnn_has_no_engine_for_is_captured_too(engine, monkeypatch):
     monkeypatch.setattr(played_gpu.Cudnn, "supports", staticmethod(lambda name, padding: False))
+    monkeypatch.setattr("warnings.warn", lambda *args, **more: None)
     x = C.input_variable((2, 5, 5))
     f = C.convolution(C.Parameter((3, 2, 3, 3), init=0.1), x)
     for i in range(4):
@@ -512,10 +559,10 @@ def test_a_full_memory_is_said_in_one_error(engine):
 
 
 @pytest.mark.parametrize("in_order", [True, False])
-@pytest.mark.parametrize("supported", [True, False])
-def test_a_tail_is_hung_on_a_convolution(engine, monkeypatch, supported, in_order):
+@pytest.mark.parametrize("supported, faster", [(True, True), (True, False), (False, False)])
+def test_a_tail_is_hung_on_a_convolution(engine, monkeypatch, supported, faster, in_order):
     """sigmoid(b - w * x) y: one graph of cuDNN's, or two kernels where it has no engine for it, or
-    where b, one number per channel, does not lie in memory in order."""
+    one that is slower, or where b, one number per channel, does not lie in memory in order."""
     from rgraph.passes import tails
     from rgraph.passes.rewriting import private
 
@@ -536,18 +583,52 @@ def test_a_tail_is_hung_on_a_convolution(engine, monkeypatch, supported, in_orde
         tailed.append(bool(tail))
         return (supported or not tail) and run_of(*args, **tail)
 
+    def seconds(work):
+        """Whatever has a tail takes one or three, else two."""
+        count = len(tailed)
+        work()
+        return (1 if faster else 3) if any(tailed[count:]) else 2
+
     monkeypatch.setattr(engine.cudnn, "run", run)
+    monkeypatch.setattr(engine.cudnn, "seconds", seconds)
     rng = np.random.default_rng(0)
     data = {v.node: rng.normal(size=(4, 5, 6, v.shape[0])).astype(np.float32) for v in (x, y)}
     data = {n: np.moveaxis(a, -1, 1) for n, a in data.items()}  # channels-last, as within a model
-    engine.cudnn.exact = True
+    engine.cudnn.exact = engine.cudnn.tails = True
     from rgraph.plan import Plan
 
     feed = {n: engine.from_numpy(a) for n, a in data.items()}
     (found,) = Plan(nodes, engine).run(feed, {}, 4)
     truth = on_cpu(f.eval, {x: data[x.node], y: data[y.node]})
     close(found, truth)
-    assert tailed == (([True] if supported else [True, False]) if in_order else [False])
+    assert any(tailed) == in_order
+    assert tailed[-1] == (in_order and faster), "what is used in the end"
+    count = len(tailed)
+    close(Plan(nodes, engine).run(feed, {}, 4)[0], truth)
+    assert tailed[count:] == [in_order and faster]
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_capture_without_room_is_tried_again_and_given_up_for_its_shape(
+    engine, monkeypatch, times
+):
+    x = C.input_variable(2)
+    f = C.reduce_sum(x * 3)
+    kernel, left = engine.kernels["fused"], [times]
+
+    def full(run, *arrays, program, out=None):
+        if State.tape is not None and left[0]:
+            left[0] -= 1
+            raise engine.cupy.cuda.memory.OutOfMemoryError("Out of memory allocating 8 bytes")
+        return kernel(run, *arrays, program=program, out=out)
+
+    engine.kernels["fused"] = full
+    for rows in (1, 1, 1, 1, 2, 2, 2):
+        np.testing.assert_allclose(f.eval({x: [[1, 2]] * rows}), [9] * rows)
+    (plan,) = f._runner.plans
+    assert not plan.hindrance
+    captured = {key[2] for key, graph in plan._shapes.items() if graph}
+    assert captured == ({1, 2} if times == 1 else {2})
 
 
 # What is said of a run

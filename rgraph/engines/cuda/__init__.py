@@ -17,6 +17,7 @@ from . import library, noting
 from .blas import Blas
 from .convolution import Convolutions
 from .cudnn import Cudnn
+from .guard import Guard
 from .plan import CudaPlan
 from .pointwise import Pointwise
 from .random import Random
@@ -79,6 +80,7 @@ class CudaEngine:
         names = ("convolution", "convolution_transpose", "convolution_weights")
         convolutions = Convolutions(self.cudnn, {n: TABLE[n].kernel for n in names})
         self.pointwise = Pointwise(cupy)
+        self.guard: Guard | None = None
         self.kernels = {
             "convolution": convolutions.forward,
             "convolution_transpose": convolutions.data,
@@ -108,8 +110,13 @@ class CudaEngine:
             for key, value in state.items():
                 if isinstance(value, np.ndarray):  # kept long: in memory of this stream's
                     state[key] = self.from_numpy(value).copy()
-            noting.change(self.pointwise, place.array, other, state, function, memo)
+            noting.change(self.pointwise, place.array, other, state, function, memo, self.guard)
             place.changed()
+
+    def make_guard(self) -> Guard:
+        """See `Guard`; while it is the engine's `guard`, what stays is changed under it."""
+        with self.active():
+            return Guard(self.cupy, self.transfers)
 
     def active(self) -> AbstractContextManager[Any]:
         """While this lasts, CuPy works on this GPU and on the engine's stream."""
@@ -148,9 +155,9 @@ class CudaEngine:
         with self.active():
             return self.transfers.to_cpu(array)
 
-    def generator(self, seed: Any) -> Any:
-        """A generator of random numbers, on the GPU."""
-        return self.random.generator(seed)
+    def generator(self, seed: Any, varies: int | None = None) -> Any:
+        """A generator of random numbers, on the GPU; see `Random.generator`."""
+        return self.random.generator(seed, varies)
 
     def synchronize(self) -> None:
         """Waits until everything that was begun is done."""

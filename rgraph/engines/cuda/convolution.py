@@ -6,8 +6,11 @@ minibatches do not mean ever new plans; a shape that comes back gets plans of it
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from .. import tailed
 from ..sizes import row_blocks
@@ -27,16 +30,19 @@ class Convolutions:
         self.library, self.reference = library, reference
         self.cupy = library.cupy
         self._to_bfloat16 = self.cupy.RawKernel(TO_BFLOAT16, "to_bfloat16")
+        self._from_bfloat16 = self.cupy.RawKernel(FROM_BFLOAT16, "from_bfloat16")
+        self._worth: dict[Any, bool] = {}  # whether a tail in the same plan is faster
+        self._warned: set[str] = set()
 
     def forward(self, run: Any, w: Any, x: Any, *, out: Any = None, **at: Any) -> Any:
         if x.ndim < w.ndim:
             return _into(self.forward(run, w, x[None], **at)[0], out)
-        shape = (len(x), w.shape[0], *_result_size(w, x, at))
-        where = _Where(x.shape, w.shape, shape, **at)
-        found = self._by_rows(run, "forward", where, x, w, shape, out)
+        what, where, shape = _whole("convolution", w, x, **at)
+        found = self._by_rows(run, what, where, x, w, shape, out)
         if found is not None:
             return found
         if where.is_symmetric:
+            self._warn(what, where, x, w)
             return self.reference["convolution"](run, w, x, out=out, **at)
         at["padding"], x = _no_padding(x), self._padded(run, x, at["padding"])
         return self.forward(run, w, x, out=out, **at)
@@ -44,12 +50,12 @@ class Convolutions:
     def data(self, run: Any, w: Any, g: Any, *, spatial: Shape, out: Any = None, **at: Any) -> Any:
         if g.ndim < w.ndim:
             return _into(self.data(run, w, g[None], spatial=spatial, **at)[0], out)
-        shape = (len(g), w.shape[1] * at["groups"], *spatial)
-        where = _Where(shape, w.shape, g.shape, **at)
-        found = self._by_rows(run, "data", where, g, w, shape, out)
+        what, where, shape = _whole("convolution_transpose", w, g, spatial=spatial, **at)
+        found = self._by_rows(run, what, where, g, w, shape, out)
         if found is not None:
             return found
         if where.is_symmetric:
+            self._warn(what, where, g, w)
             return self.reference["convolution_transpose"](
                 run, w, g, spatial=spatial, out=out, **at
             )
@@ -61,41 +67,38 @@ class Convolutions:
     def tailed(
         self, run: Any, *arrays: Any, head: Any, arguments: Any, program: Any, out: Any = None
     ) -> Any:
-        """A convolution and the pointwise group behind it (`passes.tails`), in one if cuDNN can."""
-        w, x, *others = arrays
-        ours = head.name in ("convolution", "convolution_transpose")
-        if ours and self.library.exact and x.ndim == w.ndim:
-            found = self._in_one(run, head.name, w, x, others, arguments, program, out)
-            if found is not None:
-                return found
-        return tailed(run, *arrays, head=head, arguments=arguments, program=program, out=out)
+        """A convolution and the pointwise group behind it (`passes.tails`).
 
-    def _in_one(
-        self, run: Any, name: str, w: Any, x: Any, others: Any, at: Any, program: Any, out: Any
-    ) -> Any:
-        """A convolution with its tail in one plan; None if cuDNN has no engine for that."""
-        at = dict(at)
-        spatial = at.pop("spatial", None)
-        if name == "convolution":
-            what, shape = "forward", (len(x), w.shape[0], *_result_size(w, x, at))
-            where = _Where(x.shape, w.shape, shape, **at)
-        else:
-            what, shape = "data", (len(x), w.shape[1] * at["groups"], *spatial)
-            where = _Where(shape, w.shape, x.shape, **at)
+        In one if cuDNN can, and if that is not slower.
+        """
+        w, x, *others = arrays
+
+        def apart() -> Any:
+            return tailed(run, *arrays, head=head, arguments=arguments, program=program, out=out)
+
+        ours = head.name in ("convolution", "convolution_transpose") and x.ndim == w.ndim
+        if not (ours and self.library.tails):
+            return apart()
+        what, where, shape = _whole(head.name, w, x, **arguments)
         others = [o.reshape((1,) * (len(shape) - o.ndim) + o.shape) for o in others]
         same = all(is_dense(o) and o.dtype == x.dtype for o in others)
         if not same or not self._fits(where, x, w):
-            return None
-        target = self._result(shape, x.dtype.name, out)
-        done = self.library.run(
-            what,
-            where.rows(slice(0, len(x))),
-            x.dtype.name,
-            (self._operand(x), self._kernels(run, w), *others, target),
-            tail=tuple(program.steps),
-            others=tuple(o.shape for o in others),
-        )
-        return _into(target, out) if done else None
+            return apart()
+        tail = {"tail": tuple(program.steps), "others": tuple(o.shape for o in others)}
+        at, kind = where.rows(slice(0, len(x))), self._kind(x)
+
+        def together() -> Any:
+            target = self._result(shape, x.dtype.name, out)
+            given = (self._operand(x), self._kernels(run, w), *others, target)
+            return _into(target, out) if self.library.run(what, at, kind, given, **tail) else None
+
+        key = self.library.key(what, at, kind, **tail)
+        if key not in self._worth:
+            self._worth[key] = together() is not None and (
+                not self.library.times
+                or self.library.seconds(together) <= self.library.seconds(apart)
+            )
+        return together() if self._worth[key] else apart()
 
     def weights(
         self, run: Any, x: Any, g: Any, *, kernel: Shape, out: Any = None, **at: Any
@@ -105,13 +108,12 @@ class Convolutions:
         shape = (g.shape[1], x.shape[1] // at["groups"], *kernel)
         where = _Where(x.shape, shape, g.shape, **at)
         if self._fits(where, x, g):
-            kind = x.dtype.name
             operand, result = self._operand(x), self._operand(g)
             total = None
             for rows in self._blocks(len(x)):
-                part = self._result(shape, kind, out if total is None else None)
+                part = self._result(shape, x.dtype.name, out if total is None else None)
                 arrays = (operand[rows], result[rows], part)
-                if not self.library.run("weights", where.rows(rows), kind, arrays):
+                if not self._compute("weights", where.rows(rows), x, arrays):
                     break
                 if total is None:
                     total = part
@@ -120,6 +122,7 @@ class Convolutions:
             else:
                 return _into(total, out)
         if where.is_symmetric:
+            self._warn("weights", where, x, g)
             return self.reference["convolution_weights"](run, x, g, kernel=kernel, out=out, **at)
         at["padding"], x = _no_padding(x), self._padded(run, x, at["padding"])
         return self.weights(run, x, g, kernel=kernel, out=out, **at)
@@ -130,14 +133,49 @@ class Convolutions:
         """A convolution of all rows of `a`, block by block; None if cuDNN has no engine."""
         if not self._fits(where, a, w):
             return None
-        kind = a.dtype.name
-        a, w = self._operand(a), self._kernels(run, w)
-        target = self._result(shape, kind, out)
+        low, w = self._operand(a), self._kernels(run, w)
+        target = self._result(shape, a.dtype.name, out)
         for rows in self._blocks(len(a)):
-            arrays = (a[rows], w, target[rows])
-            if not self.library.run(what, where.rows(rows), kind, arrays):
+            arrays = (low[rows], w, target[rows])
+            if not self._compute(what, where.rows(rows), a, arrays):
                 return None
         return _into(target, out)
+
+    def _compute(self, what: str, at: Geometry, like: Any, arrays: Any) -> bool:
+        """Runs a plan without a tail, if cuDNN has one, on operands as `_operand` gives them.
+
+        cuDNN has engines for results of bfloat16 where it has none for those of float32.
+        """
+        kind = self._kind(like)
+        if kind != "bfloat16":
+            return self.library.run(what, at, kind, arrays)
+        *operands, target = arrays
+        low = self._channels_last(target.shape, self.cupy.uint16)
+        done = self.library.run(what, at, kind, (*operands, low))
+        if done:
+            _on_each(self._from_bfloat16, low, target)
+        return done
+
+    def _kind(self, array: Any) -> str:
+        """The type that cuDNN is given operands in."""
+        name = str(array.dtype.name)
+        low = self.library.options.precision == "bfloat16"
+        return "bfloat16" if name == "float32" and low else name
+
+    def _warn(self, what: str, where: _Where, a: Any, b: Any) -> None:
+        """Says once of each convolution that cuDNN has no engine for it."""
+        if not self._fits(where, a, b):
+            return
+        operand, kernel, result = where.shapes
+        work = {
+            "forward": f"of {operand[1:]} with kernels {kernel}",
+            "data": f"of {result[1:]} with kernels {kernel}, transposed",
+            "weights": f"of {operand[1:]} and {result[1:]} for the gradient of kernels {kernel}",
+        }[what]
+        said = f"cuDNN has no engine for the convolution {work} in {self._kind(a)}"
+        if said not in self._warned:
+            self._warned.add(said)
+            warnings.warn(f"{said}; products, one for each tap, compute it, slower", stacklevel=2)
 
     def _fits(self, where: _Where, a: Any, b: Any) -> bool:
         known = a.dtype == b.dtype and a.dtype.name in ("float32", "float64")
@@ -157,9 +195,9 @@ class Convolutions:
             dense = self._channels_last(a.shape, a.dtype)
             dense[...] = a
             a = dense
-        if a.dtype.name == "float32" and self.library.options.precision == "bfloat16":
+        if self._kind(a) == "bfloat16":
             low = self._channels_last(a.shape, self.cupy.uint16)
-            self._to_bfloat16((-(-a.size // 256),), (256,), (self.cupy.int64(a.size), a, low))
+            _on_each(self._to_bfloat16, a, low)
             a = low
         return a
 
@@ -209,6 +247,17 @@ class _Where:
         return Geometry((count, *operand[1:]), kernel, (count, *result[1:]), *self.rest)
 
 
+def _whole(
+    name: str, w: Any, x: Any, *, spatial: Any = None, **at: Any
+) -> tuple[str, _Where, Shape]:
+    """What cuDNN is to do for an operation, its geometry, and the shape of the result."""
+    if name == "convolution":
+        shape = (len(x), w.shape[0], *_result_size(w, x, at))
+        return "forward", _Where(x.shape, w.shape, shape, **at), shape
+    shape = (len(x), w.shape[1] * at["groups"], *spatial)
+    return "data", _Where(shape, w.shape, x.shape, **at), shape
+
+
 def _result_size(w: Any, x: Any, at: Any) -> Shape:
     return tuple(
         (n + low + high - (k - 1) * d - 1) // s + 1
@@ -229,6 +278,11 @@ def _into(result: Any, out: Any) -> Any:
     return out
 
 
+def _on_each(kernel: Any, source: Any, target: Any) -> None:
+    """Runs a kernel on all elements of arrays that lie in memory alike, without gaps."""
+    kernel((-(-source.size // 256),), (256,), (np.int64(source.size), source, target))
+
+
 # To the nearest bfloat16, ties to even; NaN stays NaN
 TO_BFLOAT16 = r"""
 extern "C" __global__ void to_bfloat16(long long size, const unsigned int* x, unsigned short* y) {
@@ -238,5 +292,12 @@ extern "C" __global__ void to_bfloat16(long long size, const unsigned int* x, un
     bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
     y[i] = nan ? (unsigned short)(bits >> 16 | 64)
                : (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+"""
+
+FROM_BFLOAT16 = r"""
+extern "C" __global__ void from_bfloat16(long long size, const unsigned short* x, unsigned int* y) {
+    long long i = (long long)blockIdx.x * 256 + threadIdx.x;
+    if (i < size) y[i] = (unsigned int)x[i] << 16;
 }
 """

@@ -6,15 +6,20 @@ A plan is made for each shape and kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from ..strides import Shape, channels_last
+from ..strides import Shape, channels_last, empty_channels_last
 from . import options
 from .options import Options
 
 MOST_WORKSPACE = 1 << 30  # bytes
-_TRIES = 3  # runs of a plan that is timed
+ALIGNMENT = 16  # bytes that every tensor's address is a multiple of: the frontend declares that
+_TRIES = 3  # runs of what is timed
+
+# The types of operands, and cuDNN's names
+TYPES = {"float32": "FLOAT", "float64": "DOUBLE", "float16": "HALF", "bfloat16": "BFLOAT16"}
 
 # Each pointwise operation that cuDNN can hang on a convolution: the graph's method
 TAILS = {
@@ -76,10 +81,10 @@ def graph(
     cudnn: Any,
     what: str,
     at: Geometry,
-    chosen: Options,
+    kind: str,
     *,
-    kind: str = "float32",
     handle: int | None = None,
+    described: Any = None,
     tail: Any = None,
     others: Sequence[Shape] = (),
 ) -> tuple[Any, list[Any]]:
@@ -88,8 +93,9 @@ def graph(
     Args:
         what: `forward` (operand, kernel; result), `data` (result's gradient, kernel; operand's)
             or `weights` (operand, result's gradient; kernel's).
-        kind: the arrays' type, float32 or float64. For bfloat16 compute the two operands are
-            bfloat16 and the result is float32.
+        kind: the type of the two operands and of the result; sums are of float32 or wider. Behind
+            a tail the result of bfloat16 ones is float32, and so are the tail's other operands.
+        described: properties of a device that is not there, instead of a handle.
         tail: pointwise steps on the result, as `passes.fusion.Program.steps`: 0 is the result
             itself, then come `others`.
         others: the shapes of the tail's other operands, in the result's rank; channels-last.
@@ -100,13 +106,13 @@ def graph(
     Raises `Unsupported` for a tail that has no counterpart.
     """
     at = at.in_planes()
-    own = cudnn.data_type.DOUBLE if kind == "float64" else cudnn.data_type.FLOAT
-    low = kind == "float32" and chosen.precision == "bfloat16"
+    types = cudnn.data_type
+    type_ = getattr(types, TYPES[kind])
+    wide = types.DOUBLE if kind == "float64" else types.FLOAT
+    own = wide if tail is not None and kind == "bfloat16" else type_
+    where_it_runs = {"handle": handle} if described is None else {"device_property": described}
     made = cudnn.pygraph(
-        io_data_type=own,
-        intermediate_data_type=own,
-        compute_data_type=own,
-        handle=handle,
+        io_data_type=own, intermediate_data_type=wide, compute_data_type=wide, **where_it_runs
     )
     shapes = {"operand": at.operand, "kernel": at.kernel, "result": at.result}
     first, second, target = {
@@ -121,7 +127,6 @@ def graph(
             name=name, dim=list(shape), stride=list(strides), data_type=type_, uid=next(uids)
         )
 
-    type_ = cudnn.data_type.BFLOAT16 if low else own
     a, b = (tensor(n, shapes[n], channels_last(shapes[n]), type_) for n in (first, second))
     before, after = ([p[i] for p in at.padding] for i in (0, 1))
     where = {
@@ -137,12 +142,13 @@ def graph(
     else:
         value = made.conv_wgrad(image=a, loss=b, **where)
     shape = shapes[target]
-    value.set_dim(list(shape)).set_stride(list(channels_last(shape))).set_data_type(own)
-    wide = [_wide(o) for o in others]
-    more = [tensor(f"other {i}", o, channels_last(o), own) for i, o in enumerate(wide)]
+    value.set_dim(list(shape)).set_stride(list(channels_last(shape)))
+    value.set_data_type(own if tail is None else wide)
+    repeated = [_wide(o) for o in others]
+    more = [tensor(f"other {i}", o, channels_last(o), own) for i, o in enumerate(repeated)]
     if tail is not None:
         values = [value, *more]
-        whole = [True, *(o == shape for o in wide)]
+        whole = [True, *(o == shape for o in repeated)]
         for name, reads in tail:
             values.append(_pointwise(made, name, [(values[i], whole[i]) for i in reads]))
             whole.append(any(whole[i] for i in reads))
@@ -177,82 +183,82 @@ def left_out(cudnn: Any, kind: str, chosen: Options) -> list[Any]:
     """The numerical notes of engines that the options rule out."""
     note = cudnn.numerical_note
     notes = [note.NONDETERMINISTIC] if chosen.deterministic else []
-    if kind == "float32" and chosen.precision != "bfloat16":
+    if kind == "float32":
         notes.append(note.DOWN_CONVERT_INPUTS)
     if kind == "float32" and chosen.precision == "float32":
         notes += [note.TENSOR_CORE, note.WINOGRAD, note.FFT]  # what is not exact
     return notes
 
 
+def planned(
+    cudnn: Any, what: str, at: Geometry, kind: str, chosen: Options, **more: Any
+) -> tuple[Any, list[Any]]:
+    """As `graph`, with the engines that are left to choose from, cuDNN's favourite built.
+
+    Raises `Unsupported` if there is none.
+    """
+    try:
+        made, tensors = graph(cudnn, what, at, kind, **more)
+        made.build_operation_graph()
+        made.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
+        made.deselect_numeric_notes(left_out(cudnn, kind, chosen))
+        made.deselect_workspace_greater_than(MOST_WORKSPACE)
+        made.check_support()
+        made.build_plans()
+    except cudnn.cudnnGraphNotSupportedError as error:
+        raise Unsupported(str(error)) from None
+    return made, tensors
+
+
 class ConvolutionPlan:
     """A graph with the engine chosen for it, ready to run.
 
     Args:
-        make: see `graph`; without its first argument.
+        what, at, kind, tail: see `graph`.
 
     Raises `Unsupported`.
     """
 
     def __init__(self, library: Cudnn, what: str, at: Geometry, kind: str, **tail: Any) -> None:
         self.library = library
-        cudnn = library.cudnn
-        try:
-            self.graph, tensors = graph(
-                cudnn, what, at, library.options, kind=kind, handle=library.handle, **tail
-            )
-            self.graph.build_operation_graph()
-            self.graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
-            self.graph.deselect_numeric_notes(left_out(cudnn, kind, library.options))
-            self.graph.deselect_workspace_greater_than(MOST_WORKSPACE)
-            self.graph.check_support()
-            self.timed = library.options.timed
-            every = cudnn.build_plan_policy.ALL
-            self.graph.build_plans(*[every] if self.timed else [])
-        except library.errors as error:
-            raise Unsupported(str(error)) from None
+        self.graph, tensors = planned(
+            library.cudnn, what, at, kind, library.options, handle=library.handle, **tail
+        )
         self.uids = [t.get_uid() for t in tensors]
-        self.fastest: int | None = None
+        # A tail's engines are compiled when they are built, so one is enough of these.
+        self.choice: int | None = None
+        self.is_timed = "tail" in tail
         self.size = self.graph.get_workspace_size()
 
     def __call__(self, *arrays: Any) -> None:
         """Runs it on the two operands, the tail's others, and the result."""
         pointers = {u: a.data.ptr for u, a in zip(self.uids, arrays, strict=True)}
-        if self.timed and self.fastest is None:
-            self.fastest, self.size = self._fastest(pointers)
-        workspace = self.library.cupy.cuda.alloc(max(self.size, 1))
-        handle = self.library.handle
-        try:
-            if self.fastest is None:
-                self.graph.execute(pointers, workspace.ptr, handle=handle)
-            else:
-                self.graph.execute_plan_at_index(
-                    pointers, workspace.ptr, self.fastest, handle=handle
-                )
-        except self.library.errors as error:
-            raise Unsupported(str(error)) from None
+        if self.library.times and not self.is_timed:
+            self._choose(pointers)
+        self._execute(pointers, self.choice, self.size)
 
-    def _fastest(self, pointers: dict[int, int]) -> tuple[int, int]:
-        """The number of the fastest plan, measured, and its workspace."""
-        cuda, handle = self.library.cupy.cuda, self.library.handle
+    def _execute(self, pointers: dict[int, int], choice: int | None, size: int) -> None:
+        workspace, handle = self.library.cupy.cuda.alloc(max(size, 1)), self.library.handle
+        if choice is None:
+            self.graph.execute(pointers, workspace.ptr, handle=handle)
+        else:
+            self.graph.execute_plan_at_index(pointers, workspace.ptr, choice, handle=handle)
+
+    def _choose(self, pointers: dict[int, int]) -> None:
+        """Takes the fastest of all engines, measured."""
+        self.is_timed = True
         found: list[tuple[float, int, int]] = []
         for i in range(self.graph.get_execution_plan_count()):
             try:
+                self.graph.build_plan_at_index(i)
                 size = self.graph.get_workspace_size_plan_at_index(i)
-                workspace = cuda.alloc(max(size, 1))
-                best = math.inf
-                for _ in range(_TRIES + 1):  # the first is a rehearsal that counts if it wins
-                    start, end = cuda.Event(), cuda.Event()
-                    start.record()
-                    self.graph.execute_plan_at_index(pointers, workspace.ptr, i, handle=handle)
-                    end.record()
-                    end.synchronize()
-                    best = min(best, cuda.get_elapsed_time(start, end))
-            except self.library.errors:
-                continue  # a plan that could not be built
-            found.append((best, i, size))
-        if not found:
-            raise Unsupported("none of cuDNN's plans runs")
-        return min(found)[1:]
+                seconds = self.library.seconds(partial(self._execute, pointers, i, size))
+            except self.library.refused:
+                self.library.synchronize()  # raises if more is wrong than that it does not run
+                continue
+            found.append((seconds, i, size))
+        if found:
+            _, self.choice, self.size = min(found)
 
 
 class Cudnn:
@@ -262,35 +268,80 @@ class Cudnn:
         made: how many plans were made.
         plans: by shape and options; None where cuDNN has no engine.
         refusals: what cuDNN said where it has none.
-        errors: what its frontend raises where it can't do something.
+        refused: what is raised by an engine that can't be built, or has no room.
         exact: whether a number of rows gets a plan of its own, not blocks of a few sizes.
+        tails: whether pointwise operations are hung on convolutions; their engines are compiled,
+            so only for runs that come back and are captured.
     """
 
     def __init__(self, cupy: Any, cudnn: Any, stream: Any) -> None:
-        self.cupy, self.cudnn = cupy, cudnn
+        self.cupy, self.cudnn, self._stream = cupy, cudnn, stream
         self.handle = cudnn.create_handle()
         cudnn.set_stream(handle=self.handle, stream=stream.ptr)
         self.made = 0
-        self.exact = False
+        self.exact = self.tails = False
         self.plans: dict[Any, ConvolutionPlan | None] = {}
         self.refusals: dict[Any, str] = {}
-        self.errors = (cudnn.cudnnGraphNotSupportedError, RuntimeError, ValueError)
+        memory = cupy.cuda.memory.OutOfMemoryError
+        self.refused = cudnn.cudnnGraphNotSupportedError, RuntimeError, memory
 
     @property
     def options(self) -> Options:
         return options.current
 
+    @property
+    def times(self) -> bool:
+        """Whether engines are timed: once, for shapes that come back. Which of them wins may
+        differ from process to process."""
+        return self.exact and self.options.timed and not self.options.deterministic
+
+    def key(self, what: str, at: Geometry, kind: str, **tail: Any) -> Any:
+        """What a plan is made for."""
+        return what, at, kind, self.options, tuple(tail.items())
+
     def run(self, what: str, at: Geometry, kind: str, arrays: Sequence[Any], **tail: Any) -> bool:
-        """Runs the plan for a shape on arrays; whether cuDNN has an engine for it."""
-        key = (what, at, kind, self.options, tuple(tail.items()))
-        try:
-            if key not in self.plans:
-                self.made += 1
+        """Runs the plan for a shape on arrays, the result's last; whether cuDNN has an engine."""
+        key = self.key(what, at, kind, **tail)
+        if key not in self.plans:
+            self.made += 1
+            try:
                 self.plans[key] = ConvolutionPlan(self, what, at, kind, **tail)
-            plan = self.plans[key]
-            if plan is not None:
-                plan(*arrays)
-        except Unsupported as error:
-            plan = self.plans[key] = None
-            self.refusals[key] = str(error)
-        return plan is not None
+            except Unsupported as error:
+                self.plans[key], self.refusals[key] = None, str(error)
+        plan = self.plans[key]
+        if plan is None:
+            return False
+        *operands, result = arrays
+        target = result if _is_aligned(result) else self._room(result)
+        plan(*(a if _is_aligned(a) else self._copy(a) for a in operands), target)
+        if target is not result:
+            result[...] = target
+        return True
+
+    def _room(self, like: Any) -> Any:
+        return empty_channels_last(self.cupy.empty, like.shape, like.dtype)
+
+    def _copy(self, array: Any) -> Any:
+        copy = self._room(array)
+        copy[...] = array
+        return copy
+
+    def seconds(self, work: Callable[[], Any]) -> float:
+        """How long it takes on the GPU, the best of a few times."""
+        cuda, best = self.cupy.cuda, math.inf
+        for _ in range(_TRIES + 1):  # the first is a rehearsal that counts if it wins
+            start, end = cuda.Event(), cuda.Event()
+            start.record(self._stream)
+            work()
+            end.record(self._stream)
+            end.synchronize()
+            best = min(best, cuda.get_elapsed_time(start, end))
+        return best / 1e3
+
+    def synchronize(self) -> None:
+        """Waits for the stream; raises what went wrong on it."""
+        self._stream.synchronize()
+
+
+def _is_aligned(array: Any) -> bool:
+    return array.data.ptr % ALIGNMENT == 0

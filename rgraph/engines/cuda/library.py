@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 import warnings
@@ -14,7 +15,7 @@ OLDEST_DRIVER = 12000  # CUDA 12.0; what CuPy 14 and cuDNN 9 can do with
 OLDEST_CUDNN = 90000
 
 _INSTALL = (
-    "pip install cupy-cuda12x[ctk] nvidia-cudnn-cu12 nvidia-cudnn-frontend "
+    "pip install cupy-cuda12x[ctk] nvidia-cudnn-cu12 'nvidia-cudnn-frontend==1.16.*' "
     "(cupy-cuda13x[ctk] and nvidia-cudnn-cu13 for a driver of CUDA 13)"
 )
 
@@ -99,6 +100,7 @@ def cudnn() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _load_runtime()
             import cudnn as library
         version = library.backend_version()
     except Exception as error:
@@ -106,6 +108,19 @@ def cudnn() -> Any:
     if version < OLDEST_CUDNN:
         return Missing(f"cuDNN is of version {version}, it must be 9 or later", _INSTALL)
     return library
+
+
+def _load_runtime() -> None:
+    """Loads libcudart where pip put it: the frontend opens it by its name alone.
+
+    CuPy has it within; without the library the frontend would refuse every convolution.
+    """
+    try:
+        from cuda import pathfinder  # CuPy brings it
+    except ImportError:
+        return
+    with contextlib.suppress(pathfinder.DynamicLibNotFoundError):
+        pathfinder.load_nvidia_dynamic_lib("cudart")
 
 
 def problem() -> Missing | None:

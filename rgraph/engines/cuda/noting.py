@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .guard import Guard, guarded
 from .pointwise import Pointwise, Program
 
 # NumPy's functions, with the operations that they are
@@ -175,6 +176,7 @@ def change(
     state: dict[str, Any],
     function: Function,
     memo: dict[Any, Any],
+    guard: Guard | None = None,
 ) -> None:
     """Does `function(array, other, state)` on the GPU: in one kernel, if it is pointwise.
 
@@ -183,6 +185,8 @@ def change(
         other: is read.
         state: its arrays are changed in place; new ones are made for what is new in it.
         memo: what is remembered of the function: it does the same to arrays of one shape.
+        guard: nothing is changed where this has found something. The CPU waits to hear of that
+            if the change is not pointwise, or if there is something new in the state.
     """
     kept = {k: v for k, v in state.items() if not isinstance(v, _NUMBERS)}
     arrays = [array, other, *kept.values()]
@@ -194,6 +198,10 @@ def change(
         except NotPointwise:
             memo[key] = None
     outcome = memo[key]
+    if guard is not None and (outcome is None or outcome.state.keys() != state.keys()):
+        if guard.is_set():
+            return
+        guard = None
     if outcome is None:
         function(array, other, state)
         return
@@ -202,6 +210,11 @@ def change(
         for k, v in outcome.state.items()
         if v is None
     }
-    pointwise.launch(outcome.program, [array, *targets.values()], arrays, outcome.singles)
+    program, results = outcome.program, [array, *targets.values()]
+    if guard is not None:
+        places = [0, *(2 + list(kept).index(k) for k in targets)]
+        program = guarded(program, len(arrays), places)
+        arrays.append(guard.found)
+    pointwise.launch(program, results, arrays, outcome.singles)
     state.clear()
     state.update(outcome.state | targets)

@@ -12,7 +12,7 @@ class Options(NamedTuple):
 
     precision: str = "tf32"
     deterministic: bool = False
-    timed: bool = False
+    timed: bool = True
 
 
 current = Options()

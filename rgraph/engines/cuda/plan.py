@@ -60,6 +60,7 @@ class CudaPlan(Plan):
         self.draws = bool(names & DRAWING)
         self.hindrance = _hindrance(names & WAITING | {op.name for op in operations if op.new_axis})
         self._shapes: dict[Any, Captured | None] = {}  # the latest last
+        self._too_large: set[Any] = set()  # shapes whose graphs the memory has no room for
         engine.plans.add(self)
 
     def run(
@@ -81,24 +82,29 @@ class CudaPlan(Plan):
                 engine.random.begin(*_numbers(*more, **others))
             with contextlib.suppress(engine.cupy.cuda.memory.OutOfMemoryError):
                 return self._run(feed, arguments, others)
-            for plan in engine.plans:  # captured graphs hold memory
-                plan._shapes.clear()
-            gc.collect()
-            engine.cupy.get_default_memory_pool().free_all_blocks()
+            self._make_room()
             try:
                 return self._plain(feed, arguments, others)
             except engine.cupy.cuda.memory.OutOfMemoryError as error:
                 raise library.out_of_memory(engine.cupy, engine.number, error) from None
+
+    def _make_room(self) -> None:
+        """Gives memory back: captured graphs hold some."""
+        for plan in self.engine.plans:
+            plan._shapes.clear()
+        gc.collect()
+        self.engine.cupy.get_default_memory_pool().free_all_blocks()
 
     def _run(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
         key = minibatch_shape(feed, *arguments[:3])
         comes_back = key in self._shapes
         captured = self._shapes.pop(key, None)
         if captured is None:
-            self.engine.cudnn.exact = comes_back
+            captures = comes_back and not self.hindrance and key not in self._too_large
+            self.engine.cudnn.exact, self.engine.cudnn.tails = comes_back, captures
             results = self._plain(feed, arguments, others)
-            if comes_back and not self.hindrance:
-                captured = self._captured(feed, arguments, others)
+            if captures:
+                captured = self._captured(feed, arguments, others, key)
         else:
             results = captured.replay(feed)
             self.engine.finish()
@@ -122,8 +128,25 @@ class CudaPlan(Plan):
         """The node's array on the GPU."""
         return self.places[node].array
 
-    def _captured(self, feed: Any, arguments: Any, others: Any) -> Captured | None:
-        """The run as a graph; None, and the reason in `hindrance`, if that can't be."""
+    def _captured(self, feed: Any, arguments: Any, others: Any, key: Any) -> Captured | None:
+        """The run as a graph; None if that can't be.
+
+        Where it can't be for any shape the reason is in `hindrance`. Where memory has no room for
+        it, all other graphs are let go of, and it is tried once more.
+        """
+        full = self.engine.cupy.cuda.memory.OutOfMemoryError
+        for _ in range(2):
+            try:
+                return self._capture(feed, arguments, others)
+            except full:
+                self._make_room()
+            except Exception as error:
+                self.hindrance = _reason(error)
+                return None
+        self._too_large.add(key)
+        return None
+
+    def _capture(self, feed: Any, arguments: Any, others: Any) -> Captured:
         engine, cupy = self.engine, self.engine.cupy
         transfers, stream = engine.transfers, engine.stream
         made = Captured(engine)
@@ -136,15 +159,15 @@ class CudaPlan(Plan):
                 stream.begin_capture()
                 made.results = super().run(made.inputs, *arguments, **others)
                 made.graph = stream.end_capture()
-            except Exception as error:
-                self.hindrance = _reason(error)
+            except Exception:
                 _give_up(stream)
+                raise
             finally:
                 transfers.capturing = False
                 if collects:
                     gc.enable()
             made.held = dict(known), self.places
-        return made if made.graph is not None else None
+        return made
 
 
 class Captured:

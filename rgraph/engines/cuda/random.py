@@ -83,15 +83,18 @@ class Random:
         self.numbers.data.copy_from_host_async(staged.ctypes.data, staged.nbytes, stream)
         self.transfers.keep(staged)
 
-    def generator(self, seed: tuple[int, ...]) -> Generator:
-        """The generator of a seed. The part of it that is the run's own is read on the GPU."""
-        for place, number in enumerate(self._now or ()):
-            if number in seed[:2]:
-                at = seed.index(number)
-                rest = (place, *seed[:at], *seed[at + 1 :])
-                return Generator(self, self.numbers[place : place + 1], rest)
-        own = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-        return Generator(self, self.transfers.to_gpu(own), seed)
+    def generator(self, seed: tuple[int, ...], varies: int | None = None) -> Generator:
+        """The generator of a seed.
+
+        Args:
+            varies: which of its numbers is the run's own, its seed (0) or its turn (1): that one
+                is read on the GPU when something is drawn, the others are fixed.
+        """
+        if varies is not None and self._now is not None and seed[varies] == self._now[varies]:
+            rest = (varies, *seed[:varies], *seed[varies + 1 :])
+            return Generator(self, self.numbers[varies : varies + 1], rest)
+        number = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+        return Generator(self, self.transfers.to_gpu(number), seed)
 
 
 class Generator:

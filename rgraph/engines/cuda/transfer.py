@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -94,6 +94,18 @@ class Transfers:
         # Pinned memory is scarce, and people keep what they get.
         return _back_in_order(np.array(target), order)
 
+    def number_later(self, array: Any) -> Callable[[], Any]:
+        """What waits until a single number is copied, and gives it."""
+        target = self.pinned((1,), array.dtype)
+        array.data.copy_to_host_async(target.ctypes.data, target.nbytes, self.stream)
+        done = self.stream.record()
+
+        def number() -> Any:
+            done.synchronize()
+            return target[0]
+
+        return number
+
     def keep(self, array: Any) -> None:
         """Has something live until the run that is about to begin is through."""
         self._fresh.append(array)
@@ -164,8 +176,12 @@ class Place:
 
     def write(self, array: Any) -> None:
         """Sets the value to that of an array on the GPU."""
+        guard = self.engine.guard if self.array is not None else None
         self._room(self.node.shape or (), self.node.dtype)
-        self.array[...] = array
+        if guard is None:
+            self.array[...] = array
+        else:
+            guard.write(self.engine.pointwise, self.array, array)
         self.changed()
 
     def changed(self) -> None:
@@ -179,6 +195,11 @@ class Place:
 
 def _memory_order(array: Any) -> list[int]:
     return sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
+
+
+def in_memory_order(array: Any) -> Any:
+    """The array with its axes as they lie in memory, outermost first."""
+    return array.transpose(_memory_order(array)) if array.ndim > 1 else array
 
 
 def _back_in_order(array: Any, order: list[int]) -> Any:

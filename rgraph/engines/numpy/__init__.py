@@ -55,7 +55,7 @@ class NumpyEngine:
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return array
 
-    def generator(self, seed: Any) -> np.random.Generator:
+    def generator(self, seed: Any, varies: int | None = None) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
 
     def is_lone(self, values: Sequence[Any], index: int) -> bool:
