@@ -120,6 +120,11 @@ class Learner:
         """Whether it applies its numbers as they are, to the mean gradient of a minibatch."""
         return self._size == IGNORE
 
+    @property
+    def is_by_step(self) -> bool:
+        """Whether it changes each parameter by a step of ours, which a GPU's engine can watch."""
+        return self._step is not None
+
     # Schedules
 
     def learning_rate(self) -> float:
@@ -272,6 +277,19 @@ class Learner:
             self._reported[name] = value
             size = schedule.minibatch_size
             self.tell(f"{name} per {f'{size} samples' if size else 'minibatch'}", value)
+
+    def position(self) -> Callable[[], None]:
+        """What goes back to where it is now, but for arrays on a GPU, which stay as they are."""
+        own = {k: getattr(self, k) for k in ("_samples", "_minibatches", "_sweeps", "_noise")}
+        states = [dict(state) for state in self._state]
+
+        def go_back() -> None:
+            vars(self).update(own)
+            for state, before in zip(self._state, states, strict=True):
+                state.clear()
+                state.update(before)
+
+        return go_back
 
     # Checkpoints
 

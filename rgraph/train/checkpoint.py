@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,28 @@ def load_state(filename: str) -> Any:
     """What `save_state` wrote. Raises `ValueError` if the file is something else."""
     with archives.read(filename, "state", "is no checkpoint") as (content, arrays):
         return _unpacked(content, arrays)
+
+
+def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
+    """Has a trainer be in a state, as its `_state` gives it.
+
+    Raises:
+        ValueError: it is of another model, or of other learners.
+    """
+    kept, learners = trainer._kept(), trainer.parameter_learners
+    for what, own, given in (
+        ("parameters and statistics", kept, state["parameters"]),
+        ("learners", learners, state["learners"]),
+    ):
+        if len(own) != len(given):
+            raise ValueError(f"it has {len(given)} {what}, another model's; here are {len(own)}")
+    for holder, value in zip(kept, state["parameters"], strict=True):
+        if (holder.shape, holder.dtype) != (value.shape, value.dtype):
+            there = f"shape {value.shape} and type {value.dtype}"
+            raise ValueError(f"it is of another model: {holder!r} has {there} there")
+        holder.value = value
+    for learner, learned in zip(learners, state["learners"], strict=True):
+        learner.restore_from_checkpoint(learned)
+    trainer.total_number_of_samples_seen = int(state["samples"])
+    if "random" in state:  # older checkpoints have none
+        trainer._program.set_random_state(state["random"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arrays import on_cpu
+from ..evaluation import Feed, Request
 
 
 class Part(NamedTuple):
@@ -48,3 +49,57 @@ def surely_finite(arrays: Iterable[Any]) -> bool:
             array = array.ravel(order="K")  # as it lies, without a copy
         total = total + np.vdot(array, array)
     return math.isfinite(float(total))
+
+
+class Step(NamedTuple):
+    """A step of training whose outcome is not known yet.
+
+    Attributes:
+        request: what was computed.
+        given: what it was given.
+        go_back: makes all that the CPU keeps what it was before the step.
+        failed: waits until it is known whether something was not finite.
+    """
+
+    request: Request
+    given: Feed
+    go_back: Callable[[], None]
+    failed: Callable[[], bool]
+
+
+class Watch:
+    """What is not finite in steps on a GPU, found there, without anybody waiting for it.
+
+    From the first step in which something is not finite on, nothing is changed; the CPU hears of it
+    when the next step is under way.
+    """
+
+    def __init__(self) -> None:
+        self._guards: dict[str, Any] = {}  # by engine
+        self._engine: Any = None  # while a step is made
+        self._latest: Step | None = None
+
+    def look(self, engine: Any, parts: Iterable[Part]) -> None:
+        """Looks at what a step found; until `release`, what it changes depends on that."""
+        if engine.name not in self._guards:
+            self._guards[engine.name] = engine.make_guard()
+        engine.guard, self._engine = self._guards[engine.name], engine
+        for part in parts:
+            engine.guard.look(engine.from_numpy(part.array), not part.may_be_infinite)
+
+    def release(self) -> Callable[[], bool] | None:
+        """Ends a step; what tells whether it failed, or None if nobody looked."""
+        if self._engine is None:
+            return None
+        guard, self._engine.guard, self._engine = self._engine.guard, None, None
+        return guard.later()
+
+    def before(self, step: Step | None) -> Step | None:
+        """Notes a step that was just made, or that there is none; the one before, if it failed."""
+        earlier, self._latest = self._latest, step
+        if earlier is None or not earlier.failed():
+            return None
+        self._latest = None
+        for guard in self._guards.values():
+            guard.clear()
+        return earlier

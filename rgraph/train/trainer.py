@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from .. import graph
 from ..arrays import on_cpu
 from ..debugging import checked_mode, print_node_timing
+from ..device import engine as device_engine
 from ..eval import (
     Evaluator,
     Program,
@@ -22,34 +23,14 @@ from ..eval import (
 )
 from ..evaluation import Feed, Request
 from ..function import Function
-from ..graph import GraphError, Node
+from ..graph import GraphError
 from ..graph.node import describe
 from ..learners import Learner
 from ..ops.records import as_node, hold
 from ..variables import handle
-from .checkpoint import load_state, save_state
-from .faults import Part, fault, surely_finite
-
-
-def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
-    """The nodes of loss and metric, of a function with one or two outputs or a tuple."""
-    if isinstance(criterion, Function):
-        criterion = criterion.outputs
-    parts = list(criterion) if isinstance(criterion, (tuple, list)) else [criterion]
-    if not 1 <= len(parts) <= 2 or parts[0] is None:
-        raise ValueError(
-            f"a criterion is a loss, or a pair of a loss and a metric; got {len(parts)} values"
-        )
-    loss, metric = (*parts, None)[:2]
-    return as_node(loss), None if metric is None else as_node(metric)
-
-
-def _check_learners(learners: Sequence[Any]) -> None:
-    if not learners:
-        raise ValueError("a trainer needs a learner at least: C.sgd(model.parameters, 0.1)")
-    for learner in learners:
-        if not isinstance(learner, Learner):
-            raise ValueError(f"a learner is what C.sgd(…) or the like gives, not {learner!r:.60}")
+from .checkpoint import load_state, save_state, set_state
+from .criterion import as_criterion, check_learners, learned_by
+from .faults import Part, Step, Watch, fault, surely_finite
 
 
 class Trainer:
@@ -64,9 +45,11 @@ class Trainer:
         on_nan: what to do where the loss, a gradient or a running statistic of a minibatch is NaN,
             or one of the latter two infinite. Parameters, learners and statistics stay as they
             were before; "raise" raises an error, "skip" goes on with the next minibatch, and the
-            progress writers hear how many were skipped so far. "ignore" does not look: on a GPU
-            that spares one wait per step. Infinite gradients are no fault where the learner cuts
-            them off (`gradient_clipping_threshold_per_sample`).
+            progress writers hear how many were skipped so far. "ignore" does not look. On a GPU
+            "raise" does not wait to see: the error comes with the next minibatch, summary or
+            checkpoint, neither minibatch having changed anything; "skip" waits in each step.
+            Infinite gradients are no fault where the learner cuts them off
+            (`gradient_clipping_threshold_per_sample`).
 
     Attributes:
         previous_minibatch_sample_count: how many samples (or frames) the last minibatch had.
@@ -97,7 +80,7 @@ class Trainer:
     ) -> None:
         if on_nan not in ("raise", "skip", "ignore"):
             raise ValueError(f"on_nan is 'raise', 'skip' or 'ignore', not {on_nan!r:.60}")
-        self._on_nan, self._skipped = on_nan, 0
+        self._on_nan, self._skipped, self._watch = on_nan, 0, Watch()
         self._model = None if model is None else as_node(model)
         self._criterion = criterion
         self._loss, self._metric = as_criterion(criterion)
@@ -106,12 +89,12 @@ class Trainer:
             list(learners) if isinstance(learners, (list, tuple)) else [learners]
         )
         self.progress_writers = as_writers(progress_writers, self._metric is not None)
-        _check_learners(self.parameter_learners)
+        check_learners(self.parameter_learners)
         for learner in self.parameter_learners:
             learner.tell = self._write
         parts = [n for n in (self._loss, self._metric, self._model) if n is not None]
         self._program = Program(parts)
-        self._parameters = self._learned()
+        self._parameters = learned_by(self.parameter_learners, self._loss)
         # If the loss has no rows, what it is computed from says how many samples there are.
         count = count_samples(*parts)
         self._counted = counted_axes(count)
@@ -124,18 +107,6 @@ class Trainer:
         self._sums: tuple[Any, Any] = 0.0, None  # loss and metric, which may be under way yet
         self.previous_minibatch_sample_count = 0
         self.total_number_of_samples_seen = 0
-
-    def _learned(self) -> list[Any]:
-        own = set(graph.order([self._loss]))
-        learned: dict[Any, None] = {}
-        for learner in self.parameter_learners:
-            for p in learner.parameters:
-                if p in learned:
-                    raise ValueError(f"two learners learn {p!r}")
-                if p.node not in own:
-                    raise ValueError(f"a learner is to learn {p!r}, which the loss does not use")
-                learned[p] = None
-        return list(learned)
 
     @property
     def model(self) -> Any:
@@ -208,6 +179,7 @@ class Trainer:
         """
         wanted = list(outputs or ())
         if arguments is None or (isinstance(arguments, Mapping) and not arguments):
+            self._settle()
             return (False, {}) if wanted else False
         asked = (*self._wanted, *map(as_node, wanted))
         learned = tuple(p.node for p in self._parameters)
@@ -215,42 +187,94 @@ class Trainer:
         n, m = len(asked), len(self._wanted)
         problem: str | None = None
 
+        given = self._program.feed(arguments, device, training=True)
+        watching = self._watching(given)
+        if not watching:
+            self._settle()
+        go_back = self._position()
+
         def accept(rows: Sequence[Any]) -> bool:
             nonlocal problem
             samples = self.previous_minibatch_sample_count = self._program.rows(self._counted)
-            problem = self._problem(rows[0], rows[n:]) if samples else None
+            if samples and watching:
+                self._watch.look(watching, self._found(rows[0], rows[n:]))
+            elif samples:
+                problem = self._problem(rows[0], rows[n:])
             return samples > 0 and problem is None
 
-        given = self._program.feed(arguments, device, training=True)
-        values = self._program.run(request, given, raw_gradients=True, later=m, accept=accept)
-        self._sums = values[0], values[2] if m > 2 else None
         goes_on = True
-        if problem is not None:
-            self._refuse(problem, request, given)
-        elif self.previous_minibatch_sample_count > 0:
-            gradients = dict(zip(self._parameters, values[n:], strict=True))
-            goes_on = self._update(gradients, bool(is_sweep_end) or ends_sweep(arguments))
+        try:
+            values = self._program.run(request, given, raw_gradients=True, later=m, accept=accept)
+            self._sums = values[0], values[2] if m > 2 else None
+            if problem is not None:
+                self._refuse(problem, request, given)
+            elif self.previous_minibatch_sample_count > 0:
+                gradients = dict(zip(self._parameters, values[n:], strict=True))
+                goes_on = self._update(gradients, bool(is_sweep_end) or ends_sweep(arguments))
+        finally:
+            failed = self._watch.release()
         self.total_number_of_samples_seen += self.previous_minibatch_sample_count
+        if failed is not None:
+            self._settle(Step(request, given, go_back, failed))
         if not wanted:
             return goes_on
         return goes_on, dict(zip(wanted, values[m:n], strict=True))
+
+    def _watching(self, given: Feed) -> Any:
+        """The engine, if it is a GPU's and nobody need wait to see whether a step is sound."""
+        engine = device_engine(given.device)
+        ours = all(k.is_by_step for k in self.parameter_learners)
+        return engine if self._on_nan == "raise" and ours and hasattr(engine, "guard") else None
+
+    def _found(self, loss: Any, found: Sequence[Any]) -> list[Part]:
+        """What a step found: the loss, gradients, and what running statistics are to become."""
+        cut = {p for k in self.parameter_learners if k.options.cuts_gradients for p in k.parameters}
+        n = len(self._parameters)
+        gradients = zip(self._parameters, found[:n], strict=True)
+        statistics = zip(self._states, found[n:], strict=True)
+        return [
+            Part("the loss", loss, may_be_infinite=True),
+            *(Part(f"the gradient of {p!r}", g, p in cut) for p, g in gradients),
+            *(Part(f"the running statistic {describe(s)}", v) for s, v in statistics),
+        ]
 
     def _problem(self, loss: Any, found: Sequence[Any]) -> str | None:
         """What is not finite of a loss, the gradients and the new statistics of a minibatch."""
         if self._on_nan == "ignore" or surely_finite([loss, *found]):
             return None
-        cut = {p for k in self.parameter_learners if k.options.cuts_gradients for p in k.parameters}
-        n = len(self._parameters)
-        gradients = zip(self._parameters, found[:n], strict=True)
-        statistics = zip(self._states, found[n:], strict=True)
-        return fault(
-            [
-                *(Part(f"{p!r}, before the step,", p.value) for p in self._parameters),
-                Part("the loss", loss, may_be_infinite=True),
-                *(Part(f"the gradient of {p!r}", g, p in cut) for p, g in gradients),
-                *(Part(f"the running statistic {describe(s)}", v) for s, v in statistics),
-            ]
-        )
+        before = [Part(f"{p!r}, before the step,", p.value) for p in self._parameters]
+        return fault([*before, *self._found(loss, found)])
+
+    def _position(self) -> Callable[[], None]:
+        """What goes back to where training is now, but for what is on a GPU."""
+        learners = [learner.position() for learner in self.parameter_learners]
+        seen = self.total_number_of_samples_seen
+
+        def go_back() -> None:
+            self.total_number_of_samples_seen = seen
+            for learner in learners:
+                learner()
+
+        return go_back
+
+    def _settle(self, latest: Step | None = None) -> None:
+        """Raises what was wrong with the step before the latest, or with the last there was.
+
+        All is as it was before that step then.
+        """
+        failed = self._watch.before(latest)
+        if failed is None:
+            return
+        failed.go_back()
+        problem: str | None = None
+
+        def look(rows: Sequence[Any]) -> bool:
+            nonlocal problem
+            problem = self._problem(rows[0], rows[len(failed.request.values) :])
+            return False
+
+        self._program.run(failed.request, failed.given, raw_gradients=True, accept=look)
+        self._refuse(problem or "a minibatch gave NaN", failed.request, failed.given)
 
     def _refuse(self, problem: str, request: Request, given: Feed) -> None:
         """A minibatch that nothing is learned from, by what is wrong with it."""
@@ -282,6 +306,7 @@ class Trainer:
 
     def test_minibatch(self, arguments: Any, device: Any = None) -> float:
         """The metric's (without one, the loss's) mean per sample; nothing is learned."""
+        self._settle()
         return self._evaluator.test_minibatch(arguments, device)
 
     @property
@@ -291,6 +316,7 @@ class Trainer:
 
     def summarize_training_progress(self) -> None:
         """Ends an epoch: the progress writers report its totals, which start anew."""
+        self._settle()
         for writer in self.progress_writers:
             writer.write_training_summary()
 
@@ -316,6 +342,7 @@ class Trainer:
             external_state: what else to keep: numbers, strings, arrays, and lists and dicts of
                 these.
         """
+        self._settle()
         external = {} if external_state is None else external_state
         save_state(filename, {**self._state(), "external": external})
 
@@ -326,17 +353,19 @@ class Trainer:
             ValueError: the file is no checkpoint, or one of another model or other learners. All
                 stays as it was then.
         """
+        self._settle()
         state, before = load_state(filename), self._state()
         try:
-            self._set(state)
+            set_state(self, state)
             return state["external"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._set(before)
+            set_state(self, before)
             problem = error if isinstance(error, ValueError) else f"{error!r} in what it holds"
             raise ValueError(f"{filename} is no checkpoint of this trainer: {problem}") from None
 
     def __reduce__(self) -> Any:
         """A pickle has model and criterion as one function, and the learners as they are."""
+        self._settle()
         criterion, model = self._criterion, self._model
         signature = criterion._declared() if isinstance(criterion, Function) else None
         parts = [n for n in (self._loss, self._metric, model) if n is not None]
@@ -352,27 +381,6 @@ class Trainer:
             "samples": self.total_number_of_samples_seen,
             "random": self._program.random_state(),
         }
-
-    def _set(self, state: Mapping[str, Any]) -> None:
-        kept, learners = self._kept(), self.parameter_learners
-        for what, own, given in (
-            ("parameters and statistics", kept, state["parameters"]),
-            ("learners", learners, state["learners"]),
-        ):
-            if len(own) != len(given):
-                raise ValueError(
-                    f"it has {len(given)} {what}, another model's; here are {len(own)}"
-                )
-        for holder, value in zip(kept, state["parameters"], strict=True):
-            if (holder.shape, holder.dtype) != (value.shape, value.dtype):
-                there = f"shape {value.shape} and type {value.dtype}"
-                raise ValueError(f"it is of another model: {holder!r} has {there} there")
-            holder.value = value
-        for learner, learned in zip(learners, state["learners"], strict=True):
-            learner.restore_from_checkpoint(learned)
-        self.total_number_of_samples_seen = int(state["samples"])
-        if "random" in state:  # older checkpoints have none
-            self._program.set_random_state(state["random"])
 
 
 def _again(

@@ -16,6 +16,8 @@ from tests.training import (
     train_on_a_ragged_film,
 )
 
+CPU, GPU = C.cpu(), C.gpu(0)
+
 
 def gradients_there(parameters, i):
     return {
@@ -54,10 +56,11 @@ def test_training_a_convolutional_gru_is_cntks(name, played):
 
 
 @pytest.mark.parametrize("make", [lambda ps: C.adam(ps, 0.1, 0.9), lambda ps: C.sgd(ps, 0.1)])
-@pytest.mark.parametrize("on_nan, most", [("ignore", 0), ("raise", 1), ("skip", 1)])
+@pytest.mark.parametrize("on_nan, most", [("ignore", 0), ("raise", 0), ("skip", 1)])
 def test_nobody_waits_between_minibatches(make, on_nan, most, compiled):
-    """Neither parameters nor the loss come back before they are asked for; one number does, that
-    says whether all is finite, where that is asked."""
+    """Neither parameters nor the loss come back before they are asked for. One number does, that
+    says whether all is finite, where that is asked: `skip` waits for it, `raise` only before there
+    is what a learner keeps."""
     x, t, model, loss = ragged_lstm()
     criterion = loss, C.classification_error(model, t)
     trainer = C.Trainer(model, criterion, make(model.parameters), on_nan=on_nan)
@@ -68,7 +71,9 @@ def test_nobody_waits_between_minibatches(make, on_nan, most, compiled):
         State.copied_out.clear()
         waits = State.waits
         trainer.train_minibatch(minibatch(rng, x, t, lengths))
-        assert (State.copied_out, State.waits) == ([], waits + most)
+        if i or on_nan != "raise":
+            assert State.copied_out == ([4] if on_nan == "raise" else [])
+        assert State.waits == waits + most
         assert trainer.previous_minibatch_sample_count == len(lengths)
         if i:
             assert not sizes & set(State.copied_in), "a parameter was copied to the GPU again"
@@ -79,6 +84,83 @@ def test_nobody_waits_between_minibatches(make, on_nan, most, compiled):
     (plan,) = trainer._program._runner.plans
     assert not plan.hindrance
     assert [c.graph.launches for c in plan._shapes.values() if c] == [2]
+
+
+def nan_in_between(where, make, bad, number, on_nan="raise"):
+    """Losses, and what is learned, of five minibatches, of which the one of that number is bad;
+    and how many were begun when that was said."""
+    C.set_seed(1)
+    x, t, model, loss = ragged_lstm()
+    trainer = C.Trainer(model, loss, make(model.parameters), on_nan=on_nan)
+    rng, said, losses = np.random.default_rng(0), [], []
+    for i, lengths in enumerate(LENGTHS[:5]):
+        batch = minibatch(rng, x, t, lengths)
+        if i == number:
+            batch[x][0][-1, 0] = bad
+        try:
+            trainer.train_minibatch(batch, device=where)
+        except C.GraphError as error:
+            said.append((i, str(error)))
+            if i != number:  # the good one has to come again
+                trainer.train_minibatch(batch, device=where)
+        losses.append(trainer.previous_minibatch_loss_average)
+    states = [h for h in model.constants if h.shape]
+    values = [p.value for p in (*model.parameters, *states)]
+    learner = trainer.parameter_learners[0].create_checkpoint()
+    seen = learner["samples"], trainer.total_number_of_samples_seen
+    ((when, error),) = said
+    assert "no parameter was changed" in error
+    return [*values, np.array(losses[number + 1 :])], seen, when
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("number", [0, 1, 3])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ps: C.adam(ps, 0.1, 0.9),
+        lambda ps: C.rmsprop(ps, 0.01, 0.9, 1.2, 0.7, 10, 1e-2),
+        lambda ps: C.sgd(ps, C.learning_parameter_schedule([0.1, 0.01], epoch_size=6)),
+    ],
+    ids=["adam", "rmsprop", "sgd"],
+)
+def test_a_minibatch_with_nan_changes_nothing(make, number, bad, compiled):
+    """Though it is heard of later on a GPU: all that is learned, kept and counted is what it is
+    where the minibatch did not come at all."""
+    truth, seen, said = nan_in_between(CPU, make, bad, number)
+    assert said == number
+    found, seen_there, said_there = nan_in_between(GPU, make, bad, number)
+    assert said_there == number + 1
+    assert seen_there == seen
+    for a, b in zip(found, truth, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_minibatch_is_heard_of_too(played, tmp_path):
+    w = C.Parameter(1, init=1)
+    x = C.input_variable(1)
+    trainer = C.Trainer(None, C.reduce_sum(w * x), C.sgd([w], 0.1))
+    ends = [
+        lambda: trainer.train_minibatch({}),
+        lambda: trainer.save_checkpoint(str(tmp_path / "c")),
+        trainer.summarize_training_progress,
+        lambda: trainer.test_minibatch({x: [[1]]}),
+        lambda: trainer.train_minibatch({x: [[1]]}, device=CPU),
+    ]
+    for end in ends:
+        trainer.train_minibatch({x: [[np.nan]]})
+        with pytest.raises(C.GraphError, match="the loss is NaN"):
+            end()
+        np.testing.assert_array_equal(w.value, [1])
+
+
+def test_what_overflows_only_when_squared_is_no_fault(played):
+    w = C.Parameter(1, init=1)
+    x = C.input_variable(1)
+    trainer = C.Trainer(None, C.reduce_sum(w * x), C.sgd([w], 1e-30))
+    for _ in range(3):
+        trainer.train_minibatch({x: [[1e30]]})
+    np.testing.assert_allclose(w.value, [-2], rtol=1e-5)
 
 
 def trained(devices, checkpoint=None):
@@ -99,9 +181,6 @@ def trained(devices, checkpoint=None):
         values.append(model.eval({x: batch[x]}, device=devices[-1 - i]))
     states = [h for h in model.constants if h.shape]
     return [*(p.value for p in (*model.parameters, *states)), *values]
-
-
-CPU, GPU = C.cpu(), C.gpu(0)
 
 
 @pytest.mark.parametrize(
