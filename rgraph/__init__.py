@@ -3,11 +3,15 @@
 `import rgraph as C` gives Microsoft CNTK's functional API: see README.
 """
 
+import sys
+
 from . import (
+    cntk_py,
     debugging,
     device,
     eval,
     initializer,
+    internal,
     io,
     layers,
     learners,
@@ -17,6 +21,7 @@ from . import (
     ops,
     pickling,
     random,
+    surface,
     testing,
     train,
 )
@@ -26,22 +31,30 @@ from .default_options import (
     default_options_for,
     default_override_or,
     get_default_override,
+    get_global_option,
     is_default_override,
+    set_global_option,
 )
 from .device import (
     DeviceDescriptor,
+    DeviceKind,
     all_devices,
     cpu,
+    get_gpu_properties,
     gpu,
+    set_excluded_devices,
     try_set_default_device,
     use_default_device,
 )
+from .eval import Evaluator
 from .function import BlockFunction, CloneMethod, Function, as_block, combine, set_seed
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
 from .graph import Axis, GraphError
 from .initializer import *
+from .io import INFINITELY_REPEAT, MinibatchData
 from .learners import (
+    IGNORE,
     Learner,
     UnitType,
     UserLearner,
@@ -67,14 +80,23 @@ from .learners import (
 from .losses import *
 from .metrics import *
 from .ops import *
-from .persistence import load_model, register_udf_deserialize_callback
+from .persistence import ModelFormat, load_model, register_udf_deserialize_callback
 from .structure import allow_renaming_functions
 from .train import (
     CheckpointConfig,
+    Communicator,
     CrossValidationConfig,
+    DataUnit,
+    DistributedLearner,
     TestConfig,
     Trainer,
+    TrainingSession,
+    WorkerDescriptor,
+    block_momentum_distributed_learner,
+    data_parallel_distributed_learner,
+    distributed,
     minibatch_size_schedule,
+    mpi_communicator,
     training_session,
 )
 from .user_function import UserFunction, as_composite, output_variable, user_function
@@ -94,10 +116,12 @@ from .variables import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "cntk_py",
     "debugging",
     "device",
     "eval",
     "initializer",
+    "internal",
     "io",
     "layers",
     "learners",
@@ -108,6 +132,25 @@ __all__ = [
     "random",
     "testing",
     "train",
+    "DeviceKind",
+    "get_gpu_properties",
+    "set_excluded_devices",
+    "get_global_option",
+    "set_global_option",
+    "Evaluator",
+    "INFINITELY_REPEAT",
+    "MinibatchData",
+    "IGNORE",
+    "Communicator",
+    "DataUnit",
+    "DistributedLearner",
+    "TrainingSession",
+    "WorkerDescriptor",
+    "block_momentum_distributed_learner",
+    "data_parallel_distributed_learner",
+    "distributed",
+    "mpi_communicator",
+    "ModelFormat",
     "Axis",
     "BlockFunction",
     "CheckpointConfig",
@@ -181,3 +224,5 @@ __all__ += initializer.__all__
 __all__ += losses.__all__
 __all__ += metrics.__all__
 __all__ += ops.__all__
+
+surface.install(sys.modules)

@@ -12,6 +12,7 @@ import numpy as np
 from . import evaluation
 from .arrays import on_cpu
 from .debugger import debug_model
+from .device import gpu_convolutions
 from .explain import Profile, Stopwatch
 from .graph import Constant, GraphError, Input, Node, Stored
 from .graph.node import describe
@@ -19,8 +20,12 @@ from .graph.node import describe
 __all__ = [
     "debug_model",
     "disable_profiler",
+    "dump_function",
+    "dump_signature",
     "enable_profiler",
+    "force_deterministic",
     "set_checked_mode",
+    "set_computation_network_trace_level",
     "set_node_timing",
     "start_profiler",
     "stop_profiler",
@@ -108,6 +113,42 @@ def checked_mode() -> Iterator[None]:
         yield
 
 
+def force_deterministic(seed: int) -> None:
+    """Has every run give the same to the last bit: one seed, and a GPU's convolutions too.
+
+    Source: CNTK's `debugging.force_deterministic`.
+
+    >>> C.debugging.force_deterministic(1)
+    """
+    evaluation.set_seed(seed)
+    gpu_convolutions(deterministic=True)
+
+
+def set_computation_network_trace_level(level: int) -> None:
+    """Accepted for CNTK's sake: it says what CNTK prints while it runs.
+
+    >>> C.debugging.set_computation_network_trace_level(1)
+    """
+
+
+def dump_signature(root: Any, tag: str | None = None) -> None:
+    """Prints what a function is and gives.
+
+    >>> C.debugging.dump_signature(C.input_variable(2, name="x") + 1)
+    Plus('x' (2,) per sample) -> (2,) per sample
+    """
+    print(root if tag is None else f"{tag}: {root}")
+
+
+def dump_function(root: Any, tag: str | None = None) -> None:
+    """Prints what a function is made of, as `Function.summary` shows it.
+
+    >>> C.debugging.dump_function(C.layers.Dense(2)(C.input_variable(3)))
+    layer...
+    """
+    print(root.summary() if tag is None else f"{tag}\n{root.summary()}")
+
+
 class _Profiler:
     """What is going on between `start_profiler` and `stop_profiler`."""
 
@@ -119,7 +160,7 @@ _profiler: _Profiler | None = None
 
 
 def start_profiler(
-    dir: str = "profiler", sync_gpu: bool = True, reserve_mem: int = 0, *, enabled: bool = True
+    dir: str = "profiler", sync_gpu: bool = True, reserve_mem: int = 2**25, *, enabled: bool = True
 ) -> None:
     """Notes from here on how long each operation takes, in all runs, until `stop_profiler`.
 

@@ -55,7 +55,7 @@ class _Overrides:
 _in_force: list[_Overrides] = []
 
 
-def default_options(**options: Any) -> _Overrides:
+def default_options(**kwargs: Any) -> _Overrides:
     """Other defaults for the options of all layers that are made inside the `with` block.
 
     An option that is given to a layer explicitly stays as given; of nested blocks the inner one
@@ -68,10 +68,10 @@ def default_options(**options: Any) -> _Overrides:
     >>> layer(C.input_variable((1, 5, 5))).shape
     (8, 5, 5)
     """
-    return _Overrides(None, options)
+    return _Overrides(None, kwargs)
 
 
-def default_options_for(functions: Any, **options: Any) -> _Overrides:
+def default_options_for(functions: Any, **kwargs: Any) -> _Overrides:
     """As `default_options`, for one function that makes layers or a list of them.
 
     >>> with C.default_options_for(C.layers.Dense, bias=False):
@@ -80,7 +80,7 @@ def default_options_for(functions: Any, **options: Any) -> _Overrides:
     ['W']
     """
     several = isinstance(functions, Iterable)
-    return _Overrides(frozenset(functions if several else [functions]), options)
+    return _Overrides(frozenset(functions if several else [functions]), kwargs)
 
 
 def is_default_override(value: Any) -> bool:
@@ -92,12 +92,12 @@ def is_default_override(value: Any) -> bool:
     return isinstance(value, default_override_or)
 
 
-def get_default_override(function: Any, **option: Any) -> Any:
+def get_default_override(function_or_class: Any, **kwargs: Any) -> Any:
     """The value of one option: as given, or as overridden, or the default.
 
     Args:
-        function: the function that makes a layer, or None for an option that all share.
-        option: the option's name and what the function was given for it.
+        function_or_class: the function that makes a layer, or None for an option that all share.
+        kwargs: the option's name and what the function was given for it.
 
     Source: CNTK's `get_default_override`.
 
@@ -106,9 +106,9 @@ def get_default_override(function: Any, **option: Any) -> Any:
     ...     get_default_override(C.layers.Dense, init=default_override_or(1))
     0
     """
-    if len(option) != 1:
-        raise TypeError(f"get_default_override takes one option, got {list(option)}")
-    ((name, value),) = option.items()
+    if len(kwargs) != 1:
+        raise TypeError(f"get_default_override takes one option, got {list(kwargs)}")
+    function, ((name, value),) = function_or_class, kwargs.items()
     if function is not None and name not in inspect.signature(function).parameters:
         raise TypeError(f"{function.__name__} has no option '{name}'")
     if not is_default_override(value):
@@ -119,6 +119,31 @@ def get_default_override(function: Any, **option: Any) -> Any:
         ):
             return scope.options[name]
     return value.value
+
+
+_global_options: dict[str, Any] = {}
+
+
+def set_global_option(key: str, value: Any) -> None:
+    """Keeps a setting of a program's own. rgraph looks at none.
+
+    Source: CNTK's `set_global_option`.
+
+    >>> from rgraph.default_options import get_global_option
+    >>> C.set_global_option("verbose", True)
+    >>> get_global_option("verbose", False), get_global_option("quiet", False)
+    (True, False)
+    """
+    _global_options[key] = value
+
+
+def get_global_option(key: str, default_value: Any) -> Any:
+    """What `set_global_option` kept under this key.
+
+    >>> C.get_global_option("nothing", 3)
+    3
+    """
+    return _global_options.get(key, default_value)
 
 
 def default_dtype() -> Any:
@@ -166,5 +191,7 @@ __all__ = [
     "default_options_for",
     "default_override_or",
     "get_default_override",
+    "get_global_option",
     "is_default_override",
+    "set_global_option",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import os
 import warnings
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from .graph import GraphError
 
@@ -20,6 +21,21 @@ class DeviceKind(enum.IntEnum):
 
     CPU = 0
     GPU = 1
+
+
+class GPUProperties(NamedTuple):
+    """What a GPU is.
+
+    >>> C.device.GPUProperties(0, 9, 0, 132, "H100", 80000).total_memory
+    80000
+    """
+
+    device_id: int
+    version_major: int
+    version_minor: int
+    cuda_cores: int
+    name: str
+    total_memory: int  # MiB
 
 
 class DeviceDescriptor:
@@ -80,7 +96,7 @@ def use_default_device() -> DeviceDescriptor:
     """
     global _default
     if _default is None:
-        _default = all_devices()[0]
+        _default = next((d for d in all_devices() if d not in _excluded), cpu())
         problem = _gpu_problem()
         if problem is not None and _is_nearly_there():
             warnings.warn(f"the CPU is used, {problem.error()}", stacklevel=2)
@@ -96,8 +112,10 @@ def all_devices() -> list[DeviceDescriptor]:
     return [*map(gpu, range(_gpu_count())), cpu()]
 
 
-def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool = False) -> bool:
-    """Makes `device` the one to be used where none is named; whether that worked.
+def try_set_default_device(
+    new_default_device: DeviceDescriptor, acquire_device_lock: bool = False
+) -> bool:
+    """Makes a device the one to be used where none is named; whether that worked.
 
     As in CNTK it does not with a lock on the CPU: only a GPU can be locked (nothing is, here).
 
@@ -106,6 +124,7 @@ def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool =
     True
     """
     global _default
+    device = new_default_device
     if device not in all_devices() or acquire_device_lock and device.kind == "cpu":
         return False
     _default = device
@@ -113,6 +132,48 @@ def try_set_default_device(device: DeviceDescriptor, acquire_device_lock: bool =
 
 
 _default: DeviceDescriptor | None = None
+_excluded: set[DeviceDescriptor] = set()
+
+
+def set_excluded_devices(excluded_devices: Iterable[DeviceDescriptor]) -> None:
+    """Devices that are never chosen where none is named. The CPU always can be.
+
+    >>> C.device.set_excluded_devices([C.gpu(0)])
+    >>> C.use_default_device()
+    CPU
+    >>> C.device.set_excluded_devices([])
+    """
+    global _default
+    _excluded.clear()
+    _excluded.update(excluded_devices)
+    if _default in _excluded:
+        _default = None
+
+
+def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
+    """What a GPU is. Raises `ValueError` for a CPU, and for a GPU that is not there.
+
+    >>> try:
+    ...     C.device.get_gpu_properties(C.cpu())
+    ... except ValueError as error:
+    ...     print(error)
+    CPU is no GPU
+    """
+    if device.kind != "gpu":
+        raise ValueError(f"{device} is no GPU")
+    if device.number >= _gpu_count():
+        raise ValueError(f"there is no {device}")
+    from .engines.cuda import library
+
+    found = library.cupy().cuda.runtime.getDeviceProperties(device.number)
+    return GPUProperties(
+        device.number,
+        found["major"],
+        found["minor"],
+        found["multiProcessorCount"],
+        found["name"].decode(),
+        found["totalGlobalMem"] >> 20,
+    )
 
 
 # GPUs
@@ -280,8 +341,10 @@ __all__ = [
     "all_devices",
     "cpu",
     "cpu_engines",
+    "get_gpu_properties",
     "gpu",
     "gpu_convolutions",
+    "set_excluded_devices",
     "try_set_default_device",
     "use_cpu_engine",
     "use_default_device",

@@ -141,11 +141,14 @@ class Evaluator:
         """The metric."""
         return hold(self._program.function.node)
 
-    def test_minibatch(self, arguments: Any, device: Any = None) -> float:
+    def test_minibatch(
+        self, arguments: Any, device: Any = None, distributed: bool = False
+    ) -> float:
         """The mean of the metric per sample (or frame) of a minibatch.
 
         Args:
             arguments: a dict from inputs to values, as `Function.eval` takes it.
+            distributed: accepted for CNTK's sake; there is one process.
         """
         metric, count = self.measure(arguments, device)
         return metric / count if count else 0.0

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from .graph import GraphError
-from .graph.node import next_random
+from .graph.node import AUTO_SEED, next_random
 
 Shape = tuple[int, ...]
+UNSAID_RANK = 2**31 - 1  # CNTK's number for a rank that the layer says
 
 
 def _uniform(generator: np.random.Generator, width: float, shape: Shape) -> np.ndarray:
@@ -61,6 +62,12 @@ class Initializer:
     output_rank: int | None = None
     filter_rank: int | None = None
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        unsaid = {"seed": AUTO_SEED, "output_rank": UNSAID_RANK, "filter_rank": UNSAID_RANK}
+        for name, number in unsaid.items():
+            if getattr(self, name) == number:
+                object.__setattr__(self, name, None)
 
     def fans(self, shape: Shape) -> tuple[int, int]:
         """How many values each sum is over, and in how many sums each value stands."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import ops
-from .graph import Constant, GraphError, Node, apply
+from . import graph, ops
+from .graph import GraphError, Node, apply
 from .initializer import glorot_normal
 from .ops import sampling, scoring
 from .ops.records import TABLE, as_node, operation
@@ -255,7 +255,7 @@ def nce_loss(
     log_prior = np.log(num_samples * q)
     entropy = float(np.sum(num_samples * q * log_prior))
     inverse = num_samples * q / sampling.inclusion(q, num_samples, allow_duplicates)
-    fixed = [Constant(v, None, w.dtype) for v in (q, log_prior, inverse)]
+    fixed = [graph.Constant(v, None, w.dtype) for v in (q, log_prior, inverse)]
     drawn = sampling.random_sample(fixed[0], num_samples, allow_duplicates, seed)
     prior, factor = (ops.times(drawn, v, output_rank=0) for v in fixed[1:])
     some = ops.times_transpose(x, ops.times(drawn, w))

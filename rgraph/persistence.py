@@ -6,6 +6,7 @@ the program has defined or has given a callback for. Nothing is imported, nothin
 
 from __future__ import annotations
 
+import enum
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -126,12 +127,38 @@ class Writer:
         ]
 
 
-def save(function: Function, filename: str | os.PathLike[str]) -> None:
+class ModelFormat(enum.Enum):
+    """In what a model is saved: rgraph's own format, under CNTK's name for its own.
+
+    >>> C.ModelFormat.CNTKv2.value
+    0
+    """
+
+    CNTKv2 = 0
+    ONNX = 1
+
+
+def _own_format(model_format: Any) -> None:
+    if model_format not in (None, ModelFormat.CNTKv2):
+        raise GraphError(
+            f"models are not saved or loaded as {getattr(model_format, 'name', model_format)}",
+            mend="leave format out: what rgraph saves, rgraph loads",
+        )
+
+
+def save(
+    function: Function,
+    filename: str | os.PathLike[str],
+    format: Any = ModelFormat.CNTKv2,
+    use_external_files_to_store_parameters: bool = False,
+) -> None:
     """Saves a function: its graph, and the values of its parameters and constants.
 
     Args:
         filename: a file of that name is replaced at once, when the new one is complete; folders
             that are missing are made.
+        format: `ModelFormat.CNTKv2`, which stands for rgraph's own format.
+        use_external_files_to_store_parameters: accepted for CNTK's sake: the file holds all.
 
     Raises:
         GraphError: a parameter has no value yet, or an operation can't be saved.
@@ -144,6 +171,7 @@ def save(function: Function, filename: str | os.PathLike[str]) -> None:
     array([[[3.],
             [3.]]], dtype=float32)
     """
+    _own_format(format)
     writer = Writer([*function._current(), *function._declared()])
     archives.write(filename, "graph", described(function, writer), writer.arrays)
 
@@ -303,12 +331,17 @@ def register_udf_deserialize_callback(
     _user_loaders[op_name] = callback
 
 
-def load_model(model: str | os.PathLike[str] | bytes, device: Any = None) -> Function:
+def load_model(
+    model: str | os.PathLike[str] | bytes,
+    device: Any = None,
+    format: Any = ModelFormat.CNTKv2,
+) -> Function:
     """The function that `Function.save` saved.
 
     Args:
         model: a file's name, or a file's content.
         device: accepted for CNTK's sake.
+        format: as for `Function.save`.
 
     Raises:
         GraphError: it is no such file, or it names an operation that is not known here.
@@ -320,6 +353,7 @@ def load_model(model: str | os.PathLike[str] | bytes, device: Any = None) -> Fun
     ...     C.load_model(path).shape
     (3,)
     """
+    _own_format(format)
     source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
     with archives.read(source, "graph", "holds no saved function") as (graph, arrays):
         reader = Reader(graph, arrays)

@@ -43,6 +43,7 @@ class Value:
 
     Args:
         batch: an array, an `NDArrayView`, or a list of sequences.
+        seq_starts: for each sequence whether it starts anew, as for `Value.create`.
 
     Attributes:
         content: its array, or a list of its sequences' arrays: NumPy's, or CuPy's on a GPU.
@@ -56,13 +57,18 @@ class Value:
     is_valid = True
     ONE_HOT_SKIP = 2**32 - 1  # an index that `one_hot` makes a vector of zeros of
 
-    def __init__(self, batch: Any, device: Any = None) -> None:
+    def __init__(
+        self, batch: Any, seq_starts: Sequence[bool] | None = None, device: Any = None
+    ) -> None:
         batch = unwrapped(batch)
         self.is_sparse = _any_sparse(batch)
         self.starts: list[bool] | None = None  # whether each sequence begins anew; None: all do
         self.content = dense(batch)
         if not isinstance(self.content, list):
             self.content = as_array(self.content)
+        if seq_starts is not None:
+            _check_starts(seq_starts, self.content, 2)
+            self.starts = list(seq_starts)
         known = isinstance(batch, (Value, NDArrayView))
         self.device: DeviceDescriptor = device or device_of(batch if known else self.content)
 
@@ -92,14 +98,14 @@ class Value:
             _check_starts(seq_starts, data, axes)
             data = list(data)
         if not isinstance(data, (list, tuple)):
-            return Value(data, device)
+            return Value(data, device=device)
         sparse = _any_sparse(data)
         if axes == 0 and sparse:
             raise GraphError("a list was given for a variable that has no batch axis")
         if axes < 2:
-            value = Value(_stacked([np.asarray(dense(d), var.dtype) for d in data]), device)
+            value = Value(_stacked([np.asarray(dense(d), var.dtype) for d in data]), device=device)
         else:
-            value = Value(samples_of(var.node, dense(data)), device)
+            value = Value(samples_of(var.node, dense(data)), device=device)
             value.starts = None if seq_starts is None else list(seq_starts)
         value.is_sparse = sparse
         return value
@@ -136,7 +142,7 @@ class Value:
             return found.reshape(-1, *shape) if len(shape) > 1 else found
 
         ragged = isinstance(batch, (list, tuple)) and np.ndim(batch[0]) > 0
-        result = Value([vectors(s) for s in batch] if ragged else vectors(batch), device)
+        result = Value([vectors(s) for s in batch] if ragged else vectors(batch), device=device)
         result.is_sparse = True
         return result
 
@@ -259,14 +265,22 @@ def asvalue(variable: Any, data_array: Any) -> Value:
     return Value.create(variable, data_array)
 
 
-def asarray(variable: Any, value: Value) -> Any:
-    """A `Value` as arrays: a list of them for a sequence.
+def asarray(value: Any, dtype: Any = None) -> Any:
+    """What holds data, a `Value` or a list of numbers, as one array of NumPy's.
 
-    >>> x = C.input_variable(2)
-    >>> C.asarray(x, C.asvalue(x, [[1, 2]]))
+    Args:
+        dtype: the array's type; by default as it comes.
+
+    Raises:
+        GraphError: sequences have different lengths; `value.as_sequences()` takes them.
+
+    >>> C.asarray(C.asvalue(C.input_variable(2), [[1, 2]]))
     array([[1., 2.]], dtype=float32)
     """
-    return value.as_sequences() if len(variable.dynamic_axes) > 1 else value.asarray()
+    array = value.asarray() if hasattr(value, "asarray") else np.asarray(value)
+    if getattr(array.dtype, "kind", "") == "O":
+        raise ValueError(f"{type(value).__name__} holds no array of numbers")
+    return array if dtype is None else array.astype(dtype)
 
 
 __all__ = ["Value", "asarray", "asvalue"]

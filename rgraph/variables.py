@@ -212,6 +212,10 @@ class Constant(Variable):
     def value(self, value: Any) -> None:
         evaluation.set_constant(self.node, dense(value))  # type: ignore[arg-type]
 
+    def set_value(self, value: Any) -> None:
+        """Sets its value."""
+        self.value = value
+
     def asarray(self) -> np.ndarray:
         """As `value`."""
         return self.value

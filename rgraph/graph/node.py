@@ -266,6 +266,9 @@ def random_key(node: Node) -> int:
     return node.uid
 
 
+AUTO_SEED = 2**64 - 3  # as a seed, CNTK's number for none
+
+
 def next_random() -> np.random.Generator:
     """A generator of its own for each parameter, in the order in which they ask."""
     return np.random.default_rng(_random[0].spawn(1)[0])

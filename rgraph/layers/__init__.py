@@ -17,7 +17,7 @@ from .convolutional import (
 )
 from .higher_order_layers import For, ResNetBlock, Sequential, SequentialClique
 from .normalization import BatchNormalization, LayerNormalization
-from .pooling import (
+from .poolings import (
     AveragePooling,
     GlobalAveragePooling,
     GlobalMaxPooling,
@@ -26,6 +26,8 @@ from .pooling import (
 )
 from .sequence import Delay, Fold, PastValueWindow, Recurrence, RecurrenceFrom, UnfoldFrom
 from .typing import ParameterTensor, Sequence, SequenceOver, Signature, SparseTensor, Tensor
+
+from ..ops import sequence  # isort: skip  # as in CNTK, whose layers.sequence is a module, too
 
 __all__ = [
     "GRU",

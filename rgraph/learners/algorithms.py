@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from .learner import Learner, Step
 from .options import Options
@@ -20,6 +23,8 @@ from .steps import (
     sgd_step,
 )
 
+F = TypeVar("F", bound=Callable[..., Learner])
+_ANYHOW = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _unit_gain = True
 
 
@@ -55,6 +60,24 @@ def _smoothing(
     return Learner(parameters, lr, step, made, momentum, gain, variance_momentum)
 
 
+def _takes_options(learner: F) -> F:
+    """Gives a learner the parameters that all have, at the places where CNTK has them."""
+    own = inspect.signature(learner).parameters.values()
+    ordered = [p for p in own if p.kind is p.POSITIONAL_OR_KEYWORD]
+    named = [p for p in own if p.kind is p.KEYWORD_ONLY]
+    common = [inspect.Parameter(f.name, _ANYHOW, default=f.default) for f in fields(Options)]
+    later = [p.replace(kind=_ANYHOW) for p in named]
+    signature = inspect.Signature([*ordered, *common[:-2], *later, *common[-2:]])
+
+    @functools.wraps(learner)
+    def call(*args: Any, **kwargs: Any) -> Learner:
+        return learner(**signature.bind(*args, **kwargs).arguments)
+
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call  # type: ignore[return-value]
+
+
+@_takes_options
 def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
     """Stochastic gradient descent: each step goes `lr` times the gradient downhill.
 
@@ -79,6 +102,7 @@ def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
     return Learner(parameters, lr, sgd_step, Options(**options))
 
 
+@_takes_options
 def momentum_sgd(
     parameters: Sequence[Any], lr: Any, momentum: Any, unit_gain: bool | None = None, **options: Any
 ) -> Learner:
@@ -104,6 +128,7 @@ def momentum_sgd(
     return _smoothing(parameters, lr, momentum_step, options, momentum, unit_gain)
 
 
+@_takes_options
 def nesterov(
     parameters: Sequence[Any], lr: Any, momentum: Any, unit_gain: bool | None = None, **options: Any
 ) -> Learner:
@@ -120,6 +145,7 @@ def nesterov(
     return _smoothing(parameters, lr, nesterov_step, options, momentum, unit_gain)
 
 
+@_takes_options
 def adagrad(
     parameters: Sequence[Any], lr: Any, need_ave_multiplier: bool = True, **options: Any
 ) -> Learner:
@@ -145,6 +171,7 @@ def adagrad(
     return Learner(parameters, lr, adagrad_step(need_ave_multiplier), Options(**options))
 
 
+@_takes_options
 def adadelta(
     parameters: Sequence[Any],
     lr: Any = None,
@@ -171,6 +198,7 @@ def adadelta(
     return Learner(parameters, rate, adadelta_step(rho, epsilon), Options(**options))
 
 
+@_takes_options
 def rmsprop(
     parameters: Sequence[Any],
     lr: Any,
@@ -215,6 +243,7 @@ def rmsprop(
     return Learner(parameters, lr, step, Options(**options))
 
 
+@_takes_options
 def fsadagrad(
     parameters: Sequence[Any],
     lr: Any,
@@ -247,6 +276,7 @@ def fsadagrad(
     return _smoothing(parameters, lr, fsadagrad_step, options, momentum, unit_gain, decay)
 
 
+@_takes_options
 def adam(
     parameters: Sequence[Any],
     lr: Any,

@@ -9,16 +9,20 @@ from .progress_print import (
     log_number_of_parameters,
 )
 from .progress_writer import ProgressWriter
+from .trace_level import TraceLevel, get_trace_level, set_trace_level
 
 __all__ = [
     "graph",
     "ProgressBar",
     "ProgressPrinter",
     "ProgressWriter",
+    "TraceLevel",
     "TrainingSummaryProgressCallback",
     "find_all_with_name",
     "find_by_name",
     "find_by_uid",
+    "get_trace_level",
     "log_number_of_parameters",
     "plot",
+    "set_trace_level",
 ]

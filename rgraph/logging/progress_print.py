@@ -159,6 +159,24 @@ class ProgressPrinter(ProgressWriter):
         total = None if metric is None else metric * minibatch_size
         self.update_training(minibatch_size, loss * minibatch_size, total)
 
+    def avg_loss_since_start(self) -> float:
+        """The mean loss of this epoch so far."""
+        return mean(self._training.loss, self._training.samples)
+
+    def avg_metric_since_start(self) -> float:
+        """The mean metric of this epoch so far."""
+        return mean(self._training.metric, self._training.samples)
+
+    def avg_loss_since_last(self) -> float:
+        """The mean loss since the last line."""
+        samples, _, loss, _ = self._training.unreported()
+        return mean(loss, samples)
+
+    def avg_metric_since_last(self) -> float:
+        """The mean metric since the last line."""
+        samples, _, _, metric = self._training.unreported()
+        return mean(metric, samples)
+
     def epoch_summary(self, with_metric: bool = False) -> tuple[float, float, int]:
         """Ends an epoch: its mean loss and metric, and its samples."""
         t = self._training

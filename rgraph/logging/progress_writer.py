@@ -57,9 +57,14 @@ class _Totals:
 
     def report(self) -> list[Pair]:
         """Samples, updates, loss and metric: each at the last report and now."""
+        found = self.unreported()
+        self.reported = (self.samples, self.updates, *self.settle())
+        return found
+
+    def unreported(self) -> list[Pair]:
+        """What `report` would give, without one."""
         now = (self.samples, self.updates, *self.settle())
-        before, self.reported = self.reported, now
-        return list(zip(before, now, strict=True))
+        return list(zip(self.reported, now, strict=True))
 
 
 class ProgressWriter:
@@ -152,6 +157,10 @@ class ProgressWriter:
     def total_training_updates(self) -> int:
         """How many minibatches were trained on."""
         return self._training.all_updates
+
+    def total_test_updates(self) -> int:
+        """How many minibatches were measured in tests."""
+        return self._test.all_updates
 
     def update_training(self, samples: int, loss: float, metric: float | None) -> None:
         """Adds a minibatch: its samples, and the sums of loss and metric over them, which may be

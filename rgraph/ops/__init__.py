@@ -88,6 +88,7 @@ from .composed import (
     mean,
     mean_variance_normalization,
     per_dim_mean_variance_normalize,
+    straight_through_impl,
     sum,
 )
 from .contractions import (
@@ -256,6 +257,7 @@ __all__ = [
     "squeeze",
     "stack",
     "stop_gradient",
+    "straight_through_impl",
     "sum",
     "swapaxes",
     "tan",

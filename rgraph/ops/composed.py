@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph import GraphError
-from .arithmetic import element_divide, element_times, exp, log, minus, plus, sqrt, square
+from .arithmetic import clip, element_divide, element_times, exp, log, minus, plus, sqrt, square
+from .comparison import greater, stop_gradient
 from .poolings import AVG_POOLING, pooling
 from .records import as_node, operation
 from .reductions import over_space, reduce_mean
@@ -101,6 +102,21 @@ def local_response_normalization(
         square(x), AVG_POOLING, window, auto_padding=[True, False, False], include_pad=True
     )
     return element_divide(x, exp(element_times(log(plus(element_times(near, alpha), bias)), beta)))
+
+
+@operation
+def straight_through_impl(x: Any) -> Any:
+    """1 where `x` is above 0, else -1; gradients pass as they are where `x` is within -1 and 1.
+
+    Source: Hubara et al., 2016; CNTK's `straight_through_impl`.
+
+    >>> C.straight_through_impl([-3, 0, 2]).eval()
+    array([-1., -1.,  1.], dtype=float32)
+    """
+    x = as_node(x)
+    passed = clip(x, -1.0, 1.0)
+    binary = minus(element_times(2.0, greater(x, 0.0)), 1.0)
+    return plus(binary, minus(passed, stop_gradient(passed)))
 
 
 @operation

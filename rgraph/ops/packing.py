@@ -160,7 +160,9 @@ def unpacked(x: Node, padding: float) -> Node:
 
 
 @operation
-def to_sequence(x: Any, sequence_lengths: Any = None, sequence_axis_name_prefix: str = "") -> Any:
+def to_sequence(
+    x: Any, sequence_lengths: Any = None, sequence_axis_name_prefix: str = "toSequence_"
+) -> Any:
     """The slices along the first static axis, as a sequence on a new time axis.
 
     Args:
@@ -181,7 +183,7 @@ def to_sequence(x: Any, sequence_lengths: Any = None, sequence_axis_name_prefix:
     """
     node = as_node(x)
     _no_sequence(node.axes)
-    axis = Axis.new_unique_dynamic_axis(f"{sequence_axis_name_prefix}toSequence")
+    axis = Axis.new_unique_dynamic_axis(sequence_axis_name_prefix)
     lengths = [] if sequence_lengths is None else [as_node(sequence_lengths)]
     axis.source = apply(STEPS_OF, node, *lengths, axis=axis)
     return apply(PACK, node, axis.source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph import Axis, Layout
+from ..graph.node import AUTO_SEED
 
 
 class Run:
@@ -63,6 +64,6 @@ class Run:
     def random(self, seed: Any, key: int) -> Any:
         """A generator of random numbers for one operation in this run."""
         row = self.step[1].start if self.step else 0  # each step of a loop draws anew
-        if seed is None:
+        if seed is None or seed == AUTO_SEED:
             return self.engine.generator((self.seed, key, row), varies=0)
         return self.engine.generator((int(seed), self.turn, row), varies=1)

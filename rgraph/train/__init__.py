@@ -1,6 +1,15 @@
 """Training: CNTK's `train` module."""
 
 from ..function import Function
+from . import distributed
+from .distributed import (
+    Communicator,
+    DistributedLearner,
+    WorkerDescriptor,
+    block_momentum_distributed_learner,
+    data_parallel_distributed_learner,
+    mpi_communicator,
+)
 from .functions import measure, train
 from .trainer import Trainer
 from .training_session import (
@@ -18,6 +27,13 @@ Function.train = train  # type: ignore[attr-defined]
 Function.test = measure  # type: ignore[attr-defined]
 
 __all__ = [
+    "Communicator",
+    "DistributedLearner",
+    "WorkerDescriptor",
+    "block_momentum_distributed_learner",
+    "data_parallel_distributed_learner",
+    "distributed",
+    "mpi_communicator",
     "CheckpointConfig",
     "CrossValidationConfig",
     "DataUnit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from enum import IntEnum
 from numbers import Integral
 from typing import Any
@@ -101,6 +101,7 @@ class CrossValidationConfig:
         max_samples: how many samples to take at most, of the metric's too.
         model_inputs_to_streams: which input gets which stream; by default as in training.
         criterion: whose arguments data in arrays is for; by default as in training.
+        source, mb_size: older names of `minibatch_source` and `minibatch_size`.
 
     >>> def stop_when_good(index, average_error, samples, minibatches):
     ...     return average_error > 0.01
@@ -116,6 +117,11 @@ class CrossValidationConfig:
     max_samples: int | None = None
     model_inputs_to_streams: Streams | None = None
     criterion: Any = None
+    source: InitVar[Any] = None
+    mb_size: InitVar[Any] = None
+
+    def __post_init__(self, source: Any, mb_size: Any) -> None:
+        _take_older_names(self, source, mb_size)
 
 
 @dataclass
@@ -132,6 +138,19 @@ class TestConfig:
     minibatch_size: Any = 32
     model_inputs_to_streams: Streams | None = None
     criterion: Any = None
+    source: InitVar[Any] = None
+    mb_size: InitVar[Any] = None
+
+    def __post_init__(self, source: Any, mb_size: Any) -> None:
+        _take_older_names(self, source, mb_size)
+
+
+def _take_older_names(config: Any, source: Any, mb_size: Any) -> None:
+    """What CNTK called `minibatch_source` and `minibatch_size` before."""
+    if source is not None:
+        config.minibatch_source = source
+    if mb_size is not None:
+        config.minibatch_size = mb_size
 
 
 @dataclass

@@ -1,0 +1,122 @@
+"""What programs reach for in CNTK's C++ library: seeds, switches and numbers of kinds.
+
+Most of CNTK's `cntk_py` is what its own Python is made of; of that there is nothing here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .device import DeviceKind, gpu_convolutions
+from .evaluation import set_seed
+from .graph import FREE as FreeDimension
+from .graph import INFERRED as InferredDimension
+from .graph.node import AUTO_SEED
+from .initializer import UNSAID_RANK
+
+# CNTK numbers its types; here they are NumPy's, which whatever takes a dtype takes.
+DataType_Unknown = None
+DataType_Float, DataType_Double, DataType_Float16 = np.float32, np.float64, np.float16
+DataType_Int8, DataType_Int16, DataType_UChar = np.int8, np.int16, np.uint8
+
+DeviceKind_CPU, DeviceKind_GPU = DeviceKind.CPU, DeviceKind.GPU
+TraceLevel_Error, TraceLevel_Warning, TraceLevel_Info = 0, 1, 2
+PoolingType_Max, PoolingType_Average = 0, 1
+sentinel_value_for_auto_select_random_seed = AUTO_SEED
+sentinel_value_for_infer_param_init_rank = UNSAID_RANK
+default_param_init_scale = 1
+# The same under the names that CNTK's Python has for them
+SentinelValueForAutoSelectRandomSeed = auto_select = AUTO_SEED
+SentinelValueForInferParamInitRank = UNSAID_RANK
+DefaultParamInitScale = default_param_init_scale
+
+_fixed = False
+
+
+def set_fixed_random_seed(value: int) -> None:
+    """As `set_seed`: all that is drawn from here on follows from the number.
+
+    >>> C.cntk_py.set_fixed_random_seed(1)
+    >>> C.cntk_py.is_random_seed_fixed()
+    True
+    """
+    global _fixed
+    set_seed(value)
+    _fixed = True
+
+
+def reset_random_seed(value: int = 0) -> None:
+    """As `set_fixed_random_seed`.
+
+    >>> C.cntk_py.reset_random_seed(0)
+    """
+    set_fixed_random_seed(value)
+
+
+def is_random_seed_fixed() -> bool:
+    """Whether a seed was set.
+
+    >>> C.cntk_py.set_fixed_random_seed(1)
+    >>> C.cntk_py.is_random_seed_fixed()
+    True
+    """
+    return _fixed
+
+
+def force_deterministic_algorithms() -> None:
+    """Has a GPU's convolutions give the same to the last bit; CPUs' do.
+
+    >>> C.cntk_py.force_deterministic_algorithms()
+    """
+    gpu_convolutions(deterministic=True)
+
+
+def should_force_deterministic_algorithms() -> bool:
+    """Whether `force_deterministic_algorithms` was called.
+
+    >>> C.cntk_py.force_deterministic_algorithms()
+    >>> C.cntk_py.should_force_deterministic_algorithms()
+    True
+    """
+    return bool(gpu_convolutions()["deterministic"])
+
+
+def _without_effect(*args: Any) -> None:
+    """Accepted for CNTK's sake: it says how CNTK's own engine works or what it prints."""
+
+
+always_allow_setting_default_device = _without_effect
+disable_cpueval_optimization = enable_cpueval_optimization = _without_effect
+disable_forward_values_sharing = enable_forward_values_sharing = _without_effect
+disable_gradient_accumulation_optimization = _without_effect
+enable_gradient_accumulation_optimization = _without_effect
+enable_synchronous_gpukernel_execution = _without_effect
+enable_reversing_tensor_shapes_in_error_messages = _without_effect
+print_built_info = print_gpu_info = _without_effect
+set_computation_network_trace_level = _without_effect
+set_gpumemory_allocation_trace_level = set_math_lib_trace_level = _without_effect
+set_mpipack_threshold = _without_effect
+use_sparse_gradient_aggregation_in_data_parallel_sgd = _without_effect
+
+__all__ = [
+    "DataType_Double",
+    "DataType_Float",
+    "DataType_Float16",
+    "DataType_Int16",
+    "DataType_Int8",
+    "DataType_UChar",
+    "DataType_Unknown",
+    "DeviceKind_CPU",
+    "DeviceKind_GPU",
+    "FreeDimension",
+    "InferredDimension",
+    "PoolingType_Average",
+    "PoolingType_Max",
+    "force_deterministic_algorithms",
+    "is_random_seed_fixed",
+    "reset_random_seed",
+    "set_fixed_random_seed",
+    "should_force_deterministic_algorithms",
+]

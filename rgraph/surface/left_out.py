@@ -1,0 +1,148 @@
+"""What CNTK has and rgraph leaves out, and what differs, by name: the page `docs/from-cntk.md`.
+
+The test of the surface holds these tables: what is neither here nor there is a fault, and so is
+what stands here and works.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from ..graph import GraphError
+
+# Names, and members of classes as `Class.member`, by the reason why they are left out.
+LEFT_OUT: dict[str, str] = {
+    "it runs C++ libraries that were compiled against CNTK": """
+        native_user_function register_native_user_function custom_proxy_op
+    """,
+    "it reads speech lattices, which CNTK itself does on GPUs only": """
+        lattice_sequence_with_softmax LatticeDeserializer
+    """,
+    "it is part of CNTK's installation, not of its interface": """
+        cntk_library_path contrib install_samples sample_installer
+    """,
+    "it joins Python to CNTK's C++ library, of which nothing is here": """
+        cntk_py_init typemap map_if_possible VariableMixin ArrayMixin
+        sanitize_Function_attributes sanitize_convolution_args sanitize_pooling_args
+        sanitize_permutation sanitize_var_map sanitize_variable_value_dict sanitize_random_args
+        associative_multi_arg bounded_cache is_byte_buffer is_string map_function_arguments
+        get_python_function_arguments Dictionary DictionaryValue DictionaryValueFromDict
+        DictionaryValueFromNDArrayView UntestedBranchError NDShape SequenceOverMeta
+    """,
+    "it is not written yet": """
+        forward_backward labels_to_graph TensorBoardProgressWriter
+        Base64ImageDeserializer CBFDeserializer CTFDeserializer HTKFeatureDeserializer
+        HTKMLFBinaryDeserializer HTKMLFDeserializer ImageDeserializer StreamConfiguration StreamDef
+        StreamDefs UserDeserializer DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS
+        sequence_to_cntk_text_format
+        io.transforms.color io.transforms.crop io.transforms.scale io.transforms.mean
+    """,
+    "it belongs to training by several processes, of which there is one so far": """
+        .on_write_distributed_sync_update
+        Communicator.aggregate Communicator.aggregate_in_place Communicator.concatenate
+        Communicator.all_reduce_sparse_block_column Communicator.gather Communicator.sub_group
+        DistributedLearner.do_aggregate_metrics_if_needed DistributedLearner.get_communicator
+        DistributedLearner.is_metric_aggregator DistributedLearner.minibatch_size_scale_factor
+        DistributedLearner.parallelization_after DistributedLearner.set_as_metric_aggregator
+    """,
+    "C++ has it, and CNTK's Python does not document it; what it does is said otherwise": """
+        .as_string .current_version .add_progress_writers .ignored_minibatch_size
+        .reset_smoothed_gradients .set_need_to_update_master_parameter .get_data_type
+        .get_storage_format .current_value_time_stamp .record_value_update .is_initialized
+        .get_value .has_batch_axis .has_sequence_axis .kind .clone_as .as_constant .as_parameter
+        .test_minibatch_overload_for_minibatchdata .train_minibatch_overload_for_minibatchdata
+        .total_number_of_units_seen .m_global_rank .m_host_id .operand_sequence_axis
+        Constant.scalar NDArrayView.alias NDArrayView.change_device NDArrayView.copy_from
+        NDArrayView.deep_clone NDArrayView.is_slice_view NDArrayView.random_uniform_double
+        NDArrayView.random_uniform_float NDArrayView.set_value NDArrayView.to_ndarray
+        Value.alias Value.copy_from Value.copy_variable_value_to
+        Value.copy_variable_value_to_double Value.copy_variable_value_to_float
+        Value.create_batch_double Value.create_batch_float Value.create_dense_double
+        Value.create_dense_float Value.create_one_hot_double Value.create_one_hot_float
+        Value.create_sequence_double Value.create_sequence_float Value.deep_clone Value.erase
+        Value.masked_count Value.one_hot_skip Value.unpack_variable_value
+        DeviceDescriptor.all_devices DeviceDescriptor.cpu_device DeviceDescriptor.gpu_device
+        DeviceDescriptor.get_gpu_properties DeviceDescriptor.set_excluded_devices
+        DeviceDescriptor.try_set_default_device DeviceDescriptor.use_default_device
+        .argument_map .clone_flattened .declare_args .deserialize_method_name .evaluate
+        .get_custom_attributes .load_from_buffer .max_num_outputs .module_name
+        .native_user_function .register_native_user_function .reset_custom_attributes
+        .set_name .set_native Function.serialize
+        Function.type Function.restore_from_checkpoint UserFunction.type
+        UserFunction.restore_from_checkpoint
+        TrainingSession.get_minibatch_size TrainingSession.on_checkpoint_end
+        TrainingSession.on_checkpoint_start TrainingSession.on_cross_validation_end
+        TrainingSession.on_cross_validation_start TrainingSession.on_minibatch_end
+        TrainingSession.on_minibatch_start TrainingSession.restore_from_checkpoint
+    """,
+    "CNTK says itself that it is deprecated": """
+        ProgressPrinter.reset_start ProgressPrinter.reset_last ProgressPrinter.end_progress_print
+    """,
+    "it writes the format of CNTK 1, which nothing reads any more": """
+        save_as_legacy_model
+    """,
+    "it is a helper of CNTK's own tests, or a list for its documentation": """
+        internal.utils.eval AVAILABLE_TENSOR_OPS DEBUG_USAGE
+    """,
+    "it is cuDNN's, for GPUs only, even in CNTK; layers.LSTM and layers.GRU do the same": """
+        optimized_rnnstack convert_optimized_rnnstack convert
+    """,
+}
+
+# What is there and does something else than in CNTK 2.7, with what it does and why.
+DIFFERENT: dict[str, str] = {
+    "cross_entropy_with_softmax": "of operands (4, 3) it gives (4, 1), along the last axis; CNTK "
+    "2.7 multiplies them into a (4, 4) of no meaning unless axis=1 is said",
+    "classification_error": "as cross_entropy_with_softmax: (4, 1) of operands (4, 3)",
+    "Convolution1D": "takes groups before the name, as Convolution2D does",
+    "Variable": "variables are made by input_variable, placeholder, Parameter and Constant",
+    **dict.fromkeys(
+        ("Tensor", "SparseTensor", "ParameterTensor", "Sequence", "SequenceOver"),
+        "an object that is written as CNTK's class is: Tensor[3], Sequence[Tensor[3]]",
+    ),
+    "UserLearner.update": "a user's own takes its arguments by position, in CNTK's order",
+    **dict.fromkeys(
+        (
+            *("MinibatchData", "MinibatchSource", "MinibatchSourceFromData"),
+            *("StreamInformation", "UserMinibatchSource"),
+        ),
+        "the readers are not all written yet",
+    ),
+    "UserFunction.clone": "clones as every function does; a user's own class need not say how",
+    "UserFunction.backward": "as_numpy is said when the function is made",
+    "FULL_DATA_SWEEP": "sys.maxsize - 1",
+    "INFINITELY_REPEAT": "sys.maxsize",
+    "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read; nothing is "
+    "saved as ONNX",
+    "set_global_option": "kept for the program; rgraph looks at none of CNTK's two",
+    "expand_dims": "as CNTK's: after the axis that is named, not before it as in NumPy",
+    "batch_normalization": "running_inv_std is the variance in both, whatever it is called",
+    "get_data_type": "gives NumPy's types, as cntk_py.DataType_Float and the like are",
+}
+
+
+class Refused:
+    """Stands for what is left out, so that a program that only imports it runs."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self._name, self._reason = name, reason
+
+    def _refuse(self) -> NoReturn:
+        raise GraphError(f"{self._name} is left out: {self._reason}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises `GraphError` with the reason."""
+        self._refuse()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._refuse()
+
+    def __repr__(self) -> str:
+        return f"<{self._name}, which is left out: {self._reason}>"
+
+
+def reason_for(name: str) -> str:
+    """Why a name is left out; "" if it isn't."""
+    return next((why for why, names in LEFT_OUT.items() if name in names.split()), "")

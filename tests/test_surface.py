@@ -1,0 +1,206 @@
+"""The public names of CNTK 2.7, at their module paths, with their parameters.
+
+`reference/cntk_surface.json` was written down from the real CNTK 2.7 by walking its modules: of
+each module what it gives out; "from x" and "module x" say where that is from, "(a, b=1)" are
+parameters as `inspect` shows them, a class has its members.
+"""
+
+import enum
+import inspect
+import json
+import re
+import subprocess
+import sys
+import types
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import rgraph as C
+from rgraph import surface
+from rgraph.surface import left_out
+
+REFERENCE = json.loads(
+    Path(__file__).with_name("reference").joinpath("cntk_surface.json").read_text()
+)
+LIBRARY = REFERENCE.pop("cntk_py")  # kinds alone: what CNTK's Python is made of
+LEAKS = {"division", "print_function", "tests"}  # of `from __future__`, and CNTK's own tests
+# None, our default, is what CNTK's default says
+NONE_STANDS_FOR = {"unit_gain": "True", "infer_input_rank_to_map": "-1"}
+BY_POSITION = {"arg0", "newShape", "learningRateSchedule"}  # what a generator called them
+OMITTED = " ".join(left_out.LEFT_OUT.values()).split()
+
+
+def entries():
+    """All that CNTK's modules give out: path, name, what it is."""
+    for path, names in REFERENCE.items():
+        for name, what in names.items():
+            if name not in LEAKS:
+                yield path, name, what
+
+
+def ours(path, name):
+    return getattr(surface.module_at(path), name)
+
+
+def is_omitted(path, name):
+    return name in OMITTED or f"{path}.{name}" in OMITTED
+
+
+def test_the_table_of_names_is_the_references():
+    listed = {(path, name) for path, names in surface.names().items() for name in names}
+    assert listed == {(path, name) for path, name, _ in entries()}
+
+
+@pytest.mark.parametrize("path", REFERENCE)
+def test_names_and_kinds(path):
+    wrong = []
+    for name, what in REFERENCE[path].items():
+        if name in LEAKS or is_omitted(path, name):
+            continue
+        try:
+            found = ours(path, name)
+        except AttributeError as error:
+            wrong.append(str(error))
+            continue
+        kinds = {"(": callable(found), "m": isinstance(found, types.ModuleType), "v": True}
+        if isinstance(what, dict):
+            right = isinstance(found, type) or name in left_out.DIFFERENT
+        elif what.startswith("from "):
+            right = found is ours(what.removeprefix("from "), name)
+        else:
+            right = kinds[what[0]]
+        if what in ("value -1", "value 1", "value 0") or str(what).startswith("value 18"):
+            right = found == int(what.split()[1]) or name in left_out.DIFFERENT
+        if not right:
+            wrong.append(f"{path}.{name} is {found!r}, in CNTK it is {what}")
+    assert not wrong
+
+
+def test_what_is_left_out_is_refused_with_a_reason():
+    members = {f"{n}.{m}" for _, n, what in entries() if isinstance(what, dict) for m in what}
+    for name in OMITTED:
+        path, _, last = name.rpartition(".")
+        if path in REFERENCE and path:
+            places = [(path, last)]
+        elif path or name.startswith("."):
+            found = [m for m in members if m == name or m.endswith(name) and name[0] == "."]
+            assert found, f"CNTK has no {name}"
+            continue
+        else:
+            places = [(p, n) for p, n, _ in entries() if n == name]
+        assert places, f"CNTK has no {name}"
+        for place in places:
+            stub = ours(*place)
+            assert isinstance(stub, left_out.Refused), f"{name} is there: it is not left out"
+            with pytest.raises(C.GraphError, match="left out"):
+                stub()
+
+
+def parameters(text):
+    """Names and defaults from '(a, b=1, **c)'."""
+    parts = re.findall(r"[^,(\[{]+(?:[(\[{][^)\]}]*[)\]}])*[^,]*", text[1:-1])
+    return [tuple((part.strip() + "=").split("=")[:2]) for part in parts if part.strip()]
+
+
+def same_default(name, theirs, mine):
+    if mine is inspect.Parameter.empty:
+        return theirs == ""
+    if mine is None and name in NONE_STANDS_FOR:
+        return theirs == NONE_STANDS_FOR[name]
+    if theirs == "{}":
+        return not mine
+    if isinstance(mine, enum.Enum):
+        return True
+    try:
+        value = eval(theirs, {"inf": float("inf")})
+    except (NameError, SyntaxError, AttributeError):
+        return True  # an object: a schedule, a default that may be overridden
+    numbers_for_none = (2**31 - 1, 2**64 - 3)
+    as_list = list(mine) if isinstance(mine, tuple) else mine
+    return value in numbers_for_none and mine is None or value in (mine, as_list)
+
+
+def difference(what, function):
+    """How our parameters differ from CNTK's; '' if all calls that CNTK takes mean the same."""
+    if what == "(?)" or "*args" in what:
+        return ""
+    mine = list(inspect.signature(function).parameters.values())
+    named = [(n, d) for n, d in parameters(what) if n not in BY_POSITION]
+    if len(named) < len(parameters(what)):
+        return ""
+    by_name = {p.name: p for p in mine}
+    takes_more = any(p.kind is p.VAR_POSITIONAL for p in mine)
+    for i, (name, default) in enumerate(named):
+        if name.startswith("*"):
+            continue
+        if name not in by_name:
+            return f"there is no {name}"
+        own = by_name[name]
+        if not takes_more and own is not mine[i]:
+            return f"{name} stands elsewhere"
+        if default and not same_default(name, default, own.default):
+            return f"{name} is {own.default!r} by default, not {default}"
+    return ""
+
+
+def is_there(kind, member):
+    """Whether instances have it: in a class, or set by one of its methods."""
+    sources = (inspect.getsource(c) for c in kind.__mro__[:-1] if c.__module__ != "builtins")
+    return hasattr(kind, member) or any(re.search(rf"self\.{member}\b.* = ", s) for s in sources)
+
+
+@pytest.mark.parametrize("path", REFERENCE)
+def test_parameters(path):
+    wrong = []
+    for name, what in REFERENCE[path].items():
+        if is_omitted(path, name) or name in LEAKS or name in left_out.DIFFERENT:
+            continue
+        found = ours(path, name)
+        if isinstance(what, str) and what.startswith("("):
+            if problem := difference(what, found):
+                wrong.append(f"{name}{what}: {problem}")
+        elif isinstance(what, dict):
+            for member, parts in what.items():
+                full = f"{name}.{member}"
+                if full in left_out.DIFFERENT or full in OMITTED or f".{member}" in OMITTED:
+                    assert full in left_out.DIFFERENT or not hasattr(found, member), full
+                elif not is_there(found, member):
+                    wrong.append(f"there is no {full}{parts}")
+                elif parts[0] == "(" and callable(getattr(found, member, None)):
+                    bare = re.sub(r"\(self,? ?", "(", parts)
+                    own = getattr(found, member)
+                    if problem := difference(bare, partial(own, None) if bare != parts else own):
+                        wrong.append(f"{full}{parts}: {problem}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", REFERENCE)
+def test_a_star_brings_what_cntks_brings_and_no_more(path):
+    scope = {}
+    exec(f"from rgraph{'.' * bool(path)}{path} import *", scope)
+    del scope["__builtins__"]
+    assert scope.keys() == {n for n in REFERENCE[path] if n not in LEAKS}
+
+
+def test_cntk_is_found_under_its_own_name(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import sys\n"
+        "import cntk as C\n"
+        "import cntk.layers.blocks\n"
+        "from cntk.ops import *\n"
+        "from cntk.layers.blocks import LSTM\n"
+        "from cntk.ops.functions import Function, load_model\n"
+        "from cntk.testing import check_gradients\n"
+        "import rgraph\n"
+        "assert Function is rgraph.Function and C.layers is rgraph.layers\n"
+        "assert cntk.layers.blocks.LSTM is LSTM is rgraph.layers.LSTM\n"
+        "assert check_gradients is rgraph.testing.check_gradients\n"
+        "print(__name__, C.__version__, sys.argv[1:], relu(C.constant([-1, 2])).eval())\n"
+    )
+    command = [sys.executable, "-m", "rgraph", "run", str(script), "--epochs", "1"]
+    root = str(Path(C.__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert done.stdout == "__main__ 2.7 ['--epochs', '1'] [0. 2.]\n", done.stderr
