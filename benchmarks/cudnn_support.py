@@ -380,6 +380,7 @@ def main() -> None:
             ],
             "warnings": sorted(set(survey.warnings)),
         }
+    del sys.modules["cupy"]  # NVRTC's binding wants the real one
     record["kernels"] = kernels_table(sources)
     Path(given.record + ".md").write_text(table(record))
     Path(given.record + ".json").write_text(json.dumps(record, separators=(",", ":")) + "\n")

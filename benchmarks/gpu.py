@@ -12,7 +12,7 @@ import datetime
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,11 @@ from rgraph.engines.cuda import library
 from .programs.convgru import ConvGRU, torch_step
 
 PROGRAMS = [
-    ConvGRU("W3", (20,) * 8, (1, 16, 16), 16, {"forward": 2.0, "train": 2.0}),
     ConvGRU("W2", (10,) * 4, (16, 64, 64), 64, {"forward": 1.1, "train": 1.1}),
-    ConvGRU("W1", (16,), (3, 224, 224), 32, {}),
     ConvGRU("W1-B8", (16,) * 8, (3, 224, 224), 32, {"forward": 1.1, "train": 1.1}),
     ConvGRU("large", (20,) * 32, (64, 64, 64), 64, {"forward": 1.1, "train": 1.1}),
+    ConvGRU("W3", (20,) * 8, (1, 16, 16), 16, {"forward": 2.0, "train": 2.0}),
+    ConvGRU("W1", (16,), (3, 224, 224), 32, {}),
 ]
 WAYS = ("eager", "graphed", "compiled", "reduce-overhead")
 TOLERANCE = {"tf32": 5e-3, "float32": 1e-5, "bfloat16": 5e-2}  # of the largest value
@@ -266,14 +266,21 @@ def check_same(ours: Any, theirs: Any, precision: str) -> float:
     return worst
 
 
-def measure(program: ConvGRU, options: argparse.Namespace, floors: dict[str, float]) -> list[Any]:
-    """Rows of a table: a program's forward run and its training step."""
-    rows: list[dict[str, Any]] = []
-    sides: list[Any] = [Ours(program)]
+def measure(
+    program: ConvGRU, options: argparse.Namespace, floors: dict[str, float]
+) -> Iterator[list[Any]]:
+    """The rows of a table, a program's forward run and its training step: again after each side."""
+    ours = Ours(program)
     difference: float | str = "no PyTorch"
     times: dict[str, dict[str, Any]] = {"forward": {}, "train": {}}
+
+    def rows() -> list[Any]:
+        about = {"difference": difference, "graphs": ours.graphs()}
+        return [_row(program, mode, found, floors) | about for mode, found in times.items()]
+
     for mode in times:
-        times[mode]["rgraph"] = sides[0].seconds(getattr(sides[0], mode))
+        times[mode]["rgraph"] = ours.seconds(getattr(ours, mode))
+    yield rows()
     for way in options.ways:
         if time.monotonic() > options.until:
             print(f"- {program.name}: no time is left for PyTorch {way}", flush=True)
@@ -281,7 +288,7 @@ def measure(program: ConvGRU, options: argparse.Namespace, floors: dict[str, flo
         try:
             side = PyTorch(program, way)
             if not isinstance(difference, float):
-                difference = check_same(sides[0], side, options.precision)
+                difference = check_same(ours, side, options.precision)
             for mode in times:
                 times[mode][side.name] = side.seconds(getattr(side, mode))
         except ImportError:
@@ -290,31 +297,30 @@ def measure(program: ConvGRU, options: argparse.Namespace, floors: dict[str, flo
             print(f"- {program.name}, PyTorch {way}: {type(error).__name__}: {error}", flush=True)
             if isinstance(error, AssertionError):
                 difference = str(error)
-    for mode, found in times.items():
-        own = found["rgraph"]
-        peers = {k: v for k, v in found.items() if k != "rgraph"}
-        best = min(peers, key=lambda k: peers[k]) if peers else None
-        compute = program.flops(mode == "train") / floors.get("matrix rate", float("inf"))
-        memory = least_bytes(program, mode == "train") / floors["bandwidth"]
-        rows.append(
-            {
-                "program": str(program),
-                "run": mode,
-                "ms": 1e3 * own,
-                "PyTorch": best,
-                "its ms": 1e3 * peers[best] if best else None,
-                "ratio": peers[best] / own if best else None,
-                "target": program.targets.get(mode),
-                "floor, ms": 1e3 * max(compute, memory),
-                "floor": "operations" if compute > memory else "bytes",
-                "of floor": max(compute, memory) / own,
-                "all ms": {k: 1e3 * v for k, v in found.items()},
-                "difference": difference,
-                "graphs": sides[0].graphs(),
-            }
-        )
-        print("- " + json.dumps(rows[-1]), flush=True)
-    return rows
+        yield rows()
+
+
+def _row(
+    program: ConvGRU, mode: str, found: dict[str, float], floors: dict[str, float]
+) -> dict[str, Any]:
+    own = found["rgraph"]
+    peers = {k: v for k, v in found.items() if k != "rgraph"}
+    best = min(peers, key=lambda k: peers[k]) if peers else None
+    compute = program.flops(mode == "train") / floors.get("matrix rate", float("inf"))
+    memory = least_bytes(program, mode == "train") / floors["bandwidth"]
+    return {
+        "program": str(program),
+        "run": mode,
+        "ms": 1e3 * own,
+        "PyTorch": best,
+        "its ms": 1e3 * peers[best] if best else None,
+        "ratio": peers[best] / own if best else None,
+        "target": program.targets.get(mode),
+        "floor, ms": 1e3 * max(compute, memory),
+        "floor": "operations" if compute > memory else "bytes",
+        "of floor": max(compute, memory) / own,
+        "all ms": {k: 1e3 * v for k, v in found.items()},
+    }
 
 
 def machine(engine: Any) -> dict[str, Any]:
@@ -349,14 +355,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--programs", nargs="+", default=names, choices=names)
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
     parser.add_argument("--precision", default="tf32", choices=list(TOLERANCE))
-    parser.add_argument("--timed", action="store_true", help="cuDNN's engines are timed")
+    parser.add_argument("--untimed", action="store_true", help="cuDNN's engines are not timed")
     parser.add_argument("--minutes", type=float, default=9, help="begin nothing after so long")
     parser.add_argument("--record", help="a file to write the numbers to, as JSON")
     options = parser.parse_args(arguments)
     options.until = time.monotonic() + 60 * options.minutes
     if problem := library.problem():
         raise SystemExit(str(problem.error()))
-    C.device.gpu_convolutions(options.precision, timed=options.timed)
+    C.device.gpu_convolutions(options.precision, timed=not options.untimed)
     engine = device.engine(C.gpu(0))
     record: dict[str, Any] = {"machine": machine(engine), "options": vars(options) | {"until": ""}}
     floors = {"bandwidth": bandwidth(engine)}
@@ -364,18 +370,29 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         floors["matrix rate"] = matrix_rate(options.precision)
     record["floors"] = floors
     print(json.dumps(record, indent=1), flush=True)
-    record["rows"] = rows = []
-    for program in PROGRAMS:
-        if program.name in options.programs and time.monotonic() < options.until:
-            try:
-                rows += measure(program, options, floors)
-            except Exception as error:
-                rows.append({"program": str(program), "error": f"{type(error).__name__}: {error}"})
-                print("- " + json.dumps(rows[-1]), flush=True)
+    rows: dict[str, list[Any]] = {}
+
+    def save() -> None:
+        record["rows"] = [row for found in rows.values() for row in found]
         said = engine.cudnn.refusals.items()
         record["cuDNN has no engine"] = {f"{k[0]} {k[1]} {k[4]}": why[:300] for k, why in said}
         if options.record:
             Path(options.record).write_text(json.dumps(record, indent=1) + "\n")
+
+    save()
+    for program in PROGRAMS:
+        if program.name not in options.programs or time.monotonic() > options.until:
+            continue
+        try:
+            for found in measure(program, options, floors):
+                rows[program.name] = found
+                save()
+        except Exception as error:
+            about = {"program": str(program), "error": f"{type(error).__name__}: {error}"}
+            rows.setdefault(program.name, []).append(about)
+            save()
+        for row in rows[program.name]:
+            print("- " + json.dumps(row), flush=True)
     return record
 
 

@@ -227,8 +227,14 @@ def test_the_operation_that_made_nan_is_named():
         r"(?s)the loss is NaN.*minus: .*first at \(0,\) of frame 2 of sequence 1.*test_train.py"
     )
     with pytest.raises(C.GraphError, match=places):
-        trainer.train_minibatch({x: [np.zeros((4, 1)), np.ones((3, 1))]})
+        one_step(trainer, {x: [np.zeros((4, 1)), np.ones((3, 1))]})
     assert not y.parameters[0].value.any()
+
+
+def one_step(trainer, minibatch):
+    """And then the end of the data: on a GPU what was wrong is heard of then."""
+    trainer.train_minibatch(minibatch)
+    trainer.train_minibatch({})
 
 
 GOOD, BAD = [[1, 2], [3, 5]], [[1, 2], [np.nan, 1]]
@@ -242,7 +248,7 @@ def test_a_step_that_meets_nan_is_not_made():
     with pytest.raises(
         C.GraphError, match=r"(?s)the loss is NaN.*'x' .*first at \(0,\) of sample 1"
     ):
-        trainer.train_minibatch({x: BAD})
+        one_step(trainer, {x: BAD})
     assert everything(trainer) == before
     trainer.train_minibatch({x: GOOD})
     assert everything(trainer) != before
@@ -283,7 +289,7 @@ def test_what_is_not_finite_is_named(make, name):
     x, w = C.input_variable(2), C.Parameter(2, init=1, name="w")
     trainer = C.Trainer(None, C.reduce_sum(make(w, x)), C.sgd([w], 0.1))
     with pytest.raises(C.GraphError, match=name):
-        trainer.train_minibatch({x: [[1, 0]]})
+        one_step(trainer, {x: [[1, 0]]})
     np.testing.assert_array_equal(w.value, [1, 1])
 
 

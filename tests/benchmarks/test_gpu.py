@@ -5,7 +5,6 @@ import json
 import sys
 import time
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -36,11 +35,13 @@ def test_all_is_recorded(played, monkeypatch, tmp_path, capsys):
             raise ValueError("it is broken")
 
     broken = Broken("broken", (2,), (1, 4, 4), 2, {})
-    monkeypatch.setattr(gpu, "PROGRAMS", [broken, gpu.PROGRAMS[0].quick()])
+    small = next(p for p in gpu.PROGRAMS if p.name == "W3").quick()
+    monkeypatch.setattr(gpu, "PROGRAMS", [broken, small])
     monkeypatch.setattr(gpu.library, "problem", lambda: None)
     monkeypatch.setattr(gpu, "bandwidth", lambda engine: 1e12)
     monkeypatch.setattr(played.cudnn.cudnn, "supports", lambda name, padding: "weights" not in name)
     monkeypatch.setattr(options, "current", options.Options())
+    monkeypatch.setattr("warnings.warn", lambda *args, **more: None)
     path = tmp_path / "times.json"
     gpu.main(["--ways", "--record", str(path), "--programs", "W3", "broken"])
     found = json.loads(path.read_text())
@@ -55,52 +56,57 @@ def test_all_is_recorded(played, monkeypatch, tmp_path, capsys):
 def test_a_program_is_measured(program, played, capsys):
     given = argparse.Namespace(ways=(), until=time.monotonic() + 60, precision="tf32")
     floors = {"bandwidth": 1e12, "matrix rate": 1e14}
-    rows = gpu.measure(program.quick(), given, floors)
+    *_, rows = gpu.measure(program.quick(), given, floors)
     assert [r["run"] for r in rows] == ["forward", "train"]
     assert all(r["ms"] == 1e3 and 0 < r["of floor"] < 1 for r in rows)
     assert all(g.startswith("[") for g in rows[0]["graphs"]), "not captured"
 
 
-def test_the_check_says_how_tests_ended():
-    good = gpu_check._summary(0, "...\n3 passed in 1s")
-    assert good == {"status": 0, "summary": "3 passed in 1s"}
-    bad = gpu_check._summary(1, "F\nFAILED tests/a.py::test_b\n1 failed in 1s")
-    assert bad["failed"] == ["FAILED tests/a.py::test_b"]
-
-
 @pytest.fixture
 def check(tmp_path):
     options = argparse.Namespace(
-        minutes=1.0, record=str(tmp_path / "records" / "gpu.json"), wheels=None, rehearse=True
+        out=str(tmp_path / "out"), packages=str(tmp_path / "packages"), wheels=None, rehearse=True
     )
-    return gpu_check.Check(options)
+    made = gpu_check.Check(options)
+    made.until = time.monotonic() + 60
+    return made
 
 
-def recorded(check):
-    return json.loads(Path(check.options.record).read_text())
-
-
-def test_a_part_that_breaks_off_does_not_stop_the_next(check, monkeypatch):
-    monkeypatch.setattr(check, "benchmarks", lambda: 1 / 0)
-    check.part("benchmarks")
-    check.part("install")
-    found = recorded(check)
-    assert found["benchmarks broke off"].startswith("ZeroDivisionError")
-    assert found["installed"] == "nothing"
-    assert set(found["seconds"]) == {"benchmarks", "install"}
-    assert found["date"][:2] == "20"
+def done(check):
+    return json.loads((check.out / "done.json").read_text())
 
 
 def test_what_takes_too_long_is_stopped_with_all_that_it_started(check):
-    child = "import os; os.read(os.pipe()[0], 1)"  # waits for ever
+    """What it said until then is kept."""
+    child = "import os; print('begun', flush=True); os.read(os.pipe()[0], 1)"  # waits for ever
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
-    assert check.python("-c", code, most=0) == (124, "\nstopped after 1 s")
+    check.until = time.monotonic() + 6
+    assert check.python("endless", "-c", code) == -9
+    assert (check.out / "endless.txt").read_text() == "begun\n"
+    assert done(check)["endless"]["status"] == -9
+    check.until = 0
+    assert check.python("more", "-c", "") == -1
+    assert "no time" in done(check)["more"]["status"]
+    assert set(done(check)) == {"endless", "more"}
 
 
-def test_when_no_time_is_left_a_part_is_left_out(check):
-    check.options.minutes = 0
-    check.part("sanitizer")
-    assert recorded(check)["left out for lack of time"] == ["sanitizer"]
+def test_what_fails_is_noted_and_the_next_is_done(check):
+    assert check.python("bad", "-c", "raise SystemExit(3)") == 3
+    assert check.python("good", "-c", "print(7)") == 0
+    assert {k: v["status"] for k, v in done(check).items()} == {"bad": 3, "good": 0}
+
+
+def test_the_smoke_test_passes_and_tells_what_was_refused(monkeypatch, played, tmp_path):
+    from benchmarks import gpu_smoke
+
+    monkeypatch.setattr(device, "_gpu_count", lambda: 1)
+    monkeypatch.setattr(gpu_smoke, "PROGRAM", gpu_smoke.PROGRAM.quick())
+    monkeypatch.setattr(options, "current", options.Options())
+    assert gpu_smoke.outcome("tf32")["passed"]
+    monkeypatch.setattr(played.cudnn.cudnn, "supports", lambda name, padding: False)
+    monkeypatch.setattr("warnings.warn", lambda *args, **more: None)
+    found = gpu_smoke.outcome("float32")
+    assert found["refusals"] and not found["passed"]
 
 
 def test_wheels_stand_before_what_python_has(check, tmp_path):
@@ -109,14 +115,11 @@ def test_wheels_stand_before_what_python_has(check, tmp_path):
     folder.mkdir()
     with zipfile.ZipFile(folder / "alpha_wheel-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("alpha_wheel.py", "number = 7\n")
-        wheel.writestr("nvidia/alpha/lib/libalpha.so", "")
         about = "Metadata-Version: 2.1\nName: alpha-wheel\nVersion: 1.0\n"
         wheel.writestr("alpha_wheel-1.0.dist-info/METADATA", about)
         wheel.writestr("alpha_wheel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n")
         wheel.writestr("alpha_wheel-1.0.dist-info/RECORD", "")
-    check.options.wheels, check.options.packages = str(folder), str(tmp_path / "packages")
-    check.part("install")
-    assert recorded(check)["installed"] == ["alpha_wheel-1.0-py3-none-any.whl"]
-    assert check.python("-c", "import alpha_wheel; print(alpha_wheel.number)", most=60)[1] == "7\n"
-    first = check.environment["LD_LIBRARY_PATH"].split(":")[0]
-    assert first == str(tmp_path / "packages/nvidia/alpha/lib")
+    check.options.wheels = str(folder)
+    check.install()
+    assert check.python("use", "-c", "import alpha_wheel; print(alpha_wheel.number)") == 0
+    assert (check.out / "use.txt").read_text() == "7\n"

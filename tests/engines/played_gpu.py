@@ -405,7 +405,8 @@ def _fused(run, *arrays, program, out=None):
 
 def _launch(program, results, arrays, numbers=()):
     dtype, run = results[0].dtype.type, types.SimpleNamespace(xp=LIBRARY, empty=LIBRARY.empty)
-    values = [*arrays, *map(Array, map(np.asarray, map(dtype, numbers)))]
+    values = [a if a.dtype == dtype else a.astype(dtype) for a in arrays]
+    values += map(Array, map(np.asarray, map(dtype, numbers)))
     for name, reads in program.steps:
         values.append(TABLE[name].kernel(run, *(values[i] for i in reads), out=None))
     found = [values[i].copy() for i in program.results]

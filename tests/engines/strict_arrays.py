@@ -365,7 +365,10 @@ class Library:
             State.copied_in.append(made.nbytes)
         return _do(np.array, value, dtype)
 
-    array = asarray
+    @staticmethod
+    def array(value, dtype=None, **options):
+        made = Library.asarray(value, dtype)
+        return made.copy() if made is value else made
 
     @staticmethod
     def empty(shape, dtype=float, **options):
