@@ -10,6 +10,7 @@ import numpy as np
 from . import graph, ops
 from .graph import Axis, GraphError
 from .graph.node import describe
+from .ops import records
 from .ops.records import Sameness
 
 if TYPE_CHECKING:
@@ -145,6 +146,46 @@ class Operand:
     @property
     def dtype(self) -> Any:
         return self.node.dtype.type if self.node.dtype is not None else None
+
+    @property
+    def owner(self) -> Any:
+        """The function that computes it; None for inputs, parameters and constants."""
+        return records.hold(self.node) if self.node.op else None
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it is fed."""
+        return isinstance(self.node, graph.Input)
+
+    @property
+    def is_output(self) -> bool:
+        """Whether a function computes it."""
+        return self.node.op is not None
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether it is learned."""
+        return isinstance(self.node, graph.Parameter)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is neither fed nor learned: a constant, or a running statistic."""
+        return isinstance(self.node, (graph.Constant, graph.State))
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether it is to be bound."""
+        return isinstance(self.node, graph.Placeholder)
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether `grad` gives the gradient with respect to it when none is named."""
+        return getattr(self.node, "needs_gradient", self.is_parameter)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it was declared to be fed with sparse matrices."""
+        return getattr(self.node, "is_sparse", False)
 
     @property
     def dynamic_axes(self) -> tuple[Axis, ...]:

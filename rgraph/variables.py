@@ -33,46 +33,6 @@ class Variable(Operand):
         """The name that it was given; '' without one."""
         return self.node.name
 
-    @property
-    def owner(self) -> Any:
-        """The function that computes it; None for inputs, parameters and constants."""
-        return records.hold(self.node) if self.node.op else None
-
-    @property
-    def is_input(self) -> bool:
-        """Whether it is fed."""
-        return isinstance(self.node, graph.Input)
-
-    @property
-    def is_output(self) -> bool:
-        """Whether a function computes it."""
-        return self.node.op is not None
-
-    @property
-    def is_parameter(self) -> bool:
-        """Whether it is learned."""
-        return isinstance(self.node, graph.Parameter)
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether it is neither fed nor learned: a constant, or a running statistic."""
-        return isinstance(self.node, (graph.Constant, graph.State))
-
-    @property
-    def is_placeholder(self) -> bool:
-        """Whether it is to be bound."""
-        return isinstance(self.node, graph.Placeholder)
-
-    @property
-    def needs_gradient(self) -> bool:
-        """Whether `grad` gives the gradient with respect to it when none is named."""
-        return getattr(self.node, "needs_gradient", self.is_parameter)
-
-    @property
-    def is_sparse(self) -> bool:
-        """Whether it was declared to be fed with sparse matrices."""
-        return getattr(self.node, "is_sparse", False)
-
     def eval(self, arguments: Any = None, **options: Any) -> Any:
         """The value, as `Function.eval`."""
         return records.hold(ops.alias(self.node)).eval(arguments, **options)
@@ -140,7 +100,8 @@ class Parameter(Stored):
     Args:
         shape: its shape; `C.InferredDimension` stands for a size that follows from what the
             parameter is applied to.
-        init: a number, an array, or an initializer (`C.glorot_uniform()`).
+        init: a number, an array, or an initializer (`C.glorot_uniform()`). With an array a shape
+            of () stands for the array's own.
         dtype: np.float32 (default) or np.float64.
 
     >>> C.Parameter((2, 3), init=1).value
@@ -164,7 +125,7 @@ class Parameter(Stored):
         if not callable(init) and (isinstance(init, np.ndarray) or np.ndim(init)):
             kind = np.asarray(init).dtype
             dtype = dtype or (kind if kind.kind == "f" else None)
-            if not isinstance(shape, (int, np.integer, tuple, list)):
+            if not isinstance(shape, (int, np.integer, tuple, list)) or shape in ((), []):
                 shape = np.shape(init)
         shape = np.shape(init) if shape is None else shape
         node = graph.Parameter(

@@ -346,6 +346,14 @@ def test_what_a_function_is_made_of(x):
     assert f.output.is_output
     assert x.is_input
     assert w.is_parameter
+    # what a variable tells, a function of one output tells of that
+    assert f.is_output and not (f.is_parameter or f.is_constant or f.is_input or f.is_placeholder)
+    assert not (f.is_sparse or f.needs_gradient)
+
+
+@pytest.mark.parametrize("init", [[1, 3], np.ones((2, 2)), 5])
+def test_an_array_says_a_parameters_shape(init):
+    assert C.parameter(shape=(), init=init).shape == np.shape(init)  # as CNTK
 
 
 def test_arguments_come_in_the_order_of_the_function_not_of_use():

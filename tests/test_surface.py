@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import rgraph as C
+from docs import from_cntk
 from rgraph import surface
 from rgraph.surface import left_out
 
@@ -204,3 +205,12 @@ def test_cntk_is_found_under_its_own_name(tmp_path):
     root = str(Path(C.__file__).parents[1])
     done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert done.stdout == "__main__ 2.7 ['--epochs', '1'] [0. 2.]\n", done.stderr
+
+
+def test_the_page_for_those_who_come_from_cntk_is_up_to_date():
+    assert from_cntk.PAGE.read_text("utf-8") == from_cntk.page(), "run python -m docs.from_cntk"
+
+
+def test_every_difference_is_one_of_a_name_of_cntks():
+    members = {f"{n}.{m}" for _, n, what in entries() if isinstance(what, dict) for m in what}
+    assert left_out.DIFFERENT.keys() <= members | {name for _, name, _ in entries()}

@@ -591,6 +591,8 @@ def test_training_in_one_call_is_cntks(options, epochs, updates, after):
     f, p = criterion()
     progress = f.train((X, T), minibatch_size=4, parameter_learners=[C.sgd([p.w], 0.1)], **options)
     np.testing.assert_allclose(progress.epoch_summaries, epochs, atol=1e-6)
+    by_key = [[e["loss"], e["metric"], e["samples"]] for e in progress["epoch_summaries"]]
+    np.testing.assert_array_equal(by_key, progress.epoch_summaries)
     np.testing.assert_allclose(
         np.reshape(progress.updates, (-1, 3)), np.reshape(updates, (-1, 3)), atol=1e-6
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..eval import Evaluator, as_writers
 from ..logging import ProgressWriter
@@ -18,7 +18,20 @@ from .training_session import (
     minibatch_size_schedule,
 )
 
+T = TypeVar("T")
 
+
+def _read_by_key(summary: type[T]) -> type[T]:
+    """Lets what a tuple has by its place and its name be read by the name as a key, as CNTK's."""
+
+    def get(self: Any, key: Any) -> Any:
+        return getattr(self, key) if isinstance(key, str) else tuple.__getitem__(self, key)
+
+    setattr(summary, "__getitem__", get)  # noqa: B010
+    return summary
+
+
+@_read_by_key
 class Summary(NamedTuple):
     """Means over so many samples."""
 
@@ -27,6 +40,7 @@ class Summary(NamedTuple):
     samples: int
 
 
+@_read_by_key
 class TestSummary(NamedTuple):
     """The mean of a metric over so many samples."""
 
@@ -37,6 +51,7 @@ class TestSummary(NamedTuple):
 TestSummary.__test__ = False  # type: ignore[attr-defined]  # pytest's business only by its name
 
 
+@_read_by_key
 class Progress(NamedTuple):
     """How a training went: groups of minibatches, epochs, and a final test if there was one."""
 

@@ -22,9 +22,9 @@ class DataUnit(IntEnum):
     'sweep'
     """
 
-    sample = 0
-    minibatch = 1
-    sweep = 2
+    sample = 1
+    minibatch = 2
+    sweep = 0
 
 
 Frequency = int | tuple[int, DataUnit] | None
@@ -268,7 +268,11 @@ class TrainingSession:
 
     def _index(self, action: _Action) -> int:
         """How many of an action's periods have passed."""
-        position = self._reader.seen, self._minibatches, self._sweeps
+        position = {
+            DataUnit.sample: self._reader.seen,
+            DataUnit.minibatch: self._minibatches,
+            DataUnit.sweep: self._sweeps,
+        }
         return position[action.unit] // action.period
 
     def _save(self, index: int) -> None:
