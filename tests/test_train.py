@@ -2,6 +2,7 @@
 
 import io as text_io
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -479,7 +480,42 @@ def test_writers_are_called_as_cntks(arguments, expected):
     assert writer.total_training_updates() == 10
 
 
+# What CNTK 2.7 wrote: the file's version; a loss and a metric of 0.85 after two minibatches of 2
+# samples; 3.5 as "mine" at step 7
+CNTKS_RECORDS = [
+    "1800000000000000a37f4b2209000040faffc1da411a0d627261696e2e4576656e743a32c702c521",
+    "2800000000000000ff70164a09000040faffc1da4110022a1b0a190a126d696e6962617463682f6176675f6c6f737315"
+    "9a99593f85ae6c7f",
+    "2a00000000000000ae8d91f509000040faffc1da4110022a1d0a1b0a146d696e6962617463682f6176675f6d65747269"
+    "63159a99593f30ce20b2",
+    "1a00000000000000129bd82d09000040faffc1da4110072a0d0a0b0a046d696e6515000060408464b44f",
+]
+
+
+def test_tensorboards_file_is_cntks(tmp_path, monkeypatch):
+    (then,) = struct.unpack("<d", bytes.fromhex("000040faffc1da41"))
+    monkeypatch.setattr("time.time", lambda: then)
+    writer = C.logging.TensorBoardProgressWriter(freq=2, log_dir=str(tmp_path / "new" / "folder"))
+    for _ in range(2):
+        writer.update_training(samples=2, loss=1.7, metric=1.7)
+    writer.write_value("mine", 3.5, 7)
+    writer.close()
+    (path,) = (tmp_path / "new" / "folder").iterdir()
+    assert path.name.startswith("events.out.tfevents.1795686377.")
+    assert path.read_bytes() == bytes.fromhex("".join(CNTKS_RECORDS))
+    with pytest.raises(RuntimeError, match="closed"):
+        writer.write_value("mine", 1, 8)
+
+
 def test_a_printer_that_is_told_by_hand(capsys):
+    told = C.logging.ProgressPrinter(freq=2)
+    seen = []
+    for loss in (2.0, 4.0, 6.0):
+        told.update(loss, 4, 0.5)
+        seen.append((told.avg_loss_since_start(), told.avg_loss_since_last()))
+    assert seen == [(2, 2), (3, 0), (4, 6)]  # CNTK's
+    assert told.avg_metric_since_start() == told.avg_metric_since_last() == 0.5
+    capsys.readouterr()
     p, printer = Program(), C.logging.ProgressPrinter(freq=2)
     for i in range(2):
         p.trainer.train_minibatch(p.batch(i))

@@ -9,6 +9,7 @@ from .progress_print import (
     log_number_of_parameters,
 )
 from .progress_writer import ProgressWriter
+from .tensorboard import TensorBoardProgressWriter
 from .trace_level import TraceLevel, get_trace_level, set_trace_level
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ProgressBar",
     "ProgressPrinter",
     "ProgressWriter",
+    "TensorBoardProgressWriter",
     "TraceLevel",
     "TrainingSummaryProgressCallback",
     "find_all_with_name",

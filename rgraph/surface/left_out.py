@@ -30,7 +30,7 @@ LEFT_OUT: dict[str, str] = {
         DictionaryValueFromNDArrayView UntestedBranchError NDShape SequenceOverMeta
     """,
     "it is not written yet": """
-        forward_backward labels_to_graph TensorBoardProgressWriter
+        forward_backward labels_to_graph TensorBoardProgressWriter.write_image
         Base64ImageDeserializer CBFDeserializer CTFDeserializer HTKFeatureDeserializer
         HTKMLFBinaryDeserializer HTKMLFDeserializer ImageDeserializer StreamConfiguration StreamDef
         StreamDefs UserDeserializer DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS
