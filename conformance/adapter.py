@@ -133,11 +133,6 @@ def ones_like(batch: Any, precision: Any) -> list[np.ndarray]:
     return [np.ones_like(sample, dtype=sanitize_dtype(precision)) for sample in batch]
 
 
-def sanitize_value(shape: Any, value: Any, dtype: Any, device: Any) -> Any:
-    array = np.broadcast_to(np.asarray(value, dtype), shape) if shape else np.asarray(value, dtype)
-    return C.NDArrayView.from_dense(array.copy(), device)
-
-
 def value_as_sequence_or_array(value: Any, variable: Any) -> Any:
     return value.as_sequences(variable) if len(variable.dynamic_axes) > 1 else value.asarray()
 
@@ -149,35 +144,16 @@ def progress_writer() -> type:
     return type("ProgressWriter", (base,), {"__disown__": lambda self: None})
 
 
-def nothing(*args: object) -> None:
-    """Stands for CNTK's global switches that rgraph doesn't need."""
-
-
-set_seed: Callable[[int], object] = getattr(C, "set_seed", nothing)
+set_seed: Callable[[int], object] = getattr(C, "set_seed", lambda seed: None)
 
 INTERNAL = {
     "_ones_like": ones_like,
     "_value_as_sequence_or_array": value_as_sequence_or_array,
     "eval": evaluate,
-    "sanitize_batch": lambda *arguments: C.Value.create(*arguments),
-    "sanitize_dtype_cntk": sanitize_dtype,
-    "sanitize_dtype_numpy": sanitize_dtype,
-    "sanitize_input": lambda value, dtype=np.float32: C.constant(value, dtype=dtype),
-    "sanitize_value": sanitize_value,
     "typemap": lambda function: function,
 }
 CNTK_PY = {
-    "DataType_Unknown": None,
-    "DataType_Float": np.float32,
-    "DataType_Double": np.float64,
-    "DataType_Float16": np.float16,
-    "DataType_Int8": np.int8,
-    "DataType_Int16": np.int16,
     "ProgressWriter": progress_writer(),
-    "always_allow_setting_default_device": nothing,
-    "reset_random_seed": set_seed,
-    "set_fixed_random_seed": set_seed,
-    "should_force_deterministic_algorithms": lambda: False,
 }
 GONE_FROM_NUMPY = {"float": float, "int": int, "product": np.prod, "alltrue": np.all}
 
