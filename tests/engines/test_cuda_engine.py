@@ -505,6 +505,41 @@ def test_products_over_any_axes(engine):
         close(engine.xp.tensordot(Array(a), Array(b), axes), np.tensordot(a, b, axes), 1e-12)
 
 
+@needs_compiler
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_over_what_is_outermost_are_sums_of_strips(engine, dtype):
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(7, 40, 21, 12)).astype(dtype)
+    cases = [  # an array, the axes, whether by strips
+        (np.moveaxis(a, -1, 1), (0, 2, 3), True),  # channels-last
+        (np.moveaxis(a, -1, 1), (0, 2), False),
+        (np.moveaxis(a, -1, 1), (0, 1, 2, 3), False),
+        (a, (0, 1, 2), True),
+        (a, (0, 1), False),  # few are added
+        (np.repeat(a, 4, 0), (0, 1), True),
+        (a, (2, 3), False),
+        (a.reshape(-1, 12), 0, True),
+        (a.reshape(-1, 24)[:, ::2], 0, False),  # gaps
+        (a.reshape(-1, 4), 0, False),
+        (a[:0], (0, 1, 2), False),
+        (np.broadcast_to(a[:1, :1, :1], (2000, 1, 1, 12)), 0, False),
+        (rng.normal(size=(2000, 1, 3, 5)).astype(dtype)[:, :, :, :], 0, True),
+    ]
+    sums, launches = engine.xp.add, []
+    for name, kernel in sums._kernels.items():
+        sums._kernels[name] = lambda *args, kernel=kernel: launches.append(1) or kernel(*args)
+    for array, axis, by_strips in cases:
+        for keepdims in (False, True):
+            launches.clear()
+            found = sums.reduce(Array(array), axis=axis, keepdims=keepdims)
+            truth = np.add.reduce(array.astype(np.float64), axis=axis, keepdims=keepdims)
+            assert found.shape == truth.shape and bool(launches) == by_strips
+            np.testing.assert_allclose(found.memory, truth, rtol=1e-4, atol=1e-4)
+    many = np.full((1 << 20, 8), 0.1, dtype)  # one after the other, float32 would lose 4 digits
+    found = sums.reduce(Array(many), axis=0).memory
+    np.testing.assert_allclose(found, (1 << 20) * float(dtype(0.1)), rtol=1e-6)
+
+
 def test_what_cudnn_has_no_engine_for_is_captured_too(engine, monkeypatch):
     monkeypatch.setattr(played_gpu.Cudnn, "supports", staticmethod(lambda name, padding: False))
     monkeypatch.setattr("warnings.warn", lambda *args, **more: None)

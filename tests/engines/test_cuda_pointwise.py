@@ -14,8 +14,8 @@ import pytest
 
 import rgraph as C
 from rgraph import device, passes
-from rgraph.engines.cuda import pointwise, random
-from rgraph.engines.cuda.convolution import TO_BFLOAT16
+from rgraph.engines.cuda import guard, pointwise, random, sums
+from rgraph.engines.cuda.convolution import FROM_BFLOAT16, TO_BFLOAT16
 from rgraph.engines.expressions import EXPRESSIONS
 from rgraph.ops.records import TABLE
 from tests.engines.compiling import cubin
@@ -52,7 +52,7 @@ def everything():
 # For GPUs
 
 
-@pytest.mark.parametrize("architecture", [80, 90])
+@pytest.mark.parametrize("architecture", [80, 90, 100])
 @pytest.mark.parametrize("type_", TYPES)
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_compiles_for_gpus(architecture, type_, width):
@@ -67,11 +67,14 @@ def test_strided_and_mixed_types_compile(wide):
     assert cubin(source, 90)
 
 
-@pytest.mark.parametrize("architecture", [80, 90])
+@pytest.mark.parametrize("architecture", [80, 90, 100])
 def test_the_other_kernels_compile(architecture):
     assert b"to_bfloat16" in cubin(TO_BFLOAT16, architecture)
+    assert b"from_bfloat16" in cubin(FROM_BFLOAT16, architecture)
     for type_ in ("float32", "float64"):
         assert b"draw" in cubin(random.source(type_), architecture)
+        assert b"look" in cubin(guard.source(type_), architecture)
+        assert b"strips" in cubin(sums.source(type_), architecture)
 
 
 def test_loads_are_vectorized():

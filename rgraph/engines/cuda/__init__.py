@@ -21,16 +21,18 @@ from .guard import Guard
 from .plan import CudaPlan
 from .pointwise import Pointwise
 from .random import Random
+from .sums import Sums
 from .transfer import Place, Transfers
 
 __all__ = ["CudaEngine"]
 
 
 class ArrayLibrary:
-    """CuPy, with matrix products that can be captured. Kernels know it as `run.xp`."""
+    """CuPy, with matrix products that can be captured, and sums. Kernels know it as `run.xp`."""
 
     def __init__(self, cupy: Any, blas: Blas) -> None:
         self._cupy, self.matmul, self.tensordot = cupy, blas.matmul, blas.tensordot
+        self.add = Sums(cupy)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._cupy, name)

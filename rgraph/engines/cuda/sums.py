@@ -1,0 +1,107 @@
+"""Sums over what is outermost in memory, as of a bias's gradient, over all rows and pixels.
+
+CuPy gives each block a few results, so that sums to a few channels run in a few blocks, one number
+after the other. Here they are sums of strips, and of these again, until one is left.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...ops.sums import IN_A_ROW
+from ..strides import joined
+
+_THREADS = 256
+_FEWEST = 8  # results that lie beside one another: fewer are not read in whole lines
+_LEAST = 16 * IN_A_ROW  # numbers that are added: fewer are CuPy's
+
+STRIPS = r"""
+extern "C" __global__ void strips(long long rows, long long columns, long long each, const T* x, T* y) {
+    long long i = (long long)blockIdx.x * 256 + threadIdx.x;
+    long long strip = i / columns, column = i % columns, first = strip * each;
+    if (first >= rows) return;
+    long long last = first + each < rows ? first + each : rows;
+    T sum = T(0);
+    for (long long row = first; row < last; ++row) sum += x[row * columns + column];
+    y[i] = sum;
+}
+"""  # noqa: E501
+_TYPES = {"float32": "float", "float64": "double"}
+
+
+def source(dtype: str) -> str:
+    """The CUDA source of `strips` for float32 or float64."""
+    return f"typedef {_TYPES[dtype]} T;\n" + STRIPS
+
+
+class Matrix(NamedTuple):
+    """An array as rows, over which it is summed, of numbers that lie beside one another."""
+
+    rows: int
+    columns: int
+
+
+def as_matrix(array: Any, axes: tuple[int, ...]) -> Matrix | None:
+    """How an array that is summed over axes lies in memory; None if not all of a row is summed
+    with all of the next."""
+    where = [0 if i in axes else 1 for i in range(array.ndim)]
+    own = [s // array.itemsize for s in array.strides]
+    # As strides of a second array, so that only axes are joined of which both are kept or neither.
+    sizes, (steps, kept) = joined(array.shape, (own, where))
+    split = [k > 0 for k in kept]
+    if not all(split[i] <= split[i + 1] for i in range(len(split) - 1)):
+        return None
+    step = 1
+    for size, own_step in zip(reversed(sizes), reversed(steps), strict=True):
+        if own_step != step:
+            return None
+        step *= size
+    rows = math.prod(n for n, k in zip(sizes, split, strict=True) if not k)
+    return Matrix(rows, step // rows) if rows else None
+
+
+class Sums:
+    """CuPy's `add`, with sums over outer axes by strips.
+
+    Args:
+        cupy: the array library.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self.cupy = cupy
+        self._kernels = {t: cupy.RawKernel(source(t), "strips") for t in _TYPES}
+
+    def __call__(self, *arrays: Any, **options: Any) -> Any:
+        return self.cupy.add(*arrays, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cupy.add, name)
+
+    def reduce(self, array: Any, axis: Any = 0, keepdims: bool = False) -> Any:
+        """As `numpy.add.reduce`."""
+        axes = range(array.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = tuple(a % array.ndim for a in axes)
+        known = array.dtype.name in self._kernels and array.size
+        at = as_matrix(array, axes) if known else None
+        if at is None or at.columns < _FEWEST or at.rows < _LEAST:
+            return self.cupy.add.reduce(array, axis=axis, keepdims=keepdims)
+        order = sorted((i for i in range(array.ndim) if i not in axes),
+                       key=lambda i: -array.strides[i])  # fmt: skip
+        sums = self._down(array, *at).reshape([array.shape[i] for i in order])
+        result = sums.transpose([order.index(i) for i in sorted(order)])
+        if not keepdims:
+            return result
+        return result.reshape([1 if i in axes else n for i, n in enumerate(array.shape)])
+
+    def _down(self, array: Any, rows: int, columns: int) -> Any:
+        kernel = self._kernels[array.dtype.name]
+        while rows > 1:
+            strips = -(-rows // IN_A_ROW)
+            result = self.cupy.empty(strips * columns, array.dtype)
+            numbers = map(np.int64, (rows, columns, IN_A_ROW))
+            kernel((-(-result.size // _THREADS),), (_THREADS,), (*numbers, array, result))
+            array, rows = result, strips
+        return array
