@@ -234,6 +234,14 @@ class Survey:
                             side.train()
                     print(f"  {program.name} {precision}", flush=True)
 
+    def half(self) -> None:
+        """What there is for values of float16, which the engine does not have."""
+        for asked in list(self.answers):
+            if asked.precision == "tf32" and not asked.tail:
+                given = asked.what, asked.at, "float16", Options()
+                answer = ask(self.cudnn, self.properties, given, {})
+                self.answers[asked._replace(precision="float16")] = answer
+
     def learners(self) -> None:
         """Steps of learners, for the kernels that they generate."""
         with self.noted("learners", "tf32"):
@@ -308,22 +316,28 @@ def table(record: dict[str, Any]) -> str:
         "Nothing was run: no numbers and no times are shown by this.",
     ]
     for name, found in record["devices"].items():
-        lines += ["", f"## {name}", "", "| program | | operand; kernel; result | "]
+        plain_ones = [row for row in found["asked"] if not row["tail"]]
+        tails = [row for row in found["asked"] if row["tail"]]
+        counts = [
+            f"{sum(not row['error'] for row in rows)} of {len(rows)} {what}"
+            for rows, what in ((plain_ones, "convolutions"), (tails, "convolutions with a tail"))
+        ]
+        lines += ["", f"## {name}", "", f"There are engines for {' and '.join(counts)}."]
+        lines += ["", "| program | | operand; kernel; result | "]
         lines[-1] += " | ".join(PRECISIONS) + " |"
         lines.append("| --- | --- | --- |" + " --- |" * len(PRECISIONS))
         plain: dict[Any, dict[str, str]] = {}
-        for row in found["asked"]:
-            if not row["tail"]:
-                key = row["program"], row["what"], row["geometry"]
-                said = "-" if row["error"] else f"{row['engine']}, {row['built']}"
-                plain.setdefault(key, {})[row["precision"]] = said
+        for row in plain_ones:
+            key = row["program"], row["what"], row["geometry"]
+            said = "-" if row["error"] else f"{row['engine']}, {row['built']}"
+            plain.setdefault(key, {})[row["precision"]] = said
         for key, by in plain.items():
             cells = [*key, *(by.get(p, "") for p in PRECISIONS)]
             lines.append("| " + " | ".join(cells) + " |")
         lines += ["", "With a tail in the same plan, compiled for the device:", ""]
         lines += ["| program | | geometry | tail | precision | engine | s |", "| --- " * 7 + "|"]
-        for row in (r for r in found["asked"] if r["tail"]):
-            said = row["error"][:60] or row["engine"]
+        for row in tails:
+            said = " ".join(row["error"].split())[:60] or row["engine"]
             cells = (row["program"], row["what"], row["geometry"], " ".join(row["tail"]),
                      row["precision"], said, f"{row['seconds']:.1f}")  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
@@ -369,6 +383,7 @@ def main() -> None:
         survey = Survey(cudnn, name)
         survey.geometries()
         survey.programs(given.programs)
+        survey.half()
         survey.learners()
         sources |= survey.kernels
         record["devices"][name] = {

@@ -6,6 +6,7 @@ import enum
 import os
 import warnings
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -207,6 +208,25 @@ def gpu_convolutions(
     return chosen._asdict()
 
 
+def gpu_stream(stream: Any, device: DeviceDescriptor | None = None) -> AbstractContextManager[None]:
+    """Has a GPU's runs be in order with what else is done on a stream.
+
+    What the stream was given before a run is done before it, and what it is given after the run
+    waits for that; the CPU waits for neither. Needed for streams that do not wait for the default
+    stream, as those of PyTorch; all others are in order without it.
+
+    Args:
+        stream: of PyTorch, CuPy or others with `__cuda_stream__`, or its address.
+        device: the GPU; by default the default device.
+
+    >>> def predicted(model, tensor):  # tensors of PyTorch's, in order with its own work
+    ...     with C.device.gpu_stream(torch.cuda.current_stream()):
+    ...         return torch.from_dlpack(model.eval(tensor, as_numpy=False))
+    """
+    chosen: AbstractContextManager[None] = engine(device or use_default_device()).beside(stream)
+    return chosen
+
+
 def _gpu_problem() -> Any:
     """What no GPU can be used without, or None."""
     from .engines.cuda import library
@@ -344,6 +364,7 @@ __all__ = [
     "get_gpu_properties",
     "gpu",
     "gpu_convolutions",
+    "gpu_stream",
     "set_excluded_devices",
     "try_set_default_device",
     "use_cpu_engine",

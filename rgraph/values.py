@@ -158,6 +158,12 @@ class Value:
     def __dlpack_device__(self) -> Any:
         return self._padded().__dlpack_device__()
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """All as one array on a GPU, for libraries without DLPack; there is none on the CPU."""
+        found: dict[str, Any] = self._padded().__cuda_array_interface__
+        return found
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = np.asarray(on_cpu(self._padded()), dtype)
         return array.copy() if copy else array

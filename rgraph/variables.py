@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from . import evaluation, graph, ops
+from .arrays import on_cpu, on_gpu
 from .default_options import default_dtype
+from .device import engine as device_engine
+from .device import gpu
 from .graph import BATCH, SEQUENCE, Axis, GraphError
 from .graph.node import describe
 from .operand import Operand
@@ -60,7 +63,15 @@ class Stored(Variable):
 
     @value.setter
     def value(self, value: Any) -> None:
-        self.node.value = dense(value)  # type: ignore[attr-defined]
+        node: Any = self.node
+        value = dense(value)
+        there = on_gpu(value)
+        if there is not None and there.shape == node.shape:
+            engine = device_engine(gpu(there.device.id))
+            with engine.active():
+                engine.place(node).write(there)
+        else:
+            node.value = on_cpu(value)
 
     def set_value(self, value: Any) -> None:
         """Sets its value."""
@@ -122,6 +133,8 @@ class Parameter(Stored):
                 "a parameter needs a shape, or an array as init",
                 mend="write C.Parameter(shape, init=…); C.InferredDimension for a size to infer",
             )
+        if not callable(init):
+            init = on_cpu(init)
         if not callable(init) and (isinstance(init, np.ndarray) or np.ndim(init)):
             kind = np.asarray(init).dtype
             dtype = dtype or (kind if kind.kind == "f" else None)
@@ -155,6 +168,7 @@ class Constant(Variable):
         name: str = "",
     ) -> None:
         dims = None if shape is None else ops.shaping.as_shape(shape)
+        value = on_cpu(value)
         super().__init__(graph.Constant(0 if value is None else value, dims, dtype, name))
         self.node.handle = self
 
@@ -171,7 +185,7 @@ class Constant(Variable):
 
     @value.setter
     def value(self, value: Any) -> None:
-        evaluation.set_constant(self.node, dense(value))  # type: ignore[arg-type]
+        evaluation.set_constant(self.node, on_cpu(dense(value)))  # type: ignore[arg-type]
 
     def set_value(self, value: Any) -> None:
         """Sets its value."""

@@ -12,7 +12,7 @@ import json
 import sys
 import types
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import special
@@ -157,6 +157,10 @@ class Array:
 
     def __array_function__(self, function, types_, args, kwargs):
         return getattr(LIBRARY, function.__name__)(*args, **kwargs)
+
+    @property
+    def __cuda_array_interface__(self):
+        return {**self.memory.__array_interface__, "version": 3}
 
     def __dlpack__(self, **options):
         return self.memory.__dlpack__(**options)
@@ -477,6 +481,24 @@ class Stream:
         return graph
 
 
+class ExternalStream(Stream):
+    """Somebody else's; what is asked of it, in order."""
+
+    def __init__(self, ptr):
+        super().__init__()
+        self.ptr, self.asked = ptr, []
+        ExternalStream.made.append(self)
+
+    made: ClassVar[list[Any]] = []
+
+    def record(self):
+        self.asked.append("record")
+        return Event()
+
+    def wait_event(self, event):
+        self.asked.append("wait")
+
+
 class MemoryPool:
     """It gives nothing back unless it is told to."""
 
@@ -493,6 +515,7 @@ class MemoryPool:
 def _cuda():
     cuda = types.SimpleNamespace()
     cuda.Stream, cuda.Event, cuda.MemoryPool = Stream, Event, MemoryPool
+    cuda.ExternalStream = ExternalStream
     cuda.Device = lambda number: contextlib.nullcontext()
     cuda.alloc_pinned_memory = bytearray
     cuda.alloc = lambda size: Pointer(np.empty(max(size, 1), np.uint8))

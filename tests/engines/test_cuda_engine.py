@@ -16,7 +16,7 @@ from rgraph.ops.records import TABLE
 from rgraph.plan import Run
 from tests.engines import played_gpu
 from tests.engines.compiling import cubin
-from tests.engines.strict_arrays import LIBRARY, Array, State
+from tests.engines.strict_arrays import LIBRARY, Array, ExternalStream, State
 
 needs_compiler = pytest.mark.skipif(
     played_gpu.COMPILER is None, reason="there is no C++ compiler here"
@@ -287,6 +287,56 @@ def test_arrays_on_the_gpu_go_in_and_come_out(engine):
     for _ in range(3):  # captured by now: the same memory is written again
         f.eval({x: Array(a + 1)}, as_numpy=False)
     np.testing.assert_array_equal(value.asarray(), kept)
+
+
+def test_values_are_known_to_libraries_without_dlpack(engine):
+    x = C.input_variable(2)
+    value = (x + 1).eval({x: np.ones((3, 2), np.float32)}, as_numpy=False)
+    about = value.__cuda_array_interface__
+    assert about["shape"] == (3, 2) and about["data"][0] == value.content.data.ptr
+    assert not hasattr(C.Value(np.ones(2)), "__cuda_array_interface__")
+
+
+def test_arrays_on_the_gpu_are_values_of_parameters_without_a_copy_to_the_cpu(engine):
+    w, k = C.Parameter((2, 3), init=0), C.Constant(Array(np.array([1, 2, 3])), dtype=np.float32)
+    made = C.Parameter(init=Array(np.full((2, 3), 5, np.float32)))
+    np.testing.assert_array_equal(made.value, np.full((2, 3), 5))
+    x = C.input_variable(())
+    f = x * w + k
+    for i in range(4):
+        copies = len(State.copied_out)
+        w.value = Array(np.full((2, 3), i, np.float64))
+        value = f.eval({x: [1]}, as_numpy=False)
+        assert len(State.copied_out) == copies
+        np.testing.assert_array_equal(value.asarray()[0], [[1 + i, 2 + i, 3 + i]] * 2)
+        np.testing.assert_array_equal(w.value, np.full((2, 3), i))
+    with pytest.raises(C.GraphError, match=r"value of shape \(3, 2\) can't be set"):
+        w.value = Array(np.ones((3, 2), np.float32))
+    k.value = Array(np.array(7, np.float32))
+    np.testing.assert_array_equal(k.value, [7, 7, 7])
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        types.SimpleNamespace(__cuda_stream__=lambda: (0, 99)),
+        types.SimpleNamespace(cuda_stream=99),
+        types.SimpleNamespace(ptr=99),
+        99,
+    ],
+    ids=["protocol", "PyTorch", "CuPy", "address"],
+)
+def test_runs_are_in_order_with_a_stream_of_others(engine, stream):
+    x = C.input_variable(2)
+    f, ones = C.tanh(x) * 2, {x: np.ones((3, 2), np.float32)}
+    for _ in range(4):  # plain, captured, replayed
+        with C.device.gpu_stream(stream, C.gpu(0)):
+            f.eval(ones, as_numpy=False)
+        asked = ExternalStream.made[-1]
+        count = len(asked.asked)
+        assert asked.ptr == 99 and count and asked.asked == ["record", "wait"] * (count // 2)
+    f.eval(ones)
+    assert len(asked.asked) == count
 
 
 class _AsCPU:

@@ -6,7 +6,8 @@ Importing this imports none of these; making a `CudaEngine` does.
 from __future__ import annotations
 
 import weakref
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,8 @@ class CudaEngine:
         convolutions = Convolutions(self.cudnn, {n: TABLE[n].kernel for n in names})
         self.pointwise = Pointwise(cupy)
         self.guard: Guard | None = None
+        self.caller: Any = None  # a stream that waits for runs, and runs for it: see `beside`
+        self.depth = 0  # of `active`
         self.kernels = {
             "convolution": convolutions.forward,
             "convolution_transpose": convolutions.data,
@@ -120,9 +123,25 @@ class CudaEngine:
         with self.active():
             return Guard(self.cupy, self.transfers)
 
+    @contextmanager
+    def beside(self, stream: Any) -> Iterator[None]:
+        """While this lasts, runs begin when a stream is through with what it has, and what it is
+        given after a run begins when that is through.
+
+        Args:
+            stream: anything with `__cuda_stream__`, or with the address as `cuda_stream` (PyTorch)
+                or `ptr` (CuPy), or the address.
+        """
+        before = self.caller
+        self.caller = self.cupy.cuda.ExternalStream(_address(stream))
+        try:
+            yield
+        finally:
+            self.caller = before
+
     def active(self) -> AbstractContextManager[Any]:
         """While this lasts, CuPy works on this GPU and on the engine's stream."""
-        return _Active(self.device, self.stream)
+        return _Active(self)
 
     def empty(self, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
         """An array to be written.
@@ -170,16 +189,30 @@ class CudaEngine:
         self.transfers.mark()
 
 
-class _Active:
-    """The GPU and the stream, both current."""
+def _address(stream: Any) -> int:
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    return int(getattr(stream, "cuda_stream", getattr(stream, "ptr", stream)))
 
-    def __init__(self, device: Any, stream: Any) -> None:
-        self.parts = device, stream
+
+class _Active:
+    """The GPU and the stream, both current; and the caller's stream before and after, if any."""
+
+    def __init__(self, engine: CudaEngine) -> None:
+        self.engine = engine
 
     def __enter__(self) -> None:
-        for part in self.parts:
+        engine = self.engine
+        for part in (engine.device, engine.stream):
             part.__enter__()
+        if engine.caller is not None and not engine.depth:
+            engine.stream.wait_event(engine.caller.record())
+        engine.depth += 1
 
     def __exit__(self, *error: Any) -> None:
-        for part in reversed(self.parts):
+        engine = self.engine
+        engine.depth -= 1
+        if engine.caller is not None and not engine.depth:
+            engine.caller.wait_event(engine.stream.record())
+        for part in (engine.stream, engine.device):
             part.__exit__(*error)
