@@ -484,9 +484,9 @@ class Stream:
 class ExternalStream(Stream):
     """Somebody else's; what is asked of it, in order."""
 
-    def __init__(self, ptr):
+    def __init__(self, stream):
         super().__init__()
-        self.ptr, self.asked = ptr, []
+        self.ptr, self.asked = stream.__cuda_stream__()[1], []
         ExternalStream.made.append(self)
 
     made: ClassVar[list[Any]] = []
@@ -515,7 +515,7 @@ class MemoryPool:
 def _cuda():
     cuda = types.SimpleNamespace()
     cuda.Stream, cuda.Event, cuda.MemoryPool = Stream, Event, MemoryPool
-    cuda.ExternalStream = ExternalStream
+    Stream.from_external = ExternalStream
     cuda.Device = lambda number: contextlib.nullcontext()
     cuda.alloc_pinned_memory = bytearray
     cuda.alloc = lambda size: Pointer(np.empty(max(size, 1), np.uint8))

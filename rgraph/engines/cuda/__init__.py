@@ -133,7 +133,7 @@ class CudaEngine:
                 or `ptr` (CuPy), or the address.
         """
         before = self.caller
-        self.caller = self.cupy.cuda.ExternalStream(_address(stream))
+        self.caller = self.cupy.cuda.Stream.from_external(_Stream(stream))
         try:
             yield
         finally:
@@ -189,10 +189,18 @@ class CudaEngine:
         self.transfers.mark()
 
 
-def _address(stream: Any) -> int:
-    if hasattr(stream, "__cuda_stream__"):
-        return int(stream.__cuda_stream__()[1])
-    return int(getattr(stream, "cuda_stream", getattr(stream, "ptr", stream)))
+class _Stream:
+    """A stream of anybody's, as CuPy takes it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        stream = self.stream
+        if hasattr(stream, "__cuda_stream__"):
+            version, address = stream.__cuda_stream__()
+            return int(version), int(address)
+        return 0, int(getattr(stream, "cuda_stream", getattr(stream, "ptr", stream)))
 
 
 class _Active:
