@@ -255,6 +255,17 @@ def test_a_step_that_meets_nan_is_not_made():
     assert everything(trainer) != before
 
 
+def test_what_the_loss_assigns_is_not_assigned_with_nan():
+    x, w, count = C.input_variable(1), C.Parameter(1), C.Parameter(())
+    loss = C.layers.BatchNormalization()(x * w) + C.assign(count, count + 1)
+    trainer = C.Trainer(None, loss, C.sgd([w], 0.1))
+    trainer.train_minibatch({x: [[1], [2]]})
+    with pytest.raises(C.GraphError, match="the loss is NaN"):
+        one_step(trainer, {x: [[1], [np.nan]]})
+    trainer.train_minibatch({x: [[1], [2]]})
+    assert count.value == 2
+
+
 def test_minibatches_with_nan_can_be_left_out():
     class Told(Recorder):
         def write(self, key, value):

@@ -231,7 +231,8 @@ class Trainer:
         cut = {p for k in self.parameter_learners if k.options.cuts_gradients for p in k.parameters}
         n = len(self._parameters)
         gradients = zip(self._parameters, found[:n], strict=True)
-        statistics = zip(self._states, found[n:], strict=True)
+        last = found[len(found) - len(self._states) :]  # what the loss assigns comes before
+        statistics = zip(self._states, last, strict=True)
         return [
             Part("the loss", loss, may_be_infinite=True),
             *(Part(f"the gradient of {p!r}", g, p in cut) for p, g in gradients),
