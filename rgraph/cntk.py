@@ -29,4 +29,7 @@ def __dir__() -> list[str]:
 
 if sys.modules.setdefault("cntk", sys.modules[__name__]) is not sys.modules[__name__]:
     raise ImportError("CNTK itself is imported already: import rgraph.cntk before it")
-sys.meta_path.insert(0, Finder("cntk"))
+for name, module in list(sys.modules.items()):
+    if name.startswith("rgraph."):
+        sys.modules[f"cntk.{name.removeprefix('rgraph.')}"] = module
+sys.meta_path.insert(0, Finder("cntk"))  # for those that are loaded later

@@ -5,16 +5,27 @@ Most of CNTK's `cntk_py` is what its own Python is made of; of that there is not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .device import DeviceKind, gpu_convolutions
+from .arrays import NDArrayView
+from .device import DeviceDescriptor, DeviceKind, gpu_convolutions
+from .eval import Evaluator
 from .evaluation import set_seed
+from .function import Function
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
+from .graph import Axis
 from .graph.node import AUTO_SEED
 from .initializer import UNSAID_RANK
+from .io import MinibatchData, MinibatchSource
+from .learners import Learner, universal
+from .logging import ProgressWriter
+from .train import CheckpointConfig, CrossValidationConfig, TestConfig, Trainer, TrainingSession
+from .values import Value
+from .variables import Constant, Parameter, Variable
 
 # CNTK numbers its types; here they are NumPy's, which whatever takes a dtype takes.
 DataType_Unknown = None
@@ -83,6 +94,28 @@ def should_force_deterministic_algorithms() -> bool:
     return bool(gpu_convolutions()["deterministic"])
 
 
+def universal_learner(
+    parameters: Sequence[Any], gradients: Sequence[Any], update_func: Function
+) -> Learner:
+    """As `learners.universal`, with an update that was made beforehand.
+
+    Args:
+        gradients: what stands for each parameter's gradient in the update.
+
+    >>> w, g = C.Parameter(1, init=1), C.constant(0, (1,))
+    >>> learner = C.cntk_py.universal_learner([w], [g], C.assign(w, w - 0.5 * g))
+    >>> learner.update({w: np.array([1.0])}, 1)
+    True
+    >>> w.value
+    array([0.5], dtype=float32)
+    """
+
+    def rule(_: Sequence[Any], given: Sequence[Any]) -> Any:
+        return update_func.clone("share", dict(zip(gradients, given, strict=True)))
+
+    return universal(rule, parameters)
+
+
 def _without_effect(*args: Any) -> None:
     """Accepted for CNTK's sake: it says how CNTK's own engine works or what it prints."""
 
@@ -101,6 +134,24 @@ set_mpipack_threshold = _without_effect
 use_sparse_gradient_aggregation_in_data_parallel_sgd = _without_effect
 
 __all__ = [
+    "Axis",
+    "CheckpointConfig",
+    "Constant",
+    "CrossValidationConfig",
+    "DeviceDescriptor",
+    "Evaluator",
+    "Function",
+    "Learner",
+    "MinibatchData",
+    "MinibatchSource",
+    "NDArrayView",
+    "Parameter",
+    "ProgressWriter",
+    "TestConfig",
+    "Trainer",
+    "TrainingSession",
+    "Value",
+    "Variable",
     "DataType_Double",
     "DataType_Float",
     "DataType_Float16",
@@ -119,4 +170,5 @@ __all__ = [
     "reset_random_seed",
     "set_fixed_random_seed",
     "should_force_deterministic_algorithms",
+    "universal_learner",
 ]

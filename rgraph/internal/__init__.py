@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..device import cpu, gpu, try_set_default_device
 from ..function import Function, combine
 from ..graph import Axis, GraphError
 from ..operand import Operand
@@ -236,6 +238,18 @@ def sanitize_range(x: Any) -> tuple[Any, Any]:
     return low, high
 
 
+def set_device_from_pytest_env() -> None:
+    """Chooses the device that the environment variable `TEST_DEVICE` names, if there is one.
+
+    CNTK's tutorials call it, as `cntk.tests.test_utils.set_device_from_pytest_env`.
+
+    >>> C.internal.set_device_from_pytest_env()
+    """
+    device = os.environ.get("TEST_DEVICE")
+    if device:
+        try_set_default_device(cpu() if device in ("cpu", "-1") else gpu(0))
+
+
 class Record(dict):
     """A dictionary whose values are attributes, too, and that does not change.
 
@@ -284,4 +298,5 @@ __all__ = [
     "sanitize_value",
     "sanitize_variable_or_function",
     "sanitize_variables_or_functions",
+    "set_device_from_pytest_env",
 ]
