@@ -219,3 +219,15 @@ def test_the_page_for_those_who_come_from_cntk_is_up_to_date():
 def test_every_difference_is_one_of_a_name_of_cntks():
     members = {f"{n}.{m}" for _, n, what in entries() if isinstance(what, dict) for m in what}
     assert left_out.DIFFERENT.keys() <= members | {name for _, name, _ in entries()}
+
+
+def test_an_update_made_beforehand_learns():
+    """As Keras' CNTK backend has it: constants stand for the gradients. By hand: 1 - 0.1 * 2 * 3."""
+    x = C.input_variable(2)
+    w, stand_in = C.Parameter(2, init=1), C.constant(0, (2,))
+    loss, metric = C.Trainer._get_loss_metric(C.combine(C.reduce_sum(3 * w * x), w[0]))
+    learner = C.cntk_py.universal_learner([w], [stand_in], C.assign(w, w - 0.1 * stand_in))
+    C.trainer.Trainer(loss, (loss, metric), [learner]).train_minibatch({x: [[2, 1]]})
+    assert w.value == pytest.approx([0.4, 0.7])
+    assert isinstance(loss, C.cntk_py.Function)
+    assert isinstance(w, C.cntk_py.Variable)

@@ -25,6 +25,12 @@ def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
     return as_node(loss), None if metric is None else as_node(metric)
 
 
+def loss_and_metric(criterion: Any) -> tuple[Function, Function | None]:
+    """The same as functions: what some of CNTK's examples ask a trainer's class for."""
+    loss, metric = as_criterion(criterion)
+    return Function([loss]), None if metric is None else Function([metric])
+
+
 def check_learners(learners: Sequence[Any]) -> None:
     """Raises `ValueError` for what are no learners."""
     if not learners:

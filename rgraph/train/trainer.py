@@ -29,7 +29,7 @@ from ..learners import Learner
 from ..ops.records import as_node, hold
 from ..variables import handle
 from .checkpoint import load_state, save_state, set_state
-from .criterion import as_criterion, check_learners, learned_by
+from .criterion import as_criterion, check_learners, learned_by, loss_and_metric
 from .faults import Part, Step, Watch, fault, surely_finite
 
 
@@ -69,6 +69,8 @@ class Trainer:
     >>> y.parameters[0].value.round(2)
     array([3.], dtype=float32)
     """
+
+    _get_loss_metric = staticmethod(loss_and_metric)
 
     def __init__(
         self,
