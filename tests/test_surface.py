@@ -222,7 +222,7 @@ def test_every_difference_is_one_of_a_name_of_cntks():
 
 
 def test_an_update_made_beforehand_learns():
-    """As Keras' CNTK backend has it: constants stand for the gradients. By hand: 1 - 0.1 * 2 * 3."""
+    """As Keras has it: constants stand for the gradients. By hand: 1 - 0.1 * 3 * 2, or * 1."""
     x = C.input_variable(2)
     w, stand_in = C.Parameter(2, init=1), C.constant(0, (2,))
     loss, metric = C.Trainer._get_loss_metric(C.combine(C.reduce_sum(3 * w * x), w[0]))
