@@ -20,7 +20,7 @@ from rgraph.engines.cuda import options
 
 from .programs.convgru import ConvGRU
 
-PROGRAM = ConvGRU("smoke", (5, 5, 5, 5), (4, 32, 32), 16, {})
+PROGRAM = ConvGRU("smoke", (5, 5, 5, 5), (16, 32, 32), 16, {})
 TOLERANCE = {"tf32": 1e-2, "float32": 1e-4, "bfloat16": 1e-1}  # of the largest value
 
 

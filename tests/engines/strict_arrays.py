@@ -32,6 +32,7 @@ class State:
     tape = None
     invalidated = False  # the capture, by an error of CUDA's
     pools = 0  # that have blocks to give back
+    ranges: ClassVar[list[str]] = []  # that were begun, and "" for each that ended
 
     @classmethod
     def wait(cls, what):
@@ -516,6 +517,9 @@ def _cuda():
     cuda = types.SimpleNamespace()
     cuda.Stream, cuda.Event, cuda.MemoryPool = Stream, Event, MemoryPool
     Stream.from_external = ExternalStream
+    cuda.nvtx = types.SimpleNamespace(
+        RangePush=State.ranges.append, RangePop=lambda: State.ranges.append("")
+    )
     cuda.Device = lambda number: contextlib.nullcontext()
     cuda.alloc_pinned_memory = bytearray
     cuda.alloc = lambda size: Pointer(np.empty(max(size, 1), np.uint8))

@@ -719,6 +719,18 @@ def test_a_capture_without_room_is_tried_again_and_given_up_for_its_shape(
 # What is said of a run
 
 
+def test_profilers_see_ranges(engine):
+    x = C.input_variable(2)
+    f = C.reduce_sum(x * 3, name="total")
+    State.ranges.clear()
+    for _ in range(3):
+        f.eval({x: [[1, 2]]})
+    names = [name.partition(": ")[2].split(" of ")[0] for name in State.ranges if name]
+    assert names == ["run", "run", "capture", "replay"]
+    assert all("total" in name for name in State.ranges if name)
+    assert State.ranges.count("") == 4
+
+
 def test_an_explanation_says_why_runs_are_not_captured(engine):
     x = C.sequence.input_variable(1)
     assert "one CUDA graph: the CPU waits for values in sequence_gather, sequence_where" in (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...graph import Axis, Constant, GraphError, Input, Layout, Node, Stored, order
+from ...graph.node import describe
 from ...plan import Plan
 from . import library, options
 from .transfer import NotCapturable
@@ -60,6 +61,7 @@ class CudaPlan(Plan):
         self.draws = bool(names & DRAWING)
         self.hindrance = _hindrance(names & WAITING | {op.name for op in operations if op.new_axis})
         self._shapes: dict[Any, Captured | None] = {}  # the latest last
+        self._name = ", ".join(describe(n) for n in outputs[:3])
         self._too_large: set[Any] = set()  # shapes whose graphs the memory has no room for
         engine.plans.add(self)
 
@@ -106,7 +108,8 @@ class CudaPlan(Plan):
             if captures:
                 captured = self._captured(feed, arguments, others, key)
         else:
-            results = captured.replay(feed)
+            with self._range("replay"):
+                results = captured.replay(feed)
             self.engine.finish()
         self._shapes[key] = captured
         self._forget()
@@ -121,8 +124,18 @@ class CudaPlan(Plan):
             del self._shapes[next(iter(self._shapes))]
 
     def _plain(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
-        with self.engine.transfers.known():
+        with self.engine.transfers.known(), self._range("run"):
             return super().run(feed, *arguments, **others)
+
+    @contextlib.contextmanager
+    def _range(self, what: str) -> Iterator[None]:
+        """A range that NVIDIA's profilers show."""
+        nvtx = self.engine.cupy.cuda.nvtx
+        nvtx.RangePush(f"rgraph: {what} of {self._name}")
+        try:
+            yield
+        finally:
+            nvtx.RangePop()
 
     def value_of(self, node: Stored | Constant) -> Any:
         """The node's array on the GPU."""
@@ -137,7 +150,8 @@ class CudaPlan(Plan):
         full = self.engine.cupy.cuda.memory.OutOfMemoryError
         for _ in range(2):
             try:
-                return self._capture(feed, arguments, others)
+                with self._range("capture"):
+                    return self._capture(feed, arguments, others)
             except full:
                 self._make_room()
             except Exception as error:
