@@ -33,8 +33,15 @@ Where CNTK crashes, hangs or gives numbers of no meaning, rgraph does what was m
 with a hint.
 """
 
-DIFFERENT = """
+BEHAVES = """
 ## What does something else
+
+| name | here |
+| --- | --- |
+"""
+
+DECLARED = """
+## What is declared otherwise
 
 | name | here |
 | --- | --- |
@@ -59,12 +66,15 @@ Python is made of.
 
 def page() -> str:
     """The page's text."""
-    different = sorted(left_out.DIFFERENT.items(), key=lambda pair: pair[0].lower())
-    rows = [f"| {_listed([name])} | {what} |\n" for name, what in different]
-    omitted = [
-        f"| {_listed(names.split())} | {why} |\n" for why, names in left_out.LEFT_OUT.items()
-    ]
-    return "".join([HEAD, DIFFERENT, *rows, LEFT_OUT, *omitted, END])
+    reasons = left_out.LEFT_OUT.items()
+    omitted = [f"| {_listed(names.split())} | {why} |\n" for why, names in reasons]
+    tables = [BEHAVES, *_rows(left_out.BEHAVES), DECLARED, *_rows(left_out.DECLARED)]
+    return "".join([HEAD, *tables, LEFT_OUT, *omitted, END])
+
+
+def _rows(table: dict[str, str]) -> list[str]:
+    ordered = sorted(table.items(), key=lambda pair: pair[0].lower())
+    return [f"| {_listed([name])} | {what} |\n" for name, what in ordered]
 
 
 def _listed(names: list[str]) -> str:

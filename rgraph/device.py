@@ -20,6 +20,8 @@ class DeviceKind(enum.IntEnum):
     True
     """
 
+    __str__ = enum.Enum.__str__
+
     CPU = 0
     GPU = 1
 

@@ -12,6 +12,8 @@ class TraceLevel(enum.IntEnum):
     1
     """
 
+    __str__ = enum.Enum.__str__
+
     Error = 0
     Warning = 1
     Info = 2

@@ -89,11 +89,8 @@ LEFT_OUT: dict[str, str] = {
     """,
 }
 
-# What is there and does something else than in CNTK 2.7, with what it does and why.
-DIFFERENT: dict[str, str] = {
-    "cross_entropy_with_softmax": "of operands (4, 3) it gives (4, 1), along the last axis; CNTK "
-    "2.7 multiplies them into a (4, 4) of no meaning unless axis=1 is said",
-    "classification_error": "as cross_entropy_with_softmax: (4, 1) of operands (4, 3)",
+# What is declared otherwise than in CNTK 2.7, and how.
+DECLARED: dict[str, str] = {
     "Convolution1D": "takes groups before the name, as Convolution2D does",
     "Variable": "variables are made by input_variable, placeholder, Parameter and Constant",
     **dict.fromkeys(
@@ -101,6 +98,10 @@ DIFFERENT: dict[str, str] = {
         "an object that is written as CNTK's class is: Tensor[3], Sequence[Tensor[3]]",
     ),
     "UserLearner.update": "a user's own takes its arguments by position, in CNTK's order",
+    "UserFunction.clone": "clones as every function does; a user's own class need not say how",
+    "UserFunction.backward": "as_numpy is said when the function is made",
+    "FULL_DATA_SWEEP": "sys.maxsize - 1",
+    "INFINITELY_REPEAT": "sys.maxsize",
     **dict.fromkeys(
         (
             *("MinibatchData", "MinibatchSource", "MinibatchSourceFromData"),
@@ -108,16 +109,26 @@ DIFFERENT: dict[str, str] = {
         ),
         "the readers are not all written yet",
     ),
-    "UserFunction.clone": "clones as every function does; a user's own class need not say how",
-    "UserFunction.backward": "as_numpy is said when the function is made",
-    "FULL_DATA_SWEEP": "sys.maxsize - 1",
-    "INFINITELY_REPEAT": "sys.maxsize",
+}
+
+# What is declared as in CNTK 2.7 and does something else, with what it does.
+BEHAVES: dict[str, str] = {
+    "cross_entropy_with_softmax": "of operands (4, 3) it gives (4, 1), along the last axis; CNTK "
+    "multiplies them into a (4, 4) of no meaning unless axis=1 is said",
+    "classification_error": "as cross_entropy_with_softmax: (4, 1) of operands (4, 3)",
+    "placeholder": "with a shape it stands for values of that shape alone; CNTK puts any in its "
+    "place, and axes that were counted before then mean others",
+    "Function": "an argument that is an input takes values of its own shape; CNTK's takes "
+    "more axes in front, and axes that were counted before then mean others",
+    "Parameter": "an array as init is repeated to the shape that is said, and refused where it "
+    "can't be; CNTK takes the array's shape instead of it",
     "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read; nothing is "
     "saved as ONNX",
-    "set_global_option": "kept for the program; rgraph looks at none of CNTK's two",
-    "expand_dims": "as CNTK's: after the axis that is named, not before it as in NumPy",
-    "batch_normalization": "running_inv_std is the variance in both, whatever it is called",
+    "set_global_option": "keeps what it is given for the program; rgraph looks at none",
     "get_data_type": "gives NumPy's types, as cntk_py.DataType_Float and the like are",
+    "sanitize_axis": "counts static axes from the front, as Python's; CNTK's from the back",
+    "data_parallel_distributed_learner": "with the one process that there is, the learner itself",
+    "block_momentum_distributed_learner": "with one process the learner itself",
 }
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from numbers import Integral
 from typing import Any
 
@@ -21,6 +21,8 @@ class DataUnit(IntEnum):
     >>> C.train.DataUnit.sweep.name
     'sweep'
     """
+
+    __str__ = Enum.__str__
 
     sample = 1
     minibatch = 2
