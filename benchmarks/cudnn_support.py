@@ -251,7 +251,7 @@ class Survey:
                 learner.update(gradient, 1)
 
 
-def _no_time(work: Any) -> float:
+def _no_time(work: Any, rival: float = 0.0) -> float:
     work()
     return 0.0
 

@@ -133,6 +133,25 @@ def test_graphs_that_do_not_come_back_are_let_go(engine, monkeypatch):
     assert State.pools == before, "a captured graph that is let go gives its memory back"
 
 
+def test_all_graphs_together_keep_within_a_limit(engine):
+    """Those go first that were not run for the longest time, of whatever plan."""
+    engine.most_graph_bytes = 2500  # two, played
+    x = C.input_variable(1)
+    functions = [x * n for n in (2, 3, 4)]
+
+    def run(*order):
+        for n in order:
+            np.testing.assert_array_equal(functions[n].eval({x: [[5]]}), [[5 * (n + 2)]])
+        plans = [f._runner.plans for f in functions]
+        return [any(c for p in own for c in p._shapes.values()) for own in plans]
+
+    assert run(0, 0, 1, 1) == [True, True, False]
+    assert run(0, 2, 2) == [True, False, True]
+    assert run(1) == [False, True, True], "it comes back, and is captured anew"
+    engine.most_graph_bytes = 10
+    assert run(0) == [True, False, False], "the latest stays"
+
+
 def test_what_is_copied_for_a_run_is_let_go_after_it(engine):
     x = C.input_variable(3)
     f = x * 2
@@ -482,6 +501,13 @@ def test_plans_of_shapes_that_come_back_are_timed(engine, case):
         assert plan.choice in ((1, 2) if timed else (None,))
 
 
+def test_what_is_far_slower_is_not_tried_further(engine):
+    tries = []
+    assert engine.cudnn.seconds(lambda: tries.append(1)) == 1e-3 and len(tries) == 4
+    assert engine.cudnn.seconds(lambda: tries.append(1), 1e-4) == 1e-3 and len(tries) == 4 + 2
+    assert engine.cudnn.seconds(lambda: tries.append(1), 8e-4) == 1e-3 and len(tries) == 6 + 4
+
+
 def test_tensors_are_where_cudnn_is_told_they_are(engine):
     """A frame whose bytes are no multiple of 16: in a loop every second one is copied."""
     x = C.sequence.input_variable((1, 3, 3))
@@ -668,7 +694,7 @@ def test_a_tail_is_hung_on_a_convolution(engine, monkeypatch, supported, faster,
         tailed.append(bool(tail))
         return (supported or not tail) and run_of(*args, **tail)
 
-    def seconds(work):
+    def seconds(work, rival=0):
         """Whatever has a tail takes one or three, else two."""
         count = len(tailed)
         work()

@@ -86,6 +86,9 @@ class CudaEngine:
         self.guard: Guard | None = None
         self.caller: Any = None  # a stream that waits for runs, and runs for it: see `beside`
         self.depth = 0  # of `active`
+        self.turn = 0  # of captured graphs' runs
+        with self.device:
+            self.most_graph_bytes = int(cupy.cuda.runtime.memGetInfo()[1]) // 2  # of all graphs
         self.kernels = {
             "convolution": convolutions.forward,
             "convolution_transpose": convolutions.data,

@@ -100,7 +100,7 @@ class CudaPlan(Plan):
     def _run(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
         key = minibatch_shape(feed, *arguments[:3])
         comes_back = key in self._shapes
-        captured = self._shapes.pop(key, None)
+        captured, captures = self._shapes.pop(key, None), False
         if captured is None:
             captures = comes_back and not self.hindrance and key not in self._too_large
             self.engine.cudnn.exact, self.engine.cudnn.tails = comes_back, captures
@@ -112,7 +112,11 @@ class CudaPlan(Plan):
                 results = captured.replay(feed)
             self.engine.finish()
         self._shapes[key] = captured
+        if captured is not None:
+            self.engine.turn = captured.used = self.engine.turn + 1
         self._forget()
+        if captures and captured is not None:
+            self._keep_within(self.engine.most_graph_bytes)
         return results
 
     def _forget(self) -> None:
@@ -122,6 +126,23 @@ class CudaPlan(Plan):
             self._shapes[key] = None
         while len(self._shapes) > MOST_SHAPES:
             del self._shapes[next(iter(self._shapes))]
+
+    def _keep_within(self, most: int) -> None:
+        """Lets go of graphs of any plan, those first that were not run for the longest time, until
+        all that are left have so many bytes at most."""
+        graphs = [
+            (captured.used, plan, key)
+            for plan in self.engine.plans
+            for key, captured in plan._shapes.items()
+            if captured
+        ]
+        graphs.sort(key=lambda g: g[0])
+        total = sum(plan._shapes[key].size for _, plan, key in graphs)
+        for _, plan, key in graphs[:-1]:  # the latest stays
+            if total <= most:
+                break
+            total -= plan._shapes[key].size
+            plan._shapes[key] = None
 
     def _plain(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
         with self.engine.transfers.known(), self._range("run"):
@@ -181,14 +202,21 @@ class CudaPlan(Plan):
                 if collects:
                     gc.enable()
             made.held = dict(known), self.places
+        made.size = made.pool.total_bytes()
         return made
 
 
 class Captured:
-    """A run as one CUDA graph, with the memory that it works in."""
+    """A run as one CUDA graph, with the memory that it works in.
+
+    Attributes:
+        size: of the memory, in bytes.
+        used: the number of its last run among those of all graphs.
+    """
 
     def __init__(self, engine: Any) -> None:
         self.engine, self.pool = engine, engine.cupy.cuda.MemoryPool()
+        self.size = self.used = 0
         self.graph: Any = None
         self.inputs: dict[Input, Any] = {}
         self.results: list[Any] = []
