@@ -32,4 +32,5 @@ if sys.modules.setdefault("cntk", sys.modules[__name__]) is not sys.modules[__na
 for name, module in list(sys.modules.items()):
     if name.startswith("rgraph."):
         sys.modules[f"cntk.{name.removeprefix('rgraph.')}"] = module
+sys.modules["_cntk_py"] = rgraph.cntk_py  # as CNTK's examples spell it
 sys.meta_path.insert(0, Finder("cntk"))  # for those that are loaded later

@@ -23,6 +23,24 @@ from .initializer import UNSAID_RANK
 from .io import MinibatchData, MinibatchSource
 from .learners import Learner, universal
 from .logging import ProgressWriter
+from .ops import abs as abs
+from .ops import ceil as ceil
+from .ops import cos as cos
+from .ops import element_divide as element_divide
+from .ops import element_times as element_times
+from .ops import exp as exp
+from .ops import floor as floor
+from .ops import log as log
+from .ops import minus as minus
+from .ops import negate as negate
+from .ops import plus as plus
+from .ops import reciprocal as reciprocal
+from .ops import round as round
+from .ops import sigmoid as sigmoid
+from .ops import sin as sin
+from .ops import sqrt as sqrt
+from .ops import square as square
+from .ops import tanh as tanh
 from .train import CheckpointConfig, CrossValidationConfig, TestConfig, Trainer, TrainingSession
 from .values import Value
 from .variables import Constant, Parameter, Variable
@@ -116,6 +134,15 @@ def universal_learner(
     return universal(rule, parameters)
 
 
+def constant_initializer(value: float = 0.0) -> float:
+    """The number itself, which stands for an initializer.
+
+    >>> C.Parameter(2, init=C.cntk_py.constant_initializer(0.1)).value
+    array([0.1, 0.1], dtype=float32)
+    """
+    return value
+
+
 def _without_effect(*args: Any) -> None:
     """Accepted for CNTK's sake: it says how CNTK's own engine works or what it prints."""
 
@@ -165,6 +192,7 @@ __all__ = [
     "InferredDimension",
     "PoolingType_Average",
     "PoolingType_Max",
+    "constant_initializer",
     "force_deterministic_algorithms",
     "is_random_seed_fixed",
     "reset_random_seed",

@@ -14,6 +14,7 @@ from ..graph import Axis, GraphError
 from ..operand import Operand
 from ..values import Value, asarray
 from ..variables import Variable, constant
+from .helpers import map_if_possible, typemap
 
 _DTYPES = {
     "float": np.float32,
@@ -279,6 +280,8 @@ class Record(dict):
 TensorOpsMixin = Operand
 
 __all__ = [
+    "map_if_possible",
+    "typemap",
     "Record",
     "data_type_to_dtype",
     "get_data_type",

@@ -27,7 +27,16 @@ HOMES = (
     *("", "device", "variables", "default_options", "initializer", "losses", "metrics", "ops"),
     *("layers", "layers.typing", "layers.basic", "learners", "logging", "logging.graph"),
     *("logging.progress_print", "io", "train", "train.distributed", "eval", "debugging"),
-    *("debugger", "random", "values", "operand", "types", "internal", "cntk_py"),
+    *(
+        "debugger",
+        "random",
+        "values",
+        "operand",
+        "types",
+        "internal",
+        "internal.helpers",
+        "cntk_py",
+    ),
 )
 
 
@@ -75,7 +84,7 @@ def complete(module: ModuleType, path: str) -> None:
     own = vars(module)
     own["__getattr__"] = partial(find, path)
     own["__ours__"] = own.get("__all__", [])  # with what CNTK hasn't: what the reference shows
-    own["__all__"] = list(names()[path])
+    own["__all__"] = [name for name in names()[path] if name[0] != "_"]
     own.setdefault("__path__", [])
 
 

@@ -22,7 +22,7 @@ LEFT_OUT: dict[str, str] = {
         cntk_library_path contrib install_samples sample_installer
     """,
     "it joins Python to CNTK's C++ library, of which nothing is here": """
-        cntk_py_init typemap map_if_possible VariableMixin ArrayMixin
+        cntk_py_init VariableMixin ArrayMixin
         sanitize_Function_attributes sanitize_convolution_args sanitize_pooling_args
         sanitize_permutation sanitize_var_map sanitize_variable_value_dict sanitize_random_args
         associative_multi_arg bounded_cache is_byte_buffer is_string map_function_arguments
