@@ -263,7 +263,7 @@ class Runner:
                 waits = given.training and not request.roots
                 first = len(job.stored) - len(request.updates) if waits else 0
                 _store(job.stored[first:], rows[len(job.results) + first :], engine)
-            return [*(values if as_numpy else map(Value, values)), *raw]
+            return [*(values if as_numpy else map(Value.of_run, values)), *raw]
 
     def rows(self, axes: Sequence[Axis]) -> int:
         """How many samples or frames values with these axes had in the last run; 1 without axes."""

@@ -10,6 +10,7 @@ import numpy as np
 from . import samples
 from .arrays import memory_of, on_gpu
 from .graph import Axis, GraphError, Input, Layout, Node
+from .graph.layout import layout_of
 from .graph.node import describe
 from .values import Value, dense, unwrapped
 
@@ -69,7 +70,9 @@ class Minibatch:
                 "sequence.input_variable(…, sequence_axis=C.Axis.new_unique_dynamic_axis('name'))",
             )
         if axis not in self.layouts:
-            self.layouts[axis] = layout = Layout(own, self._order_along(node, len(own)))
+            order = self._order_along(node, len(own))
+            known = None if order is None else tuple(order.tolist())
+            self.layouts[axis] = layout = layout_of(tuple(own), known)
             if not _is_derived(node):
                 self._order = layout.batch_order
 

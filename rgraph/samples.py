@@ -80,8 +80,9 @@ def _array(node: Node, data: Any, most: int) -> np.ndarray:
             f"  made at {node.origin}",
             mend="pass an array of numbers; samples of different shapes can't be one batch",
         )
-    with np.errstate(over="ignore"):  # infinities are values; a warning names no line
-        array = array.astype(node.dtype, copy=False)
+    if array.dtype != node.dtype:
+        with np.errstate(over="ignore"):  # infinities are values; a warning names no line
+            array = array.astype(node.dtype)
     array = _with_last_axis(array, shape)
     lead = array.ndim - len(shape)
     if not 0 <= lead <= most or not _matches(array.shape[lead:], shape):

@@ -72,6 +72,17 @@ class Value:
         known = isinstance(batch, (Value, NDArrayView))
         self.device: DeviceDescriptor = device or device_of(batch if known else self.content)
 
+    @classmethod
+    def of_run(cls, content: Any) -> Value:
+        """What a run gave: an array, or a list of them, with nothing to be looked for in it."""
+        if is_sparse(content):
+            return cls(content)
+        made = cls.__new__(cls)
+        made.is_sparse, made.starts = False, None
+        made.content = content if isinstance(content, list) else as_array(content)
+        made.device = device_of(made.content)
+        return made
+
     @staticmethod
     def create(
         var: Any,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,16 +96,23 @@ class Layout:
 
     def pack(self, sequences: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
         """Writes the sequences (minibatch's order) into the rows of `out`."""
-        for place, frames in zip(self._places(), sequences, strict=True):
+        for place, frames in zip(self._places, sequences, strict=True):
             out[place] = frames
         return out
 
     def unpack(self, rows: np.ndarray) -> list[np.ndarray]:
         """The sequences, in the minibatch's order: views if all are equally long, else copies."""
-        return [rows[place] for place in self._places()]
+        return [rows[place] for place in self._places]
 
+    @cached_property
     def _places(self) -> Sequence[Any]:
         """The rows of each sequence's frames, in the minibatch's order."""
         if len(self) and self.lengths[-1] == self.steps:
             return [slice(i, None, len(self)) for i in np.argsort(self.order).tolist()]
         return self.rows_of_sequences
+
+
+@lru_cache(maxsize=64)
+def layout_of(lengths: tuple[int, ...], batch_order: tuple[int, ...] | None = None) -> Layout:
+    """A layout that is made once for lengths that come back; nobody changes it."""
+    return Layout(lengths, None if batch_order is None else np.array(batch_order, np.intp))
