@@ -170,9 +170,14 @@ def test_parameters(path):
                 full = f"{name}.{member}"
                 if full in left_out.DECLARED or full in OMITTED or f".{member}" in OMITTED:
                     assert full in left_out.DECLARED or not hasattr(found, member), full
-                elif not is_there(found, member):
+                    continue
+                if not is_there(found, member):
                     wrong.append(f"there is no {full}{parts}")
-                elif parts[0] == "(" and callable(getattr(found, member, None)):
+                elif hasattr(found, member) and parts != "value":
+                    own = getattr(found, member)
+                    if (parts[0] == "(") != callable(own):
+                        wrong.append(f"{full} is {own!r}, in CNTK {parts}")
+                if parts[0] == "(" and callable(getattr(found, member, None)):
                     bare = re.sub(r"\(self,? ?", "(", parts)
                     own = getattr(found, member)
                     if problem := difference(bare, partial(own, None) if bare != parts else own):

@@ -61,7 +61,6 @@ class Axis:
         """Whether it is one of a sample's own axes."""
         return self.index is not None
 
-    @property
     def is_dynamic_axis(self) -> bool:
         """Whether it is the batch axis or a time axis."""
         return self.index is None
@@ -69,12 +68,12 @@ class Axis:
     @property
     def is_sequence_axis(self) -> bool:
         """Whether it is a time axis."""
-        return self.is_dynamic_axis and self.is_ordered
+        return self.is_dynamic_axis() and self.is_ordered
 
     @property
     def is_batch_axis(self) -> bool:
         """Whether it is the batch axis."""
-        return self.is_dynamic_axis and not self.is_ordered
+        return self.is_dynamic_axis() and not self.is_ordered
 
     @property
     def is_made(self) -> bool:

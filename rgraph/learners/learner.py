@@ -353,6 +353,13 @@ def _check(parameters: tuple[Any, ...]) -> None:
         raise ValueError("a learner was given a parameter twice")
 
 
+class _Parameters(tuple):
+    """A user's own learner calls its parameters, as in CNTK; a trainer reads them."""
+
+    def __call__(self) -> _Parameters:
+        return self
+
+
 class UserLearner(Learner):
     """The base of learners that people write: derive from it and define `update`.
 
@@ -370,12 +377,14 @@ class UserLearner(Learner):
     ...             p.value = p.value - rate * g
     ...         return True
     >>> w = C.Parameter(1, init=1)
-    >>> Plain([w], C.learning_parameter_schedule(0.5)).update({w: np.array([2.0])}, 4, False)
-    True
+    >>> learner = Plain([w], C.learning_parameter_schedule(0.5))
+    >>> learner.update({w: np.array([2.0])}, 4, False), learner.parameters() == (w,)
+    (True, True)
     >>> w.value
     array([0.75], dtype=float32)
     """
 
     def __init__(self, parameters: Iterable[Any], lr_schedule: Any, as_numpy: bool = True) -> None:
         super().__init__(parameters, lr_schedule)
+        self.parameters = _Parameters(self.parameters)
         self.as_numpy = as_numpy

@@ -100,6 +100,7 @@ DECLARED: dict[str, str] = {
     "UserLearner.update": "a user's own takes its arguments by position, in CNTK's order",
     "UserFunction.clone": "clones as every function does; a user's own class need not say how",
     "UserFunction.backward": "as_numpy is said when the function is made",
+    "DistributedLearner.total_number_of_samples_seen": "a method, as of every learner",
     "FULL_DATA_SWEEP": "sys.maxsize - 1",
     "INFINITELY_REPEAT": "sys.maxsize",
     **dict.fromkeys(
