@@ -128,8 +128,13 @@ class Check:
         return Path(self.options.packages).resolve()
 
     def _find_packages(self) -> None:
-        if self._packages().exists():
-            self.environment["PYTHONPATH"] = f"{ROOT}:{self._packages()}"
+        folder = self._packages()
+        if folder.exists():
+            self.environment["PYTHONPATH"] = f"{ROOT}:{folder}"
+            libraries = [*map(str, sorted(folder.glob("nvidia/*/lib")))]
+            known = os.environ.get("LD_LIBRARY_PATH")
+            paths = [*libraries, *([known] if known else [])]
+            self.environment["LD_LIBRARY_PATH"] = ":".join(paths)
 
     def times(self, name: str, *arguments: str, most: float = PART_SECONDS) -> None:
         """Times beside PyTorch's; the record is written after each of them."""

@@ -238,6 +238,7 @@ class TrainingSession:
             writer.on_training_start(reader.left)
         try:
             self._loop(device)
+            trainer.train_minibatch({})  # the end: what was wrong with the last one is heard of
         finally:
             for writer in trainer.progress_writers:
                 writer.on_training_end()

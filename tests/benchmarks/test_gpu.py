@@ -115,6 +115,7 @@ def test_wheels_stand_before_what_python_has(check, tmp_path):
     folder.mkdir()
     with zipfile.ZipFile(folder / "alpha_wheel-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("alpha_wheel.py", "number = 7\n")
+        wheel.writestr("nvidia/alpha/lib/libalpha.so", "")
         about = "Metadata-Version: 2.1\nName: alpha-wheel\nVersion: 1.0\n"
         wheel.writestr("alpha_wheel-1.0.dist-info/METADATA", about)
         wheel.writestr("alpha_wheel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n")
@@ -123,3 +124,5 @@ def test_wheels_stand_before_what_python_has(check, tmp_path):
     check.install()
     assert check.python("use", "-c", "import alpha_wheel; print(alpha_wheel.number)") == 0
     assert (check.out / "use.txt").read_text() == "7\n"
+    first = check.environment["LD_LIBRARY_PATH"].split(":")[0]
+    assert first == str(tmp_path / "packages/nvidia/alpha/lib")

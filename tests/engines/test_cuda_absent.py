@@ -157,6 +157,30 @@ def test_no_cudnn(machine):
     on_the_cpu()
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_the_runtime_is_loaded_before_cudnn_s_frontend(machine, there):
+    """Which opens it by its name alone, wherever pip has put it."""
+    machine.driver = Driver()
+    machine.cupy()
+    machine.cudnn()
+    loaded = []
+
+    class NotFound(RuntimeError):
+        pass
+
+    def load(name):
+        loaded.append((name, library.cudnn.cache_info().currsize))
+        if not there:
+            raise NotFound(name)
+
+    pathfinder = types.SimpleNamespace(
+        load_nvidia_dynamic_lib=load, DynamicLibNotFoundError=NotFound
+    )
+    machine.modules["cuda"] = types.SimpleNamespace(pathfinder=pathfinder)
+    assert library.problem() is None
+    assert loaded == [("cudart", 0)]
+
+
 def test_an_old_cudnn(machine):
     machine.driver = Driver()
     machine.cupy()

@@ -154,6 +154,19 @@ def test_the_last_minibatch_is_heard_of_too(played, tmp_path):
         np.testing.assert_array_equal(w.value, [1])
 
 
+@pytest.mark.parametrize("summaries", [0, 2])
+def test_a_session_hears_of_its_last_minibatch(played, summaries):
+    w = C.Parameter(1, init=1)
+    x = C.input_variable(1)
+    loss = C.reduce_sum(w * x)
+    data = (np.array([[1], [2], [np.nan]], np.float32),)
+    with pytest.raises(C.GraphError, match="the loss is NaN"):
+        loss.train(
+            data, 1, parameter_learners=C.sgd([w], 0.1), max_epochs=1, progress_frequency=summaries
+        )
+    np.testing.assert_allclose(w.value, [0.7], rtol=1e-6)
+
+
 def test_what_overflows_only_when_squared_is_no_fault(played):
     w = C.Parameter(1, init=1)
     x = C.input_variable(1)
