@@ -100,6 +100,8 @@ def test_what_is_left_out_is_refused_with_a_reason():
             assert isinstance(stub, left_out.Refused), f"{name} is there: it is not left out"
             with pytest.raises(C.GraphError, match="left out"):
                 stub()
+            with pytest.raises(C.GraphError, match="left out"):
+                type("Derived", types.resolve_bases((stub,)), {})
 
 
 def parameters(text):

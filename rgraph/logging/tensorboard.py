@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import platform
 import struct
 import time
 from typing import Any
@@ -100,7 +100,7 @@ class TensorBoardProgressWriter(ProgressWriter):
         self._file = None
         if not rank:
             os.makedirs(log_dir, exist_ok=True)
-            name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
+            name = f"events.out.tfevents.{int(time.time())}.{platform.node()}"
             self._file = open(os.path.join(log_dir, name), "ab")  # noqa: SIM115  # close() closes
             self._file.write(record(event(time.time(), _field(3, b"brain.Event:2"))))
 

@@ -12,7 +12,6 @@ import importlib
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -88,7 +87,7 @@ def complete(module: ModuleType, path: str) -> None:
     own.setdefault("__path__", [])
 
 
-class Finder(MetaPathFinder, Loader):
+class Finder:  # not derived from importlib.abc's, which takes time to import
     """Finds CNTK's paths at which no module stands; under another root, modules of ours."""
 
     def __init__(self, root: str = PACKAGE) -> None:
@@ -101,7 +100,10 @@ class Finder(MetaPathFinder, Loader):
         root, _, rest = fullname.partition(".")
         if root != self._root or not rest or root == PACKAGE and rest not in names():
             return None
-        return ModuleSpec(fullname, self, is_package=True)
+        return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leaves it to Python to make the module."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Fills a new module, or puts ours in its place."""

@@ -151,6 +151,10 @@ class Refused:
             raise AttributeError(name)
         self._refuse()
 
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
+        """Nothing can be derived from it."""
+        self._refuse()
+
     def __repr__(self) -> str:
         return f"<{self._name}, which is left out: {self._reason}>"
 
