@@ -131,11 +131,38 @@ def test_the_compiled_library_is_kept(monkeypatch, tmp_path):
 
 def test_a_compiler_that_fails_or_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for compiler in ("false", "/nowhere/cc"):
+    monkeypatch.setattr(library, "_TRIAL", 0.2)
+    hanging = tmp_path / "cc"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
+    hanging.chmod(0o700)
+    for compiler in ("false", "/nowhere/cc", 'cc "-O2', str(hanging)):
         monkeypatch.setenv("CC", compiler)
         with pytest.raises(NativeError):
             library.load()
     assert list(tmp_path.glob("rgraph/*")) == []
+
+
+def test_what_is_kept_is_run_only_as_it_was_made(monkeypatch, tmp_path):
+    """Cut off, it would end the process; changed by others, it would be theirs that runs."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(library, "_FLAGS", library._FLAGS.replace("-O3", "-O0"))
+    library.load()
+    folder = tmp_path / "rgraph"
+    (made,) = folder.iterdir()
+    whole = made.read_bytes()
+    for other in (whole[:40000], b"", whole + b"!"):
+        made.unlink()  # this process has it loaded
+        made.write_bytes(other)
+        made.chmod(0o600)
+        library.load()
+        (now,) = folder.iterdir()
+        assert library._name(now.name.split("-")[1], now.read_bytes()) == now.name
+    for place in (now, folder):
+        mode = place.stat().st_mode
+        place.chmod(mode | 0o022)
+        with pytest.raises(NativeError, match="others may write"):
+            library.load()
+        place.chmod(mode)
 
 
 def test_a_folder_that_can_t_be_written(monkeypatch, tmp_path):

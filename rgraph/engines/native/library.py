@@ -1,6 +1,7 @@
 """The engine's work in C, compiled by the machine's own C compiler when needed.
 
-The compiled library is kept in the user's cache folder, by source, flags and processor.
+The compiled library is kept in the user's cache folder, by source, flags and processor. It is run
+only if nobody else can write there, and if it is what was made: its name tells its digest.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from ctypes import c_char_p, c_int, c_size_t, c_void_p, sizeof
@@ -30,6 +32,8 @@ _LEFT_OUT = {
 _OWN = {"sigmoid": "sigmoid_({0})"}
 
 OPERATIONS = {name: i for i, name in enumerate(n for n in EXPRESSIONS if n not in _LEFT_OUT)}
+
+_TRIAL, _LONGEST = 5, 120  # seconds for a compiler to compile next to nothing, and the whole
 
 _FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -fPIC -shared -std=gnu11 -w"
 if platform.machine() in ("x86_64", "AMD64"):
@@ -64,7 +68,10 @@ def load() -> ctypes.CDLL:
 
     Raises `NativeError` where it can't be had.
     """
-    compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
+    try:
+        compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
+    except ValueError as error:
+        raise NativeError(f"the environment variable CC can't be read: {error}") from error
     if not shutil.which(compiler[0]) or os.name != "posix":
         raise NativeError("there is no C compiler")
     if not _knows_arrays():
@@ -73,10 +80,9 @@ def load() -> ctypes.CDLL:
     key = hashlib.sha256(f"{text}{_FLAGS}{compiler}{_processor()}".encode()).hexdigest()[:16]
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rgraph"
-        path = cache / f"native-{key}.so"
-        if not path.exists():
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _compile(compiler, text, path)
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_that_ours(cache)
+        path = _kept(cache, key) or _compile(compiler, text, cache, key)
         library = openmp_library(str(path))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # there may be no home
         raise NativeError(str(error)) from error
@@ -86,13 +92,40 @@ def load() -> ctypes.CDLL:
     return library
 
 
-def _compile(compiler: list[str], text: str, path: Path) -> None:
+def _check_that_ours(path: Path) -> None:
+    about = path.stat()
+    if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise NativeError(f"{path} is another user's, or others may write to it")
+
+
+def _kept(cache: Path, key: str) -> Path | None:
+    """What was compiled before; what has been changed or cut off since is deleted."""
+    for path in cache.glob(f"native-{key}-*.so"):
+        _check_that_ours(path)
+        if path.name == _name(key, path.read_bytes()):
+            return path
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _name(key: str, content: bytes) -> str:
+    return f"native-{key}-{hashlib.sha256(content).hexdigest()[:32]}.so"
+
+
+def _compile(compiler: list[str], text: str, cache: Path, key: str) -> Path:
     """Whole or not at all: others may be looking for the file at the same time."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
         made = Path(folder, "made.so")
         command = [*compiler, *_FLAGS.split(), "-x", "c", "-", "-o", str(made), "-lm"]
-        subprocess.run(command, input=text, text=True, check=True, capture_output=True)
+        for source_text, seconds in ("", _TRIAL), (text, _LONGEST):
+            subprocess.run(
+                command, input=source_text, text=True, check=True, capture_output=True,
+                timeout=seconds,
+            )  # fmt: skip
+        made.chmod(0o700)
+        path = cache / _name(key, made.read_bytes())
         os.replace(made, path)
+    return path
 
 
 def _knows_arrays() -> bool:

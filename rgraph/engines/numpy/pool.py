@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from .threads import lock
 
 _SMALL = 1 << 15  # below this NumPy's own allocator is as good
 _LINE = 64  # bytes: vector instructions are slower across two lines of the cache
@@ -30,7 +31,7 @@ class Pool:
     def __init__(self) -> None:
         self._entries: dict[int, list[_Entry]] = {}
         self._run = 0
-        self._lock = threading.Lock()
+        self._lock = lock()
 
     def take(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array of undefined content."""

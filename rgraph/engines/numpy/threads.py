@@ -71,9 +71,22 @@ def _blas_threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     return None
 
 
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+_held_for_fork: list[Any] = []
+_forking = threading.Lock()  # by one thread at a time
+_openmp_calls: list[tuple[weakref.ref[Any], str, Callable[..., Any]]] = []
+
+
+def lock() -> Any:
+    """A lock that forks wait for: what it guards is not left half done in the forked process."""
+    new = threading.Lock()
+    _locks.add(new)
+    return new
+
+
 _blas = _blas_threads()
 _pool: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
+_lock = lock()
 _users = 0
 _restore = 1
 
@@ -100,26 +113,41 @@ def _one_blas_thread() -> Iterator[None]:
                 put(_restore)
 
 
-_openmp_calls: list[tuple[weakref.ref[Any], str]] = []
-
-
 def lives_over_forks(owner: Any, name: str) -> None:
     """Keeps `owner.name`, a function of an OpenMP library, usable in forked processes.
 
     There GNU's OpenMP waits for threads that have not come along, unless the thread that calls it
     is a new one.
     """
-    _openmp_calls.append((weakref.ref(owner), name))
+    _openmp_calls.append((weakref.ref(owner), name, getattr(owner, name)))
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    _held_for_fork[:] = _locks
+    for held in _held_for_fork:
+        held.acquire()
 
 
 def _after_fork() -> None:
-    """The threads of the pool do not live on in a forked process."""
-    global _pool
+    for held in _held_for_fork:
+        held.release()
+    _held_for_fork.clear()
+    _forking.release()
+
+
+def _after_fork_in_child() -> None:
+    """Threads do not live on in a forked process, nor what they were at."""
+    global _pool, _users
+    _after_fork()
     _pool = None
-    for reference, name in _openmp_calls:
+    if _users and _blas is not None:
+        _users = 0
+        _blas[1](_restore)
+    for reference, name, function in _openmp_calls:
         owner = reference()
         if owner is not None:
-            setattr(owner, name, _in_a_new_thread(getattr(owner, name)))
+            setattr(owner, name, _in_a_new_thread(function))
 
 
 def _in_a_new_thread(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,7 +156,9 @@ def _in_a_new_thread(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+    )
 
 
 def run(

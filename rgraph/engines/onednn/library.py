@@ -11,7 +11,6 @@ import glob
 import math
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..numpy.threads import lives_over_forks, openmp_library
+from ..numpy.threads import lives_over_forks, lock, openmp_library
 from ..strides import address
 
 FLOAT32 = 3
@@ -147,7 +146,7 @@ class Library:
     def __init__(self) -> None:
         self._library = _open()
         self._refused = False
-        self.lock = threading.Lock()  # a primitive's arrays are set and then used
+        self.lock = lock()  # a primitive's arrays are set and then used
         self.set_address = self._library.dnnl_memory_set_data_handle
         self.set_address.argtypes = [c_void_p, c_void_p]
         self.execute = self._library.dnnl_primitive_execute
