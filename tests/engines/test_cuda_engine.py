@@ -16,7 +16,7 @@ from rgraph.ops.records import TABLE
 from rgraph.plan import Run
 from tests.engines import played_gpu
 from tests.engines.compiling import cubin
-from tests.engines.strict_arrays import LIBRARY, Array, ExternalStream, State
+from tests.engines.strict_arrays import LIBRARY, Array, ExternalStream, MemoryPool, State
 
 needs_compiler = pytest.mark.skipif(
     played_gpu.COMPILER is None, reason="there is no C++ compiler here"
@@ -135,7 +135,7 @@ def test_graphs_that_do_not_come_back_are_let_go(engine, monkeypatch):
 
 def test_all_graphs_together_keep_within_a_limit(engine):
     """Those go first that were not run for the longest time, of whatever plan."""
-    engine.most_graph_bytes = 2500  # two, played
+    engine.most_graph_bytes = 5 * MemoryPool.SIZE // 2
     x = C.input_variable(1)
     functions = [x * n for n in (2, 3, 4)]
 

@@ -81,6 +81,26 @@ def test_convolutions(geometry, precision, deterministic, engine):
         ]
     for a, b in zip(found, truth):
         close(engine.to_numpy(a), b, TOLERANCES[precision])
+    assert not engine.cudnn.refusals, "cuDNN has engines for all of these"
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-6), (np.float64, 1e-14)])
+def test_sums_over_what_is_outermost(dtype, tolerance, engine):
+    a = np.random.default_rng(0).normal(size=(9, 50, 70, 16)).astype(dtype) + 1
+    with engine.active():
+        rows = engine.from_numpy(np.moveaxis(a, -1, 1))
+        found = engine.to_numpy(engine.xp.add.reduce(rows, axis=(0, 2, 3)))
+    close(found, a.astype(np.float64).sum((0, 1, 2)), tolerance)
+
+
+def test_frames_that_are_not_aligned(engine):
+    options.choose(precision="float32")
+    x = C.sequence.input_variable((1, 3, 3))
+    w = C.Parameter((1, 1, 3, 3), init=0.2)
+    f = C.layers.Recurrence(lambda h, v: C.convolution(w, v + h))(x)
+    data = [np.random.default_rng(0).normal(size=(4, 1, 3, 3)).astype(np.float32)]
+    for _ in range(4):
+        close(f.eval({x: data}, device=C.gpu(0))[0], f.eval({x: data}, device=C.cpu())[0], 1e-5)
 
 
 def test_cudnn_has_engines_for_what_models_do(engine):
@@ -208,6 +228,50 @@ def test_training_gives_what_it_gives_on_the_cpu(make, number, engine):
     for found, truth in zip(trained(C.gpu(0)), trained(C.cpu())):
         for a, b in zip(found, truth, strict=True):
             close(a, b, 2e-4)
+
+
+def test_a_minibatch_with_nan_changes_nothing(engine):
+    """Though it is heard of one minibatch later."""
+
+    def twice(trainer, batch, where):
+        for _ in range(2):
+            trainer.train_minibatch(batch, device=where)
+
+    def trained(where, number):
+        C.set_seed(1)
+        _, model, loss, batches = next(models())
+        trainer = C.Trainer(model, loss, C.adam(model.parameters, 0.05, 0.9))
+        for i, batch in enumerate(batches[:4]):
+            if i == number:
+                (first, *_) = batch
+                wrong = {k: [np.array(s) for s in v] for k, v in batch.items() if k is first}
+                wrong[first][0][:] = np.nan
+                with pytest.raises(C.GraphError, match="no parameter was changed"):
+                    twice(trainer, {**batch, **wrong}, where)
+            trainer.train_minibatch(batch, device=where)
+        return [p.value for p in model.parameters]
+
+    options.choose(precision="float32", deterministic=True)
+    truth = trained(C.cpu(), None)
+    for number in (0, 2):
+        for a, b in zip(trained(C.gpu(0), number), truth, strict=True):
+            close(a, b, 2e-4)
+
+
+def test_runs_are_in_order_with_a_stream_of_pytorch_s(engine, torch):
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch has no CUDA here")
+    x = C.input_variable(1 << 20)
+    f = x * 2 + 1
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side), C.device.gpu_stream(side, C.gpu(0)):
+        for i in range(6):
+            tensor = torch.zeros(64, 1 << 20, device="cuda")
+            for _ in range(20):
+                tensor += i
+            value = f.eval({x: tensor}, device=C.gpu(0), as_numpy=False)
+            found = torch.from_dlpack(value) * 1
+            assert (found == 40 * i + 1).all()
 
 
 def test_parameters_stay_on_the_gpu_until_they_are_read(engine):
