@@ -53,6 +53,7 @@ from .graph import INFERRED as InferredDimension
 from .graph import Axis, GraphError
 from .initializer import *
 from .io import INFINITELY_REPEAT, MinibatchData
+from .layers.rnn_stack import optimized_rnnstack
 from .learners import (
     IGNORE,
     Learner,
@@ -205,6 +206,7 @@ __all__ = [
     "momentum_schedule_per_sample",
     "momentum_sgd",
     "nesterov",
+    "optimized_rnnstack",
     "output_variable",
     "parameter",
     "placeholder",

@@ -24,18 +24,10 @@ PACKAGE = __name__.partition(".")[0]
 # Where names are looked up, in this order. No name of CNTK's stands for two things in these.
 HOMES = (
     *("", "device", "variables", "default_options", "initializer", "losses", "metrics", "ops"),
-    *("layers", "layers.typing", "layers.basic", "learners", "logging", "logging.graph"),
-    *("logging.progress_print", "io", "train", "train.distributed", "eval", "debugging"),
-    *(
-        "debugger",
-        "random",
-        "values",
-        "operand",
-        "types",
-        "internal",
-        "internal.helpers",
-        "cntk_py",
-    ),
+    *("layers", "layers.typing", "layers.basic", "layers.rnn_stack", "learners", "logging"),
+    *("logging.graph", "logging.progress_print", "io", "train", "train.distributed", "eval"),
+    *("debugging", "debugger", "random", "values", "operand", "types", "internal"),
+    *("internal.helpers", "cntk_py"),
 )
 
 

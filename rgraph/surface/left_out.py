@@ -84,8 +84,8 @@ LEFT_OUT: dict[str, str] = {
     "it is a helper of CNTK's own tests, or a list for its documentation": """
         internal.utils.eval AVAILABLE_TENSOR_OPS DEBUG_USAGE
     """,
-    "it is cuDNN's, for GPUs only, even in CNTK; layers.LSTM and layers.GRU do the same": """
-        optimized_rnnstack convert_optimized_rnnstack convert
+    "clone puts other functions in the place of those that find_all_with_name finds": """
+        convert
     """,
 }
 
@@ -123,6 +123,7 @@ BEHAVES: dict[str, str] = {
     "more axes in front, and axes that were counted before then mean others",
     "Parameter": "an array as init is repeated to the shape that is said, and refused where it "
     "can't be; CNTK takes the array's shape instead of it",
+    "optimized_rnnstack": "runs on CPUs, too",
     "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read; nothing is "
     "saved as ONNX",
     "set_global_option": "keeps what it is given for the program; rgraph looks at none",
