@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from .. import ops
 from ..function import BlockFunction, Function
-from ..graph import GraphError
+from ..graph import INFERRED, GraphError
 from ..ops.records import as_node, hold
 from ..ops.shaping import require_vector
 from ..variables import Constant
@@ -115,9 +116,13 @@ def optimized_rnnstack(
 def _taken(weights: Any, total: int) -> Callable[..., Any]:
     """Gives the next part of a block of weights in the shape that is asked for."""
     node = as_node(weights)
-    width = node.shape[-1] if node.shape and node.shape[-1] > 0 else total
-    if total % width:
-        raise GraphError(f"the weights are {total} in all, which makes no rows of {width}")
+    shape = node.shape or ()
+    width = shape[-1] if shape and shape[-1] > 0 else total
+    if total % width or INFERRED not in shape and math.prod(shape) != total:
+        raise GraphError(
+            f"these layers have {total} weights in all, the block of them has shape {shape}",
+            mend="(C.InferredDimension, n) stands for as many rows as it takes",
+        )
     known = ops.element_times(hold(node), Constant(1, (total // width, width)))
     flat = ops.reshape(known, (total,))
     begin = 0

@@ -34,9 +34,15 @@ def test_pytorchs_weights_give_pytorchs_results(op, bidirectional):
     check_gradients(f, {x: data}, [x, w], elements=10)
 
 
-@pytest.mark.parametrize("wrong", [("mgu", 5, 1), ("lstm", 0, 1), ("lstm", 5, 0)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(("mgu", 5, 1, (-1, 1)), ("lstm", 0, 1, (-1, 1)), ("lstm", 5, 0, (-1, 1))),
+        *(("lstm", 4, 1, (1, 4)), ("lstm", 4, 1, (-1, 5)), ("lstm", 4, 1, (37, 4))),  # not (36, 4)
+    ],
+)
 def test_what_is_no_stack_is_refused(wrong):
-    op, size, layers = wrong
-    w = C.Parameter((C.InferredDimension, 1))
+    op, size, layers, shape = wrong
+    w = C.Parameter(shape)
     with pytest.raises(C.GraphError):
         C.optimized_rnnstack(C.sequence.input_variable(3), w, size, layers, recurrent_op=op)
