@@ -651,6 +651,19 @@ def test_what_is_staged_is_copied_once(engine):
     assert engine.staging((0, 4), np.float32).shape == (0, 4)
 
 
+@pytest.mark.parametrize("count, waits", [(1 << 10, 0), (1 << 20, 1)])
+def test_what_is_large_is_copied_beside_the_work(engine, monkeypatch, count, waits):
+    waited = []
+    monkeypatch.setattr(engine.stream, "wait_event", waited.append)
+    x = C.input_variable(count)
+    f = C.tanh(x)
+    for _ in range(3):
+        waited.clear()
+        value = f.eval({x: np.ones((1, count), np.float32)})
+        assert len(waited) == waits
+        np.testing.assert_allclose(value, np.tanh(1), rtol=1e-6)
+
+
 # Errors
 
 

@@ -1,4 +1,4 @@
-"""Between the memories of CPU and GPU: from pinned memory, on a stream of its own.
+"""Between the memories of CPU and GPU: from pinned memory, what is large on a stream of its own.
 
 So what a run reads is copied while the run before is still being computed.
 """
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from ...graph import Stored
+
+_SMALL = 1 << 18  # bytes: fewer are copied sooner than another stream is waited for
 
 
 class NotCapturable(Exception):
@@ -67,14 +69,17 @@ class Transfers:
             np.copyto(source, plain)
         else:
             order = list(range(array.ndim))
-        with self.copies:
+        small = source.nbytes <= _SMALL and not self.capturing
+        stream = self.stream if small else self.copies
+        with stream:
             target = self.cupy.empty(source.shape, source.dtype)
-            target.data.copy_from_host_async(source.ctypes.data, source.nbytes, self.copies)
-            done = self.copies.record()
-        if self.capturing:  # a graph does not wait for what is outside of it
-            done.synchronize()
+            target.data.copy_from_host_async(source.ctypes.data, source.nbytes, stream)
+        if small:
+            self._fresh.append(source)
+        elif self.capturing:  # a graph does not wait for what is outside of it
+            stream.record().synchronize()
         else:
-            self.stream.wait_event(done)
+            self.stream.wait_event(stream.record())
             self._fresh.append((target, source))
         result = _back_in_order(target, order)
         if self._known is not None:
