@@ -248,7 +248,9 @@ class Survey:
             w = C.Parameter((16, 16, 3, 3), init=0.1)
             gradient = {w: Array(np.zeros(w.shape, np.float32))}
             for learner in (C.sgd([w], 0.1), C.momentum_sgd([w], 0.1, 0.9), C.adam([w], 0.1, 0.9)):
-                learner.update(gradient, 1)
+                for guard in (None, self.engine.make_guard()):
+                    self.engine.guard = guard
+                    learner.update(gradient, 1)
 
 
 def _no_time(work: Any, rival: float = 0.0) -> float:
