@@ -16,15 +16,16 @@ import numpy as np
 
 import rgraph
 
-from . import overhead, report, sides
+from . import neighbours, overhead, report, sides
 from .compare import COLUMNS, Row, compare
 from .measure import LEAST, Neighbours, matrix_peak
 from .programs import PARTS as WITH_PROGRAMS
 from .programs import PROGRAMS, Program
 
-PARTS = (*WITH_PROGRAMS, "overhead")
+PARTS = (*WITH_PROGRAMS, "overhead", "neighbours")
 PEERS = ("eager", "channels-last", "compiled")
 OVERHEAD = ("what", "side", "ms", "others")
+BESIDE = ("program", "run", "busy", "ms", "one thread's", "over one's")
 HELD = ("what", "target", "measured", "of rounds", "met")
 
 
@@ -112,6 +113,11 @@ class Bench:
             for side, seconds in times.items()
         ]
 
+    def part_neighbours(self) -> list[Row]:
+        """Beside busy processes: the default number of threads against one"""
+        rows = neighbours.beside(*self.rounds, quick=self.options.quick)
+        return [{"part": "neighbours", **row} for row in rows]
+
 
 def _usable(peers: Sequence[str]) -> list[str]:
     """Those ways to run PyTorch that work here; says so if one does not."""
@@ -148,7 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         if part in WITH_PROGRAMS:
             print()  # after the list of all times
         if found:
-            print(report.table(found, OVERHEAD if part == "overhead" else COLUMNS))
+            columns = {"overhead": OVERHEAD, "neighbours": BESIDE}
+            print(report.table(found, columns.get(part, COLUMNS)))
         rows += found
     if judged := report.held(rows):
         print("\n## Held to\n\n" + report.table(judged, HELD))

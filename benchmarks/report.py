@@ -61,6 +61,9 @@ def held(rows: Sequence[Row]) -> list[Row]:
         if row.get("memory target") and row.get("its MB"):
             share = row["MB"] / row["its MB"]
             judge(f"{what}: memory over PyTorch's", row["memory target"], share, False)
+        if row.get("at most, of one's"):
+            beside = f"{what}, {row['busy']} busy: over one thread's time"
+            judge(beside, row["at most, of one's"], row["over one's"], False)
         if row.get("at most, ms"):
             judge(f"{what}, ms", row["at most, ms"], row["ms"], False)
     return found

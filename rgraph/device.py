@@ -263,6 +263,32 @@ def _cuda_engine(number: int) -> Any:
 # Engines of the CPU
 
 
+def set_num_threads(number: int) -> None:
+    """How many threads (1 or more) an operation on the CPU may use from here on, NumPy's included.
+
+    At first as many as the process has cores, or what `OMP_NUM_THREADS` says. Small operations use
+    one, and so do others for a while where threads were held up by another program's.
+
+    >>> C.device.set_num_threads(C.device.get_num_threads())
+    """
+    from .engines.numpy import threads
+
+    if int(number) < 1:
+        raise GraphError(f"{number} threads do nothing", mend="give set_num_threads 1 or more")
+    threads.set_number(int(number))
+
+
+def get_num_threads() -> int:
+    """How many threads an operation on the CPU may use: see `set_num_threads`.
+
+    >>> C.device.get_num_threads() > 0
+    True
+    """
+    from .engines.numpy import threads
+
+    return threads.number()
+
+
 def cpu_engines() -> list[str]:
     """The CPU engines that can be used here, the preferred one first.
 
@@ -364,10 +390,12 @@ __all__ = [
     "cpu",
     "cpu_engines",
     "get_gpu_properties",
+    "get_num_threads",
     "gpu",
     "gpu_convolutions",
     "gpu_stream",
     "set_excluded_devices",
+    "set_num_threads",
     "try_set_default_device",
     "use_cpu_engine",
     "use_default_device",

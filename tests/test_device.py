@@ -1,7 +1,11 @@
 """Devices under CNTK's names."""
 
+import os
+import subprocess
+import sys
 import warnings
 
+import numpy as np
 import pytest
 
 import rgraph as C
@@ -23,6 +27,38 @@ def environment(monkeypatch):
     monkeypatch.setattr(device, "_cpu_engine", "")
     monkeypatch.delenv("RGRAPH_CPU_ENGINE", raising=False)
     return monkeypatch
+
+
+def test_the_number_of_threads():
+    before, engine_before = C.device.get_num_threads(), C.device.engine(C.cpu()).name
+    x = np.random.default_rng(0).normal(size=(3, 16, 70, 70)).astype(np.float32)
+    image, kernel = C.input_variable((16, 70, 70)), C.Parameter((16, 16, 3, 3), init=0.1)
+    y = C.tanh(C.convolution(kernel, image) + image)
+    try:
+        for engine in C.device.cpu_engines():
+            C.device.use_cpu_engine(engine)
+            found = []
+            for number in (1, 3, np.int64(2)):
+                C.device.set_num_threads(number)
+                assert C.device.get_num_threads() == number
+                found.append([y.eval({image: x}), y.grad({image: x}, wrt=[kernel])])
+            for other in found[1:]:
+                for a, b in zip(found[0], other, strict=True):
+                    np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4 * np.abs(a).max())
+        with pytest.raises(C.GraphError, match="0 threads"):
+            C.device.set_num_threads(0)
+    finally:
+        C.device.set_num_threads(before)
+        C.device.use_cpu_engine(engine_before)
+
+
+def test_the_environment_chooses_the_number_of_threads():
+    program = "import rgraph as C; print(C.device.get_num_threads())"
+    told = {**os.environ, "OMP_NUM_THREADS": "3,2"}
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=told, capture_output=True, text=True
+    )
+    assert found.stdout == "3\n"
 
 
 def test_the_environment_chooses_the_engine_of_the_cpu(environment):

@@ -152,7 +152,7 @@ def test_quick_run_of_all_parts(tmp_path, capsys):
     by_part = {}
     for row in rows:
         by_part.setdefault(row["part"], []).append(row)
-    assert list(by_part) == ["programs", "ragged", "long", "overhead"]
+    assert list(by_part) == ["programs", "ragged", "long", "overhead", "neighbours"]
     for row in rows:
         assert row["ms"] > 0
         assert str(row.get("program", row.get("what"))) in printed

@@ -1,8 +1,11 @@
 """Pointwise programs in C against NumPy: the operations' own kernels, and formulas written here."""
 
+import threading
+
 import numpy as np
 import pytest
 
+import rgraph as C
 from rgraph import device
 from rgraph.engines.native import library
 from rgraph.engines.native.library import OPERATIONS, NativeError
@@ -170,3 +173,40 @@ def test_a_folder_that_can_t_be_written(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(NativeError):
         library.load()
+
+
+def test_threads_with_small_stacks():
+    """As the C library musl's are: what a block needs is not on the stack."""
+    engine = device._made("native")
+    x = C.sequence.input_variable(64)
+    y = C.layers.Recurrence(C.layers.GRU(64))(x)
+    frames = [np.ones((20, 64), np.float32)] * 9
+    before = device.engine(C.cpu()).name
+    device.use_cpu_engine(engine.name)
+    stack = threading.stack_size(128 * 1024)
+    try:
+        expected = y.eval({x: frames})
+        found = []
+        thread = threading.Thread(target=lambda: found.append(y.eval({x: frames})))
+        thread.start()
+        thread.join()
+        np.testing.assert_allclose(found[0], expected, rtol=1e-6)
+    finally:
+        threading.stack_size(stack)
+        device.use_cpu_engine(before)
+
+
+def test_threads_that_come_late_to_a_work_of_fewer():
+    x = RNG.normal(size=(3, 16, 40, 40)).astype(np.float32)
+    image, kernel = C.input_variable((16, 40, 40)), C.Parameter((16, 16, 3, 3), init=0.1)
+    y = C.tanh(C.convolution(kernel, image) + image)
+    before, engine = C.device.get_num_threads(), device.engine(C.cpu()).name
+    device.use_cpu_engine("native")
+    try:
+        expected = y.eval({image: x})
+        for number in [8, 2, 5, 3, 1] * 20:
+            C.device.set_num_threads(number)
+            np.testing.assert_array_equal(y.eval({image: x}), expected)
+    finally:
+        C.device.set_num_threads(before)
+        device.use_cpu_engine(engine)

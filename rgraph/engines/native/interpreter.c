@@ -4,11 +4,10 @@
    memory. The operations, and their table `operations`, are written by `library.py` and stand
    before this. */
 
-#include <omp.h>
-
 enum { MOST_AXES = 16, MOST_ARRAYS = 40, MOST_VALUES = 64, BLOCK = 1024, SHORT = 64, LARGE = 1 << 15 };
 /* Operations on elements that are worth a thread; elements of a result that are many. */
 enum { OPERATIONS = 1 << 13, MUCH = 1 << 18 };
+_Static_assert(MOST_VALUES * BLOCK * sizeof(float) <= ROOM, "a thread has room for a block's values");
 
 static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
@@ -70,7 +69,7 @@ static int follow(Path *path, const Program *program, void *const *objects)
 {
     const int arrays = path->arrays = program->operands + program->results;
     const Fields *first = fields(objects[program->operands]);
-    if (!first || first->rank > MOST_AXES)
+    if (!first || first->rank > MOST_AXES || !room_of_thread())
         return 1;
     const int rank = first->rank;
     int order[MOST_AXES], axes = 0;
@@ -204,7 +203,7 @@ static void stretch(const Program *program, Path path, int axis, ptrdiff_t start
     if (size == 0)
         return;
 
-    float scratch[MOST_VALUES][BLOCK] __attribute__((aligned(64)));
+    float(*scratch)[BLOCK] = room_of_thread(); /* `follow` has seen to it */
     State state = {&path, scratch, {0}, {0}, size >= LARGE};
     for (int v = path.arrays; v < values; ++v)
         state.at[v] = scratch[v];
@@ -272,22 +271,26 @@ static void rectangle(const Program *tail, Path path, const float *from, ptrdiff
     stretch(tail, path, 0, 0, flat ? 1 : rows);
 }
 
-/* Computes one of `parts` shares of the results. */
-static void share(const Program *program, const Path *path, int part, int parts)
+typedef struct {
+    const Program *program;
+    const Path *path;
+    int parts;
+} Shared;
+
+/* Computes a share of the results. */
+static void share(const void *what, ptrdiff_t part, int thread)
 {
+    const Shared *s = what;
+    const Path *path = s->path;
     int axis = 0; /* that is shared out: the outermost that is long enough */
-    while (axis < path->axes - 1 && path->shape[axis] < parts)
+    while (axis < path->axes - 1 && path->shape[axis] < s->parts)
         ++axis;
     const ptrdiff_t size = path->shape[axis];
-    stretch(program, *path, axis, size * part / parts, size * (part + 1) / parts);
+    stretch(s->program, *path, axis, size * part / s->parts, size * (part + 1) / s->parts);
 }
 
-/* Threads for what is to be shared out: one where it is part of what has been shared out. */
-static int threads_at_hand(void) { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
-
-/* In how many shares a program is worth being done. Few shares always go to the same threads, as the
-   rows of products do: what one has computed is in its cache. Where there is much, a thread that is
-   held up leaves shares to the others. */
+/* In how many shares a program is worth being done: where there is much, more than there are threads, so
+   that one that is held up leaves some to the others. */
 static int shares_of(const Program *program, const Path *path)
 {
     ptrdiff_t size = 1;
@@ -310,16 +313,7 @@ int run(const Program *program, void *const *objects, int only_look)
         return 1;
     if (only_look)
         return 0;
-    const int parts = shares_of(program, &path);
-    if (parts == 1)
-        share(program, &path, 0, 1);
-    else if (parts <= threads_at_hand())
-#pragma omp parallel for schedule(static) num_threads(parts)
-        for (int part = 0; part < parts; ++part)
-            share(program, &path, part, parts);
-    else
-#pragma omp parallel for schedule(dynamic)
-        for (int part = 0; part < parts; ++part)
-            share(program, &path, part, parts);
+    const Shared shared = {program, &path, shares_of(program, &path)};
+    in_parts(share, &shared, shared.parts, threads_at_hand());
     return 0;
 }

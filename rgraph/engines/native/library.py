@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ..expressions import EXPRESSIONS
-from ..numpy.threads import openmp_library
+from ..numpy.threads import follow_number
 
 # Those that have no form here in vector instructions; NumPy has
 _LEFT_OUT = {
@@ -33,9 +33,14 @@ _OWN = {"sigmoid": "sigmoid_({0})"}
 
 OPERATIONS = {name: i for i, name in enumerate(n for n in EXPRESSIONS if n not in _LEFT_OUT)}
 
+_PARTS = (
+    "operations", "threads", "interpreter", "products", "winograd", "winograd_gradient", "sums",
+    "tape",
+)  # fmt: skip
+
 _TRIAL, _LONGEST = 5, 120  # seconds for a compiler to compile next to nothing, and the whole
 
-_FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -fPIC -shared -std=gnu11 -w"
+_FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -pthread -fPIC -shared -std=gnu11 -w"
 if platform.machine() in ("x86_64", "AMD64"):
     _FLAGS += " -mprefer-vector-width=512"
 
@@ -58,8 +63,7 @@ def source() -> str:
         "static void (*const operations[])(float *, const float *, const float *, const float *,"
         f" ptrdiff_t) = {{{', '.join(f'op{i}' for i in OPERATIONS.values())}}};\n"
     )
-    names = "operations", "interpreter", "products", "winograd", "sums", "tape"
-    before, *after = ((here / f"{name}.c").read_text() for name in names)
+    before, *after = ((here / f"{name}.c").read_text() for name in _PARTS)
     return "\n".join([before, *functions, table, *after])
 
 
@@ -83,11 +87,12 @@ def load() -> ctypes.CDLL:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_that_ours(cache)
         path = _kept(cache, key) or _compile(compiler, text, cache, key)
-        library = openmp_library(str(path))
+        library = ctypes.CDLL(str(path))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # there may be no home
         raise NativeError(str(error)) from error
     library.run.argtypes = [c_void_p, c_char_p, c_int]
     library.know_arrays.argtypes = [c_size_t, c_void_p, c_void_p]
+    follow_number(library.set_threads)
     library.know_arrays(object.__basicsize__, id(np.ndarray), id(np.dtype(np.float32)))
     return library
 

@@ -6,8 +6,6 @@
    rows are shared out as those of what is pointwise are: what a thread has computed it finds in its own
    cache. */
 
-#include <stdlib.h>
-
 /* Vectors, how many rows of a product's block fit the registers beside two of them, and how far ahead
    of these the next are fetched. */
 #if defined(__AVX512F__)
@@ -135,30 +133,37 @@ static void slab_product(const Factors *f, ptrdiff_t row, ptrdiff_t rows, ptrdif
 }
 
 /* The product of a and b to c, whose rows are dense, and the tail along that path, slab by slab. */
-static void shared_product(const Factors *f, float *c, const float *a, const float *b,
-                           float *scratch, const Shares *s, int threads, const Program *tail,
-                           const Path *path)
+typedef struct {
+    Factors f;
+    Shares s;
+    float *c, *scratch;
+    const float *a, *b;
+    const Program *tail;
+    Path path;
+} SharedProduct;
+
+static void share_of_product(const void *what, ptrdiff_t part, int thread)
 {
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (ptrdiff_t part = 0; part < s->down * s->across; ++part) {
-        const ptrdiff_t across = part % s->across, down = part / s->across;
-        const ptrdiff_t first = panels_of(f->columns) * across / s->across;
-        const ptrdiff_t last = panels_of(f->columns) * (across + 1) / s->across;
-        const ptrdiff_t end = f->rows * (down + 1) / s->down;
-        const ptrdiff_t column = first * PANEL, width = least(last * PANEL, f->columns) - column;
-        float *strip = scratch + omp_get_thread_num() * s->room;
-        for (ptrdiff_t row = f->rows * down / s->down, rows; row < end; row += rows) {
-            float *to = c + row * f->columns + column;
-            const int direct = !tail && width % PANEL == 0;
-            const ptrdiff_t line = direct ? f->columns : (last - first) * PANEL;
-            rows = least(s->slab, end - row);
-            slab_product(f, row, rows, first, last, direct ? to : strip, line, a, b);
-            if (tail)
-                rectangle(tail, *path, strip, line, row, rows, column, width);
-            else if (!direct)
-                for (ptrdiff_t r = 0; r < rows; ++r)
-                    memcpy(to + r * f->columns, strip + r * line, width * sizeof(float));
-        }
+    const SharedProduct *p = what;
+    const Factors *f = &p->f;
+    const Shares *s = &p->s;
+    const ptrdiff_t across = part % s->across, down = part / s->across;
+    const ptrdiff_t first = panels_of(f->columns) * across / s->across;
+    const ptrdiff_t last = panels_of(f->columns) * (across + 1) / s->across;
+    const ptrdiff_t end = f->rows * (down + 1) / s->down;
+    const ptrdiff_t column = first * PANEL, width = least(last * PANEL, f->columns) - column;
+    float *strip = p->scratch + thread * s->room;
+    for (ptrdiff_t row = f->rows * down / s->down, rows; row < end; row += rows) {
+        float *to = p->c + row * f->columns + column;
+        const int direct = !p->tail && width % PANEL == 0;
+        const ptrdiff_t line = direct ? f->columns : (last - first) * PANEL;
+        rows = least(s->slab, end - row);
+        slab_product(f, row, rows, first, last, direct ? to : strip, line, p->a, p->b);
+        if (p->tail)
+            rectangle(p->tail, p->path, strip, line, row, rows, column, width);
+        else if (!direct)
+            for (ptrdiff_t r = 0; r < rows; ++r)
+                memcpy(to + r * f->columns, strip + r * line, width * sizeof(float));
     }
 }
 
@@ -173,6 +178,29 @@ static ptrdiff_t stride(const Fields *array, int axis)
     return array->strides[axis] / (ptrdiff_t)sizeof(float);
 }
 
+/* A factor (depth, columns) that is brought into panels, and its strides in numbers. */
+typedef struct {
+    float *to;
+    const float *from;
+    ptrdiff_t depth, columns, down, along;
+} Packing;
+
+static void share_of_packing(const void *what, ptrdiff_t p, int thread)
+{
+    const Packing *k = what;
+    const float *own = k->from + p * PANEL * k->along;
+    float *panel = k->to + p * k->depth * PANEL;
+    const ptrdiff_t width = least(PANEL, k->columns - p * PANEL);
+    for (ptrdiff_t d = 0; d < k->depth; ++d, panel += PANEL) {
+        if (k->along == 1)
+            memcpy(panel, own + d * k->down, width * sizeof(float));
+        else
+            for (ptrdiff_t c = 0; c < width; ++c)
+                panel[c] = own[d * k->down + c * k->along];
+        memset(panel + width, 0, (PANEL - width) * sizeof(float));
+    }
+}
+
 /* Brings the right factor into panels, (panels, depth, two vectors); columns that there are not are
    zeros. Returns 1 for what it can't take. */
 int packed_factor(const Product *p, void *object, float *to)
@@ -181,24 +209,10 @@ int packed_factor(const Product *p, void *object, float *to)
     if (!b)
         return 1;
     const int turned = p->right_transposed;
-    const ptrdiff_t depth = b->shape[turned], columns = b->shape[!turned];
-    const float *from = (const float *)b->data;
-    const ptrdiff_t down = stride(b, turned), along = stride(b, !turned);
-    const int threads = least(omp_get_max_threads(), most(1, depth * columns / PACKED));
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (ptrdiff_t p = 0; p < panels_of(columns); ++p) {
-        const float *own = from + p * PANEL * along;
-        float *panel = to + p * depth * PANEL;
-        const ptrdiff_t width = least(PANEL, columns - p * PANEL);
-        for (ptrdiff_t d = 0; d < depth; ++d, panel += PANEL) {
-            if (along == 1)
-                memcpy(panel, own + d * down, width * sizeof(float));
-            else
-                for (ptrdiff_t c = 0; c < width; ++c)
-                    panel[c] = own[d * down + c * along];
-            memset(panel + width, 0, (PANEL - width) * sizeof(float));
-        }
-    }
+    const Packing k = {to, (const float *)b->data, b->shape[turned], b->shape[!turned],
+                       stride(b, turned), stride(b, !turned)};
+    const int threads = least(threads_at_hand(), most(1, k.depth * k.columns / PACKED));
+    in_parts(share_of_packing, &k, panels_of(k.columns), threads);
     return 0;
 }
 
@@ -220,19 +234,19 @@ int matrix_product(const Product *p, void *const *objects, const float *panels, 
     if (b->shape[right] != f.depth || c->shape[0] != f.rows || c->shape[1] != f.columns
         || (f.columns > 1 && stride(c, 1) != 1) || (f.rows > 1 && stride(c, 0) != f.columns))
         return 1;
-    Path path;
-    if (p->tail && !rows_and_columns(&path, p->tail, objects + 2, f.rows, f.columns))
+    const int threads = least(threads_at_hand(), most(1, f.rows * f.depth * f.columns / SHARE));
+    SharedProduct shared = {f, shares(&f, threads), (float *)c->data, NULL, (const float *)a->data,
+                            panels, p->tail};
+    if (p->tail && !rows_and_columns(&shared.path, p->tail, objects + 2, f.rows, f.columns))
         return 1;
     if (only_look)
         return 0;
-    const int threads = least(threads_at_hand(), most(1, f.rows * f.depth * f.columns / SHARE));
-    const Shares s = shares(&f, threads);
-    float *scratch = aligned_alloc(64, (threads * s.room * sizeof(float) + 63) / 64 * 64);
-    if (!scratch)
+    const size_t size = threads * shared.s.room * sizeof(float);
+    shared.scratch = aligned_alloc(64, (size + 63) / 64 * 64);
+    if (!shared.scratch)
         return 1;
-    shared_product(&f, (float *)c->data, (const float *)a->data, panels, scratch, &s, threads,
-                   p->tail, &path);
-    free(scratch);
+    in_parts(share_of_product, &shared, shared.s.down * shared.s.across, threads);
+    free(shared.scratch);
     return 0;
 }
 
@@ -253,6 +267,22 @@ static void product_over_rows(const Factors *f, float *c, const float *a, const 
     }
 }
 
+typedef struct {
+    Factors f;
+    float *c, *packed; /* room for each part */
+    const float *a, *b;
+    ptrdiff_t line, room;
+    int parts;
+} Contraction;
+
+static void share_of_contraction(const void *what, ptrdiff_t part, int thread)
+{
+    const Contraction *k = what;
+    const ptrdiff_t panels = panels_of(k->f.columns);
+    product_over_rows(&k->f, k->c, k->a, k->b, k->line, panels * part / k->parts,
+                      panels * (part + 1) / k->parts, k->packed + part * k->room);
+}
+
 /* Computes the product of two matrices over all their rows. Returns 0, or 1 for arrays that it can't take
    or that a library does better: nothing has been done to them then.
 
@@ -267,16 +297,14 @@ int contraction(void *const *objects)
         || b->shape[0] != f.depth)
         return 1;
     const ptrdiff_t panels = panels_of(f.columns), work = f.rows * f.depth * f.columns;
-    const int threads = least(least(omp_get_max_threads(), panels), most(1, work / SHARE));
+    const int threads = least(least(threads_at_hand(), panels), most(1, work / SHARE));
     const ptrdiff_t room = CHUNK * PANEL * ((panels + threads - 1) / threads);
     float *packed = aligned_alloc(64, threads * room * sizeof(float));
     if (!packed)
         return 1;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int part = 0; part < threads; ++part)
-        product_over_rows(&f, (float *)c->data, (const float *)a->data, (const float *)b->data,
-                          stride(b, 0), panels * part / threads, panels * (part + 1) / threads,
-                          packed + part * room);
+    const Contraction k = {f, (float *)c->data, packed, (const float *)a->data,
+                           (const float *)b->data, stride(b, 0), room, threads};
+    in_parts(share_of_contraction, &k, threads, threads);
     free(packed);
     return 0;
 }

@@ -16,7 +16,6 @@ import numpy as np
 
 from .. import Kernel, Prepared
 from .. import bound as with_arguments
-from ..numpy.threads import lives_over_forks
 from ..strides import address
 from .programs import Compiled, Programs
 
@@ -50,8 +49,6 @@ class Products:
         library.contraction.argtypes = [c_char_p]
         self.run, self.pack = library.matrix_product, library.packed_factor
         self.over_rows = library.contraction
-        for name in "run", "pack", "over_rows":
-            lives_over_forks(self, name)
 
     def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
         """Args: `others`: those of all else."""

@@ -11,7 +11,6 @@ from typing import Any
 
 from .. import Kernel, Prepared
 from ..numpy import pointwise as reference
-from ..numpy.threads import lives_over_forks
 from .library import OPERATIONS, load
 
 MOST_ARRAYS, MOST_VALUES = 40, 64  # as in interpreter.c
@@ -59,7 +58,6 @@ class Programs:
     def __init__(self) -> None:
         self.library = load()
         self.run = self.library.run
-        lives_over_forks(self, "run")
         self.whole = lru_cache(maxsize=1024)(self._of_program)
         self.kernel = Prepared(self._bound)  # of `fused`
 

@@ -22,23 +22,35 @@ static void chunk_sum(double *to, const float *x, ptrdiff_t rows, ptrdiff_t colu
     }
 }
 
+/* The sums of chunks of rows of x (groups, rows, columns), and a row's room for each thread. */
+typedef struct {
+    double *sums;
+    const float *x;
+    ptrdiff_t rows, columns, part, chunks;
+    float *partial;
+} Chunks;
+
+static void share_of_sums(const void *what, ptrdiff_t i, int thread)
+{
+    const Chunks *k = what;
+    const ptrdiff_t start = i % k->chunks * k->part;
+    chunk_sum(k->sums + i * k->columns, k->x + (i / k->chunks * k->rows + start) * k->columns,
+              least(k->part, k->rows - start), k->columns, k->partial + thread * k->columns);
+}
+
 /* out (groups, columns) from x (groups, rows, columns), both dense. Returns 1 if there is no memory
    for it. */
 int row_sums(float *out, const float *x, ptrdiff_t groups, ptrdiff_t rows, ptrdiff_t columns)
 {
-    const int threads = omp_get_max_threads();
+    const int threads = threads_at_hand();
     const ptrdiff_t part = least(MOST_ROWS, most(LEAST_ROWS, groups * rows / (8 * threads)));
     const ptrdiff_t chunks = (rows + part - 1) / part;
     double *sums = malloc(groups * chunks * columns * sizeof(double) + threads * columns * sizeof(float));
     if (!sums)
         return 1;
-    float *partial = (float *)(sums + groups * chunks * columns);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (ptrdiff_t i = 0; i < groups * chunks; ++i) {
-        const ptrdiff_t start = i % chunks * part;
-        chunk_sum(sums + i * columns, x + (i / chunks * rows + start) * columns,
-                  least(part, rows - start), columns, partial + omp_get_thread_num() * columns);
-    }
+    const Chunks k = {sums, x, rows, columns, part, chunks,
+                      (float *)(sums + groups * chunks * columns)};
+    in_parts(share_of_sums, &k, groups * chunks, threads);
     for (ptrdiff_t g = 0; g < groups; ++g)
         for (ptrdiff_t c = 0; c < columns; ++c) {
             double all = 0;

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from .. import Kernel
-from ..numpy.threads import lives_over_forks
 from ..strides import address
 from .programs import Programs
 
@@ -39,7 +38,6 @@ class Sums:
     def __init__(self, programs: Programs) -> None:
         self._run = programs.library.row_sums
         self._run.argtypes = [c_void_p] * 2 + [c_ssize_t] * 3
-        lives_over_forks(self, "_run")
 
     def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
         """Args: `others`: those of all else."""

@@ -232,6 +232,23 @@ static ptrdiff_t first_with(const Frames *f, ptrdiff_t part, ptrdiff_t parts)
     return low;
 }
 
+typedef struct {
+    const Tape *tape;
+    void *const *arrays;
+    const float *const *panels;
+    const Frames *frames;
+    ptrdiff_t parts;
+    atomic_int *refused;
+} Going;
+
+static void share_of_sequences(const void *what, ptrdiff_t part, int thread)
+{
+    const Going *g = what;
+    if (go(g->tape, g->arrays, g->panels, g->frames, first_with(g->frames, part, g->parts),
+           first_with(g->frames, part + 1, g->parts)))
+        *g->refused = 1;
+}
+
 /* Does the frames. Returns 0; 1 for arrays that a call can't take: nothing has been done then; or 2 if
    there was no memory on the way.
 
@@ -249,13 +266,11 @@ int run_tape(const Tape *tape, void *const *arrays, const float *const *panels,
     if (calls(tape, values, arrays, panels, &alone, 1) || calls(tape, values, arrays, panels, &among, 1))
         return 1;
     const ptrdiff_t rows = frames->starts[frames->count] / frames->count;
-    const ptrdiff_t parts = least(omp_get_max_threads(), rows / THREAD_ROWS);
-    if (parts < 2)
+    atomic_int refused = 0;
+    const Going going = {tape, arrays, panels, frames, least(threads_at_hand(), rows / THREAD_ROWS),
+                         &refused};
+    if (going.parts < 2)
         return 2 * go(tape, arrays, panels, frames, 0, most_rows);
-    int refused = 0;
-#pragma omp parallel for schedule(static) num_threads(parts) reduction(| : refused)
-    for (ptrdiff_t part = 0; part < parts; ++part)
-        refused |= go(tape, arrays, panels, frames, first_with(frames, part, parts),
-                      first_with(frames, part + 1, parts));
+    in_parts(share_of_sequences, &going, going.parts, going.parts);
     return 2 * refused;
 }

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_ssize_t, c_void_p
 from typing import Any
 
-from ..numpy.threads import lives_over_forks
 from ..strides import address
 from .programs import MOST_ARRAYS, MOST_VALUES, Compiled, Programs
 
@@ -67,7 +66,6 @@ class Tapes:
         self.copy = copy.program
         self.run = programs.library.run_tape
         self.run.argtypes = [c_void_p, c_char_p, c_char_p, c_void_p]
-        lives_over_forks(self, "run")
 
     def tape(
         self, places: Sequence[Any], entries: Sequence[Any], delays: Sequence[tuple[Any, int]],

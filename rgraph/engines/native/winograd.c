@@ -216,29 +216,39 @@ static ptrdiff_t first_of(const Cut *c, ptrdiff_t unit)
     return least(unit * c->together, c->lines) * c->across;
 }
 
+typedef struct {
+    const Geometry *at;
+    float *to;
+    const float *w;
+} Kernels;
+
+static void share_of_kernels(const void *what, ptrdiff_t part, int thread)
+{
+    const Kernels *of = what;
+    const ptrdiff_t channels = of->at->channels, results = of->at->results, o = part * LANES;
+    const ptrdiff_t pair = o / (2 * LANES) * 2 * LANES, width = least(2 * LANES, results - pair);
+    for (ptrdiff_t c = 0; c < channels; ++c) {
+        Vector taps[TAPS * TAPS], half[TAPS * WINDOW], line[WINDOW];
+        for (int k = 0; k < TAPS * TAPS; ++k)
+            for (int lane = 0; lane < LANES; ++lane)
+                taps[k][lane] = of->w[((o + lane) * channels + c) * TAPS * TAPS + k];
+        for (int j = 0; j < TAPS; ++j)
+            kernel_at_points(half + j * WINDOW, taps + j, TAPS);
+        float *own = of->to + pair * channels + c * width + o - pair;
+        for (int i = 0; i < WINDOW; ++i) {
+            kernel_at_points(line, half + i, WINDOW);
+            for (int j = 0; j < WINDOW; ++j)
+                STORE(own + (i * WINDOW + j) * channels * results, line[j]);
+        }
+    }
+}
+
 /* Kernels (results, channels, 3, 3) at the points: (points, pairs of vectors of results, channels,
    two vectors), with one vector where no more is left. */
 void winograd_kernels(const Geometry *at, float *to, const float *w)
 {
-    const ptrdiff_t channels = at->channels, results = at->results;
-#pragma omp parallel for
-    for (ptrdiff_t o = 0; o < results; o += LANES) {
-        const ptrdiff_t pair = o / (2 * LANES) * 2 * LANES, width = least(2 * LANES, results - pair);
-        for (ptrdiff_t c = 0; c < channels; ++c) {
-            Vector taps[TAPS * TAPS], half[TAPS * WINDOW], line[WINDOW];
-            for (int k = 0; k < TAPS * TAPS; ++k)
-                for (int lane = 0; lane < LANES; ++lane)
-                    taps[k][lane] = w[((o + lane) * channels + c) * TAPS * TAPS + k];
-            for (int j = 0; j < TAPS; ++j)
-                kernel_at_points(half + j * WINDOW, taps + j, TAPS);
-            float *own = to + pair * channels + c * width + o - pair;
-            for (int i = 0; i < WINDOW; ++i) {
-                kernel_at_points(line, half + i, WINDOW);
-                for (int j = 0; j < WINDOW; ++j)
-                    STORE(own + (i * WINDOW + j) * channels * results, line[j]);
-            }
-        }
-    }
+    const Kernels k = {at, to, w};
+    in_parts(share_of_kernels, &k, at->results / LANES, threads_at_hand());
 }
 
 /* The results of a unit, from `x` to `y`: where that begins at the unit's first result, `start` is
@@ -269,6 +279,33 @@ static void unit_results(const Geometry *at, const Cut *c, ptrdiff_t unit, float
     }
 }
 
+typedef struct {
+    const Geometry *at;
+    Cut c;
+    float *y, *scratch;
+    const float *x, *u;
+    const Program *tail;
+    Path path;
+} Convolution;
+
+static void share_of_convolution(const void *what, ptrdiff_t unit, int thread)
+{
+    const Convolution *k = what;
+    const Geometry *at = k->at;
+    const Cut *c = &k->c;
+    float *mine = k->scratch + thread * room(at, c, 0);
+    if (!k->tail) {
+        unit_results(at, c, unit, k->y, 0, k->x, k->u, mine);
+        return;
+    }
+    const ptrdiff_t all = at->images * at->high * at->wide * at->results;
+    const ptrdiff_t start = tile_of(at, c, first_of(c, unit)).start;
+    const ptrdiff_t end = unit + 1 < c->units ? tile_of(at, c, first_of(c, unit + 1)).start : all;
+    unit_results(at, c, unit, mine, start, k->x, k->u, mine);
+    rectangle(k->tail, k->path, mine, at->results, start / at->results, (end - start) / at->results,
+              0, at->results);
+}
+
 /* Computes y from x and kernels at the points; then, if there is one, the tail, unit by unit.
 
    objects: the tail's, of which the first is not read: it stands for the convolution's result and
@@ -277,82 +314,15 @@ static void unit_results(const Geometry *at, const Cut *c, ptrdiff_t unit, float
 int winograd(const Geometry *at, float *y, const float *x, const float *u, const Program *tail,
              void *const *objects)
 {
-    const int threads = omp_get_max_threads();
-    const Cut c = cut(at, threads);
-    const ptrdiff_t own = room(at, &c, 0), all = at->images * at->high * at->wide * at->results;
-    Path path;
-    if (tail && !rows_and_columns(&path, tail, objects, all / at->results, at->results))
+    const int threads = threads_at_hand();
+    Convolution k = {at, cut(at, threads), y, NULL, x, u, tail};
+    const ptrdiff_t rows = at->images * at->high * at->wide;
+    if (tail && !rows_and_columns(&k.path, tail, objects, rows, at->results))
         return 1;
-    float *scratch = scratch_of(at, &c, threads, 0);
-    if (!scratch)
+    k.scratch = scratch_of(at, &k.c, threads, 0);
+    if (!k.scratch)
         return 1;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (ptrdiff_t unit = 0; unit < c.units; ++unit) {
-        float *mine = scratch + omp_get_thread_num() * own;
-        const ptrdiff_t start = tile_of(at, &c, first_of(&c, unit)).start;
-        const ptrdiff_t end = unit + 1 < c.units ? tile_of(at, &c, first_of(&c, unit + 1)).start : all;
-        unit_results(at, &c, unit, tail ? mine : y, tail ? start : 0, x, u, mine);
-        if (tail)
-            rectangle(tail, path, mine, at->results, start / at->results,
-                      (end - start) / at->results, 0, at->results);
-    }
-    free(scratch);
-    return 0;
-}
-
-/* The gradient to the kernels, (results, channels, 3, 3). Returns 1 if there is no memory for it. */
-int winograd_gradient(const Geometry *at, float *w, const float *x, const float *g)
-{
-    const int threads = omp_get_max_threads();
-    const Cut c = cut(at, threads);
-    const ptrdiff_t own = room(at, &c, 1), channels = at->channels, results = at->results;
-    const ptrdiff_t point = channels * results, sums = own - POINTS * point;
-    float *scratch = scratch_of(at, &c, threads, 1);
-    if (!scratch)
-        return 1;
-    for (int i = 0; i < threads; ++i)
-        memset(scratch + i * own + sums, 0, POINTS * point * sizeof(float));
-#pragma omp parallel num_threads(threads)
-    {
-        float *operand = scratch + omp_get_thread_num() * own;
-        float *result = operand + POINTS * c.operand, *sum = operand + sums;
-#pragma omp for schedule(static)
-        for (ptrdiff_t unit = 0; unit < c.units; ++unit) {
-            const ptrdiff_t first = first_of(&c, unit), tiles = first_of(&c, unit + 1) - first;
-            for (ptrdiff_t t = 0; t < tiles; ++t) {
-                const View window = window_of(at, &c, first + t), tile = tile_of(at, &c, first + t);
-                for (ptrdiff_t i = 0; i < channels; i += LANES)
-                    window_at_points(operand + t * channels + i, c.operand, x + i, &window);
-                for (ptrdiff_t i = 0; i < results; i += LANES)
-                    tile_at_points(result + t * results + i, c.result, g + i, &tile);
-            }
-            for (int p = 0; p < POINTS; ++p)
-                for (ptrdiff_t o = 0; o < results; o += 2 * LANES)
-                    product(channels, least(2 * LANES, results - o) / LANES, 1, sum + p * point + o,
-                            results, operand + p * c.operand, 1, channels,
-                            result + p * c.result + o, results, tiles);
-        }
-#pragma omp for
-        for (ptrdiff_t i = 0; i < point; i += LANES) {
-            Vector half[WINDOW * TAPS], line[WINDOW], taps[TAPS];
-            for (int p = 0; p < WINDOW; ++p) {
-                for (int q = 0; q < WINDOW; ++q) {
-                    line[q] = (Vector){0};
-                    for (int thread = 0; thread < threads; ++thread)
-                        line[q] += LOAD(scratch + thread * own + sums + (p * WINDOW + q) * point + i);
-                }
-                kernel_from_points(half + p * TAPS, line, 1);
-            }
-            for (int j = 0; j < TAPS; ++j) {
-                kernel_from_points(taps, half + j, TAPS);
-                for (int k = 0; k < TAPS; ++k)
-                    for (int lane = 0; lane < LANES; ++lane) {
-                        const ptrdiff_t o = i % results + lane, c = i / results;
-                        w[((o * channels + c) * TAPS + k) * TAPS + j] = taps[k][lane];
-                    }
-            }
-        }
-    }
-    free(scratch);
+    in_parts(share_of_convolution, &k, k.c.units, threads);
+    free(k.scratch);
     return 0;
 }

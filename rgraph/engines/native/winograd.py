@@ -16,7 +16,6 @@ import numpy as np
 
 from .. import Kernel, Prepared
 from .. import bound as with_arguments
-from ..numpy.threads import lives_over_forks
 from ..strides import Shape, address, dense, dense_room, into
 from .programs import Compiled, Programs
 
@@ -63,8 +62,6 @@ class Winograd:
         library.winograd_kernels.argtypes = [c_void_p] * 3
         self._run, self._gradient = library.winograd, library.winograd_gradient
         self._at_points = library.winograd_kernels
-        for name in ("_run", "_gradient", "_at_points"):
-            lives_over_forks(self, name)
 
     def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
         """Args: `others`: those of all else."""

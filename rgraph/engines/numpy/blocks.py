@@ -8,8 +8,6 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from .threads import THREADS
-
 Triple = tuple[int, int, int]
 Shape = tuple[int, ...]
 
@@ -54,10 +52,12 @@ def cut(
     dilation: Triple,
     itemsize: int,
     use: str,
+    threads: int,
 ) -> Plan:
     """Plan a correlation of (rows, D, H, W, C) to (rows, D, H, W, O).
 
-    `use` is "product", "taps" or "elementwise", for what will be done with the columns.
+    `use` is "product", "taps" or "elementwise", for what will be done with the columns;
+    `threads` is among how many blocks are shared.
     """
     rows, *lines, length, outputs = target
     work = math.prod(kernel) * source[4] * outputs  # multiplications per output pixel
@@ -71,7 +71,7 @@ def cut(
     line_bytes = (width * math.prod(kernel) // folded * source[4] + length * outputs) * itemsize
     extent = (*kernel[:2], kernel[2] // folded)
     blocks = []
-    for box in _boxes((rows, *lines), length, line_bytes, THREADS if parallel else 1):
+    for box in _boxes((rows, *lines), length, line_bytes, threads if parallel else 1):
         size = [span.stop - span.start for span in box]
         part, inner, padded = [box[0]], [slice(None)], [size[0]]
         spans = (*box[1:], slice(0, width))

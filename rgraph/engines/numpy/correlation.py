@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from .blocks import LEAST_ROWS, SMALL_PRODUCT, Block, Plan, Triple, cut
-from .threads import Array, run, scratch
+from .threads import Array, number, run, scratch
 
 After = Callable[[Array, tuple[slice, ...]], None]
 
@@ -86,7 +86,7 @@ def _correlate_group(
     x: Array, out: Array, w: Array, key: tuple[Any, ...], after: After | None = None
 ) -> None:
     """`correlate` for one group."""
-    plan = cut(x.shape, out.shape, *key, "product")
+    plan = cut(x.shape, out.shape, *key, "product", number())
     outputs = w.shape[-1]
     matrix = _matrix(w, plan)
     multiply = _multiply_lines if plan.folded > 1 else _multiply_chunks
@@ -140,7 +140,7 @@ def _multiply_chunks(columns: Array, matrix: Array, out: Array, plan: Plan, bloc
 
 def _correlate_taps_group(x: Array, g: Array, out: Array, key: tuple[Any, ...]) -> None:
     """`correlate_taps` for one group."""
-    plan = cut(x.shape, g.shape, *key, "taps")
+    plan = cut(x.shape, g.shape, *key, "taps", number())
     kd, kh, kw, inputs, outputs = out.shape
     length = g.shape[3]
 
@@ -206,7 +206,7 @@ def _phases(columns: Array, phases: int) -> Iterator[Array]:
 
 def _correlate_elementwise(x: Array, out: Array, w: Array, key: tuple[Any, ...]) -> None:
     """`correlate` for many small groups, such as depthwise: multiply and add, tap by tap."""
-    plan = cut(x.shape, out.shape, *key, "elementwise")
+    plan = cut(x.shape, out.shape, *key, "elementwise", number())
     groups, inputs, outputs = w.shape[3:]
     target = out.reshape(*out.shape[:4], groups, outputs)
     # Factors of a whole line, since loops over the few channels of a pixel would be too short.
@@ -228,7 +228,7 @@ def _correlate_elementwise(x: Array, out: Array, w: Array, key: tuple[Any, ...])
 
 def _correlate_taps_elementwise(x: Array, g: Array, out: Array, key: tuple[Any, ...]) -> None:
     """`correlate_taps` for many small groups."""
-    plan = cut(x.shape, g.shape, *key, "elementwise")
+    plan = cut(x.shape, g.shape, *key, "elementwise", number())
     groups, inputs, outputs = out.shape[3:]
     g = g.reshape(*g.shape[:4], groups, outputs)
 

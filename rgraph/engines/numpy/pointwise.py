@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..strides import joined
-from .threads import THREADS, Array, run, scratch
+from .threads import Array, number, run, scratch
 
 PIECE = 1 << 14  # elements of a piece: all registers of a program stay in a second-level cache
 PARALLEL = 1 << 17  # elements of a result that are worth waking another thread
@@ -36,7 +36,7 @@ def evaluate(context: Any, *arrays: Array, program: Any, out: Array | None = Non
             registers = [scratch(name, target.shape, target.dtype) for name in names]
             on_piece([a[piece] for a in operands], [target, *registers])
 
-    run(work, pieces, out.size >= PARALLEL and len(pieces) >= THREADS)
+    run(work, pieces, out.size >= PARALLEL and len(pieces) >= number())
     return out
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...ops.records import TABLE
-from .threads import THREADS, Array, run
+from .threads import Array, number, run
 
 PIECE = 1 << 20  # bytes of the larger operand of a piece
 
@@ -38,7 +38,7 @@ def _by_rows(kernel: Callable[..., Array]) -> Callable[..., Array]:
                 kernel(context, *part(piece), out=result[piece], **at)
 
         pieces = [slice(i, min(i + step, rows)) for i in range(step, rows, step)]
-        run(work, pieces, len(pieces) >= THREADS)
+        run(work, pieces, len(pieces) >= number())
         return result
 
     return call

@@ -20,7 +20,44 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+def _first_number() -> int:
+    """What `OMP_NUM_THREADS` says, or as many as there are cores for this process."""
+    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if told.isdigit() and int(told):
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_number = _first_number()
+_followers: list[Callable[[int], Any]] = []
+
+
+def number() -> int:
+    """How many threads an operation may use."""
+    return _number
+
+
+def set_number(threads: int) -> None:
+    """Makes it so for all engines of the CPU, NumPy's BLAS included, from here on."""
+    global _number, _pool, _restore
+    with _lock:
+        _number = threads
+        if _pool is not None:
+            _pool.shutdown(wait=False)
+        _pool = None
+        _restore = threads
+        if _blas is not None and not _users:
+            _blas[1](threads)
+    for follow in _followers:
+        follow(threads)
+
+
+def follow_number(follow: Callable[[int], Any]) -> None:
+    """Calls `follow` with the number of threads, now and whenever it changes."""
+    _followers.append(follow)
+    follow(_number)
+
 
 _local = threading.local()
 
@@ -173,10 +210,11 @@ def run(
     are then the same to the last bit.
     """
     global _pool
-    if not parallel or len(items) == 1 or _blas is None or THREADS == 1:
+    threads = number()
+    if not parallel or len(items) == 1 or _blas is None or threads == 1:
         return [work(iter(items))]
     queue = iter(items)  # taking the next of a list is safe among threads
-    shares = [iter(items[i::THREADS]) if fixed else queue for i in range(THREADS)]
+    shares = [iter(items[i::threads]) if fixed else queue for i in range(threads)]
 
     def task(share: Iterator[Any]) -> Any:
         # The BLAS may compute with leftovers in its own buffers, which it then discards.
@@ -184,7 +222,12 @@ def run(
             return work(share)
 
     with _one_blas_thread():
-        if _pool is None:
-            _pool = ThreadPoolExecutor(THREADS, "rgraph")
-        others = [_pool.submit(task, share) for share in shares[1:]]
-        return [task(shares[0]), *(other.result() for other in others)]
+        with _lock:
+            if _pool is None:
+                _pool = ThreadPoolExecutor(threads, "rgraph")
+            others = [_pool.submit(task, share) for share in shares[1:]]
+        results = [task(shares[0])]
+        for other, share in zip(others, shares[1:], strict=True):
+            # What the system has not begun by now, this thread does: nothing waits for it.
+            results.append(task(share) if other.cancel() else other.result())
+        return results
