@@ -29,6 +29,8 @@ BESIDE: list[tuple[Program, str, float]] = [
     (LSTM("small LSTM", (32,) * 16, 64, 64), "train", SMALL),
     (PROGRAMS["W3"], "train", SMALL),
     (PROGRAMS["LSTM"], "train", LARGE),
+    (PROGRAMS["quadrants"], "train", LARGE),
+    (PROGRAMS["slices"], "train", LARGE),
     (PROGRAMS["W2"], "forward", LARGE),
     (PROGRAMS["W2"], "train", LARGE),
 ]

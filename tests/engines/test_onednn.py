@@ -15,7 +15,7 @@ from rgraph.plan import Run
 if "onednn" not in device.cpu_engines():
     pytest.skip("oneDNN is not installed: pip install onednn-cpu-gomp", allow_module_level=True)
 
-from rgraph.engines.onednn import OnednnEngine, primitives
+from rgraph.engines.onednn import OnednnEngine, patience, primitives
 from rgraph.engines.onednn.chains import Post
 from rgraph.engines.onednn.library import Library
 from rgraph.engines.onednn.pointwise import Pointwise
@@ -352,3 +352,46 @@ def test_images_of_ever_new_sizes(monkeypatch):
     close(engine.kernels["convolution"](run, w, x, **at), y)
     back = TABLE["convolution_transpose"].kernel(run, w, y, spatial=(9, 9), **at)
     close(engine.kernels["convolution_transpose"](run, w, y, spatial=(9, 9), **at), back)
+
+
+def test_a_primitive_that_is_held_up_is_followed_by_others_in_one_thread(monkeypatch):
+    now = {"took": 0.0, "worked": 0.0}
+    monkeypatch.setattr(patience, "perf_counter", lambda: now["took"])
+    monkeypatch.setattr(patience, "thread_time", lambda: now["worked"])
+    all_ = patience.Patience()
+    watch = patience.Watch(all_)
+
+    def run(took, worked):
+        watch.start()
+        now["took"] += took
+        now["worked"] += worked
+        watch.stop()
+        return all_.is_gone()
+
+    assert not run(0.005, 0.001)  # it never took less
+    assert not run(0.001, 0.001)
+    assert not run(0.004, 0.004)  # slow, but not for having waited
+    assert not run(0.0014, 0.0004)  # for others, but hardly any longer than it can
+    assert run(0.0045, 0.001)  # 3 ms more than expected
+    now["took"] += 0.023
+    assert all_.is_gone()
+    now["took"] += 0.002
+    assert not all_.is_gone()
+
+
+@pytest.mark.parametrize("name", ["convolution", "convolution_transpose", "pool_mean"])
+def test_threads_do_not_change_a_result(name):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 32, 21, 20)).astype(np.float32)
+    w = rng.normal(size=(32, 32, 5, 5)).astype(np.float32)
+    at = {"strides": (1, 1), "padding": ((2, 2), (2, 2)), "dilation": (1, 1), "groups": 1}
+    arrays = [w, x]
+    if name == "convolution_transpose":
+        at["spatial"] = (21, 20)
+    elif name == "pool_mean":
+        arrays = [x]
+        at = {"window": (3, 3), "strides": (1, 1), "padding": ((1, 1), (1, 1)), "counts": (21, 20)}
+        at["include_pad"] = True
+    found = [ENGINE._kernels(n)[name](Run(ENGINE, {}, 3), *arrays, **at) for n in (1, 2, 3)]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])

@@ -111,7 +111,7 @@ def _blas_threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _held_for_fork: list[Any] = []
 _forking = threading.Lock()  # by one thread at a time
-_openmp_calls: list[tuple[weakref.ref[Any], str, Callable[..., Any]]] = []
+_openmp_calls: list[tuple[weakref.ref[Any], str]] = []
 
 
 def lock() -> Any:
@@ -151,12 +151,12 @@ def _one_blas_thread() -> Iterator[None]:
 
 
 def lives_over_forks(owner: Any, name: str) -> None:
-    """Keeps `owner.name`, a function of an OpenMP library, usable in forked processes.
+    """Keeps the method `owner.name`, which calls an OpenMP library, usable in forked processes.
 
     There GNU's OpenMP waits for threads that have not come along, unless the thread that calls it
     is a new one.
     """
-    _openmp_calls.append((weakref.ref(owner), name, getattr(owner, name)))
+    _openmp_calls.append((weakref.ref(owner), name))
 
 
 def _before_fork() -> None:
@@ -181,10 +181,11 @@ def _after_fork_in_child() -> None:
     if _users and _blas is not None:
         _users = 0
         _blas[1](_restore)
-    for reference, name, function in _openmp_calls:
+    for reference, name in _openmp_calls:
         owner = reference()
         if owner is not None:
-            setattr(owner, name, _in_a_new_thread(function))
+            vars(owner).pop(name, None)  # that of the process which was forked itself
+            setattr(owner, name, _in_a_new_thread(getattr(owner, name)))
 
 
 def _in_a_new_thread(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,9 +7,9 @@ Everything else, and every other type, is the `numpy` engine's. Needs the librar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,19 @@ from ...ops.records import TABLE
 from .. import tailed
 from ..native import NativeError, equip
 from ..numpy import NumpyEngine
+from ..numpy.threads import number
 from ..strides import address
 from .convolution import Convolutions
 from .library import Library, OnednnError
+from .patience import Patience
 from .pointwise import Pointwise
 from .pooling import Poolings
 from .products import Products
 from .softmax import Softmaxes
 
 __all__ = ["OnednnEngine", "OnednnError"]
+
+_FEW = 1 << 14  # elements of the larger operand: less is not worth a second thread
 
 
 class OnednnEngine(NumpyEngine):
@@ -37,46 +41,74 @@ class OnednnEngine(NumpyEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        library = Library()
-        convolutions, products = Convolutions(library, self.pool.take), Products(library)
         self.reference = dict(self.kernels)
-        self.kernels["matmul"] = products.matmul
-        self.kernels["times"] = self.kernels["contract"] = products.product
-        self.kernels |= Poolings(library, self.pool.take, self.reference).kernels
+        self._patience = Patience()
+        self._kernels = lru_cache(maxsize=4)(self._made)
+        self.kernels |= {name: self._shared(name) for name in self._kernels(number())}
+        self.kernels["matmul"] = self._matmul
+        try:
+            equip(self)
+        except NativeError:
+            pass
+        else:
+            self.in_place = frozenset({"tailed", "fused"})
+
+    def _made(self, threads: int) -> dict[str, Any]:
+        """The kernels, for a number of threads: primitives are made for one."""
+        library = Library(threads, self._patience)
+        convolutions, products = Convolutions(library, self.pool.take), Products(library)
         softmaxes = Softmaxes(library, self.pool.take)
-        for name in ("softmax", "log_softmax"):
-            self.kernels[name] = softmaxes.kernel(name, TABLE[name].kernel)
-        for name, kernel in (
-            ("convolution", convolutions.convolution),
-            ("convolution_transpose", convolutions.transpose),
-            ("convolution_weights", convolutions.weights),
-        ):
-            self.kernels[name] = _or_reference(name, kernel)
         of_convolutions = _or_reference("tailed", convolutions.tailed)
-        self._tailed = {
+        tailed_ = {
             "convolution": of_convolutions,
             "convolution_transpose": of_convolutions,
             "times": products.tailed,
             "contract": products.tailed,
         }
-        self.kernels["tailed"] = self._with_tail
-        try:
-            equip(self)
-        except NativeError:
-            self.kernels["fused"] = Pointwise(library).evaluate
-        else:
-            self.in_place = frozenset({"tailed", "fused"})
+        return {
+            "matmul": products.matmul,
+            "times": products.product,
+            "contract": products.product,
+            **Poolings(library, self.pool.take, self.reference).kernels,
+            **{n: softmaxes.kernel(n, TABLE[n].kernel) for n in ("softmax", "log_softmax")},
+            "convolution": _or_reference("convolution", convolutions.convolution),
+            "convolution_transpose": _or_reference("convolution_transpose", convolutions.transpose),
+            "convolution_weights": _or_reference("convolution_weights", convolutions.weights),
+            "tailed": partial(_with_tail, tailed_),
+            "fused": Pointwise(library).evaluate,
+        }
 
-    def _with_tail(self, run: Any, *arrays: Any, head: Any, out: Any = None, **options: Any) -> Any:
-        kernel = partial(self._tailed[head.name], run, head=head, out=out, **options)
-        own = None if out is None else _index(arrays[2:], out)
-        if own is None:
-            return kernel(*arrays)
-        done = kernel(*arrays, own=own)
-        if done is not None:
-            return done
-        more = [m.copy() if i == own else m for i, m in enumerate(arrays[2:])]
-        return kernel(*arrays[:2], *more)
+    def _shared(self, name: str) -> Any:
+        """A kernel that small work, and what other programs would hold up, has in one thread."""
+        patient = name == "convolution_weights"  # its sums are not the same then
+
+        def call(run: Any, *arrays: Any, **options: Any) -> Any:
+            kernels = self._kernels(self._threads(arrays, patient))
+            return kernels[name](run, *arrays, **options)
+
+        return call
+
+    def _matmul(self, a: Any, b: Any) -> Any:
+        return self._kernels(self._threads((a, b)))["matmul"](a, b)
+
+    def _threads(self, arrays: Sequence[Any], patient: bool = False) -> int:
+        if max(np.size(a) for a in arrays[:2]) < _FEW:
+            return 1
+        return number() if patient or not self._patience.is_gone() else 1
+
+
+def _with_tail(
+    kernels: Mapping[str, Any], run: Any, *arrays: Any, head: Any, out: Any = None, **options: Any
+) -> Any:
+    kernel = partial(kernels[head.name], run, head=head, out=out, **options)
+    own = None if out is None else _index(arrays[2:], out)
+    if own is None:
+        return kernel(*arrays)
+    done = kernel(*arrays, own=own)
+    if done is not None:
+        return done
+    more = [m.copy() if i == own else m for i, m in enumerate(arrays[2:])]
+    return kernel(*arrays[:2], *more)
 
 
 def _index(arrays: Sequence[Any], place: np.ndarray) -> int | None:

@@ -11,6 +11,7 @@ import glob
 import math
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
@@ -20,6 +21,7 @@ import numpy as np
 
 from ..numpy.threads import lives_over_forks, lock, openmp_library
 from ..strides import address
+from .patience import Patience, Watch
 
 FLOAT32 = 3
 TAG_ANY = 1
@@ -54,6 +56,9 @@ _KEPT_BY_LIBRARY = 64  # reorders, mostly, which primitives of many sizes have i
 _CPU = 1
 _IN_ORDER = 1
 _SCRATCHPAD_IS_GIVEN = 1
+
+
+_caller = threading.local()
 
 
 class OnednnError(RuntimeError):
@@ -141,16 +146,23 @@ class PostOperations:
 
 
 class Library:
-    """oneDNN on this CPU: an engine of its own with one stream of work."""
+    """oneDNN on this CPU: an engine of its own with one stream of work.
 
-    def __init__(self) -> None:
+    Args:
+        threads: that it may use, where they are GNU OpenMP's; that is for each caller's thread.
+        patience: what it loses where they are held up.
+    """
+
+    def __init__(self, threads: int = 1, patience: Patience | None = None) -> None:
         self._library = _open()
+        self.threads, self.patience = threads, patience or Patience()
+        self._set_threads = getattr(self._library, "omp_set_num_threads", None)
         self._refused = False
         self.lock = lock()  # a primitive's arrays are set and then used
         self.set_address = self._library.dnnl_memory_set_data_handle
         self.set_address.argtypes = [c_void_p, c_void_p]
-        self.execute = self._library.dnnl_primitive_execute
-        self.execute.argtypes = [c_void_p, c_void_p, c_int, c_void_p]
+        self._execute = self._library.dnnl_primitive_execute
+        self._execute.argtypes = [c_void_p, c_void_p, c_int, c_void_p]
         lives_over_forks(self, "execute")
         self.wait = self._library.dnnl_stream_wait
         self.wait.argtypes = [c_void_p]
@@ -161,7 +173,17 @@ class Library:
         self.call("dnnl_set_primitive_cache_capacity", c_int(_KEPT_BY_LIBRARY))
         self._scratchpad = np.empty(0, np.uint8)
 
+    def _take_threads(self) -> None:
+        if self._set_threads and getattr(_caller, "threads", 0) != self.threads:
+            self._set_threads(self.threads)
+            _caller.threads = self.threads
+
+    def execute(self, primitive: c_void_p, stream: c_void_p, count: int, arguments: Any) -> int:
+        self._take_threads()
+        return int(self._execute(primitive, stream, count, arguments))
+
     def call(self, function: str, *arguments: Any) -> None:
+        self._take_threads()
         status = getattr(self._library, function)(*arguments)
         if status:
             raise OnednnError(f"{function} failed with status {status}")
@@ -274,6 +296,7 @@ class Primitive:
             for _, md in arguments
         ]
         self._addresses = [0] * len(arguments)
+        self._watch = Watch(library.patience)
         self._arguments = (_Argument * len(arguments))(
             *(_Argument(a, m.value) for (a, _), m in zip(arguments, self._memories, strict=True))
         )
@@ -291,10 +314,13 @@ class Primitive:
                 if self._addresses[i] != here:
                     library.set_address(self._memories[i], here)
                     self._addresses[i] = here
+            self._watch.start()
             status = library.execute(
                 self._primitive, library.stream, len(self._arguments), self._arguments
             )
             library.wait(library.stream)
+            if library.threads > 1:
+                self._watch.stop()
         if status:
             raise OnednnError(f"a primitive failed with status {status}")
 
