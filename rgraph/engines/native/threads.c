@@ -15,9 +15,9 @@
 #include <time.h>
 
 enum { MOST_THREADS = 128, STACK = 1 << 20, ROOM = 1 << 18, LINE = 64 };
-/* Nanoseconds: that a thread waits awake; that it may be held up; and for each of these that the caller
-   has waited, how many it then goes on alone. */
-enum { AWAKE = 200000, HELD_UP = 100000, ALONE = 8 };
+/* Nanoseconds: that a thread waits awake for work, and the caller for the others; that it may lose by that;
+   and for each that it lost, how many it then goes on alone. */
+enum { AWAKE = 200000, IMPATIENT = 200000, HELD_UP = 100000, ALONE = 8 };
 
 /* One part of a work, in the thread of that number; the caller's is 0. */
 typedef void Part(const void *what, ptrdiff_t part, int thread);
@@ -29,6 +29,7 @@ static struct {
     atomic_uint active; /* threads at the work */
     int threads, open;
     int64_t held_up; /* the longest that one of them was, by the system */
+    int64_t left;    /* when the last of them was through */
     Part *part;        /* the work */
     const void *what;
     ptrdiff_t parts;
@@ -38,7 +39,7 @@ static struct {
     struct {
         _Alignas(LINE) atomic_ptrdiff_t next; /* of these, that is not begun */
         atomic_uint works;                    /* counts those that it was called to */
-        int asleep;
+        atomic_int asleep;
         pthread_cond_t called;
     } of[MOST_THREADS];
 } pool;
@@ -116,6 +117,7 @@ static void *thread_of_pool(void *number)
                 = now(CLOCK_MONOTONIC) - begin - (now(CLOCK_THREAD_CPUTIME_ID) - ran);
             pthread_mutex_lock(&pool.mutex);
             pool.held_up = held_up > pool.held_up ? held_up : pool.held_up;
+            pool.left = now(CLOCK_MONOTONIC);
             if (--pool.active == 0)
                 pthread_cond_signal(&pool.ended);
         }
@@ -177,15 +179,17 @@ static void wait_for_others(void)
     pthread_mutex_unlock(&pool.mutex);
     if (!pool.active)
         return;
+    /* Without giving way: that would be for a whole slice of the system's time. */
     const int64_t start = now(CLOCK_MONOTONIC);
-    for (unsigned left; (left = pool.active) && now(CLOCK_MONOTONIC) - start < AWAKE;)
-        stay_awake(&pool.active, left);
+    while (pool.active && now(CLOCK_MONOTONIC) - start < IMPATIENT)
+        ;
     pthread_mutex_lock(&pool.mutex);
     while (pool.active)
         pthread_cond_wait(&pool.ended, &pool.mutex);
     pthread_mutex_unlock(&pool.mutex);
     const int64_t end = now(CLOCK_MONOTONIC), waited = end - start;
-    const int64_t lost = waited < pool.held_up ? waited : pool.held_up;
+    const int64_t by_others = pool.held_up + (end - pool.left);
+    const int64_t lost = waited < by_others ? waited : by_others;
     if (lost > HELD_UP)
         alone_until = end + ALONE * lost;
 }
@@ -210,12 +214,12 @@ static void in_parts(Part *part, const void *what, ptrdiff_t parts, int threads)
     pool.open = 1;
     for (int i = 0; i < pool.shares; ++i)
         pool.of[i].next = parts * i / pool.shares;
-    for (int i = 1; i < pool.shares; ++i) {
+    for (int i = 1; i < pool.shares; ++i)
         ++pool.of[i].works;
+    pthread_mutex_unlock(&pool.mutex);
+    for (int i = 1; i < pool.shares; ++i)
         if (pool.of[i].asleep)
             pthread_cond_signal(&pool.of[i].called);
-    }
-    pthread_mutex_unlock(&pool.mutex);
     do_parts(0);
     wait_for_others();
     inside = 0;

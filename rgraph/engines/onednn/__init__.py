@@ -7,6 +7,7 @@ Everything else, and every other type, is the `numpy` engine's. Needs the librar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -31,6 +32,7 @@ from .softmax import Softmaxes
 __all__ = ["OnednnEngine", "OnednnError"]
 
 _FEW = 1 << 14  # elements of the larger operand: less is not worth a second thread
+_MUCH = 1 << 26  # multiplications that take longer than the system's slices of time, about
 
 
 class OnednnEngine(NumpyEngine):
@@ -80,21 +82,24 @@ class OnednnEngine(NumpyEngine):
 
     def _shared(self, name: str) -> Any:
         """A kernel that small work, and what other programs would hold up, has in one thread."""
-        patient = name == "convolution_weights"  # its sums are not the same then
+        threads = self._threads_of_weights if name == "convolution_weights" else self._threads
 
         def call(run: Any, *arrays: Any, **options: Any) -> Any:
-            kernels = self._kernels(self._threads(arrays, patient))
-            return kernels[name](run, *arrays, **options)
+            return self._kernels(threads(*arrays, **options))[name](run, *arrays, **options)
 
         return call
 
     def _matmul(self, a: Any, b: Any) -> Any:
-        return self._kernels(self._threads((a, b)))["matmul"](a, b)
+        return self._kernels(self._threads(a, b))["matmul"](a, b)
 
-    def _threads(self, arrays: Sequence[Any], patient: bool = False) -> int:
-        if max(np.size(a) for a in arrays[:2]) < _FEW:
-            return 1
-        return number() if patient or not self._patience.is_gone() else 1
+    def _threads(self, *arrays: Any, **_: Any) -> int:
+        few = max(np.size(a) for a in arrays[:2]) < _FEW
+        return 1 if few or self._patience.is_gone() else number()
+
+    def _threads_of_weights(self, x: Any, g: Any, *, kernel: Any, groups: int, **_: Any) -> int:
+        """Always the same: sums in several threads are other sums."""
+        channels = x.shape[-len(kernel) - 1] // groups
+        return number() if g.size * channels * math.prod(kernel) > _MUCH else 1
 
 
 def _with_tail(
