@@ -274,7 +274,7 @@ class Program:
             lambda: (how(v.f, axis, keepdims=False), dropped),
             lambda: (C.softmax(v.f, axis), v.shape),
             lambda: (C.log_softmax(v.f, axis), v.shape),
-            lambda: (C.hardmax(v.f) * v.f, v.shape),
+            lambda: (C.softmax(v.f) * v.f, v.shape),
         ]
         f, shape = self.pick(ways)()
         return v._replace(f=f, shape=shape)
