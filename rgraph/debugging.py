@@ -50,7 +50,7 @@ class _NaNFinder:
                     raise GraphError(
                         f"{kind} {describe(leaf)} has NaN, first {_place(run, leaf, at)}\n"
                         f"  made at {leaf.origin}",
-                        mend="look where these values come from; np.nan_to_num replaces NaN",
+                        hint="look where these values come from; np.nan_to_num replaces NaN",
                     )
             result = kernel(run, *operands, **options)
             if at := _first_nan(result):

@@ -274,7 +274,7 @@ def set_num_threads(number: int) -> None:
     from .engines.numpy import threads
 
     if int(number) < 1:
-        raise GraphError(f"{number} threads do nothing", mend="give set_num_threads 1 or more")
+        raise GraphError(f"{number} threads do nothing", hint="give set_num_threads 1 or more")
     threads.set_number(int(number))
 
 
@@ -317,7 +317,7 @@ def use_cpu_engine(name: str) -> str:
     if name not in _CPU_ENGINES:
         raise GraphError(
             f"there is no CPU engine {name!r}; there are {', '.join(_CPU_ENGINES)}",
-            mend="set RGRAPH_CPU_ENGINE, or what use_cpu_engine is given, to one of these",
+            hint="set RGRAPH_CPU_ENGINE, or what use_cpu_engine is given, to one of these",
         )
     if _made(name) is None:
         best = _best_cpu_engine()

@@ -14,12 +14,12 @@ from .graph import Axis, Node
 from .logging import ProgressWriter
 from .ops.records import as_node, hold
 from .ops.reductions import row_count
-from .ops.repetition import gather_up
+from .ops.repetition import sum_rows
 
 
 def total(node: Node) -> Node:
     """The sum of all elements of `node` over the minibatch."""
-    return gather_up(ops.reduce_sum(node), ())
+    return sum_rows(ops.reduce_sum(node), ())
 
 
 def count_samples(*nodes: Node | None) -> Node:

@@ -293,7 +293,7 @@ class Runner:
 
         def found() -> bool:
             nodes = graph.order([*request.values, *request.roots])
-            return any(n.op is not None and n.op.otherwise for n in nodes)
+            return any(n.op is not None and n.op.inference_form for n in nodes)
 
         return self._training.get(request, found)
 
@@ -409,7 +409,7 @@ def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
             raise GraphError(
                 f"the function has {len(inputs)} inputs "
                 f"({', '.join(i.name or '?' for i in inputs)})",
-                mend="say which value is whose: {x: …, y: …}",
+                hint="say which value is whose: {x: …, y: …}",
             )
         arguments = {inputs[0]: arguments}
     named = {a.name: a.node for a in inputs if a.name}

@@ -95,7 +95,7 @@ class Point:
                 raise GraphError(
                     f"the function is not finite at this point: {describe(output)} has NaN or "
                     "infinity in it",
-                    mend="give the inputs values where it is: check_gradients(f, at={x: …})",
+                    hint="give the inputs values where it is: check_gradients(f, at={x: …})",
                 )
             self.values[weight] = generator.normal(size=value.shape)
         return list(weights)

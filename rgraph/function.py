@@ -48,7 +48,7 @@ class Function(Runnable):
         elif source is not None:
             raise GraphError(
                 f"a function is made of a Python function of variables, got {source!r:.60}",
-                mend="lambda x: …",
+                hint="lambda x: …",
             )
         return self
 
@@ -236,7 +236,7 @@ class Function(Runnable):
             raise GraphError(
                 f"a run decides the size of {describe(free[-1])}, and gradients as functions must "
                 f"know it\n  made at {free[-1].origin}",
-                mend="grad(at, wrt=[…]) computes them when the size is known",
+                hint="grad(at, wrt=[…]) computes them when the size is known",
             )
         nodes = autodiff.gradients(self.node, [records.as_node(w) for w in wrt])
         signature = [a.node for a in self.arguments]  # one may only say how long sequences are

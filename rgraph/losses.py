@@ -14,7 +14,7 @@ from .initializer import glorot_normal
 from .ops import sampling, scoring
 from .ops.records import TABLE, as_node, operation
 from .ops.reductions import normal_axis, row_count
-from .ops.repetition import gather_up
+from .ops.repetition import sum_rows
 from .ops.softmax import CROSS_ENTROPY
 from .variables import Parameter, constant
 
@@ -109,7 +109,7 @@ def weighted_binary_cross_entropy(output: Any, target: Any, weight: Any) -> Any:
     """
     w = as_node(weight)
     parts = ops.element_times(_log_loss(as_node(output), as_node(target)), w)
-    total, weights = (gather_up(ops.reduce_sum(v), ()) for v in (parts, w))
+    total, weights = (sum_rows(ops.reduce_sum(v), ()) for v in (parts, w))
     return ops.element_divide(ops.element_times(total, row_count(w)), weights)
 
 

@@ -9,7 +9,7 @@ from . import ops
 from .graph import apply
 from .ops import scoring
 from .ops.records import TABLE, as_node, operation
-from .ops.repetition import gather_up
+from .ops.repetition import sum_rows
 
 
 @operation
@@ -41,7 +41,7 @@ def classification_error(
     if topN > 1:
         own = ops.reduce_sum(ops.element_times(t, z), axis=axis)
         above = ops.reduce_sum(ops.greater(z, own), axis=axis)
-        return gather_up(ops.reduce_sum(ops.greater_equal(above, float(topN))), ())
+        return sum_rows(ops.reduce_sum(ops.greater_equal(above, float(topN))), ())
     if axis == -1:
         hit = ops.element_times(t, apply(TABLE["hardmax"], z, axis=(-1,)))
         return ops.minus(1.0, ops.reduce_sum(hit, axis=axis))

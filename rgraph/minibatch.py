@@ -40,7 +40,7 @@ class Minibatch:
                 given = f"; given were {', '.join(map(describe, data))}" if data else ""
                 raise GraphError(
                     f"input {describe(node)} was given no value\n  made at {node.origin}",
-                    mend="pass it: eval({x: array, …})" + given,
+                    hint="pass it: eval({x: array, …})" + given,
                 )
         fed = {n: samples_of(n, data[n]) for n in inputs}
         self.engine = engine
@@ -66,7 +66,7 @@ class Minibatch:
                 f"inputs {describe(other[0])} and {describe(node)} share a time axis, but their "
                 f"sequences {i} have {other[1][i]} and {own[i]} frames\n"
                 f"  made at {other[0].origin}\n  made at {node.origin}",
-                mend="feed sequences of equal lengths, or give one input an axis of its own: "
+                hint="feed sequences of equal lengths, or give one input an axis of its own: "
                 "sequence.input_variable(…, sequence_axis=C.Axis.new_unique_dynamic_axis('name'))",
             )
         if axis not in self.layouts:
@@ -182,7 +182,7 @@ def samples_of(node: Input, data: Any) -> Any:
         raise GraphError(
             f"input {describe(node)} was given sequences that go on from the minibatch before, "
             f"and no run keeps its states for the next\n  made at {node.origin}",
-            mend="give whole sequences, or feed the state: layers.RecurrenceFrom takes it as an "
+            hint="give whole sequences, or feed the state: layers.RecurrenceFrom takes it as an "
             "operand, return_full_state=True gives it",
         )
     known = isinstance(data.content, list)
@@ -194,7 +194,7 @@ def _refuse_on_cpu(node: Input, engine: Any) -> None:
         raise GraphError(
             f"input {describe(node)} was given an array on a GPU, and the CPU is to compute\n"
             f"  made at {node.origin}",
-            mend="eval(…, device=C.gpu(0)), or bring the array to the CPU's memory",
+            hint="eval(…, device=C.gpu(0)), or bring the array to the CPU's memory",
         )
 
 

@@ -42,7 +42,7 @@ class Operand:
         if isinstance(other, (Number, np.generic, np.ndarray, list, tuple)):
             raise GraphError(
                 f"== and != ask whether two are the same value of the graph, got {other!r:.60}",
-                mend="C.equal and C.not_equal compare elements",
+                hint="C.equal and C.not_equal compare elements",
             )
         return NotImplemented
 
@@ -57,7 +57,7 @@ class Operand:
         raise GraphError(
             "a value of the graph is neither true nor false, it is computed when the graph runs:"
             + "".join(f"\n  {n.title if n.op else n.kind} {describe(n)}" for n in self._same()),
-            mend="C.element_select(c, a, b) is `a if c else b`; C.element_max, C.element_min, "
+            hint="C.element_select(c, a, b) is `a if c else b`; C.element_max, C.element_min, "
             "C.element_and, C.element_or and C.element_not are max, min, and, or, not; "
             "`is not None` asks whether there is a value",
         )
@@ -65,7 +65,7 @@ class Operand:
     def __contains__(self, item: Any) -> bool:
         raise GraphError(
             f"what is in {describe(self.node)} is not known before the graph runs",
-            mend="C.reduce_max(C.equal(a, b)) is 1 if b is in a",
+            hint="C.reduce_max(C.equal(a, b)) is 1 if b is in a",
         )
 
     def __add__(self, other: Any) -> Function:
@@ -131,7 +131,7 @@ class Operand:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise GraphError(
             f"{describe(self.node)} has no array, it is computed when the graph runs",
-            mend="f.eval({x: …}) gives its array",
+            hint="f.eval({x: …}) gives its array",
         )
 
     @property

@@ -40,6 +40,7 @@ from .user_function import UserFunction
 from .variables import handle
 
 FORMAT = 1
+RENAMED = {"gather_up": "sum_rows"}  # operations that older files have by their former names
 LEAVES = {k.__name__: k for k in (Input, Parameter, State, Constant, Placeholder)}
 _user_loaders: dict[str, Callable[..., Any]] = {}
 
@@ -142,7 +143,7 @@ def _own_format(model_format: Any) -> None:
     if model_format not in (None, ModelFormat.CNTKv2):
         raise GraphError(
             f"models are not saved or loaded as {getattr(model_format, 'name', model_format)}",
-            mend="leave format out: what rgraph saves, rgraph loads",
+            hint="leave format out: what rgraph saves, rgraph loads",
         )
 
 
@@ -230,10 +231,11 @@ class Reader:
         axes = None if entry["axes"] is None else tuple(self.axes[i] for i in entry["axes"])
         dtype = None if entry["dtype"] is None else np.dtype(entry["dtype"])
         if "op" in entry:
-            if entry["op"] not in TABLE:
+            op = RENAMED.get(entry["op"], entry["op"])
+            if op not in TABLE:
                 raise GraphError(f"the file has an operation {entry['op']!r}, unknown here")
             attrs = {k: self._attribute(v) for k, v in entry["attrs"].items()}
-            node = Node(TABLE[entry["op"]], (), attrs, entry["name"])
+            node = Node(TABLE[op], (), attrs, entry["name"])
             node.shape, node.axes, node.dtype = shape, axes, dtype
             return node
         kind, name = LEAVES[entry["leaf"]], entry["name"]
@@ -311,7 +313,7 @@ def _user(saved: Mapping[str, Any], operands: Sequence[Any]) -> UserFunction:
         pending += kind.__subclasses__()
     raise GraphError(
         f"the file has a user function {name!r}, which this program has not defined",
-        mend="import the module that defines it before loading, or give a callback: "
+        hint="import the module that defines it before loading, or give a callback: "
         "Function.register_udf_deserialize_callback(name, callback)",
     )
 

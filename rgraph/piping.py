@@ -35,7 +35,7 @@ def _shares(values: Values, layers: int) -> Iterator[Values]:
     if len(values) not in (1, layers):
         raise GraphError(
             f"{len(values)} values can't be given to a tuple of {layers} layers",
-            mend="a tuple has a layer for each value, or one value for all of its layers",
+            hint="a tuple has a layer for each value, or one value for all of its layers",
         )
     for i in range(layers):
         yield values[i : i + 1] if len(values) > 1 else values
@@ -50,5 +50,5 @@ def _refuse_step(layer: Any, values: int) -> None:
         names = ", ".join(a.name or "?" for a in open_)
         raise GraphError(
             f"{kind} takes {len(open_)} arguments ({names}), in a chain of layers it gets 1",
-            mend="a step function such as LSTM(…) stands in Recurrence(…) or in Fold(…)",
+            hint="a step function such as LSTM(…) stands in Recurrence(…) or in Fold(…)",
         )

@@ -97,7 +97,7 @@ class Runnable(Structure):
         if not chosen:
             raise GraphError(
                 "no input of the function needs a gradient",
-                mend="say which: grad(at, wrt=[…]), or declare the input with needs_gradient=True",
+                hint="say which: grad(at, wrt=[…]), or declare the input with needs_gradient=True",
             )
         root = self.node if grad_root is None else records.as_node(grad_root)
         keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
@@ -168,7 +168,7 @@ class Runnable(Structure):
         if state is None:
             raise GraphError(
                 "there is nothing to go back from",
-                mend="name the outputs in forward(…, keep_for_backward={f.output})",
+                hint="name the outputs in forward(…, keep_for_backward={f.output})",
             )
         if not isinstance(root_gradients, Mapping):
             root_gradients = {self: root_gradients}

@@ -48,7 +48,7 @@ def sequences_of(node: Node, sequences: list[Any]) -> Any:
             raise GraphError(
                 f"input {describe(node)} was given a list whose items are sequences of values of "
                 f"shape {shape[1:]}\n  made at {node.origin}",
-                mend="C.Value.create(input, list) takes the items for what the input needs; for a "
+                hint="C.Value.create(input, list) takes the items for what the input needs; for a "
                 "stream of a minibatch source, (list, input) does",
             )
     return samples_of(node, sequences)
@@ -78,7 +78,7 @@ def _array(node: Node, data: Any, most: int) -> np.ndarray:
         raise GraphError(
             f"input {describe(node)} was given values of type {array.dtype}, it needs numbers\n"
             f"  made at {node.origin}",
-            mend="pass an array of numbers; samples of different shapes can't be one batch",
+            hint="pass an array of numbers; samples of different shapes can't be one batch",
         )
     if array.dtype != node.dtype:
         with np.errstate(over="ignore"):  # infinities are values; a warning names no line
@@ -95,7 +95,7 @@ def _refuse_numbers(node: Node, items: list[Any]) -> None:
         raise GraphError(
             f"input {describe(node)} was given a list of numbers, which can be one sequence or "
             f"many\n  made at {node.origin}",
-            mend="a list has an item for each sequence: [[1, 2, 3]] is one of three frames, "
+            hint="a list has an item for each sequence: [[1, 2, 3]] is one of three frames, "
             "[[1], [2], [3]] are three of one",
         )
 
@@ -104,7 +104,7 @@ def _misfit(node: Node, array: np.ndarray) -> GraphError:
     return GraphError(
         f"input {describe(node)} was given an array of shape {array.shape}\n"
         f"  made at {node.origin}",
-        mend=_shape_mend(array.shape, node.shape or (), len(node.axes or ())),
+        hint=_shape_mend(array.shape, node.shape or (), len(node.axes or ())),
     )
 
 
@@ -124,7 +124,7 @@ def _shape_mend(got: tuple[int, ...], shape: tuple[int, ...], most: int) -> str:
         1: f"samples of shape {shape}, in a batch of shape {('N', *shape)}",
         2: f"a list of sequences of shape {('frames', *shape)} each",
     }[most]
-    mend = "it takes " + wanted.replace("'", "").replace(str(FREE), "free")
+    hint = "it takes " + wanted.replace("'", "").replace(str(FREE), "free")
     if most == 1 and len(got) == rank + 2:
-        mend += f"; for sequences declare it with sequence.input_variable({shape})"
-    return mend
+        hint += f"; for sequences declare it with sequence.input_variable({shape})"
+    return hint

@@ -50,7 +50,7 @@ class Structure(Operand):
             raise GraphError(
                 f"{self.name or 'this function'} has {len(self._nodes)} outputs, where one value "
                 "is needed",
-                mend="take one of its outputs: f.outputs[0]",
+                hint="take one of its outputs: f.outputs[0]",
             )
         return self._current()[0]
 
@@ -87,7 +87,7 @@ class Structure(Operand):
         if self.name and name != self.name and not _renaming:
             raise GraphError(
                 f"{self.name!r} has its name, it can't be renamed to {name!r}",
-                mend="C.alias(f, name=…) has another; or call C.allow_renaming_functions()",
+                hint="C.alias(f, name=…) has another; or call C.allow_renaming_functions()",
             )
         if len(self._nodes) == 1 and self._nodes[0].op is not None:
             self._nodes[0].name = name

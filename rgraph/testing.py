@@ -124,7 +124,7 @@ def check_gradients(
     for open_ in function.placeholders:
         raise GraphError(
             f"placeholder {describe(open_.node)} has no value\n  made at {open_.node.origin}",
-            mend="call the function with an input first",
+            hint="call the function with an input first",
         )
     variables = _chosen(function, wrt)
     point = Point(function, at, generator, training)
@@ -199,7 +199,7 @@ def _error(
     if worst.kink:
         lines.append(
             "  the function has a kink here: its one-sided differences disagree, so it has no "
-            "derivative to compare with\n  mend: give the inputs other values: "
+            "derivative to compare with\n  hint: give the inputs other values: "
             "check_gradients(f, at={x: …}), or leave this one out of `wrt`"
         )
     lines.append(f"  made at {variable.node.origin}")

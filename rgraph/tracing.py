@@ -25,7 +25,7 @@ def _arguments(f: Callable[..., Any]) -> list[inspect.Parameter]:
     if any_number and not found:
         raise GraphError(
             f"{_name(f)} does not say how many arguments it takes",
-            mend="name them: lambda x, y: …",
+            hint="name them: lambda x, y: …",
         )
     return found
 
@@ -73,7 +73,7 @@ def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
     if result is None:
         raise GraphError(
             f"{_name(f)} gives nothing",
-            mend="end it with return",
+            hint="end it with return",
         )
     outputs = result if isinstance(result, (tuple, list)) else [result]
     nodes: list[Node] = []

@@ -228,7 +228,7 @@ class Value:
         """
         if isinstance(self.content, list) and len({len(s) for s in self.content}) > 1:
             raise GraphError(
-                "sequences of different lengths are no array", mend="use as_sequences()"
+                "sequences of different lengths are no array", hint="use as_sequences()"
             )
         array = on_cpu(self._padded())
         return csr(array) if self.is_sparse else array

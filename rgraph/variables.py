@@ -131,7 +131,7 @@ class Parameter(Stored):
         if shape is None and (init is None or callable(init)):
             raise GraphError(
                 "a parameter needs a shape, or an array as init",
-                mend="write C.Parameter(shape, init=…); C.InferredDimension for a size to infer",
+                hint="write C.Parameter(shape, init=…); C.InferredDimension for a size to infer",
             )
         if not callable(init):
             init = on_cpu(init)

@@ -140,7 +140,7 @@ def test_what_needs_a_gradient_by_default(x):
     np.testing.assert_array_equal(g, VALUES)
     with pytest.raises(GraphError, match="no input of the function needs a gradient") as caught:
         (x * 2).grad({x: VALUES})
-    assert "needs_gradient=True" in caught.value.mend
+    assert "needs_gradient=True" in caught.value.hint
 
 
 def test_a_function_whose_shape_is_open_has_no_gradient_yet():

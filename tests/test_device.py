@@ -72,7 +72,7 @@ def test_an_engine_that_does_not_exist(environment):
     environment.setenv("RGRAPH_CPU_ENGINE", "abacus")
     with pytest.raises(C.GraphError, match="'abacus'; there are onednn, native, numpy") as raised:
         (C.Parameter(2, init=1) * 2).eval(device=C.cpu())
-    assert "set RGRAPH_CPU_ENGINE" in raised.value.mend
+    assert "set RGRAPH_CPU_ENGINE" in raised.value.hint
     with pytest.raises(ValueError, match="no CPU engine 'slide rule'"):
         C.device.use_cpu_engine("slide rule")
 

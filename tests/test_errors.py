@@ -1,4 +1,4 @@
-"""The classic mistakes: each gives one message that names the user's line and the mend."""
+"""The classic mistakes: each gives one message that names the user's line and the hint."""
 
 import inspect
 import os
@@ -21,8 +21,8 @@ def told():
     """`with told("words", …) as message:` holds the mistake; the message must have the words."""
 
     class Told:
-        def __init__(self, *words, mend):
-            self.words, self.mend = words, mend
+        def __init__(self, *words, hint):
+            self.words, self.hint = words, hint
 
         def __enter__(self):
             self.begin = inspect.currentframe().f_back.f_lineno
@@ -33,7 +33,7 @@ def told():
             message = str(error)
             for word in self.words:
                 assert word in message, f"{word!r} not in:\n{message}"
-            assert self.mend in error.mend, f"{self.mend!r} not in the mend of:\n{message}"
+            assert self.hint in error.hint, f"{self.hint!r} not in the hint of:\n{message}"
             end = inspect.currentframe().f_back.f_lineno
             lines = [f"{__file__}, line {n}" for n in range(self.begin, end + 9)]
             assert any(line in message for line in lines), f"not the user's line:\n{message}"
@@ -47,25 +47,25 @@ class TestConvolutions:
     def test_an_image_without_a_channel_axis(self, told):
         digits = C.input_variable((28, 28), name="digits")
         with told(
-            "'digits' (28, 28)", "in layer Convolution", mend="reshape the operand to (1, 28, 28)"
+            "'digits' (28, 28)", "in layer Convolution", hint="reshape the operand to (1, 28, 28)"
         ):
             C.layers.Convolution((3, 3), 32)(digits)
 
     def test_a_time_axis_in_the_shape(self, told):
         """Seed 002: `input_shape=[4, 1, 56, 14]`."""
         quadrants = C.input_variable((4, 1, 56, 14), name="quadrants")
-        with told("'quadrants' (4, 1, 56, 14)", mend="sequence.input_variable((1, 56, 14))"):
+        with told("'quadrants' (4, 1, 56, 14)", hint="sequence.input_variable((1, 56, 14))"):
             C.layers.Convolution((3, 3), 32)(quadrants)
 
     def test_channels_last(self, told):
         image = C.input_variable((224, 224, 3), name="image")
-        with told("(224, 224, 3)", mend="channels first"):
+        with told("(224, 224, 3)", hint="channels first"):
             C.convolution(C.Parameter((32, 3, 3, 3)), image)
-        with told("(28, 28, 1)", mend="an image is (1, 28, 28)"):
+        with told("(28, 28, 1)", hint="an image is (1, 28, 28)"):
             C.layers.Convolution((3, 3), 32)(C.input_variable((28, 28, 1)))
 
     def test_a_vector(self, told):
-        with told("needs an operand with 3 axes", "(784,)", mend="reshape it to (channels, …)"):
+        with told("needs an operand with 3 axes", "(784,)", hint="reshape it to (channels, …)"):
             C.layers.Convolution((3, 3), 32)(C.input_variable(784))
 
     def test_a_volume_into_filters_for_slices(self, told):
@@ -74,7 +74,7 @@ class TestConvolutions:
         with told(
             "in layer Convolution",
             "'volume' (1, 40, 40, 40) per sample",
-            mend="to_sequence(reshape(x, (40, 1, 40, 40)))",
+            hint="to_sequence(reshape(x, (40, 1, 40, 40)))",
         ):
             C.layers.Convolution((3, 3), 64, pad=True)(volume)
 
@@ -85,37 +85,37 @@ class TestConvolutions:
             "in layer Convolution",
             "needs an operand with 4 axes (channels, depth, height, width), got (8192,)",
             "operand: (8192,) per frame of a sequence (layer Dense)",
-            mend="Dense((channels, …))",
+            hint="Dense((channels, …))",
         ):
             C.layers.Convolution3D(3, 128, pad=True)(dense)
 
     def test_filters_of_one_channel(self, told):
         """Seed 004: one set of filters for each of the channels by itself."""
         image, w = C.input_variable((3, 200, 200), name="image"), C.Parameter((20, 1, 5, 5))
-        mend = "let these be frames, sequence.input_variable((1, 200, 200)), or the slices of a "
-        mend += "volume: reshape the operand to (1, 3, 200, 200), the kernel to (20, 1, 1, 5, 5)"
-        with told("for 1 input channels, the operand has 3", "'image' (3, 200, 200)", mend=mend):
+        hint = "let these be frames, sequence.input_variable((1, 200, 200)), or the slices of a "
+        hint += "volume: reshape the operand to (1, 3, 200, 200), the kernel to (20, 1, 1, 5, 5)"
+        with told("for 1 input channels, the operand has 3", "'image' (3, 200, 200)", hint=hint):
             C.convolution(w, image)
 
     def test_channels_as_the_depth_of_a_volume_without_a_channel(self, told):
         """Seed 004: `Convolution3D` with a (1, 5, 5) kernel."""
         image = C.input_variable((3, 200, 200), name="image")
         with told(
-            "in layer Convolution", "got (3, 200, 200)", mend="reshape the operand to (1, 3, 200"
+            "in layer Convolution", "got (3, 200, 200)", hint="reshape the operand to (1, 3, 200"
         ):
             C.layers.Convolution3D((1, 5, 5), 20)(image)
 
     def test_a_kernel_as_keras_has_it(self, told):
         """Seed 004: `np.random.rand(kernelsize, kernelsize, 1, nfilter)`."""
         w, x = C.Parameter((5, 5, 1, 20), name="W"), C.sequence.input_variable((1, 200, 200))
-        mend = "a kernel is (filters, channels, height, width): (20, 1, 5, 5), not (5, 5, 1, 20)"
-        with told("'W' (5, 5, 1, 20)", mend=mend):
+        hint = "a kernel is (filters, channels, height, width): (20, 1, 5, 5), not (5, 5, 1, 20)"
+        with told("'W' (5, 5, 1, 20)", hint=hint):
             C.convolution(w, x)
 
     def test_one_bias_per_channel(self, told):
         x = C.input_variable((16, 28, 28), name="x")
         bias = C.Parameter(16, name="bias")
-        with told("plus", "'x' (16, 28, 28)", "'bias' (16,)", mend="(16, 1, 1), not (16,)"):
+        with told("plus", "'x' (16, 28, 28)", "'bias' (16,)", hint="(16, 1, 1), not (16,)"):
             x + bias
 
 
@@ -127,7 +127,7 @@ class TestRecurrences:
         with told(
             f"{cell} expects a vector per frame, got (32, 26, 5)",
             "'clip'",
-            mend="reshape to (4160,)",
+            hint="reshape to (4160,)",
         ):
             C.layers.Recurrence(step)(clip)
 
@@ -137,14 +137,14 @@ class TestRecurrences:
         with told(
             "LSTM expects a vector per frame, got (free, 3)",
             "'texts' (free, 3)",
-            mend="put a reduction over the axes of free size before it",
+            hint="put a reduction over the axes of free size before it",
         ):
             C.layers.Recurrence(C.layers.LSTM(2), initial_state=0.1)(texts)
 
     def test_a_batch_of_vectors_is_no_sequence(self, told):
         """Seed 002: "expected ndim=3, found ndim=2"."""
         flat = C.input_variable(4160, name="flat")
-        with told("no sequence flows into it", mend="sequence.input_variable"):
+        with told("no sequence flows into it", hint="sequence.input_variable"):
             C.layers.Recurrence(C.layers.LSTM(5))(flat)
 
     def test_a_state_of_another_shape_than_it_begins_with(self, told):
@@ -158,7 +158,7 @@ class TestRecurrences:
         with told(
             "initial state of shape (40, 1, 40)",
             "(1, 40, 40)",
-            mend="give it shape (1, 40, 40), or a number",
+            hint="give it shape (1, 40, 40), or a number",
         ):
             C.layers.Recurrence(step, initial_state=np.zeros((40, 1, 40)))(slices)
 
@@ -169,7 +169,7 @@ class TestRecurrences:
         def step(h, x):
             return C.relu(C.convolution(w, x) + C.convolution(u, h))
 
-        with told("(40, 1, 40, 40)", mend="neither batch nor time"):
+        with told("(40, 1, 40, 40)", hint="neither batch nor time"):
             C.layers.Recurrence(step, initial_state=np.zeros((40, 1, 40, 40)))(slices)
 
     def test_a_fully_connected_layer_plus_a_convolution_of_the_state(self, told):
@@ -185,7 +185,7 @@ class TestRecurrences:
             "in step",
             "left: (8192,) per frame of a sequence (layer Dense)",
             "right: (128, 4, 4, 4) (layer Convolution)",
-            mend="reshape (8192,) to (128, 4, 4, 4)",
+            hint="reshape (8192,) to (128, 4, 4, 4)",
         ):
             C.layers.Recurrence(step, initial_state=np.zeros((128, 4, 4, 4)))(x)
 
@@ -193,7 +193,7 @@ class TestRecurrences:
         """Seed 001: states of shape (4, 4, 4, 128)."""
         fc, conv = C.layers.Dense((4, 4, 4, 128)), C.layers.Convolution3D(3, 128, pad=True)
         x = C.sequence.input_variable(1024)
-        with told("layer Dense", mend="come first: (128, 4, 4, 4), not (4, 4, 4, 128)"):
+        with told("layer Dense", hint="come first: (128, 4, 4, 4), not (4, 4, 4, 128)"):
             C.layers.Recurrence(lambda h, x: C.tanh(fc(x) + conv(h)))(x)
 
     @pytest.mark.parametrize("shape", [(16, 128, 4, 4, 4), (1024,)], ids=["batch", "units"])
@@ -201,8 +201,8 @@ class TestRecurrences:
         """Seed 001: the batch in the state's shape; `state_size = units`."""
         fc, conv = C.layers.Dense((128, 4, 4, 4)), C.layers.Convolution3D(3, 128, pad=True)
         x = C.sequence.input_variable(1024)
-        mend = "neither batch nor time in it" if shape[1:] else "a vector has no neighbours"
-        with told("in layer Convolution", f"operand: {shape} (the previous state)", mend=mend):
+        hint = "neither batch nor time in it" if shape[1:] else "a vector has no neighbours"
+        with told("in layer Convolution", f"operand: {shape} (the previous state)", hint=hint):
             C.layers.Recurrence(
                 lambda h, x: C.tanh(fc(x) + conv(h)), initial_state=np.zeros(shape)
             )(x)
@@ -213,7 +213,7 @@ class TestRecurrences:
         with told(
             "LSTM expects a vector per frame",
             "'features' (24, 1024) per sample",
-            mend="sequence.input_variable((1024,))",
+            hint="sequence.input_variable((1024,))",
         ):
             C.layers.Recurrence(C.layers.LSTM(5))(x)
 
@@ -224,7 +224,7 @@ class TestRecurrences:
         with told(
             "no sequence flows into it",
             "in layer Recurrence",
-            mend="sequence.input_variable(shape of one frame)",
+            hint="sequence.input_variable(shape of one frame)",
         ):
             C.layers.Recurrence(lambda h, x: C.convolution(b, x) + C.convolution(u, h))(video)
 
@@ -232,56 +232,56 @@ class TestRecurrences:
     def test_an_initial_state_of_the_inputs_shape(self, told, shape):
         """Seed 003: "pay special attention to how the initial state is defined"."""
         video, b = C.sequence.input_variable((3, 24, 24)), C.Parameter((32, 3, 3, 3))
-        with told(f"initial state of shape {shape}", "(32, 24, 24)", mend="or a number"):
+        with told(f"initial state of shape {shape}", "(32, 24, 24)", hint="or a number"):
             C.layers.Recurrence(
                 lambda h, x: C.convolution(b, x) + C.reduce_sum(h), initial_state=np.zeros(shape)
             )(video)
 
     def test_a_convolution_for_a_step_function(self, told):
         """Seed 003, the question itself: "Recurrence() seems to assume a regular network layer"."""
-        with told("takes its previous state and 1 input", mend="C.tanh(f(x) + g(previous_state))"):
+        with told("takes its previous state and 1 input", hint="C.tanh(f(x) + g(previous_state))"):
             C.layers.Recurrence(C.layers.Convolution((3, 3), 32, pad=True))
 
     def test_a_convolution_of_the_state_without_padding(self, told):
         of_x, of_h = C.layers.Convolution((3, 3), 32, pad=True), C.layers.Convolution((3, 3), 32)
         video = C.sequence.input_variable((3, 24, 24))
-        with told("(32, 24, 24) and (32, 22, 22)", "right: (32, 22, 22)", mend="pad=True"):
+        with told("(32, 24, 24) and (32, 22, 22)", "right: (32, 22, 22)", hint="pad=True"):
             C.layers.Recurrence(lambda h, x: C.tanh(of_x(x) + of_h(h)))(video)
 
     def test_an_lstm_among_layers_for_frames(self, told):
         """Seed 002: `model.add(LSTM(5))` after the convolutions."""
         frames = C.sequence.input_variable(4160)
-        with told("LSTM takes 3 arguments (dh, dc, x)", mend="stands in Recurrence(…)"):
+        with told("LSTM takes 3 arguments (dh, dc, x)", hint="stands in Recurrence(…)"):
             C.layers.Sequential([C.layers.Dropout(0.25), C.layers.LSTM(5)])(frames)
 
     def test_a_step_function_that_returns_nothing(self, told):
         def step(h, x):
             C.tanh(h + x)
 
-        with told("step gives nothing", mend="return"):
+        with told("step gives nothing", hint="return"):
             C.layers.Recurrence(step)
 
     def test_a_state_that_grows(self, told):
         x = C.sequence.input_variable((3, 40, 40))
         first = np.zeros((1, 40, 40))
         with told(
-            "changes in every step: (1, 40, 40), then (4, 40, 40)", mend="of the previous one"
+            "changes in every step: (1, 40, 40), then (4, 40, 40)", hint="of the previous one"
         ):
             C.layers.Recurrence(lambda h, v: C.splice(h, v, axis=0), initial_state=first)(x)
 
     def test_a_step_function_without_a_state(self, told):
-        with told("takes its previous state and 1 input", mend="def step(previous_state, x)"):
+        with told("takes its previous state and 1 input", hint="def step(previous_state, x)"):
             C.layers.Recurrence(lambda x: x)
 
     def test_a_step_function_that_forgets_a_state(self, told):
-        with told("takes 2 states and gives 1", mend="return the new states"):
+        with told("takes 2 states and gives 1", hint="return the new states"):
             C.layers.Recurrence(lambda h, c, x: h + x)
 
     def test_a_cycle_without_a_delay(self, told):
         x = C.sequence.input_variable(2, name="x")
         state = C.placeholder(name="state")
         h = C.tanh(x + state, name="h")
-        with told("no delay in it", "tanh 'h'", "plus", mend="sequence.past_value"):
+        with told("no delay in it", "tanh 'h'", "plus", hint="sequence.past_value"):
             h.replace_placeholders({state: h})
 
     def test_a_cycle_in_both_directions(self, told):
@@ -293,19 +293,19 @@ class TestRecurrences:
             "into the past and into the future",
             "past_value at",
             "future_value at",
-            mend="one per direction",
+            hint="one per direction",
         ):
             h.eval({x: np.zeros((2, 2))})
 
     def test_a_step_that_needs_all_frames(self, told):
         x = C.sequence.input_variable(2, name="x")
-        with told("needs all frames", mend="out of the step function"):
+        with told("needs all frames", hint="out of the step function"):
             C.layers.Recurrence(lambda h, v: v + C.sequence.softmax(h))(x)
 
     def test_an_initial_state_that_is_a_sequence(self, told):
         x = C.sequence.input_variable(2, name="x")
         before_last = C.Function(lambda v, s: C.sequence.past_value(v, s, 2))
-        with told("2 steps is a sequence", mend="sequence.first or sequence.last"):
+        with told("2 steps is a sequence", hint="sequence.first or sequence.last"):
             before_last(x, x)
 
 
@@ -315,7 +315,7 @@ class TestSequences:
         y = C.sequence.input_variable(2, name="y")
         f = x + y
         with told(
-            "'x'", "'y'", "sequences 1 have 2 and 4 frames", mend="new_unique_dynamic_axis"
+            "'x'", "'y'", "sequences 1 have 2 and 4 frames", hint="new_unique_dynamic_axis"
         ) as mistake:
             f.eval(
                 {x: [np.zeros((3, 2)), np.zeros((2, 2))], y: [np.zeros((3, 2)), np.zeros((4, 2))]}
@@ -327,7 +327,7 @@ class TestSequences:
         y = C.sequence.input_variable(
             2, name="y", sequence_axis=C.Axis.new_unique_dynamic_axis("words")
         )
-        with told("different axes", "'x'", "along words", mend="reconcile_dynamic_axes"):
+        with told("different axes", "'x'", "along words", hint="reconcile_dynamic_axes"):
             x + y
 
     def test_reconciled_with_others_of_different_lengths(self, told):
@@ -335,17 +335,17 @@ class TestSequences:
         y = C.sequence.input_variable(
             2, name="y", sequence_axis=C.Axis.new_unique_dynamic_axis("words")
         )
-        with told("[4] frames", "[3]", "'y'", mend=""):
+        with told("[4] frames", "[3]", "'y'", hint=""):
             C.reconcile_dynamic_axes(y, x).eval({x: [np.zeros((3, 2))], y: [np.zeros((4, 2))]})
 
     def test_a_sequence_operation_on_samples(self, told):
         flat = C.input_variable(3, name="flat")
-        with told("needs a sequence", "'flat'", mend="sequence.input_variable"):
+        with told("needs a sequence", "'flat'", hint="sequence.input_variable"):
             C.sequence.last(flat)
 
     def test_lengths_that_nothing_gives(self, told):
         x = C.sequence.input_variable(2, name="x")
-        with told("'x'", mend="pass it"):
+        with told("'x'", hint="pass it"):
             C.sequence.broadcast_as(C.constant(1), x).eval()
 
 
@@ -365,7 +365,7 @@ class TestShapes:
         ],
     )
     def test_a_layer_of_no_size(self, told, layer, arguments, size):
-        with told("or more, got", mend=""):
+        with told("or more, got", hint=""):
             layer(*arguments(size))
 
     def test_a_reshape_of_the_wrong_total(self, told):
@@ -378,27 +378,27 @@ class TestShapes:
             ]
         )
         digits = C.sequence.input_variable((1, 56, 14))
-        with told("(32, 26, 5) has 4160 elements", "(784,) has 784", mend="reshape to (4160,)"):
+        with told("(32, 26, 5) has 4160 elements", "(784,) has 784", hint="reshape to (4160,)"):
             C.reshape(convnet(digits), (56 * 14,))
 
     def test_a_reshape_with_the_time_axis_in_it(self, told):
         """Seed 002: `Reshape((4, 56*14))`."""
         x = C.sequence.input_variable((1, 56, 14), name="x")
-        with told("the new shape (4, 784) has 3136", mend="one frame's, without batch or time"):
+        with told("the new shape (4, 784) has 3136", hint="one frame's, without batch or time"):
             C.reshape(x, (4, 56 * 14))
 
     def test_frames_reshaped_to_a_volume(self, told):
         """Seed 000: `Reshape((1, 40, 40, 40))` of a sequence of slices."""
         slices = C.sequence.input_variable((1, 40, 40), name="slices")
-        with told("'slices' (1, 40, 40) per frame", mend="leave out the axis of 40"):
+        with told("'slices' (1, 40, 40) per frame", hint="leave out the axis of 40"):
             C.reshape(slices, (1, 40, 40, 40))
-        with told("(40, 2, 40, 40) has 128000", mend="without batch or time"):
+        with told("(40, 2, 40, 40) has 128000", hint="without batch or time"):
             C.reshape(C.splice(slices, slices, axis=0), (40, 2, 40, 40))
 
     def test_a_reshape_with_the_batch_in_it(self, told):
         """Seed 001: `tf.reshape(fc_output, out_shape)`, `out_shape` with the batch of 16."""
         fc = C.layers.Dense(8192)(C.sequence.input_variable(1024))
-        with told("(8192,)", "layer Dense", mend="leave out the axis of 16"):
+        with told("(8192,)", "layer Dense", hint="leave out the axis of 16"):
             C.reshape(fc, (16, 128, 4, 4, 4))
 
     def test_joining_along_another_axis_than_the_channels(self, told):
@@ -406,49 +406,49 @@ class TestShapes:
         up = C.sequence.input_variable((1, 40, 40), name="up")
         down = C.sequence.input_variable((1, 40, 40), name="down")
         joined, w = C.splice(up, down, axis=2), C.Parameter((1, 2, 3, 3))
-        with told("(1, 40, 80) per frame of a sequence (splice)", mend="joins them along axis=0"):
+        with told("(1, 40, 80) per frame of a sequence (splice)", hint="joins them along axis=0"):
             C.convolution(w, joined)
-        with told("3 static axes, 0 to 2", "'up' (1, 40, 40)", mend=""):
+        with told("3 static axes, 0 to 2", "'up' (1, 40, 40)", hint=""):
             C.splice(up, down, axis=3)
 
     def test_shapes_that_do_not_broadcast(self, told):
         a, b = C.input_variable((3, 4), name="a"), C.input_variable((3, 5), name="b")
-        with told("left: 'a' (3, 4)", "right: 'b' (3, 5)", "4 and 5", mend=""):
+        with told("left: 'a' (3, 4)", "right: 'b' (3, 5)", "4 and 5", hint=""):
             a * b
 
     def test_joining_what_does_not_fit(self, told):
         """Seed 000: the two directions' outputs, one of them with its axes in another order."""
         up = C.sequence.input_variable((1, 40, 40), name="up")
         down = C.sequence.input_variable((40, 1, 40), name="down")
-        with told("'up' (1, 40, 40)", "'down' (40, 1, 40)", "axis 0", mend=""):
+        with told("'up' (1, 40, 40)", "'down' (40, 1, 40)", "axis 0", hint=""):
             C.splice(up, down, axis=0)
 
     def test_a_product(self, told):
         x, w = C.input_variable((3, 4), name="x"), C.Parameter((5, 2), name="W")
-        with told("times", "(4,)", "(5,)", "'W' (5, 2)", mend=""):
+        with told("times", "(4,)", "(5,)", "'W' (5, 2)", hint=""):
             C.times(x, w)
 
     def test_a_constant_of_another_shape_than_its_array(self, told):
-        with told("(4,) can't be repeated", "(4, 1, 1)", mend="np.reshape(value, (4, 1, 1))"):
+        with told("(4,) can't be repeated", "(4, 1, 1)", hint="np.reshape(value, (4, 1, 1))"):
             C.constant(np.arange(4), (4, 1, 1))
-        with told("(4,) can't be repeated", "(2, 3)", mend="leave the shape out"):
+        with told("(4,) can't be repeated", "(2, 3)", hint="leave the shape out"):
             C.constant(np.arange(4), (2, 3))
-        with told("(4,) can't be repeated", "(2,)", mend="leave the shape out"):
+        with told("(4,) can't be repeated", "(2,)", hint="leave the shape out"):
             C.constant([1, 2]).value = np.arange(4)
 
     def test_a_parameter_of_another_shape_than_its_array(self, told):
-        with told("(4,) can't be set on parameter 'b'", mend="np.reshape(value, (4, 1, 1))"):
+        with told("(4,) can't be set on parameter 'b'", hint="np.reshape(value, (4, 1, 1))"):
             C.Parameter((4, 1, 1), init=np.arange(4), name="b")
 
     def test_a_name_in_the_place_of_a_shape(self, told):
-        with told("a shape is a number or a tuple", "got 'state'", mend="name='state'"):
+        with told("a shape is a number or a tuple", "got 'state'", hint="name='state'"):
             C.placeholder("state")
-        with told("got None", mend=""):
+        with told("got None", hint=""):
             C.input_variable(None)
 
     def test_an_axis_that_is_not_there(self, told):
         x = C.input_variable((3, 4), name="x")
-        with told("axis 2 does not exist", "2 static axes, 0 to 1", mend=""):
+        with told("axis 2 does not exist", "2 static axes, 0 to 1", hint=""):
             C.reduce_sum(x, axis=2)
 
 
@@ -459,18 +459,18 @@ class TestTypes:
             "float32 and float64",
             "'x' (3,) per sample float64",
             "in layer Dense",
-            mend="default_options",
+            hint="default_options",
         ):
             C.layers.Dense(2)(x)
 
     def test_words(self, told):
         x = C.input_variable(2, name="x")
-        with told("'x'", "needs numbers", mend="array of numbers"):
+        with told("'x'", "needs numbers", hint="array of numbers"):
             (x + 1).eval({x: [["one", "two"]]})
 
     def test_an_operand_that_is_no_number(self, told):
         x = C.input_variable(2, name="x")
-        with told("got str 'one'", mend=""):
+        with told("got str 'one'", hint=""):
             x + "one"
 
 
@@ -478,58 +478,58 @@ class TestFeeding:
     def test_a_missing_input(self, told):
         x, y = C.input_variable(2, name="x"), C.input_variable(2, name="y")
         f = x + y
-        with told("'y' (2,)", "was given no value", mend="given were 'x'"):
+        with told("'y' (2,)", "was given no value", hint="given were 'x'"):
             f.eval({x: [[1, 2]]})
 
     def test_no_inputs_at_all(self, told):
         x = C.input_variable(2, name="x")
-        with told("'x'", "was given no value", mend="eval({x: array"):
+        with told("'x'", "was given no value", hint="eval({x: array"):
             (x + 1).eval()
 
     def test_another_functions_input(self, told):
         x, y = C.input_variable(2, name="x"), C.input_variable(2, name="y")
-        with told("'x'", "was given no value", mend="given were 'y'"):
+        with told("'x'", "was given no value", hint="given were 'y'"):
             (x + 1).eval({y: [[1, 2]]})
 
     def test_a_name_that_no_input_has(self, told):
         x = C.input_variable(2, name="x")
-        with told("no input named 'features'", "'x'", mend=""):
+        with told("no input named 'features'", "'x'", hint=""):
             (x + 1).eval({"features": [[1, 2]]})
 
     def test_one_value_for_two_inputs(self, told):
         x, y = C.input_variable(2, name="x"), C.input_variable(2, name="y")
-        with told("has 2 inputs (x, y)", mend="{x: …"):
+        with told("has 2 inputs (x, y)", hint="{x: …"):
             (x + y).eval([[1, 2]])
 
     def test_images_with_channels_last(self, told):
         x = C.input_variable((3, 8, 8), name="x")
         with told(
-            "'x' (3, 8, 8)", "array of shape (5, 8, 8, 3)", mend="np.moveaxis(array, -1, -3)"
+            "'x' (3, 8, 8)", "array of shape (5, 8, 8, 3)", hint="np.moveaxis(array, -1, -3)"
         ):
             (x + 1).eval({x: np.zeros((5, 8, 8, 3))})
 
     def test_sequences_for_samples(self, told):
         x = C.input_variable(3, name="x")
-        with told("array of shape (5, 4, 3)", mend="a batch of shape (N, 3)"):
+        with told("array of shape (5, 4, 3)", hint="a batch of shape (N, 3)"):
             (x + 1).eval({x: np.zeros((5, 4, 3))})
         features = C.input_variable(1024, name="features")
-        with told("'features'", mend="sequence.input_variable((1024,))"):
+        with told("'features'", hint="sequence.input_variable((1024,))"):
             (features + 1).eval({features: np.ones((16, 5, 1024))})
 
     def test_images_without_the_axis_of_their_channel(self, told):
         """Seeds 002 and 004: quadrants, or channels as frames, as they lie in an array."""
         x = C.sequence.input_variable((1, 14, 14), name="x")
-        with told("array of shape (5, 4, 14, 14)", mend="array.reshape((5, 4, 1, 14, 14))"):
+        with told("array of shape (5, 4, 14, 14)", hint="array.reshape((5, 4, 1, 14, 14))"):
             (x + 1).eval({x: np.zeros((5, 4, 14, 14))})
 
     def test_sequences_that_go_on_from_the_minibatch_before(self, told):
         x = C.sequence.input_variable(1, name="x")
-        with told("'x'", "go on from the minibatch before", mend="RecurrenceFrom"):
+        with told("'x'", "go on from the minibatch before", hint="RecurrenceFrom"):
             (x + 1).eval({x: ([[[1.0]], [[2.0]]], [True, False])})
 
     def test_numbers_of_samples_that_disagree(self, told):
         x, y = C.input_variable(1, name="x"), C.input_variable(1, name="y")
-        with told("'x' (1,) per sample: 2", "'y' (1,) per sample: 3", mend=""):
+        with told("'x' (1,) per sample: 2", "'y' (1,) per sample: 3", hint=""):
             (x + y).eval({x: [1, 2], y: [1, 2, 3]})
 
     def test_nan_on_request(self, told):
@@ -537,7 +537,7 @@ class TestFeeding:
         values = [[1, 2], [np.nan, 3]]
         assert np.isnan((x + 1).eval({x: values})[1, 0])
         C.debugging.set_checked_mode(True)
-        with told("'x'", "has NaN, first at (0,) of sample 1", mend="where these values come from"):
+        with told("'x'", "has NaN, first at (0,) of sample 1", hint="where these values come from"):
             (x + 1).eval({x: values})
         C.debugging.set_checked_mode(False)
         assert np.isnan((x + 1).eval({x: values})[1, 0])
@@ -547,7 +547,7 @@ class TestFeeding:
         values = [np.zeros((1, 2)), np.zeros((3, 2))]
         values[1][2, 1] = np.nan
         C.debugging.set_checked_mode(True)
-        with told("first at (1,) of frame 2 of sequence 1", mend="NaN"):
+        with told("first at (1,) of frame 2 of sequence 1", hint="NaN"):
             C.square(x).grad({x: values}, wrt=x)
 
     @pytest.mark.parametrize("engine", C.device.cpu_engines())
@@ -559,7 +559,7 @@ class TestFeeding:
         x = C.sequence.input_variable(2)
         big = C.layers.Recurrence(lambda h, v: h * 1e30 + v)(x)
         place = "first at (1,) of frame 2 of sequence 1"
-        with told("element_times: the result is NaN", place, mend=""):
+        with told("element_times: the result is NaN", place, hint=""):
             y = 0 * big
             C.debugging.set_checked_mode(True)
             (y + 1).eval({x: [np.zeros((4, 2)), [[0, 1], [0, 1], [0, 1]]]})
@@ -567,12 +567,12 @@ class TestFeeding:
     def test_a_parameter_that_is_nan(self, told):
         w = C.Parameter(2, init=np.array([1, np.nan], np.float32), name="w")
         C.debugging.set_checked_mode(True)
-        with told("parameter 'w' (2,) has NaN, first at (1,)", mend="NaN"):
+        with told("parameter 'w' (2,) has NaN, first at (1,)", hint="NaN"):
             (w * C.input_variable(2)).eval([[1, 2]])
 
     def test_nan_in_a_gradient_is_placed_at_its_operation(self, told):
         x = C.input_variable(2, name="x")
-        with told("the result is NaN", "at (0,) of sample 0", mend=""):
+        with told("the result is NaN", "at (0,) of sample 0", hint=""):
             y = C.atan(x * np.inf) * 2
             C.debugging.set_checked_mode(True)
             y.grad({x: [[2, 1]]}, wrt=x)
@@ -581,11 +581,11 @@ class TestFeeding:
 class TestFunctions:
     def test_too_many_arguments(self, told):
         x, y = C.input_variable(2), C.input_variable(2)
-        with told("takes 1 argument", "got 2", mend=""):
+        with told("takes 1 argument", "got 2", hint=""):
             C.layers.Dense(3)(x, y)
 
     def test_an_argument_that_is_not_there(self, told):
-        with told("no free argument 'y'", mend=""):
+        with told("no free argument 'y'", hint=""):
             C.layers.Dense(3)(y=C.input_variable(2))
 
     @pytest.mark.parametrize("shape", [42, (13, 1), ()])
@@ -597,7 +597,7 @@ class TestFunctions:
             return x + 1
 
         with told(
-            "argument x has shape (13,)", f"of shape {C.input_variable(shape).shape}", mend=""
+            "argument x has shape (13,)", f"of shape {C.input_variable(shape).shape}", hint=""
         ):
             f(C.input_variable(shape))
         for fits in (C.constant(np.ones(13)), C.sequence.input_variable(13), C.placeholder()):
@@ -606,22 +606,22 @@ class TestFunctions:
 
     def test_a_placeholder_that_nothing_is_bound_to(self, told):
         f = C.exp(C.placeholder(name="open"))
-        with told("'open'", "has no value", mend="replace_placeholders"):
+        with told("'open'", "has no value", hint="replace_placeholders"):
             f.eval()
 
     def test_several_outputs_where_one_is_needed(self, told):
         x = C.input_variable(2)
-        with told("2 outputs, where one value is needed", mend="f.outputs[0]"):
+        with told("2 outputs, where one value is needed", hint="f.outputs[0]"):
             C.combine(x + 1, x + 2) * 2
 
     def test_the_value_of_a_parameter_whose_shape_is_open(self, told):
-        with told("no value yet", "inferred", mend="apply the model to its input"):
+        with told("no value yet", "inferred", hint="apply the model to its input"):
             np.sum(C.Parameter((C.InferredDimension, 2), name="W").value)
 
     def test_two_values_of_one_name(self, told):
         x = C.input_variable(2)
         f = C.exp(C.exp(x, name="e"), name="e")
-        with told("2 values named 'e'", mend=""):
+        with told("2 values named 'e'", hint=""):
             f.find_by_name("e")
 
 

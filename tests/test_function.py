@@ -379,12 +379,12 @@ class TestTruth:
     def test_comparing_with_numbers_is_refused(self, x, other):
         for compare in (operator.eq, operator.ne):
             for pair in ((x, other), (other, x), (x * 2, other)):
-                with pytest.raises(GraphError, match=r"mend: C\.equal and C\.not_equal"):
+                with pytest.raises(GraphError, match=r"hint: C\.equal and C\.not_equal"):
                     compare(*pair)
 
     @pytest.mark.parametrize("compare", [operator.eq, operator.ne])
     def test_what_equal_gives_is_no_operand(self, x, compare):
-        with pytest.raises(GraphError, match=r"mend: C\.equal and C\.not_equal"):
+        with pytest.raises(GraphError, match=r"hint: C\.equal and C\.not_equal"):
             C.element_select(compare(x, x * 2), x, 0)
 
     @pytest.mark.parametrize(

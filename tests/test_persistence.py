@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -197,3 +198,12 @@ def test_an_operation_that_is_not_known_here(path):
         np.savez(file, **parts)
     with pytest.raises(GraphError, match="element_tymes"):
         C.load_model(path)
+
+
+def test_a_file_of_an_older_version():
+    """Written by version 0.1, which called `sum_rows` by another name."""
+    error = C.load_model(pathlib.Path(__file__).parent / "reference" / "format_1.model")
+    x, t = error.arguments
+    scores = np.array([[3, 2, 1], [3, 2, 1]], np.float32)
+    labels = np.array([[0, 1, 0], [0, 0, 1]], np.float32)
+    assert error.eval({x: scores, t: labels}) == 1  # only the second is not among the best two

@@ -337,7 +337,7 @@ class TestMistakes:
         with pytest.raises(GraphError, match="both into the past and into the future") as caught:
             f.eval({x: SEQUENCES})
         assert __file__ in str(caught.value)
-        assert "one per direction" in caught.value.mend
+        assert "one per direction" in caught.value.hint
 
     @pytest.mark.parametrize(
         "reader",

@@ -190,7 +190,7 @@ def union(operands: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | Non
             raise GraphError(
                 f"the operands are sequences along different axes, {longest[1].name} and "
                 f"{axes[1].name}; their frames do not correspond",
-                mend="declare both inputs with the same sequence axis, or carry one over to the "
+                hint="declare both inputs with the same sequence axis, or carry one over to the "
                 "other's axis with sequence.broadcast_as or reconcile_dynamic_axes",
             )
     return longest
@@ -214,7 +214,7 @@ def one_batch(operands: Sequence[tuple[Axis, ...] | None]) -> None:
             raise GraphError(
                 f"the operands have different batch axes, {first.name} and {other.name}; their "
                 "rows do not correspond",
-                mend="if they are as many all the same, carry one over to the other's axis with "
+                hint="if they are as many all the same, carry one over to the other's axis with "
                 "reconcile_dynamic_axes, which counts them",
             )
         if None not in (first.size, other.size) and first.size != other.size:

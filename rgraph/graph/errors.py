@@ -21,21 +21,21 @@ class GraphError(ValueError):
 
     Args:
         problem: what is wrong: what was expected and what was got.
-        mend: what to do about it, if that is likely enough to say.
+        hint: what to do about it, if that is likely enough to say.
 
     `str(error)` is the whole message. It names the user's own line: by default the one that is
     being run, or the one that made the node that the mistake is in.
     """
 
-    def __init__(self, problem: str, *, mend: str = "", located: bool = False) -> None:
+    def __init__(self, problem: str, *, hint: str = "", located: bool = False) -> None:
         super().__init__(problem)
         self.problem = problem
-        self.mend = mend
+        self.hint = hint
         self.origin = None if located else origin()
 
     def __str__(self) -> str:
         where = f"\n  at {self.origin}" if self.origin else ""
-        return self.problem + where + (f"\n  mend: {self.mend}" if self.mend else "")
+        return self.problem + where + (f"\n  hint: {self.hint}" if self.hint else "")
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows of the error, in IPython's protocol."""
@@ -106,7 +106,7 @@ def located(error: GraphError, op: str, made: Origin, operands: list[str]) -> Gr
     if used[:2] != made[:2]:
         lines.append(f"  used at {used}")
     lines += [f"  {operand}" for operand in operands]
-    return GraphError("\n".join(lines), mend=error.mend, located=True)
+    return GraphError("\n".join(lines), hint=error.hint, located=True)
 
 
 def _is_library(frame: FrameType) -> bool:

@@ -29,7 +29,7 @@ def _common_dtype(node: Node, types: Sequence[Type]) -> np.dtype | None:
     if len(known) > 1:
         raise GraphError(
             "the operands have different types, " + " and ".join(sorted(map(str, known))),
-            mend="give input_variable, Parameter and layers the same dtype "
+            hint="give input_variable, Parameter and layers the same dtype "
             "(with C.default_options(dtype=np.float64): …), or cast one operand",
         )
     return known.pop() if known and None not in strong else None
@@ -232,14 +232,14 @@ def check_loop(nodes: Iterable[Node]) -> None:
                 "it needs all frames of a sequence, and stands in a recurrence that computes them "
                 "one by one"
             )
-            raise failed(node, GraphError(problem, mend=node.op.instead))
+            raise failed(node, GraphError(problem, hint=node.op.instead))
 
 
 def _changing(shapes: Sequence[Shape | None]) -> GraphError:
     first = [str(s) for s in dict.fromkeys(shapes) if s is not None][:3]
     return GraphError(
         f"the state's shape changes in every step: {', then '.join(first)} …",
-        mend="return a state of the shape of the previous one",
+        hint="return a state of the shape of the previous one",
     )
 
 
@@ -247,11 +247,11 @@ def _unknowable(node: Node, guess: Type) -> GraphError:
     if guess.shape is None or INFERRED in guess.shape:
         return GraphError(
             "its shape can't be known, it depends on itself alone",
-            mend="give the recurrence's initial_state the state's shape: np.zeros(shape)",
+            hint="give the recurrence's initial_state the state's shape: np.zeros(shape)",
         )
     return GraphError(
         "nothing says how many frames it has, no sequence flows into it",
-        mend="declare the input with sequence.input_variable(shape of one frame), and use it; "
+        hint="declare the input with sequence.input_variable(shape of one frame), and use it; "
         "reconcile_dynamic_axes(state, x) gives a state as many frames as x has",
     )
 

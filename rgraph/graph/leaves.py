@@ -91,7 +91,7 @@ class Stored(Leaf):
                 raise GraphError(
                     f"{self.kind.lower()} {describe(self)} has no value yet: its shape "
                     f"follows from what it is applied to\n  made at {self.origin}",
-                    mend="apply the model to its input first",
+                    hint="apply the model to its input first",
                 )
             made = np.asarray(self.initializer(self.shape, self.dtype), self.dtype)
             self._value = repeated(made, self.shape).copy()  # what made it may keep it
@@ -110,7 +110,7 @@ class Stored(Leaf):
                 raise GraphError(
                     f"a value of shape {array.shape} can't be set on {self.kind.lower()} "
                     f"{describe(self)}",
-                    mend=_reshape_mend(array, self.shape),
+                    hint=_reshape_mend(array, self.shape),
                 )
             array = np.full(self.shape, array, self.dtype)
         self._value = array
@@ -129,7 +129,7 @@ def repeated(array: np.ndarray, shape: Shape) -> np.ndarray:
     except ValueError:
         raise GraphError(
             f"a value of shape {array.shape} can't be repeated to the shape {shape}",
-            mend=_reshape_mend(array, shape) or "leave the shape out, or give a number",
+            hint=_reshape_mend(array, shape) or "leave the shape out, or give a number",
         ) from None
 
 

@@ -50,7 +50,7 @@ class Op:
         into: whether the kernel takes `out=`, an array to write the result to.
         new_axis: whether the result's time axis is its own, attrs["axis"].
         random: whether two equal calls may give different results.
-        otherwise: `otherwise(node)`, the node that stands for it where it is not run in training;
+        inference_form: `inference_form(node)`, the node that stands for it outside training;
             None: training makes no difference.
         updates: `updates(node, now)`, what a step of training sets operands of it to: a node for
             each such `Stored` operand; `now` has the nodes of what came before in the same step.
@@ -80,7 +80,7 @@ class Op:
     into: bool = False
     new_axis: bool = False
     random: bool = False
-    otherwise: Callable[[Node], Node] | None = None
+    inference_form: Callable[[Node], Node] | None = None
     updates: Callable[[Node, Mapping[Node, Node]], Mapping[Node, Node]] | None = None
     cases: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
 

@@ -71,7 +71,7 @@ def _no_delay(path: list[Node], again: Node) -> GraphError:
     return GraphError(
         "a cycle of operations has no delay in it, so each waits for the others:\n"
         + "\n".join(lines),
-        mend="put sequence.past_value (or future_value) on what should be the step before's",
+        hint="put sequence.past_value (or future_value) on what should be the step before's",
     )
 
 

@@ -69,7 +69,7 @@ class _Cell:
         if len(out) != 1 or len(cell) != 1:
             raise GraphError(
                 f"{kind}: its shape must be a vector's, got {out if len(out) != 1 else cell}",
-                mend="for states that are images write a step function with convolutions",
+                hint="for states that are images write a step function with convolutions",
             )
         self.out, self.size, self.init = out, cell[0], init
         self.b = weight(gates * self.size, init=init_bias, name="b")

@@ -121,7 +121,7 @@ def _taken(weights: Any, total: int) -> Callable[..., Any]:
     if total % width or INFERRED not in shape and math.prod(shape) != total:
         raise GraphError(
             f"these layers have {total} weights in all, the block of them has shape {shape}",
-            mend="(C.InferredDimension, n) stands for as many rows as it takes",
+            hint="(C.InferredDimension, n) stands for as many rows as it takes",
         )
     known = ops.element_times(hold(node), Constant(1, (total // width, width)))
     flat = ops.reshape(known, (total,))

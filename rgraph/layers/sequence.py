@@ -33,13 +33,13 @@ def _as_step(step_function: Step) -> tuple[Function, int]:
         raise GraphError(
             "a step function takes its previous state and 1 input, "
             f"this one takes {count + 1} arguments",
-            mend="write it as def step(previous_state, x): …, with layers f and g for example "
+            hint="write it as def step(previous_state, x): …, with layers f and g for example "
             "return C.tanh(f(x) + g(previous_state))",
         )
     if len(step.outputs) < count:
         raise GraphError(
             f"the step function takes {count} states and gives {len(step.outputs)} values",
-            mend="return the new states, in the order in which it takes the previous ones",
+            hint="return the new states, in the order in which it takes the previous ones",
         )
     return step, count
 
@@ -198,7 +198,7 @@ def UnfoldFrom(
         raise GraphError(
             f"a generator function takes its previous state alone, this one takes "
             f"{len(generator.signature)} arguments",
-            mend="what else it uses can stand outside, it need not be an argument",
+            hint="what else it uses can stand outside, it need not be an argument",
         )
 
     @BlockFunction("UnfoldFrom", name)

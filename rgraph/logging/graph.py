@@ -72,7 +72,7 @@ def find_by_name(node: Any, node_name: str, depth: int = 0) -> Any:
     if len(found) > 1:
         raise GraphError(
             f"{len(found)} functions or variables are named {node_name!r}",
-            mend="find_all_with_name gives all of them",
+            hint="find_all_with_name gives all of them",
         )
     return found[0] if found else None
 

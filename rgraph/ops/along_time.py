@@ -36,7 +36,7 @@ def _at_ends(run: Any, x: Any, *, last: bool, axes: Axes) -> Any:
 def _refuse_empty(layout: Any, lacks: str = "no first and no last frame") -> None:
     if len(layout) and layout.lengths[-1] == 0:
         raise GraphError(
-            f"an empty sequence has {lacks}", mend="leave empty sequences out of the minibatch"
+            f"an empty sequence has {lacks}", hint="leave empty sequences out of the minibatch"
         )
 
 

@@ -20,7 +20,7 @@ def _same_for_all(axes: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...]:
     if axes[1]:
         raise GraphError(
             "each sample has a value of its own, and a parameter is the same for all",
-            mend="reduce it over the batch first: C.reduce_mean(…, axis=C.Axis.all_axes())",
+            hint="reduce it over the batch first: C.reduce_mean(…, axis=C.Axis.all_axes())",
         )
     return ()
 

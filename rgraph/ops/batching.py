@@ -20,7 +20,7 @@ def _unpacked_type(types: Sequence[Type], *, unpacked: Shape) -> Type:
     if x.axes is not None and len(x.axes) != 1:
         raise GraphError(
             "unpack_batch needs an operand with the batch axis and no time axis",
-            mend="sequence.unpack makes a static axis of time",
+            hint="sequence.unpack makes a static axis of time",
         )
     if x.shape is None or x.axes is None:
         return Type(None, None, x.dtype)
@@ -64,7 +64,7 @@ def _check_count(rows: int, samples: int) -> None:
     if rows != samples:
         raise GraphError(
             f"{rows} rows can't stand beside the {samples} samples of another operand",
-            mend="rows on different batch axes meet where they are as many",
+            hint="rows on different batch axes meet where they are as many",
         )
 
 

@@ -163,7 +163,7 @@ def _operand_axes(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
     if axes[0]:
         raise GraphError(
             "the kernels differ from sample to sample; a convolution's are the same for all",
-            mend="use a Parameter or a constant, or a sum over the batch",
+            hint="use a Parameter or a constant, or a sum over the batch",
         )
     return None if axes[0] is None else axes[1]
 
@@ -310,7 +310,7 @@ def convolution(
     if sequential:
         raise GraphError(
             "convolution has no sequential axis",
-            mend="layers.SequentialConvolution runs along time, layers.Convolution over images",
+            hint="layers.SequentialConvolution runs along time, layers.Convolution over images",
         )
     w = _full_kernel(w, x, reduction_rank)
     x = x if reduction_rank else _with_ones(x, 0)

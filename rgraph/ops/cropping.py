@@ -90,7 +90,7 @@ def crop_automatic(node_input: Any, node_referent: Any) -> Any:
     below = dict.fromkeys(order([like]))
     common = [n for n in reversed(order([x])) if n in below]
     if not common:
-        raise GraphError("both are not computed from the same images", mend="use crop_manual")
+        raise GraphError("both are not computed from the same images", hint="use crop_manual")
     return _crop_between(x, like, common[0], common[0])
 
 

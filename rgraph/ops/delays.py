@@ -29,7 +29,7 @@ def _delay_shape(x: Shape | None, initial: Shape | None, *, offset: int) -> Shap
             f"an initial state of shape {initial} does not fit a state of shape {x}".replace(
                 str(INFERRED), "inferred"
             ),
-            mend=f"give it shape {x}, or a number",
+            hint=f"give it shape {x}, or a number",
         )
     return x
 
@@ -48,7 +48,7 @@ def _delay_axes(axes: Sequence[Axes | None], *, offset: int) -> Axes | None:
         raise GraphError(
             f"the initial state of a delay by {abs(offset)} steps is a sequence, it should be one "
             "value per sequence",
-            mend="take one frame of it with sequence.first or sequence.last",
+            hint="take one frame of it with sequence.first or sequence.last",
         )
     return axes[0]
 

@@ -146,7 +146,7 @@ def stride(seq: Any, step: int, begin: int = 0) -> Any:
            [3.]], dtype=float32)
     """
     if step < 1:
-        raise GraphError(f"a step must be at least 1, got {step}", mend="see sequence.reverse")
+        raise GraphError(f"a step must be at least 1, got {step}", hint="see sequence.reverse")
     return chosen_frames(as_node(seq), int(begin), None, int(step))
 
 
@@ -161,7 +161,7 @@ def pad(seq: Any, before: int = 0, after: int = 0, value: float = 0) -> Any:
     if before < 0 or after < 0:
         raise GraphError(
             f"sequence.pad adds 0 or more frames, got {before} and {after}",
-            mend="sequence.slice takes frames away",
+            hint="sequence.slice takes frames away",
         )
     x = as_node(seq)
     like = _on_longer_axis(x, extra=int(before) + int(after))

@@ -21,7 +21,7 @@ def needs_time(axes: tuple[Axis, ...] | None, what: str) -> None:
     if axes is not None and len(axes) < 2:
         raise GraphError(
             f"{what} needs a sequence, the operand has no time axis",
-            mend="declare the input with sequence.input_variable, or give the operand the time "
+            hint="declare the input with sequence.input_variable, or give the operand the time "
             "axis of another with sequence.broadcast_as",
         )
 
@@ -42,7 +42,7 @@ def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
     if not ((counts >= 0) & np.isfinite(counts)).all():
         raise GraphError(
             "a condition has values that are negative or no numbers",
-            mend="compare: x > 0 is 1 where it is true and 0 elsewhere",
+            hint="compare: x > 0 is 1 where it is true and 0 elsewhere",
         )
     chosen = []
     for i in range(len(layout)):

@@ -50,7 +50,7 @@ def _whole(xp: Any, indices: Any, size: int) -> Any:
         if outside.any():
             raise GraphError(
                 f"an index is {indices[outside].flat[0]:g}, there are {size} to choose from",
-                mend=f"indices are from 0 to {size - 1}" if size else "",
+                hint=f"indices are from 0 to {size - 1}" if size else "",
             )
     return indices.astype(int)
 

@@ -20,7 +20,7 @@ from .arithmetic import element_divide, element_max, element_times, exp, minus, 
 from .comparison import element_select, equal, not_equal
 from .records import as_node, define, operation
 from .reductions import over_space, row_count
-from .repetition import gather_up
+from .repetition import sum_rows
 from .shaping import RESHAPE, reshape_to
 
 
@@ -64,7 +64,7 @@ ONLY_IN_TRAINING = define(
     kernel=_only_in_training,
     gradient=lambda node, g: [apply(ONLY_IN_TRAINING, g)],
     random=True,  # a run decides
-    otherwise=lambda node: Constant(0, node.shape, node.dtype),
+    inference_form=lambda node: Constant(0, node.shape, node.dtype),
 )
 
 
@@ -117,7 +117,7 @@ RUNNING_STATISTIC = define(
     framewise=False,
     instead="normalize what goes into the recurrence, before it; in a step function "
     "LayerNormalization does for a state",
-    otherwise=lambda node: node.inputs[1],
+    inference_form=lambda node: node.inputs[1],
 )
 
 
@@ -141,7 +141,7 @@ def _as_state(value: Any) -> Node:
 def _mean(x: Node, spatial: bool) -> Node:
     """The mean of each element (or channel) over all samples and frames, as a vector."""
     own = apply(RESHAPE, over_space(x, "reduce_mean") if spatial else x, to=(INFERRED,))
-    return element_divide(gather_up(own, ()), row_count(own))
+    return element_divide(sum_rows(own, ()), row_count(own))
 
 
 @operation

@@ -85,13 +85,13 @@ def _no_sequence(axes: Any) -> None:
     if axes is not None and len(axes) > 1:
         raise GraphError(
             "the operand is a sequence already; it must have the batch axis alone",
-            mend="sequence.unpack makes a static axis of time, sequence.slice and sequence.window "
+            hint="sequence.unpack makes a static axis of time, sequence.slice and sequence.window "
             "make sequences of sequences",
         )
     if axes == ():
         raise GraphError(
             "the operand has no batch axis, so there are no samples to make sequences of",
-            mend="sequence.broadcast_as gives one value to every frame of a sequence",
+            hint="sequence.broadcast_as gives one value to every frame of a sequence",
         )
 
 

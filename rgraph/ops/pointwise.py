@@ -13,7 +13,7 @@ from typing import Any
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .records import Operation, as_node, define, follow_axes, operation
-from .repetition import gather_up, sum_to
+from .repetition import sum_rows, sum_to
 from .shaping import reshape_to
 
 PAIR = "left right"  # the operands of most
@@ -33,7 +33,7 @@ def broadcast(*shapes: Shape | None, **_: Any) -> Shape | None:
             raise GraphError(
                 f"shapes {' and '.join(map(str, known))} do not fit: along one axis they have "
                 f"{' and '.join(map(str, sorted(wider)))} elements, and only 1 can be repeated",
-                mend=_broadcast_mend(known),
+                hint=_broadcast_mend(known),
             )
         result.append(wider.pop() if wider else (INFERRED if INFERRED in sizes else 1))
     return tuple(result)
@@ -97,7 +97,7 @@ def may_be_infinite(node: Node) -> bool:
 
 def shrink(g: Node, like: Node) -> Node:
     """The adjoint `g` of `like` repeated, summed back over what it was repeated along."""
-    return gather_up(sum_to(g, like.shape or ()), like.axes or ())
+    return sum_rows(sum_to(g, like.shape or ()), like.axes or ())
 
 
 def pointwise(

@@ -56,7 +56,7 @@ def _pooled(
         raise GraphError(
             f"a window of shape {window} needs an operand with at least {len(window)} axes, "
             f"got {shape}",
-            mend="images are (channels, height, width)",
+            hint="images are (channels, height, width)",
         )
     sizes = []
     for n, k, s, a in zip(shape[lead:], window, strides, auto, strict=True):
@@ -66,7 +66,7 @@ def _pooled(
         if not a and n < k:
             raise GraphError(
                 f"the window spans {k} elements, the operand has only {n} there",
-                mend="pad it (auto_padding=[True]) or use a smaller window",
+                hint="pad it (auto_padding=[True]) or use a smaller window",
             )
         sizes.append(_along(n, k, s, a, ceil)[1])
     return shape[:lead] + tuple(sizes)

@@ -30,7 +30,7 @@ DROPOUT_MASK = define(
     arguments=lambda node: {**node.attrs, "key": random_key(node)},
     guess=True,
     random=True,
-    otherwise=lambda node: Constant(1, dtype=node.dtype),
+    inference_form=lambda node: Constant(1, dtype=node.dtype),
 )
 
 

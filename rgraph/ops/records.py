@@ -75,7 +75,7 @@ def as_node(value: Any) -> Node:
     if isinstance(value, Sameness):
         raise GraphError(
             "== and != ask whether two are the same value of the graph, and give no operand",
-            mend="C.equal and C.not_equal compare elements",
+            hint="C.equal and C.not_equal compare elements",
         )
     node = getattr(value, "node", None)
     if isinstance(node, Node):

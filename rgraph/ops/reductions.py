@@ -201,7 +201,7 @@ def _over_rows_axes(operands: Sequence[Any], *, how: str, whole: bool) -> Any:
     if axes and len(axes) > 1 and not whole:
         raise GraphError(
             "a reduction over the batch needs samples, got sequences",
-            mend="sum over time first (sequence.reduce_sum), or reduce over Axis.all_axes()",
+            hint="sum over time first (sequence.reduce_sum), or reduce over Axis.all_axes()",
         )
     return () if axes is not None else None
 

@@ -1,6 +1,6 @@
 """Repeating a value along axes that it lacks, and summing back: each the other's adjoint.
 
-Dynamic axes: `spread` and `gather_up`. Static axes: `broadcast_to` and `sum_to`.
+Dynamic axes: `spread` and `sum_rows`. Static axes: `broadcast_to` and `sum_to`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _spread_axes(
         what = "sequences" if len(own) == 2 else "values of samples"
         raise GraphError(
             f"{what} can't be repeated along the axes of an operand that does not have theirs",
-            mend="reconcile_dynamic_axes carries a sequence to a time axis of the same lengths, "
+            hint="reconcile_dynamic_axes carries a sequence to a time axis of the same lengths, "
             "and rows to a batch axis of as many",
         )
     return target if is_fixed(own) else (*own, *target[len(own) :])
@@ -49,7 +49,7 @@ def _spread(run: Any, x: Any, like: Any = None, *, axes: tuple[Axis, ...], own: 
     return x[run.index(layout, "batch_row_of_row")[run.block(axes[1])]]
 
 
-def _gather_up(run: Any, x: Any, *, axes: tuple[Axis, ...], over: tuple[Axis, ...]) -> Any:
+def _sum_rows(run: Any, x: Any, *, axes: tuple[Axis, ...], over: tuple[Axis, ...]) -> Any:
     if axes == over:
         return x
     if not axes:
@@ -73,15 +73,15 @@ SPREAD = define(
     arguments=lambda node: {"axes": node.axes, "own": len(node.inputs[0].axes or ())},
     operands=("operand", "like"),
     guess=True,
-    gradient=lambda node, g: [gather_up(g, node.inputs[0].axes or ()), None],
+    gradient=lambda node, g: [sum_rows(g, node.inputs[0].axes or ()), None],
 )
 GATHER_UP = define(
-    "gather_up",
+    "sum_rows",
     title="sum over samples or frames",
     shape=lambda s, **_: s,
     axes=_gathered_axes,
     align=None,
-    kernel=_gather_up,
+    kernel=_sum_rows,
     arguments=lambda node: {"axes": node.axes, "over": node.inputs[0].axes},
     gradient=lambda node, g: [spread(g, node.inputs[0].axes or ())],
     framewise=False,
@@ -93,7 +93,7 @@ def spread(x: Node, axes: tuple[Axis, ...]) -> Node:
     return x if x.axes == axes else apply(SPREAD, x, axes=axes)
 
 
-def gather_up(x: Node, axes: tuple[Axis, ...]) -> Node:
+def sum_rows(x: Node, axes: tuple[Axis, ...]) -> Node:
     """The sum of `x` over its dynamic axes that are not in `axes`."""
     return x if x.axes == axes else apply(GATHER_UP, x, axes=axes)
 

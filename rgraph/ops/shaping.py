@@ -86,7 +86,7 @@ def _vector(shape: Shape | None, *, who: str, map_rank: int) -> Shape | None:
             before = "a reduction over the axes of free size"
         raise GraphError(
             f"{who} expects {expected} per frame, got {shape}".replace(str(FREE), "free"),
-            mend=f"put {before} before it, or "
+            hint=f"put {before} before it, or "
             + (
                 "write a step function with convolutions"
                 if len(shape) > 2
@@ -141,7 +141,7 @@ def _reshaped(
     if not 0 <= first <= last <= len(shape):
         raise GraphError(
             f"axes {first} to {last} are no part of {shape}",
-            mend=f"begin_axis is at most end_axis, both are from 0 to {len(shape)}",
+            hint=f"begin_axis is at most end_axis, both are from 0 to {len(shape)}",
         )
     old, new = shape[first:last], list(to)
     if INFERRED in old:
@@ -154,7 +154,7 @@ def _reshaped(
     if math.prod(new) != math.prod(old):
         raise GraphError(
             f"{old} has {math.prod(old)} elements, the new shape {to} has {math.prod(new)}",
-            mend=_total_mend(math.prod(old), to),
+            hint=_total_mend(math.prod(old), to),
         )
     return shape[:first] + tuple(new) + shape[last:]
 
@@ -193,7 +193,7 @@ def as_shape(shape: int | Sequence[int]) -> Shape:
     except (TypeError, ValueError):
         raise GraphError(
             f"a shape is a number or a tuple of numbers, got {shape!r}",
-            mend=f"a name is given as name={shape!r}" if isinstance(shape, str) else "",
+            hint=f"a name is given as name={shape!r}" if isinstance(shape, str) else "",
         ) from None
 
 

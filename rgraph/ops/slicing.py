@@ -12,7 +12,7 @@ import numpy as np
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from .records import as_node, define, follow_axes, operation
-from .repetition import gather_up
+from .repetition import sum_rows
 from .shaping import axis_number, rank_of, reshape_to, static_index
 
 # Slice, and its adjoint that puts a slice back where it was
@@ -27,7 +27,7 @@ def _cut(
         at = static_index(axis, len(shape))
         size = shape[at]
         if not stride:
-            raise GraphError("a stride of 0 leads nowhere", mend="1 takes every element")
+            raise GraphError("a stride of 0 leads nowhere", hint="1 takes every element")
         if size == INFERRED:
             if 0 <= (begin or 0) < (end or 0):
                 result[at] = builtins.slice(begin or 0, end, stride)
@@ -170,7 +170,7 @@ def _splice_gradient(node: Node, g: Node) -> list[Node | None]:
             parts.append(None)
             continue
         part = apply(SLICE, g, cuts=((arguments["axis"], start, start + size, 1),))
-        parts.append(gather_up(reshape_to(part, shape), i.axes or ()))
+        parts.append(sum_rows(reshape_to(part, shape), i.axes or ()))
         start += size
     return parts
 
@@ -252,7 +252,7 @@ def get_item(x: Any, key: Any) -> Any:
             if end == 0:
                 raise GraphError(
                     f"a slice that ends before element 0 of axis {axis} has nothing in it",
-                    mend="leave the end out where you mean all that follows",
+                    hint="leave the end out where you mean all that follows",
                 )
             if k != builtins.slice(None):
                 cuts.append((axis, begin or 0, end, 1 if step is None else step))
@@ -272,7 +272,7 @@ def _whole(key: Any) -> int:
     except TypeError:
         raise GraphError(
             f"an index must be an integer or a slice, got {key!r}",
-            mend="gather takes indices that are computed",
+            hint="gather takes indices that are computed",
         ) from None
 
 

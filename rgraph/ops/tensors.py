@@ -30,7 +30,7 @@ def _labels(subscripts: str, operands: int) -> tuple[list[str], str]:
     if letters and not (letters.isascii() and letters.isalpha()):
         raise GraphError(
             f"einsum's axes are letters, got '{subscripts}'",
-            mend="samples and frames need no letter, and '...' stands for nothing here",
+            hint="samples and frames need no letter, and '...' stands for nothing here",
         )
     if len(parts) != operands:
         raise GraphError(f"'{subscripts}' is for {len(parts)} operands, {operands} were given")

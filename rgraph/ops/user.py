@@ -57,7 +57,7 @@ def _as_rows(run: Any, value: Any, kind: Type) -> Any:
             raise GraphError(
                 "in a recurrence a user function is called frame by frame, and this value is one "
                 "for all frames of a sequence",
-                mend="make it a sequence: sequence.broadcast_as(value, x)",
+                hint="make it a sequence: sequence.broadcast_as(value, x)",
             )
         array = np.asarray(value, kind.dtype).reshape((-1,) * len(axes) + shape)
         order = run.order(axes[0]) if axes else None

@@ -71,7 +71,7 @@ def check_fit(kernel: Shape, operand: Shape, groups: int) -> None:
         raise GraphError(
             f"a kernel of shape {readable(kernel)} needs an operand with {rank + 1} axes "
             f"({', '.join(axes)}), got {operand}",
-            mend=_rank_mend(kernel, operand),
+            hint=_rank_mend(kernel, operand),
         )
     if 0 in kernel[2:]:
         raise GraphError(f"a kernel of shape {readable(kernel)} has no elements")
@@ -80,7 +80,7 @@ def check_fit(kernel: Shape, operand: Shape, groups: int) -> None:
     if kernel[1] != INFERRED and kernel[1] * groups != operand[0]:
         raise GraphError(
             f"the kernel is for {kernel[1] * groups} input channels, the operand has {operand[0]}",
-            mend=_channels_mend(kernel, operand, kernel[1] * groups),
+            hint=_channels_mend(kernel, operand, kernel[1] * groups),
         )
     if kernel[0] % groups or operand[0] % groups:
         raise GraphError(
@@ -154,7 +154,7 @@ def out_spatial(
         if n <= reach:
             raise GraphError(
                 f"the kernel spans {reach + 1} elements, the operand has only {n} there",
-                mend=_size_mend(operand),
+                hint=_size_mend(operand),
             )
         sizes.append((n - 1 - reach) // s + 1)
     return tuple(sizes)

@@ -46,5 +46,6 @@ def outside_training(outputs: Sequence[Node]) -> list[Node]:
     """The same values where nothing is learned: no dropout, no statistics of the minibatch."""
     nodes = order(outputs)
     return substitute(
-        outputs, {n: n.op.otherwise(n) for n in nodes if n.op is not None and n.op.otherwise}
+        outputs,
+        {n: n.op.inference_form(n) for n in nodes if n.op is not None and n.op.inference_form},
     )

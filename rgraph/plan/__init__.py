@@ -121,7 +121,7 @@ class Plan:
             if axis.is_sequence_axis and axis not in layouts:
                 raise GraphError(
                     f"nothing says how long the sequences along {axis.name} are",
-                    mend="give the value of an input that has this time axis",
+                    hint="give the value of an input that has this time axis",
                 )
         run = Run(self.engine, layouts, batch, training, seed, turn)
         env: Env = [None] * len(self.slots)
@@ -161,12 +161,12 @@ def _check(nodes: Sequence[Node]) -> None:
         if isinstance(node, Placeholder):
             raise GraphError(
                 f"placeholder {describe(node)} has no value\n  made at {node.origin}",
-                mend="call the function with an input, or use replace_placeholders",
+                hint="call the function with an input, or use replace_placeholders",
             )
     for node in nodes:
         if not node.is_complete:
             raise GraphError(
                 f"the shape of {node.title} can't be known: it "
                 f"depends on itself\n  made at {node.origin}",
-                mend="give the recurrence's initial_state its shape",
+                hint="give the recurrence's initial_state its shape",
             )

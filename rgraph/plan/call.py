@@ -30,7 +30,7 @@ class Call:
         # An engine's ways of doing pointwise work cost more than a few elements of it.
         own = partial(node.op.kernel, **arguments)
         self.on_few: Callable[..., Any] = own if node.op.pointwise else self.kernel
-        self.few = engine.few if node.axes or node.shape else 0  # bytes
+        self.small_bytes = engine.small_bytes if node.axes or node.shape else 0  # bytes
         self.operands = [slot(i) for i in node.inputs]
         self.result = slot(node)
         self.into = node.op.into
@@ -51,7 +51,7 @@ class Call:
                 env[self.result] = self._copied(self.kernel(run, *operands), out)
                 return
             size = self.row_bytes if rows is None else self.row_bytes * rows
-            if size <= self.few:
+            if size <= self.small_bytes:
                 env[self.result] = self.on_few(run, *operands, out=out)
                 return
             if out is None and size >= _SMALL:

@@ -207,7 +207,7 @@ class _Part:
         self.units = list(grouped(calls, True)) if self.together else [[c] for c in calls]
         self.row_bytes = max(c.row_bytes for c in calls)
         # Programs that go together are worth it at any size.
-        self.few = math.inf if self.together else calls[0].few
+        self.small_bytes = math.inf if self.together else calls[0].small_bytes
         self._written = partial(written_out, calls, uses, engine)
 
     @cached_property
@@ -216,7 +216,7 @@ class _Part:
 
     def on_rows(self, run: Run, env: Env, rows: int, outs: dict[int, Any]) -> None:
         """Args: `outs`: where results are to be written."""
-        if self.light and self.row_bytes * rows <= self.few:
+        if self.light and self.row_bytes * rows <= self.small_bytes:
             self.written(run, env, outs, rows)
             return
         for call in self.calls:
@@ -269,7 +269,7 @@ def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, boo
         raise GraphError(
             "a cycle looks both into the past and into the future, so no step can be first:\n"
             + "\n".join(lines),
-            mend="use two recurrences, one per direction, and splice their outputs",
+            hint="use two recurrences, one per direction, and splice their outputs",
         )
     check_loop(nodes)
     return delays[0].time_axis, offsets[0] > 0

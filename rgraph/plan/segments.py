@@ -38,7 +38,7 @@ Step = Callable[[Any, list[Any], dict[int, Any], int], None]
 
 def is_light(call: Call) -> bool:
     """Whether a call may be part of a segment."""
-    return _name(call) in _LIGHT and call.few > 0
+    return _name(call) in _LIGHT and call.small_bytes > 0
 
 
 def _name(call: Call) -> str:

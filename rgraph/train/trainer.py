@@ -292,7 +292,7 @@ class Trainer:
             problem += f"\n  {error.problem}"
         raise GraphError(
             f"{problem}\n  no parameter was changed",
-            mend="a smaller rate or gradient clipping, if something grew too large; "
+            hint="a smaller rate or gradient clipping, if something grew too large; "
             "on_nan='skip' leaves such minibatches out",
         )
 

@@ -1,4 +1,4 @@
-"""Where something is missing: one clear error that names the mend, and never a silent CPU run."""
+"""Where something is missing: one clear error that names the remedy, and never a silent CPU run."""
 
 import builtins
 import ctypes
@@ -114,7 +114,7 @@ def on_the_cpu():
 
 
 def test_no_driver(machine):
-    refused(r"(?s)there is no NVIDIA driver.*mend: install one \(nvidia-smi")
+    refused(r"(?s)there is no NVIDIA driver.*hint: install one \(nvidia-smi")
     on_the_cpu()
 
 

@@ -91,7 +91,7 @@ def test_a_cycle_without_a_delay_names_what_is_in_it(x):
     assert "'growth'" in message
     assert "plus" in message
     assert __file__ in message
-    assert "past_value" in message.split("mend:")[1]
+    assert "past_value" in message.split("hint:")[1]
     # and the function is as before
     y = C.sequence.input_variable(2, np.float64)
     assert f.replace_placeholders({p: y}).eval({x: [[0, 0]], y: [[0, 0]]})[0].tolist() == [[1, 1]]

@@ -121,7 +121,7 @@ def test_a_cycle_without_a_sequence():
         (C.sequence.past_value(state) + 1).replace_placeholders(
             {state: C.sequence.past_value(state) + 1}
         )
-    assert "reconcile_dynamic_axes(state, x)" in caught.value.mend
+    assert "reconcile_dynamic_axes(state, x)" in caught.value.hint
     x = C.input_variable(2)
     with pytest.raises(GraphError, match=r"sequence\.input_variable"):
         C.layers.Recurrence(lambda h, v: h + v)(x)
@@ -164,7 +164,7 @@ def test_a_shape_that_grows_in_every_step():
     with pytest.raises(GraphError, match="depends on itself alone") as caught:
         C.layers.Recurrence(lambda h, v: C.splice(h, v))(x)
     assert __file__ in str(caught.value)
-    assert "initial_state" in caught.value.mend
+    assert "initial_state" in caught.value.hint
 
 
 def test_axes_are_the_union():
@@ -249,7 +249,7 @@ def test_parameters_and_inputs_of_different_dtypes():
     with pytest.raises(GraphError, match="float32 and float64") as caught:
         x * w
     assert "'w' (2,) float64" in str(caught.value)
-    assert "dtype" in caught.value.mend
+    assert "dtype" in caught.value.hint
 
 
 def test_p_value_to_read_and_to_set():

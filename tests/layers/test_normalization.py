@@ -190,7 +190,7 @@ def test_not_over_a_state():
     with pytest.raises(C.GraphError, match="batch_normalization: it needs all frames") as caught:
         C.layers.Recurrence(lambda h, x: C.tanh(layer(h + x)))(x)
     assert "in layer BatchNormalization" in str(caught.value)
-    assert "LayerNormalization" in caught.value.mend
+    assert "LayerNormalization" in caught.value.hint
     data = np.array([[1, 2], [2, 3], [6, 1]])
     inside = C.layers.Recurrence(lambda h, x: h + layer(x))(x)
     layer.find_by_name("aggregate_variance").value = 4

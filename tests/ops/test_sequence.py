@@ -7,7 +7,7 @@ import rgraph as C
 from rgraph.graph import BATCH, GraphError, apply
 from rgraph.ops.delays import OUTSIDE
 from rgraph.ops.frames import SCATTER
-from rgraph.ops.repetition import gather_up, spread
+from rgraph.ops.repetition import spread, sum_rows
 from rgraph.testing import check_gradients
 
 LENGTHS = (3, 1, 4, 2)
@@ -202,7 +202,7 @@ def test_spread_and_gather_up_are_adjoint(axes):
     up = spread(start.node, goal)
     assert up.axes == goal
     source = C.input_variable(2, np.float64) if axes == "none to batch" else x
-    down = gather_up(source.node, start.node.axes)
+    down = sum_rows(source.node, start.node.axes)
     for node in (up, down):
         others = [x] if node is up and goal != (BATCH,) else [source]
         f = C.combine(C.Function([node]), *(C.reduce_sum(C.square(o)) for o in others))

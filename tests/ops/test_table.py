@@ -36,7 +36,7 @@ ELSEWHERE = {
     "user_gradient": "calls a user's code: test_user_function.py",
     "reconcile_dynamic_axes": "needs sequences: test_sequence.py",
     "spread": "changes the dynamic axes: test_sequence.py",
-    "gather_up": "changes the dynamic axes: test_sequence.py",
+    "sum_rows": "changes the dynamic axes: test_sequence.py",
     "along_rows": "is the same along rows: test_rows.py",
     "reduce_over_rows": "changes the dynamic axes: test_rows.py",
     "cast": "changes the dtype: test_lookup.py",

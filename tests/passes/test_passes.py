@@ -281,7 +281,7 @@ def test_outside_training_nothing_is_computed_for_training():
     y = C.dropout(C.layers.BatchNormalization(map_rank=1)(C.layers.Convolution2D(3, 2)(x)), 0.5)
     assert "dropout_mask" in names(passes.optimize([y.node], training=True))
     (node,) = passes.optimize([y.node], training=False)
-    assert not {"dropout_mask", "running_statistic", "gather_up"}.intersection(names([node]))
+    assert not {"dropout_mask", "running_statistic", "sum_rows"}.intersection(names([node]))
     given = {x: np.random.default_rng(0).normal(size=(5, 2, 4, 4)).astype(np.float32)}
     engine = device.engine()
     rows = Minibatch([x.node], {x.node: given[x]}, engine)

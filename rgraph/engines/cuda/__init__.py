@@ -53,7 +53,7 @@ class CudaEngine:
     in_place: frozenset[str] = frozenset()  # who else reads an array is not known here
     compiled = None
     tape = None
-    few = 0  # bytes of a result, see `plan.Call`: its kernels are the fastest way for any
+    small_bytes = 0  # bytes of a result, see `plan.Call`: its kernels are the fastest way for any
 
     def __init__(self, number: int = 0) -> None:
         problem = library.problem()
@@ -64,7 +64,7 @@ class CudaEngine:
         if not 0 <= number < count:
             raise GraphError(
                 f"there is no GPU[{number}] here; there are {count}",
-                mend="C.all_devices() lists them",
+                hint="C.all_devices() lists them",
             )
         self.name = f"cuda:{number}" if number else "cuda"
         self.number = number

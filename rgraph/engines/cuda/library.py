@@ -28,11 +28,11 @@ class Missing(NamedTuple):
     """What a GPU can't be used without, and what brings it."""
 
     what: str
-    mend: str
+    hint: str
 
     def error(self) -> GraphError:
         """The error of someone who asked for a GPU."""
-        return GraphError(f"no GPU can be used here: {self.what}", mend=self.mend)
+        return GraphError(f"no GPU can be used here: {self.what}", hint=self.hint)
 
 
 @lru_cache(maxsize=1)
@@ -141,6 +141,6 @@ def out_of_memory(library: Any, number: int, error: Exception) -> GraphError:
         state = ""
     return GraphError(
         f"the memory of GPU[{number}] is full: {error}{state}",
-        mend="use smaller minibatches or shorter sequences, or let go of results kept with "
+        hint="use smaller minibatches or shorter sequences, or let go of results kept with "
         "as_numpy=False",
     )

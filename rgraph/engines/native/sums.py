@@ -43,7 +43,7 @@ class Sums:
         """Args: `others`: those of all else."""
         return {
             "sum_to": partial(self._sum_to, others["sum_to"]),
-            "gather_up": partial(self._gather_up, others["gather_up"]),
+            "sum_rows": partial(self._sum_rows, others["sum_rows"]),
         }
 
     def _sum_to(
@@ -55,7 +55,7 @@ class Sums:
             return other(run, x, shape=shape, rank=rank)
         return total.reshape(len(x), *shape)
 
-    def _gather_up(self, other: Kernel, run: Any, x: Array, *, axes: Any, over: Any) -> Array:
+    def _sum_rows(self, other: Kernel, run: Any, x: Array, *, axes: Any, over: Any) -> Array:
         total = None
         if over and not axes and x.ndim > 1:
             total = self._sums(x, 1, x.size // max(len(x), 1))

@@ -19,7 +19,7 @@ class NumpyEngine:
 
     name = "numpy"
     xp = np
-    few = 1 << 16  # bytes of a result: see `plan.Call`
+    small_bytes = 1 << 16  # bytes of a result: see `plan.Call`
     in_place = frozenset({"fused"})  # what may write its result where an operand is
     compiled: Any = None  # `compiled(steps, arity, results)`: see `engines.native.Programs`
     tape: Any = None  # `tape(places, entries)`: see `engines.native.Tapes`

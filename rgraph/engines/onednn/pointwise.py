@@ -66,7 +66,7 @@ class Pointwise:
 
     def evaluate(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
         """`engines.numpy.pointwise.evaluate`, to which goes what the library can't do."""
-        if out is None or out.nbytes <= run.engine.few:
+        if out is None or out.nbytes <= run.engine.small_bytes:
             return reference.evaluate(run, *arrays, program=program, out=out)
         arrays = tuple(map(np.asarray, arrays))  # a reduction may have made a number
         pieces = self._pieces(program, Form.of(out), *map(Form.of, arrays))
