@@ -3,64 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .evaluation import Feed, Request, Runner, observed_by
 from .graph import Node, Stored
+from .graph.free import elements
 from .plan import Call, Plan
 from .tables import Line, as_html, as_text
 
 
 def _size(node: Node) -> int:
-    return _elements(node.shape or ())
-
-
-def _elements(sizes: Iterable[int]) -> int:
-    """How many elements these sizes make; of a free one, one."""
-    return math.prod(n for n in sizes if n >= 0)
+    return elements(node.shape or ())
 
 
 def _shown(node: Node) -> str:
     return "×".join("free" if n < 0 else str(n) for n in node.shape or ()) or "scalar"
 
 
-def _kernel_work(kernel: Node, values: Node) -> int:
-    """Operations of a convolution: two for each weight at each element of a channel."""
-    return 2 * _size(kernel) * _elements((values.shape or ())[1:])
-
-
-def _product_work(node: Node) -> int:
-    assert node.op is not None
-    own = node.attrs.get("arguments")  # a product's that has a tail
-    labels = (own or node.op.arguments(node))["recipe"]
-    a = node.inputs[labels.turned]
-    inner = [
-        (a.shape or ())[i - bool(a.axes)] for i in labels.left[-labels.inner :] if labels.inner
-    ]
-    over_rows = bool(a.axes) and not node.axes
-    return 2 * _size(node) * _elements(inner[1:] if over_rows else inner)
-
-
-_WORK: dict[str, Callable[[Node], int]] = {
-    "convolution": lambda n: _kernel_work(n.inputs[0], n),
-    "convolution_transpose": lambda n: _kernel_work(n.inputs[0], n.inputs[1]),
-    "convolution_weights": lambda n: _kernel_work(n, n.inputs[1]),
-    "times": _product_work,
-    "contract": _product_work,
-    "fused": lambda n: len(n.attrs["program"].names) * _size(n),
-    "tailed": lambda n: _WORK[n.attrs["head"].name](n) + _WORK["fused"](n),
-}
-
-
 def operations(node: Node) -> int:
     """Floating-point operations of a node, for one row (for all, if it has no rows)."""
     if node.op is None:
         return 0
-    if node.op.name in _WORK:
-        return _WORK[node.op.name](node)
+    if node.op.work is not None:
+        return node.op.work(node)
     return _size(node) if node.op.pointwise else 0
 
 
@@ -72,13 +39,8 @@ def traffic(node: Node) -> int:
 
 def title(node: Node) -> str:
     """What a call does: its operations and the parameters that it reads."""
-    program = node.attrs.get("program")  # a fused group's, or a tail's
-    names = list(program.titles) if program is not None else []
-    if "head" in node.attrs:
-        head = node.attrs["head"]
-        names.insert(0, head.title if isinstance(head.title, str) else head.name)
     read = [i.name or i.kind for i in node.inputs if isinstance(i, Stored)]
-    return " ".join(names or [node.title]) + (f" ({', '.join(read)})" if read else "")
+    return node.title + (f" ({', '.join(read)})" if read else "")
 
 
 def place(node: Node) -> str:

@@ -76,11 +76,7 @@ class Point:
 
     def _hold_stopped(self) -> None:
         """Makes inputs, held fixed, of what goes through `stop_gradient`."""
-        stopped = [
-            n
-            for n in graph.order(self.outputs)
-            if n.op is not None and n.op.name == "stop_gradient"
-        ]
+        stopped = [n for n in graph.order(self.outputs) if n.op is not None and n.op.constant]
         if not stopped:
             return
         held = [_input_like(n) for n in stopped]

@@ -12,7 +12,8 @@ from . import graph, ops
 from .graph import GraphError, Node, apply
 from .initializer import glorot_normal
 from .ops import sampling, scoring
-from .ops.records import TABLE, as_node, operation
+from .ops.activations import logit_of
+from .ops.records import as_node, operation
 from .ops.reductions import normal_axis, row_count
 from .ops.repetition import sum_rows
 from .ops.softmax import CROSS_ENTROPY
@@ -55,15 +56,8 @@ def squared_error(output: Any, target: Any) -> Any:
     return ops.reduce_sum(ops.square(ops.minus(as_node(output), as_node(target))))
 
 
-def _logit(y: Node) -> Node | None:
-    """What `y` is the sigmoid of, under whatever name; None if it is no sigmoid."""
-    while y.op is TABLE["alias"]:
-        y = y.inputs[0]
-    return y.inputs[0] if y.op is TABLE["sigmoid"] else None
-
-
 def _log_loss(y: Node, t: Node) -> Node:
-    z = _logit(y)
+    z = logit_of(y)
     if z is None:
         yes, no = ops.log(ops.plus(y, _SMALL)), ops.log(ops.minus(1.0 + _SMALL, y))
     else:

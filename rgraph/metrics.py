@@ -8,8 +8,9 @@ from typing import Any
 from . import ops
 from .graph import apply
 from .ops import scoring
-from .ops.records import TABLE, as_node, operation
+from .ops.records import as_node, operation
 from .ops.repetition import sum_rows
+from .ops.softmax import hardmax_along
 
 
 @operation
@@ -43,7 +44,7 @@ def classification_error(
         above = ops.reduce_sum(ops.greater(z, own), axis=axis)
         return sum_rows(ops.reduce_sum(ops.greater_equal(above, float(topN))), ())
     if axis == -1:
-        hit = ops.element_times(t, apply(TABLE["hardmax"], z, axis=(-1,)))
+        hit = ops.element_times(t, hardmax_along(z, (-1,)))
         return ops.minus(1.0, ops.reduce_sum(hit, axis=axis))
     same = ops.equal(ops.argmax(z, axis), ops.argmax(t, axis))
     return ops.minus(1.0, ops.reduce_mean(same))

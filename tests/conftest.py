@@ -3,7 +3,7 @@
 import pytest
 
 import rgraph as C
-from rgraph import device
+from rgraph import device, passes
 
 
 def pytest_addoption(parser):
@@ -24,6 +24,14 @@ def pytest_collection_modifyitems(config, items):
     if marked and not played and (problem := _no_gpu()):
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=problem))
+
+
+@pytest.fixture(autouse=True)
+def verified_passes():
+    """The graph that each pass makes is checked."""
+    token = passes.verifying.set(True)
+    yield
+    passes.verifying.reset(token)
 
 
 def _no_gpu():

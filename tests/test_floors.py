@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import rgraph as C
+from rgraph.ops.records import TABLE
 
 ROOT = Path(C.__file__).parent
 
@@ -71,6 +72,36 @@ def test_the_floors_below_function_know_no_layer():
         if name.split(".")[0] in below:
             known = {m.split(".")[0] for m in imported(path, name)}
             assert not known & {"layers", "learners", "train", "losses", "metrics"}, name
+
+
+def _names_an_operation(node, names):
+    """Whether an expression looks a record up by its name, or compares its name with one."""
+    if isinstance(node, ast.Subscript):
+        table = isinstance(node.value, ast.Name) and node.value.id == "TABLE"
+        return table and isinstance(node.slice, ast.Constant)
+    if isinstance(node, ast.Compare):
+        sides = [node.left, *node.comparators]
+        parts = [p for s in sides for p in (s.elts if isinstance(s, (ast.Set, ast.Tuple)) else [s])]
+        known = any(isinstance(p, ast.Constant) and p.value in names for p in parts)
+        return known and any(isinstance(s, ast.Attribute) and s.attr == "name" for s in sides)
+    if isinstance(node, ast.Dict):
+        keys = [k.value for k in node.keys if isinstance(k, ast.Constant)]
+        return len(keys) > 1 and names.issuperset(keys)
+    if isinstance(node, ast.Set):
+        return all(isinstance(e, ast.Constant) and e.value in names for e in node.elts)
+    return False
+
+
+def test_only_records_and_engines_know_operations_by_name():
+    """What passes, plan, messages and tables need to know is a field of the record."""
+    names = set(TABLE)
+    for name, path in modules():
+        if name.split(".")[0] in ("ops", "engines"):
+            continue
+        lines = [
+            n.lineno for n in ast.walk(ast.parse(path.read_text())) if _names_an_operation(n, names)
+        ]
+        assert not lines, f"{path} knows an operation by its name, in lines {lines}"
 
 
 def test_import_is_light():

@@ -21,5 +21,5 @@ def test_a_random_program(seed, small, engines, monkeypatch):
     if small:  # then small arrays go the ways of large ones
         monkeypatch.setattr(pointwise, "PIECE", 32)
         monkeypatch.setattr(call, "_SMALL", 0)
-        monkeypatch.setattr(NumpyEngine, "few", 16)
+        monkeypatch.setattr(NumpyEngine, "small_bytes", 16)
     random_programs.check(seed, engines)

@@ -11,6 +11,7 @@ from what does not, twice that number from that number, and so on.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -40,6 +41,11 @@ FREE = Free(_TRIALS)
 
 def is_free(shape: Shape | None) -> bool:
     return shape is not None and FREE in shape
+
+
+def elements(sizes: Iterable[int]) -> int:
+    """How many elements these sizes make; of a free one, one."""
+    return math.prod(n for n in sizes if n >= 0)
 
 
 def trials_of(size: int) -> Trials:

@@ -35,7 +35,7 @@ def _common_dtype(node: Node, types: Sequence[Type]) -> np.dtype | None:
     return known.pop() if known and None not in strong else None
 
 
-def _infer(node: Node, types: Sequence[Type]) -> Type:
+def infer(node: Node, types: Sequence[Type]) -> Type:
     """The type that follows from the operands' types, as far as these are known."""
     op = node.op
     assert op is not None
@@ -81,7 +81,7 @@ def _settle(node: Node) -> None:
                     if isinstance(operand, Constant) and INFERRED not in shape:
                         operand._value = np.broadcast_to(operand.value, shape)
             types = [Type.of(i) for i in node.inputs]
-        result = _infer(node, types)
+        result = infer(node, types)
         node.shape, node.axes, node.dtype = result.shape, result.axes, result.dtype
         if node.is_complete and not any(is_free(n.shape) for n in (node, *node.inputs)):
             assert node.axes is not None and node.dtype is not None
@@ -264,7 +264,7 @@ def _adopt(node: Node, guess: Type) -> None:
 
 
 def _guess(node: Node, types: Sequence[Type], numbers_count: bool) -> Type:
-    """As `_infer`, but what is unknown is taken to agree with what is known.
+    """As `infer`, but what is unknown is taken to agree with what is known.
 
     Only if `numbers_count` do weak constants have a say in the dtype, and single elements (which
     go with any shape) in the shape.
@@ -288,7 +288,7 @@ def _guess(node: Node, types: Sequence[Type], numbers_count: bool) -> Type:
         )
         for t in types
     ]
-    guess = _infer(node, agreeing)
+    guess = infer(node, agreeing)
     open_shape = any(t.shape is None for t in types) and (node.op.pointwise or node.is_delay)
     if open_shape and not numbers_count and math.prod(guess.shape or ()) == 1:
         guess.shape = None

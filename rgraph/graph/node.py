@@ -44,7 +44,22 @@ class Op:
             of parameters filled in.
         guess: whether `shape` copes with an operand of unknown shape (None).
         pointwise: each element of the result depends on the operands' elements at its place.
+        expression: of a pointwise operation: what it is in C and CUDA. `{0}`, `{1}`, … are the
+            operands, variables of the result's type `T`. It means what the kernel means, NaN and
+            infinities included.
+        cheap: whether to compute it again costs less than to write its result and read it.
+        takes_tail: whether pointwise operations on its result may be done along with it.
+        work: `work(node)`, its floating-point operations for one row (for all, if it has no rows);
+            by default one for each element of a pointwise operation, and none for others.
+        constant: whether gradients take its result for a constant, whatever it depends on.
         finite: whether finite operands of moderate size give a finite result.
+        delay: whether its result is its first operand at another step of a loop.
+        of_last_frames: `of_last_frames(node)`, the kernel that gives its result from the last
+            frame of each sequence of its operand; None where it needs others.
+        part: `part(node)`, the one range along one axis that it takes from its operand, as
+            (axis, start, size), the axis counted from the last; None where it takes no such.
+        joins_along: `joins_along(node)`, the axis, counted from the last, along which it puts its
+            operands one after the other; None where it doesn't.
         framewise: whether it may stand in a loop: a frame's result depends on that frame alone.
         instead: for a message, what to do where it stands in a loop and may not.
         into: whether the kernel takes `out=`, an array to write the result to.
@@ -74,7 +89,16 @@ class Op:
     infer: Callable[..., Sequence[Shape]] | None = None
     guess: bool = False
     pointwise: bool = False
+    expression: str = ""
+    cheap: bool = False
+    takes_tail: bool = False
+    work: Callable[[Node], int] | None = None
+    constant: bool = False
     finite: bool = True
+    delay: bool = False
+    of_last_frames: Callable[[Node], Callable[..., Any] | None] = lambda node: None
+    part: Callable[[Node], tuple[int, int, int] | None] = lambda node: None
+    joins_along: Callable[[Node], int | None] = lambda node: None
     framewise: bool = True
     instead: str = "take it out of the step function, or put past_value in its place"
     into: bool = False
@@ -150,7 +174,7 @@ class Node:
 
     @property
     def is_delay(self) -> bool:
-        return self.op is not None and self.op.name == "delay"
+        return self.op is not None and self.op.delay
 
     @property
     def is_complete(self) -> bool:
@@ -177,6 +201,31 @@ def resolve(node: Node) -> Node:
     while node.target is not None:
         node = node.target
     return node
+
+
+def same_type(*nodes: Node) -> bool:
+    """Whether all have the same shape, axes and type of elements."""
+    first = nodes[0]
+    of = first.shape, first.axes, first.dtype
+    return all((n.shape, n.axes, n.dtype) == of for n in nodes[1:])
+
+
+def twin(
+    node: Node,
+    op: Op | None = None,
+    inputs: Iterable[Node] = (),
+    attrs: Mapping[str, Any] | None = None,
+) -> Node:
+    """A node of the same type and operation, or of another operation; by default without inputs.
+
+    It has the same `uid`, so what is random draws the same with and without passes.
+    """
+    new = Node(
+        op or node.op, inputs, node.attrs if attrs is None else attrs, node.name, node.origin
+    )
+    new.uid = node.uid
+    new.shape, new.axes, new.dtype = node.shape, node.axes, node.dtype
+    return new
 
 
 def describe(node: Node, type: Type | None = None) -> str:

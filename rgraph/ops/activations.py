@@ -18,8 +18,8 @@ from .arithmetic import (
     plus,
 )
 from .comparison import greater, less
-from .pointwise import PAIR, pointwise
-from .records import as_node, operation
+from .pointwise import PAIR, at_least, pointwise
+from .records import TABLE, as_node, operation
 
 
 def _sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
@@ -43,18 +43,29 @@ difference = pointwise(
     lambda g, *_: g,
     lambda g, *_: negate(g),
     operands=PAIR,
+    expression="({0} == {1} ? T(0) : {0} - {1})",
     doc="left - right; 0 of equal infinities.",
 )
 sigmoid = pointwise(
     "sigmoid",
     _sigmoid,
     lambda g, y, _: element_times(g, element_times(y, minus(1.0, y))),
+    expression="T(1) / (T(1) + exp(-{0}))",
     doc="""The logistic function, 1 / (1 + exp(-x)).
 
     >>> C.sigmoid([0]).eval()
     array([0.5], dtype=float32)
     """,
 )
+
+
+def logit_of(y: Node) -> Node | None:
+    """What `y` is the sigmoid of, under whatever name; None if it is no sigmoid."""
+    while y.op is TABLE["alias"]:
+        y = y.inputs[0]
+    return y.inputs[0] if y.op is TABLE["sigmoid"] else None
+
+
 log_add_exp = pointwise(
     "log_add_exp",
     "logaddexp",
@@ -62,6 +73,8 @@ log_add_exp = pointwise(
     lambda g, _, a, b: element_times(g, sigmoid(difference(b, a))),
     operands=PAIR,
     variadic=True,
+    expression="({0} == {1} ? {0} + T(0.693147180559945309)"
+    " : ({0} > {1} ? {0} : {1}) + log1p(exp({0} > {1} ? {1} - {0} : {0} - {1})))",
     doc="""log(exp(left) + exp(right) + …), without overflow.
 
     Two equal infinities have half of the gradient each.
@@ -74,12 +87,14 @@ softplus_of = pointwise(
     "softplus",
     _softplus,
     lambda g, _, x: element_times(g, sigmoid(x)),
+    expression=f"{at_least('{0}', 'T(0)')} + log1p(exp(-fabs({{0}})))",
     doc="log(1 + exp(x)).",
 )
 relu = pointwise(
     "relu",
     lambda xp, x, out=None: xp.maximum(x, 0, out=out),
     lambda g, y, _: element_times(g, greater(y, 0.0)),
+    expression=at_least("{0}", "T(0)"),
     doc="""The larger of `x` and 0; its gradient at 0 is 0.
 
     >>> C.relu([-1, 2]).eval()
@@ -91,6 +106,7 @@ _expm1_negative = pointwise(
     "expm1_negative",
     lambda xp, x, out=None: xp.expm1(xp.minimum(x, 0, out=out), out=out),
     lambda g, y, x: element_times(g, element_times(less(x, 0.0), plus(y, 1.0))),
+    expression="expm1({0} > T(0) ? T(0) : {0})",
     doc="exp(x) - 1 where x is below 0, else 0.",
 )
 

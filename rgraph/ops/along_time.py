@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..graph import Axis, GraphError, Node, apply
@@ -61,6 +62,9 @@ ENDS = define(
     kernel=_ends,
     arguments=lambda node: {"last": node.attrs["last"], "axis": node.inputs[0].time_axis},
     gradient=lambda node, g: [apply(AT_ENDS, g, last=node.attrs["last"], axes=node.inputs[0].axes)],
+    of_last_frames=lambda node: (
+        partial(in_batch_order, axis=node.inputs[0].time_axis) if node.attrs["last"] else None
+    ),
     framewise=False,
 )
 AT_ENDS = define(  # each value where it was taken from, zeros everywhere else

@@ -15,11 +15,19 @@ from typing import Any
 import numpy as np
 
 from .comparison import element_select, floor, greater, greater_equal, less, less_equal, sign
-from .pointwise import PAIR, may_be_infinite, pointwise
+from .pointwise import PAIR, at_least, may_be_infinite, pointwise
 from .records import as_node, operation
 
 # What `log` cuts off at, by the bytes of a number: CNTK's, and its like in float64
 SMALLEST_IN_LOG = {4: math.exp(-85.1), 8: math.exp(-708)}
+_FLOOR = "(sizeof({{0}}) == 4 ? T({!r}) : T({!r}))".format(*map(SMALLEST_IN_LOG.get, (4, 8)))
+
+# What is divided by 0 is 0: so the divisor is infinity then
+_DIVISOR = "({0} == T(0) ? T(1) / T(0) : {0})"
+
+# The larger and the smaller of two, NaN if either is
+_MAX = "({0} >= {1} || {0} != {0} ? {0} : {1})"
+_MIN = "({0} <= {1} || {0} != {0} ? {0} : {1})"
 
 
 def _divide(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
@@ -62,6 +70,7 @@ adjoint_times = pointwise(
     lambda h, _, g, slope: carried(h, slope),
     lambda h, _, g, slope: adjoint_times(g, h),
     operands="adjoint slope",
+    expression="({0} == T(0) ? T(0) : {0} * {1})",
     doc="The product; 0 where the adjoint is 0, whatever the slope.",
 )
 
@@ -80,6 +89,8 @@ plus = pointwise(
     lambda g, *_: g,
     operands=PAIR,
     variadic=True,
+    expression="{0} + {1}",
+    cheap=True,
     doc="""The sum of two or more operands, shapes broadcast as NumPy's.
 
     >>> C.plus([1, 2, 3], [4, 5, 6]).eval()
@@ -92,6 +103,8 @@ minus = pointwise(
     lambda g, *_: g,
     lambda g, *_: negate(g),
     operands=PAIR,
+    expression="{0} - {1}",
+    cheap=True,
     doc="""The difference of two operands, shapes broadcast.
 
     >>> C.minus([4, 5, 6], 1).eval()
@@ -105,6 +118,8 @@ element_times = pointwise(
     lambda g, _, a, b: carried(g, a),
     operands=PAIR,
     variadic=True,
+    expression="{0} * {1}",
+    cheap=True,
     doc="""The product of two or more operands, element by element, shapes broadcast.
 
     >>> C.element_times([1, 2, 3], 2).eval()
@@ -118,6 +133,7 @@ element_divide = pointwise(
     lambda g, y, a, b: negate(element_divide(carried(g, y), b)),
     operands=PAIR,
     low=0.5,
+    expression=f"{{0}} / {_DIVISOR.format('{1}')}",
     doc="""The quotient of two operands, element by element, shapes broadcast.
 
     What is divided by 0 is 0, and the gradient to both operands is 0 there (as in CNTK): so a
@@ -135,6 +151,7 @@ pow = pointwise(
     finite=False,
     operands="base exponent",
     low=0.5,
+    expression="pow({0} == T(0) && {1} < T(0) ? T(1) / T(0) : {0}, {1})",
     doc="""`base` to the power of `exponent`, element by element, shapes broadcast.
 
     0 to a negative power is 0 (as in CNTK: what is divided by 0 is 0), to the power of 0 it is 1.
@@ -152,6 +169,7 @@ element_max = pointwise(
     lambda g, _, a, b: element_times(g, less(a, b)),
     operands=PAIR,
     variadic=True,
+    expression=_MAX,
     doc="""The larger of two or more operands, element by element, shapes broadcast.
 
     Of equal ones the first has the gradient.
@@ -167,6 +185,7 @@ element_min = pointwise(
     lambda g, _, a, b: element_times(g, greater(a, b)),
     operands=PAIR,
     variadic=True,
+    expression=_MIN,
     doc="""The smaller of two or more operands, element by element, shapes broadcast.
 
     Of equal ones the first has the gradient.
@@ -179,6 +198,8 @@ negate = pointwise(
     "negate",
     negative,
     lambda g, *_: negate(g),
+    expression="-{0}",
+    cheap=True,
     doc="""Minus `x`.
 
     >>> C.negate([1, -2]).eval()
@@ -190,6 +211,7 @@ exp = pointwise(
     "exp",
     lambda g, y, _: carried(g, y),
     finite=False,
+    expression="exp({0})",
     doc="""The exponential of `x`.
 
     >>> C.exp([0, 1]).eval()
@@ -201,6 +223,7 @@ log = pointwise(
     _log,
     _log_gradient,
     low=0.5,
+    expression=f"log({at_least('{0}', _FLOOR)})",
     doc="""The natural logarithm of `x`, at least -85.1 (as in CNTK), in float64 at least -708.
 
     What is 0, negative, or smaller than exp(-85.1) (exp(-708) in float64) gives that number, and
@@ -215,6 +238,7 @@ expm1 = pointwise(
     "expm1",
     lambda g, y, _: carried(g, plus(y, 1.0)),
     finite=False,
+    expression="expm1({0})",
     doc="""exp(x) - 1, exact near 0.
 
     >>> C.expm1([0, 1e-10]).eval()
@@ -227,6 +251,7 @@ log1p = pointwise(
     lambda g, _, x: element_divide(g, plus(x, 1.0)),
     finite=False,
     low=-0.5,
+    expression="log1p({0})",
     doc="""log(1 + x), exact near 0; -inf at -1 and NaN below it, as NumPy's.
 
     >>> C.log1p([0, 1e-10]).eval()
@@ -237,6 +262,7 @@ erf = pointwise(
     "erf",
     lambda xp, x, out=None: _special(xp).erf(x, out=out),
     lambda g, _, x: element_times(g, element_times(2 / math.sqrt(math.pi), exp(negate(square(x))))),
+    expression="erf({0})",
     doc="""The error function, 2 / sqrt(π) times the integral of exp(-t²) from 0 to `x`.
 
     >>> C.erf([0, 1]).eval()
@@ -250,6 +276,8 @@ mod = pointwise(
     lambda g, _, a, b: negate(element_times(g, floor(element_divide(a, b)))),
     operands=PAIR,
     low=0.5,
+    expression="(fmod({0}, {1}) != T(0) && (fmod({0}, {1}) < T(0)) != ({1} < T(0))"
+    " ? fmod({0}, {1}) + {1} : fmod({0}, {1}))",
     doc="""What is left of the first operand when it is divided by the second, of the second's sign.
 
     Source: NumPy's `mod`; where the second operand is 0 it is NaN.
@@ -263,6 +291,7 @@ sqrt = pointwise(
     lambda xp, x, out=None: xp.sqrt(xp.maximum(x, 0, out=out), out=out),
     lambda g, y, _: element_divide(g, element_times(2.0, y)),
     low=0.5,
+    expression=f"sqrt({at_least('{0}', 'T(0)')})",
     doc="""The square root of `x`, 0 where `x` is negative (as in CNTK).
 
     The gradient is 0 where the root is 0: what is divided by 0 is 0, as in `element_divide`.
@@ -275,6 +304,7 @@ square = pointwise(
     "square",
     "square",
     lambda g, _, x: carried(g, element_times(2.0, x)),
+    expression="{0} * {0}",
     doc="""The square of `x`.
 
     >>> C.square([1, -3]).eval()
@@ -286,6 +316,7 @@ reciprocal = pointwise(
     lambda xp, x, out=None: _divide(xp, 1, x, out),
     lambda g, y, _: negate(element_times(g, square(y))),
     low=0.5,
+    expression=f"T(1) / {_DIVISOR}",
     doc="""One over `x`; where `x` is 0 it is 0 and has gradient 0 (as in CNTK).
 
     >>> C.reciprocal([2, -4]).eval()
@@ -296,6 +327,7 @@ abs = pointwise(
     "abs",
     "absolute",
     lambda g, _, x: element_times(g, sign(x)),
+    expression="fabs({0})",
     doc="""The absolute value of `x`; its gradient at 0 is 0.
 
     >>> C.abs([-1, 2]).eval()

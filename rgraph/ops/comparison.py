@@ -24,26 +24,28 @@ def _truth(name: str) -> Callable[..., Any]:
     return kernel
 
 
-def _comparing(name: str, words: str, example: str) -> Callable[..., Any]:
+def _comparing(name: str, sign: str, words: str, example: str) -> Callable[..., Any]:
     doc = f"""1 where `left` is {words} `right`, 0 elsewhere. No gradient flows through it.
 
     >>> C.{name}([1, 2, 3], 2).eval()
     array({example}, dtype=float32)
     """
-    return pointwise(name, _truth(name), operands=PAIR, doc=doc)
+    expression = f"T({{0}} {sign} {{1}})"
+    return pointwise(name, _truth(name), operands=PAIR, expression=expression, doc=doc)
 
 
-equal = _comparing("equal", "equal to", "[0., 1., 0.]")
-not_equal = _comparing("not_equal", "not equal to", "[1., 0., 1.]")
-less = _comparing("less", "less than", "[1., 0., 0.]")
-less_equal = _comparing("less_equal", "at most", "[1., 1., 0.]")
-greater = _comparing("greater", "greater than", "[0., 0., 1.]")
-greater_equal = _comparing("greater_equal", "at least", "[0., 1., 1.]")
+equal = _comparing("equal", "==", "equal to", "[0., 1., 0.]")
+not_equal = _comparing("not_equal", "!=", "not equal to", "[1., 0., 1.]")
+less = _comparing("less", "<", "less than", "[1., 0., 0.]")
+less_equal = _comparing("less_equal", "<=", "at most", "[1., 1., 0.]")
+greater = _comparing("greater", ">", "greater than", "[0., 0., 1.]")
+greater_equal = _comparing("greater_equal", ">=", "at least", "[0., 1., 1.]")
 # Steps: no gradient flows through them.
 floor = pointwise(
     "floor",
     "floor",
     operands="arg",
+    expression="floor({0})",
     doc="""The largest integer not above `arg`. No gradient flows through it.
 
     >>> C.floor([0.2, -1.5]).eval()
@@ -54,6 +56,7 @@ ceil = pointwise(
     "ceil",
     "ceil",
     operands="arg",
+    expression="ceil({0})",
     doc="""The smallest integer not below `arg`. No gradient flows through it.
 
     >>> C.ceil([0.2, -1.5]).eval()
@@ -71,6 +74,7 @@ round = pointwise(
     "round",
     _round,
     operands="arg",
+    expression="floor({0}) + T({0} - floor({0}) >= T(0.5))",
     doc="""The nearest integer, halves going up as in CNTK. No gradient flows through it.
 
     >>> C.round([0.5, 1.2, -0.5]).eval()
@@ -80,6 +84,7 @@ round = pointwise(
 sign = pointwise(
     "sign",
     "sign",
+    expression="({0} != {0} ? {0} : T({0} > T(0)) - T({0} < T(0)))",
     doc="""-1, 0 or 1. No gradient flows through it.
 
     >>> C.ops.sign([-3, 0, 2]).eval()
@@ -103,6 +108,7 @@ element_select = pointwise(
     lambda g, _, c, a, b: element_select(c, g, 0.0),
     lambda g, _, c, a, b: element_select(c, 0.0, g),
     operands="flag value_if_true value_if_false",
+    expression="({0} != T(0) ? {1} : {2})",
     doc="""`value_if_true` where `flag` is not 0, `value_if_false` elsewhere, shapes broadcast.
 
     >>> C.element_select([1, 0], [5, 6], [7, 8]).eval()
@@ -114,6 +120,7 @@ element_select = pointwise(
 element_not = pointwise(
     "element_not",
     _truth("logical_not"),
+    expression="T({0} == T(0))",
     doc="""1 where `x` is 0, else 0.
 
     >>> C.element_not([0, 1]).eval()
@@ -124,6 +131,7 @@ element_and = pointwise(
     "element_and",
     _truth("logical_and"),
     operands="x y",
+    expression="T({0} != T(0) && {1} != T(0))",
     doc="""1 where neither operand is 0, else 0.
 
     >>> C.element_and([0, 1], [1, 1]).eval()
@@ -134,6 +142,7 @@ element_or = pointwise(
     "element_or",
     _truth("logical_or"),
     operands="x y",
+    expression="T({0} != T(0) || {1} != T(0))",
     doc="""1 where one operand is not 0, else 0.
 
     >>> C.element_or([0, 0], [1, 0]).eval()
@@ -144,6 +153,7 @@ element_xor = pointwise(
     "element_xor",
     _truth("logical_xor"),
     operands="x y",
+    expression="T(({0} != T(0)) != ({1} != T(0)))",
     doc="""1 where one operand is 0 and the other is not, else 0.
 
     >>> C.element_xor([0, 1], [1, 1]).eval()
@@ -154,6 +164,8 @@ stop_gradient = pointwise(
     "stop_gradient",
     "positive",
     operands="input",
+    expression="{0}",
+    constant=True,
     doc="""`input`, through which no gradient flows.
 
     >>> x = C.input_variable(1, needs_gradient=True)

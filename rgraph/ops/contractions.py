@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph import axis as _axis
+from ..graph.free import elements
 from ..graph.node import Shape
 from .records import as_node, define, follow_axes, operation
 from .repetition import over_time, spread
@@ -148,6 +149,18 @@ def _infer(a: Shape, b: Shape, *, left: Labels, right: Labels, **_: Any) -> list
     ]
 
 
+def _work(node: Node) -> int:
+    """Two operations for each element of the result and each of what is summed over."""
+    assert node.op is not None
+    recipe = node.op.arguments(node)["recipe"]
+    a = node.inputs[recipe.turned]
+    inner = [
+        (a.shape or ())[i - bool(a.axes)] for i in recipe.left[-recipe.inner :] if recipe.inner
+    ]
+    over_rows = bool(a.axes) and not node.axes
+    return 2 * elements(node.shape or ()) * elements(inner[1:] if over_rows else inner)
+
+
 CONTRACT = define(
     "contract",
     title="times",
@@ -158,6 +171,8 @@ CONTRACT = define(
     kernel=_contract,
     arguments=_contract_arguments,
     gradient=_gradient,
+    takes_tail=True,
+    work=_work,
     operands=("left", "right"),
     cases=(
         lambda rng: (
@@ -254,6 +269,8 @@ TIMES = define(
     kernel=_contract,
     arguments=_times_arguments,
     gradient=_times_gradient,
+    takes_tail=True,
+    work=_work,
     operands=_TIMES_OPERANDS,
     guess=True,
     cases=(

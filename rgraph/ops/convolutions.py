@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
+from ..graph.free import elements
 from ..graph.node import Shape
 from .records import as_node, define, operation
 from .shaping import RESHAPE, as_shape
@@ -206,6 +207,11 @@ def _adjoint_cases(operands: str) -> tuple[Any, ...]:
     return tuple(map(turned, CONVOLUTION.cases))
 
 
+def _work(kernel: Node, values: Node) -> int:
+    """Two operations for each weight at each element of a channel."""
+    return 2 * elements(kernel.shape or ()) * elements((values.shape or ())[1:])
+
+
 CONVOLUTION = define(
     "convolution",
     shape=convolved_shape,
@@ -220,6 +226,8 @@ CONVOLUTION = define(
     operands=("kernel", "operand"),
     guess=True,
     into=True,
+    takes_tail=True,
+    work=lambda node: _work(node.inputs[0], node),
     cases=(
         _case((3, 2, 3, 3), (2, 4, 5)),
         _case((3, 2, 2, 3), (2, 5, 5), strides=2, auto_padding=False),
@@ -246,6 +254,8 @@ CONVOLUTION_TRANSPOSE = define(
     operands=("kernel", "operand"),
     guess=True,
     into=True,
+    takes_tail=True,
+    work=lambda node: _work(*node.inputs),
     cases=_adjoint_cases("kernel"),
 )
 CONVOLUTION_WEIGHTS = define(
@@ -262,6 +272,7 @@ CONVOLUTION_WEIGHTS = define(
     gradient=_weights_gradient,
     operands=("operand", "result"),
     into=True,
+    work=lambda node: _work(node, node.inputs[1]),
     cases=_adjoint_cases("operand"),
 )
 

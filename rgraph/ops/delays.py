@@ -111,6 +111,7 @@ def _delay_gradient(node: Node, g: Node) -> list[Node | None]:
 
 DELAY = define(
     "delay",
+    delay=True,
     title=lambda node: "past_value" if node.attrs["offset"] > 0 else "future_value",
     shape=_delay_shape,
     infer=_initial_filled_in,

@@ -19,6 +19,11 @@ from .shaping import reshape_to
 PAIR = "left right"  # the operands of most
 
 
+def at_least(x: str, least: str) -> str:
+    """The expression of the larger of two, NaN if `x` is."""
+    return f"({x} < {least} ? {least} : {x})"
+
+
 def broadcast(*shapes: Shape | None, **_: Any) -> Shape | None:
     """NumPy's broadcasting; an unknown shape agrees with the others."""
     known = [s for s in shapes if s is not None]
@@ -104,8 +109,11 @@ def pointwise(
     name: str,
     kernel: Callable[..., Any] | str,
     *partials: Callable[..., Node] | None,
+    expression: str,
     doc: str,
     operands: str = "x",
+    cheap: bool = False,
+    constant: bool = False,
     variadic: bool = False,
     finite: bool = True,
     low: float = -2.0,
@@ -117,7 +125,7 @@ def pointwise(
         kernel: `kernel(xp, *arrays, out=None)`, or the name of the array library's function.
         partials: for each operand, `partial(g, y, *operands)`: the adjoint g of the result y
             carried back to that operand; None for all of them: no gradient flows.
-        finite: see `Op`.
+        expression, cheap, constant, finite: see `Op`.
         low, high: the range of values to test it on.
     """
     names = tuple(operands.split())
@@ -153,6 +161,9 @@ def pointwise(
         gradient=gradient if any(partials) else None,
         operands=names,
         pointwise=True,
+        expression=expression,
+        cheap=cheap,
+        constant=constant,
         finite=finite,
         into=True,
         cases=(case(*[(3, 2)] * arity), *(broadcasts if arity > 1 else [])),

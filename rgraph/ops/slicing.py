@@ -61,6 +61,16 @@ def _slices(shape: Shape, cuts: Any) -> tuple[Any, ...]:
     return (Ellipsis, *map(back_and_forth, _cut(shape, cuts)))
 
 
+def _part(node: Node) -> tuple[int, int, int] | None:
+    shape = node.inputs[0].shape or ()
+    _, *where = _slices(shape, node.attrs["cuts"])
+    cut = [(i - len(where), w) for i, w in enumerate(where) if w != builtins.slice(None)]
+    if len(cut) != 1 or cut[0][1].step not in (None, 1):
+        return None
+    axis, kept = cut[0]
+    return axis, kept.start, (node.shape or ())[axis]
+
+
 def _place(run: Any, g: Any, *, shape: Shape, where: Any, rank: int) -> Any:
     whole = run.empty(g.shape[: g.ndim - rank] + shape, g.dtype)
     whole[...] = 0
@@ -74,6 +84,7 @@ SLICE = define(
     kernel=lambda run, x, where: x[where],
     arguments=lambda node: {"where": _slices(node.inputs[0].shape or (), node.attrs["cuts"])},
     gradient=lambda node, g: [apply(PLACE, g, cuts=node.attrs["cuts"], shape=node.inputs[0].shape)],
+    part=_part,
     cases=(
         lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((1, 1, 3, 1),)}),
         lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((0, 0, 3, 2), (1, 0, 4, -1))}),
@@ -175,12 +186,18 @@ def _splice_gradient(node: Node, g: Node) -> list[Node | None]:
     return parts
 
 
+def _joins_along(node: Node) -> int | None:
+    arguments = _splice_arguments(node)
+    return None if arguments["new"] else arguments["axis"]
+
+
 SPLICE = define(
     "splice",
     shape=_spliced,
     kernel=_splice,
     arguments=_splice_arguments,
     gradient=_splice_gradient,
+    joins_along=_joins_along,
     align=same_rank,
     guess=True,
     into=True,

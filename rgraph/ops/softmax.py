@@ -133,4 +133,9 @@ def hardmax(x: Any) -> Any:
     >>> C.hardmax([1, 1, 2, 3]).eval()
     array([0., 0., 0., 1.], dtype=float32)
     """
-    return apply(_HARDMAX, as_node(x), axis=None)
+    return hardmax_along(as_node(x), None)
+
+
+def hardmax_along(x: Node, axes: tuple[int, ...] | None) -> Node:
+    """1 at the largest element along these axes, or of each sample; 0 elsewhere."""
+    return apply(_HARDMAX, x, axis=axes)

@@ -17,6 +17,7 @@ tanh = pointwise(
     "tanh",
     "tanh",
     lambda g, y, _: element_times(g, minus(1.0, square(y))),
+    expression="tanh({0})",
     doc="""The hyperbolic tangent of `x`.
 
     >>> C.tanh([0, 1]).eval()
@@ -27,6 +28,7 @@ sin = pointwise(
     "sin",
     "sin",
     lambda g, _, x: element_times(g, cos(x)),
+    expression="sin({0})",
     doc="""The sine of `x` (radians).
 
     >>> C.sin([0, 1]).eval()
@@ -37,6 +39,7 @@ cos = pointwise(
     "cos",
     "cos",
     lambda g, _, x: negate(element_times(g, sin(x))),
+    expression="cos({0})",
     doc="""The cosine of `x` (radians).
 
     >>> C.cos([0]).eval()
@@ -49,6 +52,7 @@ tan = pointwise(
     lambda g, y, _: element_times(g, plus(1.0, square(y))),
     high=1,
     low=-1,
+    expression="tan({0})",
     doc="""The tangent of `x` (radians).
 
     >>> C.tan([0]).eval()
@@ -60,6 +64,7 @@ sinh = pointwise(
     "sinh",
     lambda g, _, x: carried(g, cosh(x)),
     finite=False,
+    expression="sinh({0})",
     doc="""The hyperbolic sine of `x`.
 
     >>> C.sinh([0]).eval()
@@ -71,6 +76,7 @@ cosh = pointwise(
     "cosh",
     lambda g, _, x: carried(g, sinh(x)),
     finite=False,
+    expression="cosh({0})",
     doc="""The hyperbolic cosine of `x`.
 
     >>> C.cosh([0]).eval()
@@ -84,6 +90,7 @@ asin = pointwise(
     finite=False,
     low=-0.8,
     high=0.8,
+    expression="asin({0})",
     doc="""The angle (radians) whose sine is `x`; its gradient at -1 and 1 is 0.
 
     >>> C.asin([0]).eval()
@@ -97,6 +104,7 @@ acos = pointwise(
     finite=False,
     low=-0.8,
     high=0.8,
+    expression="acos({0})",
     doc="""The angle (radians) whose cosine is `x`; its gradient at -1 and 1 is 0.
 
     >>> C.acos([1]).eval()
@@ -107,6 +115,7 @@ atan = pointwise(
     "atan",
     "arctan",
     lambda g, _, x: element_divide(g, plus(1.0, square(x))),
+    expression="atan({0})",
     doc="""The angle (radians) whose tangent is `x`.
 
     >>> C.atan([0]).eval()
@@ -117,6 +126,7 @@ asinh = pointwise(
     "asinh",
     "arcsinh",
     lambda g, _, x: element_divide(g, sqrt(plus(1.0, square(x)))),
+    expression="asinh({0})",
     doc="""The inverse of the hyperbolic sine.
 
     >>> C.asinh([0]).eval()
@@ -130,6 +140,7 @@ atanh = pointwise(
     finite=False,
     low=-0.8,
     high=0.8,
+    expression="atanh({0})",
     doc="""The inverse of the hyperbolic tangent; its gradient at -1 and 1 is 0.
 
     >>> C.atanh([0]).eval()

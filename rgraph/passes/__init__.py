@@ -7,10 +7,13 @@ graph that nobody else holds, so they may change its nodes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 
 from ..graph import Node, order
+from ..graph.node import Type
 from . import algebra, constants, fusion, recomputation, sharing, tails
 from .rewriting import private, substitute
+from .verify import verify
 
 Pass = Callable[[Sequence[Node]], list[Node]]
 
@@ -24,6 +27,9 @@ PASSES: dict[str, Pass] = {
 }
 
 
+verifying: ContextVar[bool] = ContextVar("verifying", default=False)  # each pass's graph
+
+
 def optimize(
     outputs: Sequence[Node], without: Sequence[str] = (), training: bool | None = None
 ) -> list[Node]:
@@ -34,11 +40,14 @@ def optimize(
         training: whether it will be run in training; None: it may be both.
     """
     outputs = private(outputs)
+    types = [Type.of(o) for o in outputs]
     if training is False:
         outputs = outside_training(outputs)
     for name, step in PASSES.items():
         if name not in without:
             outputs = step(outputs)
+            if verifying.get():
+                verify(name, types, outputs)
     return outputs
 
 

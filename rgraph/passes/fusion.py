@@ -6,7 +6,9 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 from ..graph import Node, Op, order
-from .rewriting import loops, readers_of, same_type, substitute, twin
+from ..graph.free import elements
+from ..graph.node import same_type, twin
+from .rewriting import loops, readers_of, substitute
 
 OUT = 0  # the register that is the result's own array
 
@@ -41,6 +43,10 @@ class Program:
         self._lines: list[tuple[list[Name], int, bool]] = []  # operands, target, whether it is new
         self._functions: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
         self._allocate(members, {n: i for i, n in enumerate(inputs)})
+
+    def work(self, node: Node) -> int:
+        """One floating-point operation for each of its own and each element of `node`'s row."""
+        return len(self.names) * elements(node.shape or ())
 
     def _allocate(self, members: Sequence[Node], outer: dict[Node, int]) -> None:
         last = {i: m for m in members for i in m.inputs}
@@ -111,6 +117,8 @@ FUSED = Op(
     "fused",
     shape=lambda *shapes, **_: max(shapes, key=len),
     kernel=_fused,
+    title=lambda node: " ".join(node.attrs["program"].titles),
+    work=lambda node: node.attrs["program"].work(node),
     pointwise=True,
     into=True,
 )
@@ -149,8 +157,4 @@ def _fits(node: Node, last: Node, loop: dict[Node, int]) -> bool:
 def _as_one(members: Sequence[Node]) -> Node:
     inside = set(members)
     inputs = list(dict.fromkeys(i for m in members for i in m.inputs if i not in inside))
-    node = twin(members[-1])
-    node.op = FUSED
-    node.attrs = {"program": Program(members, inputs)}
-    node.inputs = inputs
-    return node
+    return twin(members[-1], FUSED, inputs, {"program": Program(members, inputs)})

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..graph import Node, order
-from .algebra import filling
-from .rewriting import loops, readers_of, same_type, twin
-
-_CHEAP = {"plus", "minus", "element_times", "negate"}
+from ..graph.node import same_type, twin
+from ..ops.rewrites import filling
+from .rewriting import loops, readers_of
 
 
 def repeat(outputs: Sequence[Node]) -> list[Node]:
@@ -30,12 +29,12 @@ def repeat(outputs: Sequence[Node]) -> list[Node]:
         """Whether all frames are kept already: a loop keeps what is read from outside it."""
         if node in ends or node not in loop:
             return True
-        outside = (r.op for r in readers[node] if loop.get(r) != loop[node])
-        return any(op is not None and op.name != "ends" for op in outside)  # `ends` reads one frame
+        outside = (r for r in readers[node] if loop.get(r) != loop[node])
+        return any(r.op is not None and r.op.of_last_frames(r) is None for r in outside)
 
     for node in nodes:
         own = list(dict.fromkeys(readers[node]))
-        if node in ends or len(own) < 2 or node.op is None or node.op.name not in _CHEAP:
+        if node in ends or len(own) < 2 or node.op is None or not node.op.cheap:
             continue
         arrays = [i for i in node.inputs if filling(i) is None]
         if not same_type(node, *arrays) or not all(map(is_there, arrays)):

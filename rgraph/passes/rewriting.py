@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..graph import Axis, Node, components, order
-from ..graph.node import resolve
+from ..graph.node import resolve, twin
 
 
 def private(outputs: Sequence[Node]) -> list[Node]:
@@ -40,22 +40,6 @@ def readers_of(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
     return found
 
 
-def same_type(*nodes: Node) -> bool:
-    """Whether all have the same shape, axes and type of elements."""
-    return len({(n.shape, n.axes, n.dtype) for n in nodes}) == 1
-
-
-def twin(node: Node) -> Node:
-    """A node of the same operation and type, without inputs.
-
-    It has the same `uid`, so what is random draws the same with and without passes.
-    """
-    new = Node(node.op, (), node.attrs, node.name, node.origin)
-    new.uid = node.uid
-    new.shape, new.axes, new.dtype = node.shape, node.axes, node.dtype
-    return new
-
-
 def substitute(outputs: Sequence[Node], instead: Mapping[Node, Node]) -> list[Node]:
     """Puts nodes in others' place everywhere below `outputs`."""
 
@@ -64,7 +48,7 @@ def substitute(outputs: Sequence[Node], instead: Mapping[Node, Node]) -> list[No
             node = instead[node]
         return node
 
-    for node in [*order(outputs), *instead.values()]:
+    for node in order([*outputs, *instead.values()]):
         if node.op is not None and any(i in instead for i in node.inputs):
             node.inputs = [final(i) for i in node.inputs]
     return [final(o) for o in outputs]

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 
 from ..engines import tailed
 from ..graph import Node, Op, order
+from ..graph.node import same_type, twin
 from .fusion import Program
-from .rewriting import loops, readers_of, same_type, substitute, twin
+from .rewriting import loops, readers_of, substitute
 
-_HEADS = {"convolution", "convolution_transpose", "times", "contract"}
-
-
-TAILED = Op("tailed", shape=lambda *shapes, **_: shapes[-1], kernel=tailed, into=True)
+TAILED = Op(
+    "tailed",
+    shape=lambda *shapes, **_: shapes[-1],
+    kernel=tailed,
+    arguments=lambda node: {k: node.attrs[k] for k in ("head", "arguments", "program")},
+    title=lambda node: node.attrs["title"],
+    work=lambda node: node.attrs["work"],
+    into=True,
+)
 
 
 def hang(outputs: Sequence[Node]) -> list[Node]:
@@ -24,7 +30,7 @@ def hang(outputs: Sequence[Node]) -> list[Node]:
     instead: dict[Node, Node] = {}
     # Of two whose chains meet the later goes on: then the other's result is there.
     for head in reversed(nodes):
-        if head.op is None or head.op.name not in _HEADS:
+        if head.op is None or not head.op.takes_tail:
             continue
         chain = [head]
         while chain[-1] not in ends and len(readers[chain[-1]]) == 1:
@@ -45,14 +51,15 @@ def _goes_on(head: Node, after: Node, loop: dict[Node, int]) -> bool:
 
 def _as_one(chain: Sequence[Node]) -> Node:
     head, *members = chain
+    assert head.op is not None and head.op.work is not None
     inside = set(chain)
     others = list(dict.fromkeys(i for m in members for i in m.inputs if i not in inside))
-    node = twin(chain[-1])
-    node.op = TAILED
-    node.attrs = {
+    program = Program(members, [head, *others])
+    attrs = {
         "head": head.op,
-        "arguments": dict(head.op.arguments(head)) if head.op else {},
-        "program": Program(members, [head, *others]),
+        "arguments": dict(head.op.arguments(head)),
+        "program": program,
+        "title": " ".join([head.title, *program.titles]),
+        "work": head.op.work(head) + program.work(head),
     }
-    node.inputs = [*head.inputs, *others]
-    return node
+    return twin(chain[-1], TAILED, [*head.inputs, *others], attrs)

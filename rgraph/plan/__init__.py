@@ -6,7 +6,6 @@ Made once for a graph; nothing here depends on how many rows a minibatch has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from ..graph import (
     components,
 )
 from ..graph.node import describe
-from ..ops.along_time import in_batch_order
 from .call import Call, Env
 from .loop import Loop
 from .run import Run
@@ -83,8 +81,8 @@ class Plan:
                 steps.append(Loop(group, whole, lasts, self.engine, self._slot))
             elif group[0].op:
                 call = Call(group[0], self.engine, self._slot)
-                if _takes_lasts(call.node) and call.node.inputs[0] in lasts:
-                    call.kernel = partial(in_batch_order, axis=call.node.inputs[0].time_axis)
+                if call.node.inputs and call.node.inputs[0] in lasts:
+                    call.kernel = group[0].op.of_last_frames(group[0]) or call.kernel
                 steps.append(call)
         return steps
 
@@ -149,7 +147,7 @@ class Plan:
 
 
 def _takes_lasts(node: Node) -> bool:
-    return node.op is not None and node.op.name == "ends" and node.attrs["last"]
+    return node.op is not None and node.op.of_last_frames(node) is not None
 
 
 def _fed(node: Node) -> tuple[Node, ...]:

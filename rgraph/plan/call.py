@@ -31,10 +31,14 @@ class Call:
         own = partial(node.op.kernel, **arguments)
         self.on_few: Callable[..., Any] = own if node.op.pointwise else self.kernel
         self.small_bytes = engine.small_bytes if node.axes or node.shape else 0  # bytes
+        # the fused pointwise operations that it is, the part of its operand, the axis of a splice
+        self.program: Any = node.attrs.get("program") if node.op.pointwise else None
+        self.part = node.op.part(node)
+        self.joins_along = node.op.joins_along(node)
         self.operands = [slot(i) for i in node.inputs]
         self.result = slot(node)
         self.into = node.op.into
-        self.follows = node.op.pointwise or node.op.name == "splice"  # the operands' memory order
+        self.follows = node.op.pointwise or self.joins_along is not None  # their memory order
         self.axes = node.axes or ()
         self.shape, self.dtype = node.shape, node.dtype
         self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0

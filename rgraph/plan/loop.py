@@ -100,8 +100,10 @@ class Loop:
         for result, *form in self.whole:
             number, call = made.get(result, (-1, None))
             for i in free:
-                fits = call and last[i] <= number and self.types[i] == tuple(form)
-                if fits and _can_take(call, i, self.engine.in_place):
+                if call is None or last[i] > number or self.types[i] != tuple(form):
+                    continue
+                at = call.operands.index(i) if i in call.operands else None
+                if self.engine.writes_over(call.node, at):
                     self.places[result] = i
                     free.remove(i)
                     break
@@ -221,22 +223,6 @@ class _Part:
             return
         for call in self.calls:
             call.on_rows(run, env, rows, outs.get(call.result))
-
-
-def _can_take(call: Call, operand: int, in_place: Collection[str]) -> bool:
-    """Whether a call can write its result where an operand of the step is."""
-    name = call.node.op.name if call.node.op else ""
-    if name not in in_place:
-        return False
-    if name == "fused":
-        return True
-    # A head adds to what is there: the tail's first operation, and nothing else reads it.
-    program = call.node.attrs["program"]
-    at = call.operands.index(operand) if operand in call.operands else -1
-    number = at - (len(call.operands) - program.arity)
-    first, reads = program.steps[0]
-    readers = [r for _, r in program.steps if number in r]
-    return number > 0 and first == "plus" and number in reads and len(readers) == 1
 
 
 def _parts(calls: Sequence[Call], uses: Uses, engine: Any) -> list[_Part]:

@@ -16,8 +16,6 @@ import numpy as np
 if TYPE_CHECKING:
     from .call import Call
 
-_LIGHT = {"fused", "slice", "splice"}
-
 
 class Uses(NamedTuple):
     """What becomes of the results of a step's calls.
@@ -38,11 +36,8 @@ Step = Callable[[Any, list[Any], dict[int, Any], int], None]
 
 def is_light(call: Call) -> bool:
     """Whether a call may be part of a segment."""
-    return _name(call) in _LIGHT and call.small_bytes > 0
-
-
-def _name(call: Call) -> str:
-    return call.node.op.name if call.node.op else ""
+    cheap = call.program or call.part or call.joins_along is not None
+    return bool(cheap) and call.small_bytes > 0
 
 
 def bring_together(calls: Sequence[Call]) -> list[Call]:
@@ -73,13 +68,13 @@ def grouped(calls: Sequence[Call], together: bool) -> Iterator[list[Call]]:
     is asked for. What none of the calls reads can wait to the end.
     """
     read = {i for c in calls for i in c.operands}
-    late = [c for c in calls if _name(c) != "fused" and c.result not in read]
+    late = [c for c in calls if c.program is None and c.result not in read]
     waiting: list[list[Call]] = []
     for call in calls:
         if call in late:
             continue
         own = None
-        if together and _name(call) == "fused":
+        if together and call.program is not None:
             alike = (g for g in waiting if (g[0].axes, g[0].shape) == (call.axes, call.shape))
             own = next(alike, None)
         for group in list(waiting):
@@ -88,7 +83,7 @@ def grouped(calls: Sequence[Call], together: bool) -> Iterator[list[Call]]:
                 yield group
         if own is not None:
             own.append(call)
-        elif _name(call) == "fused":
+        elif call.program is not None:
             waiting.append([call])
         else:
             yield [call]
@@ -110,7 +105,7 @@ def as_one(group: Sequence[Call], results: Sequence[int], engine: Any) -> tuple[
     steps: list[tuple[str, tuple[int, ...]]] = []
     for call in group:
         start = len(operands) + len(steps) - len(call.operands)
-        for name, reads in call.node.attrs["program"].steps:
+        for name, reads in call.program.steps:
             outer = call.operands
             own = [number[outer[i]] if i < len(outer) else start + i for i in reads]
             steps.append((name, tuple(own)))
@@ -124,21 +119,21 @@ def joins(calls: Sequence[Call], elsewhere: Collection[int]) -> dict[int, list[t
     Args:
         elsewhere: results that have their own places.
     """
-    programs = {c.result: c for c in calls if _name(c) == "fused"}
+    programs = {c.result: c for c in calls if c.program is not None}
     placed: set[int] = set()
     found: dict[int, list[tuple[int, slice]]] = {}
     for joined in calls:
-        if _name(joined) != "splice":
+        axis = joined.joins_along
+        if axis is None:
             continue
-        at = joined.node.op.arguments(joined.node)
         sources = [programs.get(i) for i in joined.operands]
-        if at["new"] or len(set(joined.operands)) < len(sources) or any(
+        if len(set(joined.operands)) < len(sources) or any(
             c is None or c.result in placed or c.result in elsewhere
             or len(c.shape) != len(joined.shape) or c.axes != joined.axes
             for c in sources
         ):  # fmt: skip
             continue
-        ends = np.cumsum([c.shape[at["axis"]] for c in sources]).tolist()
+        ends = np.cumsum([c.shape[axis] for c in sources]).tolist()
         parts = [slice(*ab) for ab in zip([0, *ends], ends, strict=False)]
         found[joined.result] = list(zip(joined.operands, parts, strict=True))
         placed.update(joined.operands)
@@ -168,7 +163,7 @@ class _Segment:
         lines += [f"v{i} = outs.get({i})" for i in self.ahead]
         lines += self._joined()
         for group in grouped(self.calls, self.engine.compiled is not None):
-            together = _name(group[0]) == "fused"
+            together = group[0].program is not None
             lines += self._together(group) if together else self._single(group[0])
         lines += [f"env[{i}] = v{i}" for i in made if i in self.read]
         exec("\n    ".join(lines), self.names)
@@ -194,7 +189,7 @@ class _Segment:
         for joined, parts in joins(self.calls, {*self.kept, *self.ahead}).items():
             if joined not in self.ready:
                 yield from self._empty([joined], calls[joined])
-            axis = calls[joined].node.op.arguments(calls[joined].node)["axis"]
+            axis = calls[joined].joins_along or 0
             for operand, part in parts:
                 where = ", ".join(["...", f"{part.start}:{part.stop}", *[":"] * (-axis - 1)])
                 yield f"v{operand} = v{joined}[{where}]"
@@ -239,7 +234,7 @@ class _Segment:
         yield f"v{i}{there} = k{i}(run, {operands}{into})"
 
     def _program(self, call: Call) -> Iterator[str]:
-        program, i = call.node.attrs["program"], call.result
+        program, i = call.program, call.result
         self.names |= {f"f{i}_{n}": f for n, f in enumerate(program.functions(self.engine.xp))}
 
         def name(kind: str, n: int) -> str:

@@ -62,11 +62,6 @@ def tape_of(loop: Loop, engine: Any) -> Tape | None:
         return None
 
 
-def _arguments(call: Call) -> Any:
-    assert call.node.op is not None
-    return call.node.op.arguments(call.node)
-
-
 class Tape:
     """All frames of a loop, as an engine goes through them."""
 
@@ -108,37 +103,33 @@ class Tape:
         for joined, operands in joins(self.loop.calls, self.own).items():
             if joined in self.loop.places and joined not in near:
                 continue  # others may still read what is in that place
-            axis = _arguments(self.calls[joined])["axis"]
+            axis = self.calls[joined].joins_along or 0
             parts.update({operand: (joined, axis, part) for operand, part in operands})
         return parts
 
     def _entries(self, unit: Sequence[Call]) -> list[Entry]:
         call = unit[0]
-        name = call.node.op.name if call.node.op else ""
-        if name == "fused":
+        if call.program is not None:
             return [self._program(unit)]
         kernel: Any = call.kernel
         if hasattr(kernel, "product"):
             operands = [self._of(i) for i in call.operands]
             result = self._of(call.result)
-            again = [*operands[2:], result] if name == "tailed" else []
+            again = [*operands[2:], result] if "program" in call.node.attrs else []
             right = call.operands[kernel.right]
             if self.places[self._of(right)].rule != Rule.WHOLE or kernel.product.left_transposed:
                 raise _Unfit  # each row must be by itself
             return [Entry(kernel, (*operands[:2], result, *again), right)]
-        if name == "splice":
+        if call.joins_along is not None:
             return [] if call.result in self.joined else self._copied(call)
-        if name == "slice":
+        if call.part is not None:
             own = call.result in self.own
             return [self._copy_of(self._add(self._slice(call)), self._of(call.result))] * own
         raise _Unfit
 
     def _copied(self, splice: Call) -> list[Entry]:
         """What brings a splice's operands to their parts of it."""
-        arguments = _arguments(splice)
-        if arguments["new"]:
-            raise _Unfit
-        axis, start, entries = arguments["axis"], 0, []
+        axis, start, entries = splice.joins_along or 0, 0, []
         for operand, node in zip(splice.operands, splice.node.inputs, strict=True):
             size = (node.shape or ())[axis]
             part = Place(Rule.PART, self._of(splice.result), axis, start, size)
@@ -147,10 +138,7 @@ class Tape:
         return entries
 
     def _copy_of(self, value: int, place: int) -> Entry:
-        copy = self.engine.compiled([("element_max", (0, 0))], 1, [1])
-        if copy is None:
-            raise _Unfit
-        return Entry(copy, (value, place))
+        return Entry(self.engine.copy, (value, place))
 
     def _program(self, unit: Sequence[Call]) -> Entry:
         inside = {c.result for c in unit}
@@ -188,7 +176,7 @@ class Tape:
         call = self.calls.get(slot)
         if call is None:
             return self._outer(slot)
-        if call.node.op is not None and call.node.op.name == "slice":
+        if call.part is not None:
             return self._slice(call)
         return Place(Rule.FIRST_ROWS, self._new(slot))
 
@@ -217,13 +205,8 @@ class Tape:
         return Place(Rule.WHOLE, self._from("env", slot))
 
     def _slice(self, call: Call) -> Place:
-        _, *where = _arguments(call)["where"]
-        cut = [(i - len(where), w) for i, w in enumerate(where) if w != slice(None)]
-        (operand,) = call.operands
-        if len(cut) != 1 or cut[0][1].step not in (None, 1):
-            raise _Unfit
-        axis, part = cut[0]
-        return Place(Rule.PART, self._of(operand), axis, part.start, call.shape[axis])
+        axis, start, size = call.part
+        return Place(Rule.PART, self._of(call.operands[0]), axis, start, size)
 
     def _new(self, slot: int, which: str = "") -> int:
         """An array with as many rows as a frame can have, for values like that one."""

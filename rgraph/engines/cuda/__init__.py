@@ -50,7 +50,6 @@ class CudaEngine:
     Raises `GraphError` if it can't be used: what is missing, and what brings it.
     """
 
-    in_place: frozenset[str] = frozenset()  # who else reads an array is not known here
     compiled = None
     tape = None
     small_bytes = 0  # bytes of a result, see `plan.Call`: its kernels are the fastest way for any
@@ -186,6 +185,10 @@ class CudaEngine:
     def synchronize(self) -> None:
         """Waits until everything that was begun is done."""
         self.stream.synchronize()
+
+    def writes_over(self, node: Any, operand: int | None) -> bool:
+        """See `NumpyEngine.writes_over`: who else reads an array is not known here."""
+        return False
 
     def finish(self) -> None:
         """Marks the end of a run: what it read may be written again once it is through."""

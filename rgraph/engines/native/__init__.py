@@ -25,7 +25,8 @@ def equip(engine: Any) -> None:
     Raises `NativeError` where it can't be had; the engine is left alone then.
     """
     programs = Programs()
-    engine.compiled, engine.tape = programs.compiled, Tapes(programs).tape
+    tapes = Tapes(programs)
+    engine.compiled, engine.tape, engine.copy = programs.compiled, tapes.tape, tapes.copy
     engine.kernels["fused"] = programs.kernel
     empty = engine.pool.take
     for kind in Products(programs, empty), Winograd(programs, empty), Sums(programs):

@@ -63,7 +63,7 @@ class Tapes:
     def __init__(self, programs: Programs) -> None:
         copy = programs.compiled([("element_max", (0, 0))], 1, [1])
         assert copy is not None
-        self.copy = copy.program
+        self.copy = copy
         self.run = programs.library.run_tape
         self.run.argtypes = [c_void_p, c_char_p, c_char_p, c_void_p]
 
@@ -99,7 +99,8 @@ class Tapes:
             (c_int * len(operands))(*operands),
             (_Delay * len(delays))(*(_Delay(_Place(*p), i) for p, i in delays)),
             (_Last * len(lasts))(*(_Last(*last) for last in lasts)),
-            ctypes.addressof(self.copy), len(places), len(calls), len(delays), len(lasts), arrays,
+            ctypes.addressof(self.copy.program), len(places), len(calls), len(delays), len(lasts),
+            arrays,
         )  # fmt: skip
         here = byref(tape)
 

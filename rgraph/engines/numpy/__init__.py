@@ -20,9 +20,9 @@ class NumpyEngine:
     name = "numpy"
     xp = np
     small_bytes = 1 << 16  # bytes of a result: see `plan.Call`
-    in_place = frozenset({"fused"})  # what may write its result where an operand is
     compiled: Any = None  # `compiled(steps, arity, results)`: see `engines.native.Programs`
     tape: Any = None  # `tape(places, entries)`: see `engines.native.Tapes`
+    copy: Any = None  # a compiled program that copies
 
     def __init__(self) -> None:
         self.pool = Pool()
@@ -61,6 +61,15 @@ class NumpyEngine:
     def is_lone(self, values: Sequence[Any], index: int) -> bool:
         """Whether nothing but `values[index]` refers to that array's memory."""
         return self.pool.is_lone(values, index)
+
+    def writes_over(self, node: Any, operand: int | None) -> bool:
+        """Whether an operation may write its result where an array of the same form is that nothing
+        reads after it.
+
+        Args:
+            operand: that array's number among the operands; None where it is none of them.
+        """
+        return node.op.pointwise
 
     def finish(self) -> None:
         self.pool.next_run()

@@ -39,7 +39,6 @@ class OnednnEngine(NumpyEngine):
     """NumPy's arrays and memory, oneDNN's kernels."""
 
     name = "onednn"
-    in_place = frozenset({"tailed"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,12 +47,19 @@ class OnednnEngine(NumpyEngine):
         self._kernels = lru_cache(maxsize=4)(self._made)
         self.kernels |= {name: self._shared(name) for name in self._kernels(number())}
         self.kernels["matmul"] = self._matmul
-        try:
+        with suppress(NativeError):
             equip(self)
-        except NativeError:
-            pass
-        else:
-            self.in_place = frozenset({"tailed", "fused"})
+
+    def writes_over(self, node: Any, operand: int | None) -> bool:
+        """What is in C may, and a head whose tail begins by adding what is there, if nothing else
+        reads that."""
+        program = node.attrs.get("program")
+        if node.op.pointwise or program is None or operand is None:
+            return self.compiled is not None and super().writes_over(node, operand)
+        number = operand - (len(node.inputs) - program.arity)
+        first, reads = program.steps[0]
+        readers = [r for _, r in program.steps if number in r]
+        return number > 0 and first == "plus" and number in reads and len(readers) == 1
 
     def _made(self, threads: int) -> dict[str, Any]:
         """The kernels, for a number of threads: primitives are made for one."""
