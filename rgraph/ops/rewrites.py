@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -30,8 +30,6 @@ SIGNS: dict[type[ast.operator | ast.unaryop], str] = {
     ast.Div: "element_divide",
     ast.USub: "negate",
 }
-
-Readers = Mapping[Node, int]  # how often each node is read, by operations or as an output
 
 
 class Rewrite:
@@ -54,7 +52,7 @@ class Rewrite:
         return pattern, replacement
 
 
-Rule = Callable[[Node, Readers], Node | None]  # the node that may stand for one; None: none may
+Rule = Callable[[Node], Node | None]  # the node that may stand for one; None: none may
 
 _MOST_PARTS = 512  # that a value is looked at as taken apart into; the search is quadratic
 
@@ -69,7 +67,7 @@ def filling(node: Node) -> float | None:
     return None
 
 
-def _unrepeated(node: Node, readers: Readers) -> Node | None:
+def _unrepeated(node: Node) -> Node | None:
     """A pointwise operation repeats by itself what others have along rows and axes."""
     if node.op is None or not node.op.pointwise:
         return None
@@ -89,7 +87,7 @@ def _unrepeated(node: Node, readers: Readers) -> Node | None:
     return new
 
 
-def _joined(node: Node, readers: Readers) -> Node | None:
+def _joined(node: Node) -> Node | None:
     """A sum of parts put each in its own place is the parts joined.
 
     That is what comes back to a value that was taken apart with `slice`, as an LSTM's gates are.

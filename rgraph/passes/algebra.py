@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from itertools import permutations
 
 from ..graph import Node, Op, order
 from ..graph.node import same_type, twin
 from ..ops.records import TABLE
-from ..ops.rewrites import REWRITES, SIGNS, Readers, Rewrite, Rule, filling
+from ..ops.rewrites import REWRITES, SIGNS, Rewrite, Rule, filling
 from .rewriting import readers_of, substitute
 
 Found = dict[str, Node]  # what each name of a pattern stands for
@@ -18,33 +18,45 @@ Found = dict[str, Node]  # what each name of a pattern stands for
 
 def simplify(outputs: Sequence[Node]) -> list[Node]:
     """The same values with all rewrites done, stage by stage."""
+    nodes = order(outputs)
     for stage in REWRITES:
-        outputs = _rewritten(outputs, stage)
+        readers = _Readers(nodes, outputs)
+        instead = {n: new for n in nodes if (new := _rewritten(n, stage, readers)) is not None}
+        if instead:
+            outputs = substitute(outputs, instead)
+            nodes = order(outputs)
     return list(outputs)
 
 
-def _rewritten(outputs: Sequence[Node], stage: Sequence[Rewrite | Rule]) -> list[Node]:
-    nodes = order(outputs)
-    ends = set(outputs)
-    readers = {n: len(found) + (n in ends) for n, found in readers_of(nodes).items()}
-    instead: dict[Node, Node] = {}
-    for node in nodes:
-        for rule in stage:
-            if isinstance(rule, Rewrite):
-                new = _applied(rule, node, readers) if node.op is _root(rule) else None
-            else:
-                new = rule(node, readers)
-            if new is not None:
-                instead[node] = new
-                break
-    return substitute(outputs, instead)
+class _Readers:
+    """How often each node is read, by operations or as an output: counted when first asked for."""
+
+    def __init__(self, nodes: Sequence[Node], outputs: Sequence[Node]) -> None:
+        self.nodes, self.outputs = nodes, set(outputs)
+
+    @cached_property
+    def counts(self) -> dict[Node, int]:
+        found = readers_of(self.nodes)
+        return {n: len(readers) + (n in self.outputs) for n, readers in found.items()}
 
 
-def _applied(rewrite: Rewrite, node: Node, readers: Readers) -> Node | None:
+def _rewritten(node: Node, stage: Sequence[Rewrite | Rule], readers: _Readers) -> Node | None:
+    """What the first rewrite that fits puts in a node's place."""
+    for rule in stage:
+        if isinstance(rule, Rewrite):
+            new = _applied(rule, node, readers) if node.op is _root(rule) else None
+        else:
+            new = rule(node)
+        if new is not None:
+            return new
+    return None
+
+
+def _applied(rewrite: Rewrite, node: Node, readers: _Readers) -> Node | None:
     """What a rewrite puts in a node's place; None where its pattern is not there."""
     pattern, replacement = rewrite.parsed
     for found in _matches(pattern, node, {}):
-        once = all(readers[found[n]] == 1 for n in rewrite.once)
+        once = all(readers.counts[found[n]] == 1 for n in rewrite.once)
         if once and same_type(node, *(found[n] for n in rewrite.alike)):
             new = _built(replacement, node, found)
             if same_type(node, new):
