@@ -31,7 +31,7 @@ from .softmax import Softmaxes
 
 __all__ = ["OnednnEngine", "OnednnError"]
 
-_FEW = 1 << 14  # elements of the larger operand: less is not worth a second thread
+_FEW = 1 << 12  # elements of the larger operand: less is not worth a second thread
 _MUCH = 1 << 26  # multiplications that take longer than the system's slices of time, about
 
 
