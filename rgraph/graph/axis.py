@@ -180,10 +180,12 @@ def _count_of(rows: Trials) -> str:
 
 def union(operands: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
     """The dynamic axes of a result whose operands have these; unknown if one is unknown."""
-    known = [axes for axes in operands if axes is not None]
-    if len(known) < len(operands):
+    if None in operands:
         return None
-    longest = max(known, key=lambda axes: (len(axes), not is_fixed(axes)), default=())
+    known = [axes for axes in operands if axes]
+    if not any(axes is not known[0] for axes in known):  # as nearly always
+        return known[0] if known else ()
+    longest = max(known, key=lambda axes: (len(axes), not is_fixed(axes)))
     one_batch(known)
     for axes in known:
         if len(axes) == len(longest) == 2 and axes != longest:

@@ -190,6 +190,9 @@ def softplus(x: Any, steepness: float = 1) -> Any:
     return element_divide(softplus_of(element_times(steepness, x)), steepness)
 
 
+_ONE_FROM = 1e30  # where softsign has long been 1, in float64 too
+
+
 @operation
 def softsign(x: Any, steepness: float = 1) -> Any:
     """`x / (1 + |x|)`.
@@ -200,5 +203,5 @@ def softsign(x: Any, steepness: float = 1) -> Any:
     >>> C.softsign([-1, 1]).eval()
     array([-0.5,  0.5], dtype=float32)
     """
-    x = as_node(x)
+    x = element_min(element_max(as_node(x), -_ONE_FROM), _ONE_FROM)  # not infinity over infinity
     return element_divide(x, plus(1.0, abs(x)))

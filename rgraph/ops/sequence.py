@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ def past_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
            [1.],
            [2.]], dtype=float32)
     """
-    return delay(as_node(x), initial_state, int(time_step))
+    return delay(as_node(x), initial_state, _steps_away(time_step))
 
 
 @operation
@@ -110,7 +111,24 @@ def future_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
            [3.],
            [0.]], dtype=float32)
     """
-    return delay(as_node(x), initial_state, -int(time_step))
+    return delay(as_node(x), initial_state, -_steps_away(time_step))
+
+
+def _steps_away(time_step: Any) -> int:
+    steps = _whole(time_step)
+    if steps < 0:
+        raise GraphError(
+            f"time_step counts frames and can't be negative, got {steps}",
+            hint="past_value looks back, future_value ahead, and sequence.delay either way",
+        )
+    return steps
+
+
+def _whole(time_step: Any) -> int:
+    try:
+        return operator.index(time_step)
+    except TypeError:
+        raise GraphError(f"time_step must be a whole number of frames, got {time_step!r}") from None
 
 
 @operation
@@ -129,7 +147,7 @@ def delay(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
            [9.],
            [9.]], dtype=float32)
     """
-    node, offset = as_node(x), int(time_step)
+    node, offset = as_node(x), _whole(time_step)
     initial = as_node(0.0 if initial_state is None else initial_state)
     if not offset:
         return apply(records.TABLE["alias"], node)

@@ -124,7 +124,7 @@ COMPOSED = {
     "selu": lambda x: (
         1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
     ),
-    "softsign": lambda x: x / (1 + np.abs(x)),
+    "softsign": lambda x: np.where(np.isinf(x), np.sign(x), x / (1 + np.abs(x))),
 }
 
 

@@ -76,6 +76,16 @@ class TestDelay:
         check_gradients(f, {x: s, b: first}, order=2, elements=10, directions=2)
 
 
+@pytest.mark.parametrize("time_step", [-1, 1.5, "1", None])
+@pytest.mark.parametrize("f", [C.sequence.past_value, C.sequence.future_value])
+def test_how_far_a_delay_looks(f, time_step):
+    x = C.sequence.input_variable(1)
+    with pytest.raises(GraphError, match="time_step"):
+        f(x, time_step=time_step)
+    data = np.arange(3.0).reshape(1, 3, 1)
+    np.testing.assert_array_equal(f(x, time_step=0).eval({x: data}), data)  # as in CNTK
+
+
 def test_a_delay_needs_a_sequence():
     with pytest.raises(GraphError, match="needs a sequence, the operand has no time axis"):
         C.sequence.past_value(C.input_variable(2))
