@@ -135,6 +135,10 @@ class Evaluator:
         self._program = Program([metric])
         self._request = Request((total(metric), count_samples(metric)))
         self.progress_writers = as_writers(progress_writers, not is_loss)
+        self._is_loss = is_loss
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Evaluator, (self.evaluation_function, self.progress_writers, self._is_loss)
 
     @property
     def evaluation_function(self) -> Any:

@@ -306,21 +306,30 @@ def test_gradient_descent_as_a_graph():
     np.testing.assert_allclose(b.value, 2 - 0.2 * np.arange(4), rtol=1e-6)
 
 
-def test_a_rule_with_a_memory_is_adagrad():
-    def rule(parameters, gradients):
-        (p,), (g,) = parameters, gradients
-        total = C.Parameter(p.shape)
-        new = C.assign(total, total + g * g)
-        return C.assign(p, p - 0.1 * g / C.sqrt(new + 1e-16))
+def adagrad_as_a_graph(parameters, gradients):
+    (p,), (g,) = parameters, gradients
+    total = C.Parameter(p.shape)
+    new = C.assign(total, total + g * g)
+    return C.assign(p, p - 0.1 * g / C.sqrt(new + 1e-16))
 
+
+def test_a_rule_with_a_memory_is_adagrad():
     rng = np.random.default_rng(0)
     a, b = C.Parameter(3), C.Parameter(3)
-    own = C.universal(rule, [a])
+    own = C.universal(adagrad_as_a_graph, [a])
     builtin = C.adagrad([b], 0.1, need_ave_multiplier=False)
     for g in rng.normal(size=(4, 3)):
         own.update({a: g}, 1)
         builtin.update({b: g}, 1)
+        # a checkpoint has the memory too
+        another = C.universal(adagrad_as_a_graph, [a])
+        another.restore_from_checkpoint(own.create_checkpoint())
+        own = another
     np.testing.assert_allclose(a.value, b.value, rtol=1e-5)
+    with pytest.raises(ValueError, match="other values"):
+        C.universal(adagrad_as_a_graph, [C.Parameter(2)]).restore_from_checkpoint(
+            own.create_checkpoint()
+        )
 
 
 def test_a_rule_takes_parameters_and_gradients():

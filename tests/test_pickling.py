@@ -149,3 +149,12 @@ def test_in_another_process():
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.apply(squares, (y, np.array([[1.0, 2.0]])))
     assert found.tolist() == [[3, 12]]
+
+
+@WAYS
+def test_an_evaluator(way):
+    x, y = recurrent()
+    tester = C.eval.Evaluator(C.reduce_sum(C.sequence.last(y)))
+    copied = way(tester)
+    (other,) = copied.evaluation_function.arguments
+    assert copied.test_minibatch({other: DATA}) == pytest.approx(tester.test_minibatch({x: DATA}))

@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..function import Function
-from ..graph import Input
+from ..graph import Input, Stored
 from ..ops.records import as_node, hold
 from ..values import device_of
 from .learner import Learner
@@ -21,6 +23,8 @@ class _Universal(Learner):
         outputs = result.outputs if isinstance(result, Function) else result
         self._inputs = gradients
         self._function = Function([as_node(o) for o in outputs])
+        kept = (*self._function.parameters, *self._function.constants)
+        self._memory = [v for v in kept if isinstance(v.node, Stored) and v not in self.parameters]
 
     def update(
         self,
@@ -35,6 +39,19 @@ class _Universal(Learner):
         used = {v: g for v, g in feed.items() if v in known}
         self._function.eval(used, device=where, as_numpy=False)
         return self._counted(int(training_sample_count), is_sweep_end)
+
+    def create_checkpoint(self) -> dict[str, Any]:
+        return super().create_checkpoint() | {"memory": [np.array(v.value) for v in self._memory]}
+
+    def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        memory = checkpoint.get("memory")
+        shapes = [v.node.shape for v in self._memory]
+        if memory is not None and [np.shape(a) for a in memory] != shapes:
+            raise ValueError("the checkpoint is of a rule that keeps other values")
+        older = {"memory": [v.value for v in self._memory]}  # of versions that did not keep it
+        super().restore_from_checkpoint(older | dict(checkpoint))
+        for variable, value in zip(self._memory, memory or [], strict=False):
+            variable.value = value
 
 
 def universal(update_func: Callable[..., Any], parameters: Sequence[Any]) -> Learner:

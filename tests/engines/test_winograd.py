@@ -196,3 +196,19 @@ def test_nan_stays_among_its_neighbours():
     far = np.ones((24, 24), bool)
     far[8:12, 8:12] = False  # the tile it is in; here no other window sees it
     close(found[..., far], expected[..., far])
+
+
+@pytest.mark.parametrize("size", [1, 1e3, 1e6, 1e10])
+def test_how_exact_it_is_beside_a_huge_value(size):
+    """docs/ACCURACY.md: the largest value in a tile's window decides."""
+    x, w = numbers(2, 16, 16, 16), numbers(16, 16, 3, 3)
+    x[:, :, 5, 6] *= size
+    found = KERNELS["convolution"](run(), w, x, **at())
+    weights = np.abs(w).sum((1, 2, 3))
+    windows = np.pad(np.abs(x).max(1), ((0, 0), (1, 5), (1, 5)))
+    largest = [
+        [windows[:, i // 4 * 4 :][:, :6, j // 4 * 4 :][..., :6].max((1, 2)) for j in range(16)]
+        for i in range(16)
+    ]
+    bound = 5e-7 * weights[:, None, None] * np.moveaxis(largest, -1, 0)[:, None]
+    assert (np.abs(found - by_scipy(w, x, SAME)) <= bound).all()
