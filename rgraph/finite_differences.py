@@ -106,12 +106,15 @@ class Point:
         key = (optimized, *nodes)
         plan = self.plans.get(key)
         if plan is None:
-            graph_ = passes.optimize(nodes) if optimized else nodes
+            # What decides the lengths of outputs' sequences comes first: weights have them too.
+            ends = [o.axes[-1].source for o in self.outputs if o.axes and o.axes[-1].source]
+            graph_ = [*dict.fromkeys(ends), *nodes]
+            graph_ = passes.optimize(graph_) if optimized else graph_
             plan = self.plans[key] = plan_on(self.engine, graph_)
         values = {**self.values, **(instead or {})}
         feed = {n: self.engine.from_numpy(values[n]) for n in plan.inputs}
         rows = plan.run(feed, dict(self.batch.layouts), self.batch.size, self.training, seed=0)
-        return [self.engine.to_numpy(r) for r in rows]
+        return [self.engine.to_numpy(r) for r in rows[len(rows) - len(nodes) :]]
 
     def index(self, leaf: Node, flat: int) -> tuple[int, ...]:
         """The index, as people count, of an element of a value in rows."""

@@ -174,6 +174,13 @@ def _output_gradient(node: Node, g: Node) -> list[Node | None]:
     return [None, *(apply(GRADIENT, found, x, index=i) for i, x in enumerate(operands))]
 
 
+def _refuse_gradient(node: Node, g: Node) -> list[Node | None]:
+    raise GraphError(
+        "what a user_function's backward computes has no gradient of its own",
+        hint="write the function with operations where gradients of gradients are wanted",
+    )
+
+
 def _unused(*_: Any, **__: Any) -> Any:
     raise AssertionError("a user function's type comes from `type`")
 
@@ -233,5 +240,6 @@ GRADIENT = define(
     kernel=_gradient,
     arguments=lambda node: {**node.attrs, "kind": Type.of(node), "axes": node.inputs[0].axes},
     operands=("gradients", "operand"),
+    gradient=_refuse_gradient,
     random=True,
 )

@@ -12,59 +12,6 @@ from rgraph.plan import Plan
 from rgraph.testing import check_gradients
 
 # Records that no case can be generated for, and where they are tested instead.
-ELSEWHERE = {
-    "delay": "needs sequences: test_sequence.py",
-    "outside": "needs sequences: test_sequence.py",
-    "ends": "needs sequences: test_sequence.py",
-    "at_ends": "changes the dynamic axes: test_sequence.py",
-    "sequence_max": "needs sequences: test_sequence.py",
-    "sequence_where": "needs sequences: test_sequence.py",
-    "sequence_steps": "needs sequences: test_sequence.py",
-    "sequence_gather": "needs sequences: test_sequence.py",
-    "sequence_scatter": "needs sequences: test_sequence.py",
-    "sequence_continuation": "needs sequences: test_packing.py",
-    "sequence_unpack": "needs sequences: test_packing.py",
-    "sequence_reverse": "needs sequences: test_editing.py",
-    "sequence_numbers": "needs sequences: test_editing.py",
-    "sequence_longer": "needs sequences: test_editing.py",
-    "sequence_largest_first": "needs sequences: test_sequence.py",
-    "sequence_steps_of": "needs sequences: test_packing.py",
-    "to_sequence_like": "needs sequences: test_packing.py",
-    "user_call": "calls a user's code: test_user_function.py",
-    "user_output": "calls a user's code: test_user_function.py",
-    "user_back": "calls a user's code: test_user_function.py",
-    "user_gradient": "calls a user's code: test_user_function.py",
-    "reconcile_dynamic_axes": "needs sequences: test_sequence.py",
-    "spread": "changes the dynamic axes: test_sequence.py",
-    "sum_rows": "changes the dynamic axes: test_sequence.py",
-    "along_rows": "is the same along rows: test_rows.py",
-    "reduce_over_rows": "changes the dynamic axes: test_rows.py",
-    "cast": "changes the dtype: test_lookup.py",
-    "unpack_batch": "changes the dynamic axes: test_rows.py",
-    "to_batch": "changes the dynamic axes: test_rows.py",
-    "carry_rows": "changes the dynamic axes: test_rows.py",
-    "eye_like": "depends on the number of rows: test_rows.py",
-    "gather_back": "indices must be in range: test_lookup.py",
-    "take_along": "indices must be in range: test_lookup.py",
-    "put_along": "indices must be in range: test_lookup.py",
-    "roi_largest": "regions must be in the image: test_lookup.py",
-    "roi_put": "indices must be in range: test_lookup.py",
-    "random": "random: test_drawing.py",
-    "random_sample": "random: test_drawing.py",
-    "random_sample_inclusion_frequency": "weights are not negative: test_drawing.py",
-    "row_count": "depends on the number of rows: test_reductions.py",
-    "per_element": "its first operand has no rows: layers/test_normalization.py",
-    "only_in_training": "a run decides: layers/test_normalization.py",
-    "running_statistic": "a run decides: layers/test_normalization.py",
-    "dropout_mask": "random: test_random.py",
-    "assign": "sets a parameter: test_assignment.py",
-    "roll_rows": "mixes samples: test_losses.py",
-    "lambda_rank": "its gradient is not its derivative: test_losses.py",
-    "lambda_rank_slope": "one value for the minibatch: test_losses.py",
-    "ndcg_at_1": "one value for the minibatch: test_metrics.py",
-    "edit_distance_error": "one value for the minibatch: test_metrics.py",
-}
-
 CASES = [
     pytest.param(op, case, id=f"{name}-{i}")
     for name, op in TABLE.items()
@@ -73,11 +20,6 @@ CASES = [
 every_case = pytest.mark.parametrize("op, case", CASES)
 
 LENGTHS = (3, 1, 2)
-
-
-def test_every_record_has_cases_or_a_reason():
-    without = {name for name, op in TABLE.items() if not op.cases}
-    assert without == set(ELSEWHERE) & set(TABLE), "see ELSEWHERE"
 
 
 class Case:
