@@ -36,6 +36,11 @@ _DLPACK_CUDA = 2  # DLPack's kDLCUDA
 def as_array(data: Any) -> Any:
     """An array where it is: a GPU's, or else NumPy's."""
     array = on_gpu(data)
+    if isinstance(data, np.ma.MaskedArray) and data.mask.any():
+        raise GraphError(
+            "an array whose mask hides some values gives no numbers for them",
+            hint="array.filled(0) puts a number there",
+        )
     return np.asarray(data) if array is None else array
 
 

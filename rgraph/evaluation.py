@@ -18,7 +18,7 @@ import numpy as np
 from . import autodiff, graph, minibatch, passes
 from . import device as _device
 from .graph import Axis, Constant, GraphError, Input, Node
-from .graph.node import resolve
+from .graph.node import describe, resolve
 from .minibatch import Minibatch
 from .ops.assignment import ASSIGN
 from .plan import Plan
@@ -408,7 +408,7 @@ def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
         if len(inputs) != 1:
             raise GraphError(
                 f"the function has {len(inputs)} inputs "
-                f"({', '.join(i.name or '?' for i in inputs)})",
+                f"({', '.join(describe(i.node) for i in inputs)})",
                 hint="say which value is whose: {x: …, y: …}",
             )
         arguments = {inputs[0]: arguments}

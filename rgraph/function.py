@@ -104,7 +104,7 @@ class Function(Runnable):
         if len(args) > len(parameters):
             raise GraphError(
                 f"{self.name or 'the function'} takes {len(parameters)} arguments "
-                f"({', '.join(p.name or '?' for p in parameters)}), got {len(args)}"
+                f"({', '.join(describe(p.node) for p in parameters)}), got {len(args)}"
             )
         given: dict[Variable, Any] = {}
         for parameter, value in zip(parameters, args, strict=False):
@@ -114,7 +114,7 @@ class Function(Runnable):
             if not named or named[0] in given:
                 raise GraphError(
                     f"{self.name or 'the function'} has no free argument '{name}'; it has "
-                    f"{', '.join(p.name or '?' for p in parameters)}"
+                    f"{', '.join(describe(p.node) for p in parameters)}"
                 )
             given[named[0]] = value
         return given

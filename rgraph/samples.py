@@ -69,6 +69,8 @@ def _array(node: Node, data: Any, most: int) -> np.ndarray:
     """`data` as an array of the input's type, with up to `most` axes before the sample's."""
     try:
         array = as_array(data)
+    except GraphError:
+        raise
     except ValueError:  # samples of different shapes
         array = np.empty((), object)
     shape = node.shape or ()
@@ -104,7 +106,7 @@ def _misfit(node: Node, array: np.ndarray) -> GraphError:
     return GraphError(
         f"input {describe(node)} was given an array of shape {array.shape}\n"
         f"  made at {node.origin}",
-        hint=_shape_mend(array.shape, node.shape or (), len(node.axes or ())),
+        hint=_shape_hint(array.shape, node.shape or (), len(node.axes or ())),
     )
 
 
@@ -112,7 +114,7 @@ def _matches(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     return all(n == m or n < 0 for m, n in zip(own, shape, strict=True))
 
 
-def _shape_mend(got: tuple[int, ...], shape: tuple[int, ...], most: int) -> str:
+def _shape_hint(got: tuple[int, ...], shape: tuple[int, ...], most: int) -> str:
     rank = len(shape)
     if rank > 1 and got[-rank:] == (*shape[1:], shape[0]):
         return "channels come first here: np.moveaxis(array, -1, -%d)" % rank

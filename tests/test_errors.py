@@ -498,7 +498,7 @@ class TestFeeding:
 
     def test_one_value_for_two_inputs(self, told):
         x, y = C.input_variable(2, name="x"), C.input_variable(2, name="y")
-        with told("has 2 inputs (x, y)", hint="{x: …"):
+        with told("has 2 inputs ('x' (2,) per sample, 'y' (2,) per sample)", hint="{x: …"):
             (x + y).eval([[1, 2]])
 
     def test_images_with_channels_last(self, told):
@@ -714,3 +714,21 @@ class TestTracebacks:
         assert frames[-1] == '  File "cell", line 9, in model'
         assert PACKAGE not in shown
         assert shown.endswith(str(caught.value))
+
+
+def test_the_line_that_saves_is_the_users(tmp_path):
+    with pytest.raises(C.GraphError) as raised:
+        C.exp(1).save(tmp_path)
+    assert "test_errors.py" in str(raised.value) and "contextlib" not in str(raised.value)
+
+
+@pytest.mark.parametrize("shape", [(3, -5), -2])
+def test_a_size_below_zero(shape):
+    with pytest.raises(C.GraphError, match="can't be negative"):
+        C.input_variable(shape)
+
+
+def test_inputs_without_names_are_told_by_their_types():
+    f = C.times(C.input_variable(2), C.input_variable((2, 3)))
+    with pytest.raises(C.GraphError, match=r"2 inputs \(\(2,\) per sample, \(2, 3\) per sample\)"):
+        f.eval([1, 2])

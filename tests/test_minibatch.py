@@ -392,3 +392,11 @@ def test_the_gradient_to_an_input_that_nothing_depends_on():
     found = C.exp(x).grad({x: np.zeros((2, 2)), s: [np.ones((4, 3)), np.ones((1, 3))]}, wrt=[s, x])
     assert [g.shape for g in found[s]] == [(4, 3), (1, 3)] and not np.any(found[s][0])
     np.testing.assert_array_equal(found[x], np.ones((2, 2)))
+
+
+def test_what_a_mask_hides_is_no_number():
+    x = C.input_variable(2)
+    masked = np.ma.masked_array(np.ones((1, 2)), mask=[[False, True]])
+    with pytest.raises(C.GraphError, match="mask hides"):
+        (x + 1).eval({x: masked})
+    np.testing.assert_array_equal((x + 1).eval({x: np.ma.masked_array(np.ones((1, 2)))}), [[2, 2]])

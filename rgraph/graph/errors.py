@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_BETWEEN = (contextlib.__file__, functools.__file__)  # frames that stand between the library's own
 
 
 class GraphError(ValueError):
@@ -110,7 +111,8 @@ def located(error: GraphError, op: str, made: Origin, operands: list[str]) -> Gr
 
 
 def _is_library(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(_PACKAGE)
+    file = frame.f_code.co_filename
+    return file.startswith(_PACKAGE) or file in _BETWEEN
 
 
 def _hide_library(error: BaseException) -> None:

@@ -47,6 +47,12 @@ class Input(Leaf):
     def __init__(
         self, shape: Shape, axes: tuple[Axis, ...], dtype: Any, name: str = "", **kw: Any
     ) -> None:
+        for n in shape:
+            if n < 0 and n not in (INFERRED, FREE):
+                raise GraphError(
+                    f"a size can't be negative, got {shape}",
+                    hint="C.FreeDimension stands for a size that each run chooses anew",
+                )
         shape = tuple(FREE if n < 0 else n for n in shape)
         super().__init__(shape, axes, dtype, name, **kw)
         self.needs_gradient = False
@@ -110,7 +116,7 @@ class Stored(Leaf):
                 raise GraphError(
                     f"a value of shape {array.shape} can't be set on {self.kind.lower()} "
                     f"{describe(self)}",
-                    hint=_reshape_mend(array, self.shape),
+                    hint=_reshape_hint(array, self.shape),
                 )
             array = np.full(self.shape, array, self.dtype)
         self._value = array
@@ -129,11 +135,11 @@ def repeated(array: np.ndarray, shape: Shape) -> np.ndarray:
     except ValueError:
         raise GraphError(
             f"a value of shape {array.shape} can't be repeated to the shape {shape}",
-            hint=_reshape_mend(array, shape) or "leave the shape out, or give a number",
+            hint=_reshape_hint(array, shape) or "leave the shape out, or give a number",
         ) from None
 
 
-def _reshape_mend(array: np.ndarray, shape: Shape) -> str:
+def _reshape_hint(array: np.ndarray, shape: Shape) -> str:
     return f"np.reshape(value, {shape})" if array.size == math.prod(shape) else ""
 
 

@@ -38,13 +38,13 @@ def broadcast(*shapes: Shape | None, **_: Any) -> Shape | None:
             raise GraphError(
                 f"shapes {' and '.join(map(str, known))} do not fit: along one axis they have "
                 f"{' and '.join(map(str, sorted(wider)))} elements, and only 1 can be repeated",
-                hint=_broadcast_mend(known),
+                hint=_broadcast_hint(known),
             )
         result.append(wider.pop() if wider else (INFERRED if INFERRED in sizes else 1))
     return tuple(result)
 
 
-def _broadcast_mend(shapes: list[Shape]) -> str:
+def _broadcast_hint(shapes: list[Shape]) -> str:
     vector, image = min(shapes, key=len), max(shapes, key=len)
     if len(vector) == 1 < len(image) and vector[0] == image[0]:
         ones = ", 1" * (len(image) - 1)

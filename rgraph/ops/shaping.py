@@ -154,12 +154,12 @@ def _reshaped(
     if math.prod(new) != math.prod(old):
         raise GraphError(
             f"{old} has {math.prod(old)} elements, the new shape {to} has {math.prod(new)}",
-            hint=_total_mend(math.prod(old), to),
+            hint=_total_hint(math.prod(old), to),
         )
     return shape[:first] + tuple(new) + shape[last:]
 
 
-def _total_mend(size: int, to: Shape) -> str:
+def _total_hint(size: int, to: Shape) -> str:
     rule = "a shape here is one sample's or one frame's, without batch or time"
     times, rest = divmod(math.prod(to), size) if size else (0, 0)
     if times > 1 and not rest:

@@ -71,7 +71,7 @@ def check_fit(kernel: Shape, operand: Shape, groups: int) -> None:
         raise GraphError(
             f"a kernel of shape {readable(kernel)} needs an operand with {rank + 1} axes "
             f"({', '.join(axes)}), got {operand}",
-            hint=_rank_mend(kernel, operand),
+            hint=_rank_hint(kernel, operand),
         )
     if 0 in kernel[2:]:
         raise GraphError(f"a kernel of shape {readable(kernel)} has no elements")
@@ -80,7 +80,7 @@ def check_fit(kernel: Shape, operand: Shape, groups: int) -> None:
     if kernel[1] != INFERRED and kernel[1] * groups != operand[0]:
         raise GraphError(
             f"the kernel is for {kernel[1] * groups} input channels, the operand has {operand[0]}",
-            hint=_channels_mend(kernel, operand, kernel[1] * groups),
+            hint=_channels_hint(kernel, operand, kernel[1] * groups),
         )
     if kernel[0] % groups or operand[0] % groups:
         raise GraphError(
@@ -88,7 +88,7 @@ def check_fit(kernel: Shape, operand: Shape, groups: int) -> None:
         )
 
 
-def _channels_mend(kernel: Shape, operand: Shape, wanted: int) -> str:
+def _channels_hint(kernel: Shape, operand: Shape, wanted: int) -> str:
     if wanted == operand[-1]:
         return "shapes are channels first, (channels, height, width)"
     if kernel[-2] == operand[0] and kernel[0] == kernel[1] < kernel[-1]:
@@ -107,7 +107,7 @@ def _channels_mend(kernel: Shape, operand: Shape, wanted: int) -> str:
     )
 
 
-def _size_mend(operand: Shape) -> str:
+def _size_hint(operand: Shape) -> str:
     if operand[-1] in (1, 3, 4) and operand[-1] < operand[0]:
         moved = (operand[-1], *operand[:-1])
         return f"channels come first: an image is {moved}, not {operand}"
@@ -118,7 +118,7 @@ def readable(kernel: Shape) -> str:
     return str(kernel).replace(str(INFERRED), "inferred")
 
 
-def _rank_mend(kernel: Shape, operand: Shape) -> str:
+def _rank_hint(kernel: Shape, operand: Shape) -> str:
     rank = len(kernel) - 2
     if len(operand) == rank:
         return f"a single channel is an axis too: reshape the operand to {(1, *operand)}"
@@ -154,7 +154,7 @@ def out_spatial(
         if n <= reach:
             raise GraphError(
                 f"the kernel spans {reach + 1} elements, the operand has only {n} there",
-                hint=_size_mend(operand),
+                hint=_size_hint(operand),
             )
         sizes.append((n - 1 - reach) // s + 1)
     return tuple(sizes)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..graph import GraphError
+from ..graph.node import describe
 from ..io import INFINITELY_REPEAT, MinibatchSource, MinibatchSourceFromData
 
 Streams = Mapping[Any, Any]
@@ -25,7 +26,7 @@ def as_source(
     if len(inputs) != len(arrays):
         raise ValueError(
             f"the criterion has {len(inputs)} inputs "
-            f"({', '.join(v.name or '?' for v in inputs)}); the data are {len(arrays)} arrays"
+            f"({', '.join(describe(v.node) for v in inputs)}); the data are {len(arrays)} arrays"
         )
     names = [f"stream_{i}" for i in range(len(inputs))]
     pairs = {n: (a, v) for n, a, v in zip(names, arrays, inputs, strict=True)}

@@ -115,7 +115,7 @@ def test_an_answer_depends_on_the_frames_so_far_alone(example):
             np.testing.assert_allclose(z.eval({x: clip[:3]})[0], whole[:3], atol=1e-5)
 
 
-def test_images_fed_to_the_lstm_are_refused_with_the_mend(example):
+def test_images_fed_to_the_lstm_are_refused_with_the_hint(example):
     x = C.sequence.input_variable((32, 5, 5))
     with pytest.raises(C.graph.GraphError, match=r"reshape to \(800,\)"):
         C.layers.Recurrence(C.layers.LSTM(100))(x)
