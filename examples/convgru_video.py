@@ -3,11 +3,12 @@
     python examples/convgru_video.py                    # the clip in examples/data; a minute or two
     python examples/convgru_video.py --video film.mp4   # any video: pip install '.[video]'
     python examples/convgru_video.py --quick            # a few seconds, to see that it works
+    python examples/convgru_video.py --live film.mp4    # then predict it frame by frame as it comes
 
 The model is written as a step function, as one writes it for a single frame: a GRU with
 convolutions in the place of matrix products. `Recurrence` runs it over whole sequences to learn.
-Afterwards the very same function is applied to one frame after the other, and where the film is
-taken away from it, to its own predictions.
+Afterwards `stream()` runs the very same model on one frame after the other, and where the film is
+taken away from it, on its own predictions.
 
 It learns from the first 70 % of the frames, and prints its error on the others next to the error
 of simply repeating the last frame. Into `--out` (default: convgru_video/) come
@@ -32,6 +33,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +89,9 @@ class NextFrame:
 
     def run_on(self, film: np.ndarray, count: int) -> np.ndarray:
         """The `count` frames that it expects after a film, computed frame by frame."""
-        size = film.shape[2:]
-        states = [C.input_variable((n, *size)) for n in (3, 3, self.hidden)]
-        x = C.input_variable((4, *size))
-        after = C.combine(*self.step(*states, x))
-        now = [film[0], film[0], np.zeros((self.hidden, *size))]
-        predictions = []
-        for frame in [*given(film, len(film)), *np.zeros((count - 1, 4, *size))]:
-            now = list(after.eval(dict(zip([*states, x], [*now, frame], strict=True))).values())
-            predictions.append(now[0][0])
-        return np.array(predictions[-count:])
+        live = self.over_sequences(C.sequence.input_variable((4, *film.shape[2:]))).stream()
+        nothing = np.zeros((count - 1, 4, *film.shape[2:]))
+        return np.array([live(x) for x in [*given(film, len(film)), *nothing]][-count:])
 
 
 def given(film: np.ndarray, count: int) -> np.ndarray:
@@ -129,21 +124,24 @@ def averaging(old: int, new: int) -> np.ndarray:
     return (covered.clip(0) * new / old).astype(np.float32)
 
 
-def read_film(path: Path, count: int, width: int) -> np.ndarray:
-    """The first `count` frames, (count, 3, height, width) of 0..1, scaled to a width.
+def scaled(source: Path, width: int) -> Iterator[np.ndarray]:
+    """The frames (3, height, width) of 0..1, scaled to a width.
 
     Repeated frames are left out: films that were made for another frame rate have them.
     """
-    film: list[np.ndarray] = []
-    for raw in raw_frames(path):
+    before: np.ndarray | None = None
+    for raw in raw_frames(source):
         height = max(1, round(raw.shape[0] * width / raw.shape[1]))
         rows, columns = averaging(raw.shape[0], height), averaging(raw.shape[1], width)
         frame = rows @ (raw[..., :3].astype(np.float32) / 255).transpose(2, 0, 1) @ columns.T
-        if not film or np.mean((frame - film[-1]) ** 2) > (0.5 / 255) ** 2:
-            film.append(frame)
-        if len(film) == count:
-            break
-    return np.array(film)
+        if before is None or np.mean((frame - before) ** 2) > (0.5 / 255) ** 2:
+            yield frame
+            before = frame
+
+
+def read_film(path: Path, count: int, width: int) -> np.ndarray:
+    """The first `count` frames, (count, 3, height, width)."""
+    return np.array(list(islice(scaled(path, width), count)))
 
 
 # ----------------------------------------------------------------------------------- learning
@@ -265,6 +263,23 @@ def draw(out: Path, shown: np.ndarray, true: np.ndarray, predicted: np.ndarray) 
     print(f"pictures: {out / 'prediction.png'} and {out / 'prediction.gif'}")
 
 
+def watch(model: NextFrame, source: Path, width: int) -> None:
+    """Predicts each next frame of a film or of a camera while it comes."""
+    live, expected, before, took = None, None, None, 0.0
+    print("  frame  mean squared error  repeating the last frame  ms")
+    for number, frame in enumerate(scaled(source, width)):
+        if live is None:
+            x = C.sequence.input_variable((4, *frame.shape[1:]))
+            live = model.over_sequences(x).stream()
+        else:
+            error, repeated = np.mean((frame - expected) ** 2), np.mean((frame - before) ** 2)
+            print(f"{number:7} {error:19.6f} {repeated:25.6f} {1000 * took:3.0f}")
+        start = time.perf_counter()
+        expected = live(np.concatenate([frame, np.ones_like(frame[:1])]))
+        took = time.perf_counter() - start
+        before = frame
+
+
 # --------------------------------------------------------------------------------- the command
 
 
@@ -279,6 +294,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument("--device", default="", help="cpu, or gpu[0] and so on (default: the best)")
     p.add_argument("--out", type=Path, default=Path("convgru_video"), help="folder for results")
     p.add_argument("--load", type=Path, help="a model.npz to go on from; --steps 0 just uses it")
+    p.add_argument("--live", type=Path, help="then predict this film, or a camera: '<video0>'")
     p.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     if p.parse_args(argv).quick:
         p.set_defaults(size=32, hidden=8, steps=60)
@@ -335,6 +351,8 @@ def main(argv: list[str] | None = None) -> int:
     title = f"running on by itself for {len(future)} frames:"
     compare(title, future, np.repeat(past[-1:], len(future), axis=0), alone)
     draw(args.out, past[-len(future) :], future, alone)
+    if args.live:
+        watch(model, args.live, args.size)
     return 0
 
 

@@ -376,9 +376,14 @@ def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:
             node.value = row
 
 
-def plan(request: Request) -> Plan:
+def plan(request: Request, device: Any = None) -> Plan:
     """The plan for a request whose sizes are all known."""
-    return _job(request, (), {}, _device.engine(), training=False).plan
+    return _job(request, (), {}, _device.engine(device), training=False).plan
+
+
+def is_observed() -> bool:
+    """Whether somebody looks on at what runs now."""
+    return bool(_observers.get())
 
 
 def _needed(plan: Plan, data: Mapping[Node, Any], known: Sequence[Node]) -> list[Any]:

@@ -11,6 +11,7 @@ from .graph import GraphError, Node
 from .graph.node import describe, resolve
 from .operand import Operand
 from .ops import records
+from .streams import Stream
 from .structure import Structure
 
 
@@ -22,6 +23,30 @@ def _by_key(keys: Sequence[Any], values: Sequence[Any]) -> Any:
 
 class Runnable(Structure):
     """The part of `Function` that runs it: forward, backward, and looking at how it runs."""
+
+    def stream(self, device: Any = None) -> Stream:
+        """The function frame by frame: live, or for sequences that have no end.
+
+        It gives what `eval` gives for whole sequences, in constant memory. All that it remembers
+        is what its delays hold; see `Stream` for many sequences at once, and for taking what is
+        held out and putting it back.
+
+        Args:
+            device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
+
+        Raises:
+            GraphError: something in it looks ahead, or needs all frames at once; it is named.
+
+        >>> x = C.sequence.input_variable(2)
+        >>> y = C.layers.Recurrence(C.layers.GRU(3))(x)
+        >>> frames = np.arange(8.0).reshape(4, 2)
+        >>> live = y.stream()
+        >>> found = [live(frame) for frame in frames]
+        >>> np.allclose(found, y.eval({x: [frames]})[0])
+        True
+        """
+        inputs = [a.node for a in self.arguments if isinstance(a.node, graph.Input)]
+        return Stream(self._current(), inputs, device)
 
     def eval(
         self,

@@ -24,7 +24,7 @@ FLOORS = [
     [
         *("device", "arrays", "samples", "values", "minibatch", "evaluation", "operand"),
         *("variables", "tracing", "structure", "search", "running", "cloning", "function"),
-        *("explain", "tables", "piping"),
+        *("explain", "tables", "piping", "streams"),
     ],
 ]  # all else is above
 

@@ -56,11 +56,15 @@ class Op:
         delay: whether its result is its first operand at another step of a loop.
         of_last_frames: `of_last_frames(node)`, the kernel that gives its result from the last
             frame of each sequence of its operand; None where it needs others.
+        is_first_frame: `is_first_frame(node)`, whether it gives its operand's first frame.
         part: `part(node)`, the one range along one axis that it takes from its operand, as
             (axis, start, size), the axis counted from the last; None where it takes no such.
         joins_along: `joins_along(node)`, the axis, counted from the last, along which it puts its
             operands one after the other; None where it doesn't.
         framewise: whether it may stand in a loop: a frame's result depends on that frame alone.
+        on_one_frame: `on_one_frame(node, operands, passed)`, the node that stands for it where a
+            sequence is run frame by frame: `operands` are those of one frame of each sequence,
+            `passed` says how many frames went before. None: the same operation.
         instead: for a message, what to do where it stands in a loop and may not.
         into: whether the kernel takes `out=`, an array to write the result to.
         new_axis: whether the result's time axis is its own, attrs["axis"].
@@ -97,9 +101,11 @@ class Op:
     finite: bool = True
     delay: bool = False
     of_last_frames: Callable[[Node], Callable[..., Any] | None] = lambda node: None
+    is_first_frame: Callable[[Node], bool] = lambda node: False
     part: Callable[[Node], tuple[int, int, int] | None] = lambda node: None
     joins_along: Callable[[Node], int | None] = lambda node: None
     framewise: bool = True
+    on_one_frame: Callable[[Node, Sequence[Node], Node], Node] | None = None
     instead: str = "take it out of the step function, or put past_value in its place"
     into: bool = False
     new_axis: bool = False

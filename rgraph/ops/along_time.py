@@ -62,6 +62,7 @@ ENDS = define(
     kernel=_ends,
     arguments=lambda node: {"last": node.attrs["last"], "axis": node.inputs[0].time_axis},
     gradient=lambda node, g: [apply(AT_ENDS, g, last=node.attrs["last"], axes=node.inputs[0].axes)],
+    is_first_frame=lambda node: not node.attrs["last"],
     of_last_frames=lambda node: (
         partial(in_batch_order, axis=node.inputs[0].time_axis) if node.attrs["last"] else None
     ),
@@ -167,4 +168,5 @@ RECONCILE = define(
     gradient=lambda node, g: [apply(RECONCILE, g, node.inputs[0]), None],
     operands=("operand", "like"),
     guess=True,
+    on_one_frame=lambda node, operands, count: operands[0],
 )

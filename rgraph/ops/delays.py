@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply, one_batch
-from ..graph.node import Shape
+from ..graph.node import Shape, failed
 from .arithmetic import element_times
+from .comparison import less
 from .frames import needs_time
 from .pointwise import broadcast, shrink
 from .records import TABLE, as_node, carried, define
@@ -149,6 +150,25 @@ def _sequence_axes(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
     return axes[0]
 
 
+def is_early(passed: Node, frames: int, dtype: Any) -> Node:
+    """1 while fewer than so many frames have passed, then 0."""
+    early = less(passed, float(frames))
+    return early if early.dtype == dtype else apply(TABLE["cast"], early, dtype=dtype)
+
+
+def _outside_at(node: Node, operands: Sequence[Node], passed: Node) -> Node:
+    offset = node.attrs["offset"]
+    if offset < 0:
+        raise failed(
+            node,
+            GraphError(
+                "it asks how many frames are to come",
+                hint="while frames come nobody knows which is the last",
+            ),
+        )
+    return is_early(passed, offset, node.dtype)
+
+
 OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
     "outside",
     title="gradient of an initial state",
@@ -161,4 +181,5 @@ OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
         "dtype": node.dtype,
     },
     guess=True,
+    on_one_frame=_outside_at,
 )

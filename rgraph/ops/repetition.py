@@ -74,6 +74,7 @@ SPREAD = define(
     operands=("operand", "like"),
     guess=True,
     gradient=lambda node, g: [sum_rows(g, node.inputs[0].axes or ()), None],
+    on_one_frame=lambda node, operands, count: spread(operands[0], (node.batch_axis,)),
 )
 GATHER_UP = define(
     "sum_rows",

@@ -58,6 +58,16 @@ def test_frame_by_frame_is_the_recurrence_over_the_sequence(example):
     np.testing.assert_allclose(model.run_on(frames[:5], 5), whole[4:], atol=1e-5)
 
 
+def test_a_film_is_watched_while_it_comes(example, tmp_path, capsys):
+    film = np.random.default_rng(0).integers(0, 255, (4, 6, 8, 3), np.uint8)
+    np.savez(tmp_path / "film.npz", frames=film)
+    example.watch(example.NextFrame(hidden=4), tmp_path / "film.npz", 8)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    scaled = film.astype(float) / 255
+    repeating = np.mean((scaled[1:] - scaled[:-1]) ** 2, axis=(1, 2, 3))
+    np.testing.assert_allclose([float(line.split()[2]) for line in lines], repeating, atol=1e-5)
+
+
 def test_the_model_never_sees_what_is_not_given(example):
     frames = np.random.default_rng(0).uniform(size=(9, 3, 6, 7))
     x = example.given(frames, 5)
