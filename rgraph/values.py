@@ -31,7 +31,7 @@ def dense(data: Any) -> Any:
 
 def unwrapped(data: Any) -> Any:
     """The data of a minibatch's part, as readers give it; all else as it is."""
-    return data.data if hasattr(data, "num_sequences") else data
+    return data.value if hasattr(data, "num_sequences") else data
 
 
 class Value:

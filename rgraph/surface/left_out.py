@@ -31,10 +31,8 @@ LEFT_OUT: dict[str, str] = {
     """,
     "it is not written yet": """
         forward_backward labels_to_graph TensorBoardProgressWriter.write_image
-        Base64ImageDeserializer CBFDeserializer CTFDeserializer HTKFeatureDeserializer
-        HTKMLFBinaryDeserializer HTKMLFDeserializer ImageDeserializer StreamConfiguration StreamDef
-        StreamDefs UserDeserializer DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS
-        sequence_to_cntk_text_format
+        Base64ImageDeserializer CBFDeserializer HTKFeatureDeserializer
+        HTKMLFBinaryDeserializer HTKMLFDeserializer ImageDeserializer
         io.transforms.color io.transforms.crop io.transforms.scale io.transforms.mean
     """,
     "it belongs to training by several processes, of which there is one so far": """
@@ -55,6 +53,7 @@ LEFT_OUT: dict[str, str] = {
         Constant.scalar NDArrayView.alias NDArrayView.change_device NDArrayView.copy_from
         NDArrayView.deep_clone NDArrayView.is_slice_view NDArrayView.random_uniform_double
         NDArrayView.random_uniform_float NDArrayView.set_value NDArrayView.to_ndarray
+        UserDeserializer.get_sequence_info UserDeserializer.sequence_infos_for_chunk
         Value.alias Value.copy_from Value.copy_variable_value_to
         Value.copy_variable_value_to_double Value.copy_variable_value_to_float
         Value.create_batch_double Value.create_batch_float Value.create_dense_double
@@ -101,15 +100,6 @@ DECLARED: dict[str, str] = {
     "UserFunction.clone": "clones as every function does; a user's own class need not say how",
     "UserFunction.backward": "as_numpy is said when the function is made",
     "DistributedLearner.total_number_of_samples_seen": "a method, as of every learner",
-    "FULL_DATA_SWEEP": "sys.maxsize - 1",
-    "INFINITELY_REPEAT": "sys.maxsize",
-    **dict.fromkeys(
-        (
-            *("MinibatchData", "MinibatchSource", "MinibatchSourceFromData"),
-            *("StreamInformation", "UserMinibatchSource"),
-        ),
-        "the readers are not all written yet",
-    ),
 }
 
 # What is declared as in CNTK 2.7 and does something else, with what it does.

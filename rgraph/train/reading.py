@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..graph import GraphError
 from ..graph.node import describe
 from ..io import INFINITELY_REPEAT, MinibatchSource, MinibatchSourceFromData
+from ..io.base import Source
 
 Streams = Mapping[Any, Any]
 
@@ -54,28 +54,30 @@ class Reader:
 
     def __init__(
         self,
-        source: MinibatchSource,
+        source: Source,
         streams: Streams,
         sizes: Any,
         limit: int | None,
         in_sequences: bool,
     ) -> None:
         self.source, self._streams, self._sizes = source, streams, sizes
-        self._limit = sys.maxsize if limit is None else limit
+        self._limit = INFINITELY_REPEAT if limit is None else limit
         self._in_sequences = in_sequences
         self.seen = 0
 
     def next(self) -> dict[Any, Any]:
         """The next minibatch, by inputs; empty at the end."""
         size, left = int(self._sizes[self.seen]), self._limit - self.seen
-        options = {}
+        options: dict[str, Any] = {}
         if not self._in_sequences:
             size = min(size, left)
         elif isinstance(self.source, MinibatchSourceFromData):
             options["num_sequences"] = left
         if left <= 0 or size <= 0:
             return {}
-        data = self.source.next_minibatch(size, 1, 0, None, **options)
+        if not isinstance(self.source, MinibatchSource):  # CNTK's take the partition so
+            options |= {"number_of_workers": 1, "worker_rank": 0, "device": None}
+        data = self.source.next_minibatch(size, **options)
         missing = [s for s in self._streams.values() if s not in data] if data else ()
         if missing:
             raise GraphError(
@@ -92,7 +94,7 @@ class Reader:
     @property
     def left(self) -> int | None:
         """How many samples are to come, if that can be said."""
-        if self._limit < sys.maxsize:
+        if self._limit < INFINITELY_REPEAT:
             return self._limit - self.seen
         if isinstance(self.source, MinibatchSourceFromData):
             return self.source.left(self._in_sequences)

@@ -35,7 +35,7 @@ OPERATIONS = {name: i for i, name in enumerate(n for n in EXPRESSIONS if n not i
 
 _PARTS = (
     "operations", "threads", "interpreter", "products", "winograd", "winograd_gradient", "sums",
-    "tape",
+    "tape", "text",
 )  # fmt: skip
 
 _TRIAL, _LONGEST = 5, 120  # seconds for a compiler to compile next to nothing, and the whole

@@ -1,150 +1,19 @@
-"""Where minibatches come from: CNTK's `io` module, for data in memory and sources of one's own."""
+"""Minibatches of data in memory, in its order."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
-from .arrays import NDArrayView, is_sparse
-from .samples import frames_of
-from .values import Value, dense
-
-INFINITELY_REPEAT = sys.maxsize  # as max_samples: start again at the end of the data, for ever
-FULL_DATA_SWEEP = sys.maxsize - 1  # as max_samples: stop at the end of the data
+from ..arrays import NDArrayView, is_sparse
+from ..samples import frames_of
+from ..values import Value, dense
+from .base import MinibatchData, UserMinibatchSource
+from .streams import FULL_DATA_SWEEP, INFINITELY_REPEAT, StreamInformation
 
 
-@dataclass(frozen=True)
-class StreamInformation:
-    """One of the things that a source gives: features, labels and so on.
-
-    Attributes:
-        name: by which `source.streams.name` finds it.
-        stream_id: its number.
-        storage_format: "dense" or "sparse".
-        dtype: of its numbers.
-        shape: one sample's or frame's.
-        defines_mb_size: kept for CNTK's sake.
-
-    >>> C.io.StreamInformation("x", 0, "dense", np.float32, (3,)).shape
-    (3,)
-    """
-
-    name: str
-    stream_id: int = 0
-    storage_format: str = "dense"
-    dtype: Any = np.float32
-    shape: tuple[int, ...] = ()
-    defines_mb_size: bool = False
-
-
-@dataclass
-class MinibatchData:
-    """A stream's part of a minibatch.
-
-    Attributes:
-        data: a batch or a list of sequences, as `Function.eval` takes it.
-        num_sequences: how many samples or sequences.
-        num_samples: how many samples or frames.
-        end_of_sweep: whether a pass over the data ends with it.
-
-    >>> len(C.io.MinibatchData(np.zeros((4, 2)), num_sequences=4, num_samples=4))
-    4
-    """
-
-    data: Any
-    num_sequences: int
-    num_samples: int
-    end_of_sweep: bool = False
-
-    @property
-    def value(self) -> Any:
-        """As `data`."""
-        return self.data
-
-    def __len__(self) -> int:
-        return self.num_sequences
-
-
-class MinibatchSource:
-    """The base of sources of minibatches. Define `stream_infos` and `next_minibatch`.
-
-    >>> class Ones(C.io.MinibatchSource):
-    ...     def stream_infos(self):
-    ...         return [C.io.StreamInformation("x", shape=(2,))]
-    ...     def next_minibatch(self, num_samples, *_, **__):
-    ...         data = np.ones((num_samples, 2))
-    ...         return {self.streams.x: C.io.MinibatchData(data, num_samples, num_samples)}
-    >>> source = Ones()
-    >>> source.next_minibatch(3)[source.streams.x].data.shape
-    (3, 2)
-    """
-
-    def stream_infos(self) -> list[StreamInformation]:
-        """The streams that it gives."""
-        raise NotImplementedError
-
-    def next_minibatch(
-        self,
-        num_samples: int,
-        number_of_workers: int = 1,
-        worker_rank: int = 0,
-        device: Any = None,
-    ) -> Mapping[StreamInformation, MinibatchData]:
-        """About `num_samples` samples or frames of each stream; empty when there is no more."""
-        raise NotImplementedError
-
-    @property
-    def streams(self) -> Any:
-        """The streams as attributes."""
-        return SimpleNamespace(**{s.name: s for s in self.stream_infos()})
-
-    def stream_info(self, name: str) -> StreamInformation:
-        """The stream of this name."""
-        found = [s for s in self.stream_infos() if s.name == name]
-        if not found:
-            raise KeyError(f"no stream '{name}'; there are {[s.name for s in self.stream_infos()]}")
-        return found[0]
-
-    def __getitem__(self, name: str) -> StreamInformation:
-        return self.stream_info(name)
-
-    def is_infinite(self) -> bool:
-        """Whether it never comes to an end."""
-        return False
-
-    def get_checkpoint_state(self) -> dict[str, Any]:
-        """All that it must know to go on: numbers, strings, lists, dicts and arrays."""
-        return {}
-
-    def restore_from_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Goes back to where `get_checkpoint_state` was called."""
-        if state:
-            raise NotImplementedError(
-                f"{type(self).__name__} must define restore_from_checkpoint, for training that "
-                "is taken up again"
-            )
-
-
-class UserMinibatchSource(MinibatchSource):
-    """The base of sources that people write, as CNTK's: as `MinibatchSource`.
-
-    >>> class Noise(C.io.UserMinibatchSource):
-    ...     def stream_infos(self):
-    ...         return [C.io.StreamInformation("x", 0, "dense", np.float32, (3,))]
-    ...     def next_minibatch(self, num_samples, number_of_workers, worker_rank, device=None):
-    ...         data = np.random.randn(num_samples, 3).astype(np.float32)
-    ...         return {self["x"]: C.io.MinibatchData(data, num_samples, num_samples)}
-    >>> Noise().streams.x.shape
-    (3,)
-    """
-
-
-class MinibatchSourceFromData(MinibatchSource):
+class MinibatchSourceFromData(UserMinibatchSource):
     """Data in memory, given in its order, minibatch by minibatch.
 
     Args:
@@ -164,7 +33,7 @@ class MinibatchSourceFromData(MinibatchSource):
     Source: CNTK's `MinibatchSourceFromData`.
 
     >>> source = C.io.MinibatchSourceFromData({"x": np.arange(6).reshape(3, 2)}, max_samples=3)
-    >>> source.next_minibatch(2)[source.streams.x].data
+    >>> source.next_minibatch(2)[source.streams.x].asarray()
     array([[0, 1],
            [2, 3]])
     >>> minibatch = source.next_minibatch(2)[source.streams.x]
@@ -267,8 +136,9 @@ class MinibatchSourceFromData(MinibatchSource):
     def get_checkpoint_state(self) -> dict[str, Any]:
         return {"cursor": self._cursor, "total_num_samples": self._given}
 
-    def restore_from_checkpoint(self, state: Mapping[str, Any]) -> None:
-        self._cursor, self._given = state["cursor"], state["total_num_samples"]
+    def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        self._cursor = checkpoint["cursor"]
+        self._given = checkpoint["total_num_samples"]
 
 
 def _sequences(name: str, items: list[Any], shape: tuple[int, ...] | None) -> list[Any]:
@@ -282,14 +152,3 @@ def _sequences(name: str, items: list[Any], shape: tuple[int, ...] | None) -> li
 
 def _count(data: Any) -> int:
     return len(data) if isinstance(data, list) else data.shape[0]
-
-
-__all__ = [
-    "FULL_DATA_SWEEP",
-    "INFINITELY_REPEAT",
-    "MinibatchData",
-    "MinibatchSource",
-    "MinibatchSourceFromData",
-    "StreamInformation",
-    "UserMinibatchSource",
-]

@@ -1,0 +1,160 @@
+"""CNTK's text format: a line for each sample, "id |name 1 2 3 |other 5:1 7:0.5"."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..engines.native.library import NativeError
+from ..engines.native.text import Found, parse
+from ..graph import GraphError
+from . import ctf_slow
+from .chunks import Chunk, ChunkInfo, Deserializer, Part
+from .ctf_index import Index, indexed
+from .streams import StreamInformation, as_shape
+
+_CHUNK = 32 << 20  # bytes of text, as in CNTK
+
+_FAULTS = (
+    "",
+    "a stream begins with '|'",
+    "behind '|' stands a stream's name",
+    "is no number",
+    "the stream has only {dim} values to a sample",
+    "sparse values are written index:value",
+    "the stream has {dim} columns, counted from 0",
+    "there are more samples of a stream than lines",
+)
+
+
+class CTFDeserializer(Deserializer):
+    """Reads CNTK's text format.
+
+    Args:
+        filename: the file. It may be larger than the memory.
+        streams: `C.io.StreamDefs(features=C.io.StreamDef(field="S0", shape=3), …)`.
+
+    A line has a sample of each stream, "|S0 1 2 3 |S1 0:1 5:2": dense values, of which zeros at
+    the end may be missing, or index:value pairs. Lines that begin with the same number are one
+    sequence; without numbers each line is. "|# …" is a comment.
+
+    Raises `GraphError` with file and line, when it is read, for what does not suit.
+
+    Source: CNTK's `CTFDeserializer`.
+
+    >>> C.io.CTFDeserializer("data.txt", C.io.StreamDefs(x=C.io.StreamDef("S0", 3))).filename
+    'data.txt'
+    """
+
+    def __init__(self, filename: str, streams: Mapping[str, Any]) -> None:
+        self.filename = os.fspath(filename)
+        self._streams, self._fields = [], []
+        for i, (name, stream) in enumerate(streams.items()):
+            field, size = stream.get("stream_alias"), stream.get("dim")
+            if not field or size is None:
+                missing = "its name in the file (field)" if not field else "its size (shape)"
+                raise ValueError(f"stream '{name}' of a text file must say {missing}")
+            kind = "sparse" if stream.is_sparse else "dense"
+            shape, definer = as_shape(size), bool(stream.get("defines_mb_size"))
+            self._streams.append(StreamInformation(name, i, kind, np.float32, shape, definer))
+            self._fields.append(str(field).encode())
+        definers = [i for i, s in enumerate(self._streams) if s.defines_mb_size]
+        if not self._streams or len(definers) > 1:
+            raise ValueError("a text file has streams, and one at most defines a minibatch's size")
+        self._definer = definers[0] if definers else None
+
+    @cached_property
+    def _index(self) -> Index:
+        definer = None if self._definer is None else self._fields[self._definer]
+        return indexed(self.filename, _CHUNK, definer)
+
+    def stream_infos(self) -> list[StreamInformation]:
+        return self._streams
+
+    def chunk_infos(self) -> Sequence[ChunkInfo]:
+        return self._index.infos
+
+    def lengths(self, chunk_id: int) -> np.ndarray:
+        return self._index.samples(chunk_id)
+
+    def keys(self, chunk_id: int) -> Sequence[Any]:
+        return self._index.keys(chunk_id)
+
+    def get_chunk(self, chunk_id: int) -> Chunk:
+        place = self._index.chunks[chunk_id]
+        text = self._index.read(place)
+        wanted = [
+            (field, int(np.prod(s.shape, dtype=int)), s.is_sparse)
+            for field, s in zip(self._fields, self._streams, strict=True)
+        ]
+        try:
+            fault, where, found = parse(text, place.lines, wanted)
+        except NativeError:
+            fault, where, found = ctf_slow.parse(text, place.lines, wanted)
+        if fault:
+            self._refuse(fault, where, text, place.first_line)
+        firsts = self._index.first_lines(chunk_id)
+        parts = {}
+        for (_, size, _), stream, one in zip(wanted, self._streams, found, strict=True):
+            starts = np.searchsorted(one.lines, firsts)
+            self._check(chunk_id, stream, np.diff(starts), firsts)
+            single = len(starts) - 1 == len(one.lines) and (np.diff(starts) == 1).all()
+            parts[stream.name] = Part(_frames(one, stream, size), None if single else starts)
+        self._check_all(chunk_id, parts, firsts)
+        return parts
+
+    def _check(
+        self, chunk: int, stream: StreamInformation, counts: np.ndarray, firsts: np.ndarray
+    ) -> None:
+        if not counts.all():
+            line = firsts[np.flatnonzero(counts == 0)[0]]
+            self._raise(chunk, int(line), f"the sequence has no sample of stream '{stream.name}'")
+
+    def _check_all(self, chunk: int, parts: Chunk, firsts: np.ndarray) -> None:
+        """A sequence's longest stream has a sample on each line, as CNTK wants it."""
+        counts = [
+            np.ones(len(firsts) - 1, np.int64) if p.starts is None else np.diff(p.starts)
+            for s, p in zip(self._streams, parts.values(), strict=True)
+            if self._definer is None or s.defines_mb_size
+        ]
+        wrong = np.flatnonzero(np.max(counts, 0) != self._index.samples(chunk))
+        if len(wrong):
+            i = wrong[0]
+            problem = (
+                f"the sequence has {self._index.samples(chunk)[i]} lines, and "
+                f"{np.max(counts, 0)[i]} samples of its longest stream"
+            )
+            self._raise(chunk, int(firsts[i]), problem)
+
+    def _raise(self, chunk: int, line: int, problem: str) -> None:
+        raise GraphError(
+            f"{self.filename}, line {self._index.chunks[chunk].first_line + line}: {problem}",
+            hint="each line has a sample of each stream, except where a stream's sequence is over",
+        )
+
+    def _refuse(self, fault: int, where: int, text: bytes, first_line: int) -> None:
+        before = text[:where]
+        line, begin = first_line + before.count(b"\n"), before.rfind(b"\n") + 1
+        bar = before.rfind(b"|") + 1
+        name = text[bar:].split(None, 1)[0] if bar > begin else b""
+        sizes = {f: s.shape for f, s in zip(self._fields, self._streams, strict=True)}
+        size = int(np.prod(sizes.get(name, (0,)), dtype=int))
+        what = text[where : where + 40].split()[:1] or [b""]
+        shown = what[0].decode(errors="replace")
+        stream = f" of '{name.decode(errors='replace')}'" if name else ""
+        message = _FAULTS[fault].format(dim=size)
+        place = f"{self.filename}, line {line}, column {where - begin + 1}"
+        raise GraphError(f"{place}: '{shown}'{stream}: {message}")
+
+
+def _frames(found: Found, stream: StreamInformation, size: int) -> Any:
+    if found.columns is None or found.ends is None:
+        return found.values.reshape(-1, *stream.shape)
+    from scipy.sparse import csr_matrix  # only who reads sparse streams needs it
+
+    ends = np.concatenate([[0], found.ends])
+    return csr_matrix((found.values, found.columns, ends), (len(found.ends), size))

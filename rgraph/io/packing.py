@@ -1,0 +1,82 @@
+"""Sequences as the engine takes them: equally long ones as an array, others as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..device import cpu
+from ..values import Value
+from .base import MinibatchData
+from .chunks import Chunk, gather
+from .streams import StreamInformation
+from .timeline import Cut
+
+
+def packed(
+    cut: Cut, chunks: Mapping[int, Chunk], streams: list[StreamInformation]
+) -> dict[StreamInformation, MinibatchData]:
+    """The minibatch of all streams."""
+    minibatch = {}
+    for stream in streams:
+        parts = {number: chunk[stream.name] for number, chunk in chunks.items()}
+        frames, lengths = gather(parts, cut.chunks, cut.indices)
+        value = value_of(frames, lengths, stream)
+        count, samples = len(lengths), int(lengths.sum())
+        minibatch[stream] = MinibatchData(value, count, samples, cut.end_of_sweep)
+    return minibatch
+
+
+def value_of(
+    frames: Any,
+    lengths: np.ndarray,
+    stream: StreamInformation,
+    starts: list[bool] | None = None,
+) -> Value:
+    """The value of sequences whose frames lie one behind the other."""
+    if stream.is_sparse:
+        return SparseValue(frames, lengths, stream.shape)
+    if len(lengths) and (lengths == lengths[0]).all() and starts is None:
+        return Value.of_run(frames.reshape(len(lengths), int(lengths[0]), *stream.shape))
+    value = Value.of_run(np.split(frames.reshape(-1, *stream.shape), np.cumsum(lengths)[:-1]))
+    value.starts = starts
+    return value
+
+
+class SparseValue(Value):
+    """Sequences of sparse vectors. Only who asks for `content`, as the engine does, fills them up.
+
+    Args:
+        frames: a CSR matrix, with the sequences' frames one behind the other.
+        lengths: how many frames each sequence has.
+        shape: one frame's.
+    """
+
+    def __init__(self, frames: Any, lengths: np.ndarray, shape: tuple[int, ...]) -> None:
+        self._frames, self._lengths, self._shape = frames, lengths, shape
+        self.is_sparse, self.starts, self.device = True, None, cpu()
+
+    @cached_property
+    def content(self) -> Any:
+        """An array of sequences, or a list of them."""
+        stream = StreamInformation("", shape=self._shape)
+        return value_of(self._frames.toarray(), self._lengths, stream).content
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self._lengths), int(self._lengths.max(initial=0)), *self._shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self._frames.dtype.type
+
+    def as_sequences(self, variable: Any = None) -> list[Any]:
+        ends = np.cumsum(self._lengths)
+        begins = ends - self._lengths
+        return [self._frames[a:b] for a, b in zip(begins, ends, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self._lengths)

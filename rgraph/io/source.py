@@ -1,0 +1,247 @@
+"""Minibatches from deserializers: in order or shuffled, cut, packed, and read ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..graph import GraphError
+from .background import Chunks, Work
+from .base import MinibatchData, Source, refuse_size
+from .chunks import Bundle, Deserializer
+from .order import AsTheyStand, Order, Partition, Rolling, Tumbling
+from .packing import packed
+from .streams import (
+    DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS,
+    FULL_DATA_SWEEP,
+    INFINITELY_REPEAT,
+    StreamInformation,
+)
+from .timeline import Place, Timeline
+from .truncation import Slots
+from .user_deserializer import Adapted, UserDeserializer
+
+
+class MinibatchSource(Source):
+    """Minibatches of what deserializers read.
+
+    Args:
+        deserializers: one, or a list; those of several files are joined by the sequences' keys.
+        max_samples: how many samples to give in all; `C.io.FULL_DATA_SWEEP`: all of the data
+            once. By default it starts again at the end, for ever.
+        max_sweeps: how many times to give all data; not together with `max_samples`.
+        randomization_window_in_chunks: from how many chunks a sequence may come. A chunk is what
+            the deserializer reads at once; a text file's are of 32 MB. They stay in memory.
+        randomization_window_in_samples: the same in samples; needs
+            `randomization_window_in_chunks=0`.
+        randomization_seed: the order follows from it: CNTK's of the same seed.
+        frame_mode: whether all sequences must be single frames.
+        truncation_length: cuts sequences into pieces of so many frames, which go on in the next
+            minibatch; a minibatch has minibatch_size // truncation_length sequences. 0: whole.
+        randomize: False gives all as it stands.
+        trace_level, multithreaded_deserializer: accepted for CNTK's sake. Reading always goes
+            on in the background.
+        max_errors: 0; what is wrong with a file is always an error.
+
+    Source: CNTK's `MinibatchSource`.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "data.txt")
+    >>> _ = path.write_text("|x 1 2 |y 3\\n|x 4 5 |y 6\\n")
+    >>> streams = C.io.StreamDefs(x=C.io.StreamDef("x", 2), y=C.io.StreamDef("y", 1))
+    >>> source = C.io.MinibatchSource(C.io.CTFDeserializer(path, streams), randomize=False)
+    >>> minibatch = source.next_minibatch(2)
+    >>> minibatch[source.streams.x].asarray()
+    array([[[1., 2.]],
+    <BLANKLINE>
+           [[4., 5.]]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        deserializers: Any,
+        max_samples: int = INFINITELY_REPEAT,
+        max_sweeps: int = INFINITELY_REPEAT,
+        randomization_window_in_chunks: int = DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS,
+        randomization_window_in_samples: int = 0,
+        randomization_seed: int = 0,
+        trace_level: Any = None,
+        multithreaded_deserializer: bool | None = None,
+        frame_mode: bool = False,
+        truncation_length: int = 0,
+        randomize: bool = True,
+        max_errors: int = 0,
+    ) -> None:
+        if frame_mode and truncation_length:
+            raise GraphError("frames by themselves (frame_mode) can't be cut (truncation_length)")
+        if max_errors:
+            raise GraphError("what is wrong with a file is always an error; leave out max_errors")
+        if max_sweeps != INFINITELY_REPEAT and max_samples != INFINITELY_REPEAT:
+            raise GraphError("say max_samples or max_sweeps, not both")
+        if max_samples == FULL_DATA_SWEEP:
+            max_samples, max_sweeps = INFINITELY_REPEAT, 1
+        chunks, samples = randomization_window_in_chunks, randomization_window_in_samples
+        if not randomize:
+            chunks = samples = 0
+        if chunks and samples:
+            raise GraphError(
+                "the window is counted in chunks or in samples, not both",
+                hint="randomization_window_in_samples=n, randomization_window_in_chunks=0",
+            )
+        self._data = _joined(deserializers)
+        self._streams = self._data.stream_infos()
+        self._order = _order(self._data, chunks or samples, bool(samples), randomization_seed)
+        self._max_samples, self._max_sweeps = max_samples, max_sweeps
+        self._frame_mode, self._truncation = frame_mode, truncation_length
+        self._chunks = Chunks(self._data.get_chunk)
+        self._partition: Partition | None = None
+        self._state: dict[str, Any] = {}
+        self._place: Any = None
+        self._ahead: tuple[int, Work[Any]] | None = None  # for which size, and the next minibatch
+
+    def stream_infos(self) -> list[StreamInformation]:
+        return list(self._streams)
+
+    def is_infinite(self) -> bool:
+        return self._max_samples == self._max_sweeps == INFINITELY_REPEAT
+
+    def next_minibatch(
+        self,
+        minibatch_size_in_samples: int,
+        input_map: Mapping[Any, StreamInformation] | None = None,
+        device: Any = None,
+        num_data_partitions: int | None = None,
+        partition_index: int | None = None,
+    ) -> dict[Any, MinibatchData]:
+        """The next samples or sequences; an empty dict when there are no more.
+
+        A minibatch may go over the end of a sweep. A sequence that is longer than the size is a
+        minibatch by itself.
+
+        Args:
+            minibatch_size_in_samples: how many samples: frames of each sequence's longest stream.
+            input_map: a dict from inputs to streams; the result has the inputs for its keys.
+            device: accepted for CNTK's sake; the step brings the data to where it runs.
+            num_data_partitions, partition_index: read only one part of so many. The size is that
+                of all parts together.
+        """
+        size = int(minibatch_size_in_samples)
+        refuse_size(size)
+        if num_data_partitions is not None and partition_index is None:
+            raise GraphError("partition_index says which of num_data_partitions is to be read")
+        partition = Partition(num_data_partitions or 1, partition_index or 0)
+        if not 0 <= partition.index < partition.count:
+            raise GraphError(f"there is no part {partition.index} of {partition.count}")
+        self._begin(partition)
+        try:
+            minibatch, self._place, ends = self._taken(size)
+        except BaseException:  # the next call tries again
+            self.restore_from_checkpoint(self.get_checkpoint_state())
+            raise
+        self._ahead = None if ends else (size, Work(lambda: self._read(self._place, size)))
+        if input_map is None:
+            return dict(minibatch)
+        return {key: minibatch[s] for key, s in input_map.items()} if minibatch else {}
+
+    def _begin(self, partition: Partition) -> None:
+        """Goes to where the state says, if that was not done yet for this part of the data."""
+        if self._place is not None and partition == self._partition:
+            return
+        self._state = self.get_checkpoint_state()
+        self._forget()
+        limit: float = self._max_samples
+        if self._data.unread and limit != INFINITELY_REPEAT:  # each part counts its own samples
+            limit = limit // partition.count + (limit % partition.count > partition.index)
+        self._timeline = Timeline(self._order, partition, limit, self._max_sweeps)
+        self._partition = partition
+        self._slots = None
+        if self._truncation:
+            self._slots = Slots(self._timeline, self._truncation, partition)
+        self._place = (self._slots or self._timeline).place(self._state)
+
+    def _taken(self, size: int) -> Any:
+        if self._ahead is not None and self._ahead[0] == size:
+            return self._ahead[1].result()
+        self._forget()
+        return self._read(self._place, size)
+
+    def _read(self, place: Any, size: int) -> tuple[Any, Any, bool]:
+        """The next minibatch from a place, where it ends, and whether it is the last."""
+        if self._slots is not None:
+            return self._slots.read(place, size, self._chunks, self._streams)
+        assert self._partition is not None
+        own = size // self._partition.count
+        own += size % self._partition.count > self._partition.index
+        cut, after = self._timeline.cut(place, max(own, 1))
+        chunks = self._chunks.get(cut.chunks, cut.window)
+        self._expect(after)
+        if not len(cut.chunks):
+            return {}, after, True
+        if self._frame_mode and cut.lengths.max() > 1:
+            raise GraphError(
+                f"a sequence of {cut.lengths.max()} frames was read in frame_mode, which is for "
+                "single frames"
+            )
+        return packed(cut, chunks, self._streams), after, cut.ends
+
+    def _expect(self, place: Place) -> None:
+        """Begins to read a chunk that will be needed."""
+        block = place.link.block
+        if self._timeline.ended(place) or self._data.unread:
+            return
+        self._chunks.expect(block.window)
+        if not block.ends_sweep or block.window != frozenset(range(len(self._data.chunk_infos()))):
+            self._chunks.expect(place.link.following().block.window)
+
+    def _forget(self) -> None:
+        """Lets go of what was read ahead."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead[1].wait()
+
+    def get_checkpoint_state(self) -> dict[str, Any]:
+        """Where it stands, for `restore_from_checkpoint`."""
+        return dict(self._state if self._place is None else self._place.state)
+
+    def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Goes back to where a source with the same arguments stood."""
+        self._forget()
+        self._state, self._place = dict(checkpoint), None
+
+    @property
+    def current_position(self) -> dict[str, Any]:
+        """As `get_checkpoint_state`; to set it restores."""
+        return self.get_checkpoint_state()
+
+    @current_position.setter
+    def current_position(self, position: Mapping[str, Any]) -> None:
+        self.restore_from_checkpoint(position)
+
+
+def _joined(deserializers: Any) -> Deserializer:
+    several = deserializers if isinstance(deserializers, (list, tuple)) else [deserializers]
+    flat: list[Deserializer] = []
+    for one in several:
+        if isinstance(one, UserDeserializer):
+            one = Adapted(one)
+        if not isinstance(one, Deserializer):
+            raise GraphError(
+                f"a source reads deserializers, not {one!r:.60}",
+                hint="MinibatchSource(CTFDeserializer(file, streams)); a list for several",
+            )
+        flat += one.members if hasattr(one, "members") else [one]
+    if not flat:
+        raise GraphError("a source needs a deserializer to read")
+    if len(flat) == 1:
+        return flat[0]
+    if any(one.reads_alone for one in flat):
+        raise GraphError("a UserDeserializer can't be joined with others: give it all streams")
+    return Bundle(flat)
+
+
+def _order(data: Deserializer, window: int, in_samples: bool, seed: int) -> Order:
+    if not window:
+        return AsTheyStand(data)
+    kind: Sequence[Any] = (Tumbling,) if data.unread else (Rolling,)
+    order: Order = kind[0](data, window, in_samples, seed)
+    return order

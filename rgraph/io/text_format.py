@@ -1,0 +1,43 @@
+"""Writes CNTK's text format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def sequence_to_cntk_text_format(seq_idx: int, alias_tensor_map: Mapping[str, Any]) -> str:
+    """A sequence as lines that `CTFDeserializer` reads.
+
+    Args:
+        seq_idx: the sequence's number.
+        alias_tensor_map: for each stream's name in the file its frames: an array (frames, …), or
+            a list of dicts from indices to values.
+
+    Source: CNTK's `sequence_to_cntk_text_format`.
+
+    >>> print(C.io.sequence_to_cntk_text_format(0, {"W": np.array([[1, 0], [5, 6]]), "L": [[2]]}))
+    0	|L 2 |W 1 0
+    0	|W 5 6
+    """
+    frames = {name: _as_text(name, some) for name, some in sorted(alias_tensor_map.items())}
+    lines = []
+    for i in range(max(map(len, frames.values()), default=0)):
+        parts = [f"{name} {some[i]}" for name, some in frames.items() if i < len(some)]
+        lines.append(f"{seq_idx}\t|" + " |".join(parts))
+    return "\n".join(lines)
+
+
+def _as_text(name: str, data: Any) -> list[str]:
+    """Each frame's values."""
+    if isinstance(data, list) and data and isinstance(data[0], dict):
+        return [" ".join(f"{k}:{v}" for k, v in sorted(frame.items())) for frame in data]
+    array = np.asarray(data)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"'{name}' must be an array (frames, …) of numbers, or a list of dicts from indices to "
+            f"values; got {type(data).__name__}"
+        )
+    return [" ".join(str(v) for v in frame.ravel().tolist()) for frame in array]

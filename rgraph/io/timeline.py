@@ -1,0 +1,167 @@
+"""A place in the data, from which minibatches are cut, and to which one can go back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..graph import GraphError
+from .order import Block, Order, Partition
+from .streams import INFINITELY_REPEAT
+
+POSITION, SWEEP, SEQUENCE = "minibatchSourcePosition", "sweep", "sequence"
+
+
+class _Link:
+    """A block, with those that follow it so far as anyone has asked for them."""
+
+    def __init__(self, block: Block, sweep: int, rest: Iterator[tuple[int, Block]]) -> None:
+        self.block, self.sweep, self._rest = block, sweep, rest
+        self._next: _Link | None = None
+
+    def following(self) -> _Link:
+        if self._next is None:
+            sweep, block = next(self._rest)
+            self._next = _Link(block, sweep, self._rest)
+        return self._next
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where reading stands.
+
+    Attributes:
+        offset: how many sequences of the link's block were read.
+        sequence: how many of the sweep.
+        samples: how many samples in all sweeps, those of other processes too.
+    """
+
+    link: _Link = field(repr=False)
+    offset: int = 0
+    sequence: int = 0
+    samples: int = 0
+
+    @property
+    def state(self) -> dict[str, int]:
+        """All that must be known to come back here."""
+        sweep, sequence = self.link.sweep, self.sequence
+        if self.is_through and self.link.block.ends_sweep:
+            sweep, sequence = sweep + 1, 0
+        return {POSITION: self.samples, SWEEP: sweep, SEQUENCE: sequence}
+
+    @property
+    def is_through(self) -> bool:
+        """Whether all of the block was read."""
+        return self.offset == len(self.link.block.lengths)
+
+    def following(self) -> Place:
+        """The same place, as the beginning of the next block."""
+        sequence = 0 if self.link.block.ends_sweep else self.sequence
+        return Place(self.link.following(), 0, sequence, self.samples)
+
+
+@dataclass
+class Cut:
+    """Some sequences: where they are, how they are counted, and what is to be kept for later."""
+
+    chunks: np.ndarray
+    indices: np.ndarray
+    lengths: np.ndarray
+    end_of_sweep: bool
+    ends: bool
+    window: frozenset[int]
+
+
+class Timeline:
+    """All sweeps over the data, one after the other.
+
+    Args:
+        max_samples, max_sweeps: where it ends. The last sequence may go beyond.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        partition: Partition,
+        max_samples: float = INFINITELY_REPEAT,
+        max_sweeps: float = INFINITELY_REPEAT,
+    ) -> None:
+        self._order, self._partition = order, partition
+        self._max_samples, self._max_sweeps = max_samples, max_sweeps
+
+    def place(self, state: Mapping[str, Any] | None = None) -> Place:
+        """The beginning, or where a state was taken."""
+        state = state or {}
+        sweep, skipped = int(state.get(SWEEP, 0)), int(state.get(SEQUENCE, 0))
+        rest = self._blocks(sweep)
+        first = next(rest, None)
+        if first is None:
+            raise GraphError(
+                f"there is nothing to read for part {self._partition.index} of "
+                f"{self._partition.count}"
+            )
+        place = Place(_Link(first[1], sweep, rest), samples=int(state.get(POSITION, 0)))
+        while place.sequence + len(place.link.block.lengths) <= skipped:
+            if place.link.block.ends_sweep:
+                raise GraphError("the state is of other data: its sweep is longer")
+            sequence = place.sequence + len(place.link.block.lengths)
+            place = replace(place, link=place.link.following(), sequence=sequence)
+        return replace(place, offset=skipped - place.sequence, sequence=skipped)
+
+    def _blocks(self, sweep: int) -> Iterator[tuple[int, Block]]:
+        while True:
+            found = False
+            for block in self._order.blocks(sweep, self._partition):
+                found = True
+                yield sweep, block
+            if not found:
+                return
+            sweep += 1
+
+    def ended(self, place: Place) -> bool:
+        """Whether there is no more."""
+        return place.samples >= self._max_samples or place.state[SWEEP] >= self._max_sweeps
+
+    def cut(self, place: Place, size: int) -> tuple[Cut, Place]:
+        """The next sequences with up to `size` samples, but one at least; and where they end.
+
+        They may come from several sweeps.
+        """
+        parts: list[tuple[np.ndarray, ...]] = []
+        room, end_of_sweep = size, False
+        while room > 0 and not self.ended(place):
+            if place.is_through:
+                place = place.following()
+            block, begin = place.link.block, place.offset
+            end = self._end(place, room, first=not parts)
+            if end == begin:
+                break
+            own = np.flatnonzero(block.own[begin:end]) + begin
+            if len(own):
+                parts.append((block.chunks[own], block.indices[own], block.lengths[own]))
+            room -= int(block.own_after[end] - block.own_after[begin])
+            samples = place.samples + int(block.after[end] - block.after[begin])
+            place = Place(place.link, end, place.sequence + end - begin, samples)
+            end_of_sweep |= place.is_through and block.ends_sweep
+        empty = np.empty(0, np.int64)
+        chunks, indices, lengths = (
+            (np.concatenate(p) for p in zip(*parts, strict=True)) if parts else [empty] * 3
+        )
+        window = place.link.block.window
+        return Cut(chunks, indices, lengths, end_of_sweep, self.ended(place), window), place
+
+    def _end(self, place: Place, room: int, first: bool) -> int:
+        """Up to where in the block there is room."""
+        block, begin = place.link.block, place.offset
+        own = block.own_after - block.own_after[begin]
+        end = int(np.searchsorted(own, room, "right")) - 1
+        if own[end] == room:
+            end = int(np.searchsorted(own, room, "left"))
+        if first and own[end] == 0 and end < len(block.lengths):
+            end += 1  # a sequence that is longer than the minibatch
+        left = min(self._max_samples - place.samples, 1 << 62)
+        before = block.after - block.after[begin]
+        return min(end, int(np.searchsorted(before[:-1], left, "left")))

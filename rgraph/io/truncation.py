@@ -1,0 +1,137 @@
+"""Sequences cut into pieces, which go on in the next minibatch: truncated backpropagation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..graph import GraphError
+from .background import Chunks
+from .base import MinibatchData
+from .order import Partition
+from .packing import value_of
+from .streams import StreamInformation
+from .timeline import Cut, Place, Timeline
+
+
+@dataclass(frozen=True)
+class Started:
+    """A sequence that is being given piece by piece."""
+
+    state: Mapping[str, int]  # where the timeline stands before it
+    chunk: int
+    index: int
+    length: int
+    end_of_sweep: bool
+    given: int = 0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where reading stands: the sequences under way in each row, and what follows them all."""
+
+    place: Place
+    slots: tuple[tuple[Started, ...], ...] = ()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that must be known to come back here."""
+        slots = [[{"state": dict(s.state), "given": s.given} for s in row] for row in self.slots]
+        return {**self.place.state, "slots": slots}
+
+
+class Slots:
+    """Rows of a minibatch, each of which gives its sequences in pieces of the same length."""
+
+    def __init__(self, timeline: Timeline, length: int, partition: Partition) -> None:
+        self._timeline, self._length, self._partition = timeline, length, partition
+
+    def place(self, state: Mapping[str, Any]) -> Rows:
+        """The beginning, or where a state was taken."""
+        slots = []
+        for row in state.get("slots", ()):
+            sequences = []
+            for one in row:
+                taken = self._next(self._timeline.place(one["state"]))
+                assert taken is not None
+                sequences.append(replace(taken[0], given=int(one["given"])))
+            slots.append(tuple(sequences))
+        return Rows(self._timeline.place(state), tuple(slots))
+
+    def read(
+        self, rows: Rows, size: int, chunks: Chunks, streams: list[StreamInformation]
+    ) -> tuple[dict[StreamInformation, MinibatchData], Rows, bool]:
+        """The next minibatch, where it ends, and whether it is the last."""
+        rows = self._filled(rows, size)
+        pieces, left, ends_sweep = [], [], False
+        for slot in rows.slots:
+            room, rest = self._length, list(slot)
+            while room and rest:
+                one = rest[0]
+                count = min(room, one.length - one.given)
+                pieces.append((one, one.given, count))
+                room -= count
+                if one.given + count == one.length:
+                    ends_sweep |= one.end_of_sweep
+                    rest.pop(0)
+                else:
+                    rest[0] = replace(one, given=one.given + count)
+            left.append(tuple(rest))
+        after = Rows(rows.place, tuple(left))
+        ends = not any(left) and self._timeline.ended(rows.place)
+        if not pieces:
+            return {}, after, True
+        window = rows.place.link.block.window | {one.chunk for row in left for one in row}
+        found = chunks.get({one.chunk for one, _, _ in pieces}, window)
+        minibatch = {}
+        for stream in streams:
+            frames = []
+            for one, begin, count in pieces:
+                part = found[one.chunk][stream.name]
+                whole, lengths = part.take(np.array([one.index]))
+                if int(lengths[0]) != one.length:
+                    raise GraphError(
+                        f"stream '{stream.name}' has a sequence of {int(lengths[0])} frames beside "
+                        f"one of {one.length}; with truncation_length all must be equally long"
+                    )
+                some = whole[begin : begin + count]
+                frames.append(some.toarray() if stream.is_sparse else some)
+            sizes = np.array([count for *_, count in pieces])
+            starts = [begin == 0 for _, begin, _ in pieces]
+            dense = replace(stream, storage_format="dense")
+            value = value_of(np.concatenate(frames), sizes, dense, starts)
+            minibatch[stream] = MinibatchData(value, len(pieces), int(sizes.sum()), ends_sweep)
+        return minibatch, after, ends
+
+    def _filled(self, rows: Rows, size: int) -> Rows:
+        """Each row with sequences for a whole piece, so far as there are any."""
+        count = max(1, size // self._length)
+        own = count // self._partition.count + (
+            self._partition.index < count % self._partition.count
+        )
+        if not own:
+            raise GraphError(
+                f"{self._partition.count} parts are too many for minibatches of {count} sequences"
+            )
+        slots = list(rows.slots) + [()] * (own - len(rows.slots))
+        place = rows.place
+        for i, slot in enumerate(slots[:own]):
+            while sum(s.length - s.given for s in slot) < self._length:
+                taken = self._next(place)
+                if taken is None:
+                    break
+                slot = (*slot, taken[0])
+                place = taken[1]
+            slots[i] = slot
+        return Rows(place, tuple(slots))
+
+    def _next(self, place: Place) -> tuple[Started, Place] | None:
+        cut: Cut
+        cut, after = self._timeline.cut(place, 1)
+        if not len(cut.chunks):
+            return None
+        chunk, index, length = int(cut.chunks[0]), int(cut.indices[0]), int(cut.lengths[0])
+        return Started(place.state, chunk, index, length, cut.end_of_sweep), after

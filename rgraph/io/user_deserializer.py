@@ -1,0 +1,140 @@
+"""Formats of one's own: a class that gives chunks of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import is_sparse
+from ..graph import GraphError
+from ..internal import Record
+from .chunks import Chunk, ChunkInfo, Deserializer, Part, joined_rows
+from .streams import StreamInformation
+
+
+class UserDeserializer:
+    """The base of deserializers that people write. Define its three methods.
+
+    `MinibatchSource` shuffles, cuts and joins what it gives, and reads ahead: `get_chunk` is
+    called in a thread.
+
+    Source: CNTK's `UserDeserializer`.
+
+    >>> class Numbers(C.io.UserDeserializer):
+    ...     def stream_infos(self):
+    ...         return [C.io.StreamInformation("x", 0, "dense", np.float32, (1,))]
+    ...     def num_chunks(self):
+    ...         return 2
+    ...     def get_chunk(self, chunk_id):
+    ...         return {"x": np.arange(3, dtype=np.float32).reshape(3, 1) + 10 * chunk_id}
+    >>> source = C.io.MinibatchSource(Numbers(), randomize=False, max_sweeps=1)
+    >>> source.next_minibatch(5)[source.streams.x].asarray().ravel()
+    array([ 0.,  1.,  2., 10., 11.], dtype=float32)
+    """
+
+    @property
+    def streams(self) -> Any:
+        """The streams by name."""
+        return Record(**{s.name: s for s in self.stream_infos()})
+
+    def stream_infos(self) -> list[StreamInformation]:
+        """The streams that it gives."""
+        raise NotImplementedError
+
+    def num_chunks(self) -> int:
+        """How many chunks there are."""
+        raise NotImplementedError
+
+    def get_chunk(self, chunk_id: int) -> Mapping[str, Any]:
+        """The data of a chunk by the streams' names: an array (N, *shape) or a CSR matrix of
+        samples, or a list of these, one for each sequence."""
+        raise NotImplementedError
+
+    def chunk_infos(self) -> list[int]:
+        """The chunks' numbers."""
+        return list(range(self.num_chunks()))
+
+
+class Adapted(Deserializer):
+    """A `UserDeserializer` as all others are. A chunk's lengths are known when it is read."""
+
+    reads_alone = unread = True
+
+    def __init__(self, given: UserDeserializer) -> None:
+        self._given = given
+        self._streams = list(given.stream_infos())
+        if not self._streams:
+            raise GraphError(f"{type(given).__name__}.stream_infos() gives no stream")
+        count = given.num_chunks()
+        if count < 1:
+            raise GraphError(f"{type(given).__name__}.num_chunks() gives {count}: there is no data")
+        self._infos = [ChunkInfo(0, 0)] * count
+        self._read: dict[int, Chunk] = {}  # those of which the lengths were asked for
+
+    def stream_infos(self) -> list[StreamInformation]:
+        return self._streams
+
+    def chunk_infos(self) -> Sequence[ChunkInfo]:
+        return self._infos
+
+    def lengths(self, chunk_id: int) -> np.ndarray:
+        if chunk_id not in self._read:
+            self._read[chunk_id] = self._parts(chunk_id)
+        parts = self._read[chunk_id]
+        definers = [s for s in self._streams if s.defines_mb_size] or self._streams
+        every = [_lengths(parts[s.name]) for s in definers]
+        return np.asarray(np.max(every, 0))
+
+    def get_chunk(self, chunk_id: int) -> Chunk:
+        found = self._read.pop(chunk_id, None)
+        return self._parts(chunk_id) if found is None else found
+
+    def _parts(self, chunk_id: int) -> Chunk:
+        data, name = self._given.get_chunk(chunk_id), type(self._given).__name__
+        missing = [s.name for s in self._streams if s.name not in data]
+        if missing:
+            raise GraphError(f"{name}.get_chunk({chunk_id}) gives no stream '{missing[0]}'")
+        parts = {s.name: _part(data[s.name], s) for s in self._streams}
+        counts = {s: len(_lengths(part)) for s, part in parts.items()}
+        if len(set(counts.values())) > 1:
+            raise GraphError(
+                f"{name}.get_chunk({chunk_id}) gives different numbers of sequences: {counts}"
+            )
+        return parts
+
+
+def _part(data: Any, stream: StreamInformation) -> Part:
+    if not isinstance(data, (list, tuple)):
+        return Part(_frames(data, stream))
+    if not data:
+        raise GraphError(f"stream '{stream.name}': a chunk has no sequence")
+    sequences = [_frames(one, stream) for one in data]
+    starts = np.cumsum([0, *(one.shape[0] for one in sequences)])
+    return Part(joined_rows(sequences), starts)
+
+
+def _frames(data: Any, stream: StreamInformation) -> Any:
+    """As (frames, *shape), or as a CSR matrix of so many rows."""
+    if stream.is_sparse != is_sparse(data):
+        kind = "dense" if stream.is_sparse else "sparse"
+        raise GraphError(f"stream '{stream.name}' is {stream.storage_format}; a chunk's is {kind}")
+    size = int(np.prod(stream.shape, dtype=int))
+    if stream.is_sparse:
+        if data.shape[1] != size:
+            raise GraphError(f"stream '{stream.name}' has {size} columns, not {data.shape[1]}")
+        return data.tocsr().astype(stream.dtype)
+    array = np.asarray(data, stream.dtype)
+    if array.shape[1:] == stream.shape:
+        return array
+    if array.shape == stream.shape or size and array.size % size:
+        shape = array.shape
+        raise GraphError(f"stream '{stream.name}' has shape {stream.shape}, got {shape}")
+    return array.reshape(-1, *stream.shape)
+
+
+def _lengths(part: Part) -> np.ndarray:
+    if part.starts is None:
+        return np.ones(part.frames.shape[0], np.int64)
+    return np.diff(part.starts)
