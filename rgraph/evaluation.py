@@ -136,6 +136,18 @@ class _Job(NamedTuple):
     stored: list[Node]  # what is set after the run, to the values that the plan gives last
 
 
+class _Traits(NamedTuple):
+    """What follows from a request's graph alone.
+
+    Attributes:
+        flexible: the nodes whose sizes follow the data.
+        learns: whether training makes a difference.
+    """
+
+    flexible: list[Node]
+    learns: bool
+
+
 _Made = TypeVar("_Made")
 
 
@@ -172,8 +184,7 @@ class Runner:
         self._roots = roots
         self._jobs: _Latest[_Job] = _Latest()
         self._edition = _edition  # of these
-        self._open: _Latest[list[Node]] = _Latest()
-        self._training: _Latest[bool] = _Latest()
+        self._traits: _Latest[_Traits] = _Latest()
         self._updates: _Latest[tuple[tuple[Node, Node], ...]] = _Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
         self._size, self._sizes = 0, dict[Axis, int]()
@@ -222,10 +233,10 @@ class Runner:
             accept: is given the rows of all values, gradients and updates, and says whether the
                 updates are to be made.
         """
-        flexible = self._flexible(request)
+        flexible, learns = self._traits.get(request, lambda: _traits(request))
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
-        training = given.training or not self._learns(request)
+        training = given.training or not learns
         observers = _observers.get()
         key = (engine.name, request, training, tuple(sizes.items()), _edition, observers)
         if self._edition != _edition:
@@ -280,23 +291,6 @@ class Runner:
         """The plans made so far."""
         return [job.plan for job in self._jobs.all()]
 
-    def _flexible(self, request: Request) -> list[Node]:
-        def found() -> list[Node]:
-            news = [value for _, value in request.updates]
-            nodes = graph.order([*request.values, *request.roots, *request.wrt, *news])
-            return [n for n in nodes if graph.follows_data(n)]
-
-        return self._open.get(request, found)
-
-    def _learns(self, request: Request) -> bool:
-        """Whether training makes a difference to it."""
-
-        def found() -> bool:
-            nodes = graph.order([*request.values, *request.roots])
-            return any(n.op is not None and n.op.inference_form for n in nodes)
-
-        return self._training.get(request, found)
-
     def sizes(
         self, flexible: Sequence[Node], given: Feed, inputs: Sequence[Input]
     ) -> dict[Any, Any]:
@@ -314,6 +308,13 @@ class Runner:
                     (frames,) = self.run(source, given, inputs, accept=lambda rows: False)
                     sizes[axis] = max(map(len, frames), default=0)
         return sizes
+
+
+def _traits(request: Request) -> _Traits:
+    news = [value for _, value in request.updates]
+    nodes = graph.order([*request.values, *request.roots, *request.wrt, *news])
+    flexible = [n for n in nodes if graph.follows_data(n)]
+    return _Traits(flexible, any(n.op is not None and n.op.inference_form for n in nodes))
 
 
 def _job(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, overload
 
-from . import autodiff, evaluation, graph, ops
+from . import autodiff, graph, ops
 from .cloning import CloneMethod, copy, operand
 from .evaluation import set_seed
 from .graph import FREE, GraphError, Node, Placeholder
@@ -59,7 +59,6 @@ class Function(Runnable):
         self._signature = None if signature is None else list(signature)
         self._name = name
         self._is_primitive = False
-        self._runner = evaluation.Runner(self._nodes)
         self.custom_attributes: dict[str, Any] = {}  # a user's own, saved along
 
     @overload
@@ -160,7 +159,7 @@ class Function(Runnable):
             if isinstance(node.handle, Variable):
                 node.handle.node = Placeholder(name=node.name)
                 node.handle.node.handle, node.handle = node.handle, None
-        self._runner = evaluation.Runner(self._nodes)
+        vars(self).pop("_runner", None)
         return self
 
     @staticmethod

@@ -78,7 +78,8 @@ class Minibatch:
 
     def _order_along(self, node: Node, count: int) -> np.ndarray | None:
         """The order of rows along a node's batch axis; None: the samples', not decided yet."""
-        if (node.axes or ())[0].is_made or self._order is None and _is_derived(node):
+        axes = node.axes or ()
+        if axes[0].is_made or self._order is None and axes[-1].source is not None:
             return np.arange(count)
         return self._order
 

@@ -17,6 +17,8 @@ from .structure import Structure
 
 def _by_key(keys: Sequence[Any], values: Sequence[Any]) -> Any:
     """The value, or a dict if there are several; what was asked for twice is one."""
+    if len(keys) == 1:
+        return values[0]
     found = dict(zip(keys, values, strict=True))
     return values[0] if len(found) == 1 else found
 
@@ -300,11 +302,12 @@ class Runnable(Structure):
         as_numpy: bool = True,
     ) -> list[Any]:
         """The values of nodes, then the gradients of the sum of `root`."""
-        self._current()
         roots = () if root is None else (root,)
         updates = self._runner.updates(*nodes, root) if root is not None else ()
         request = Request(tuple(nodes), roots, tuple(wrt), updates=updates)
-        given = self._runner.feed(self._feed(arguments), device, training)
+        own = self.arguments
+        given = self._runner.feed(evaluation.as_feed(arguments, own), device, training)
         # What nothing depends on has a gradient, too: zeros, as many as it has frames.
-        inputs = dict.fromkeys([*self._inputs(), *(n for n in wrt if isinstance(n, graph.Input))])
+        nodes = (*(a.node for a in own), *wrt)
+        inputs = dict.fromkeys(n for n in nodes if isinstance(n, graph.Input))
         return self._runner.run(request, given, list(inputs), as_numpy=as_numpy)

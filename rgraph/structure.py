@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from . import evaluation, graph, search
@@ -39,9 +40,14 @@ class Structure(Operand):
     _signature: list[Node] | None
     _name: str
     _is_primitive: bool
-    _runner: evaluation.Runner
     _closed: list[Node] | None = None  # its leaves, once nothing below it can change any more
     custom_attributes: dict[str, Any]
+
+    @cached_property
+    def _runner(self) -> evaluation.Runner:
+        """Made when first asked for: most functions are parts of others, and are never run."""
+        made: evaluation.Runner = vars(self).setdefault("_runner", evaluation.Runner(self._nodes))
+        return made
 
     @property
     def node(self) -> Node:  # type: ignore[override]

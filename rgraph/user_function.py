@@ -16,7 +16,7 @@ from .ops.user import CALL, OUTPUT
 from .values import Value, dense
 from .variables import Variable, handle
 
-_MADE = ("_nodes", "_signature", "_name", "_is_primitive", "_runner", "_passes")
+_MADE = ("_nodes", "_signature", "_name", "_is_primitive", "_passes")
 
 
 class UserFunction(Function):

@@ -78,7 +78,7 @@ class Axis:
     @property
     def is_made(self) -> bool:
         """Whether it is a batch axis that `to_batch` made, with rows other than the samples."""
-        return self.rows not in (None, SAMPLES)
+        return self.rows is not None and self.rows != SAMPLES
 
     def static_axis_index(self, checked: bool = True) -> int:
         """Its index. Raises `GraphError` for a dynamic axis."""

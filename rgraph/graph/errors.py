@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -91,7 +91,7 @@ def origin() -> Origin:
     if place is not None:
         return place
     frame = sys._getframe(1)
-    while frame.f_back is not None and _is_library(frame):
+    while frame.f_back is not None and _is_library(frame.f_code.co_filename):
         frame = frame.f_back
     code = frame.f_code
     return Origin(code.co_filename, frame.f_lineno, code.co_name, _layers.get())
@@ -110,8 +110,8 @@ def located(error: GraphError, op: str, made: Origin, operands: list[str]) -> Gr
     return GraphError("\n".join(lines), hint=error.hint, located=True)
 
 
-def _is_library(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
+@functools.lru_cache(maxsize=1024)
+def _is_library(file: str) -> bool:
     return file.startswith(_PACKAGE) or file in _BETWEEN
 
 
@@ -124,7 +124,8 @@ def _hide_library(error: BaseException) -> None:
         link = seen.__traceback__
         while link is not None:
             module = link.tb_frame.f_globals.get("__name__", "") + "."
-            if not _is_library(link.tb_frame) and not module.startswith(hidden):
+            file = link.tb_frame.f_code.co_filename
+            if not _is_library(file) and not module.startswith(hidden):
                 frames.append(link)
             link = link.tb_next
         kept = None

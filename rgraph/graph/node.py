@@ -160,7 +160,10 @@ class Node:
 
     @property
     def inputs(self) -> tuple[Node, ...]:
-        return tuple(map(resolve, self._inputs))
+        for node in self._inputs:
+            if node.target is not None:
+                return tuple(map(resolve, self._inputs))
+        return self._inputs
 
     @inputs.setter
     def inputs(self, inputs: Iterable[Node]) -> None:

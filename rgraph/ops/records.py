@@ -48,7 +48,9 @@ def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> 
     batch axis that they meet."""
     inputs = list(inputs)
     for n, i in enumerate(inputs):
-        if i.axes and axes and i.axes[0] != axes[0]:
+        if not i.axes or i.axes == axes:
+            continue
+        if axes and i.axes[0] != axes[0]:
             inputs[n] = i = carried(i, next(other for other in inputs if other.axes == axes))
         if i.axes and len(i.axes) == 1 and len(axes) == 2:
             inputs[n] = apply(TABLE["spread"], i, axes=axes)
@@ -108,7 +110,7 @@ def operation(build: Callable[P, Any]) -> Operation[P]:
 
     @functools.wraps(build)
     def call(*args: Any, name: str = "", **kwargs: Any) -> Any:
-        if len(args) > 1 and isinstance(args[-1], str) and len(args) > at:
+        if len(args) > max(at, 1) and isinstance(args[-1], str):
             *args, name = args  # type: ignore[assignment]
         result = build(*args, **kwargs)
         if name and isinstance(result, Node):

@@ -119,6 +119,8 @@ def _placed(node: Node) -> list[Node]:
         elif summand.op is not None and summand.op.name == "plus" and same_type(
             summand, *summand.inputs
         ):  # fmt: skip
+            if any(i.op is not PLACE and i.op is not summand.op for i in summand.inputs):
+                return []
             pending += reversed(summand.inputs)
         else:
             return []

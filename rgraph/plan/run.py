@@ -32,8 +32,6 @@ class Run:
     ) -> None:
         self.engine, self.layouts, self.batch = engine, layouts, batch
         self.training, self.seed, self.turn = training, seed, turn
-        fed = (layout for axis, layout in layouts.items() if axis.source is None)
-        self._order = next((layout.batch_order for layout in fed), None)
         self.xp = engine.xp
         self.empty = engine.empty
         self.matmul = engine.kernels.get("matmul", engine.xp.matmul)
@@ -52,7 +50,10 @@ class Run:
 
         Samples are in the order of the first sequences that were fed, the longest first.
         """
-        return None if axis.is_made else self._order
+        if axis.is_made:
+            return None
+        fed = (layout for axis, layout in self.layouts.items() if axis.source is None)
+        return next((layout.batch_order for layout in fed), None)
 
     def block(self, axis: Axis) -> slice:
         """The rows that are being computed: one step's in a loop, all outside."""
