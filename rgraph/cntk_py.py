@@ -20,7 +20,8 @@ from .graph import INFERRED as InferredDimension
 from .graph import Axis
 from .graph.node import AUTO_SEED
 from .initializer import UNSAID_RANK
-from .io import MinibatchData, MinibatchSource
+from .io import MinibatchData
+from .io.base import Source as MinibatchSource
 from .learners import Learner, universal
 from .logging import ProgressWriter
 from .ops import abs as abs

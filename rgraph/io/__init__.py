@@ -1,9 +1,12 @@
-"""Where minibatches come from: CNTK's `io` module."""
+"""Where minibatches come from: CNTK's `io` module.
+
+What reads files is imported when it is first asked for: `surface.HOMES` says where to look.
+"""
+
+from typing import TYPE_CHECKING
 
 from .base import MinibatchData, UserMinibatchSource
-from .ctf import CTFDeserializer
 from .memory import MinibatchSourceFromData
-from .source import MinibatchSource
 from .streams import (
     DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS,
     FULL_DATA_SWEEP,
@@ -13,8 +16,12 @@ from .streams import (
     StreamDefs,
     StreamInformation,
 )
-from .text_format import sequence_to_cntk_text_format
-from .user_deserializer import UserDeserializer
+
+if TYPE_CHECKING:
+    from .ctf import CTFDeserializer
+    from .source import MinibatchSource
+    from .text_format import sequence_to_cntk_text_format
+    from .user_deserializer import UserDeserializer
 
 __all__ = [
     "DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS",

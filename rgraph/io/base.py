@@ -87,7 +87,12 @@ class MinibatchData:
 
 
 class Source:
-    """What all sources of minibatches have in common."""
+    """What all sources of minibatches have in common.
+
+    >>> source = C.io.MinibatchSourceFromData({"x": np.zeros((4, 2))})
+    >>> isinstance(source, C.cntk_py.MinibatchSource)
+    True
+    """
 
     infinitely_repeat = INFINITELY_REPEAT
     full_data_sweep = FULL_DATA_SWEEP

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 
-from ..engines.native.library import NativeError
-from ..engines.native.text import Found, parse
+from ..engines.text import Found
 from ..graph import GraphError
-from . import ctf_slow
 from .chunks import Chunk, ChunkInfo, Deserializer, Part
 from .ctf_index import Index, indexed
 from .streams import StreamInformation, as_shape
@@ -91,10 +89,7 @@ class CTFDeserializer(Deserializer):
             (field, int(np.prod(s.shape, dtype=int)), s.is_sparse)
             for field, s in zip(self._fields, self._streams, strict=True)
         ]
-        try:
-            fault, where, found = parse(text, place.lines, wanted)
-        except NativeError:
-            fault, where, found = ctf_slow.parse(text, place.lines, wanted)
+        fault, where, found = _parser()(text, place.lines, wanted)
         if fault:
             self._refuse(fault, where, text, place.first_line)
         firsts = self._index.first_lines(chunk_id)
@@ -149,6 +144,19 @@ class CTFDeserializer(Deserializer):
         message = _FAULTS[fault].format(dim=size)
         place = f"{self.filename}, line {line}, column {where - begin + 1}"
         raise GraphError(f"{place}: '{shown}'{stream}: {message}")
+
+
+@cache
+def _parser() -> Any:
+    """The one in C, or where there is no compiler the other."""
+    from ..engines.native import NativeError  # only who reads text needs it
+    from ..engines.native.text import parse
+
+    try:
+        parse(b"", 0, [])
+    except NativeError:
+        from .ctf_slow import parse
+    return parse
 
 
 def _frames(found: Found, stream: StreamInformation, size: int) -> Any:

@@ -57,6 +57,8 @@ class MinibatchSource(Source):
            [[4., 5.]]], dtype=float32)
     """
 
+    takes_input_map = True  # as the second argument of next_minibatch
+
     def __init__(
         self,
         deserializers: Any,

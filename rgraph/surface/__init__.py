@@ -27,7 +27,9 @@ HOMES = (
     *("layers", "layers.typing", "layers.basic", "layers.rnn_stack", "learners", "logging"),
     *("logging.graph", "logging.progress_print", "io", "train", "train.distributed", "eval"),
     *("debugging", "debugger", "random", "values", "operand", "types", "internal"),
-    *("internal.helpers", "cntk_py"),
+    "internal.helpers",
+    *("io.source", "io.ctf", "io.user_deserializer", "io.text_format"),  # read only when asked for
+    "cntk_py",
 )
 
 

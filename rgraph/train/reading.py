@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph import GraphError
 from ..graph.node import describe
-from ..io import INFINITELY_REPEAT, MinibatchSource, MinibatchSourceFromData
+from ..io import INFINITELY_REPEAT, MinibatchSourceFromData
 from ..io.base import Source
 
 Streams = Mapping[Any, Any]
@@ -68,16 +68,15 @@ class Reader:
     def next(self) -> dict[Any, Any]:
         """The next minibatch, by inputs; empty at the end."""
         size, left = int(self._sizes[self.seen]), self._limit - self.seen
-        options: dict[str, Any] = {}
+        options = {}
         if not self._in_sequences:
             size = min(size, left)
         elif isinstance(self.source, MinibatchSourceFromData):
             options["num_sequences"] = left
         if left <= 0 or size <= 0:
             return {}
-        if not isinstance(self.source, MinibatchSource):  # CNTK's take the partition so
-            options |= {"number_of_workers": 1, "worker_rank": 0, "device": None}
-        data = self.source.next_minibatch(size, **options)
+        ours = getattr(self.source, "takes_input_map", False)  # those of users take other arguments
+        data = self.source.next_minibatch(size, *(() if ours else (1, 0, None)), **options)
         missing = [s for s in self._streams.values() if s not in data] if data else ()
         if missing:
             raise GraphError(

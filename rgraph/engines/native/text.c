@@ -88,7 +88,16 @@ static const char *text_dense(const char *p, const char *end, struct text_stream
             *fault = TEXT_TOO_MANY;
             return p;
         }
-        const char *after = text_number(p, end, row + count);
+        const char *after = p;
+        unsigned whole = 0; /* most are whole numbers of few digits */
+        while (after < end && after < p + 7 && (unsigned)(*after - '0') < 10)
+            whole = whole * 10 + (unsigned)(*after++ - '0');
+        if (after > p && after < end && *after == ' ') {
+            row[count++] = (float)whole;
+            p = after + 1;
+            continue;
+        }
+        after = text_number(p, end, row + count);
         if (!after || (after < end && *after == ':')) {
             *fault = TEXT_NO_NUMBER;
             return p;

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_int64, c_void_p, pointer
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ..text import Found
 from .library import load
-
-
-@dataclass
-class Found:
-    """A stream's samples: dense rows; or values, their columns, and where each sample ends.
-
-    Attributes:
-        lines: on which line each sample is.
-    """
-
-    values: np.ndarray
-    columns: np.ndarray | None
-    ends: np.ndarray | None
-    lines: np.ndarray
 
 
 class _Stream(Structure):
