@@ -32,7 +32,7 @@ def write(
     """Writes a file that holds `content`, as JSON under the name `key`, and arrays."""
     text = np.frombuffer(json.dumps(content).encode(), np.uint8)
     named: dict[str, Any] = {key: text, **{f"array{i}": a for i, a in enumerate(arrays)}}
-    with _replacing(filename) as file:
+    with replacing(filename) as file:
         np.savez(file, **named)
 
 
@@ -63,7 +63,7 @@ def read(source: Any, key: str, what: str) -> Iterator[tuple[Any, Mapping[str, n
 
 
 @contextmanager
-def _replacing(filename: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(filename: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A new file that takes the place of `filename` at once, when it is complete and on the disk.
 
     Whatever ends the process before leaves the old file. Folders are made as needed.

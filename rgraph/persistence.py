@@ -143,7 +143,7 @@ def _own_format(model_format: Any) -> None:
     if model_format not in (None, ModelFormat.CNTKv2):
         raise GraphError(
             f"models are not saved or loaded as {getattr(model_format, 'name', model_format)}",
-            hint="leave format out: what rgraph saves, rgraph loads",
+            hint="leave format out: what rgraph saves in its own format, rgraph loads",
         )
 
 
@@ -158,7 +158,9 @@ def save(
     Args:
         filename: a file of that name is replaced at once, when the new one is complete; folders
             that are missing are made.
-        format: `ModelFormat.CNTKv2`, which stands for rgraph's own format.
+        format: `ModelFormat.CNTKv2`, which stands for rgraph's own format, or `ModelFormat.ONNX`:
+            other programs run it, and rgraph does not load it. Recurrences become `Scan`;
+            sequences are arrays (frames, batch, *shape) there. Needs the package onnx.
         use_external_files_to_store_parameters: accepted for CNTK's sake: the file holds all.
 
     Raises:
@@ -172,6 +174,13 @@ def save(
     array([[[3.],
             [3.]]], dtype=float32)
     """
+    if format is ModelFormat.ONNX:
+        from .files.onnx_export import export  # only who writes such files has the package
+
+        outputs = [o.node for o in function.outputs]
+        names = [n.name or f"output{i}" for i, n in enumerate(outputs)]
+        export(outputs, [n + "_" * names[:i].count(n) for i, n in enumerate(names)], filename)
+        return
     _own_format(format)
     writer = Writer([*function._current(), *function._declared()])
     archives.write(filename, "graph", described(function, writer), writer.arrays)

@@ -332,3 +332,11 @@ def times_transpose(left: Any, right: Any) -> Any:
     if b.shape is not None and len(b.shape) == 1:
         b = reshape_to(b, (1, *b.shape))
     return times(as_node(left), apply(TRANSPOSE, b, perm=(1, 0)))
+
+
+def labels_of(node: Node) -> tuple[Labels, Labels, Labels]:
+    """A label for each static axis of the operands and the result of a product: equal ones meet."""
+    a, b = node.inputs
+    if node.op is CONTRACT:
+        return node.attrs["left"], node.attrs["right"], node.attrs["out"]
+    return _times_plan(a.shape or (), b.shape or (), **node.attrs)[:3]

@@ -114,8 +114,8 @@ BEHAVES: dict[str, str] = {
     "Parameter": "an array as init is repeated to the shape that is said, and refused where it "
     "can't be; CNTK takes the array's shape instead of it",
     "optimized_rnnstack": "runs on CPUs, too",
-    "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read; nothing is "
-    "saved as ONNX",
+    "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read; models are "
+    "saved as ONNX, not loaded",
     "set_global_option": "keeps what it is given for the program; rgraph looks at none",
     "get_data_type": "gives NumPy's types, as cntk_py.DataType_Float and the like are",
     "sanitize_axis": "counts static axes from the front, as Python's; CNTK's from the back",

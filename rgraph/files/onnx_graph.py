@@ -1,0 +1,68 @@
+"""A graph of ONNX while it is made: nodes, constants, and the names of values."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Name = str
+
+
+class Builder:
+    """Adds nodes to a graph: `build("Add", a, b)` gives the name of the result.
+
+    Args:
+        outer: the builder of the graph around it, whose values can be read here.
+    """
+
+    def __init__(self, outer: Builder | None = None) -> None:
+        import onnx
+
+        self.onnx, self.outer = onnx, outer
+        self.nodes: list[Any] = []
+        self.arrays: list[Any] = []  # initializers
+        self._known: dict[tuple[Any, ...], Name] = {}
+        self._names = outer._names if outer else itertools.count(1)
+        self._root: Builder = outer._root if outer else self
+
+    def __call__(self, kind: str, *inputs: Name, **attributes: Any) -> Name:
+        return self.several(kind, inputs, 1, **attributes)[0]
+
+    def several(
+        self, kind: str, inputs: Sequence[Name], count: int, **attributes: Any
+    ) -> list[Name]:
+        """The names of the `count` results of a node."""
+        key = (kind, *inputs, count, repr(sorted(attributes.items())))
+        if kind == "Scan" or key not in self._known:
+            outputs = [self.new(kind.lower()) for _ in range(count)]
+            self.nodes.append(self.onnx.helper.make_node(kind, list(inputs), outputs, **attributes))
+            self._known[key] = " ".join(outputs)
+        return self._known[key].split(" ")
+
+    def new(self, what: str) -> Name:
+        return f"{what}_{next(self._names)}"
+
+    def array(self, value: Any, name: str = "") -> Name:
+        """A constant; it stands in the outermost graph."""
+        root = self._root
+        value = np.array(value, order="C", copy=None)
+        key = (
+            "array",
+            value.tobytes() if value.size < 64 else id(value),
+            value.shape,
+            value.dtype.str,
+        )
+        if key not in root._known:
+            root._known[key] = name = root.new(name or "constant")
+            root.arrays.append(root.onnx.numpy_helper.from_array(value, name))
+        return root._known[key]
+
+    def number(self, value: float, double: bool) -> Name:
+        return self.array(np.array(value, np.float64 if double else np.float32))
+
+    def whole(self, *values: int) -> Name:
+        """A vector of integers: axes, sizes."""
+        return self.array(np.array(values, np.int64))
