@@ -5,6 +5,7 @@ What reads files is imported when it is first asked for: `surface.HOMES` says wh
 
 from typing import TYPE_CHECKING
 
+from . import transforms as transforms
 from .base import MinibatchData, UserMinibatchSource
 from .memory import MinibatchSourceFromData
 from .streams import (
@@ -19,6 +20,7 @@ from .streams import (
 
 if TYPE_CHECKING:
     from .ctf import CTFDeserializer
+    from .image_deserializer import Base64ImageDeserializer, ImageDeserializer
     from .source import MinibatchSource
     from .text_format import sequence_to_cntk_text_format
     from .user_deserializer import UserDeserializer
@@ -27,7 +29,9 @@ __all__ = [
     "DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS",
     "FULL_DATA_SWEEP",
     "INFINITELY_REPEAT",
+    "Base64ImageDeserializer",
     "CTFDeserializer",
+    "ImageDeserializer",
     "MinibatchData",
     "MinibatchSource",
     "MinibatchSourceFromData",

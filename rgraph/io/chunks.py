@@ -36,8 +36,12 @@ class Part:
     def __init__(self, frames: Any, starts: np.ndarray | None = None) -> None:
         self.frames, self.starts = frames, starts
 
-    def take(self, indices: np.ndarray) -> tuple[Any, np.ndarray]:
-        """The frames of these sequences, and how many frames each has."""
+    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
+        """The frames of these sequences, and how many frames each has.
+
+        Args:
+            numbers: of each the number in all that is read, from which what is random follows.
+        """
         if self.starts is None:
             return _rows(self.frames, indices), np.ones(len(indices), np.int64)
         begins = self.starts[indices]
@@ -154,20 +158,20 @@ class Places(Part):
     def __init__(self, parts: Mapping[int, Part], places: np.ndarray) -> None:
         self._parts, self._places = parts, places
 
-    def take(self, indices: np.ndarray) -> tuple[Any, np.ndarray]:
+    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
         wanted = self._places[indices]
-        return gather(self._parts, wanted[:, 0], wanted[:, 1])
+        return gather(self._parts, wanted[:, 0], wanted[:, 1], numbers)
 
 
 def gather(
-    parts: Mapping[int, Part], chunks: np.ndarray, indices: np.ndarray
+    parts: Mapping[int, Part], chunks: np.ndarray, indices: np.ndarray, numbers: np.ndarray
 ) -> tuple[Any, np.ndarray]:
     """The frames of sequences in several parts, in the order asked for, and their lengths."""
-    numbers = np.unique(chunks)
-    if len(numbers) == 1:
-        return parts[int(numbers[0])].take(indices)
+    members = np.unique(chunks)
+    if len(members) == 1:
+        return parts[int(members[0])].take(indices, numbers)
     order = np.argsort(chunks, kind="stable")
-    taken = [parts[int(n)].take(indices[chunks == n]) for n in numbers]
+    taken = [parts[int(n)].take(indices[chunks == n], numbers[chunks == n]) for n in members]
     lengths = np.concatenate([some for _, some in taken])
     joined = joined_rows([frames for frames, _ in taken])
     back = np.empty_like(order)
@@ -179,6 +183,12 @@ def gather(
 def joined_rows(parts: Sequence[Any]) -> Any:
     """Arrays, or sparse matrices, one below the other."""
     if isinstance(parts[0], np.ndarray):
+        shapes = sorted({part.shape[1:] for part in parts})
+        if len(shapes) > 1:
+            raise GraphError(
+                f"samples of shapes {', '.join(map(str, shapes))} are no batch",
+                hint="images get one size by transforms=[…, C.io.transforms.scale(…)]",
+            )
         return np.concatenate(parts)
     from scipy.sparse import vstack  # only who reads sparse streams needs it
 

@@ -23,7 +23,7 @@ def packed(
     minibatch = {}
     for stream in streams:
         parts = {number: chunk[stream.name] for number, chunk in chunks.items()}
-        frames, lengths = gather(parts, cut.chunks, cut.indices)
+        frames, lengths = gather(parts, cut.chunks, cut.indices, cut.numbers)
         value = value_of(frames, lengths, stream)
         count, samples = len(lengths), int(lengths.sum())
         minibatch[stream] = MinibatchData(value, count, samples, cut.end_of_sweep)
@@ -40,8 +40,8 @@ def value_of(
     if stream.is_sparse:
         return SparseValue(frames, lengths, stream.shape)
     if len(lengths) and (lengths == lengths[0]).all() and starts is None:
-        return Value.of_run(frames.reshape(len(lengths), int(lengths[0]), *stream.shape))
-    value = Value.of_run(np.split(frames.reshape(-1, *stream.shape), np.cumsum(lengths)[:-1]))
+        return Value.of_run(frames.reshape(len(lengths), int(lengths[0]), *frames.shape[1:]))
+    value = Value.of_run(np.split(frames, np.cumsum(lengths)[:-1]))
     value.starts = starts
     return value
 

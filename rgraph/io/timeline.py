@@ -65,11 +65,16 @@ class Place:
 
 @dataclass
 class Cut:
-    """Some sequences: where they are, how they are counted, and what is to be kept for later."""
+    """Some sequences: where they are, how they are counted, and what is to be kept for later.
+
+    Attributes:
+        numbers: of each its number in all that is read.
+    """
 
     chunks: np.ndarray
     indices: np.ndarray
     lengths: np.ndarray
+    numbers: np.ndarray
     end_of_sweep: bool
     ends: bool
     window: frozenset[int]
@@ -131,7 +136,7 @@ class Timeline:
         They may come from several sweeps.
         """
         parts: list[tuple[np.ndarray, ...]] = []
-        room, end_of_sweep = size, False
+        room, end_of_sweep, begins_at = size, False, place.samples
         while room > 0 and not self.ended(place):
             if place.is_through:
                 place = place.following()
@@ -150,8 +155,11 @@ class Timeline:
         chunks, indices, lengths = (
             (np.concatenate(p) for p in zip(*parts, strict=True)) if parts else [empty] * 3
         )
+        numbers = begins_at + np.arange(len(chunks))
         window = place.link.block.window
-        return Cut(chunks, indices, lengths, end_of_sweep, self.ended(place), window), place
+        return Cut(
+            chunks, indices, lengths, numbers, end_of_sweep, self.ended(place), window
+        ), place
 
     def _end(self, place: Place, room: int, first: bool) -> int:
         """Up to where in the block there is room."""

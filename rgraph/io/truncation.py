@@ -91,7 +91,7 @@ class Slots:
             frames = []
             for one, begin, count in pieces:
                 part = found[one.chunk][stream.name]
-                whole, lengths = part.take(np.array([one.index]))
+                whole, lengths = part.take(np.array([one.index]), np.zeros(1, np.int64))
                 if int(lengths[0]) != one.length:
                     raise GraphError(
                         f"stream '{stream.name}' has a sequence of {int(lengths[0])} frames beside "

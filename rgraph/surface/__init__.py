@@ -21,6 +21,8 @@ from .left_out import Refused, reason_for
 
 PACKAGE = __name__.partition(".")[0]
 
+_READERS = "source", "ctf", "user_deserializer", "text_format", "image_deserializer"
+
 # Where names are looked up, in this order. No name of CNTK's stands for two things in these.
 HOMES = (
     *("", "device", "variables", "default_options", "initializer", "losses", "metrics", "ops"),
@@ -28,7 +30,8 @@ HOMES = (
     *("logging.graph", "logging.progress_print", "io", "train", "train.distributed", "eval"),
     *("debugging", "debugger", "random", "values", "operand", "types", "internal"),
     "internal.helpers",
-    *("io.source", "io.ctf", "io.user_deserializer", "io.text_format"),  # read only when asked for
+    # imported when first asked for, and what is above has no such name
+    *(f"io.{name}" for name in _READERS),
     "cntk_py",
 )
 

@@ -31,9 +31,7 @@ LEFT_OUT: dict[str, str] = {
     """,
     "it is not written yet": """
         forward_backward labels_to_graph TensorBoardProgressWriter.write_image
-        Base64ImageDeserializer CBFDeserializer HTKFeatureDeserializer
-        HTKMLFBinaryDeserializer HTKMLFDeserializer ImageDeserializer
-        io.transforms.color io.transforms.crop io.transforms.scale io.transforms.mean
+        CBFDeserializer HTKFeatureDeserializer HTKMLFBinaryDeserializer HTKMLFDeserializer
     """,
     "it belongs to training by several processes, of which there is one so far": """
         .on_write_distributed_sync_update

@@ -1,0 +1,259 @@
+"""Transforms of images, which are arrays (height, width, channels), blue first, as in OpenCV."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from ..graph import GraphError
+
+Image = np.ndarray[Any, Any]
+Ratio = tuple[float, float]
+VIEWS = 10  # of each image, for the crop "multiview10"
+
+
+class Transform:
+    """Something that is done to an image.
+
+    Attributes:
+        shape: what it makes of any image, if that can be said.
+    """
+
+    shape: tuple[int, ...] = ()
+
+    def __call__(self, image: Image, random: np.random.Generator, view: int) -> Image:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Crop(Transform):
+    """See `transforms.crop`."""
+
+    kind: str
+    size: tuple[int, int]
+    side: Ratio
+    area: Ratio
+    aspect: Ratio
+    jitter: str
+
+    def __post_init__(self) -> None:
+        _one_of("crop_type", self.kind, "center", "randomside", "randomarea", "multiview10")
+        _one_of("jitter_type", self.jitter, "none", "uniratio")
+        for name, (low, high) in {"side_ratio": self.side, "area_ratio": self.area}.items():
+            if (low or high) and not 0 < low <= high <= 1:
+                raise GraphError(f"{name} is from 0 to 1, the smaller first; got {(low, high)}")
+        if not 0 < self.aspect[0] <= self.aspect[1]:
+            raise GraphError(f"aspect_ratio is above 0, the smaller first; got {self.aspect}")
+        if min(self.size) < 0 or any(self.side) and any(self.area):
+            raise GraphError("a crop has a crop_size from 0 on, a side_ratio or an area_ratio")
+        needs = {"randomside": self.side, "randomarea": self.area}.get(self.kind)
+        if needs is not None and not any(needs) and not all(self.size):
+            raise GraphError(f"crop_type '{self.kind}' needs {self.kind[6:]}_ratio or crop_size")
+
+    def __call__(self, image: Image, random: np.random.Generator, view: int) -> Image:
+        height, width = image.shape[:2]
+        w, h = self._size_in(width, height, random)
+        x, y = (width - w) // 2, (height - h) // 2
+        mirrored = False
+        if self.kind.startswith("random"):
+            x, y = (int(random.integers(0, n, endpoint=True)) for n in (width - w, height - h))
+            mirrored = random.random() < 0.5
+        elif self.kind == "multiview10":
+            corner, mirrored = view % 5, view >= 5
+            if corner < 4:
+                x, y = (width - w) * (corner % 2), (height - h) * (corner // 2)
+        part = image[y : y + h, x : x + w]
+        return part[:, ::-1] if mirrored else part
+
+    def _size_in(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
+        """The part's width and height; all of the image where nothing fits."""
+        if all(self.size):
+            return min(width, self.size[0]), min(height, self.size[1])
+        for _ in range(10):
+            w, h = width, height
+            if any(self.side):
+                w = h = _rounded(min(width, height) * self._chosen(self.side, random))
+            elif any(self.area):
+                w = h = _rounded((width * height * self._chosen(self.area, random)) ** 0.5)
+            aspect = self._chosen(self.aspect, random)
+            if aspect != 1:
+                long, short = int((w * h * aspect) ** 0.5), int((w * h / aspect) ** 0.5)
+                w, h = (long, short) if random.random() < 0.5 else (short, long)
+            if w <= width and h <= height:
+                return w, h
+        return width, height
+
+    def _chosen(self, ratio: Ratio, random: np.random.Generator) -> float:
+        return ratio[0] if self.jitter == "none" else float(random.uniform(*ratio))
+
+
+@dataclass(frozen=True)
+class Scale(Transform):
+    """See `transforms.scale`."""
+
+    width: int
+    height: int
+    channels: int
+    kernel: str
+    mode: str
+    pad_value: int
+
+    def __post_init__(self) -> None:
+        _one_of("interpolations", self.kernel, "nearest", "linear", "cubic", "lanczos")
+        _one_of("scale_mode", self.mode, "fill", "crop", "pad")
+        if min(self.width, self.height) < 1 or self.channels not in (1, 3) or self.pad_value < -1:
+            raise GraphError(
+                "scale needs a width and a height, 1 or 3 channels, and a pad_value from -1 on"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.channels, self.height, self.width
+
+    def __call__(self, image: Image, random: np.random.Generator, view: int) -> Image:
+        if self.mode == "fill":
+            return resized(image, self.width, self.height, self.kernel)
+        height, width = image.shape[:2]
+        by_width = width < height if self.mode == "crop" else width > height
+        w, h = self.width, self.height
+        if by_width:
+            h = _rounded(height * self.width / width)
+        else:
+            w = _rounded(width * self.height / height)
+        image = resized(image, w, h, self.kernel)
+        x, y = (w - self.width) // 2, (h - self.height) // 2
+        if self.mode == "crop":
+            if x < 0 or y < 0:
+                raise GraphError(f"an image of {width}x{height} does not fill {self.shape}")
+            return image[y : y + self.height, x : x + self.width]
+        left, top = (self.width - w) // 2, (self.height - h) // 2
+        if left < 0 or top < 0:
+            raise GraphError(f"an image of {width}x{height} does not fit into {self.shape}")
+        around = (top, self.height - h - top), (left, self.width - w - left), (0, 0)
+        if self.pad_value < 0:
+            return np.pad(image, around, "edge")
+        return np.pad(image, around, constant_values=self.pad_value)
+
+
+@dataclass(frozen=True)
+class Mean(Transform):
+    """See `transforms.mean`."""
+
+    filename: str
+
+    @cached_property
+    def _mean(self) -> Image:
+        from xml.etree import ElementTree  # only who has a mean image needs it
+
+        try:
+            root = ElementTree.parse(os.fspath(self.filename)).getroot()
+            values = np.array((root.findtext("MeanImg/data") or "").split(), np.float32)
+            sizes = [int(root.findtext(name) or 0) for name in ("Row", "Col", "Channel")]
+            return values.reshape(sizes)
+        except (OSError, ElementTree.ParseError, ValueError) as error:
+            raise GraphError(f"{self.filename} has no mean image: {error}") from None
+
+    def __call__(self, image: Image, random: np.random.Generator, view: int) -> Image:
+        if image.shape != self._mean.shape:
+            raise GraphError(
+                f"{self.filename} has a mean image {self._mean.shape}, and an image is "
+                f"{image.shape}: height, width, channels"
+            )
+        return image.astype(np.float32) - self._mean
+
+
+@dataclass(frozen=True)
+class Color(Transform):
+    """See `transforms.color`."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+
+    def __post_init__(self) -> None:
+        if not all(0 <= r <= 1 for r in (self.brightness, self.contrast, self.saturation)):
+            raise GraphError("a color's radius is from 0 to 1")
+
+    def __call__(self, image: Image, random: np.random.Generator, view: int) -> Image:
+        image = image.astype(np.float32)
+        draws = random.uniform(-1, 1, 3) * (self.brightness, self.contrast, self.saturation)
+        if self.brightness or self.contrast:
+            more = draws[0] * image.mean(dtype=float)
+            image = np.clip(image * np.float32(1 + draws[1]) + np.float32(more), 0, 255)
+        if self.saturation and image.shape[-1] == 3:
+            image = _saturated(image, 1 + draws[2])
+        return image
+
+
+def _saturated(image: Image, ratio: float) -> Image:
+    """With the saturation of HSV multiplied, up to 1; hue and value stay."""
+    value = image.max(-1, keepdims=True)
+    spread = value - image.min(-1, keepdims=True)
+    saturation = np.divide(spread, value, out=np.zeros_like(value), where=value > 0)
+    wanted = np.minimum(saturation * np.float32(ratio), 1)
+    factor = np.divide(wanted, saturation, out=np.ones_like(wanted), where=saturation > 0)
+    return value - (value - image) * factor
+
+
+def resized(image: Image, width: int, height: int, kernel: str) -> Image:
+    """An image of another size, as OpenCV's `resize` has it: no smoothing where it gets smaller."""
+    if image.shape[:2] == (height, width):
+        return image
+    down, across = _weights(image.shape[0], height, kernel), _weights(image.shape[1], width, kernel)
+    if kernel == "nearest":
+        return image[down[:, 0].astype(int)][:, across[:, 0].astype(int)]
+    mixed = np.einsum("ij,jkc->ikc", across, image.swapaxes(0, 1).astype(np.float32), optimize=True)
+    mixed = np.einsum("ij,jkc->ikc", down, mixed.swapaxes(0, 1), optimize=True)
+    if image.dtype == np.uint8:
+        return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return mixed
+
+
+@cache
+def _weights(old: int, new: int, kernel: str) -> np.ndarray:
+    """(new, old): what each old pixel of a row counts for each new one; of "nearest" which."""
+    places = np.arange(new) * (old / new)
+    if kernel == "nearest":
+        return np.minimum(np.floor(places), old - 1)[:, None]
+    centers = (np.arange(new) + 0.5) * (old / new) - 0.5
+    first = np.floor(centers).astype(int)
+    reach = {"linear": 1, "cubic": 2, "lanczos": 4}[kernel]
+    weights = np.zeros((new, old), np.float32)
+    taps = range(1 - reach, reach + 1)
+    values = np.array([_KERNELS[kernel](centers - first - tap) for tap in taps])
+    values /= values.sum(0)
+    for tap, value in zip(taps, values, strict=True):
+        np.add.at(weights, (np.arange(new), np.clip(first + tap, 0, old - 1)), value)
+    return weights
+
+
+def _linear(x: np.ndarray) -> np.ndarray:
+    return np.maximum(1 - np.abs(x), 0)
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' kernel with OpenCV's parameter, -0.75."""
+    a, x = -0.75, np.abs(x)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    return np.where(x <= 1, near, np.where(x < 2, ((a * x - 5 * a) * x + 8 * a) * x - 4 * a, 0))
+
+
+def _lanczos(x: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(x) < 4, np.sinc(x) * np.sinc(x / 4), 0)
+
+
+_KERNELS = {"linear": _linear, "cubic": _cubic, "lanczos": _lanczos}
+
+
+def _rounded(x: float) -> int:
+    """To the nearest, halves away from zero, as C's `round`."""
+    return int(np.floor(x + 0.5))
+
+
+def _one_of(name: str, given: str, *known: str) -> None:
+    if given not in known:
+        raise GraphError(f"{name} is {', '.join(known)}; got {given!r:.40}")
