@@ -347,7 +347,7 @@ def load_model(
     device: Any = None,
     format: Any = ModelFormat.CNTKv2,
 ) -> Function:
-    """The function that `Function.save` saved.
+    """The function that `Function.save` saved, here or in CNTK 2 (which needs protobuf).
 
     Args:
         model: a file's name, or a file's content.
@@ -366,9 +366,23 @@ def load_model(
     """
     _own_format(format)
     source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
+    content = _of_cntk(model)
+    if content is not None:
+        from .files import cntk  # only who has such files needs protobuf
+
+        return cntk.load(content)
     with archives.read(source, "graph", "holds no saved function") as (graph, arrays):
         reader = Reader(graph, arrays)
     return reader.function()
+
+
+def _of_cntk(model: str | os.PathLike[str] | bytes) -> bytes | None:
+    """The content of a file that CNTK wrote; None for all else."""
+    if isinstance(model, (bytes, bytearray)):
+        return bytes(model) if model[:1] == b"\x08" else None
+    with open(model, "rb") as file:
+        begin = file.read(1)
+        return begin + file.read() if begin == b"\x08" else None
 
 
 def restore(function: Function, filename: str | os.PathLike[str]) -> None:

@@ -1,0 +1,214 @@
+"""Reads the models that CNTK 2 saved (`Function.save`), of the versions 2.0 to 2.7."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..function import Function
+from ..graph import (
+    BATCH,
+    FREE,
+    SEQUENCE,
+    Axis,
+    Constant,
+    GraphError,
+    Input,
+    Node,
+    Parameter,
+    Placeholder,
+    bind,
+    complete,
+)
+from ..ops.records import named
+from . import cntk_operations as numbers
+from .cntk_dictionary import AxisIn, read
+from .cntk_operations import OPERATIONS, At
+
+_INPUT, _OUTPUT, _PARAMETER, _CONSTANT, _PLACEHOLDER = range(5)
+
+
+def load(content: bytes) -> Function:
+    """The function that a file of CNTK's holds.
+
+    Raises `GraphError` for a file that is broken, and for an operation that can't be read, which is
+    named.
+    """
+    found = read(content)
+    if found.get("type") != "CompositeFunction":
+        raise GraphError(
+            f"the file holds {found.get('type') or 'something'} of CNTK's, no function",
+            hint="models are what Function.save wrote; checkpoints of trainers are not read",
+        )
+    return _Reader(found).function()
+
+
+class _Reader:
+    """The graph of a file. Values go by the names that they have there."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+        self.leaves = {v["uid"]: v for v in content["inputs"]}
+        self.operations = {f["uid"]: f for f in content["primitive_functions"]}
+        self.instead: dict[str, str] = {}  # what stands for a block's placeholders
+        for f in self.operations.values():
+            keys = f.get("block_function_composite_arguments_map_keys", ())
+            values = f.get("block_function_composite_arguments_map_values", ())
+            self.instead.update(zip(keys, values, strict=True))
+        self.made: dict[str, list[Node]] = {}  # by operation, or by leaf
+        self.later: dict[Placeholder, str] = {}  # what a delay delays, made after it
+        self.axes: dict[str, Axis] = {}
+
+    def function(self) -> Function:
+        root = self.content["root"]
+        outputs = self._outputs(root)
+        for name in outputs:
+            self._make(name)
+        while self.later:
+            tied, self.later = self.later, {}
+            for name in tied.values():
+                self._make(name)
+            bind({placeholder: self._value(name) for placeholder, name in tied.items()})
+        nodes = [self._value(name) for name in outputs]
+        complete(nodes)
+        found = Function(nodes)
+        if self.content.get("name") and not found.name:
+            found.name = self.content["name"]
+        return found
+
+    def _outputs(self, uid: str) -> list[str]:
+        """The values that an operation gives."""
+        f = self._operation(uid)
+        if f["op"] == numbers.COMBINE:
+            return list(f["inputs"])
+        if f["op"] == numbers.BLOCK:
+            return self._outputs(f["block_function_composite"]["root"])
+        return [f"{uid}_Output_0"]
+
+    def _operation(self, uid: str) -> dict[str, Any]:
+        if uid not in self.operations:
+            raise GraphError(f"the file lacks the operation {uid}")
+        return self.operations[uid]
+
+    def _resolved(self, name: str) -> str:
+        """The value that a name stands for: blocks are seen through."""
+        for _ in range(len(self.operations) + len(self.instead) + 1):
+            if name in self.instead:
+                name = self.instead[name]
+                continue
+            uid, output, number = name.rpartition("_Output_")
+            if not output or self._operation(uid)["op"] not in _SEEN_THROUGH:
+                return name
+            name = self._outputs(uid)[int(number)]
+        raise GraphError("the file has blocks that stand in one another")
+
+    def _value(self, name: str) -> Node:
+        name = self._resolved(name)
+        uid, output, number = name.rpartition("_Output_")
+        return self.made[uid][int(number)] if output else self.made[name][0]
+
+    def _make(self, name: str) -> None:
+        """Makes a value and all that it is made of, the deepest first."""
+        pending = [self._resolved(name)]
+        entered: set[str] = set()
+        while pending:
+            name = pending[-1]
+            uid, output, _ = name.rpartition("_Output_")
+            key = uid if output else name
+            if key in self.made:
+                pending.pop()
+                continue
+            operands = self._operands(uid) if output else []
+            missing = [n for n in operands if not self._is_made(n)]
+            if missing and key in entered:
+                raise GraphError(f"the file has a cycle without a delay, through {key}")
+            entered.add(key)
+            if missing:
+                pending += missing
+                continue
+            self.made[key] = self._built(uid, operands) if output else [self._leaf(name)]
+            pending.pop()
+
+    def _is_made(self, name: str) -> bool:
+        uid, output, _ = name.rpartition("_Output_")
+        return (uid if output else name) in self.made
+
+    def _operands(self, uid: str) -> list[str]:
+        """What must be there before an operation; a delay's first operand need not."""
+        f = self._operation(uid)
+        names = [self._resolved(n) for n in f["inputs"]]
+        return names[1:] if f["op"] in (numbers.PAST_VALUE, numbers.FUTURE_VALUE) else names
+
+    def _leaf(self, uid: str) -> Node:
+        if uid not in self.leaves:
+            raise GraphError(f"the file lacks the value {uid}")
+        about = self.leaves[uid]
+        kind, name = about["kind"], about.get("name", "")
+        dtype = np.float64 if about["data_type"] == 2 else np.float32
+        if kind in (_PARAMETER, _CONSTANT):
+            if "value" not in about:
+                raise GraphError(f"the file has no value of {name or uid}")
+            value = about["value"]
+            if kind == _CONSTANT:
+                return Constant(value, None, value.dtype, name)
+            return Parameter(value.shape, value.dtype, lambda shape, dtype: value, name)
+        shape = tuple(FREE if n < 0 else n for n in about["shape"])
+        if kind == _INPUT:
+            axes = tuple(map(self._axis, reversed(about["dynamic_axis"])))
+            made = Input(shape, axes, dtype, name)
+            made.needs_gradient = bool(about["needs_gradient"])
+            made.is_sparse = bool(about["is_sparse"])
+            return made
+        return Placeholder(None, None, None, name)
+
+    def _axis(self, axis: AxisIn) -> Axis:
+        known = {"defaultBatchAxis": BATCH, "defaultDynamicAxis": SEQUENCE}
+        if axis.name in known:
+            return known[axis.name]
+        if axis.name not in self.axes:
+            self.axes[axis.name] = Axis.new_unique_dynamic_axis(axis.name)
+        return self.axes[axis.name]
+
+    def _built(self, uid: str, operands: Sequence[str]) -> list[Node]:
+        f = self._operation(uid)
+        nodes = [self._value(n) for n in operands]
+        if f["op"] in (numbers.PAST_VALUE, numbers.FUTURE_VALUE):
+            tie = Placeholder()
+            self.later[tie] = f["inputs"][0]
+            nodes = [tie, *nodes]
+        try:
+            result = self._result(f, nodes)
+        except (GraphError, KeyError, TypeError, ValueError) as error:
+            what = error.problem if isinstance(error, GraphError) else repr(error)
+            raise GraphError(f"operation {uid} of the file can't be read: {what}") from None
+        made = list(result) if isinstance(result, (list, tuple)) else [result]
+        return [named(n, f["name"]) if f.get("name") else n for n in made]
+
+    def _result(self, f: dict[str, Any], nodes: Sequence[Node]) -> Any:
+        number = f["op"]
+        if number == numbers.WHERE:
+            return nodes[0]  # what reads it wants the condition
+        if number == numbers.PACKED_INDEX:
+            return nodes[1]
+        if number == numbers.GATHER_PACKED:
+            return self._gathered(f, nodes)
+        if number == numbers.SCATTER_PACKED:
+            return ops.sequence.scatter(nodes[0], nodes[1])
+        if number not in OPERATIONS:
+            raise GraphError(f"number {number} is not known here")
+        return OPERATIONS[number](At(nodes, f["attributes"]))
+
+    def _gathered(self, f: dict[str, Any], nodes: Sequence[Node]) -> Node:
+        """The chosen frames; one of each sequence where the result has no time axis."""
+        frames = ops.sequence.gather(nodes[0], nodes[1])
+        index = self._operation(self._resolved(f["inputs"][1]).rpartition("_Output_")[0])
+        where = self._operation(self._resolved(index["inputs"][1]).rpartition("_Output_")[0])
+        if len(where["attributes"].get("newDynamicAxes", ())) == 1:
+            return ops.sequence.first(frames)
+        return frames
+
+
+_SEEN_THROUGH = (numbers.COMBINE, numbers.BLOCK)

@@ -1,0 +1,254 @@
+"""What the operations of CNTK's files are here, by their numbers there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import losses, ops
+from ..graph import Constant, GraphError, Node, apply
+from ..ops.records import TABLE
+from .cntk_dictionary import AxisIn
+
+sequence = ops.sequence
+_FREE = 2**64
+
+
+@dataclass(frozen=True)
+class At:
+    """An operation of the file.
+
+    Attributes:
+        operands: its operands, in the file's order.
+        attributes: what it was made with.
+    """
+
+    operands: Sequence[Node]
+    attributes: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.attributes[name]
+
+    def rank(self, operand: int = 0) -> int:
+        return len(self.operands[operand].shape or ())
+
+    def axis(self, axis: AxisIn) -> int:
+        """A static axis as Python counts: from the last, or else from the first."""
+        return -1 - axis.number
+
+    def reverse(self, name: str, rank: int) -> list[Any]:
+        """One of these for each of the last axes; the file has the last axis first."""
+        values = list(self.attributes[name])
+        if not isinstance(self.attributes[name], tuple):  # shapes have been turned round already
+            values = values[::-1]
+        return (values * rank if len(values) == 1 else values)[-rank:]
+
+
+def _plain(name: str) -> Callable[[At], Any]:
+    """A function of `ops` on the operands as they are."""
+    return lambda at: getattr(ops, name)(*at.operands)
+
+
+def _transpose(at: At) -> Any:
+    if "axisVec" in at.attributes:
+        perm = [at.axis(a) for a in reversed(at["axisVec"])]
+        return ops.transpose(at.operands[0], tuple(perm))
+    return ops.swapaxes(at.operands[0], at.axis(at["axis1"]), at.axis(at["axis2"]))
+
+
+def _slice(at: At) -> Any:
+    several = "axisVec" in at.attributes
+    names = ("axis", "beginIndex", "endIndex", "sliceStrides")
+    parts = [at[n + "Vec"] if several else [at.attributes.get(n, 1)] for n in names]
+    axes, begins, ends, steps = parts
+    if not all(a.is_static for a in axes):
+        (begin,), (end,) = begins, ends
+        return sequence.slice(at.operands[0], begin, end)
+    x = at.operands[0]
+    cuts = [at.axis(a) for a in axes]
+    return ops.slice(x, cuts, list(begins), list(ends), list(steps))
+
+
+def _reshape(at: At) -> Any:
+    rank = at.rank()
+    shape = tuple(-1 if n < 0 else n for n in at["newShape"])
+    first, last = (min(a.number, rank) for a in (at["beginAxis"], at["endAxis"]))
+    if first < 0 or last < 0:
+        raise GraphError("a reshape of axes that are counted from the first is not read")
+    return apply(TABLE["reshape"], at.operands[0], to=shape, begin=rank - last, end=rank - first)
+
+
+def _pooling(at: At) -> Any:
+    window = at["poolingWindowShape"]
+    rank = len(window)
+    _refuse_padding(at)
+    return ops.pooling(
+        at.operands[0], at["poolingType"], window, tuple(at.reverse("strides", rank)),
+        at.reverse("autoPadding", rank), bool(at.attributes.get("ceilOutDim")),
+        bool(at.attributes.get("includePad")),
+    )  # fmt: skip
+
+
+def _unpooling(at: At) -> Any:
+    window = at["unpoolingWindowShape"]
+    rank = len(window)
+    _refuse_padding(at)
+    return ops.unpooling(
+        *at.operands, ops.MAX_UNPOOLING, window, tuple(at.reverse("strides", rank)),
+        at.reverse("autoPadding", rank),
+    )  # fmt: skip
+
+
+def _refuse_padding(at: At) -> None:
+    if any(any(at.attributes.get(n, ())) for n in ("lowerPad", "upperPad")):
+        raise GraphError("padding that is given as numbers is not read")
+
+
+def _convolution(at: At) -> Any:
+    kernel, x = at.operands
+    _refuse_padding(at)
+    rank = len(at["kernelShape"]) - 1 if at.rank(1) == len(at["kernelShape"]) else at.rank(1)
+    spatial = max(at.rank(0) - 2, 1) if at.rank(0) > 2 else rank
+    if at.attributes.get("sequential"):
+        raise GraphError("a convolution along time is not read")
+    options = {
+        "strides": tuple(at.reverse("strides", spatial)),
+        "auto_padding": at.reverse("autoPadding", spatial),
+        "dilation": tuple(at.reverse("dilation", spatial)),
+    }
+    if at.attributes.get("transpose"):
+        shape = at["outputShape"]
+        return ops.convolution_transpose(
+            kernel, x, output_shape=None if not any(shape) else shape, **options
+        )
+    return ops.convolution(kernel, x, groups=int(at.attributes.get("groups", 1)), **options)
+
+
+def _times(at: At) -> Any:
+    right, left = at.operands
+    mapped = at.attributes.get("inferInputRankToMap", -1)
+    mapped = mapped - _FREE if mapped >= 2**63 else mapped
+    return ops.times(left, right, int(at["outputRank"]), int(mapped) if mapped >= 0 else None)
+
+
+def _times_transpose(at: At) -> Any:
+    right, left = at.operands
+    return ops.times_transpose(left, right)
+
+
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "Sum": ops.reduce_sum, "Mean": ops.reduce_mean, "Max": ops.reduce_max, "Min": ops.reduce_min,
+    "Prod": ops.reduce_prod, "LogSum": ops.reduce_log_sum_exp, "Argmax": ops.argmax,
+    "Argmin": ops.argmin,
+}  # fmt: skip
+
+
+def _reduce(at: At) -> Any:
+    axes: list[AxisIn] = at.attributes.get("axisVec") or [at["axis"]]
+    name, keep = at["reductionOpName"], bool(at.attributes.get("reductionKeepDimensions", True))
+    x = at.operands[0]
+    dynamic = [a for a in axes if not a.is_static]
+    if dynamic:
+        if len(axes) == 1 and name == "Sum" and dynamic[0].name != "defaultBatchAxis":
+            return sequence.reduce_sum(x)
+        raise GraphError(f"a reduction over {dynamic[0].name} is not read")
+    whole = any(a.name == "AllStaticAxes" for a in axes)
+    chosen = None if whole else tuple(at.axis(a) for a in axes)
+    if name.startswith("Arg"):
+        axis = None if chosen is None else chosen[0]
+        return _REDUCTIONS[name](x, axis)
+    return _REDUCTIONS[name](x, chosen, keep)
+
+
+def _batch_normalization(at: At) -> Any:
+    x, scale, bias, mean, variance, *count = at.operands
+    return ops.batch_normalization(
+        x, scale, bias, mean, variance, bool(at["spatial"]), float(at["normalizationTimeConstant"]),
+        float(at["blendTimeConstant"]), float(at["epsilon"]),
+        running_count=count[0] if count else None,
+    )  # fmt: skip
+
+
+def _splice(at: At) -> Any:
+    axis: AxisIn = at["axis"]
+    shapes = [n.shape for n in at.operands]
+    parts = list(at.operands)
+    if None not in shapes and axis.number >= max(map(len, shapes)):  # axes that none has
+        parts = [
+            ops.reshape(n, (1,) * (axis.number + 1 - len(n.shape or ())) + (n.shape or ()))
+            for n in parts
+        ]
+    return ops.splice(*parts, axis=at.axis(axis))
+
+
+def _one_hot(at: At) -> Any:
+    return ops.one_hot(at.operands[0], int(at["numClass"]), axis=at.axis(at["onehotAxis"]))
+
+
+def _gather(at: At) -> Any:
+    axis = at.attributes.get("axis")
+    indices, reference = at.operands
+    return ops.gather(reference, indices, None if axis is None else at.axis(axis))
+
+
+def _pad(at: At) -> Any:
+    heads, feet = (list(reversed(at[n])) for n in ("paddingHead", "paddingFoot"))
+    pattern = [(int(a), int(b)) for a, b in zip(heads, feet, strict=True)]
+    mode, value = int(at["paddingMode"]), float(at["paddingConstantValue"])
+    return ops.pad(at.operands[0], pattern, mode, value)
+
+
+def _top_k(at: At) -> Any:
+    return ops.top_k(at.operands[0], int(at["numItems"]), at.axis(at["axis"]))
+
+
+def _squeeze(at: At) -> Any:
+    axes = at.attributes.get("axisVec")
+    return ops.squeeze(at.operands[0], tuple(at.axis(a) for a in axes) if axes else None)
+
+
+def _delay(sign: int) -> Callable[[At], Any]:
+    def build(at: At) -> Any:
+        x, initial = at.operands
+        if isinstance(initial, Constant) and initial.value.size == 1:
+            initial = Constant(initial.value.reshape(()))  # CNTK takes (1,) for a number
+        return sequence.delay(x, initial, sign * int(at["offset"]))
+
+    return build
+
+
+def _reconcile(at: At) -> Any:
+    x, like = at.operands
+    if len(x.axes or ()) < len(like.axes or ()):
+        return sequence.broadcast_as(x, like)
+    return ops.reconcile_dynamic_axes(x, like)
+
+
+def _unpack(at: At) -> Any:
+    padding = float(at["sequenceUnpackPaddingValue"])
+    return sequence.unpack(at.operands[0], padding, bool(at["sequenceUnpackSuppressMaskOutput"]))
+
+
+OPERATIONS: dict[int, Callable[[At], Any]] = {
+    0: _plain("negate"), 1: _plain("sigmoid"), 2: _plain("tanh"), 3: _plain("relu"),
+    4: _plain("exp"), 5: _plain("log"), 6: _plain("sqrt"), 7: _plain("floor"), 8: _plain("abs"),
+    9: _plain("reciprocal"), 10: _plain("softmax"), 11: _plain("hardmax"), 12: _transpose,
+    14: _slice, 15: lambda at: ops.dropout(at.operands[0], float(at["dropoutRate"])),
+    16: _reshape, 17: _pooling, 18: lambda at: ops.reduce_sum(at.operands[0]),
+    19: _plain("plus"), 20: _plain("minus"), 21: _plain("element_times"), 22: _plain("equal"),
+    23: _plain("not_equal"), 24: _plain("less"), 25: _plain("less_equal"), 26: _plain("greater"),
+    27: _plain("greater_equal"), 31: _times, 32: _times_transpose, 33: _convolution,
+    34: lambda at: losses.squared_error(*at.operands),
+    35: lambda at: losses.cross_entropy_with_softmax(*at.operands),
+    37: _delay(1), 38: _delay(-1), 39: _reduce, 40: _batch_normalization, 41: _plain("clip"),
+    42: _plain("element_select"), 43: _splice, 50: _reconcile, 51: _plain("log_softmax"),
+    52: _plain("log_add_exp"), 53: lambda at: losses.cosine_distance(*at.operands),
+    54: _plain("sin"), 55: _plain("cos"), 58: _unpooling, 64: _plain("stop_gradient"),
+    65: _plain("elu"), 68: _one_hot, 69: _plain("pow"), 72: _unpack, 74: _gather,
+    75: _plain("sigmoid"), 77: _plain("sinh"), 78: _plain("cosh"), 81: _plain("asin"),
+    82: _plain("acos"), 83: _pad, 85: _plain("atanh"), 86: _plain("asinh"), 87: _top_k,
+    56: _plain("alias"), 62: _plain("alias"), 88: _squeeze, 95: _plain("tan"), 96: _plain("atan"),
+}  # fmt: skip
+WHERE, PACKED_INDEX, GATHER_PACKED, SCATTER_PACKED, COMBINE, BLOCK = 13, 28, 29, 30, 44, 57
+PAST_VALUE, FUTURE_VALUE = 37, 38
