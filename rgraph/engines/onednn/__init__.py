@@ -32,7 +32,8 @@ from .softmax import Softmaxes
 __all__ = ["OnednnEngine", "OnednnError"]
 
 _FEW = 1 << 12  # elements of the larger operand: less is not worth a second thread
-_MUCH = 1 << 26  # multiplications that take longer than the system's slices of time, about
+_MUCH = 1 << 25  # multiplications that take a millisecond, about
+_LANES = 16  # channels that are computed together
 
 
 class OnednnEngine(NumpyEngine):
@@ -88,24 +89,31 @@ class OnednnEngine(NumpyEngine):
 
     def _shared(self, name: str) -> Any:
         """A kernel that small work, and what other programs would hold up, has in one thread."""
-        threads = self._threads_of_weights if name == "convolution_weights" else self._threads
 
         def call(run: Any, *arrays: Any, **options: Any) -> Any:
-            return self._kernels(threads(*arrays, **options))[name](run, *arrays, **options)
+            return self._kernels(self._threads(arrays))[name](run, *arrays, **options)
 
-        return call
+        def weights(run: Any, x: Any, g: Any, **options: Any) -> Any:
+            threads = self._threads_of_weights(x, g, options["kernel"], options["groups"])
+            return self._kernels(threads)[name](run, x, g, **options)
+
+        return weights if name == "convolution_weights" else call
 
     def _matmul(self, a: Any, b: Any) -> Any:
-        return self._kernels(self._threads(a, b))["matmul"](a, b)
+        return self._kernels(self._threads((a, b)))["matmul"](a, b)
 
-    def _threads(self, *arrays: Any, **_: Any) -> int:
-        few = max(np.size(a) for a in arrays[:2]) < _FEW
-        return 1 if few or self._patience.is_gone() else number()
+    def _threads(self, arrays: Sequence[Any]) -> int:
+        for a in arrays[:2]:
+            if a.size >= _FEW:
+                return 1 if self._patience.is_gone() else number()
+        return 1
 
-    def _threads_of_weights(self, x: Any, g: Any, *, kernel: Any, groups: int, **_: Any) -> int:
+    def _threads_of_weights(self, x: Any, g: Any, kernel: Any, groups: int) -> int:
         """Always the same: sums in several threads are other sums."""
         channels = x.shape[-len(kernel) - 1] // groups
-        return number() if g.size * channels * math.prod(kernel) > _MUCH else 1
+        results = g.shape[-len(kernel) - 1] // groups
+        work = g.size * channels * math.prod(kernel) * -(-results // _LANES) * _LANES / results
+        return number() if work > _MUCH else 1
 
 
 def _with_tail(

@@ -58,7 +58,13 @@ _IN_ORDER = 1
 _SCRATCHPAD_IS_GIVEN = 1
 
 
-_caller = threading.local()
+class _Caller(threading.local):
+    """Attributes: `threads`: that the library may use for this caller."""
+
+    threads = 0
+
+
+_caller = _Caller()
 
 
 class OnednnError(RuntimeError):
@@ -174,16 +180,19 @@ class Library:
         self._scratchpad = np.empty(0, np.uint8)
 
     def _take_threads(self) -> None:
-        if self._set_threads and getattr(_caller, "threads", 0) != self.threads:
+        if self._set_threads:
             self._set_threads(self.threads)
-            _caller.threads = self.threads
+        _caller.threads = self.threads
 
     def execute(self, primitive: c_void_p, stream: c_void_p, count: int, arguments: Any) -> int:
-        self._take_threads()
-        return int(self._execute(primitive, stream, count, arguments))
+        if _caller.threads != self.threads:
+            self._take_threads()
+        status: int = self._execute(primitive, stream, count, arguments)
+        return status
 
     def call(self, function: str, *arguments: Any) -> None:
-        self._take_threads()
+        if _caller.threads != self.threads:
+            self._take_threads()
         status = getattr(self._library, function)(*arguments)
         if status:
             raise OnednnError(f"{function} failed with status {status}")
@@ -296,7 +305,7 @@ class Primitive:
             for _, md in arguments
         ]
         self._addresses = [0] * len(arguments)
-        self._watch = Watch(library.patience)
+        self._watch = Watch(library.patience) if library.threads > 1 else None
         self._arguments = (_Argument * len(arguments))(
             *(_Argument(a, m.value) for (a, _), m in zip(arguments, self._memories, strict=True))
         )
@@ -314,12 +323,13 @@ class Primitive:
                 if self._addresses[i] != here:
                     library.set_address(self._memories[i], here)
                     self._addresses[i] = here
-            self._watch.start()
+            if self._watch is not None:
+                self._watch.start()
             status = library.execute(
                 self._primitive, library.stream, len(self._arguments), self._arguments
             )
             library.wait(library.stream)
-            if library.threads > 1:
+            if self._watch is not None:
                 self._watch.stop()
         if status:
             raise OnednnError(f"a primitive failed with status {status}")
