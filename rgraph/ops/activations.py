@@ -24,7 +24,7 @@ from .records import TABLE, as_node, operation
 
 def _sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
     out = xp.exp(negative(xp, x, out=out), out=out)  # 1 / infinity is right
-    return xp.reciprocal(xp.add(out, 1, out=out), out=out)
+    return xp.divide(1, xp.add(out, 1, out=out), out=out)
 
 
 def _softplus(xp: Any, x: Any, out: Any = None) -> Any:
