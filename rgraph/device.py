@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from .engines import cpu as _cpu
 from .graph import GraphError
 
 
@@ -301,7 +302,7 @@ def cpu_engines() -> list[str]:
     >>> "numpy" in C.device.cpu_engines()
     True
     """
-    return [name for name in _CPU_ENGINES if _made(name) is not None]
+    return [name for name in _cpu.WHY_NOT if _cpu.made(name) is not None]
 
 
 def use_cpu_engine(name: str) -> str:
@@ -314,59 +315,26 @@ def use_cpu_engine(name: str) -> str:
     'numpy'
     """
     global _cpu_engine
-    if name not in _CPU_ENGINES:
+    if name not in _cpu.WHY_NOT:
         raise GraphError(
-            f"there is no CPU engine {name!r}; there are {', '.join(_CPU_ENGINES)}",
+            f"there is no CPU engine {name!r}; there are {', '.join(_cpu.WHY_NOT)}",
             hint="set RGRAPH_CPU_ENGINE, or what use_cpu_engine is given, to one of these",
         )
-    if _made(name) is None:
-        best = _best_cpu_engine()
-        warnings.warn(f"{_CPU_ENGINES[name]}; {best} is used instead", stacklevel=2)
-        name = best
+    if _cpu.made(name) is None:
+        warnings.warn(f"{_cpu.WHY_NOT[name]}; {_cpu.best()} is used instead", stacklevel=2)
+        name = _cpu.best()
     _cpu_engine = name
     return name
 
 
-# The preferred one first, with what is said where it can't be had
-_CPU_ENGINES = {
-    "onednn": "oneDNN was not found (pip install onednn-cpu-gomp brings it)",
-    "native": "there is no C compiler, or it failed",
-    "numpy": "",
-}
 _cpu_engine = ""  # none is chosen yet
-
-
-def _best_cpu_engine() -> str:
-    return next(name for name in _CPU_ENGINES if _made(name) is not None)
-
-
-@lru_cache(maxsize=8)
-def _made(name: str) -> Any:
-    """The CPU engine of that name, or None where it can't be had."""
-    if name == "onednn":
-        from .engines.onednn import OnednnEngine, OnednnError
-
-        try:
-            return OnednnEngine()
-        except OnednnError:
-            return None
-    if name == "native":
-        from .engines.native import NativeEngine, NativeError
-
-        try:
-            return NativeEngine()
-        except NativeError:
-            return None
-    from .engines.numpy import NumpyEngine
-
-    return NumpyEngine()
 
 
 def reference_run() -> Any:
     """What a kernel needs to run outside a plan, on constants."""
     from .plan import Run
 
-    return Run(_made("numpy"), {}, 1)
+    return Run(_cpu.made("numpy"), {}, 1)
 
 
 def engine(device: DeviceDescriptor | None = None) -> Any:
@@ -379,8 +347,8 @@ def engine(device: DeviceDescriptor | None = None) -> Any:
         return _cuda_engine(device.number)
     name = _cpu_engine
     if not name:
-        name = use_cpu_engine(os.environ.get("RGRAPH_CPU_ENGINE") or _best_cpu_engine())
-    return _made(name)
+        name = use_cpu_engine(os.environ.get("RGRAPH_CPU_ENGINE") or _cpu.best())
+    return _cpu.made(name)
 
 
 __all__ = [

@@ -10,6 +10,7 @@ import pytest
 
 import rgraph as C
 from rgraph import device
+from rgraph.engines import cpu
 
 
 def test_the_cpu_is_there_and_can_be_chosen_but_not_locked():
@@ -79,8 +80,8 @@ def test_an_engine_that_does_not_exist(environment):
 
 def test_an_engine_whose_library_is_missing(environment):
     environment.setenv("RGRAPH_CPU_ENGINE", "onednn")
-    made = device._made
-    environment.setattr(device, "_made", lambda name: made(name) if name == "numpy" else None)
+    made = cpu.made
+    environment.setattr(cpu, "made", lambda name: made(name) if name == "numpy" else None)
     with pytest.warns(
         UserWarning, match=r"oneDNN was not found.*pip install onednn-cpu-gomp.*numpy is used"
     ):

@@ -7,6 +7,7 @@ import pytest
 
 import rgraph as C
 from rgraph import autodiff, device, passes
+from rgraph.engines import cpu
 from rgraph.engines.numpy import pool
 from rgraph.graph import Layout
 from rgraph.ops.records import TABLE
@@ -95,7 +96,7 @@ def test_the_same_values_as_apart(engine, model):
 
 def test_gates_need_no_memory_of_their_own():
     """Forward the three lie where their input's parts were; backward their adjoints do."""
-    if "onednn" not in ENGINES or device._made("onednn").compiled is None:
+    if "onednn" not in ENGINES or cpu.made("onednn").compiled is None:
         pytest.skip("needs oneDNN and a C compiler")
     before = device.engine(C.cpu()).name
     device.use_cpu_engine("onednn")

@@ -7,6 +7,7 @@ import pytest
 
 import rgraph as C
 from rgraph import device
+from rgraph.engines import cpu
 from rgraph.engines.native import library
 from rgraph.engines.native.library import OPERATIONS, NativeError
 from rgraph.engines.native.programs import Programs
@@ -177,7 +178,7 @@ def test_a_folder_that_can_t_be_written(monkeypatch, tmp_path):
 
 def test_threads_with_small_stacks():
     """As the C library musl's are: what a block needs is not on the stack."""
-    engine = device._made("native")
+    engine = cpu.made("native")
     x = C.sequence.input_variable(64)
     y = C.layers.Recurrence(C.layers.GRU(64))(x)
     frames = [np.ones((20, 64), np.float32)] * 9
