@@ -16,15 +16,16 @@ import numpy as np
 
 import rgraph
 
-from . import neighbours, overhead, report, sides
+from . import neighbours, overhead, reading, report, sides
 from .compare import COLUMNS, Row, compare
 from .measure import LEAST, Neighbours, matrix_peak
 from .programs import PARTS as WITH_PROGRAMS
 from .programs import PROGRAMS, Program
 
-PARTS = (*WITH_PROGRAMS, "overhead", "neighbours")
+PARTS = (*WITH_PROGRAMS, "overhead", "neighbours", "reading")
 PEERS = ("eager", "channels-last", "compiled")
 OVERHEAD = ("what", "side", "ms", "others")
+READ = ("what", "measured", "at most", "at least")
 BESIDE = ("program", "run", "busy", "ms", "one thread's", "over one's")
 HELD = ("what", "target", "measured", "of rounds", "met")
 
@@ -118,6 +119,10 @@ class Bench:
         rows = neighbours.beside(*self.rounds, quick=self.options.quick)
         return [{"part": "neighbours", **row} for row in rows]
 
+    def part_reading(self) -> list[Row]:
+        """Reading: steps from a text file beside steps from arrays"""
+        return reading.reading(4 if self.options.quick else 40, self.options.quick)
+
 
 def _usable(peers: Sequence[str]) -> list[str]:
     """Those ways to run PyTorch that work here; says so if one does not."""
@@ -154,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         if part in WITH_PROGRAMS:
             print()  # after the list of all times
         if found:
-            columns = {"overhead": OVERHEAD, "neighbours": BESIDE}
+            columns = {"overhead": OVERHEAD, "neighbours": BESIDE, "reading": READ}
             print(report.table(found, columns.get(part, COLUMNS)))
         rows += found
     if judged := report.held(rows):

@@ -64,6 +64,9 @@ def held(rows: Sequence[Row]) -> list[Row]:
         if row.get("at most, of one's"):
             beside = f"{what}, {row['busy']} busy: over one thread's time"
             judge(beside, row["at most, of one's"], row["over one's"], False)
+        for word in ("at most", "at least"):
+            if row.get(word):
+                judge(row["what"], row[word], row["measured"], word == "at least")
         if row.get("at most, ms"):
             judge(f"{what}, ms", row["at most, ms"], row["ms"], False)
     return found

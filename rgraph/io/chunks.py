@@ -160,39 +160,67 @@ class Places(Part):
 
     def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
         wanted = self._places[indices]
-        return gather(self._parts, wanted[:, 0], wanted[:, 1], numbers)
+        return Spread(wanted[:, 0], wanted[:, 1], numbers).gather(self._parts)
 
 
-def gather(
-    parts: Mapping[int, Part], chunks: np.ndarray, indices: np.ndarray, numbers: np.ndarray
-) -> tuple[Any, np.ndarray]:
-    """The frames of sequences in several parts, in the order asked for, and their lengths."""
-    members = np.unique(chunks)
-    if len(members) == 1:
-        return parts[int(members[0])].take(indices, numbers)
-    order = np.argsort(chunks, kind="stable")
-    taken = [parts[int(n)].take(indices[chunks == n], numbers[chunks == n]) for n in members]
-    lengths = np.concatenate([some for _, some in taken])
-    joined = joined_rows([frames for frames, _ in taken])
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    begins = np.cumsum(lengths) - lengths
-    return joined[ranges(begins[back], lengths[back])], lengths[back]
+class Spread:
+    """Where sequences are, by chunk.
+
+    Args:
+        chunks, indices, numbers: of each its chunk, its place in that, its number in all.
+
+    Attributes:
+        shares: of each chunk its number, which of the sequences it has, their indices and numbers.
+    """
+
+    def __init__(self, chunks: np.ndarray, indices: np.ndarray, numbers: np.ndarray) -> None:
+        self.count = len(chunks)
+        self.shares: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        for chunk in sorted(set(chunks.tolist())):
+            here = np.flatnonzero(chunks == chunk)
+            self.shares.append((chunk, here, indices[here], numbers[here]))
+
+    def gather(self, parts: Mapping[int, Part]) -> tuple[Any, np.ndarray]:
+        """The frames of the sequences, in their order, and their lengths."""
+        taken = [parts[c].take(indices, numbers) for c, _, indices, numbers in self.shares]
+        if len(taken) == 1:
+            return taken[0]
+        shares = [(here, *some) for (_, here, _, _), some in zip(self.shares, taken, strict=True)]
+        lengths = np.empty(self.count, np.int64)
+        for here, _, some in shares:
+            lengths[here] = some
+        if isinstance(taken[0][0], np.ndarray) and lengths.max() == 1:
+            same_shape([frames for frames, _ in taken])
+            out = np.empty((self.count, *taken[0][0].shape[1:]), taken[0][0].dtype)
+            for here, frames, _ in shares:
+                out[here] = frames
+            return out, lengths
+        order = np.concatenate([here for here, _, _ in shares])
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        sizes = lengths[order]
+        begins = (np.cumsum(sizes) - sizes)[back]
+        return joined_rows([frames for _, frames, _ in shares])[ranges(begins, lengths)], lengths
 
 
 def joined_rows(parts: Sequence[Any]) -> Any:
     """Arrays, or sparse matrices, one below the other."""
     if isinstance(parts[0], np.ndarray):
-        shapes = sorted({part.shape[1:] for part in parts})
-        if len(shapes) > 1:
-            raise GraphError(
-                f"samples of shapes {', '.join(map(str, shapes))} are no batch",
-                hint="images get one size by transforms=[…, C.io.transforms.scale(…)]",
-            )
+        same_shape(parts)
         return np.concatenate(parts)
     from scipy.sparse import vstack  # only who reads sparse streams needs it
 
     return vstack(parts, format="csr")
+
+
+def same_shape(parts: Sequence[np.ndarray]) -> None:
+    """Raises `GraphError` if samples have different shapes."""
+    shapes = sorted({part.shape[1:] for part in parts})
+    if len(shapes) > 1:
+        raise GraphError(
+            f"samples of shapes {', '.join(map(str, shapes))} are no batch",
+            hint="images get one size by transforms=[…, C.io.transforms.scale(…)]",
+        )
 
 
 def _places(member: Deserializer) -> dict[Any, tuple[int, int]]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..device import cpu
 from ..values import Value
 from .base import MinibatchData
-from .chunks import Chunk, gather
+from .chunks import Chunk, Spread
 from .streams import StreamInformation
 from .timeline import Cut
 
@@ -20,10 +20,10 @@ def packed(
     cut: Cut, chunks: Mapping[int, Chunk], streams: list[StreamInformation]
 ) -> dict[StreamInformation, MinibatchData]:
     """The minibatch of all streams."""
-    minibatch = {}
+    minibatch, spread = {}, Spread(cut.chunks, cut.indices, cut.numbers)
     for stream in streams:
         parts = {number: chunk[stream.name] for number, chunk in chunks.items()}
-        frames, lengths = gather(parts, cut.chunks, cut.indices, cut.numbers)
+        frames, lengths = spread.gather(parts)
         value = value_of(frames, lengths, stream)
         count, samples = len(lengths), int(lengths.sum())
         minibatch[stream] = MinibatchData(value, count, samples, cut.end_of_sweep)

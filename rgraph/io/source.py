@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from .streams import (
 from .timeline import Place, Timeline
 from .truncation import Slots
 from .user_deserializer import Adapted, UserDeserializer
+
+_WORTH = 1e-3  # seconds of work from which a thread pays; chunks are always read ahead
 
 
 class MinibatchSource(Source):
@@ -91,7 +94,7 @@ class MinibatchSource(Source):
                 hint="randomization_window_in_samples=n, randomization_window_in_chunks=0",
             )
         self._data = _joined(deserializers)
-        self._streams = self._data.stream_infos()
+        self._streams, self._count = self._data.stream_infos(), len(self._data.chunk_infos())
         self._order = _order(self._data, chunks or samples, bool(samples), randomization_seed)
         self._max_samples, self._max_sweeps = max_samples, max_sweeps
         self._frame_mode, self._truncation = frame_mode, truncation_length
@@ -99,6 +102,7 @@ class MinibatchSource(Source):
         self._partition: Partition | None = None
         self._state: dict[str, Any] = {}
         self._place: Any = None
+        self._seconds = 0.0  # what the last minibatch took
         self._ahead: tuple[int, Work[Any]] | None = None  # for which size, and the next minibatch
 
     def stream_infos(self) -> list[StreamInformation]:
@@ -140,7 +144,8 @@ class MinibatchSource(Source):
         except BaseException:  # the next call tries again
             self.restore_from_checkpoint(self.get_checkpoint_state())
             raise
-        self._ahead = None if ends else (size, Work(lambda: self._read(self._place, size)))
+        if not ends and self._seconds > _WORTH:
+            self._ahead = size, Work(lambda: self._read(self._place, size))
         if input_map is None:
             return dict(minibatch)
         return {key: minibatch[s] for key, s in input_map.items()} if minibatch else {}
@@ -163,12 +168,19 @@ class MinibatchSource(Source):
 
     def _taken(self, size: int) -> Any:
         if self._ahead is not None and self._ahead[0] == size:
-            return self._ahead[1].result()
+            ahead, self._ahead = self._ahead[1], None
+            return ahead.result()
         self._forget()
         return self._read(self._place, size)
 
     def _read(self, place: Any, size: int) -> tuple[Any, Any, bool]:
         """The next minibatch from a place, where it ends, and whether it is the last."""
+        begin = time.thread_time()
+        found = self._minibatch(place, size)
+        self._seconds = time.thread_time() - begin
+        return found
+
+    def _minibatch(self, place: Any, size: int) -> tuple[Any, Any, bool]:
         if self._slots is not None:
             return self._slots.read(place, size, self._chunks, self._streams)
         assert self._partition is not None
@@ -188,11 +200,10 @@ class MinibatchSource(Source):
 
     def _expect(self, place: Place) -> None:
         """Begins to read a chunk that will be needed."""
-        block = place.link.block
-        if self._timeline.ended(place) or self._data.unread:
+        if self._data.unread or self._count == 1 or self._timeline.ended(place):
             return
-        self._chunks.expect(block.window)
-        if not block.ends_sweep or block.window != frozenset(range(len(self._data.chunk_infos()))):
+        self._chunks.expect(place.link.block.window)
+        if len(place.link.block.window) < self._count:
             self._chunks.expect(place.link.following().block.window)
 
     def _forget(self) -> None:
