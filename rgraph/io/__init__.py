@@ -19,6 +19,7 @@ from .streams import (
 )
 
 if TYPE_CHECKING:
+    from .cbf import CBFDeserializer
     from .ctf import CTFDeserializer
     from .image_deserializer import Base64ImageDeserializer, ImageDeserializer
     from .source import MinibatchSource
@@ -30,6 +31,7 @@ __all__ = [
     "FULL_DATA_SWEEP",
     "INFINITELY_REPEAT",
     "Base64ImageDeserializer",
+    "CBFDeserializer",
     "CTFDeserializer",
     "ImageDeserializer",
     "MinibatchData",

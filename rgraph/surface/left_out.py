@@ -31,7 +31,7 @@ LEFT_OUT: dict[str, str] = {
     """,
     "it is not written yet": """
         forward_backward labels_to_graph TensorBoardProgressWriter.write_image
-        CBFDeserializer HTKFeatureDeserializer HTKMLFBinaryDeserializer HTKMLFDeserializer
+        HTKFeatureDeserializer HTKMLFBinaryDeserializer HTKMLFDeserializer
     """,
     "it belongs to training by several processes, of which there is one so far": """
         .on_write_distributed_sync_update
