@@ -144,7 +144,10 @@ def _dense(data: bytes, place: int, stream: _Stream, count: int) -> tuple[Part, 
 def _sparse(data: bytes, place: int, stream: _Stream, count: int) -> tuple[Part, int]:
     from scipy.sparse import csr_matrix  # only who reads sparse streams needs it
 
-    starts, values, columns, sizes = [0], [], [], []
+    starts = [0]
+    values: list[np.ndarray] = []
+    columns: list[np.ndarray] = []
+    sizes: list[np.ndarray] = []
     for _ in range(count):
         frames, numbers = np.frombuffer(data, "<i4", 2, place).tolist()
         place += 8

@@ -27,9 +27,9 @@ def binary(chunks, number="f"):
         table += struct.pack("<qII", len(out), len(chunk), sum(lengths))
         out += struct.pack(f"<{len(chunk)}I", *lengths)
         for x, _ in chunk:
-            out += struct.pack(f"<I{2 * len(x)}{number}", len(x), *sum(x, []))
+            out += struct.pack(f"<I{2 * len(x)}{number}", len(x), *np.ravel(x).tolist())
         for _, y in chunk:
-            pairs = sum(y, [])
+            pairs = [pair for frame in y for pair in frame]
             out += struct.pack("<Ii", len(y), len(pairs))
             out += struct.pack(f"<{len(pairs)}{number}", *(v for _, v in pairs))
             out += struct.pack(f"<{len(pairs)}i", *(i for i, _ in pairs))
