@@ -28,6 +28,11 @@ from . import cntk_operations as numbers
 from .cntk_dictionary import AxisIn, read
 from .cntk_operations import OPERATIONS, At
 
+_BROKEN = (
+    *(AttributeError, IndexError, KeyError, NotImplementedError, OverflowError),
+    *(TypeError, ValueError),
+)
+
 _INPUT, _OUTPUT, _PARAMETER, _CONSTANT, _PLACEHOLDER = range(5)
 
 
@@ -43,7 +48,12 @@ def load(content: bytes) -> Function:
             f"the file holds {found.get('type') or 'something'} of CNTK's, no function",
             hint="models are what Function.save wrote; checkpoints of trainers are not read",
         )
-    return _Reader(found).function()
+    try:
+        return _Reader(found).function()
+    except GraphError:
+        raise
+    except _BROKEN as error:
+        raise GraphError(f"the file is no model of CNTK's, or broken: {error!r:.200}") from None
 
 
 class _Reader:
