@@ -1,4 +1,4 @@
-"""Files of saved models and checkpoints: JSON and arrays in NumPy's archive, no code."""
+"""Files of saved models and checkpoints: JSON and arrays as safetensors, no code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .files import safetensors
 from .graph import GraphError
+
+_ORDER = "order of arrays"
 
 _BROKEN = (
     *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, RecursionError),
@@ -27,13 +30,24 @@ _BROKEN = (
 
 
 def write(
-    filename: str | os.PathLike[str], key: str, content: Any, arrays: Sequence[np.ndarray]
+    filename: str | os.PathLike[str],
+    key: str,
+    content: Any,
+    arrays: Sequence[np.ndarray],
+    names: Sequence[str] = (),
 ) -> None:
-    """Writes a file that holds `content`, as JSON under the name `key`, and arrays."""
-    text = np.frombuffer(json.dumps(content).encode(), np.uint8)
-    named: dict[str, Any] = {key: text, **{f"array{i}": a for i, a in enumerate(arrays)}}
+    """Writes a file that holds `content`, as JSON under the name `key`, and arrays.
+
+    Args:
+        names: of the arrays, for other programs; by default, and of those that have the same,
+            `array0` and so on.
+    """
+    given = [names[i] if i < len(names) else "" for i in range(len(arrays))]
+    own = [n if n and given.count(n) == 1 else f"array{i}" for i, n in enumerate(given)]
+    own = [n if own.count(n) == 1 else f"array{i}" for i, n in enumerate(own)]
+    texts = {key: json.dumps(content), _ORDER: json.dumps(own)}
     with replacing(filename) as file:
-        np.savez(file, **named)
+        safetensors.write(file, texts, dict(zip(own, arrays, strict=True)))
 
 
 @contextmanager
@@ -50,16 +64,37 @@ def read(source: Any, key: str, what: str) -> Iterator[tuple[Any, Mapping[str, n
     named = isinstance(source, (str, os.PathLike))
     try:
         with open(source, "rb") if named else source as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("it is no archive, or only a part of one")
+            older = file.read(2) == b"PK"  # NumPy's archives, of before version 0.2
             file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                yield json.loads(arrays[key].tobytes()), arrays
+            if older:
+                with np.load(file, allow_pickle=False) as arrays:
+                    yield json.loads(arrays[key].tobytes()), arrays
+            else:
+                found = safetensors.Contents(file)
+                yield json.loads(found.texts[key]), _Numbered(found)
     except GraphError:
         raise
     except _BROKEN as error:
         name = f"{source}" if named else "what was given"
         raise GraphError(f"{name} {what}: {str(error)[:200] or type(error).__name__}") from None
+
+
+class _Numbered(Mapping[str, np.ndarray]):
+    """The arrays of a file by their numbers: `array0` and so on."""
+
+    def __init__(self, contents: safetensors.Contents) -> None:
+        self.contents = contents
+        order = json.loads(contents.texts[_ORDER])
+        self.names = {f"array{i}": name for i, name in enumerate(order)}
+
+    def __getitem__(self, number: str) -> np.ndarray:
+        return self.contents[self.names[number]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Saved functions: a NumPy archive with the arrays, and the graph as JSON. No code is in it.
+"""Saved functions: a safetensors file with the arrays, and the graph as JSON in it. No code.
 
 What a file names is looked up: operations in the table of records, user functions among those that
 the program has defined or has given a callback for. Nothing is imported, nothing unpickled.
@@ -53,6 +53,7 @@ class Writer:
         self.number = {n: i for i, n in enumerate(self.nodes)}
         self.axes: dict[Axis, int] = {}
         self.arrays: list[np.ndarray] = []
+        self.names: list[str] = []  # of the arrays
 
     def node(self, node: Node) -> dict[str, Any]:
         if node.op is None:
@@ -74,15 +75,16 @@ class Writer:
     def leaf(self, node: Node) -> dict[str, Any]:
         entry: dict[str, Any] = self.type(node) | {"leaf": node.kind}
         if isinstance(node, Stored):
-            entry["array"] = self.array(node.value)
+            entry["array"] = self.array(node.value, node.name)
         elif isinstance(node, Constant):
-            entry |= {"array": self.array(node.value), "weak": node.weak}
+            entry |= {"array": self.array(node.value, node.name), "weak": node.weak}
         elif isinstance(node, Input):
             entry |= {"needs_gradient": node.needs_gradient, "is_sparse": node.is_sparse}
         return entry
 
-    def array(self, array: Any) -> int:
+    def array(self, array: Any, name: str = "") -> int:
         self.arrays.append(np.asarray(array))
+        self.names.append(name)
         return len(self.arrays) - 1
 
     def axis(self, axis: Axis) -> int:
@@ -183,7 +185,7 @@ def save(
         return
     _own_format(format)
     writer = Writer([*function._current(), *function._declared()])
-    archives.write(filename, "graph", described(function, writer), writer.arrays)
+    archives.write(filename, "graph", described(function, writer), writer.arrays, writer.names)
 
 
 def described(function: Function, writer: Writer) -> dict[str, Any]:
@@ -379,10 +381,15 @@ def load_model(
 def _of_cntk(model: str | os.PathLike[str] | bytes) -> bytes | None:
     """The content of a file that CNTK wrote; None for all else."""
     if isinstance(model, (bytes, bytearray)):
-        return bytes(model) if model[:1] == b"\x08" else None
+        return bytes(model) if _begins_as_cntk(model[:9]) else None
     with open(model, "rb") as file:
-        begin = file.read(1)
-        return begin + file.read() if begin == b"\x08" else None
+        begin = file.read(9)
+        return begin + file.read() if _begins_as_cntk(begin) else None
+
+
+def _begins_as_cntk(begin: bytes) -> bool:
+    """Ours begins with a length of eight bytes and a brace."""
+    return begin[:1] == b"\x08" and begin[8:] != b"{"
 
 
 def restore(function: Function, filename: str | os.PathLike[str]) -> None:

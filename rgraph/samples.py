@@ -85,6 +85,8 @@ def _array(node: Node, data: Any, most: int) -> np.ndarray:
     if array.dtype != node.dtype:
         with np.errstate(over="ignore"):  # infinities are values; a warning names no line
             array = array.astype(node.dtype)
+    elif array.dtype is not node.dtype and isinstance(array, np.ndarray):
+        array = array.view(node.dtype)  # C knows the type itself, not one that equals it
     array = _with_last_axis(array, shape)
     lead = array.ndim - len(shape)
     if not 0 <= lead <= most or not _matches(array.shape[lead:], shape):

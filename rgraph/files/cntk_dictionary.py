@@ -96,11 +96,6 @@ def read(content: bytes) -> dict[str, Any]:
         raise GraphError(f"the file is no model of CNTK's, or broken: {error}") from None
 
 
-def looks_like_one(content: bytes) -> bool:
-    """Whether a file begins as CNTK's do: with the version of a dictionary, and an entry of it."""
-    return len(content) > 8 and content[0] == 0x08 and content[2] == 0x12
-
-
 def _dictionary(message: Any) -> dict[str, Any]:
     return {entry.key: _value(entry.value) for entry in message.data}
 

@@ -105,7 +105,7 @@ class Stored(Leaf):
 
     @value.setter
     def value(self, value: Any) -> None:
-        array = np.array(value, self.dtype)
+        array = np.array(value, self.dtype).view(self.dtype)  # an equal type is not the type itself
         assert self.shape is not None
         while array.ndim > len(self.shape) and array.shape[0] == 1:  # CNTK overlooks these
             array = array[0]
