@@ -128,7 +128,7 @@ class Runnable(Structure):
             )
         root = self.node if grad_root is None else records.as_node(grad_root)
         keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
-        inner = [records.as_node(w) for w in chosen]
+        inner = list(map(_variable, chosen))
         values = self._run(nodes, at, device, True, root=root, wrt=inner, as_numpy=as_numpy)
         result = _by_key(chosen, values[len(nodes) :])
         return result if outputs is None else (result, _by_key(keys, values[: len(nodes)]))
@@ -201,7 +201,7 @@ class Runnable(Structure):
             root_gradients = {self: root_gradients}
         chosen = list(variables)
         roots = tuple(records.as_node(r) for r in root_gradients)
-        wrt = tuple(records.as_node(v) for v in chosen)
+        wrt = tuple(map(_variable, chosen))
         request = Request((), roots, wrt, weighted=True)
         weights = list(root_gradients.values())
         found = self._runner.run(request, state, self._inputs(), weights, as_numpy)
@@ -289,7 +289,7 @@ class Runnable(Structure):
 
     def _request(self, nodes: Sequence[Node], wrt: Sequence[Any]) -> Request:
         roots = (self.node,) if wrt else ()
-        return Request(tuple(nodes), roots, tuple(map(records.as_node, wrt)))
+        return Request(tuple(nodes), roots, tuple(map(_variable, wrt)))
 
     def _run(
         self,
@@ -311,3 +311,13 @@ class Runnable(Structure):
         nodes = (*(a.node for a in own), *wrt)
         inputs = dict.fromkeys(n for n in nodes if isinstance(n, graph.Input))
         return self._runner.run(request, given, list(inputs), as_numpy=as_numpy)
+
+
+def _variable(wrt: Any) -> Node:
+    """The node that a gradient is asked for."""
+    if not isinstance(getattr(wrt, "node", wrt), Node):
+        raise GraphError(
+            f"a gradient is with respect to an input, a parameter or another value of the graph, "
+            f"got {wrt!r:.60}"
+        )
+    return records.as_node(wrt)

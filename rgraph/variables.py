@@ -135,6 +135,7 @@ class Parameter(Stored):
             )
         if not callable(init):
             init = on_cpu(init)
+            graph.as_numbers(0 if init is None else init, "a parameter")
         if not callable(init) and (isinstance(init, np.ndarray) or np.ndim(init)):
             kind = np.asarray(init).dtype
             dtype = dtype or (kind if kind.kind == "f" else None)

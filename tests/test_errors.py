@@ -441,10 +441,29 @@ class TestShapes:
             C.Parameter((4, 1, 1), init=np.arange(4), name="b")
 
     def test_a_name_in_the_place_of_a_shape(self, told):
-        with told("a shape is a number or a tuple", "got 'state'", hint="name='state'"):
+        with told("a shape is a whole number or a tuple", "got 'state'", hint="name='state'"):
             C.placeholder("state")
         with told("got None", hint=""):
             C.input_variable(None)
+
+    def test_sizes_and_places_that_are_not_whole(self, told):
+        x = C.input_variable((1, 5, 5))
+        s = C.sequence.input_variable(2)
+        wrong = {
+            "a shape is a whole number": lambda: C.pooling(x, C.MAX_POOLING, (2.5, 2)),
+            "a shape": lambda: C.layers.Convolution((3.5, 3), 2)(x),
+            "an axis must be a whole number, got 1.5": lambda: C.reduce_sum(x, axis=1.5),
+            "k must be": lambda: C.top_k(x, 1.5),
+            "output_rank must be": lambda: C.times(x, C.Parameter((5, 2)), output_rank=1.5),
+            "begin_index must be": lambda: C.slice(x, 0, 0.5, 1),
+            "end_index: there are 1 for 2 axes": lambda: C.slice(x, [0, 1], [0, 0], [1]),
+            "got 0.5": lambda: C.sequence.slice(s, 0.5, 2),
+            "no axis to slide along": lambda: C.pooling(x, C.MAX_POOLING, ()),
+        }
+        for words, program in wrong.items():
+            with pytest.raises(GraphError, match=words):
+                program()
+        assert C.reshape(x, (5.0, np.int8(5))).shape == (5, 5)
 
     def test_an_axis_that_is_not_there(self, told):
         x = C.input_variable((3, 4), name="x")
@@ -462,6 +481,46 @@ class TestTypes:
             hint="default_options",
         ):
             C.layers.Dense(2)(x)
+
+    @pytest.mark.parametrize("dtype", [np.int32, bool, np.longdouble, complex, object, "U5"])
+    def test_a_type_that_a_graph_does_not_compute_with(self, told, dtype):
+        for make in (C.input_variable, C.sequence.input_variable, C.Parameter, C.random.normal):
+            with told("does not compute with numbers of type", hint="float32"):
+                make(2, dtype=dtype)
+        with told("does not compute with numbers of type", hint="float32"):
+            C.cast(C.input_variable(2), dtype)
+
+    @pytest.mark.parametrize(
+        "dtype, kind",
+        [(int, np.float32), ("float", np.float32), (float, np.float64), (">f8", np.float64)],
+    )
+    def test_types_as_cntk_reads_them(self, dtype, kind):
+        x = C.input_variable(3, dtype=dtype)
+        assert x.dtype == C.Parameter(2, dtype=dtype).dtype == C.cast(1, dtype).dtype == kind
+        assert (x * 2.5).eval({x: [[5, -7, 0]]}).tolist() == [[12.5, -17.5, 0]]
+
+    @pytest.mark.parametrize("value", [None, 1j, "2", [1j, 2], {1}])
+    def test_a_value_that_is_no_number(self, told, value):
+        p = C.Parameter(2, init=5)
+        with told("of parameter (2,) is a number or an array of numbers", hint=""):
+            p.value = value
+        assert p.value.tolist() == [5, 5]
+        if value is not None:
+            with told("of a parameter is a number", hint=""):
+                C.Parameter(2, init=value)
+            with told("of a constant is a number", hint=""):
+                C.constant(value)
+
+    def test_a_ragged_list_as_a_value(self, told):
+        with told("a ragged list", hint=""):
+            C.constant([[1], [2, 3]])
+        with told("a ragged list", hint=""):
+            C.Parameter(init=[[1], [2, 3]])
+
+    def test_a_gradient_with_respect_to_a_number(self, told):
+        x = C.input_variable(2)
+        with told("with respect to an input", "got 5", hint=""):
+            (x + 1).grad({x: [[1, 2]]}, wrt=5)
 
     def test_words(self, told):
         x = C.input_variable(2, name="x")

@@ -272,3 +272,34 @@ def test_a_parameter_of_one_in_a_recurrence_must_be_spread():
             slope = 0.5 * slope + 0.5
             wanted += slope
     np.testing.assert_allclose(f.grad({x: RAGGED}, wrt=[b]), [wanted], rtol=1e-6)
+
+
+@pytest.mark.parametrize("looped", [False, True])
+@pytest.mark.parametrize(
+    "give, message",
+    [
+        (lambda frames: frames[:1], "gave 1 sequences for 2"),
+        (lambda frames: frames * 2, "gave 4 sequences for 2"),
+        (lambda frames: None, "gave 0 sequences for 2"),
+        (lambda frames: [f[:, :1] for f in frames], "an array of shape|frames of a sequence for"),
+        (lambda frames: [np.repeat(f, 2, 0) for f in frames], "frames of a sequence for"),
+        (lambda frames: [["one"]] * 2, "is a number or an array of numbers"),
+    ],
+)
+def test_what_does_not_fit_is_refused(give, message, looped):
+    class Wrong(C.UserFunction):
+        def forward(self, frames, device=None, outputs_to_retain=None):
+            return None, give(frames)
+
+        def backward(self, state, g):
+            return g
+
+        def infer_outputs(self):
+            (v,) = self.inputs
+            return [C.output_variable(v.shape, v.dtype, v.dynamic_axes)]
+
+    x = C.sequence.input_variable(2)
+    call = lambda v: C.user_function(Wrong([v]))  # noqa: E731
+    f = C.layers.Recurrence(lambda h, v: call(h + v))(x) if looped else call(x)
+    with pytest.raises(GraphError, match=f"user_function: .*({message})(.|\n)*test_user_function"):
+        f.eval({x: [np.ones((3, 2)), np.ones((2, 2))]})

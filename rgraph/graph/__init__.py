@@ -9,6 +9,7 @@ from .inference import apply, bind, complete
 from .layout import Layout
 from .leaves import INFERRED, Constant, Input, Parameter, Placeholder, State, Stored
 from .node import Node, Op
+from .numbers import as_numbers, number_type, whole
 from .traverse import components, order, updates
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "State",
     "Stored",
     "apply",
+    "as_numbers",
     "batch_of",
     "bind",
     "complete",
@@ -36,8 +38,10 @@ __all__ = [
     "copy",
     "fit",
     "follows_data",
+    "number_type",
     "one_batch",
     "order",
     "trials_of",
     "updates",
+    "whole",
 ]

@@ -12,6 +12,7 @@ from .axis import Axis
 from .errors import GraphError, Origin
 from .free import FREE
 from .node import Node, Shape, describe
+from .numbers import as_numbers, number_type
 
 INFERRED = -1  # a parameter's dimension that follows from what it is applied to
 
@@ -32,7 +33,7 @@ class Leaf(Node):
         super().__init__(None, name=name, where=where)
         self.shape = None if shape is None else tuple(int(n) for n in shape)
         self.axes = axes
-        self.dtype = None if dtype is None else np.dtype(dtype)
+        self.dtype = None if dtype is None else number_type(dtype)
 
     @property
     def kind(self) -> str:
@@ -105,7 +106,8 @@ class Stored(Leaf):
 
     @value.setter
     def value(self, value: Any) -> None:
-        array = np.array(value, self.dtype).view(self.dtype)  # an equal type is not the type itself
+        array = as_numbers(value, f"{self.kind.lower()} {describe(self)}")
+        array = array.astype(self.dtype, copy=False).view(self.dtype)  # an equal type is another
         assert self.shape is not None
         while array.ndim > len(self.shape) and array.shape[0] == 1:  # CNTK overlooks these
             array = array[0]
@@ -172,7 +174,7 @@ class Constant(Leaf):
     def __init__(
         self, value: Any, shape: Shape | None = None, dtype: Any = None, name: str = "", **kw: Any
     ) -> None:
-        array = np.array(value)
+        array = as_numbers(value, "a constant")
         self.weak = dtype is None
         self.frozen = False
         if dtype is None:
@@ -181,7 +183,7 @@ class Constant(Leaf):
         self.given = array
         self.root = self
         self._edition = self._seen = 0
-        array = np.asarray(array, dtype)
+        array = np.asarray(array, number_type(dtype))
         open_size = shape is not None and any(n < 0 for n in shape)  # a number, repeated as needed
         self._value = array if shape is None or open_size else repeated(array, shape)
         super().__init__(shape if open_size else self._value.shape, (), dtype, name, **kw)
@@ -206,7 +208,7 @@ class Constant(Leaf):
     @value.setter
     def value(self, value: Any) -> None:
         assert self.shape is not None
-        array = np.array(value)
+        array = as_numbers(value, f"constant {describe(self)}")
         repeated(array, self.shape)  # that it can be
         self.root.given = array
         self.root._edition += 1

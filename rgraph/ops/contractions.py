@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..graph import INFERRED, Axis, GraphError, Node, apply
+from ..graph import INFERRED, Axis, GraphError, Node, apply, whole
 from ..graph import axis as _axis
 from ..graph.free import elements
 from ..graph.node import Shape
@@ -309,7 +309,7 @@ def times(
     array([[17.],
            [39.]], dtype=float32)
     """
-    map_rank = infer_input_rank_to_map
+    map_rank, output_rank = infer_input_rank_to_map, whole(output_rank, "output_rank")
     if map_rank == TIMES_REDUCE_SEQUENCE_AXIS_WITHOUT_INFERRED_INPUT_RANK:
         product = apply(
             TIMES, as_node(left), as_node(right), output_rank=output_rank, map_rank=None

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Axis, GraphError, apply
+from ..graph import Axis, GraphError, apply, number_type
 from ..graph.node import Shape
 from .records import as_node, define, operation
 
@@ -109,4 +109,4 @@ def cast(node_input: Any, dtype: Any) -> Any:
     >>> C.cast([1, 2], np.float64).eval().dtype
     dtype('float64')
     """
-    return apply(CAST, as_node(node_input), dtype=np.dtype(dtype))
+    return apply(CAST, as_node(node_input), dtype=number_type(dtype))

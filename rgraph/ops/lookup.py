@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Axis, GraphError, Node, apply
+from ..graph import Axis, GraphError, Node, apply, whole
 from ..graph.node import Shape
 from .records import as_node, define, operation
 from .shaping import as_size, axis_number, static_index
@@ -285,5 +285,5 @@ def top_k(x: Any, k: int, axis: int | Axis = -1) -> Any:
     (array([4., 3.], dtype=float32), array([2., 0.], dtype=float32))
     """
     node, at = as_node(x), axis_number(axis)
-    indices = apply(TOP, node, k=int(k), axis=at)
+    indices = apply(TOP, node, k=whole(k, "k"), axis=at)
     return apply(TAKE, node, indices, axis=at), indices

@@ -313,6 +313,8 @@ def pooling(
 def _moves(window: Any, strides: Any, auto_padding: Any, ceil: bool) -> dict[str, Any]:
     shape = as_size(window, "pooling_window_shape")
     rank = len(shape)
+    if not rank:
+        raise GraphError("pooling_window_shape () has no axis to slide along")
     auto = tuple(map(bool, per_axis(auto_padding, rank, "auto_padding")))
     return {
         "window": shape,

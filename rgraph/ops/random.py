@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Constant, Node, apply
+from ..graph import Constant, Node, apply, number_type
 from ..graph.node import Shape, random_key
 from .arithmetic import element_times
 from .records import as_node, define, operation
@@ -95,7 +95,7 @@ DRAW = define(
 
 def _drawn(like: Any, shape: Any, dtype: Any, kind: str, by: Sequence[float], seed: Any) -> Node:
     operands = [] if like is None else [as_node(like)]
-    attrs = {"shape": as_shape(shape), "dtype": np.dtype(dtype or np.float32), "seed": seed}
+    attrs = {"shape": as_shape(shape), "dtype": number_type(dtype or np.float32), "seed": seed}
     return apply(DRAW, *operands, kind=kind, by=tuple(map(float, by)), **attrs)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Axis, GraphError, Node, Op, apply
+from ..graph import Axis, GraphError, Node, Op, apply, whole
 from ..graph.node import Shape
 from .along_axes import SPACE, Along, Rows, StaticAxes, chosen, chosen_of_some, flattened
 from .arithmetic import abs as absolute
@@ -169,7 +169,9 @@ def normal_axis(axis: Any) -> Any:
     if axis is None or (isinstance(axis, Axis) and axis.name in ("AllStaticAxes", "AllAxes")):
         return None
     axes = axis if isinstance(axis, (list, tuple)) else (axis,)
-    return tuple(a.static_axis_index() if isinstance(a, Axis) else int(a) for a in axes)
+    return tuple(
+        a.static_axis_index() if isinstance(a, Axis) else whole(a, "an axis") for a in axes
+    )
 
 
 def _split_axes(axis: Any) -> tuple[Any, bool]:

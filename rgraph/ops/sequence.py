@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..default_options import default_dtype
-from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, apply
+from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, apply, whole
 from . import records
 from .activations import difference
 from .along_time import ENDS, MAXIMUM, RECONCILE
@@ -73,11 +70,7 @@ def new_input(
     shape: Any, dtype: Any, needs_gradient: bool, is_sparse: bool, axes: Axes, name: str
 ) -> Variable:
     dims = as_shape(shape)
-    try:
-        kind = np.dtype(dtype or default_dtype())
-    except TypeError:
-        raise GraphError(f"{dtype!r} is no dtype; write np.float32 or np.float64") from None
-    node = Input(dims, axes, kind, name)
+    node = Input(dims, axes, dtype or default_dtype(), name)
     node.needs_gradient, node.is_sparse = needs_gradient, is_sparse
     return records.hold(node)
 
@@ -115,20 +108,13 @@ def future_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
 
 
 def _steps_away(time_step: Any) -> int:
-    steps = _whole(time_step)
+    steps = whole(time_step, "time_step")
     if steps < 0:
         raise GraphError(
             f"time_step counts frames and can't be negative, got {steps}",
             hint="past_value looks back, future_value ahead, and sequence.delay either way",
         )
     return steps
-
-
-def _whole(time_step: Any) -> int:
-    try:
-        return operator.index(time_step)
-    except TypeError:
-        raise GraphError(f"time_step must be a whole number of frames, got {time_step!r}") from None
 
 
 @operation
@@ -147,7 +133,7 @@ def delay(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
            [9.],
            [9.]], dtype=float32)
     """
-    node, offset = as_node(x), _whole(time_step)
+    node, offset = as_node(x), whole(time_step, "time_step")
     initial = as_node(0.0 if initial_state is None else initial_state)
     if not offset:
         return apply(records.TABLE["alias"], node)
@@ -375,6 +361,7 @@ def slice(seq: Any, begin_index: int, end_index: int) -> Any:
     array([[2.],
            [3.]], dtype=float32)
     """
+    begin_index, end_index = whole(begin_index, "begin_index"), whole(end_index, "end_index")
     if end_index and end_index <= begin_index and (begin_index < 0) == (end_index < 0):
         raise GraphError(f"from {begin_index} to {end_index} there is no frame")
     frames = chosen_frames(as_node(seq), begin_index, end_index or None)

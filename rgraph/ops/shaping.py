@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import FREE, INFERRED, Axis, GraphError, Node, apply
+from ..graph import FREE, INFERRED, Axis, GraphError, Node, apply, whole
 from ..graph.axis import END
 from ..graph.node import Shape, Type
 from .records import as_node, define, operation
@@ -21,6 +21,7 @@ def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
     """
     if isinstance(axis, Axis):
         axis = axis.static_axis_index()
+    axis = whole(axis, "an axis")
     if axis == END and extra:
         return -rank - 1
     if not -rank - extra <= axis < rank:
@@ -189,10 +190,12 @@ def reshape_to(x: Node, shape: Shape) -> Node:
 def as_shape(shape: int | Sequence[int]) -> Shape:
     """A shape as a tuple, one number being a vector's."""
     try:
-        return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(map(int, shape))
+        if isinstance(shape, (int, np.integer)):
+            return (int(shape),)
+        return tuple(whole(n, "a size") for n in shape)
     except (TypeError, ValueError):
         raise GraphError(
-            f"a shape is a number or a tuple of numbers, got {shape!r}",
+            f"a shape is a whole number or a tuple of them, got {shape!r}",
             hint=f"a name is given as name={shape!r}" if isinstance(shape, str) else "",
         ) from None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import INFERRED, Axis, GraphError, Node, apply
+from ..graph import INFERRED, Axis, GraphError, Node, apply, whole
 from ..graph.node import Shape
 from .records import as_node, define, follow_axes, operation
 from .repetition import sum_rows
@@ -242,12 +242,16 @@ def slice(
     """
     axes = axis if isinstance(axis, (list, tuple)) else [axis]
 
-    def each(value: Any) -> list[Any]:
-        return list(value) if isinstance(value, (list, tuple)) else [value] * len(axes)
+    def each(value: Any, of: str) -> list[Any]:
+        values = list(value) if isinstance(value, (list, tuple)) else [value] * len(axes)
+        if len(values) != len(axes):
+            raise GraphError(f"{of}: there are {len(values)} for {len(axes)} axes")
+        return [whole(v, of) for v in values]
 
-    steps = each(1 if strides is None else strides)
-    cuts = zip(axes, each(begin_index), each(end_index), steps, strict=True)
-    return slice_axes(as_node(x), [(axis_number(a), b, e, s) for a, b, e, s in cuts])
+    numbers = map(axis_number, axes)
+    begins, ends = each(begin_index, "begin_index"), each(end_index, "end_index")
+    steps = each(1 if strides is None else strides, "strides")
+    return slice_axes(as_node(x), list(zip(numbers, begins, ends, steps, strict=True)))
 
 
 @operation

@@ -13,12 +13,13 @@ each frame that it computed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import BATCH, Axis, GraphError, Node, apply
+from ..graph import BATCH, Axis, GraphError, Node, apply, as_numbers
 from ..graph.node import Type
 from .records import define
 
@@ -59,15 +60,37 @@ def _as_rows(run: Any, value: Any, kind: Type) -> Any:
                 "for all frames of a sequence",
                 hint="make it a sequence: sequence.broadcast_as(value, x)",
             )
-        array = np.asarray(value, kind.dtype).reshape((-1,) * len(axes) + shape)
+        array = _given(value, kind, run.rows(axes) if axes else 1, "samples")
         order = run.order(axes[0]) if axes else None
-        return run.engine.from_numpy(array if order is None else array[order])
+        array = array if order is None else array[order]
+        return run.engine.from_numpy(array if axes else array[0])
     if axes[1] not in run.layouts:
         raise GraphError("a user function gives sequences along the time axis of an operand only")
     out = np.empty((run.rows(axes), *shape), kind.dtype)
-    for rows, frames in zip(_rows_of_sequences(run, axes[1]), value, strict=True):
-        out[rows] = np.asarray(frames, kind.dtype).reshape((-1, *shape))
+    places = _rows_of_sequences(run, axes[1])
+    _check_count(0 if value is None else len(value), len(places), "sequences")
+    for rows, frames in zip(places, value, strict=True):
+        out[rows] = _given(frames, kind, len(rows), "frames of a sequence")
     return run.engine.from_numpy(out)
+
+
+def _given(value: Any, kind: Type, count: int, of: str) -> np.ndarray:
+    """So many rows that a user function gave."""
+    array = as_numbers(value, "a user_function").astype(kind.dtype, copy=False)
+    size = math.prod(kind.shape or ())
+    if array.size != count * size:
+        _check_count(array.size // max(size, 1), count, of)
+        raise GraphError(f"it gave an array of shape {array.shape} for {count} {of}")
+    return array.reshape((count, *(kind.shape or ())))
+
+
+def _check_count(count: int, wanted: int, of: str) -> None:
+    if count != wanted:
+        raise GraphError(
+            f"it gave {count} {of} for {wanted}",
+            hint="forward and backward get a list of arrays where an operand has sequences, and "
+            "give such a list",
+        )
 
 
 # What the user's code gave, and by which number a graph's values know it.

@@ -1,0 +1,68 @@
+"""Numbers as people give them: types, arrays, and whole numbers."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from .errors import GraphError
+
+_TYPES = {t: t for t in map(np.dtype, (np.float16, np.float32, np.float64))}
+_SPELLINGS: dict[Any, Any] = {int: np.float32, "float": np.float32}  # as CNTK reads them
+
+
+def number_type(dtype: Any) -> np.dtype:
+    """The type of number that is meant by `dtype`.
+
+    A graph computes with floating-point numbers: of integers, 0.5 would be 0.
+
+    Raises:
+        GraphError: `dtype` is none of them.
+    """
+    try:
+        found = np.dtype(_SPELLINGS.get(dtype, dtype))
+    except TypeError:
+        raise GraphError(f"{dtype!r} is no dtype; write np.float32 or np.float64") from None
+    kind = _TYPES.get(found.newbyteorder("="))
+    if kind is None:
+        whole = found.kind in "biu"
+        raise GraphError(
+            f"a graph does not compute with numbers of type {found}",
+            hint="np.float32 or np.float64"
+            + ("; arrays of integers may be given for them" if whole else ""),
+        )
+    return kind  # NumPy's own: what is asked for by identity is found
+
+
+def as_numbers(value: Any, of: str) -> np.ndarray:
+    """A new array of what is given for `of`.
+
+    Raises:
+        GraphError: it is no array of numbers.
+    """
+    try:
+        array = np.array(value)
+    except ValueError as error:
+        raise GraphError(f"a ragged list is no value of {of}: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise GraphError(
+            f"a value of {of} is a number or an array of numbers, "
+            f"got {type(value).__name__} {value!r:.60}"
+        )
+    return array
+
+
+def whole(value: Any, of: str) -> int:
+    """A whole number, of whatever type.
+
+    Raises:
+        GraphError: `value` is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        if isinstance(value, (float, np.floating)) and float(value).is_integer():
+            return int(value)
+        raise GraphError(f"{of} must be a whole number, got {value!r:.60}") from None
