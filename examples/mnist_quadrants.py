@@ -142,7 +142,7 @@ def predict(x: Any, z: Any, images: np.ndarray) -> np.ndarray:
 
 
 def draw(path: Path, image: np.ndarray, confusion: np.ndarray) -> None:
-    """An image, its frames, and the counts of (true digit, told digit)."""
+    """An image, its frames, and the counts of (true digit, predicted digit)."""
     try:
         import matplotlib
     except ImportError:
@@ -167,7 +167,7 @@ def draw(path: Path, image: np.ndarray, confusion: np.ndarray) -> None:
     for (true, told), count in np.ndenumerate(confusion):
         color = "white" if shades[true, told] > shades.max() / 2 else "black"
         panel.text(told, true, count or "", ha="center", va="center", color=color)
-    panel.set(xticks=range(10), yticks=range(10), xlabel="told", ylabel="true")
+    panel.set(xticks=range(10), yticks=range(10), xlabel="predicted", ylabel="true")
     panel.set_title(f"{confusion.trace():,} of {confusion.sum():,} are right")
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
