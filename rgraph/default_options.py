@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -174,7 +174,7 @@ def overridable(*names: str) -> Callable[[F], F]:
 
         @functools.wraps(factory)
         def call(*args: Any, **kwargs: Any) -> Any:
-            given = signature.bind(*args, **kwargs)
+            given = bound_to(factory.__name__, signature, args, kwargs)
             for name, default in defaults.items():
                 value = given.arguments.get(name, default)
                 given.arguments[name] = get_default_override(call, **{name: value})
@@ -184,6 +184,16 @@ def overridable(*names: str) -> Callable[[F], F]:
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def bound_to(
+    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """The arguments of a call; a `TypeError` names the function, as Python's own does."""
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}(): {error}; it takes {signature}") from None
 
 
 __all__ = [

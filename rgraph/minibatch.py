@@ -40,7 +40,7 @@ class Minibatch:
                 given = f"; given were {', '.join(map(describe, data))}" if data else ""
                 raise GraphError(
                     f"input {describe(node)} was given no value\n  made at {node.origin}",
-                    hint="pass it: eval({x: array, …})" + given,
+                    hint="give it one: {x: array, …}" + given,
                 )
         fed = {n: samples_of(n, data[n]) for n in inputs}
         self.engine = engine

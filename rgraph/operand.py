@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +126,24 @@ class Operand:
     def __getitem__(self, key: Any) -> Function:
         return ops.slicing.get_item(self, key)
 
-    # NumPy must not take `array * variable` apart element by element.
-    __array_ufunc__ = None
+    def __iter__(self) -> Iterator[Function]:
+        """Its parts along the first static axis, each with one element there (as `self[i]`)."""
+        shape = self.node.shape
+        if not shape or shape[0] < 0:
+            raise GraphError(f"{describe(self.node)} has no first axis to go along")
+        return (self[i] for i in range(shape[0]))
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Function:
+        """NumPy's functions, and its arrays as left operands, make values of the graph."""
+        if ufunc.__name__ in ("equal", "not_equal"):  # an array that is compared with `==`
+            return self.__eq__(next(i for i in inputs if i is not self))
+        function = _UFUNCS.get(ufunc.__name__) if method == "__call__" and not options else None
+        if function is None:
+            raise GraphError(
+                f"NumPy's {ufunc.__name__} can't compute with a value of the graph",
+                hint="operations on such values are the functions of C: C.tanh, C.element_max, …",
+            )
+        return function(*inputs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise GraphError(
@@ -201,3 +218,18 @@ class Operand:
     def is_sequence(self) -> bool:
         """Whether it has a time axis."""
         return len(self.dynamic_axes) == 2
+
+
+# NumPy's functions of this name
+_UFUNCS: dict[str, Callable[..., Function]] = {
+    "add": ops.plus, "subtract": ops.minus, "multiply": ops.element_times,
+    "divide": ops.element_divide, "power": ops.pow, "matmul": ops.times, "negative": ops.negate,
+    "absolute": ops.abs, "exp": ops.exp, "expm1": ops.expm1, "log": ops.log, "log1p": ops.log1p,
+    "logaddexp": ops.log_add_exp, "sqrt": ops.sqrt, "square": ops.square,
+    "reciprocal": ops.reciprocal, "sin": ops.sin, "cos": ops.cos, "tan": ops.tan,
+    "sinh": ops.sinh, "cosh": ops.cosh, "tanh": ops.tanh, "arcsin": ops.asin, "arccos": ops.acos,
+    "arctan": ops.atan, "arcsinh": ops.asinh, "arctanh": ops.atanh, "floor": ops.floor,
+    "ceil": ops.ceil, "sign": ops.sign, "remainder": ops.mod, "maximum": ops.element_max,
+    "minimum": ops.element_min, "less": ops.less, "less_equal": ops.less_equal,
+    "greater": ops.greater, "greater_equal": ops.greater_equal,
+}  # fmt: skip

@@ -311,6 +311,9 @@ class Structure(Operand):
         """An output of several; of a single one a slice, as NumPy's."""
         return self.outputs[key] if len(self._nodes) > 1 else super().__getitem__(key)
 
+    def __iter__(self) -> Any:
+        return iter(self.outputs) if len(self._nodes) > 1 else super().__iter__()
+
     def __contains__(self, item: Any) -> bool:
         return item in self.outputs if len(self._nodes) > 1 else super().__contains__(item)
 

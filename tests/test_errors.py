@@ -542,7 +542,7 @@ class TestFeeding:
 
     def test_no_inputs_at_all(self, told):
         x = C.input_variable(2, name="x")
-        with told("'x'", "was given no value", hint="eval({x: array"):
+        with told("'x'", "was given no value", hint="{x: array"):
             (x + 1).eval()
 
     def test_another_functions_input(self, told):

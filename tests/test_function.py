@@ -520,3 +520,53 @@ def test_gradients_as_functions_where_a_run_decides_a_size():
         y.gradients([w])
     data = {s: [np.ones((3, 2))]}
     np.testing.assert_allclose(y.grad(data, wrt=[w]), [2, 2], rtol=1e-6)  # of (3 w² + 3 w²) / 6
+
+
+class TestNumPysFunctions:
+    """What people write out of habit: `np.tanh(h)`, and arrays as left operands."""
+
+    @pytest.mark.parametrize("name", ["tanh", "exp", "sqrt", "arctan", "negative", "sign", "floor"])
+    def test_of_one(self, name):
+        x = C.input_variable(3)
+        data = np.array([[0.5, 1.5, 0.2]], np.float32)
+        function = getattr(np, name)
+        np.testing.assert_allclose(function(x).eval({x: data}), function(data), rtol=1e-6)
+
+    @pytest.mark.parametrize("name", ["add", "subtract", "divide", "maximum", "power"])
+    def test_of_two(self, name):
+        x = C.input_variable(3)
+        data, other = np.array([[0.5, 1.5, 0.2]], np.float32), np.array([2, 3, 4], np.float32)
+        function = getattr(np, name)
+        for a, b in ((x, other), (other, x), (x, x)):
+            found = function(a, b).eval({x: data})
+            own = [data if v is x else v for v in (a, b)]
+            np.testing.assert_allclose(found, function(*own), rtol=1e-6)
+
+    def test_others_are_refused(self):
+        x = C.input_variable(3)
+        for call in (lambda: np.cbrt(x), lambda: np.add.reduce(x), lambda: np.exp(x, out=x)):
+            with pytest.raises(GraphError, match=r"NumPy's \w+ can't compute"):
+                call()
+
+
+def test_iterating_ends_with_the_first_axis():
+    x = C.input_variable((2, 3))
+    first, second = x
+    data = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    np.testing.assert_array_equal(second.eval({x: data}), data[:, 1:])
+    assert len(list(C.combine([first, second]))) == 2
+    with pytest.raises(GraphError, match="no first axis"):
+        iter(C.input_variable(()))
+
+
+@pytest.mark.parametrize(
+    "call, name",
+    [
+        (lambda: C.layers.Dense(3, activaton=C.relu), "Dense"),
+        (lambda: C.sgd([C.Parameter(1)]), "sgd"),
+        (lambda: C.layers.Convolution2D(3, 4, stride=2), "Convolution2D"),
+    ],
+)
+def test_arguments_that_are_wrong_name_the_function(call, name):
+    with pytest.raises(TypeError, match=rf"{name}\(\): .*it takes \("):
+        call()

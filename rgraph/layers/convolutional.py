@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..default_options import overridable
+from ..default_options import bound_to, overridable
 from ..function import BlockFunction, Function
 from ..graph import INFERRED
 from ..initializer import initializer_with_rank
@@ -289,7 +289,7 @@ def _of_rank(layer: Callable[..., Function], rank: int, doc: str) -> Callable[..
     signature = whole.replace(parameters=kept)
 
     def make(*args: Any, **kwargs: Any) -> Function:
-        options = signature.bind(*args, **kwargs).arguments
+        options = bound_to(make.__name__, signature, args, kwargs).arguments
         shape = as_shape(options.pop("filter_shape"))
         if len(shape) not in (1, rank):
             raise ValueError(f"{make.__name__}: filter_shape must have {rank} axes, got {shape}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from ..default_options import bound_to
 from .learner import Learner, Step
 from .options import Options
 from .schedules import learning_parameter_schedule_per_sample, momentum_schedule_per_sample
@@ -71,7 +72,7 @@ def _takes_options(learner: F) -> F:
 
     @functools.wraps(learner)
     def call(*args: Any, **kwargs: Any) -> Learner:
-        return learner(**signature.bind(*args, **kwargs).arguments)
+        return learner(**bound_to(learner.__name__, signature, args, kwargs).arguments)
 
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
