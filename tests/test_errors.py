@@ -345,7 +345,7 @@ class TestSequences:
 
     def test_lengths_that_nothing_gives(self, told):
         x = C.sequence.input_variable(2, name="x")
-        with told("'x'", hint="pass it"):
+        with told("'x'", hint="give it one"):
             C.sequence.broadcast_as(C.constant(1), x).eval()
 
 
