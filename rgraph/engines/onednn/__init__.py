@@ -32,7 +32,7 @@ from .softmax import Softmaxes
 __all__ = ["OnednnEngine", "OnednnError"]
 
 _FEW = 1 << 12  # elements of the larger operand: less is not worth a second thread
-_MUCH = 1 << 25  # multiplications that take a millisecond, about
+_MUCH = 1 << 26  # multiplications that take two milliseconds, about
 _LANES = 16  # channels that are computed together
 
 
