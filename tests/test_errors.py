@@ -465,6 +465,18 @@ class TestShapes:
                 program()
         assert C.reshape(x, (5.0, np.int8(5))).shape == (5, 5)
 
+    def test_what_is_taken_apart(self, told):
+        """Without an end, Python would ask for slices for ever."""
+        first, second = C.constant([[1, 2], [3, 4]])
+        assert second.eval().tolist() == [[3, 4]] and len(list(C.combine([first, second]))) == 2
+        for value in (C.input_variable((C.FreeDimension, 2)), C.placeholder(), C.constant(1)):
+            with told("has no first axis to go along", hint=""):
+                list(value)
+
+    def test_float16_has_too_few_digits_for_a_learner(self, told):
+        with told("float16", hint="C.cast"):
+            C.sgd([C.Parameter(2, dtype=np.float16)], 0.1)
+
     def test_an_axis_that_is_not_there(self, told):
         x = C.input_variable((3, 4), name="x")
         with told("axis 2 does not exist", "2 static axes, 0 to 1", hint=""):

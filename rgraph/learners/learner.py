@@ -349,6 +349,11 @@ def _check(parameters: tuple[Any, ...]) -> None:
         if not isinstance(p, Parameter):
             raise ValueError(f"a learner learns parameters, it was given {p!r:.60}")
         _ = p.node.value  # type: ignore[attr-defined]  # raises if its shape is not known yet
+        if p.dtype == np.float16:  # the square of a gradient of 1e-4 is 0 there
+            raise GraphError(
+                f"a learner needs more digits than float16 has, got {p!r}",
+                hint="keep the parameter in float32 and use C.cast(parameter, np.float16)",
+            )
     if len(set(parameters)) < len(parameters):
         raise ValueError("a learner was given a parameter twice")
 
