@@ -31,9 +31,8 @@ from .softmax import Softmaxes
 
 __all__ = ["OnednnEngine", "OnednnError"]
 
-_FEW = 1 << 12  # elements of the larger operand: less is not worth a second thread
+_FEW = 1 << 14  # elements of the larger operand: less is not worth a second thread
 _MUCH = 1 << 26  # multiplications that take two milliseconds, about
-_LANES = 16  # channels that are computed together
 
 
 class OnednnEngine(NumpyEngine):
@@ -111,8 +110,7 @@ class OnednnEngine(NumpyEngine):
     def _threads_of_weights(self, x: Any, g: Any, kernel: Any, groups: int) -> int:
         """Always the same: sums in several threads are other sums."""
         channels = x.shape[-len(kernel) - 1] // groups
-        results = g.shape[-len(kernel) - 1] // groups
-        work = g.size * channels * math.prod(kernel) * -(-results // _LANES) * _LANES / results
+        work = g.size * channels * math.prod(kernel)
         return number() if work > _MUCH else 1
 
 
