@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import rgraph as C
-from rgraph import evaluation
+from rgraph.runtime import evaluation
 
 from .measure import interleaved
 from .programs import Program

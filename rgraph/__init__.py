@@ -19,13 +19,11 @@ from . import (
     losses,
     metrics,
     ops,
-    pickling,
     random,
     surface,
     testing,
     train,
 )
-from .arrays import NDArrayView
 from .default_options import (
     default_options,
     default_options_for,
@@ -47,7 +45,8 @@ from .device import (
     use_default_device,
 )
 from .eval import Evaluator
-from .function import BlockFunction, CloneMethod, Function, as_block, combine, set_seed
+from .files import pickling
+from .files.persistence import ModelFormat, load_model, register_udf_deserialize_callback
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
 from .graph import Axis, GraphError
@@ -80,9 +79,23 @@ from .learners import (
 )
 from .losses import *
 from .metrics import *
+from .model.function import BlockFunction, CloneMethod, Function, as_block, combine, set_seed
+from .model.structure import allow_renaming_functions
+from .model.user_function import UserFunction, as_composite, output_variable, user_function
+from .model.variables import (
+    Constant,
+    Parameter,
+    State,
+    Variable,
+    constant,
+    input,
+    input_variable,
+    parameter,
+    placeholder,
+)
 from .ops import *
-from .persistence import ModelFormat, load_model, register_udf_deserialize_callback
-from .structure import allow_renaming_functions
+from .runtime.arrays import NDArrayView
+from .runtime.values import Value, asarray, asvalue
 from .train import (
     CheckpointConfig,
     Communicator,
@@ -99,19 +112,6 @@ from .train import (
     minibatch_size_schedule,
     mpi_communicator,
     training_session,
-)
-from .user_function import UserFunction, as_composite, output_variable, user_function
-from .values import Value, asarray, asvalue
-from .variables import (
-    Constant,
-    Parameter,
-    State,
-    Variable,
-    constant,
-    input,
-    input_variable,
-    parameter,
-    placeholder,
 )
 
 __version__ = "0.1.0"

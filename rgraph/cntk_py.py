@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import NDArrayView
 from .device import DeviceDescriptor, DeviceKind, gpu_convolutions
 from .eval import Evaluator
-from .evaluation import set_seed
-from .function import Function
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
 from .graph import Axis
@@ -24,6 +21,8 @@ from .io import MinibatchData
 from .io.base import Source as MinibatchSource
 from .learners import Learner, universal
 from .logging import ProgressWriter
+from .model.function import Function
+from .model.variables import Constant, Parameter, Variable
 from .ops import abs as abs
 from .ops import ceil as ceil
 from .ops import cos as cos
@@ -42,9 +41,10 @@ from .ops import sin as sin
 from .ops import sqrt as sqrt
 from .ops import square as square
 from .ops import tanh as tanh
+from .runtime.arrays import NDArrayView
+from .runtime.evaluation import set_seed
+from .runtime.values import Value
 from .train import CheckpointConfig, CrossValidationConfig, TestConfig, Trainer, TrainingSession
-from .values import Value
-from .variables import Constant, Parameter, Variable
 
 # CNTK numbers its types; here they are NumPy's, which whatever takes a dtype takes.
 DataType_Unknown = None

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from . import evaluation
-from .arrays import on_cpu
-from .debugger import debug_model
 from .device import gpu_convolutions
-from .explain import Profile, Stopwatch
 from .graph import Constant, GraphError, Input, Node, Stored
 from .graph.node import describe
+from .inspect.debugger import debug_model
+from .inspect.explain import Profile, Stopwatch
+from .runtime import evaluation
+from .runtime.arrays import on_cpu
 
 __all__ = [
     "debug_model",

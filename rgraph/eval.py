@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from . import evaluation, ops
+from . import ops
 from .debugging import print_node_timing
-from .evaluation import Feed, Request
-from .function import Function
 from .graph import Axis, Node
 from .logging import ProgressWriter
+from .model.function import Function
 from .ops.records import as_node, hold
 from .ops.reductions import row_count
 from .ops.repetition import sum_rows
+from .runtime import evaluation
+from .runtime.evaluation import Feed, Request
 
 
 def total(node: Node) -> Node:

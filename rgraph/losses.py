@@ -11,13 +11,13 @@ import numpy as np
 from . import graph, ops
 from .graph import GraphError, Node, apply
 from .initializer import glorot_normal
+from .model.variables import Parameter, constant
 from .ops import sampling, scoring
 from .ops.activations import logit_of
 from .ops.records import as_node, operation
 from .ops.reductions import normal_axis, row_count
 from .ops.repetition import sum_rows
 from .ops.softmax import CROSS_ENTROPY
-from .variables import Parameter, constant
 
 _SMALL = 1e-6  # added to probabilities before their logarithm is taken
 

@@ -28,11 +28,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import rgraph as C
-from rgraph import autodiff, device, graph, passes
+from rgraph import device, graph, passes
 from rgraph.engines.numpy import NumpyEngine
-from rgraph.evaluation import Runner
-from rgraph.minibatch import Minibatch
+from rgraph.passes import autodiff
 from rgraph.plan import Plan
+from rgraph.runtime.evaluation import Runner
+from rgraph.runtime.minibatch import Minibatch
 
 MINIBATCHES = [(3, 1, 2), (2, 2), (1, 4, 4, 2, 1)]
 EMPTY: list[tuple[int, ...]] = [(2, 0, 1), (0,), ()]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..function import Function
 from ..graph import (
     BATCH,
     FREE,
@@ -23,6 +22,7 @@ from ..graph import (
     bind,
     complete,
 )
+from ..model.function import Function
 from ..ops.records import named
 from . import cntk_operations as numbers
 from .cntk_dictionary import AxisIn, read

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..archives import replacing
 from ..graph import Axis, GraphError, Input, Node, Parameter, Placeholder, components, order
 from ..graph.node import describe, failed
 from ..passes import outside_training
 from ..passes.rewriting import private
+from .archives import replacing
 from .onnx_expressions import pointwise
 from .onnx_graph import Builder, Name
 from .onnx_operations import OPERATIONS, At

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..device import cpu, gpu, try_set_default_device
-from ..function import Function, combine
 from ..graph import Axis, GraphError
-from ..operand import Operand
-from ..values import Value, asarray
-from ..variables import Variable, constant
+from ..model.function import Function, combine
+from ..model.operand import Operand
+from ..model.variables import Variable, constant
+from ..runtime.values import Value, asarray
 from .helpers import map_if_possible, typemap
 
 _DTYPES = {
@@ -130,7 +130,7 @@ def sanitize_value(shape: Any, value: Any, dtype: Any, device: Any) -> Any:
     >>> C.internal.sanitize_value((2,), 1, np.float32, C.cpu()).asarray()
     array([1., 1.], dtype=float32)
     """
-    from ..arrays import NDArrayView
+    from ..runtime.arrays import NDArrayView
 
     if value is None and shape is None:
         raise ValueError("a shape or a value must be given")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..function import Function, combine
 from ..graph import INFERRED
 from ..initializer import initializer_with_rank
+from ..model.function import Function, combine
 from ..ops import alias
 
 _INFERRED = (INFERRED,)

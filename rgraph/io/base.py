@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph import GraphError
 from ..internal import Record
-from ..values import Value
+from ..runtime.values import Value
 from .streams import (
     DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS,
     FULL_DATA_SWEEP,

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..arrays import NDArrayView, is_sparse
-from ..samples import frames_of
-from ..values import Value, dense
+from ..runtime.arrays import NDArrayView, is_sparse
+from ..runtime.samples import frames_of
+from ..runtime.values import Value, dense
 from .base import MinibatchData, UserMinibatchSource
 from .streams import FULL_DATA_SWEEP, INFINITELY_REPEAT, StreamInformation
 

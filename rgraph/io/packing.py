@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..device import cpu
-from ..values import Value
+from ..runtime.values import Value
 from .base import MinibatchData
 from .chunks import Chunk, Spread
 from .streams import StreamInformation

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import is_sparse
 from ..graph import GraphError
 from ..internal import Record
+from ..runtime.arrays import is_sparse
 from .chunks import Chunk, ChunkInfo, Deserializer, Part, joined_rows
 from .streams import StreamInformation
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from .. import ops
 from ..default_options import overridable
-from ..function import BlockFunction, Function
 from ..graph import Axis
+from ..model.function import BlockFunction, Function
 from .basic import GLOROT, Dense, Label
 from .blocks import Stabilizer
 from .sequence import PastValueWindow

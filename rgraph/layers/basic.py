@@ -15,11 +15,11 @@ from ..default_options import (
     is_default_override,
     overridable,
 )
-from ..function import BlockFunction, Function
 from ..graph import INFERRED
 from ..initializer import glorot_uniform, initializer_with_rank
+from ..model.function import BlockFunction, Function
+from ..model.variables import Constant, Parameter
 from ..ops.shaping import as_size
-from ..variables import Constant, Parameter
 
 Activate = Callable[[Any], Any] | None
 GLOROT = glorot_uniform()

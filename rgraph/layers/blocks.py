@@ -8,12 +8,12 @@ from typing import Any
 
 from .. import ops
 from ..default_options import overridable
-from ..function import BlockFunction, Function
 from ..graph import INFERRED, GraphError, Placeholder
+from ..model.function import BlockFunction, Function
+from ..model.tracing import nodes_of
+from ..model.variables import Parameter, Variable
 from ..ops.records import hold
 from ..ops.shaping import as_size, require_vector
-from ..tracing import nodes_of
-from ..variables import Parameter, Variable
 from .basic import GLOROT, identity, weight
 
 

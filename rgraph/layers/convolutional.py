@@ -10,13 +10,13 @@ import numpy as np
 
 from .. import ops
 from ..default_options import bound_to, overridable
-from ..function import BlockFunction, Function
 from ..graph import INFERRED
 from ..initializer import initializer_with_rank
+from ..model.function import BlockFunction, Function
+from ..model.variables import Parameter
 from ..ops.frames import chosen_frames
 from ..ops.records import hold
 from ..ops.shaping import as_shape, as_size
-from ..variables import Parameter
 from .basic import GLOROT, Activate, activated, identity, weight
 from .sequence import delayed
 

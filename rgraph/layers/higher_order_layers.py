@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, overload
 
-from ..function import Function, trace
 from ..graph import apply
+from ..model.function import Function, trace
+from ..model.piping import piped
 from ..ops.records import named
 from ..ops.shaping import ALIAS
-from ..piping import piped
 
 Layer = Callable[..., Any]
 

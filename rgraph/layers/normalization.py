@@ -6,9 +6,9 @@ from typing import Any
 
 from .. import ops
 from ..default_options import overridable
-from ..function import BlockFunction, Function
 from ..graph import INFERRED
-from ..variables import State
+from ..model.function import BlockFunction, Function
+from ..model.variables import State
 from .basic import weight
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import ops
 from ..default_options import overridable
-from ..function import BlockFunction, Function
+from ..model.function import BlockFunction, Function
 from ..ops.shaping import as_shape
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import ops
-from ..function import BlockFunction, Function
 from ..graph import INFERRED, GraphError
+from ..model.function import BlockFunction, Function
+from ..model.variables import Constant
 from ..ops.records import as_node, hold
 from ..ops.shaping import require_vector
-from ..variables import Constant
 from .sequence import Recurrence
 
 _GATES = {"lstm": 4, "gru": 3, "rnnReLU": 1, "rnnTanh": 1}

@@ -8,10 +8,10 @@ from typing import Any
 
 from .. import ops
 from ..default_options import overridable
-from ..function import BlockFunction, Function
 from ..graph import Axis, GraphError, order
-from ..tracing import nodes_of
-from ..variables import Constant, placeholder
+from ..model.function import BlockFunction, Function
+from ..model.tracing import nodes_of
+from ..model.variables import Constant, placeholder
 
 Step = Callable[..., Any]
 

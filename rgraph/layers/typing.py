@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ..function import annotated
 from ..graph import BATCH, SEQUENCE, Axis
-from ..types import Type
+from ..model.function import annotated
+from ..model.types import Type
 
 
 class _Tensors:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..function import Function
 from ..graph import Axis, GraphError
-from ..variables import Parameter
+from ..model.function import Function
+from ..model.variables import Parameter
 
 
 class FlatObjective:

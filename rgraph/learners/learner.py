@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import on_cpu
 from ..graph import GraphError
 from ..graph.node import next_random
-from ..variables import Parameter
+from ..model.variables import Parameter
+from ..runtime.arrays import on_cpu
 from .memory import as_gradient, change_in_place
 from .options import Options
 from .schedules import IGNORE, Schedule, as_schedule

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..arrays import as_array, on_cpu, on_gpu
 from ..device import engine, gpu
 from ..graph import GraphError
 from ..graph.node import describe
-from ..values import dense
+from ..runtime.arrays import as_array, on_cpu, on_gpu
+from ..runtime.values import dense
 
 Change = Callable[[Any, Any, dict[str, Any]], None]
 

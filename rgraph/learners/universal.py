@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..function import Function
 from ..graph import Input, Stored
+from ..model.function import Function
 from ..ops.records import as_node, hold
-from ..values import device_of
+from ..runtime.values import device_of
 from .learner import Learner
 
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from .. import search
-from ..function import Function
 from ..graph import GraphError
-from ..structure import single
-from ..tracing import nodes_of
-from ..variables import Variable
+from ..model import search
+from ..model.function import Function
+from ..model.structure import single
+from ..model.tracing import nodes_of
+from ..model.variables import Variable
 
 
 def depth_first_search(root: Any, visitor: Callable[[Any], bool], depth: int = 0) -> list[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..graph import Axis, Constant, GraphError, Node, Op, apply
 
 if TYPE_CHECKING:
-    from ..function import Function
+    from ..model.function import Function
 
 TABLE: dict[str, Op] = {}
 
@@ -94,7 +94,7 @@ def as_node(value: Any) -> Node:
     return Constant(array if isinstance(value, np.ndarray) else value)
 
 
-# What a person gets to hold for a node. `rgraph.function` puts its own here, so that operations
+# What a person gets to hold for a node. `model.function` puts its own here, so that operations
 # give Functions without the floors below knowing of them.
 hold: Callable[[Any], Any] = lambda node: node  # noqa: E731
 

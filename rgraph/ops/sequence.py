@@ -23,7 +23,7 @@ from .repetition import SPREAD, over_time
 from .shaping import as_shape
 
 if TYPE_CHECKING:
-    from ..variables import Variable
+    from ..model.variables import Variable
 
 Axes = tuple[Axis, ...]
 

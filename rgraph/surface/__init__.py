@@ -25,11 +25,11 @@ _READERS = "source", "ctf", "user_deserializer", "text_format", "image_deseriali
 
 # Where names are looked up, in this order. No name of CNTK's stands for two things in these.
 HOMES = (
-    *("", "device", "variables", "default_options", "initializer", "losses", "metrics", "ops"),
-    *("layers", "layers.typing", "layers.basic", "layers.rnn_stack", "learners", "logging"),
-    *("logging.graph", "logging.progress_print", "io", "train", "train.distributed", "eval"),
-    *("debugging", "debugger", "random", "values", "operand", "types", "internal"),
-    "internal.helpers",
+    *("", "device", "model.variables", "default_options", "initializer", "losses", "metrics"),
+    *("ops", "layers", "layers.typing", "layers.basic", "layers.rnn_stack", "learners"),
+    *("logging", "logging.graph", "logging.progress_print", "io", "train", "train.distributed"),
+    *("eval", "debugging", "inspect.debugger", "random", "runtime.values", "model.operand"),
+    *("model.types", "internal", "internal.helpers"),
     # imported when first asked for, and what is above has no such name
     *(f"io.{name}" for name in _READERS),
     "cntk_py",

@@ -1,6 +1,6 @@
 """Training: CNTK's `train` module."""
 
-from ..function import Function
+from ..model.function import Function
 from . import distributed
 from .distributed import (
     Communicator,

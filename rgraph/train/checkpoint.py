@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import archives
+from ..files import archives
 
 _ARRAY, _TUPLE = "__array__", "__tuple__"
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import graph
-from ..function import Function
 from ..graph import Node
 from ..learners import Learner
+from ..model.function import Function
 from ..ops.records import as_node
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import on_cpu
-from ..evaluation import Feed, Request
+from ..runtime.arrays import on_cpu
+from ..runtime.evaluation import Feed, Request
 
 
 class Part(NamedTuple):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from .. import graph
-from ..arrays import on_cpu
 from ..debugging import checked_mode, print_node_timing
 from ..device import engine as device_engine
 from ..eval import (
@@ -21,13 +20,14 @@ from ..eval import (
     ends_sweep,
     total,
 )
-from ..evaluation import Feed, Request
-from ..function import Function
 from ..graph import GraphError
 from ..graph.node import describe
 from ..learners import Learner
+from ..model.function import Function
+from ..model.variables import handle
 from ..ops.records import as_node, hold
-from ..variables import handle
+from ..runtime.arrays import on_cpu
+from ..runtime.evaluation import Feed, Request
 from .checkpoint import load_state, save_state, set_state
 from .criterion import as_criterion, check_learners, learned_by, loss_and_metric
 from .faults import Part, Step, Watch, fault, surely_finite

@@ -795,7 +795,7 @@ def test_a_profile_waits_for_each_call(engine, monkeypatch):
     engine.kernels["fused"] = begin
     monkeypatch.setattr(engine, "synchronize", synchronize)
     clocks = types.SimpleNamespace(perf_counter=lambda: clock[0])
-    monkeypatch.setattr("rgraph.explain.time", clocks)
+    monkeypatch.setattr("rgraph.inspect.explain.time", clocks)
     x = C.input_variable(3)
     profile = C.reduce_sum(C.tanh(x) * 2).profile(np.ones((2, 3), np.float32))
     assert [e.seconds for e in profile.events if e.nodes[0].op.name == "fused"] == [6]

@@ -10,7 +10,7 @@ from rgraph import device
 from rgraph.engines.cuda import options
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
-from tests.training import LENGTHS, minibatch, ragged_lstm
+from tests.train.training import LENGTHS, minibatch, ragged_lstm
 
 pytestmark = pytest.mark.gpu
 

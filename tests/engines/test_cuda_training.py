@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import rgraph as C
-from rgraph.arrays import on_gpu
+from rgraph.runtime.arrays import on_gpu
 from tests.engines.strict_arrays import LIBRARY, Array, State
-from tests.training import (
+from tests.train.training import (
     LENGTHS,
     SPECS,
     UPDATES,

@@ -6,10 +6,10 @@ import pytest
 import rgraph as C
 from rgraph import device, graph, passes
 from rgraph.graph import Node
-from rgraph.minibatch import Minibatch
 from rgraph.ops.records import TABLE
 from rgraph.passes.fusion import Program
 from rgraph.plan import Plan
+from rgraph.runtime.minibatch import Minibatch
 
 POINTWISE = [n for n, op in TABLE.items() if op.pointwise and op.cases]
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import rgraph as C
-from rgraph import autodiff, device
+from rgraph import device
 from rgraph.graph import order
 from rgraph.ops.records import TABLE
+from rgraph.passes import autodiff
 from rgraph.testing import check_gradients
 
 LENGTHS = (3, 1, 2)

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 import rgraph as C
-from rgraph import autodiff, device, graph, passes
-from rgraph.evaluation import plan_on
-from rgraph.minibatch import Minibatch
+from rgraph import device, graph, passes
 from rgraph.passes import (
     algebra,
+    autodiff,
     constants,
     fusion,
     recomputation,
@@ -17,6 +16,8 @@ from rgraph.passes import (
     tails,
 )
 from rgraph.plan import Call, Loop, Plan
+from rgraph.runtime.evaluation import plan_on
+from rgraph.runtime.minibatch import Minibatch
 
 
 def names(outputs):

@@ -1,0 +1,421 @@
+"""Saved functions: a safetensors file with the arrays, and the graph as JSON in it. No code.
+
+What a file names is looked up: operations in the table of records, user functions among those that
+the program has defined or has given a callback for. Nothing is imported, nothing unpickled.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import (
+    FREE,
+    Axis,
+    Constant,
+    Free,
+    GraphError,
+    Input,
+    Node,
+    Parameter,
+    Placeholder,
+    State,
+    Stored,
+    batch_of,
+    complete,
+    order,
+    trials_of,
+)
+from ..graph.node import describe, resolve
+from ..model.function import Function
+from ..model.user_function import UserFunction
+from ..model.variables import handle
+from ..ops.records import TABLE
+from ..ops.user import CALL, OUTPUT
+from . import archives
+
+FORMAT = 1
+RENAMED = {"gather_up": "sum_rows"}  # operations that older files have by their former names
+LEAVES = {k.__name__: k for k in (Input, Parameter, State, Constant, Placeholder)}
+_user_loaders: dict[str, Callable[..., Any]] = {}
+
+
+class Writer:
+    """Gives every node, axis and array of a graph its number."""
+
+    def __init__(self, roots: Sequence[Node]) -> None:
+        self.nodes = order(roots)
+        self.number = {n: i for i, n in enumerate(self.nodes)}
+        self.axes: dict[Axis, int] = {}
+        self.arrays: list[np.ndarray] = []
+        self.names: list[str] = []  # of the arrays
+
+    def node(self, node: Node) -> dict[str, Any]:
+        if node.op is None:
+            return self.leaf(node)
+        return self.type(node) | {
+            "op": node.op.name,
+            "inputs": [self.number[i] for i in node.inputs],
+            "attrs": {k: self.attribute(v, node) for k, v in node.attrs.items()},
+        }
+
+    def type(self, node: Node) -> dict[str, Any]:
+        return {
+            "name": node.name,
+            "shape": None if node.shape is None else list(map(_size, node.shape)),
+            "axes": None if node.axes is None else [self.axis(a) for a in node.axes],
+            "dtype": None if node.dtype is None else node.dtype.name,
+        }
+
+    def leaf(self, node: Node) -> dict[str, Any]:
+        entry: dict[str, Any] = self.type(node) | {"leaf": node.kind}
+        if isinstance(node, Stored):
+            entry["array"] = self.array(node.value, node.name)
+        elif isinstance(node, Constant):
+            entry |= {"array": self.array(node.value, node.name), "weak": node.weak}
+        elif isinstance(node, Input):
+            entry |= {"needs_gradient": node.needs_gradient, "is_sparse": node.is_sparse}
+        return entry
+
+    def array(self, array: Any, name: str = "") -> int:
+        self.arrays.append(np.asarray(array))
+        self.names.append(name)
+        return len(self.arrays) - 1
+
+    def axis(self, axis: Axis) -> int:
+        return self.axes.setdefault(axis, len(self.axes))
+
+    def attribute(self, value: Any, node: Node) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, (tuple, list)):
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            return {kind: [self.attribute(v, node) for v in value]}
+        if isinstance(value, slice):
+            parts = (value.start, value.stop, value.step)
+            return {"slice": [self.attribute(v, node) for v in parts]}
+        if isinstance(value, Axis):
+            return {"axis": self.axis(value)}
+        if isinstance(value, np.dtype) or isinstance(value, type) and issubclass(value, np.generic):
+            return {"dtype": np.dtype(value).name}
+        if isinstance(value, np.ndarray):
+            return {"array": self.array(value)}
+        if isinstance(value, Mapping):
+            return {"dict": {k: self.attribute(v, node) for k, v in value.items()}}
+        if isinstance(value, UserFunction):
+            return {"user": value.op_name, "name": value.name, "state": value.serialize()}
+        raise GraphError(
+            f"{node.title} can't be saved: it holds a "
+            f"{type(value).__name__}\n  made at {node.origin}"
+        )
+
+    def axis_entries(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": a.name,
+                "index": a.index,
+                "is_ordered": a.is_ordered,
+                "source": None if a.source is None else self.number[a.source],
+                "rows": a.rows,
+                "size": a.size,
+            }
+            for a in self.axes
+        ]
+
+
+class ModelFormat(enum.Enum):
+    """In what a model is saved: rgraph's own format, under CNTK's name for its own.
+
+    >>> C.ModelFormat.CNTKv2.value
+    0
+    """
+
+    CNTKv2 = 0
+    ONNX = 1
+
+
+def _own_format(model_format: Any) -> None:
+    if model_format not in (None, ModelFormat.CNTKv2):
+        raise GraphError(
+            f"models are not saved or loaded as {getattr(model_format, 'name', model_format)}",
+            hint="leave format out: what rgraph saves in its own format, rgraph loads",
+        )
+
+
+def save(
+    function: Function,
+    filename: str | os.PathLike[str],
+    format: Any = ModelFormat.CNTKv2,
+    use_external_files_to_store_parameters: bool = False,
+) -> None:
+    """Saves a function: its graph, and the values of its parameters and constants.
+
+    Args:
+        filename: a file of that name is replaced at once, when the new one is complete; folders
+            that are missing are made.
+        format: `ModelFormat.CNTKv2`, which stands for rgraph's own format, or `ModelFormat.ONNX`:
+            other programs run it, and rgraph does not load it. Recurrences become `Scan`;
+            sequences are arrays (frames, batch, *shape) there. Needs the package onnx.
+        use_external_files_to_store_parameters: accepted for CNTK's sake: the file holds all.
+
+    Raises:
+        GraphError: a parameter has no value yet, or an operation can't be saved.
+
+    >>> import tempfile, os
+    >>> model = C.Parameter((2, 1), init=3) * C.input_variable(1, name="x")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(os.path.join(folder, "model"))
+    ...     C.load_model(os.path.join(folder, "model")).eval([[1]])
+    array([[[3.],
+            [3.]]], dtype=float32)
+    """
+    if format is ModelFormat.ONNX:
+        from .onnx_export import export  # only who writes such files has the package
+
+        outputs = [o.node for o in function.outputs]
+        names = [n.name or f"output{i}" for i, n in enumerate(outputs)]
+        export(outputs, [n + "_" * names[:i].count(n) for i, n in enumerate(names)], filename)
+        return
+    _own_format(format)
+    writer = Writer([*function._current(), *function._declared()])
+    archives.write(filename, "graph", described(function, writer), writer.arrays, writer.names)
+
+
+def described(function: Function, writer: Writer) -> dict[str, Any]:
+    """What is saved of a function besides arrays, by a writer of its outputs and its signature."""
+    roots = function._current()
+    return {
+        "format": FORMAT,
+        "nodes": [writer.node(n) for n in writer.nodes],
+        "outputs": [writer.number[resolve(n)] for n in roots],
+        "signature": [writer.number[resolve(n)] for n in function._declared()],
+        "name": function.name,
+        "custom_attributes": writer.attribute(function.custom_attributes, roots[0]),
+        "axes": writer.axis_entries(),
+    }
+
+
+class Reader:
+    """Makes the nodes of a saved graph."""
+
+    def __init__(self, saved: Mapping[str, Any], archive: Mapping[str, np.ndarray]) -> None:
+        self.archive, self.graph = archive, saved
+        if self.graph["format"] > FORMAT:
+            raise GraphError("the file was saved by a newer version of rgraph")
+        self.axes = [self._axis(a) for a in self.graph["axes"]]
+        self.users: dict[str, UserFunction] = {}
+        entries = self.graph["nodes"]
+        self.nodes = [self._bare(e) for e in entries]
+        for axis, entry in zip(self.axes, self.graph["axes"], strict=True):
+            if entry.get("source") is not None:
+                axis.source = self.nodes[entry["source"]]
+        for i, entry in enumerate(entries):
+            if "op" in entry:
+                self.nodes[i].inputs = [self.nodes[k] for k in entry["inputs"]]
+        self.outputs = [self.nodes[i] for i in self.graph["outputs"]]
+        self.signature = [self.nodes[i] for i in self.graph["signature"]]
+        self.name = self.graph["name"]
+        self.custom_attributes = self._attribute(self.graph["custom_attributes"])
+
+    def _axis(self, entry: Mapping[str, Any]) -> Axis:
+        if entry.get("rows") is not None:
+            return batch_of(tuple(entry["rows"]), entry.get("size"))
+        if entry["source"] is not None:
+            return Axis.new_unique_dynamic_axis(entry["name"])
+        if entry["index"] is not None:
+            return Axis(entry["index"])
+        return Axis.known_as(entry["name"], entry["is_ordered"])
+
+    def _array(self, number: int) -> np.ndarray:
+        return self.archive[f"array{number}"]
+
+    def _bare(self, entry: Mapping[str, Any]) -> Node:
+        """The node, without its inputs if it is an operation."""
+        shape = None if entry["shape"] is None else tuple(map(_as_size, entry["shape"]))
+        axes = None if entry["axes"] is None else tuple(self.axes[i] for i in entry["axes"])
+        dtype = None if entry["dtype"] is None else np.dtype(entry["dtype"])
+        if "op" in entry:
+            op = RENAMED.get(entry["op"], entry["op"])
+            if op not in TABLE:
+                raise GraphError(f"the file has an operation {entry['op']!r}, unknown here")
+            attrs = {k: self._attribute(v) for k, v in entry["attrs"].items()}
+            node = Node(TABLE[op], (), attrs, entry["name"])
+            node.shape, node.axes, node.dtype = shape, axes, dtype
+            return node
+        kind, name = LEAVES[entry["leaf"]], entry["name"]
+        if kind is Constant:
+            value = self._array(entry["array"])
+            constant = Constant(value, shape, dtype, name)
+            constant.weak = entry["weak"]
+            return constant
+        if issubclass(kind, Stored):
+            stored: Any = kind(shape or (), dtype, has_value, name)
+            stored.value = self._array(entry["array"])
+            return stored
+        leaf = kind(shape, axes, dtype, name)
+        if isinstance(leaf, Input):
+            leaf.needs_gradient, leaf.is_sparse = entry["needs_gradient"], entry["is_sparse"]
+        return leaf
+
+    def _attribute(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "user" in value:
+            return value  # made once its operands are
+        ((kind, inner),) = value.items()
+        if kind in ("tuple", "list"):
+            return (tuple if kind == "tuple" else list)(map(self._attribute, inner))
+        make: dict[str, Callable[[Any], Any]] = {
+            "slice": lambda v: slice(*map(self._attribute, v)),
+            "axis": lambda v: self.axes[v],
+            "dtype": np.dtype,
+            "array": self._array,
+            "dict": lambda v: {k: self._attribute(x) for k, x in v.items()},
+        }
+        return make[kind](inner)
+
+    def function(self) -> Function:
+        calls: dict[Node, UserFunction] = {}
+        for node in self.nodes:
+            saved = node.attrs.get("function")
+            if node.op is CALL:
+                calls[node] = _user(
+                    saved, [handle(i) if i.op is None else Function([i]) for i in node.inputs]
+                )
+                node.attrs["function"] = calls[node]
+            elif node.op is OUTPUT:
+                node.attrs["function"] = user = calls[node.inputs[0]]
+                user._nodes[node.attrs["index"]] = node
+        complete(self.outputs)
+        function = Function(self.outputs, self.signature or None, self.name)
+        function.custom_attributes = self.custom_attributes
+        return function
+
+
+def _size(size: int) -> Any:
+    """A dimension as it is saved: a free one by its trial sizes, which tell what it follows."""
+    return list(trials_of(size)) if size == FREE else size
+
+
+def _as_size(saved: Any) -> int:
+    return Free(tuple(saved)) if isinstance(saved, list) else saved
+
+
+def has_value(shape: Any, dtype: Any) -> np.ndarray:
+    raise AssertionError("a loaded parameter has its value")
+
+
+def _user(saved: Mapping[str, Any], operands: Sequence[Any]) -> UserFunction:
+    name = saved["user"]
+    if name in _user_loaders:
+        return _user_loaders[name](operands, saved["name"], saved["state"])
+    pending = [UserFunction]
+    while pending:
+        kind = pending.pop()
+        if kind is not UserFunction and kind._op_name() == name:
+            return kind.deserialize(operands, saved["name"], saved["state"])
+        pending += kind.__subclasses__()
+    raise GraphError(
+        f"the file has a user function {name!r}, which this program has not defined",
+        hint="import the module that defines it before loading, or give a callback: "
+        "Function.register_udf_deserialize_callback(name, callback)",
+    )
+
+
+def register_udf_deserialize_callback(
+    op_name: str, callback: Callable[[Sequence[Any], str, Any], UserFunction]
+) -> None:
+    """Says how a saved `UserFunction` is made: by `callback(inputs, name, state)`.
+
+    Args:
+        op_name: the function's `op_name`, which the file holds.
+
+    Source: CNTK's `Function.register_udf_deserialize_callback`.
+
+    >>> C.register_udf_deserialize_callback("gone.Twice", lambda inputs, name, state: inputs[0] * 2)
+    """
+    _user_loaders[op_name] = callback
+
+
+def load_model(
+    model: str | os.PathLike[str] | bytes,
+    device: Any = None,
+    format: Any = ModelFormat.CNTKv2,
+) -> Function:
+    """The function that `Function.save` saved, here or in CNTK 2 (which needs protobuf).
+
+    Args:
+        model: a file's name, or a file's content.
+        device: accepted for CNTK's sake.
+        format: as for `Function.save`.
+
+    Raises:
+        GraphError: it is no such file, or it names an operation that is not known here.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model")
+    ...     C.layers.Dense(3)(C.input_variable(2)).save(path)
+    ...     C.load_model(path).shape
+    (3,)
+    """
+    _own_format(format)
+    source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
+    content = _of_cntk(model)
+    if content is not None:
+        from . import cntk  # only who has such files needs protobuf
+
+        return cntk.load(content)
+    with archives.read(source, "graph", "holds no saved function") as (graph, arrays):
+        reader = Reader(graph, arrays)
+    return reader.function()
+
+
+def _of_cntk(model: str | os.PathLike[str] | bytes) -> bytes | None:
+    """The content of a file that CNTK wrote; None for all else."""
+    if isinstance(model, (bytes, bytearray)):
+        return bytes(model) if _begins_as_cntk(model[:9]) else None
+    with open(model, "rb") as file:
+        begin = file.read(9)
+        return begin + file.read() if _begins_as_cntk(begin) else None
+
+
+def _begins_as_cntk(begin: bytes) -> bool:
+    """Ours begins with a length of eight bytes and a brace."""
+    return begin[:1] == b"\x08" and begin[8:] != b"{"
+
+
+def restore(function: Function, filename: str | os.PathLike[str]) -> None:
+    """Gives the parameters and constants of a function the values that a saved copy of it has.
+
+    Raises:
+        GraphError: the file holds another function.
+    """
+    other = load_model(filename)
+    own = [*function.parameters, *function.constants]
+    saved = [*other.parameters, *other.constants]
+    if [v.shape for v in own] != [v.shape for v in saved]:
+        raise GraphError(
+            f"{filename} holds another function:\n"
+            + "\n".join(f"  here {describe(v.node)}" for v in own)
+            + "\n".join(f"  there {describe(v.node)}" for v in saved)
+        )
+    for mine, its in zip(own, saved, strict=True):
+        mine.value = its.value
+
+
+Function.save = save  # type: ignore[attr-defined]
+Function.restore = restore  # type: ignore[attr-defined]
+Function.load = staticmethod(load_model)  # type: ignore[attr-defined]
+Function.register_udf_deserialize_callback = staticmethod(  # type: ignore[attr-defined]
+    register_udf_deserialize_callback
+)
+
+__all__ = ["load_model", "register_udf_deserialize_callback", "restore", "save"]

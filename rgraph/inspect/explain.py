@@ -1,0 +1,199 @@
+"""What a function's plan does, in words and numbers, and how long each part of it takes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..graph import Node, Stored
+from ..graph.free import elements
+from ..plan import Call, Plan
+from ..runtime.evaluation import Feed, Request, Runner, observed_by
+from .tables import Line, as_html, as_text
+
+
+def _size(node: Node) -> int:
+    return elements(node.shape or ())
+
+
+def _shown(node: Node) -> str:
+    return "×".join("free" if n < 0 else str(n) for n in node.shape or ()) or "scalar"
+
+
+def operations(node: Node) -> int:
+    """Floating-point operations of a node, for one row (for all, if it has no rows)."""
+    if node.op is None:
+        return 0
+    if node.op.work is not None:
+        return node.op.work(node)
+    return _size(node) if node.op.pointwise else 0
+
+
+def traffic(node: Node) -> int:
+    """Bytes that a node reads and writes, for one row."""
+    item = node.dtype.itemsize if node.dtype else 4
+    return item * (_size(node) + sum(map(_size, node.inputs)))
+
+
+def title(node: Node) -> str:
+    """What a call does: its operations and the parameters that it reads."""
+    read = [i.name or i.kind for i in node.inputs if isinstance(i, Stored)]
+    return node.title + (f" ({', '.join(read)})" if read else "")
+
+
+def place(node: Node) -> str:
+    """The layers that it stands in, the innermost first; "" outside of any."""
+    return " of ".join(reversed(node.origin.layers))
+
+
+def explain(plan: Plan) -> str:
+    """The plan as a table: what runs once over all rows, and what runs in each step of a loop.
+
+    Operations and bytes are for one row: one sample, or one frame of a sequence.
+    """
+    lines = []
+    for step in plan.steps:
+        if isinstance(step, Call):
+            lines.append(_row("once", step.node))
+            continue
+        way = "forward" if step.forward else "backward"
+        kept = len(step.whole)
+        lines.append(
+            f"loop {way} along {step.axis.name}: {len(step.calls)} calls a step, "
+            f"{kept} of its values kept for all frames"
+        )
+        lines += [_row("  step", call.node) for call in step.calls]
+    nodes = [n for s in plan.steps for n in ([s.node] if isinstance(s, Call) else s.nodes)]
+    total = sum(map(operations, nodes))
+    head = f"{'':8}{'result':>18}{'MFLOP':>10}{'MB':>9}  what\n"
+    lines += _by_layer(nodes)
+    lines.append(f"in all {total / 1e6:.3g} MFLOP a row, on the {plan.engine.name} engine")
+    if plan.hindrance:
+        lines.append(f"no run of it is one CUDA graph: {plan.hindrance}")
+    return head + "\n".join(lines)
+
+
+def _by_layer(nodes: Sequence[Node]) -> list[str]:
+    """What each layer costs, the layers in it apart; nothing where there are no layers."""
+    work: dict[str, int] = {}
+    for node in nodes:
+        if n := operations(node):
+            work[place(node)] = work.get(place(node), 0) + n
+    if not any(work):
+        return []
+    return [f"{n / 1e6:36.3g}  {layer or 'outside of layers'}" for layer, n in work.items()]
+
+
+def _row(when: str, node: Node) -> str:
+    rows = _shown(node)
+    if node.axes:
+        rows = "rows×" + rows
+    work, moved = operations(node) / 1e6, traffic(node) / 1e6
+    layer = f", in {place(node)}" if place(node) else ""
+    return f"{when:8}{rows:>18}{work:10.3g}{moved:9.3g}  {title(node)}{layer}"
+
+
+class Event(NamedTuple):
+    """One call: its node or nodes, when it began and how long it took (seconds)."""
+
+    nodes: tuple[Node, ...]
+    start: float
+    seconds: float
+
+
+class Profile:
+    """How long each call of one run took.
+
+    `print(profile)`, or a notebook, shows a table: layers, and in each what its calls did, the
+    most expensive first. `profile.save(path)` writes a file that a browser's trace viewer
+    (chrome://tracing, ui.perfetto.dev) opens.
+    """
+
+    def __init__(self, events: Sequence[Event], total: float) -> None:
+        self.events, self.total = list(events), total
+
+    columns = ("what", "ms", "share", "calls")
+
+    def _lines(self) -> list[Line]:
+        layers: dict[str, dict[tuple[Node, ...], list[float]]] = {}
+        for event in self.events:
+            layers.setdefault(place(event.nodes[-1]), {}).setdefault(event.nodes, []).append(
+                event.seconds
+            )
+        lines = []
+        for layer, calls in sorted(layers.items(), key=lambda part: -_seconds(part[1])):
+            if any(layers):
+                lines.append(self._line(layer or "outside of layers", _seconds(calls)))
+            for nodes, times in sorted(calls.items(), key=lambda call: -sum(call[1])):
+                what = f"{' + '.join(map(title, nodes))} -> {_shown(nodes[-1])}"
+                lines.append(self._line(what, sum(times), len(times), int(any(layers))))
+        rest = self.total - sum(e.seconds for e in self.events)
+        return [*lines, self._line("between the calls", rest)]
+
+    def _line(self, what: str, seconds: float, calls: int = 0, depth: int = 0) -> Line:
+        times = f"{1e3 * seconds:.3f}", f"{seconds / (self.total or 1):.1%}"
+        return Line((what, *times, str(calls or "")), depth)
+
+    def __str__(self) -> str:
+        return as_text(self.columns, self._lines(), {1, 2, 3})
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return as_html(self.columns, self._lines())
+
+    def save(self, path: str) -> None:
+        """Writes the events in the trace viewers' JSON form."""
+        events = [
+            {"name": " + ".join(map(title, e.nodes)), "ph": "X", "pid": 0, "tid": 0,
+             "ts": 1e6 * e.start, "dur": 1e6 * e.seconds,
+             "args": {"made at": str(e.nodes[-1].origin)}}
+            for e in self.events
+        ]  # fmt: skip
+        with open(path, "w") as file:
+            json.dump({"traceEvents": events}, file)
+
+
+def _seconds(calls: Mapping[Any, Sequence[float]]) -> float:
+    return sum(map(sum, calls.values()))
+
+
+class Stopwatch:
+    """An observer that notes when each call began and how long it took."""
+
+    hindrance = "its calls are timed"
+    separate = False
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def around(
+        self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Any
+    ) -> Callable[..., Any]:
+        """The kernel, timed until it is done; an engine that only begins work is waited for."""
+        wait = getattr(engine, "synchronize", None)
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            if wait is not None:
+                wait()
+            start = time.perf_counter()
+            result = kernel(*arguments, **options)
+            if wait is not None:
+                wait()
+            self.events.append(Event(nodes, start, time.perf_counter() - start))
+            return result
+
+        return timed
+
+
+def profile(request: Request, given: Feed, inputs: Sequence[Any]) -> Profile:
+    """The times of the second of two runs: the first makes what is kept."""
+    runner, stopwatch = Runner(), Stopwatch()
+    with observed_by(stopwatch):
+        runner.run(request, given, inputs)
+        stopwatch.events.clear()
+        start = time.perf_counter()
+        runner.run(request, given, inputs)
+        return Profile(stopwatch.events, time.perf_counter() - start)

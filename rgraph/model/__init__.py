@@ -1,0 +1,1 @@
+"""What people hold: functions, variables, and what they are made of."""

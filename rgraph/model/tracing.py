@@ -1,0 +1,108 @@
+"""What a Python function of variables computes: it is called once, on placeholders."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..graph import GraphError, Node, Placeholder
+from ..ops import records
+from .types import Type
+from .variables import handle
+
+
+def _arguments(f: Callable[..., Any]) -> list[inspect.Parameter]:
+    """What a function must be given; what has a default is no argument."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+        any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    except ValueError:  # some that are written in C don't say
+        parameters, any_number = {}.values(), True
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    found = [p for p in parameters if p.default is p.empty and p.kind not in variable]
+    if any_number and not found:
+        raise GraphError(
+            f"{_name(f)} does not say how many arguments it takes",
+            hint="name them: lambda x, y: …",
+        )
+    return found
+
+
+def _name(f: Callable[..., Any]) -> str:
+    return getattr(f, "__name__", "the function")
+
+
+def annotated(f: Callable[..., Any], *types: Any, **named: Any) -> Callable[..., Any]:
+    """`f` with these types as annotations of its arguments, in their order or by name."""
+    names = [p.name for p in _arguments(f)]
+    given = dict(zip(names, types, strict=False)) | named
+    if len(types) + len(named) != len(names) or set(given) != set(names):
+        raise TypeError(
+            f"{_name(f)} takes the arguments {', '.join(names)}; types were given for "
+            f"{', '.join(given)}"
+        )
+    f.__annotations__ = {n: Type.of(t) for n, t in given.items()}
+    return f
+
+
+def _types(f: Callable[..., Any]) -> dict[str, Any]:
+    """What an argument's annotation says, if anything that is a type of a variable."""
+    try:
+        found = inspect.get_annotations(f, eval_str=True)
+    except (NameError, TypeError, SyntaxError):  # annotations for other readers
+        return {}
+    return {n: t for n, t in found.items() if isinstance(t, Type)}
+
+
+def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
+    """Calls a Python function: the nodes that it gives, and those that it was called on.
+
+    These are placeholders; inputs where an annotation gives an argument's type.
+    """
+    types = _types(f)
+    made = {
+        p: types[p.name].new(p.name) if p.name in types else Placeholder(name=p.name)
+        for p in _arguments(f)
+    }
+    by_name = {p.name: handle(n) for p, n in made.items() if p.kind is p.KEYWORD_ONLY}
+    arguments = list(made.values())
+    with _open(arguments):
+        result = f(*map(handle, arguments[: len(arguments) - len(by_name)]), **by_name)
+    if result is None:
+        raise GraphError(
+            f"{_name(f)} gives nothing",
+            hint="end it with return",
+        )
+    outputs = result if isinstance(result, (tuple, list)) else [result]
+    nodes: list[Node] = []
+    for o in outputs:
+        nodes += nodes_of(o)
+    return nodes, arguments
+
+
+_outer: set[Node] = set()  # the arguments of the functions that are being traced
+
+
+@contextlib.contextmanager
+def _open(arguments: Iterable[Node]) -> Iterator[None]:
+    _outer.update(arguments)
+    try:
+        yield
+    finally:
+        _outer.difference_update(arguments)
+
+
+def is_outer(node: Node) -> bool:
+    """Whether it is an argument of a function that is being traced.
+
+    A function that is made meanwhile captures it; it is none of that function's own arguments.
+    """
+    return node in _outer
+
+
+def nodes_of(value: Any) -> list[Node]:
+    """The nodes of a function's outputs, or of one operand."""
+    several = getattr(value, "_current", None)
+    return several() if several else [records.as_node(value)]

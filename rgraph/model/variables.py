@@ -1,0 +1,328 @@
+"""What people hold for a value: variables, parameters, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .. import graph, ops
+from ..default_options import default_dtype
+from ..device import engine as device_engine
+from ..device import gpu
+from ..graph import BATCH, SEQUENCE, Axis, GraphError
+from ..graph.node import describe
+from ..ops import records
+from ..runtime import evaluation
+from ..runtime.arrays import on_cpu, on_gpu
+from ..runtime.values import dense
+from .operand import Operand
+
+
+class Variable(Operand):
+    """A value in a graph. Two variables are equal if they are the same value.
+
+    >>> x = C.input_variable(2, name="x")
+    >>> (x + 1).inputs[0] == x
+    True
+    """
+
+    def __init__(self, node: graph.Node) -> None:
+        self.node = node
+
+    @property
+    def name(self) -> str:
+        """The name that it was given; '' without one."""
+        return self.node.name
+
+    def eval(self, arguments: Any = None, **options: Any) -> Any:
+        """The value, as `Function.eval`."""
+        return records.hold(ops.alias(self.node)).eval(arguments, **options)
+
+    def __repr__(self) -> str:
+        return f"{self.node.kind}({describe(self.node)})"
+
+
+class Stored(Variable):
+    """A value that stays from run to run."""
+
+    @property
+    def value(self) -> np.ndarray:
+        """A copy of its array, read-only: `p.value = array` sets it, with a copy of that.
+
+        >>> p = C.Parameter((2, 2), init=1)
+        >>> changed = p.value.copy()
+        >>> changed[0, 0] = 100
+        >>> p.value = changed
+        >>> p.value
+        array([[100.,   1.],
+               [  1.,   1.]], dtype=float32)
+        """
+        return _read_only(self.node.value.copy())  # type: ignore[attr-defined]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        node: Any = self.node
+        value = dense(value)
+        there = on_gpu(value)
+        if there is not None and there.shape == node.shape:
+            engine = device_engine(gpu(there.device.id))
+            with engine.active():
+                engine.place(node).write(there)
+        else:
+            node.value = on_cpu(value)
+
+    def set_value(self, value: Any) -> None:
+        """Sets its value."""
+        self.value = value
+
+    def asarray(self) -> np.ndarray:
+        """As `value`."""
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.value, dtype, copy=True if copy else None)
+
+
+class State(Stored):
+    """A value that training changes as it goes, and no learner: running statistics.
+
+    Args:
+        shape: its shape; `C.InferredDimension` stands for a size that follows from its use.
+        value: what it starts with, a number.
+        dtype: np.float32 (default) or np.float64.
+
+    >>> C.State((2,), 1).value
+    array([1., 1.], dtype=float32)
+    """
+
+    def __init__(
+        self, shape: int | Sequence[int] = (), value: Any = 0, dtype: Any = None, name: str = ""
+    ) -> None:
+        dims = ops.shaping.as_shape(shape)
+        super().__init__(graph.State(dims, dtype or default_dtype(), _initializer(value), name))
+        self.node.handle = self
+
+
+class Parameter(Stored):
+    """A value that is learned.
+
+    Args:
+        shape: its shape; `C.InferredDimension` stands for a size that follows from what the
+            parameter is applied to.
+        init: a number, an array, or an initializer (`C.glorot_uniform()`). With an array a shape
+            of () stands for the array's own.
+        dtype: np.float32 (default) or np.float64.
+
+    >>> C.Parameter((2, 3), init=1).value
+    array([[1., 1., 1.],
+           [1., 1., 1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int] | None = None,
+        init: Any = None,
+        dtype: Any = None,
+        device: Any = None,
+        name: str = "",
+    ) -> None:
+        if shape is None and (init is None or callable(init)):
+            raise GraphError(
+                "a parameter needs a shape, or an array as init",
+                hint="write C.Parameter(shape, init=…); C.InferredDimension for a size to infer",
+            )
+        if not callable(init):
+            init = on_cpu(init)
+            graph.as_numbers(0 if init is None else init, "a parameter")
+        if not callable(init) and (isinstance(init, np.ndarray) or np.ndim(init)):
+            kind = np.asarray(init).dtype
+            dtype = dtype or (kind if kind.kind == "f" else None)
+            if not isinstance(shape, (int, np.integer, tuple, list)) or shape in ((), []):
+                shape = np.shape(init)
+        shape = np.shape(init) if shape is None else shape
+        node = graph.Parameter(
+            ops.shaping.as_shape(shape), dtype or default_dtype(), _initializer(init), name
+        )
+        if not callable(init) and np.ndim(0 if init is None else init):
+            node.value = init
+        super().__init__(node)
+        node.handle = self
+
+
+class Constant(Variable):
+    """A fixed value: a number or an array, repeated to `shape` if that is given.
+
+    Without a dtype it takes the dtype of what it is used with.
+
+    >>> C.Constant(2, (1, 3)).value
+    array([[2., 2., 2.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        value: Any = None,
+        shape: int | Sequence[int] | None = None,
+        dtype: Any = None,
+        device: Any = None,
+        name: str = "",
+    ) -> None:
+        dims = None if shape is None else ops.shaping.as_shape(shape)
+        value = on_cpu(value)
+        super().__init__(graph.Constant(0 if value is None else value, dims, dtype, name))
+        self.node.handle = self
+
+    @property
+    def value(self) -> np.ndarray:
+        """Its array, read-only: `k.value = array` sets it, to what can be repeated to its shape."""
+        node: Any = self.node
+        if graph.INFERRED in node.shape:
+            raise GraphError(
+                f"constant {describe(node)} has no value yet: its shape follows from what it is "
+                f"used with\n  made at {node.origin}"
+            )
+        return _read_only(node.value)
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        evaluation.set_constant(self.node, on_cpu(dense(value)))  # type: ignore[arg-type]
+
+    def set_value(self, value: Any) -> None:
+        """Sets its value."""
+        self.value = value
+
+    def asarray(self) -> np.ndarray:
+        """As `value`."""
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.value, dtype, copy=True if copy else None)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array = array.view()
+    array.flags.writeable = False
+    return array
+
+
+def _initializer(init: Any) -> Callable[..., np.ndarray]:
+    if callable(init):
+        return init.seeded() if hasattr(init, "seeded") else init
+    value = 0 if init is None else init
+    return partial(_filled, value)
+
+
+def _filled(value: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.broadcast_to(np.asarray(value, dtype), shape)
+
+
+def input_variable(
+    shape: int | Sequence[int],
+    dtype: Any = None,
+    needs_gradient: bool = False,
+    is_sparse: bool = False,
+    dynamic_axes: Sequence[Axis] | Axis | None = None,
+    name: str = "",
+) -> Variable:
+    """An input: a value that each evaluation is given, one per sample.
+
+    Args:
+        shape: one sample's shape, without the batch.
+        dtype: np.float32 (default) or np.float64.
+        needs_gradient: whether `grad` gives the gradient with respect to it by default.
+        dynamic_axes: by default the batch alone; for sequences see `sequence.input_variable`.
+
+    >>> C.input_variable((3, 32, 32)).shape
+    (3, 32, 32)
+    """
+    axes: tuple[Axis, ...] = (BATCH,)
+    if isinstance(dynamic_axes, Axis):
+        axes = (dynamic_axes,) if dynamic_axes.is_batch_axis else (BATCH, dynamic_axes)
+    elif dynamic_axes is not None:
+        axes = tuple(dynamic_axes)
+    return ops.sequence.new_input(shape, dtype, needs_gradient, is_sparse, axes, name)
+
+
+def input(
+    shape: int | Sequence[int],
+    dtype: Any = None,
+    needs_gradient: bool = False,
+    is_sparse: bool = False,
+    dynamic_axes: Sequence[Axis] | Axis | None = None,
+    name: str = "",
+) -> Variable:
+    """As `input_variable`.
+
+    >>> C.input(3).shape
+    (3,)
+    """
+    return input_variable(shape, dtype, needs_gradient, is_sparse, dynamic_axes, name)
+
+
+def placeholder(
+    shape: int | Sequence[int] | None = None,
+    dynamic_axes: Sequence[Axis] | None = None,
+    name: str = "",
+) -> Variable:
+    """A value that is not known yet: to be bound by `replace_placeholders` or by a call.
+
+    >>> p = C.placeholder()
+    >>> f = p * 2
+    >>> f(C.constant([1, 2])).eval()
+    array([2., 4.], dtype=float32)
+    """
+    dims = None if shape is None else ops.shaping.as_shape(shape)
+    axes = None if dynamic_axes is None else tuple(dynamic_axes)
+    return records.hold(graph.Placeholder(dims, axes, None, name))
+
+
+def parameter(
+    shape: Any = None, init: Any = None, dtype: Any = None, device: Any = None, name: str = ""
+) -> Parameter:
+    """As `Parameter`.
+
+    >>> C.parameter((2,), init=0.5).value
+    array([0.5, 0.5], dtype=float32)
+    """
+    return Parameter(shape, init, dtype, device, name)
+
+
+def constant(
+    value: Any = None, shape: Any = None, dtype: Any = None, device: Any = None, name: str = ""
+) -> Constant:
+    """As `Constant`.
+
+    >>> C.constant([1, 2]).shape
+    (2,)
+    """
+    return Constant(value, shape, dtype, device, name)
+
+
+_KINDS: dict[type, type[Variable]] = {
+    graph.Parameter: Parameter,
+    graph.State: State,
+    graph.Constant: Constant,
+}
+
+
+def handle(node: graph.Node) -> Variable:
+    """The variable that people hold for a leaf."""
+    if node.handle is None:
+        kind = _KINDS.get(type(node), Variable)
+        node.handle = kind.__new__(kind)
+        Variable.__init__(node.handle, node)
+    return node.handle
+
+
+__all__ = [
+    "Constant",
+    "Parameter",
+    "SEQUENCE",
+    "Variable",
+    "constant",
+    "input_variable",
+    "parameter",
+    "placeholder",
+]

@@ -1,0 +1,114 @@
+"""Reverse mode, from graph to graph.
+
+The gradient of a delay is a delay the other way round, so back-propagation through time is one
+more cycle. It is built by cutting the cycles at the delays: what comes back through a delay is a
+placeholder until its adjoint is known, and is then tied to the adjoint's own delay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..graph import Constant, GraphError, Node, Placeholder, bind, complete, order
+from ..graph.errors import located, made_at
+from ..graph.node import describe, resolve
+from ..ops.arithmetic import plus
+from ..ops.repetition import spread
+
+
+def gradients(output: Node, wrt: Sequence[Node], adjoint: Node | None = None) -> list[Node]:
+    """The gradient of the sum of `output` with respect to each node of `wrt`.
+
+    Args:
+        output: any node; it may lie on a cycle.
+        wrt: nodes of any kind.
+        adjoint: weights of the elements of `output` in the sum, of its shape; ones by default.
+
+    Returns:
+        a node of the shape and axes of each of `wrt`; zeros for those that `output` does not
+        depend on.
+    """
+    output, wrt = resolve(output), [resolve(w) for w in wrt]
+    return pull_back({output: adjoint or _filled(output, 1.0)}, wrt)
+
+
+def pull_back(seeds: Mapping[Node, Node], wrt: Sequence[Node]) -> list[Node]:
+    """As `gradients`, for several outputs with their adjoints."""
+    nodes = order(seeds)
+    active = _dependents(nodes, wrt)
+    parts: dict[Node, list[Node]] = {n: [] for n in active}
+    for output, adjoint in seeds.items():
+        if output in active:
+            parts[output].append(adjoint)
+    coming_back = {}
+    for node in nodes:
+        if node.is_delay and node in active and node.inputs[0] in active:
+            source = node.inputs[0]
+            coming_back[node] = back = Placeholder(source.shape, source.axes, source.dtype)
+            parts[source].append(back)
+    total: dict[Node, Node] = {}
+    for node in reversed(nodes):
+        if node not in active or not parts[node]:
+            continue
+        total[node] = g = _sum(parts[node])
+        if node.op is None:
+            continue
+        for operand, part in zip(node.inputs, _parts(node, g), strict=False):
+            if part is None:
+                continue
+            if node in coming_back and operand is node.inputs[0]:
+                bind({coming_back.pop(node): part})
+            elif operand in active:
+                parts[operand].append(part)
+    for back in coming_back.values():  # nothing comes back through these
+        bind({back: _filled(back, 0.0)})
+    result = [total.get(w) or _filled(w, 0.0) for w in wrt]
+    complete(result)
+    return list(map(resolve, result))
+
+
+def _parts(node: Node, g: Node) -> Sequence[Node | None]:
+    """What `node` passes back to each of its operands."""
+    assert node.op is not None
+    if node.op.gradient is None:
+        return ()
+    try:
+        with made_at(node.origin):  # errors and profiles say what an adjoint is the adjoint of
+            return node.op.gradient(node, g)
+    except GraphError as error:
+        raise located(error, f"the gradient of {node.title}", node.origin, []) from None
+
+
+def _sum(parts: Sequence[Node]) -> Node:
+    total = parts[0]
+    for part in parts[1:]:
+        total = plus(total, part)
+    return total
+
+
+def _filled(like: Node, value: float) -> Node:
+    """A constant with the shape and axes of `like`."""
+    if like.shape is None or like.axes is None or like.dtype is None:
+        raise GraphError(
+            f"the gradient of {describe(like)} can't be formed: its shape is not known yet"
+        )
+    return spread(Constant(np.asarray(value, like.dtype), like.shape, like.dtype), like.axes)
+
+
+def _dependents(nodes: Sequence[Node], wrt: Sequence[Node]) -> set[Node]:
+    """The nodes that depend on one of `wrt` through operations with a gradient."""
+    readers: dict[Node, list[Node]] = {}
+    for node in nodes:
+        if node.op is not None and node.op.gradient is not None:
+            for operand in node.inputs:
+                readers.setdefault(operand, []).append(node)
+    active = set(wrt)
+    pending = list(wrt)
+    while pending:
+        for reader in readers.get(pending.pop(), ()):
+            if reader not in active:
+                active.add(reader)
+                pending.append(reader)
+    return active

@@ -1,0 +1,1 @@
+"""From what is fed to values: minibatches, runs, streams."""

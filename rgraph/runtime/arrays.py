@@ -1,0 +1,175 @@
+"""Arrays wherever they are: on the CPU, on a GPU, sparse, and as CNTK's `NDArrayView`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..device import DeviceDescriptor, cpu
+from ..graph import GraphError
+
+
+def is_sparse(data: Any) -> bool:
+    """Whether it is a sparse matrix of SciPy's."""
+    return hasattr(data, "tocsr")
+
+
+def on_gpu(data: Any) -> Any:
+    """What lies in a GPU's memory, as CuPy's array, without a copy; None for all else.
+
+    Anything with DLPack will do: arrays of CuPy, PyTorch, JAX.
+    """
+    if isinstance(data, np.ndarray) or not hasattr(data, "__dlpack_device__"):
+        return None
+    if int(data.__dlpack_device__()[0]) != _DLPACK_CUDA:
+        return None
+    import cupy  # only who has such data needs it
+
+    return data if isinstance(data, cupy.ndarray) else cupy.from_dlpack(data)
+
+
+_DLPACK_CUDA = 2  # DLPack's kDLCUDA
+
+
+def as_array(data: Any) -> Any:
+    """An array where it is: a GPU's, or else NumPy's."""
+    array = on_gpu(data)
+    if isinstance(data, np.ma.MaskedArray) and data.mask.any():
+        raise GraphError(
+            "an array whose mask hides some values gives no numbers for them",
+            hint="array.filled(0) puts a number there",
+        )
+    return np.asarray(data) if array is None else array
+
+
+def on_cpu(data: Any) -> Any:
+    """An array, or a list of them, in the CPU's memory."""
+    if isinstance(data, list):
+        return [on_cpu(d) for d in data]
+    array = on_gpu(data)
+    return data if array is None else array.get()
+
+
+def memory_of(array: Any) -> Any:
+    """What an array's memory belongs to; the same object for all views of it."""
+    if not isinstance(array, (np.ndarray, np.generic)):
+        return array.data.mem
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def csr(array: np.ndarray) -> Any:
+    """The matrix of all vectors along the last axis, sparse."""
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix(array.reshape(-1, array.shape[-1]))
+
+
+class NDArrayView:
+    """An array that knows its device, as CNTK's.
+
+    Args:
+        shape: its shape; it is filled with zeros.
+        data_type: np.float32 or np.float64.
+
+    >>> C.NDArrayView((2, 3), np.float32).shape
+    (2, 3)
+    """
+
+    is_read_only = False
+
+    def __init__(
+        self, shape: Sequence[int], data_type: Any = np.float32, device: Any = None
+    ) -> None:
+        self._start(np.zeros(shape, data_type), device, False)
+
+    def _start(self, array: np.ndarray, device: Any, sparse: bool) -> None:
+        self.array, self.is_sparse = array, sparse
+        self.device: DeviceDescriptor = device or cpu()
+
+    @classmethod
+    def _of(cls, array: np.ndarray, device: Any = None, sparse: bool = False) -> NDArrayView:
+        self = cls.__new__(cls)
+        self._start(array, device, sparse)
+        return self
+
+    @classmethod
+    def from_dense(
+        cls, np_array: Any, device: Any = None, read_only: bool = False, borrow: bool = False
+    ) -> NDArrayView:
+        """An array's copy (with `borrow` the array itself)."""
+        return cls._of(np_array if borrow else np.array(np_array), device)
+
+    @classmethod
+    def from_csr(
+        cls,
+        csr_array: Any,
+        device: Any = None,
+        read_only: bool = False,
+        borrow: bool = False,
+        shape: Sequence[int] | None = None,
+    ) -> NDArrayView:
+        """A sparse matrix, seen in `shape`: its rows are the vectors along the last axis."""
+        array = csr_array.toarray()
+        if shape is not None:
+            if np.prod(shape) != array.size or shape[-1] != array.shape[-1]:
+                raise GraphError(f"a matrix of shape {array.shape} can't be seen as {shape}")
+            array = array.reshape(shape)
+        return cls._of(array, device, sparse=True)
+
+    @classmethod
+    def from_data(
+        cls, data: Any, device: Any = None, read_only: bool = False, borrow: bool = False
+    ) -> NDArrayView:
+        """As `from_csr` for a sparse matrix, as `from_dense` for an array."""
+        return (cls.from_csr if is_sparse(data) else cls.from_dense)(data, device)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> Any:
+        """The type of its numbers: np.float32 or np.float64."""
+        return self.array.dtype.type
+
+    def as_shape(self, shape: Sequence[int]) -> NDArrayView:
+        """The same elements in another shape."""
+        dims = tuple(int(n) for n in shape)
+        return NDArrayView._of(self.array.reshape(dims), self.device, self.is_sparse)
+
+    def slice_view(
+        self, start_offset: Sequence[int], extent: Sequence[int], read_only: bool = True
+    ) -> NDArrayView:
+        """A part: `extent` elements from `start_offset`, axis by axis.
+
+        If `extent` is shorter, it is for the last axes, and one element is taken of the others.
+        """
+        whole = len(start_offset) - len(extent)
+        spans = zip(start_offset[whole:], extent, strict=True)
+        part: tuple[Any, ...] = (*start_offset[:whole], *(slice(a, a + n) for a, n in spans))
+        return NDArrayView._of(self.array[part], self.device, self.is_sparse)
+
+    def asarray(self) -> Any:
+        """The array, in the CPU's memory; a CSR matrix for what is sparse."""
+        return csr(self.array) if self.is_sparse else on_cpu(self.array)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """The array where it lies, for other libraries: `torch.from_dlpack(view)`."""
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __repr__(self) -> str:
+        return f"NDArrayView{self.shape}"
+
+
+__all__ = ["NDArrayView"]

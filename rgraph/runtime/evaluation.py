@@ -1,0 +1,445 @@
+"""From nodes and what is fed to values: plans are made, kept, and run on minibatches.
+
+A plan is made for shapes that are known. Where the graph leaves a size free (a free static axis
+of an input, the longest sequence of a minibatch in `sequence.unpack`), the minibatch decides it,
+and a plan is made for each size that comes by.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from .. import device as _device
+from .. import graph, passes
+from ..graph import Axis, Constant, GraphError, Input, Node
+from ..graph.node import describe, resolve
+from ..ops.assignment import ASSIGN
+from ..passes import autodiff
+from ..plan import Plan
+from ..plan.observe import Observer, observe
+from . import minibatch
+from .minibatch import Minibatch
+from .values import Value
+
+MOST_PLANS = 32  # that a runner keeps
+
+
+class _Count:
+    """Numbers, one after the other, for all threads.
+
+    Attributes:
+        last: the latest of them.
+    """
+
+    def __init__(self, last: int = 0) -> None:
+        self.last, self._rest = last, itertools.count(last + 1)
+
+    def __call__(self) -> int:
+        number = self.last = next(self._rest)
+        return number
+
+
+_runs = _Count()
+_seed = 0
+_beginning = object()  # since when the seed holds
+_edition = 0  # plans hold constants and attributes; when one is set, older plans are wrong
+
+_observers: ContextVar[tuple[Observer, ...]] = ContextVar("observers", default=())
+
+
+@contextmanager
+def observed_by(observer: Observer) -> Iterator[None]:
+    """All runs inside are looked at by an observer."""
+    before = _observers.set((*_observers.get(), observer))
+    try:
+        yield
+    finally:
+        _observers.reset(before)
+
+
+def set_observer(observer: Observer, looks: bool) -> None:
+    """Has an observer look at all runs from here on, or look no more."""
+    others = tuple(o for o in _observers.get() if o is not observer)
+    _observers.set((*others, observer) if looks else others)
+
+
+def set_seed(seed: int) -> None:
+    """Makes everything random (initial values, dropout) from here on the same in every run.
+
+    What an operation draws depends on the seed, on how many evaluations there were since it was
+    set, and on the operation's place among the random ones of its function: a clone or a loaded
+    copy in its stead draws the same.
+
+    >>> C.set_seed(7)
+    """
+    global _seed, _runs, _beginning
+    _seed, _runs, _beginning = int(seed), _Count(), object()
+    graph.node.reset_random(_seed)
+
+
+def forget_plans() -> None:
+    """Has all plans made anew: something that they hold has changed."""
+    global _edition
+    _edition += 1
+
+
+def set_constant(node: Constant, value: Any) -> None:
+    """Sets a constant. From the first time on plans read it in each run."""
+    was_fixed = node.is_fixed
+    node.value = value
+    if was_fixed:
+        forget_plans()
+
+
+class Request(NamedTuple):
+    """What a run computes: values, and gradients of the sum of `roots`.
+
+    Attributes:
+        values: nodes.
+        roots: the nodes to differentiate.
+        wrt: what with respect to.
+        weighted: whether the elements of `roots` come with weights, which are fed.
+        updates: `Stored` nodes, each with the node of the value that it is set to after the run.
+    """
+
+    values: tuple[Node, ...] = ()
+    roots: tuple[Node, ...] = ()
+    wrt: tuple[Node, ...] = ()
+    weighted: bool = False
+    updates: tuple[tuple[Node, Node], ...] = ()
+
+
+class Feed(NamedTuple):
+    """What a run is given: enough to go back through it, the same random numbers included.
+
+    Attributes:
+        data: what is fed, by input.
+        run: the number of the run, of all; on it depends what is random.
+        turn: the number of the run among its runner's; on it depends what has a seed of its own.
+    """
+
+    data: Mapping[Node, Any]
+    run: int
+    turn: int
+    device: Any
+    training: bool
+
+
+class _Job(NamedTuple):
+    plan: Plan
+    results: list[Node]
+    inputs: dict[Node, Node]  # what stands for the inputs, and for the weights of the roots
+    stored: list[Node]  # what is set after the run, to the values that the plan gives last
+
+
+class _Traits(NamedTuple):
+    """What follows from a request's graph alone.
+
+    Attributes:
+        flexible: the nodes whose sizes follow the data.
+        learns: whether training makes a difference.
+    """
+
+    flexible: list[Node]
+    learns: bool
+
+
+_Made = TypeVar("_Made")
+
+
+class _Latest(Generic[_Made]):
+    """The latest of what was made, by key. Threads may share it; they may make a thing twice."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, _Made] = {}
+
+    def get(self, key: Any, make: Callable[[], _Made]) -> _Made:
+        found = self._found.get(key)
+        if found is None:
+            found = self._found.setdefault(key, make())
+            for old in list(self._found)[:-MOST_PLANS]:
+                self._found.pop(old, None)
+        return found
+
+    def all(self) -> list[_Made]:
+        return list(self._found.values())
+
+    def clear(self) -> None:
+        self._found.clear()
+
+
+class Runner:
+    """Runs graphs, and keeps the plans that it made for them.
+
+    Args:
+        roots: the nodes of the function that it is for. An operation's place below them says
+            what random numbers it draws.
+    """
+
+    def __init__(self, roots: Sequence[Node] = ()) -> None:
+        self._roots = roots
+        self._jobs: _Latest[_Job] = _Latest()
+        self._edition = _edition  # of these
+        self._traits: _Latest[_Traits] = _Latest()
+        self._updates: _Latest[tuple[tuple[Node, Node], ...]] = _Latest()
+        self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
+        self._size, self._sizes = 0, dict[Axis, int]()
+        self._began, self._turns = _beginning, _Count()
+
+    def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
+        """A run of its own, with its own random numbers."""
+        if self._began is not _beginning:  # the seed was set: all begins anew
+            self._began, self._turns = _beginning, _Count()
+        return Feed(data, _runs(), self._turns(), device, training)
+
+    def random_state(self) -> dict[str, int]:
+        """What `set_random_state` must know to have later runs draw as they would here."""
+        turns = self._turns.last if self._began is _beginning else 0
+        return {"seed": _seed, "runs": _runs.last, "turns": turns}
+
+    def set_random_state(self, state: Mapping[str, int]) -> None:
+        """Goes back to where `random_state` was asked for: the seed, and the runs since."""
+        global _seed, _runs
+        _seed, _runs = state["seed"], _Count(state["runs"])
+        self._began, self._turns = _beginning, _Count(state["turns"])
+
+    def run(
+        self,
+        request: Request,
+        given: Feed,
+        inputs: Sequence[Input],
+        weights: Sequence[Any] = (),
+        as_numpy: bool = True,
+        raw_gradients: bool = False,
+        later: int = 0,
+        accept: Callable[[Sequence[Any]], bool] = lambda rows: True,
+    ) -> list[Any]:
+        """The values of a request, then its gradients, as people read them.
+
+        Args:
+            given: what is fed.
+            inputs: those of the function; they may say how long sequences are.
+            weights: those of the roots' elements, if the request is weighted.
+            as_numpy: whether to give arrays and lists of arrays, not a `Value`, whose arrays stay
+                on the device that computed them.
+            raw_gradients: whether gradients are given as they are in the engine's memory, in rows
+                and to be read before the next run.
+            later: how many of the first values stay on the device in any case, so that nobody
+                waits for them before they are looked at; numbers, for example.
+            accept: is given the rows of all values, gradients and updates, and says whether the
+                updates are to be made.
+        """
+        flexible, learns = self._traits.get(request, lambda: _traits(request))
+        sizes = self.sizes(flexible, given, inputs) if flexible else {}
+        engine = _device.engine(given.device)
+        training = given.training or not learns
+        observers = _observers.get()
+        key = (engine.name, request, training, tuple(sizes.items()), _edition, observers)
+        if self._edition != _edition:
+            self._jobs.clear()
+            self._edition = _edition
+        job = self._jobs.get(
+            key, lambda: _job(request, flexible, sizes, engine, training, self._roots, observers)
+        )
+        data = {job.inputs.get(n, n): v for n, v in given.data.items()}
+        data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
+        known = [job.inputs.get(n, n) for n in inputs]
+        plan = job.plan
+        with getattr(engine, "active", nullcontext)():
+            batch = Minibatch(_needed(plan, data, known), data, engine, plan.inputs)
+            rows = plan.run(
+                batch.arrays,
+                batch.layouts,
+                batch.size,
+                given.training,
+                (_seed << 32) + given.run,
+                given.turn,
+            )
+            batch.hold(plan.kept())
+            raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
+            raw = list(map(batch.own, raw))
+            read = job.results[: len(job.results) - len(raw)]
+            values = [
+                batch.read(n, r, as_numpy and i >= later)
+                for i, (n, r) in enumerate(zip(read, rows, strict=False))
+            ]
+            self._layouts, self._size = batch.layouts, batch.size
+            self._sizes = plan.sizes
+            if accept(rows):
+                # Assignments wait until a run of training has been gone back through.
+                waits = given.training and not request.roots
+                first = len(job.stored) - len(request.updates) if waits else 0
+                _store(job.stored[first:], rows[len(job.results) + first :], engine)
+            return [*(values if as_numpy else map(Value.of_run, values)), *raw]
+
+    def rows(self, axes: Sequence[Axis]) -> int:
+        """How many samples or frames values with these axes had in the last run; 1 without axes."""
+        if len(axes) == 2:
+            return self._layouts[axes[1]].rows
+        return self._sizes.get(axes[0], self._size) if axes else 1
+
+    def updates(self, *roots: Node) -> tuple[tuple[Node, Node], ...]:
+        """What a step of training below `roots` sets running statistics to, by state."""
+        return self._updates.get(roots, lambda: tuple(graph.updates(roots).items()))
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The plans made so far."""
+        return [job.plan for job in self._jobs.all()]
+
+    def sizes(
+        self, flexible: Sequence[Node], given: Feed, inputs: Sequence[Input]
+    ) -> dict[Any, Any]:
+        """The shapes of the inputs, and the most that the minibatch has along each axis."""
+        sizes: dict[Any, Any] = {}
+        for fed in inputs:
+            if fed in given.data:
+                shape, count, longest = minibatch.sizes(fed, given.data[fed])
+                sizes[fed] = shape
+                sizes |= dict(zip(fed.axes or (), (count, longest), strict=False))
+        for node in flexible:
+            for axis in node.inputs[0].axes or () if node.op else ():
+                if axis not in sizes and axis.source is not None:  # it has to be computed first
+                    source = Request((axis.source,))
+                    (frames,) = self.run(source, given, inputs, accept=lambda rows: False)
+                    sizes[axis] = max(map(len, frames), default=0)
+        return sizes
+
+
+def _traits(request: Request) -> _Traits:
+    news = [value for _, value in request.updates]
+    nodes = graph.order([*request.values, *request.roots, *request.wrt, *news])
+    flexible = [n for n in nodes if graph.follows_data(n)]
+    return _Traits(flexible, any(n.op is not None and n.op.inference_form for n in nodes))
+
+
+def _job(
+    request: Request,
+    flexible: Sequence[Node],
+    sizes: Mapping[Any, Any],
+    engine: Any,
+    training: bool,
+    roots_of_all: Sequence[Node] = (),
+    observers: Sequence[Observer] = (),
+) -> _Job:
+    fitted = {}
+    parts = request.values, request.roots, request.wrt, [value for _, value in request.updates]
+    if flexible:
+        fitted = graph.fit([n for part in parts for n in part], flexible, sizes)
+    values, roots, wrt, news = ([fitted.get(n, n) for n in part] for part in parts)
+    inputs: dict[Node, Node] = {n: fitted[n] for n in fitted if isinstance(n, Input)}
+    if request.weighted:
+        weights: list[Node] = [
+            Input(r.shape or (), r.axes or (), r.dtype, "weights") for r in roots
+        ]
+        inputs.update(zip(request.roots, weights, strict=True))
+        made = autodiff.pull_back(dict(zip(roots, weights, strict=True)), wrt)
+    else:
+        made = autodiff.gradients(roots[0], wrt) if roots else []
+    assigned = [n for n in graph.order([*values, *roots]) if n.op is ASSIGN]
+    without = list(passes.PASSES) if any(o.separate for o in observers) else ()
+    outputs = passes.optimize([*values, *made, *assigned, *news], without, training)
+    _take_places(outputs, [*roots_of_all, *(n for part in parts for n in part)])
+    stored = [*(n.inputs[0] for n in assigned), *(state for state, _ in request.updates)]
+    plan = plan_on(engine, outputs)
+    for observer in observers:
+        observe(plan, observer)
+    return _Job(plan, [*values, *wrt], inputs, stored)
+
+
+def _take_places(outputs: Sequence[Node], roots: Sequence[Node]) -> None:
+    """Has random operations draw by their place below `roots`, not by when they were made."""
+    random = [n.uid for n in graph.order(roots) if n.op is not None and n.op.random]
+    places = {uid: place for place, uid in enumerate(random)}
+    for node in graph.order(outputs):
+        node.uid = places.get(node.uid, node.uid)
+
+
+def plan_on(engine: Any, outputs: Sequence[Node]) -> Plan:
+    """A plan of the kind that the engine has: the plain one, if it has none of its own."""
+    return engine.plan(outputs) if hasattr(engine, "plan") else Plan(outputs, engine)
+
+
+def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:
+    """Sets nodes to what a run computed, in the engine's memory if that is not the CPU's."""
+    if len(rows) > 1:  # one may be what another one had before
+        rows = [row.copy() for row in rows]
+    for node, row in zip(nodes, rows, strict=True):
+        if isinstance(node, Constant):
+            set_constant(node, engine.to_numpy(row))
+        elif hasattr(engine, "place"):
+            engine.place(node).write(row)
+        else:
+            node.value = row
+
+
+def plan(request: Request, device: Any = None) -> Plan:
+    """The plan for a request whose sizes are all known."""
+    return _job(request, (), {}, _device.engine(device), training=False).plan
+
+
+def is_observed() -> bool:
+    """Whether somebody looks on at what runs now."""
+    return bool(_observers.get())
+
+
+def _needed(plan: Plan, data: Mapping[Node, Any], known: Sequence[Node]) -> list[Any]:
+    """The inputs that the plan reads, and those that say how long its sequences are."""
+    given = [n for n in known if n in data]
+    inputs = dict.fromkeys([*given, *plan.inputs])
+    axes: set[Axis] = {a for n in inputs for a in n.axes or ()}
+    for node in known:
+        if plan.axes.intersection(node.axes or ()) - axes:
+            inputs[node] = None
+    return list(inputs)
+
+
+def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
+    """What people feed, by node.
+
+    Args:
+        arguments: a dict from inputs or their names to values, or the value of the only input. A
+            value, or all this, may be a pair with a list that says of each sequence whether it
+            starts anew; see `Value.create`.
+        inputs: the function's.
+    """
+    if arguments is None:
+        return {}
+    arguments, all_start = _parted(arguments)
+    if not isinstance(arguments, Mapping):
+        if len(inputs) != 1:
+            raise GraphError(
+                f"the function has {len(inputs)} inputs "
+                f"({', '.join(describe(i.node) for i in inputs)})",
+                hint="say which value is whose: {x: …, y: …}",
+            )
+        arguments = {inputs[0]: arguments}
+    named = {a.name: a.node for a in inputs if a.name}
+    known = {a.node: a for a in inputs}
+    found = {}
+    for key, value in arguments.items():
+        node = named.get(key) if isinstance(key, str) else getattr(key, "node", key)
+        if not isinstance(node, Node):
+            raise GraphError(f"the function has no input named '{key}'; it has {list(named)}")
+        node = resolve(node)
+        value, start = _parted(value)
+        start = start or all_start
+        if start is not None and node in known:
+            value = Value.create(known[node], value, start)
+        found[node] = value
+    return found
+
+
+def _parted(value: Any) -> tuple[Any, list[bool] | None]:
+    """CNTK's pairs of data and whether each sequence starts anew, taken apart."""
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], (list, tuple)):
+        data, starts = value
+        if starts and all(isinstance(s, (bool, np.bool_)) for s in starts):
+            return data, list(starts)
+    return value, None

@@ -1,0 +1,210 @@
+"""What people feed becomes arrays in packed rows, and results become what people read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Axis, GraphError, Input, Layout, Node
+from ..graph.layout import layout_of
+from ..graph.node import describe
+from . import samples
+from .arrays import memory_of, on_gpu
+from .values import Value, dense, unwrapped
+
+
+class Minibatch:
+    """The arrays of one minibatch.
+
+    Attributes:
+        arrays: for each input, its values in rows.
+        layouts: for each time axis, how its frames lie.
+        size: the number of samples or sequences.
+
+    Raises `GraphError` for a missing input, a value of another shape or type than the input's,
+    and inputs that disagree in the number or the lengths of their sequences.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Input],
+        data: Mapping[Node, Any],
+        engine: Any,
+        read: Sequence[Input] | None = None,
+    ) -> None:
+        """`read`: those of `inputs` whose values are needed, not only their lengths."""
+        for node in inputs:
+            if node not in data:
+                given = f"; given were {', '.join(map(describe, data))}" if data else ""
+                raise GraphError(
+                    f"input {describe(node)} was given no value\n  made at {node.origin}",
+                    hint="give it one: {x: array, …}" + given,
+                )
+        fed = {n: samples_of(n, data[n]) for n in inputs}
+        self.engine = engine
+        self.layouts: dict[Axis, Layout] = {}
+        self.size = _count(fed)
+        self._order: np.ndarray | None = None
+        lengths: dict[Axis, tuple[Input, list[int]]] = {}
+        sequences = [n for n in inputs if len(n.axes or ()) == 2]
+        for node in sorted(sequences, key=_is_derived):  # the others decide the samples' order
+            self._add_layout(node, [len(s) for s in fed[node]], lengths)
+        self.arrays = {n: self._rows(n, fed[n]) for n in (inputs if read is None else read)}
+        self._held: dict[int, Any] = {}  # memory that is someone else's, or was read before
+        self.hold(a for n, a in self.arrays.items() if not n.axes)
+
+    def _add_layout(
+        self, node: Input, own: list[int], lengths: dict[Axis, tuple[Input, list[int]]]
+    ) -> None:
+        axis = node.time_axis
+        other = lengths.setdefault(axis, (node, own))
+        if other[1] != own:
+            i = next(i for i, (a, b) in enumerate(zip(other[1], own, strict=True)) if a != b)
+            raise GraphError(
+                f"inputs {describe(other[0])} and {describe(node)} share a time axis, but their "
+                f"sequences {i} have {other[1][i]} and {own[i]} frames\n"
+                f"  made at {other[0].origin}\n  made at {node.origin}",
+                hint="feed sequences of equal lengths, or give one input an axis of its own: "
+                "sequence.input_variable(…, sequence_axis=C.Axis.new_unique_dynamic_axis('name'))",
+            )
+        if axis not in self.layouts:
+            order = self._order_along(node, len(own))
+            known = None if order is None else tuple(order.tolist())
+            self.layouts[axis] = layout = layout_of(tuple(own), known)
+            if not _is_derived(node):
+                self._order = layout.batch_order
+
+    def _order_along(self, node: Node, count: int) -> np.ndarray | None:
+        """The order of rows along a node's batch axis; None: the samples', not decided yet."""
+        axes = node.axes or ()
+        if axes[0].is_made or self._order is None and axes[-1].source is not None:
+            return np.arange(count)
+        return self._order
+
+    def _rows(self, node: Input, samples: Any) -> Any:
+        axes, shape = node.axes or (), node.shape or ()
+        engine = self.engine
+        empty = getattr(engine, "staging", engine.empty)
+        parts = samples if isinstance(samples, list) else [samples]
+        if any(on_gpu(s) is not None for s in parts):
+            _refuse_on_cpu(node, engine)
+            if isinstance(samples, list):
+                return self._packed_there(self.layouts[axes[1]], samples)
+            empty = engine.empty
+        if not axes:
+            return engine.from_numpy(samples)
+        if len(axes) == 2:
+            layout = self.layouts[axes[1]]
+            rows = layout.pack(samples, empty((layout.rows, *shape), node.dtype))
+        else:
+            rows = empty((len(samples), *shape), node.dtype)
+            order = self._order_along(node, len(samples))
+            rows[...] = samples if order is None else samples[order]
+        return engine.from_numpy(rows)
+
+    def _packed_there(self, layout: Layout, samples: list[Any]) -> Any:
+        """The sequences in packed rows, without a loop over them on the GPU."""
+        joined = [self.engine.from_numpy(s) for s in samples]
+        if layout.lengths[-1] == layout.steps and (layout.order == np.arange(len(samples))).all():
+            rows = np.stack(joined, 1)
+            return rows.reshape(layout.rows, *rows.shape[2:])
+        places = np.argsort(np.concatenate(layout.rows_of_sequences))
+        return np.concatenate(joined)[self.engine.from_numpy(places)]
+
+    def read(self, node: Node, rows: Any, as_numpy: bool = True) -> Any:
+        """The value of `node` as people read it: a list of sequences, a batch, or one array."""
+        axes = node.axes or ()
+        sparse = node.attrs.get("sparse_output")
+        if as_numpy or sparse:
+            array = self.engine.to_numpy(rows)
+        else:  # a run's own memory may be written again by the next
+            there = not isinstance(rows, (np.ndarray, np.generic))
+            array = rows.copy(order="K") if there else rows
+        if sparse:
+            import scipy.sparse  # only who asks for such output needs SciPy
+
+            return scipy.sparse.csr_matrix(array)
+        if len(axes) == 1 and self._order is not None and not axes[0].is_made:
+            result = np.empty_like(array)
+            result[self._order] = array
+            return result
+        array = self.own(array)
+        if len(axes) < 2:
+            return array
+        layout = self.layouts[axes[1]]
+        there = not isinstance(array, np.ndarray)
+        return self._unpacked_there(layout, array) if there else layout.unpack(array)
+
+    def _unpacked_there(self, layout: Layout, rows: Any) -> list[Any]:
+        """The sequences, without a loop over them on the GPU."""
+        if len(layout) and layout.lengths[-1] == layout.steps:
+            return layout.unpack(rows)
+        joined = rows[self.engine.from_numpy(np.concatenate(layout.rows_of_sequences))]
+        ends = np.cumsum(layout.given)
+        return [joined[end - n : end] for end, n in zip(ends, layout.given, strict=True)]
+
+    def hold(self, arrays: Iterable[Any]) -> None:
+        """Takes note of arrays whose memory is someone else's."""
+        self._held.update((id(m), m) for m in map(memory_of, arrays))
+
+    def own(self, array: Any) -> Any:
+        """The array, or a copy where it is someone else's memory, or repeated."""
+        memory = memory_of(array)
+        if id(memory) in self._held or not getattr(array.flags, "writeable", True):
+            return array.copy()
+        self._held[id(memory)] = memory
+        return array
+
+
+def _is_derived(node: Node) -> bool:
+    """Whether its rows and frames lie as a computation says that stands beside it: weights do."""
+    axes = node.axes or ()
+    return axes[0].is_made or axes[-1].source is not None
+
+
+def _count(samples: Mapping[Input, Any]) -> int:
+    sizes = {n: len(s) for n, s in samples.items() if n.axes and not n.axes[0].is_made}
+    if len(set(sizes.values())) > 1:
+        raise GraphError(
+            "the inputs have different numbers of samples or sequences:\n"
+            + "\n".join(f"  {describe(n)}: {size}" for n, size in sizes.items())
+        )
+    return next(iter(sizes.values()), 1)
+
+
+def samples_of(node: Input, data: Any) -> Any:
+    """The input's value as one array, an array with a batch axis, or a list of sequences."""
+    data = unwrapped(data)
+    if not isinstance(data, Value):
+        return samples.samples_of(node, dense(data))
+    if not all(data.starts or ()):
+        raise GraphError(
+            f"input {describe(node)} was given sequences that go on from the minibatch before, "
+            f"and no run keeps its states for the next\n  made at {node.origin}",
+            hint="give whole sequences, or feed the state: layers.RecurrenceFrom takes it as an "
+            "operand, return_full_state=True gives it",
+        )
+    known = isinstance(data.content, list)
+    return (samples.sequences_of if known else samples.samples_of)(node, data.content)
+
+
+def _refuse_on_cpu(node: Input, engine: Any) -> None:
+    if not engine.name.startswith("cuda"):
+        raise GraphError(
+            f"input {describe(node)} was given an array on a GPU, and the CPU is to compute\n"
+            f"  made at {node.origin}",
+            hint="eval(…, device=C.gpu(0)), or bring the array to the CPU's memory",
+        )
+
+
+def sizes(node: Input, data: Any) -> tuple[tuple[int, ...], int, int]:
+    """What an input is fed with: a sample's shape, how many samples, the longest's frames."""
+    given, own = samples_of(node, data), node.shape or ()
+    longest = max(map(len, given), default=0) if len(node.axes or ()) == 2 else 1
+    one = given
+    if isinstance(given, list):
+        one = given[0] if given else np.empty([max(n, 1) for n in own])  # free: of any size
+    shape = one.shape[one.ndim - len(own) :]
+    return shape, len(given) if node.axes else 1, longest

@@ -1,0 +1,160 @@
+"""Results of a loop that are written where a value is that dies in it."""
+
+import gc
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph import device, passes
+from rgraph.engines import cpu
+from rgraph.engines.numpy import pool
+from rgraph.graph import Layout
+from rgraph.ops.records import TABLE
+from rgraph.passes import autodiff
+from rgraph.plan import Loop, Plan
+
+ENGINES = C.device.cpu_engines()
+LENGTHS = [6, 3, 3, 1]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request, monkeypatch):
+    """Each engine; even small arrays are in its pool, where else only large ones are."""
+    monkeypatch.setattr(pool, "_SMALL", 0)
+    before = device.engine(C.cpu()).name
+    device.use_cpu_engine(request.param)
+    yield device.engine(C.cpu())
+    device.use_cpu_engine(before)
+
+
+def convolutional_gru():
+    x = C.sequence.input_variable((2, 6, 5))
+    shapes = [(3, n, 3, 3) for n in (2, 2, 2, 3, 3, 3)]
+    Wz, Wr, Wc, Uz, Ur, Uc = (C.Parameter(s, init=C.glorot_uniform(seed=1)) for s in shapes)
+
+    def step(h, x):
+        z = C.sigmoid(C.convolution(Wz, x) + C.convolution(Uz, h))
+        r = C.sigmoid(C.convolution(Wr, x) + C.convolution(Ur, h))
+        c = C.tanh(C.convolution(Wc, x) + C.convolution(Uc, h * r))
+        return z * h + (1 - z) * c
+
+    return x, C.layers.Recurrence(step)(x)
+
+
+def plain_recurrence():
+    x = C.sequence.input_variable(3)
+    U, W = C.Parameter((4, 4), init=C.glorot_uniform(seed=1)), C.Parameter((3, 4), init=0.3)
+    return x, C.layers.Recurrence(lambda h, x: C.tanh(x @ W + h @ U))(x)
+
+
+def lstm():
+    x = C.sequence.input_variable(3)
+    return x, C.layers.Recurrence(C.layers.LSTM(4))(x)
+
+
+def reads_its_input_again():
+    """What would take the input's place stands before another that reads it."""
+    x = C.sequence.input_variable(3)
+
+    def step(h, x):
+        a = C.exp(x * 0.3)
+        return C.splice(C.softplus(a + h), h)[:3] * x + C.sigmoid(a) * C.past_value(a)
+
+    return x, C.layers.Recurrence(step)(x * 2)
+
+
+def run(x, y, places):
+    nodes = [y.node, *autodiff.gradients(y.node, [x.node, *(p.node for p in y.parameters)])]
+    plan = Plan(passes.optimize(nodes), device.engine(C.cpu()))
+    loops = [s for s in plan.steps if isinstance(s, Loop)]
+    found = sum(len(loop.places) for loop in loops)
+    if not places:
+        for loop in loops:
+            loop.places = {}
+    layout = Layout(LENGTHS)
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, *x.shape)).astype(np.float32) for n in LENGTHS]
+    packed = np.empty((sum(LENGTHS), *x.shape), np.float32)
+    layout.pack(sequences, packed)
+    before = packed.copy()
+    results = plan.run({x.node: packed}, {x.node.time_axis: layout}, len(LENGTHS))
+    np.testing.assert_array_equal(packed, before)
+    return results, found
+
+
+MODELS = [convolutional_gru, plain_recurrence, lstm, reads_its_input_again]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_values_as_apart(engine, model):
+    x, y = model()
+    together, _ = run(x, y, True)
+    apart, _ = run(x, y, False)
+    for a, b in zip(together, apart, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_gates_need_no_memory_of_their_own():
+    """Forward the three lie where their input's parts were; backward their adjoints do."""
+    if "onednn" not in ENGINES or cpu.made("onednn").compiled is None:
+        pytest.skip("needs oneDNN and a C compiler")
+    before = device.engine(C.cpu()).name
+    device.use_cpu_engine("onednn")
+    try:
+        _, found = run(*convolutional_gru(), True)
+    finally:
+        device.use_cpu_engine(before)
+    assert found == 6
+
+
+def test_an_input_is_not_written_to(engine):
+    x = C.sequence.input_variable(6)
+    y = C.layers.Recurrence(lambda h, x: C.tanh(h * 0.5 + x))(C.reshape(x, (2, 3)))
+    value = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    before = value.copy()
+    (first,) = y.eval({x: [value]})
+    kept = first.copy()
+    y.eval({x: [value + 1]})
+    np.testing.assert_array_equal(value, before)
+    np.testing.assert_array_equal(first, kept)
+    h = np.zeros(6, np.float32)
+    for frame, found in zip(value, first):
+        h = np.tanh(h * np.float32(0.5) + frame)
+        np.testing.assert_allclose(found.ravel(), h, rtol=1e-5)
+
+
+def test_who_is_alone():
+    memory = pool.Pool()
+    size = (64, 256)
+    values = [memory.take(size, np.float32)]
+    assert memory.is_lone(values, 0)
+    view = values[0][2:]
+    assert not memory.is_lone(values, 0)
+    del view
+    same = values[0]
+    assert not memory.is_lone(values, 0)
+    del same
+    values[0] = values[0].reshape(-1).T
+    gc.collect()
+    assert memory.is_lone(values, 0)
+    values[0] = np.broadcast_to(memory.take(size, np.float32), (3, *size))
+    assert not memory.is_lone(values, 0)
+    own = np.empty(size, np.float32)
+    assert not memory.is_lone([own.reshape(-1)], 0)
+    assert not memory.is_lone([np.empty(size, np.float32)], 0)
+
+
+POINTWISE = [op for op in TABLE.values() if op.pointwise and op.cases]
+
+
+@pytest.mark.parametrize("op", POINTWISE, ids=lambda op: op.name)
+def test_operations_in_the_place_of_an_operand(op):
+    """The numpy engine writes each operation's result there while it still reads it."""
+    operands, attrs = op.cases[0](np.random.default_rng(0))
+    run = device.reference_run()
+    expected = op.kernel(run, *operands, **attrs)
+    for k in range(len(operands)):
+        arrays = [np.array(a) for a in operands]
+        op.kernel(run, *arrays, **attrs, out=arrays[k])
+        np.testing.assert_array_equal(arrays[k], expected)

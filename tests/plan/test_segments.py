@@ -1,0 +1,84 @@
+"""What is small in a step of a loop, written out: the same values as call by call."""
+
+import numpy as np
+import pytest
+
+import rgraph as C
+from rgraph import device, passes
+from rgraph.graph import Layout
+from rgraph.passes import autodiff
+from rgraph.plan import Loop, Plan
+
+RNG = np.random.default_rng(0)
+
+
+def lstm():
+    x = C.sequence.input_variable(3)
+    return x, C.layers.Recurrence(C.layers.LSTM(4))(x)
+
+
+def splices_what_is_kept():
+    """Parts of a splice that others read too, one of them repeated along an axis."""
+    x = C.sequence.input_variable(3)
+
+    def step(h, x):
+        a, b = C.tanh(C.slice(h, -1, 0, 3) + x), C.sigmoid(C.slice(h, -1, 3, 6) * x)
+        return C.splice(a, b * a) * 0.5 + C.splice(a, x)
+
+    return x, C.layers.Recurrence(step)(x)
+
+
+def splices_along_another_axis():
+    x = C.sequence.input_variable((2, 3))
+
+    def step(h, x):
+        upper, lower = C.slice(h, 0, 0, 1), C.slice(h, 0, 1, 2)
+        return C.splice(C.tanh(lower + 1), C.sigmoid(upper * 2), axis=0) + x
+
+    return x, C.layers.Recurrence(step)(x)
+
+
+def splices_twice():
+    """Both splices can't have the same values made in their places."""
+    x = C.sequence.input_variable(3)
+
+    def step(h, x):
+        a, b = C.tanh(C.slice(h, -1, 0, 3) + x), C.sigmoid(C.slice(h, -1, 3, 6) * x)
+        return C.splice(a, b) - C.splice(b, a) * 0.5
+
+    return x, C.layers.Recurrence(step)(x)
+
+
+MODELS = [lstm, splices_what_is_kept, splices_along_another_axis, splices_twice]
+
+
+@pytest.mark.parametrize("differentiated", [False, True])  # then more is kept for all frames
+@pytest.mark.parametrize("model", MODELS)
+def test_values_and_gradients(model, differentiated):
+    x, y = model()
+    nodes = [y.node]
+    if differentiated:
+        nodes += autodiff.gradients(y.node, [x.node, *(p.node for p in y.parameters)])
+    plan = Plan(passes.optimize(nodes), device.engine())
+    sequences = [RNG.normal(size=(n, *x.shape)).astype(np.float32) for n in (5, 3, 1)]
+    layout = Layout([5, 3, 1])
+    packed = np.empty((9, *x.shape), np.float32)
+    layout.pack(sequences, packed)
+    feed = {x.node: packed}
+    layouts = {x.node.time_axis: layout}
+    found = plan.run(feed, layouts, 3)
+    loops = [s for s in plan.steps if isinstance(s, Loop)]
+    assert any(part.light for loop in loops for part in loop.parts)
+    for loop in loops:
+        for part in loop.parts:
+            part.light = False
+    for a, b in zip(found, plan.run(feed, layouts, 3), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_light_calls_follow_one_another():
+    """h goes through a product; all else of an LSTM's step is one function."""
+    _, y = lstm()
+    (*_, loop) = Plan(passes.optimize([y.node]), device.engine()).steps
+    assert isinstance(loop, Loop)
+    assert [len(part.calls) > 1 for part in loop.parts] == [False, True]
