@@ -230,6 +230,11 @@ def _unpack(at: At) -> Any:
     return sequence.unpack(at.operands[0], padding, bool(at["sequenceUnpackSuppressMaskOutput"]))
 
 
+def _ctc(at: At) -> Any:
+    delay = int(at["DelayConstraint"])
+    return ops.forward_backward(*at.operands, int(at["BlankTokenId"]), delay)
+
+
 OPERATIONS: dict[int, Callable[[At], Any]] = {
     0: _plain("negate"), 1: _plain("sigmoid"), 2: _plain("tanh"), 3: _plain("relu"),
     4: _plain("exp"), 5: _plain("log"), 6: _plain("sqrt"), 7: _plain("floor"), 8: _plain("abs"),
@@ -246,6 +251,7 @@ OPERATIONS: dict[int, Callable[[At], Any]] = {
     52: _plain("log_add_exp"), 53: lambda at: losses.cosine_distance(*at.operands),
     54: _plain("sin"), 55: _plain("cos"), 58: _unpooling, 64: _plain("stop_gradient"),
     65: _plain("elu"), 68: _one_hot, 69: _plain("pow"), 72: _unpack, 74: _gather,
+    63: _plain("labels_to_graph"), 66: _ctc,
     75: _plain("sigmoid"), 77: _plain("sinh"), 78: _plain("cosh"), 81: _plain("asin"),
     82: _plain("acos"), 83: _pad, 85: _plain("atanh"), 86: _plain("asinh"), 87: _top_k,
     56: _plain("alias"), 62: _plain("alias"), 88: _squeeze, 95: _plain("tan"), 96: _plain("atan"),

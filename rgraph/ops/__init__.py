@@ -14,6 +14,7 @@ from . import (
     composed,
     contractions,
     convolutions,
+    ctc,
     delays,
     filling,
     lookup,
@@ -99,6 +100,7 @@ from .contractions import (
 )
 from .convolutions import convolution, convolution_transpose
 from .cropping import crop_automatic, crop_automatic_with_ancestors, crop_manual
+from .ctc import forward_backward, labels_to_graph
 from .filling import cast, eye_like, ones_like, zeros_like
 from .lookup import gather, one_hot, top_k
 from .normalization import batch_normalization
@@ -191,6 +193,7 @@ __all__ = [
     "eye_like",
     "flatten",
     "floor",
+    "forward_backward",
     "future_value",
     "gather",
     "greater",
@@ -198,6 +201,7 @@ __all__ = [
     "hard_sigmoid",
     "hardmax",
     "image_scaler",
+    "labels_to_graph",
     "leaky_relu",
     "less",
     "less_equal",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rgraph.engines.cuda.plan import WAITING
-from rgraph.graph import BATCH, Input, apply
+from rgraph.graph import BATCH, SEQUENCE, Input, Layout, apply
 from rgraph.ops.records import TABLE
 from rgraph.plan import Plan
 from tests.engines.played_gpu import make_engine
@@ -68,3 +68,20 @@ def _Plain():
     engine = NumpyEngine()
     engine.kernels = {}
     return engine
+
+
+def test_connectionist_temporal_classification_runs_on_cupy(engine):
+    """Whose records have no cases: they need labels that are marked."""
+    labels, scores = (Input((4,), (BATCH, SEQUENCE), np.float32, "") for _ in range(2))
+    rng = np.random.default_rng(2)
+    layout = Layout([3, 5, 1])
+    marked = np.zeros((9, 4), np.float32)
+    marked[[0, 1, 3, 6], [1, 2, 1, 2]] = 2
+    feed = {labels: marked, scores: rng.normal(size=(9, 4)).astype(np.float32)}
+    for name in "forward_backward", "forward_backward_slope":
+        node = apply(TABLE[name], labels, scores, blank=0, delay=1)
+        (truth,) = Plan([node], _Plain()).run(feed, {SEQUENCE: layout}, 3)
+        given = {n: engine.from_numpy(a) for n, a in feed.items()}
+        (found,) = Plan([node], engine).run(given, {SEQUENCE: layout}, 3)
+        assert isinstance(found, Array), "the result is not on the GPU"
+        np.testing.assert_allclose(found.memory, truth, rtol=1e-6)

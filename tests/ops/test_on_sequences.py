@@ -57,6 +57,13 @@ def sampled(x, y):
     return y * C.cast(often, y.dtype) * C.cast(drawn, y.dtype)
 
 
+def aligned(x, y):
+    """The first frame of each sequence has one of the first three classes for its label."""
+    first = C.sequence.broadcast_as(C.sequence.first(x), x)
+    label = C.pad(C.hardmax(C.slice(first, 0, 0, 3)), [(0, 1)]) * C.sequence.is_first(x)
+    return C.forward_backward(C.labels_to_graph(2 * label), x, 3) * y
+
+
 def regions(x, y):
     image = C.reshape(y, (1, 2, 2))
     return C.roipooling(image, C.constant([[0.0, 0.0, 1.0, 1.0]]), C.MAX_POOLING, (2, 2), 1.0)
@@ -98,6 +105,7 @@ PROGRAMS = {
     "a user's": lambda x, y: C.user_function(Doubled([y])) * y,
     "negatives": lambda x, y: C.cosine_distance_with_negative_samples(y, C.square(y), 1, 2),
     "edits": lambda x, y: C.edit_distance_error(x, C.sequence.reverse(x)) + C.reduce_sum(y),
+    "alignment": aligned,
     "ranking": lambda x, y: C.ndcg_at_1(*(C.stop_gradient(part(y, i)) for i in (0, 1, 2))) * y,
 }
 
@@ -124,7 +132,8 @@ def feed(f, x, y, dtype=np.float64):
     return {v: a for v, a in ((x, frames), (y, per_sequence)) if v in f.arguments}
 
 
-NO_SECOND = {"a user's"}  # a user's backward is no graph: see test_user_function.py
+# A user's backward is no graph: see test_user_function.py. The other says so: see test_ctc.py.
+NO_SECOND = {"a user's", "alignment"}
 
 # By definition no derivative: its slopes are what sorting by a model should be changed by. It is
 # held to CNTK's numbers in test_losses.py.

@@ -20,6 +20,8 @@ MOST_SHAPES = 1024  # minibatch shapes that it remembers
 WAITING = {
     "argsort",
     "edit_distance_error",
+    "forward_backward",
+    "forward_backward_slope",
     "lambda_rank",
     "lambda_rank_slope",
     "ndcg_at_1",

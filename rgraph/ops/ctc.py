@@ -1,0 +1,302 @@
+"""Connectionist temporal classification: the loss of sequences whose labels have no known place.
+
+A sequence labelled a b goes through the states _ a _ b _, `_` for blank. A path gives each frame
+a state, the same one as the frame before or a later one, and leaves out none but a blank between
+labels that differ; it begins in one of the first two states and ends in one of the last two. The
+loss is minus the logarithm of the sum of all paths' probabilities, and its derivative by a frame's
+log-probabilities is minus the share of the paths that go through each class there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..graph import Axis, GraphError, Layout, Node, apply, whole
+from ..graph.node import Shape
+from .arithmetic import element_times
+from .pointwise import pointwise
+from .records import as_node, define, operation
+from .softmax import log_softmax
+
+Axes = tuple[Axis, ...]
+
+NEVER = -1e30  # the logarithm of no probability: finite, so that differences are numbers
+
+labels_to_graph = pointwise(
+    "labels_to_graph",
+    "positive",
+    operands="labels",
+    expression="{0}",
+    constant=True,
+    doc="""`labels` as `forward_backward` takes them. No gradient flows through it.
+
+    Source: CNTK's `labels_to_graph`.
+
+    >>> labels = C.sequence.input_variable(3)
+    >>> C.labels_to_graph(labels).shape
+    (3,)
+    """,
+)
+
+
+def _states(
+    labels: np.ndarray, layout: Layout, blank: int, delay: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each sequence goes through, the longest first: how many states, and for each state
+    its class and the last frame at which it may be. Behind the last state stand more blanks."""
+    begins = np.flatnonzero(labels.max(-1) == 2)
+    begins = begins[np.argsort(layout.sequence_of_row[begins], kind="stable")]
+    sequence, step = layout.sequence_of_row[begins], layout.step_of_row[begins]
+    count = np.bincount(sequence, minlength=len(layout))
+    state = 1 + 2 * (np.arange(len(begins)) - np.repeat(np.cumsum(count) - count, count))
+
+    if not len(begins) and (labels.max(-1)[labels.argmax(-1) != blank] > 0).any():
+        raise GraphError(
+            "no frame begins a label",
+            hint="2 marks the frame on which a label begins, as in [0, 2, 0]; 1 those it goes on",
+        )
+    classes = np.full((len(layout), 1 + 2 * count.max(initial=0)), blank)
+    classes[sequence, state] = found = labels[begins].argmax(-1)
+    if (found == blank).any():
+        raise GraphError(
+            f"a label is {blank}, the class of the blank",
+            hint="blankTokenId is a class of its own, which no label has",
+        )
+    until = np.full(classes.shape, layout.steps)
+    if delay >= 0:
+        later = state > 1
+        sequence, state, end = sequence[later], state[later], step[later] + delay
+        until[sequence, state - 2] = end  # the label before
+        until[sequence, state - 3] = end - 1  # and the blank before that one
+    return 1 + 2 * count, classes, until
+
+
+class _Paths:
+    """The sums over the paths of a minibatch's sequences, by frame and state.
+
+    Sums are logarithms, in float64: float32's rounding would add up over many frames.
+
+    Args:
+        labels, scores: as packed rows of (classes,); scores are log-probabilities.
+    """
+
+    def __init__(
+        self, run: Any, labels: Any, scores: Any, *, axes: Axes, blank: int, delay: int
+    ) -> None:
+        xp, on_device = run.xp, run.engine.from_numpy
+        layout = run.layouts[axes[1]] if len(axes) == 2 else Layout([1] * len(scores))
+        number, classes, until = _states(run.engine.to_numpy(labels), layout, blank, delay)
+        over = until[layout.sequence_of_row] < layout.step_of_row[:, None]
+        skips = (classes[:, 2:] != blank) & (classes[:, 2:] != classes[:, :-2])
+        left = number[:, None] - np.arange(classes.shape[1])
+        self.run, self.xp, self.size, self.layout, self.number = (
+            run,
+            xp,
+            scores.shape,
+            layout,
+            number,
+        )
+        self.skips = on_device(skips)  # from two states before to the third and each later one
+        self.ends = on_device((left == 1) | (left == 2))
+        self.classes = on_device(classes[layout.sequence_of_row])
+        scores = xp.take_along_axis(scores.astype(np.float64), self.classes, 1)
+        self.scores = xp.where(on_device(over), NEVER, xp.maximum(scores, NEVER))
+        self.before = self._before()
+        self.total = self._total()
+
+    def _rows(self, t: int) -> slice:
+        return slice(self.layout.offsets[t], self.layout.offsets[t + 1])
+
+    def _moved(self, sums: Any, skips: Any) -> Any:
+        """The sums a frame on: paths stay in their state, or go one or two states further."""
+        xp, moved = self.xp, sums.copy()
+        moved[:, 1:] = xp.logaddexp(moved[:, 1:], sums[:, :-1])
+        moved[:, 2:] = xp.logaddexp(moved[:, 2:], xp.where(skips, sums[:, :-2], NEVER))
+        return moved
+
+    def _before(self) -> Any:
+        """The sums of what leads to each state, the frame's own score included."""
+        sums = self.scores.copy()
+        for t, n in enumerate(self.layout.counts):
+            if t == 0:
+                sums[:n, 2:] = NEVER
+            else:
+                sums[self._rows(t)] += self._moved(sums[self._rows(t - 1)][:n], self.skips[:n])
+        return sums
+
+    def _after(self) -> Any:
+        """The sums of what goes on from each state, the frame's own score left out."""
+        xp, n = self.xp, 0
+        sums = xp.empty(self.scores.shape)
+        for t in reversed(range(self.layout.steps)):
+            ended = xp.where(self.ends[n : self.layout.counts[t]], 0.0, NEVER)
+            sums[self._rows(t)][n:] = ended
+            if n:
+                later = sums[self._rows(t + 1)] + self.scores[self._rows(t + 1)]
+                moved = self._moved(later[:, ::-1], self.skips[:n, ::-1])
+                sums[self._rows(t)][:n] = moved[:, ::-1]
+            n = self.layout.counts[t]
+        return sums
+
+    def _total(self) -> Any:
+        """The sum over all paths of each sequence that has frames."""
+        xp, n = self.xp, self.layout.counts[0] if self.layout.steps else 0
+        rows = self.run.engine.from_numpy(self.layout.last_row[:n])
+        sums = xp.where(self.ends[:n], self.before[rows], NEVER)
+        top = sums.max(1, keepdims=True)
+        total = top[:, 0] + xp.log(xp.exp(sums - top).sum(1))
+        for i in np.flatnonzero(self.run.engine.to_numpy(total) < NEVER / 2)[:1]:
+            self._no_path(int(i))
+        return total
+
+    def _no_path(self, i: int) -> NoReturn:
+        labels = int(self.number[i]) // 2
+        different = int(self.run.engine.to_numpy(self.skips)[i].sum())
+        needed = labels + max(labels - 1 - different, 0)
+        raise GraphError(
+            f"sequence {int(self.layout.order[i])} of the minibatch has "
+            f"{int(self.layout.lengths[i])} frames, on which no path of a probability above 0 "
+            f"gives its {labels} labels; these need {needed} frames: one each, and one between "
+            "two that are the same",
+            hint="leave the sequence out, shorten sequences less before the loss, or allow a "
+            "longer delayConstraint",
+        )
+
+    def shares(self) -> Any:
+        """For each frame and class: the share of the paths that go through it."""
+        xp, (rows, classes) = self.xp, self.size
+        total = self.total[self.run.index(self.layout, "sequence_of_row")]
+        shares = xp.exp(self.before + self._after() - total[:, None])
+        places = xp.arange(rows)[:, None] * classes + self.classes
+        summed = xp.bincount(places.ravel(), shares.ravel(), rows * classes)
+        return summed.reshape(rows, classes)
+
+
+def _loss(run: Any, labels: Any, scores: Any, **options: Any) -> Any:
+    return run.xp.asarray(-_Paths(run, labels, scores, **options).total.sum(), scores.dtype)
+
+
+def _slope(run: Any, labels: Any, scores: Any, **options: Any) -> Any:
+    return (-_Paths(run, labels, scores, **options).shares()).astype(scores.dtype)
+
+
+def _classes(labels: Shape, scores: Shape, *, blank: int, delay: int) -> Shape:
+    if len(scores) != 1 or labels != scores:
+        raise GraphError(
+            f"labels and features need vectors of the same size, got {labels} and {scores}"
+        )
+    if not 0 <= blank < scores[0]:
+        raise GraphError(f"blankTokenId {blank} is none of the {scores[0]} classes")
+    if delay < -1:
+        raise GraphError(f"delayConstraint is a number of frames, or -1 for none, got {delay}")
+    return scores
+
+
+def _one_number(labels: Shape, scores: Shape, **options: int) -> Shape:
+    _classes(labels, scores, **options)
+    return ()
+
+
+def _same_frames(axes: Sequence[Axes | None], **_: Any) -> Axes:
+    labels, scores = axes
+    if not labels or labels != scores:
+        raise GraphError(
+            "labels and features need the same dynamic axes",
+            hint="declare both inputs with the same sequence_axis, or put the one on the axes of "
+            "the other with C.reconcile_dynamic_axes",
+        )
+    return labels
+
+
+def _arguments(node: Node) -> dict[str, Any]:
+    return {**node.attrs, "axes": node.inputs[1].axes}
+
+
+def _no_second_derivative(node: Node, g: Node) -> NoReturn:
+    raise GraphError("forward_backward has no derivative of the second order")
+
+
+SLOPE = define(
+    "forward_backward_slope",
+    title="forward_backward",
+    shape=_classes,
+    axes=_same_frames,
+    kernel=_slope,
+    arguments=_arguments,
+    gradient=_no_second_derivative,
+    operands=("graph", "features"),
+    framewise=False,
+)
+LOSS = define(
+    "forward_backward",
+    shape=_one_number,
+    axes=lambda axes, **_: _same_frames(axes) and (),
+    kernel=_loss,
+    arguments=_arguments,
+    align=None,
+    gradient=lambda node, g: [
+        None,
+        element_times(apply(SLOPE, *node.inputs, **node.attrs), g),
+    ],
+    operands=("graph", "features"),
+    framewise=False,
+)
+
+
+@operation
+def forward_backward(
+    graph: Any, features: Any, blankTokenId: int, delayConstraint: int = -1
+) -> Any:
+    """The loss of connectionist temporal classification (CTC), summed over the minibatch.
+
+    It is minus the logarithm of the probability that the frames of each sequence, read one after
+    the other, give its labels: where neighbouring frames of the same class count once, and blanks
+    not at all.
+
+    Args:
+        graph: `labels_to_graph` of the labels, a sequence as long as the features: for each frame
+            a vector (classes,) whose largest element is 2 at a label's class on the frame that
+            begins the label. All other frames count for nothing (CNTK's have 1 at the class of
+            the label that goes on). Without `delayConstraint` it makes no difference on which
+            frames labels begin, only in which order.
+        features: the network's output, (classes,) for each frame: scores before a softmax.
+        blankTokenId: the class that stands for no label.
+        delayConstraint: for how many frames a label may last beyond the frame on which the next
+            one begins in `graph`; -1: there is no limit.
+
+    Returns:
+        one number, of shape (), for all sequences together. Its gradient by the features is their
+        softmax less the share of the paths that go through each class. No gradient flows to the
+        labels.
+
+    Raises:
+        GraphError: for sequences whose frames are too few for their labels, where CNTK's loss is
+            1e11 and its gradient of no meaning. (CNTK lets the blank after the last label, too,
+            last `delayConstraint` frames, counted from the sequence's first; here the last blank
+            is free.)
+
+    Source: Graves, Fernández, Gomez and Schmidhuber, 2006; CNTK's `forward_backward`.
+
+    A recurrent model learns when to say 0 and 1 (2 is the blank):
+
+    >>> x, labels = C.sequence.input_variable(2), C.sequence.input_variable(3)
+    >>> scores = C.layers.Sequential([
+    ...     C.layers.Recurrence(C.layers.GRU(8)), C.layers.Dense(3),
+    ... ])(x)
+    >>> loss = C.forward_backward(C.labels_to_graph(labels), scores, blankTokenId=2)
+    >>> learner = C.adam(scores.parameters, C.learning_parameter_schedule_per_sample(0.02), 0.9)
+    >>> trainer = C.Trainer(scores, loss, [learner])
+    >>> frames = np.array([[1, 0], [1, 0], [0, 0], [0, 1], [0, 1], [0, 1]], np.float32)
+    >>> said = np.array([[2, 0, 0], [0, 2, 0], *[[0, 1, 0]] * 4], np.float32)  # 0, then 1
+    >>> for i in range(60):
+    ...     _ = trainer.train_minibatch({x: [frames], labels: [said]})
+    >>> best = scores.eval({x: [frames]})[0].argmax(1)
+    >>> [int(c) for c, last in zip(best, [2, *best]) if c != last and c != 2]
+    [0, 1]
+    """
+    blank, delay = whole(blankTokenId, "blankTokenId"), whole(delayConstraint, "delayConstraint")
+    scores = log_softmax(as_node(features))
+    return apply(LOSS, as_node(graph), scores, blank=blank, delay=delay)
