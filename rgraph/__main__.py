@@ -13,8 +13,12 @@ import sys
 
 
 def run(script: str, *arguments: str) -> None:
-    """Runs the script as Python itself would, with rgraph where it looks for CNTK."""
-    importlib.import_module("rgraph.cntk")
+    """Runs the script as Python itself would, with rgraph where it looks for CNTK.
+
+    NaN does not end its training: it was written for that.
+    """
+    cntk = importlib.import_module("rgraph.cntk")
+    cntk.set_global_option("on_nan", "ignore")
     sys.argv = [script, *arguments]
     sys.path[0] = os.path.dirname(os.path.abspath(script))
     runpy.run_path(script, run_name="__main__")

@@ -125,7 +125,12 @@ _global_options: dict[str, Any] = {}
 
 
 def set_global_option(key: str, value: Any) -> None:
-    """Keeps a setting of a program's own. rgraph looks at none.
+    """Keeps a setting. rgraph looks at two, and leaves all others to the program.
+
+    Args:
+        key: `"align_axis"`, `"on_nan"`, or a name of the program's own.
+        value: for `"align_axis"`, whether an index such as `x[:, 0]` counts the batch and the time
+            axis, too, as Keras' backend has it; for `"on_nan"`, what trainers do about NaN.
 
     Source: CNTK's `set_global_option`.
 

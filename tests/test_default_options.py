@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,23 @@ def test_misuse():
         get_default_override(Dense, nothing=1)
     with pytest.raises(TypeError, match="takes one option"):
         get_default_override(Dense, init=1, bias=2)
+
+
+def test_indices_that_count_the_dynamic_axes(monkeypatch):
+    """The shapes are CNTK 2.7's, which takes an index of the batch for one of the last axis."""
+    x, s = C.input_variable((3, 4)), C.sequence.input_variable((3, 4))
+    c = C.constant(np.arange(6).reshape(2, 3))
+    monkeypatch.setattr(sys.modules["rgraph.default_options"], "_global_options", {})
+    C.set_global_option("align_axis", 1)
+    value = np.arange(12).reshape(1, 3, 4)
+    np.testing.assert_array_equal(x[:, 1].eval({x: value}), value[:, 1:2])
+    np.testing.assert_array_equal(x[:, :, 1:3].eval({x: value}), value[:, :, 1:3])
+    np.testing.assert_array_equal(x[:, 0, 1].eval({x: value}), value[:, :1, 1:2])
+    np.testing.assert_array_equal(x[..., 0].eval({x: value}), value[..., :1])
+    assert s[:, :, 2].shape == (1, 4) and x[:].shape == (3, 4)
+    np.testing.assert_array_equal(c[1].eval(), [[3, 4, 5]])
+    with C.default_options(axis_offset=1):
+        assert s[:, 2].shape == (1, 4) and s[:, :, 2].shape == (3, 1)
+        assert c[:, 1].shape == (2, 1)
+    with pytest.raises(C.GraphError, match="along a dynamic axis"):
+        x[1]

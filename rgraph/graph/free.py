@@ -64,7 +64,7 @@ def tried(rule: Callable[..., Any], shapes: Sequence[Shape | None], unknown: int
     """
     own = [trials_of(n) for s in shapes for n in s or () if n == FREE]
     known = sorted({n for s in shapes for n in s or () if n >= 0})
-    for ways in _ways(own, known):
+    for ways in (*_ways(own, known), [_beside(shapes)]):
         found = []
         for trials in ways:
             try:
@@ -89,6 +89,22 @@ def _ways(own: Sequence[Trials], known: Sequence[int]) -> Iterator[Iterable[Sequ
             for at in itertools.combinations(range(len(own)), some)
             for size in itertools.product(known, repeat=some)
         )
+
+
+def _beside(shapes: Sequence[Shape | None]) -> list[Trials]:
+    """What each free dimension meets in the same place, counted from the last, of other shapes."""
+    given = [s or () for s in shapes]
+    met: dict[int, Trials] = {}
+    for shape in given:
+        for place, n in enumerate(reversed(shape)):
+            if n > 1:
+                met.setdefault(place, (n, n))
+    return [
+        met.get(len(shape) - 1 - i, _TRIALS)
+        for shape in given
+        for i, n in enumerate(shape)
+        if n == FREE
+    ]
 
 
 def _filled(shapes: Sequence[Shape | None], sizes: Sequence[int]) -> list[Shape | None]:

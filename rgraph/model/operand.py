@@ -40,6 +40,8 @@ class Operand:
     def __eq__(self, other: object) -> Any:
         if isinstance(other, Operand):
             return Sameness(self._same() == other._same())
+        if isinstance(other, (list, tuple)) and not other:  # a value or none of several
+            return False
         if isinstance(other, (Number, np.generic, np.ndarray, list, tuple)):
             raise GraphError(
                 f"== and != ask whether two are the same value of the graph, got {other!r:.60}",

@@ -55,12 +55,17 @@ def _unpack(run: Any, x: Any, *, axis: Axis) -> Any:
 
 
 def _pack(run: Any, x: Any, *, axis: Axis) -> Any:
-    _check_count(len(x), run.rows((axis,)))
+    check_count(len(x), run.rows((axis,)))
+    return _ordered(run, x, axis)
+
+
+def _ordered(run: Any, x: Any, axis: Axis) -> Any:
+    """Rows in the minibatch's order as those of an axis."""
     order = run.order(axis)
     return x if order is None else x[run.engine.from_numpy(order)]
 
 
-def _check_count(rows: int, samples: int) -> None:
+def check_count(rows: int, samples: int) -> None:
     if rows != samples:
         raise GraphError(
             f"{rows} rows can't stand beside the {samples} samples of another operand",
@@ -68,9 +73,17 @@ def _check_count(rows: int, samples: int) -> None:
         )
 
 
-def _carry(run: Any, x: Any, like: Any, *, axis: Axis, source: Axis) -> Any:
-    _check_count(len(x), run.rows((axis,)))
-    return _pack(run, _unpack(run, x, axis=source), axis=axis)
+def _carried_axes(
+    operands: Sequence[tuple[Axis, ...] | None], axes: tuple[Axis, ...] | None = None
+) -> tuple[Axis, ...] | None:
+    target = operands[1] if axes is None else axes
+    return None if target is None else target[:1]
+
+
+def _carry(run: Any, x: Any, like: Any = None, *, axis: Axis, source: Axis) -> Any:
+    if like is not None:
+        check_count(len(x), run.rows((axis,)))
+    return _ordered(run, _unpack(run, x, axis=source), axis)
 
 
 def _unused(*_: Any, **__: Any) -> Any:
@@ -97,15 +110,15 @@ TO_BATCH = define(
     gradient=lambda node, g: [apply(UNPACK_BATCH, g, unpacked=(node.inputs[0].shape or ())[:1])],
     framewise=False,
 )
-CARRY_ROWS = define(
+CARRY_ROWS = define(  # to the batch axis of `like`, or to that of `axes`: whoever says that counts
     "carry_rows",
     title="reconcile_dynamic_axes",
-    shape=lambda x, like: x,
-    axes=lambda axes: None if axes[1] is None else axes[1][:1],
+    shape=lambda x, *_, **__: x,
+    axes=_carried_axes,
     align=None,
     kernel=_carry,
     arguments=lambda node: {"axis": node.batch_axis, "source": node.inputs[0].batch_axis},
-    gradient=lambda node, g: [apply(CARRY_ROWS, g, node.inputs[0]), None],
+    gradient=lambda node, g: [apply(CARRY_ROWS, g, node.inputs[0]), None][: len(node.inputs)],
     operands=("operand", "like"),
     framewise=False,
 )

@@ -10,10 +10,11 @@ import numpy as np
 from ..graph import INFERRED, Axis, GraphError, Node, apply, one_batch
 from ..graph.node import Shape, failed
 from .arithmetic import element_times
+from .batching import check_count
 from .comparison import less
 from .frames import needs_time
 from .pointwise import broadcast, shrink
-from .records import TABLE, as_node, carried, define
+from .records import TABLE, as_node, define
 
 Axes = tuple[Axis, ...]
 
@@ -59,11 +60,15 @@ def _frame_before(inputs: Sequence[Node], axes: Axes, /, *, offset: int) -> list
     x, initial = inputs
     if len(initial.axes or ()) == 2:
         initial = apply(TABLE["ends"], initial, last=offset > 0)
-    return [x, carried(initial, x)]
+    if initial.axes and initial.axes[0] != axes[0]:  # not `carried`: x may depend on the delay
+        initial = apply(TABLE["carry_rows"], initial, axes=axes)
+    return [x, initial]
 
 
 def initial_rows(run: Any, initial: Any, own: int, layout: Any, shape: Shape) -> Any:
     """The initial state of each sequence, longest first: shape (sequences, *shape)."""
+    if own:
+        check_count(len(initial), len(layout))
     if own and not layout.sorted_as_batch:
         initial = initial[run.index(layout, "batch_rows")]
     lead = (len(layout),)

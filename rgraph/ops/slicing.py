@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..default_options import default_override_or, get_default_override, get_global_option
 from ..graph import INFERRED, Axis, GraphError, Node, apply, whole
 from ..graph.node import Shape
 from .records import as_node, define, follow_axes, operation
@@ -258,11 +260,12 @@ def slice(
 def get_item(x: Any, key: Any) -> Any:
     """`x[key]` for Python's indices and slices of static axes, lists of indices, and `...`.
 
-    An index drops no axis, as in CNTK.
+    An index drops no axis, as in CNTK. After `set_global_option("align_axis", 1)` the dynamic axes
+    count, too: `x[:, 0]` is the first element of each sample.
     """
     node = as_node(x)
     cuts: list[tuple[int, Any, Any, int]] = []
-    for axis, k in _keys(key if isinstance(key, tuple) else (key,)):
+    for axis, k in _keys(_static(node, key if isinstance(key, tuple) else (key,))):
         if isinstance(k, (list, tuple)) or isinstance(k, np.ndarray) and k.ndim:
             if not len(k):
                 raise GraphError("a list without indices chooses nothing")
@@ -280,6 +283,21 @@ def get_item(x: Any, key: Any) -> Any:
         else:
             cuts.append(_one(axis, k))
     return slice_axes(node, cuts) if cuts else node
+
+
+def _static(node: Node, keys: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The keys without those of dynamic axes, if these count."""
+    if not get_global_option("align_axis", 0) or node.axes == ():
+        return keys
+    default = default_override_or(len(node.axes or ()))
+    count = get_default_override(None, axis_offset=default)
+    dynamic = list(itertools.takewhile(lambda k: k is not Ellipsis, keys[:count]))
+    if any(k != builtins.slice(None) for k in dynamic):
+        raise GraphError(
+            f"{dynamic} chooses along a dynamic axis",
+            hint="with the option align_axis the batch and time come first: x[:, 0]",
+        )
+    return keys[len(dynamic) :]
 
 
 def _one(axis: int, key: Any) -> tuple[int, int, int | None, int]:

@@ -116,7 +116,8 @@ BEHAVES: dict[str, str] = {
     "optimized_rnnstack": "runs on CPUs, too",
     "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read; models are "
     "saved as ONNX, not loaded",
-    "set_global_option": "keeps what it is given for the program; rgraph looks at none",
+    "set_global_option": "keeps what it is given for the program; rgraph looks at align_axis, "
+    "and at on_nan, which CNTK lacks",
     "get_data_type": "gives NumPy's types, as cntk_py.DataType_Float and the like are",
     "sanitize_axis": "counts static axes from the front, as Python's; CNTK's from the back",
     "data_parallel_distributed_learner": "with the one process that there is, the learner itself",

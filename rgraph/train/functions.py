@@ -101,7 +101,7 @@ def train(
     max_epochs: float | None = None,
     epoch_size: int | None = None,
     max_samples: int | None = None,
-    on_nan: str = "raise",
+    on_nan: str | None = None,
 ) -> Progress:
     """Trains a model by its criterion: a function that gives the loss, or the loss and a metric.
 
@@ -119,7 +119,7 @@ def train(
         max_epochs: how long to train, by default for one epoch: `epoch_size` samples, or once over
             the data.
         max_samples: instead of `max_epochs`.
-        on_nan: what to do about NaN: "raise", "skip" or "ignore"; see `Trainer`.
+        on_nan: what to do about NaN: "raise", "skip", "ignore" or the default; see `Trainer`.
 
     All these samples, and those of summaries, are the loss's, as in CNTK: sequences, if each has
     one loss.

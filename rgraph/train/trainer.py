@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import graph
 from ..debugging import checked_mode, print_node_timing
+from ..default_options import get_global_option
 from ..device import engine as device_engine
 from ..eval import (
     Evaluator,
@@ -49,7 +50,9 @@ class Trainer:
             "raise" does not wait to see: the error comes with the next minibatch, summary or
             checkpoint, neither minibatch having changed anything; "skip" waits in each step.
             Infinite gradients are no fault where the learner cuts them off
-            (`gradient_clipping_threshold_per_sample`).
+            (`gradient_clipping_threshold_per_sample`). By default what
+            `C.set_global_option("on_nan", …)` said, or "raise". Programs that `python -m rgraph
+            run` starts have "ignore", as in CNTK.
 
     Attributes:
         previous_minibatch_sample_count: how many samples (or frames) the last minibatch had.
@@ -78,8 +81,9 @@ class Trainer:
         criterion: Any,
         parameter_learners: Any,
         progress_writers: Any = None,
-        on_nan: str = "raise",
+        on_nan: str | None = None,
     ) -> None:
+        on_nan = get_global_option("on_nan", "raise") if on_nan is None else on_nan
         if on_nan not in ("raise", "skip", "ignore"):
             raise ValueError(f"on_nan is 'raise', 'skip' or 'ignore', not {on_nan!r:.60}")
         self._on_nan, self._skipped, self._watch = on_nan, 0, Watch()

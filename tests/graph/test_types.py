@@ -306,6 +306,11 @@ FREE_SHAPES = {  # of x (F, 3), m (2, F), q (F, F), z (4, 3), an image (3, F, F)
     "joined": (lambda x, m, q, z, i: C.splice(x, z, axis=0), (F, 3)),
     "joined along": (lambda x, m, q, z, i: C.splice(x, x, axis=1), (F, 6)),
     "cut": (lambda x, m, q, z, i: C.slice(x, 0, 0, 2), (2, 3)),
+    "chosen by a mask": (lambda x, m, q, z, i: C.element_select(q, z, q), (4, 3)),
+    "four that meet four": (
+        lambda x, m, q, z, i: C.input_variable((F, F, F, F)) - C.input_variable((4, 5, 6, 1)),
+        (4, 5, 6, F),
+    ),
     "padded": (lambda x, m, q, z, i: C.pad(x, [(1, 2), (1, 1)]), (F, 5)),
     "pooled": (lambda x, m, q, z, i: C.pooling(i, C.MAX_POOLING, (2, 2), (2, 2)), (3, F, F)),
     "by a layer": (lambda x, m, q, z, i: C.layers.Dense(4, map_rank=1)(x), (F, 4)),

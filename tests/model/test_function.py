@@ -374,6 +374,7 @@ class TestTruth:
         assert both == C.combine(f, g) and both != f and f in both and x not in both
         assert f not in (None, "f") and f != "f"
         assert f != None  # noqa: E711
+        assert not f == [] and f != [] and not f == () and f not in [[], ()]  # noqa: SIM201
 
     @pytest.mark.parametrize("other", [0, 1.5, True, np.float32(1), np.ones(2), [1, 2], (1, 2)])
     def test_comparing_with_numbers_is_refused(self, x, other):

@@ -249,3 +249,41 @@ def test_a_trainer_counts_rows(whole):
     assert trainer.previous_minibatch_sample_count == 6
     assert trainer.previous_minibatch_loss_average == pytest.approx(12.75)
     np.testing.assert_allclose(w.value, [0.05, -0.01, -0.07], atol=1e-6)
+
+
+def test_states_on_an_axis_of_their_own_start_a_loop():
+    """As Keras' stateful layers have them; values and gradient are CNTK's."""
+    x = C.input_variable((4, 2))
+    frames = C.to_sequence(x)
+    start = C.Parameter((3, 2), init=(np.arange(6).reshape(3, 2) * 0.1).astype(np.float32))
+    state = C.placeholder()
+    y = C.tanh(frames + C.sequence.past_value(state, C.to_batch(start)))
+    y.replace_placeholders({state: y.output})
+    last = C.sequence.last(y)
+    values = np.sin(np.arange(24)).reshape(3, 4, 2)
+    np.testing.assert_allclose(
+        last.eval({x: values}),
+        [[-0.3053486, 0.3870362], [0.6281637, 0.6048681], [0.3150827, -0.3242473]],
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        last.grad({x: values}, wrt=[start]),
+        [[0.4350939, 0.183966], [0.1623247, 0.3415603], [0.5380585, 0.498593]],
+        atol=1e-6,
+    )
+    with pytest.raises(GraphError, match="3 rows can't stand beside the 2 samples"):
+        last.eval({x: values[:2]})
+
+
+def test_states_of_ragged_sequences_are_theirs():
+    s = C.sequence.input_variable(3, np.float64)
+    start = C.Parameter((3, 3), init=GENERATOR.normal(size=(3, 3)), dtype=np.float64)
+    state = C.placeholder()
+    y = s + 2 * C.sequence.past_value(state, C.to_batch(start))
+    y.replace_placeholders({state: y.output})
+    for frames, first, found in zip(RAGGED, start.value, y.eval({s: RAGGED})):
+        before = first
+        for frame, value in zip(frames, found):
+            before = frame + 2 * before
+            np.testing.assert_allclose(value, before)
+    check_gradients(y, {s: RAGGED}, [s, start])

@@ -3,6 +3,7 @@
 import io as text_io
 import re
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -288,6 +289,14 @@ def test_minibatches_with_nan_can_be_left_out():
     assert "nan" in after([GOOD, BAD], on_nan="ignore")[0]
     with pytest.raises(ValueError, match="on_nan is"):
         after([], on_nan="stop")
+
+
+def test_what_nan_does_can_be_said_for_all_trainers(monkeypatch):
+    monkeypatch.setattr(sys.modules["rgraph.default_options"], "_global_options", {})
+    C.set_global_option("on_nan", "ignore")
+    x, loss, learner = normalized()
+    trainer = C.Trainer(None, loss, learner)
+    assert trainer.train_minibatch({x: BAD}) and "nan" in everything(trainer)
 
 
 @pytest.mark.parametrize(
