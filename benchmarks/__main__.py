@@ -16,15 +16,16 @@ import numpy as np
 
 import rgraph
 
-from . import neighbours, overhead, reading, report, sides
+from . import neighbours, overhead, reading, report, sides, windows
 from .compare import COLUMNS, Row, compare
 from .measure import LEAST, Neighbours, matrix_peak
 from .programs import PARTS as WITH_PROGRAMS
 from .programs import PROGRAMS, Program
 
-PARTS = (*WITH_PROGRAMS, "overhead", "neighbours", "reading")
+PARTS = (*WITH_PROGRAMS, "overhead", "neighbours", "reading", "windows")
 PEERS = ("eager", "channels-last", "compiled")
 OVERHEAD = ("what", "side", "ms", "others")
+WINDOWS = ("what", "s", "MB", "of the time", "of the memory")
 READ = ("what", "measured", "at most", "at least")
 BESIDE = ("program", "run", "busy", "ms", "one thread's", "over one's")
 HELD = ("what", "target", "measured", "of rounds", "met")
@@ -123,6 +124,10 @@ class Bench:
         """Reading: steps from a text file beside steps from arrays"""
         return reading.reading(4 if self.options.quick else 40, self.options.quick)
 
+    def part_windows(self) -> list[Row]:
+        """Windows of frames: gradients of long films, beside whole ones"""
+        return windows.measure(self.options.quick, *self.rounds)
+
 
 def _usable(peers: Sequence[str]) -> list[str]:
     """Those ways to run PyTorch that work here; says so if one does not."""
@@ -159,7 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         if part in WITH_PROGRAMS:
             print()  # after the list of all times
         if found:
-            columns = {"overhead": OVERHEAD, "neighbours": BESIDE, "reading": READ}
+            columns = {"overhead": OVERHEAD, "neighbours": BESIDE}
+            columns |= {"reading": READ, "windows": WINDOWS}
             print(report.table(found, columns.get(part, COLUMNS)))
         rows += found
     if judged := report.held(rows):

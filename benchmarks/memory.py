@@ -8,13 +8,18 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import rgraph
 
 from .programs import Program
 from .programs.base import Way
 from .sides import make, why_not_compiled
+
+Make = Callable[[], Callable[[], Any]]
 
 
 def peak_memory(program: Program, way: Way | str, train: bool) -> int:
@@ -24,15 +29,40 @@ def peak_memory(program: Program, way: Way | str, train: bool) -> int:
         way: as for `sides.make`.
     """
     engine = way if isinstance(way, str) and way else rgraph.device.engine().name
+    return peak_of(partial(_small, program, way, train), partial(_run, program, way, train), engine)
+
+
+def peak_of(warm_up: Make, make: Make, engine: str = "") -> int:
+    """Bytes that a fresh process needs at most for what `make` gives, above what `warm_up` needs.
+
+    It is called twice, as a training loop does it, and the second time counts: what is loaded when
+    something runs for the first time is no part of a program.
+
+    Args:
+        warm_up: gives something of the kind that is small.
+        engine: rgraph's.
+    """
+    engine = engine or rgraph.device.engine().name
     child = subprocess.run(
         [sys.executable, "-m", __name__],
         cwd=Path(__file__).parents[1],
         env={**os.environ, "RGRAPH_CPU_ENGINE": engine},
-        input=pickle.dumps((program, way, train)),
+        input=pickle.dumps((warm_up, make)),
         check=True,
         stdout=subprocess.PIPE,
     )
     return int(child.stdout)
+
+
+def _run(program: Program, way: Way | str, train: bool) -> Callable[[], Any]:
+    side = make(program, way)
+    return side.train if train else side.forward
+
+
+def _small(program: Program, way: Way | str, train: bool) -> Callable[[], Any]:
+    if not isinstance(way, Way) or not way.compiled:
+        return _run(program.quick(), way, train)
+    return why_not_compiled  # loads what compiling needs
 
 
 def _status(field: str) -> int:
@@ -46,28 +76,16 @@ def _status(field: str) -> int:
     raise OSError(f"this system does not say {field}")
 
 
-def _child(program: Program, way: Way | str, train: bool) -> int:
-    """Runs the program twice, as a training loop does, and gives the second run's peak.
-
-    What is loaded when something runs for the first time, and what `torch.compile` needs while
-    it compiles, is not counted: that is no part of the program.
-    """
-
-    def run(side: object) -> None:
-        side.train() if train else side.forward()  # type: ignore[attr-defined]
-
-    if isinstance(way, Way) and way.compiled:
-        why_not_compiled()  # loads what compiling needs
-    else:
-        run(make(program.quick(), way))
+def _child(warm_up: Make, make: Make) -> int:
+    warm_up()()
     gc.collect()
     before = _status("VmRSS")
-    side = make(program, way)
-    run(side)
+    run = make()
+    run()
     gc.collect()
     with contextlib.suppress(OSError):  # where it can't be reset, the first run counts too
         Path("/proc/self/clear_refs").write_text("5")
-    run(side)
+    run()
     return _status("VmHWM") - before
 
 

@@ -65,6 +65,13 @@ class Op:
         on_one_frame: `on_one_frame(node, operands, passed)`, the node that stands for it where a
             sequence is run frame by frame: `operands` are those of one frame of each sequence,
             `passed` says how many frames went before. None: the same operation.
+        in_window: `in_window(node, passed, left)`, the node that stands for it in a window of
+            frames, where its own kernel would take the window for the sequence: `passed` and
+            `left` are sequences that say how many frames went before each one and how many are
+            to come. None: the same operation.
+        of_windows: `of_windows(node)`, how its result, which has no frames, follows from its
+            results for windows of frames: their "sum", or that of the "first" or "last" window of
+            each sequence; "" where it needs all frames at once.
         instead: for a message, what to do where it stands in a loop and may not.
         into: whether the kernel takes `out=`, an array to write the result to.
         new_axis: whether the result's time axis is its own, attrs["axis"].
@@ -106,6 +113,8 @@ class Op:
     joins_along: Callable[[Node], int | None] = lambda node: None
     framewise: bool = True
     on_one_frame: Callable[[Node, Sequence[Node], Node], Node] | None = None
+    in_window: Callable[[Node, Node, Node], Node] | None = None
+    of_windows: Callable[[Node], str] = lambda node: ""
     instead: str = "take it out of the step function, or put past_value in its place"
     into: bool = False
     new_axis: bool = False

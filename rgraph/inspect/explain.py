@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..graph import Node, Stored
+from ..graph import Layout, Node, Stored
 from ..graph.free import elements
 from ..plan import Call, Plan
 from ..runtime.evaluation import Feed, Request, Runner, observed_by
+from ..runtime.windowed import WindowedPlan
+from ..runtime.windows import of_rows
 from .tables import Line, as_html, as_text
 
 
@@ -73,6 +75,29 @@ def explain(plan: Plan) -> str:
     if plan.hindrance:
         lines.append(f"no run of it is one CUDA graph: {plan.hindrance}")
     return head + "\n".join(lines)
+
+
+def explain_windows(plan: WindowedPlan, frames: int) -> str:
+    """What a run takes in memory for one sequence, whole and in more and more windows."""
+    layout = Layout([frames])
+    lines = [
+        f"a sequence of {frames} frames: results on the way take",
+        f"{_mb(plan.bytes(layout, [0]))}  whole",
+    ]
+    count = 2
+    while count <= frames:
+        begins = of_rows(layout, -(-frames // count))
+        borders = _mb(plan.border_total(begins, layout)).strip()
+        lines.append(
+            f"{_mb(plan.bytes(layout, begins))}  in {len(begins)} windows of "
+            f"{-(-frames // count)} frames, {borders} of it for states at their borders"
+        )
+        count *= 2
+    return "\n".join(lines)
+
+
+def _mb(number: int) -> str:
+    return f"{number / 1e6:10.3f} MB"
 
 
 def _by_layer(nodes: Sequence[Node]) -> list[str]:

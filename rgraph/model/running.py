@@ -12,6 +12,7 @@ from ..ops import records
 from ..runtime import evaluation
 from ..runtime.evaluation import Feed, Request
 from ..runtime.streams import Stream
+from ..runtime.windows import Window, window_of
 from .operand import Operand
 from .structure import Structure
 
@@ -57,6 +58,8 @@ class Runnable(Structure):
         outputs: Sequence[Any] | None = None,
         device: Any = None,
         as_numpy: bool = True,
+        window: int | None = None,
+        memory_limit: int | None = None,
     ) -> Any:
         """The function's value.
 
@@ -70,6 +73,9 @@ class Runnable(Structure):
             device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
             as_numpy: whether to give NumPy's arrays. Otherwise each value is a `C.Value`, which
                 stays on the device that computed it, for other evaluations and libraries.
+            window: how many frames of each sequence are computed at once: less memory for what is
+                computed on the way.
+            memory_limit: instead of `window`, how many bytes that may take.
 
         Returns:
             for a sequence a list of arrays (frames, *shape); for a batch an array (N, *shape);
@@ -87,7 +93,8 @@ class Runnable(Structure):
                [5.]], dtype=float32), array([[0.]], dtype=float32)]
         """
         keys, nodes = self._chosen(outputs)
-        values = self._run(nodes, arguments, device, as_numpy=as_numpy)
+        among = window_of(window, memory_limit)
+        values = self._run(nodes, arguments, device, as_numpy=as_numpy, window=among)
         return _by_key(keys, values)
 
     def grad(
@@ -98,6 +105,8 @@ class Runnable(Structure):
         device: Any = None,
         as_numpy: bool = True,
         grad_root: Any = None,
+        window: int | None = None,
+        memory_limit: int | None = None,
     ) -> Any:
         """The gradient of the sum of all elements of the output.
 
@@ -106,6 +115,10 @@ class Runnable(Structure):
             wrt: inputs and parameters, or one; by default the inputs with `needs_gradient`.
             outputs: values to compute along with it.
             grad_root: the value to differentiate, by default the function's output.
+            window: how many frames of each sequence are computed at once. What delays hold is
+                kept between windows, and each is computed anew on the way back: the same gradients
+                in less memory, for one more forward pass.
+            memory_limit: instead of `window`, how many bytes results on the way may take.
 
         It is a step of training: dropout drops, and as in CNTK running statistics are carried on.
 
@@ -130,7 +143,9 @@ class Runnable(Structure):
         root = self.node if grad_root is None else records.as_node(grad_root)
         keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
         inner = list(map(_variable, chosen))
-        values = self._run(nodes, at, device, True, root=root, wrt=inner, as_numpy=as_numpy)
+        values = self._run(
+            nodes, at, device, True, root, inner, as_numpy, window_of(window, memory_limit)
+        )
         result = _by_key(chosen, values[len(nodes) :])
         return result if outputs is None else (result, _by_key(keys, values[: len(nodes)]))
 
@@ -245,11 +260,13 @@ class Runnable(Structure):
 
         return Summary(self._current())
 
-    def explain(self, wrt: Sequence[Any] = ()) -> str:
+    def explain(self, wrt: Sequence[Any] = (), frames: int | None = None) -> str:
         """What its plan does: once over all frames, per step of a loop, fused; with its costs.
 
         Args:
             wrt: inputs and parameters whose gradients are to be planned along.
+            frames: the length of a sequence: shows instead what its run takes in memory, whole
+                and in windows.
 
         >>> x = C.sequence.input_variable(2)
         >>> print(C.layers.Recurrence(lambda h, x: C.tanh(h + x))(x).explain())
@@ -257,10 +274,20 @@ class Runnable(Structure):
         loop forward along defaultDynamicAxis: 1 calls a step, 1 of its values kept for all frames
           step              rows×2     4e-06  2.4e-05  plus tanh
         in all 4e-06 MFLOP a row, on the ... engine
+        >>> h = C.layers.Recurrence(C.layers.LSTM(64))(C.sequence.input_variable(32))
+        >>> print(h.explain(h.parameters, frames=1000))
+        a sequence of 1000 frames: results on the way take
+             ... MB  whole
+             ... MB  in 2 windows of 500 frames, 0.001 MB of it for states at their borders
+        ...
         """
-        from ..inspect.explain import explain
+        from ..inspect.explain import explain, explain_windows
 
-        return explain(evaluation.plan(self._request(self._current(), wrt)))
+        request = self._request(self._current(), wrt)
+        if frames is None:
+            return explain(evaluation.plan(request))
+        plan = evaluation.windowed_plan(request._replace(window=window_of(frames, None)))
+        return explain_windows(plan, frames)
 
     def profile(self, arguments: Any = None, wrt: Sequence[Any] = ()) -> Any:
         """How long each part of a run takes: a table, which can be saved for a trace viewer.
@@ -301,11 +328,12 @@ class Runnable(Structure):
         root: Node | None = None,
         wrt: Sequence[Node] = (),
         as_numpy: bool = True,
+        window: Window | None = None,
     ) -> list[Any]:
         """The values of nodes, then the gradients of the sum of `root`."""
         roots = () if root is None else (root,)
         updates = self._runner.updates(*nodes, root) if root is not None else ()
-        request = Request(tuple(nodes), roots, tuple(wrt), updates=updates)
+        request = Request(tuple(nodes), roots, tuple(wrt), updates=updates, window=window)
         own = self.arguments
         given = self._runner.feed(evaluation.as_feed(arguments, own), device, training)
         # What nothing depends on has a gradient, too: zeros, as many as it has frames.

@@ -63,6 +63,7 @@ ENDS = define(
     arguments=lambda node: {"last": node.attrs["last"], "axis": node.inputs[0].time_axis},
     gradient=lambda node, g: [apply(AT_ENDS, g, last=node.attrs["last"], axes=node.inputs[0].axes)],
     is_first_frame=lambda node: not node.attrs["last"],
+    of_windows=lambda node: "last" if node.attrs["last"] else "first",
     of_last_frames=lambda node: (
         partial(in_batch_order, axis=node.inputs[0].time_axis) if node.attrs["last"] else None
     ),

@@ -174,6 +174,11 @@ def _outside_at(node: Node, operands: Sequence[Node], passed: Node) -> Node:
     return is_early(passed, offset, node.dtype)
 
 
+def _outside_in_window(node: Node, passed: Node, left: Node) -> Node:
+    offset = node.attrs["offset"]
+    return is_early(passed if offset > 0 else left, abs(offset), node.dtype)
+
+
 OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
     "outside",
     title="gradient of an initial state",
@@ -187,4 +192,5 @@ OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
     },
     guess=True,
     on_one_frame=_outside_at,
+    in_window=_outside_in_window,
 )

@@ -234,6 +234,7 @@ _OVER_ROWS = define(
     kernel=_over_rows,
     arguments=lambda node: {"how": node.attrs["how"], "rows": bool(node.inputs[0].axes)},
     gradient=_over_rows_gradient,
+    of_windows=lambda node: "sum" if node.attrs["how"] == "reduce_sum" else "",
     framewise=False,
 )
 _ROW_COUNT = define(
@@ -244,6 +245,7 @@ _ROW_COUNT = define(
     align=None,
     kernel=lambda run, x, rows: run.xp.asarray(x.shape[0] if rows else 1, x.dtype),
     arguments=lambda node: {"rows": bool(node.inputs[0].axes)},
+    of_windows=lambda node: "sum",
     framewise=False,
 )
 

@@ -85,6 +85,7 @@ GATHER_UP = define(
     kernel=_sum_rows,
     arguments=lambda node: {"axes": node.axes, "over": node.inputs[0].axes},
     gradient=lambda node, g: [spread(g, node.inputs[0].axes or ())],
+    of_windows=lambda node: "sum",
     framewise=False,
 )
 

@@ -31,7 +31,7 @@ def gradients(output: Node, wrt: Sequence[Node], adjoint: Node | None = None) ->
         depend on.
     """
     output, wrt = resolve(output), [resolve(w) for w in wrt]
-    return pull_back({output: adjoint or _filled(output, 1.0)}, wrt)
+    return pull_back({output: adjoint or filled(output, 1.0)}, wrt)
 
 
 def pull_back(seeds: Mapping[Node, Node], wrt: Sequence[Node]) -> list[Node]:
@@ -63,8 +63,8 @@ def pull_back(seeds: Mapping[Node, Node], wrt: Sequence[Node]) -> list[Node]:
             elif operand in active:
                 parts[operand].append(part)
     for back in coming_back.values():  # nothing comes back through these
-        bind({back: _filled(back, 0.0)})
-    result = [total.get(w) or _filled(w, 0.0) for w in wrt]
+        bind({back: filled(back, 0.0)})
+    result = [total.get(w) or filled(w, 0.0) for w in wrt]
     complete(result)
     return list(map(resolve, result))
 
@@ -88,7 +88,7 @@ def _sum(parts: Sequence[Node]) -> Node:
     return total
 
 
-def _filled(like: Node, value: float) -> Node:
+def filled(like: Node, value: float) -> Node:
     """A constant with the shape and axes of `like`."""
     if like.shape is None or like.axes is None or like.dtype is None:
         raise GraphError(

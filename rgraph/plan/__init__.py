@@ -105,6 +105,7 @@ class Plan:
         training: bool = False,
         seed: int = 0,
         turn: int = 0,
+        first_row: int = 0,
     ) -> list[Any]:
         """The outputs' arrays, in rows.
 
@@ -114,6 +115,8 @@ class Plan:
             batch: the number of samples.
             seed: for what is random.
             turn: for what is random and has a seed of its own: it draws anew in each.
+            first_row: the rows that went before these, of which this is a window; what is random
+                draws anew in each.
         """
         for axis in self.axes:
             if axis.is_sequence_axis and axis not in layouts:
@@ -121,7 +124,7 @@ class Plan:
                     f"nothing says how long the sequences along {axis.name} are",
                     hint="give the value of an input that has this time axis",
                 )
-        run = Run(self.engine, layouts, batch, training, seed, turn)
+        run = Run(self.engine, layouts, batch, training, seed, turn, first_row)
         env: Env = [None] * len(self.slots)
         for node in self.inputs:
             env[self.slots[node]] = feed[node]

@@ -16,6 +16,7 @@ class Run:
         matmul: the product of two arrays, as the library's function of that name.
         layouts: the layout of each time axis.
         batch: the number of samples (or sequences) of the minibatch.
+        first_row: the rows that went before those of this run, which is one of a window of frames.
         training: whether what is random in training only is random.
         memo: what an engine wants to remember until the run ends.
         step: the step of the loop that is being run, as (axis, rows), or None.
@@ -29,9 +30,11 @@ class Run:
         training: bool = False,
         seed: int = 0,
         turn: int = 0,
+        first_row: int = 0,
     ) -> None:
         self.engine, self.layouts, self.batch = engine, layouts, batch
         self.training, self.seed, self.turn = training, seed, turn
+        self.first_row = first_row
         self.xp = engine.xp
         self.empty = engine.empty
         self.matmul = engine.kernels.get("matmul", engine.xp.matmul)
@@ -64,7 +67,7 @@ class Run:
 
     def random(self, seed: Any, key: int) -> Any:
         """A generator of random numbers for one operation in this run."""
-        row = self.step[1].start if self.step else 0  # each step of a loop draws anew
+        row = self.first_row + (self.step[1].start if self.step else 0)  # each step draws anew
         if seed is None or seed == AUTO_SEED:
             return self.engine.generator((self.seed, key, row), varies=0)
         return self.engine.generator((int(seed), self.turn, row), varies=1)

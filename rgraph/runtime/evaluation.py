@@ -26,6 +26,8 @@ from ..plan.observe import Observer, observe
 from . import minibatch
 from .minibatch import Minibatch
 from .values import Value
+from .windowed import WindowedPlan
+from .windows import Window
 
 MOST_PLANS = 32  # that a runner keeps
 
@@ -106,6 +108,7 @@ class Request(NamedTuple):
         wrt: what with respect to.
         weighted: whether the elements of `roots` come with weights, which are fed.
         updates: `Stored` nodes, each with the node of the value that it is set to after the run.
+        window: how much of each sequence is computed at once; None: all.
     """
 
     values: tuple[Node, ...] = ()
@@ -113,6 +116,7 @@ class Request(NamedTuple):
     wrt: tuple[Node, ...] = ()
     weighted: bool = False
     updates: tuple[tuple[Node, Node], ...] = ()
+    window: Window | None = None
 
 
 class Feed(NamedTuple):
@@ -339,17 +343,27 @@ def _job(
             Input(r.shape or (), r.axes or (), r.dtype, "weights") for r in roots
         ]
         inputs.update(zip(request.roots, weights, strict=True))
-        made = autodiff.pull_back(dict(zip(roots, weights, strict=True)), wrt)
+        seeds = dict(zip(roots, weights, strict=True))
     else:
-        made = autodiff.gradients(roots[0], wrt) if roots else []
+        seeds = {r: autodiff.filled(r, 1.0) for r in roots}
     assigned = [n for n in graph.order([*values, *roots]) if n.op is ASSIGN]
     without = list(passes.PASSES) if any(o.separate for o in observers) else ()
-    outputs = passes.optimize([*values, *made, *assigned, *news], without, training)
-    _take_places(outputs, [*roots_of_all, *(n for part in parts for n in part)])
+    places = [*roots_of_all, *(n for part in parts for n in part)]
+
+    def planned(nodes: Sequence[Node]) -> Plan:
+        outputs = passes.optimize(nodes, without, training)
+        _take_places(outputs, places)
+        plan = plan_on(engine, outputs)
+        for observer in observers:
+            observe(plan, observer)
+        return plan
+
+    if request.window:
+        later = [*assigned, *news]
+        plan: Any = WindowedPlan(values, seeds, wrt, later, request.window, engine, planned)
+    else:
+        plan = planned([*values, *autodiff.pull_back(seeds, wrt), *assigned, *news])
     stored = [*(n.inputs[0] for n in assigned), *(state for state, _ in request.updates)]
-    plan = plan_on(engine, outputs)
-    for observer in observers:
-        observe(plan, observer)
     return _Job(plan, [*values, *wrt], inputs, stored)
 
 
@@ -382,6 +396,13 @@ def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:
 def plan(request: Request, device: Any = None) -> Plan:
     """The plan for a request whose sizes are all known."""
     return _job(request, (), {}, _device.engine(device), training=False).plan
+
+
+def windowed_plan(request: Request, device: Any = None) -> WindowedPlan:
+    """The plan for a request with a window."""
+    made: Any = plan(request, device)
+    assert isinstance(made, WindowedPlan)
+    return made
 
 
 def is_observed() -> bool:

@@ -102,6 +102,8 @@ def train(
     epoch_size: int | None = None,
     max_samples: int | None = None,
     on_nan: str | None = None,
+    window: int | None = None,
+    memory_limit: int | None = None,
 ) -> Progress:
     """Trains a model by its criterion: a function that gives the loss, or the loss and a metric.
 
@@ -120,6 +122,7 @@ def train(
             the data.
         max_samples: instead of `max_epochs`.
         on_nan: what to do about NaN: "raise", "skip", "ignore" or the default; see `Trainer`.
+        window, memory_limit: how much of long sequences is computed at once; see `Trainer`.
 
     All these samples, and those of summaries, are the loss's, as in CNTK: sequences, if each has
     one loss.
@@ -174,7 +177,8 @@ def train(
     if writers:
         period = writers[0]._training.frequency
     collector = _Collector(period)
-    trainer = Trainer(None, self, parameter_learners, [*writers, collector], on_nan)
+    writers.append(collector)
+    trainer = Trainer(None, self, parameter_learners, writers, on_nan, window, memory_limit)
     TrainingSession(
         trainer,
         source,

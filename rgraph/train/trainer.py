@@ -29,6 +29,7 @@ from ..model.variables import handle
 from ..ops.records import as_node, hold
 from ..runtime.arrays import on_cpu
 from ..runtime.evaluation import Feed, Request
+from ..runtime.windows import window_of
 from .checkpoint import load_state, save_state, set_state
 from .criterion import as_criterion, check_learners, learned_by, loss_and_metric
 from .faults import Part, Step, Watch, fault, surely_finite
@@ -53,6 +54,9 @@ class Trainer:
             (`gradient_clipping_threshold_per_sample`). By default what
             `C.set_global_option("on_nan", …)` said, or "raise". Programs that `python -m rgraph
             run` starts have "ignore", as in CNTK.
+        window: how many frames of each sequence are computed at once: the same gradients in less
+            memory, for one more forward pass; see `Function.grad`.
+        memory_limit: instead of `window`, how many bytes results on the way may take.
 
     Attributes:
         previous_minibatch_sample_count: how many samples (or frames) the last minibatch had.
@@ -82,6 +86,8 @@ class Trainer:
         parameter_learners: Any,
         progress_writers: Any = None,
         on_nan: str | None = None,
+        window: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         on_nan = get_global_option("on_nan", "raise") if on_nan is None else on_nan
         if on_nan not in ("raise", "skip", "ignore"):
@@ -98,6 +104,7 @@ class Trainer:
         check_learners(self.parameter_learners)
         for learner in self.parameter_learners:
             learner.tell = self._write
+        self._window = window_of(window, memory_limit)
         parts = [n for n in (self._loss, self._metric, self._model) if n is not None]
         self._program = Program(parts)
         self._parameters = learned_by(self.parameter_learners, self._loss)
@@ -189,7 +196,8 @@ class Trainer:
             return (False, {}) if wanted else False
         asked = (*self._wanted, *map(as_node, wanted))
         learned = tuple(p.node for p in self._parameters)
-        request = Request(asked, (self._loss,), learned, updates=tuple(self._states.items()))
+        updates = tuple(self._states.items())
+        request = Request(asked, (self._loss,), learned, updates=updates, window=self._window)
         n, m = len(asked), len(self._wanted)
         problem: str | None = None
 

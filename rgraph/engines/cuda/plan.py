@@ -101,6 +101,8 @@ class CudaPlan(Plan):
 
     def _run(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
         key = minibatch_shape(feed, *arguments[:3])
+        if self.draws:  # where a window of frames begins is part of what it draws
+            key = key, others.get("first_row", 0)
         comes_back = key in self._shapes
         captured, captures = self._shapes.pop(key, None), False
         if captured is None:
@@ -254,7 +256,7 @@ def minibatch_shape(
     return frozenset(inputs), frozenset(lengths), batch, training, options.current
 
 
-def _numbers(seed: int = 0, turn: int = 0) -> tuple[int, int]:
+def _numbers(seed: int = 0, turn: int = 0, first_row: int = 0) -> tuple[int, int]:
     return seed, turn
 
 
