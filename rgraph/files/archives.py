@@ -12,6 +12,7 @@ import socket
 import threading
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -22,6 +23,7 @@ from ..graph import GraphError
 from . import safetensors
 
 _ORDER = "order of arrays"
+_TAKEN = re.compile(r"|array\d+|__metadata__")  # names that mean something else in a file
 
 _BROKEN = (
     *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, RecursionError),
@@ -39,12 +41,15 @@ def write(
     """Writes a file that holds `content`, as JSON under the name `key`, and arrays.
 
     Args:
-        names: of the arrays, for other programs; by default, and of those that have the same,
-            `array0` and so on.
+        names: of the arrays, for other programs. Those without one, and those whose names are
+            not theirs alone, are `array0` and so on.
     """
-    given = [names[i] if i < len(names) else "" for i in range(len(arrays))]
-    own = [n if n and given.count(n) == 1 else f"array{i}" for i, n in enumerate(given)]
-    own = [n if own.count(n) == 1 else f"array{i}" for i, n in enumerate(own)]
+    counts = Counter(names)
+    given = [*names, *[""] * (len(arrays) - len(names))]
+    own = [
+        name if counts[name] == 1 and not _TAKEN.fullmatch(name) else f"array{i}"
+        for i, name in enumerate(given)
+    ]
     texts = {key: json.dumps(content), _ORDER: json.dumps(own)}
     with replacing(filename) as file:
         safetensors.write(file, texts, dict(zip(own, arrays, strict=True)))

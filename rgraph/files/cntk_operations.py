@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import losses, ops
-from ..graph import Constant, GraphError, Node, apply
+from ..graph import Axis, Constant, GraphError, Node, apply
 from ..ops.records import TABLE
 from .cntk_dictionary import AxisIn
 
 sequence = ops.sequence
-_FREE = 2**64
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,6 @@ class At:
 
     def __getitem__(self, name: str) -> Any:
         return self.attributes[name]
-
-    def rank(self, operand: int = 0) -> int:
-        return len(self.operands[operand].shape or ())
 
     def axis(self, axis: AxisIn) -> int:
         """A static axis as Python counts: from the last, or else from the first."""
@@ -71,7 +67,7 @@ def _slice(at: At) -> Any:
 
 
 def _reshape(at: At) -> Any:
-    rank = at.rank()
+    rank = len(at.operands[0].shape or ())
     shape = tuple(-1 if n < 0 else n for n in at["newShape"])
     first, last = (min(a.number, rank) for a in (at["beginAxis"], at["endAxis"]))
     if first < 0 or last < 0:
@@ -108,10 +104,11 @@ def _refuse_padding(at: At) -> None:
 def _convolution(at: At) -> Any:
     kernel, x = at.operands
     _refuse_padding(at)
-    rank = len(at["kernelShape"]) - 1 if at.rank(1) == len(at["kernelShape"]) else at.rank(1)
-    spatial = max(at.rank(0) - 2, 1) if at.rank(0) > 2 else rank
     if at.attributes.get("sequential"):
         raise GraphError("a convolution along time is not read")
+    if not all(at.attributes.get("sharing", ())):
+        raise GraphError("a convolution with weights of its own at each place is not read")
+    spatial = len(kernel.shape or ()) - 2
     options = {
         "strides": tuple(at.reverse("strides", spatial)),
         "auto_padding": at.reverse("autoPadding", spatial),
@@ -128,7 +125,7 @@ def _convolution(at: At) -> Any:
 def _times(at: At) -> Any:
     right, left = at.operands
     mapped = at.attributes.get("inferInputRankToMap", -1)
-    mapped = mapped - _FREE if mapped >= 2**63 else mapped
+    mapped = -1 if mapped >= 2**63 else mapped  # negative numbers in two's complement
     return ops.times(left, right, int(at["outputRank"]), int(mapped) if mapped >= 0 else None)
 
 
@@ -148,13 +145,15 @@ def _reduce(at: At) -> Any:
     axes: list[AxisIn] = at.attributes.get("axisVec") or [at["axis"]]
     name, keep = at["reductionOpName"], bool(at.attributes.get("reductionKeepDimensions", True))
     x = at.operands[0]
+    if any(a.name == "AllAxes" for a in axes):
+        return _REDUCTIONS[name](x, Axis.all_axes())
     dynamic = [a for a in axes if not a.is_static]
     if dynamic:
         if len(axes) == 1 and name == "Sum" and dynamic[0].name != "defaultBatchAxis":
             return sequence.reduce_sum(x)
         raise GraphError(f"a reduction over {dynamic[0].name} is not read")
-    whole = any(a.name == "AllStaticAxes" for a in axes)
-    chosen = None if whole else tuple(at.axis(a) for a in axes)
+    every = any(a.name == "AllStaticAxes" for a in axes)
+    chosen = None if every else tuple(at.axis(a) for a in axes)
     if name.startswith("Arg"):
         axis = None if chosen is None else chosen[0]
         return _REDUCTIONS[name](x, axis)
@@ -240,7 +239,7 @@ OPERATIONS: dict[int, Callable[[At], Any]] = {
     4: _plain("exp"), 5: _plain("log"), 6: _plain("sqrt"), 7: _plain("floor"), 8: _plain("abs"),
     9: _plain("reciprocal"), 10: _plain("softmax"), 11: _plain("hardmax"), 12: _transpose,
     14: _slice, 15: lambda at: ops.dropout(at.operands[0], float(at["dropoutRate"])),
-    16: _reshape, 17: _pooling, 18: lambda at: ops.reduce_sum(at.operands[0]),
+    16: _reshape, 17: _pooling, 18: lambda at: ops.reduce_sum(at.operands[0], Axis.all_axes()),
     19: _plain("plus"), 20: _plain("minus"), 21: _plain("element_times"), 22: _plain("equal"),
     23: _plain("not_equal"), 24: _plain("less"), 25: _plain("less_equal"), 26: _plain("greater"),
     27: _plain("greater_equal"), 31: _times, 32: _times_transpose, 33: _convolution,

@@ -49,16 +49,15 @@ class Builder:
         """A constant; it stands in the outermost graph."""
         root = self._root
         value = np.array(value, order="C", copy=None)
-        key = (
-            "array",
-            value.tobytes() if value.size < 64 else id(value),
-            value.shape,
-            value.dtype.str,
-        )
-        if key not in root._known:
-            root._known[key] = name = root.new(name or "constant")
-            root.arrays.append(root.onnx.numpy_helper.from_array(value, name))
-        return root._known[key]
+        small = value.size < 64  # axes and sizes are asked for again and again
+        key = ("array", value.tobytes() if small else b"", value.shape, value.dtype.str)
+        if small and key in root._known:
+            return root._known[key]
+        name = root.new(name or "constant")
+        root.arrays.append(root.onnx.numpy_helper.from_array(value, name))
+        if small:
+            root._known[key] = name
+        return name
 
     def number(self, value: float, double: bool) -> Name:
         return self.array(np.array(value, np.float64 if double else np.float32))

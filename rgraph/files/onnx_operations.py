@@ -23,7 +23,7 @@ class At(NamedTuple):
         leads: how many axes of rows each operand has there; `lead`, the result.
         arguments: what the record's kernel is given.
         rows: the sizes of the result's axes of rows, a vector; "" if it has none.
-        size: whether numbers are of 64 bits.
+        double: whether numbers are of 64 bits.
     """
 
     node: Node
@@ -38,6 +38,12 @@ class At(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.node.shape or ())
+
+    @property
+    def axis(self) -> int:
+        """The static axis that it works along, counted from the last."""
+        axis: int = self.node.attrs["axis"]
+        return axis if axis < 0 else axis - len(self.shape)
 
     def shape_of(self, operand: int) -> tuple[int, ...]:
         return tuple(self.node.inputs[operand].shape or ())
@@ -249,9 +255,7 @@ def _max_pooled(at: At) -> Name:
 def _one_hot(at: At) -> Name:
     values = at.build.array(np.array([0, 1], np.float64 if at.double else np.float32))
     depth = at.build.whole(at.node.attrs["num_classes"])
-    axis = at.node.attrs["axis"]
-    axis = axis if axis < 0 else axis - len(at.shape)
-    return at.build("OneHot", at.whole(at.names[0]), depth, values, axis=axis)
+    return at.build("OneHot", at.whole(at.names[0]), depth, values, axis=at.axis)
 
 
 def _gathered(at: At) -> Name:
@@ -282,10 +286,6 @@ def _pad(at: At) -> Name:
     return at.build("Pad", at.names[0], pads, *value, mode=mode)
 
 
-def _cropped(at: At) -> Name:
-    return _slice(at)
-
-
 def _over_rows(at: At) -> Name:
     axes = range(at.leads[0] - at.lead) if at.leads[0] > 1 or not at.lead else [0]
     return at.build("ReduceSum", at.names[0], at.build.whole(*axes), keepdims=0)
@@ -307,22 +307,18 @@ def _reversed(at: At) -> Name:
 
 def _best(at: At) -> Name:
     k = at.build.whole(at.node.attrs["k"])
-    axis = at.node.attrs["axis"]
-    axis = axis if axis < 0 else axis - len(at.shape)
-    found = at.build.several("TopK", [at.names[0], k], 2, axis=axis)[1]
+    found = at.build.several("TopK", [at.names[0], k], 2, axis=at.axis)[1]
     return at.number(found)
 
 
 def _taken(at: At) -> Name:
-    axis = at.node.attrs["axis"]
-    axis = axis if axis < 0 else axis - len(at.shape)
-    return at.build("GatherElements", at.names[0], at.whole(at.names[1]), axis=axis)
+    return at.build("GatherElements", at.names[0], at.whole(at.names[1]), axis=at.axis)
 
 
 OPERATIONS: dict[str, Callable[[At], Name]] = {
     "alias": _same, "require_vector": _same, "reconcile_dynamic_axes": _same,
     "reshape": _reshape, "squeeze": _reshape, "expand_dims": _reshape, "flatten": _reshape,
-    "per_element": _reshape, "transpose": _transpose, "slice": _slice, "crop": _cropped,
+    "per_element": _reshape, "transpose": _transpose, "slice": _slice, "crop": _slice,
     "splice": _splice, "pad": _pad, "broadcast_to": _broadcast, "spread": _spread,
     "reduce_sum": _reduction("ReduceSum"), "reduce_mean": _reduction("ReduceMean"),
     "reduce_max": _reduction("ReduceMax"), "reduce_min": _reduction("ReduceMin"),

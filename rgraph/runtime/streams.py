@@ -44,8 +44,6 @@ class Stream:
         self._request = Request(values)
         self._inputs = [*self._frames, *self._cut.given.values(), *before, self._cut.passed]
         self._runner = Runner(values)
-        # Whether a result is memory of its own: others may be part of an operand's.
-        self._is_new = [v.op is not None and v.op.into for v in values]
         self.keys: list[Hashable] = []
         self._kept: list[Array] = []  # for each of given and held, a row for each key
         self._counts = np.zeros(0, np.float32)
@@ -79,6 +77,7 @@ class Stream:
         """
         if not frames:
             return {}
+        data = self._stacked(frames)
         for key in frames:
             if key not in self.keys:
                 self.join(key)
@@ -86,7 +85,6 @@ class Stream:
         rows = None if keys == self.keys else [self.keys.index(k) for k in keys]
         kept = self._kept if rows is None else [a[rows] for a in self._kept]
         counts = self._counts if rows is None else self._counts[rows]
-        data = self._stacked(frames)
         data.update(zip(self._inputs[len(self._frames) :], [*kept, counts], strict=True))
         values = self._run(data)
         outputs, after = values[: len(self._cut.outputs)], values[len(self._cut.outputs) :]
@@ -114,9 +112,8 @@ class Stream:
 
     def leave(self, key: Hashable) -> None:
         """Ends a sequence: what is held of it is forgotten."""
-        rest = [i for i, k in enumerate(self.keys) if k != key]
-        if len(rest) == len(self.keys):
-            raise KeyError(f"no sequence {key!r} is under way; there are {self.keys}")
+        row = self._row(key)
+        rest = [i for i in range(len(self.keys)) if i != row]
         self.keys = [self.keys[i] for i in rest]
         self._kept = [a[rest] for a in self._kept]
         self._counts = self._counts[rest]
@@ -134,7 +131,7 @@ class Stream:
 
         Raises `GraphError` for the state of another function.
         """
-        held = [np.asarray(a) for a in state["held"]]
+        held, passed = [np.asarray(a) for a in state["held"]], int(state["frames"])
         wanted = [n.shape for n in self._inputs[len(self._frames) : -1]]
         if [a.shape for a in held] != wanted:
             raise GraphError(
@@ -145,7 +142,7 @@ class Stream:
             self.leave(key)
         nodes = self._inputs[len(self._frames) : -1]
         rows = [self._there(a[None], n) for a, n in zip(held, nodes, strict=True)]
-        self._add(key, rows, state["frames"])
+        self._add(key, rows, passed)
 
     def _add(self, key: Hashable, rows: Sequence[Array], passed: float) -> None:
         join = _device.engine(self._device).xp.concatenate
@@ -181,6 +178,12 @@ class Stream:
         known = not any(map(follows_data, order(self._request.values)))
         on_cpu = _device.engine(self._device).xp is np
         return plan(self._request, self._device) if known and on_cpu else None
+
+    @cached_property
+    def _is_new(self) -> list[bool]:
+        """Whether a result is memory of its own: others may be part of an operand's, or its."""
+        assert self._plan is not None
+        return [v.op is not None and v.op.into for v in self._plan.outputs]
 
     def _run(self, data: Mapping[Node, Any]) -> list[Array]:
         feed = self._runner.feed(data, self._device)

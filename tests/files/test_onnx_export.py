@@ -5,6 +5,7 @@ import pytest
 
 import rgraph as C
 from rgraph.ops.records import TABLE
+from tests.recurrences import by_hand, conv_gru
 
 reference = pytest.importorskip("onnx.reference")
 runtime = pytest.importorskip("onnxruntime")
@@ -63,24 +64,6 @@ def test_pointwise(name, dtype, path):
     for a in feed.values():
         a[0, 0, 0] = low if name in DOMAINS else 0  # and where one is divided by 0
     check(getattr(C, name)(*inputs), feed, path)
-
-
-def conv_gru(x):
-    w, u = (C.layers.Convolution((3, 3), 6, pad=True) for _ in range(2))
-    c = C.layers.Convolution((3, 3), 3, pad=True)
-
-    def step(h, x):
-        gates = C.sigmoid(w(x) + u(h))
-        z, r = gates[0:3], gates[3:6]
-        return z * h + (1 - z) * C.tanh(c(C.splice(x, r * h, axis=0)))
-
-    return C.layers.Recurrence(step, initial_state=C.constant(0.5, (3, 5, 4)))(x)
-
-
-def by_hand(x):
-    state = C.placeholder(name="state")
-    now = C.tanh(C.layers.Dense(4)(x) + C.sequence.past_value(state, 0.5, 2))
-    return now.replace_placeholders({state: now})
 
 
 RECURRENT = {
@@ -202,3 +185,16 @@ def test_what_can_not_be_exported_is_named(path):
     with pytest.raises(C.GraphError, match=r"(?s)ONNX.*test_onnx_export.py"):
         f.save(path, format=C.ModelFormat.ONNX)
     assert not path.exists()
+
+
+def test_parameters_of_one_shape_keep_their_own_values(path):
+    x = C.input_variable(16, name="x")
+    layers = [C.layers.Dense(16, init=C.uniform(0.5, seed=i), activation=C.tanh) for i in range(8)]
+    shifts = [C.constant(RNG.normal(size=(16, 16)).astype("f")) for _ in range(8)]
+    f = C.layers.Sequential(layers)(x)
+    for shift in shifts:
+        f = C.times(f, shift)
+    check(f, {x: values(3, 16)}, path)
+    loaded = pytest.importorskip("onnx").load(str(path))
+    kept = [a for a in loaded.graph.initializer if list(a.dims) == [16, 16]]
+    assert len({a.SerializeToString() for a in kept}) == 16

@@ -69,6 +69,20 @@ def test_a_saved_models_weights_have_their_names(tmp_path):
     np.testing.assert_array_equal(weights["b"], model.b.value)
 
 
+def test_parameters_whose_names_mean_something_else(tmp_path):
+    names = ["array1", "w", "__metadata__", "w", "array0", ""]
+    x = C.input_variable(2)
+    f = x
+    for i, name in enumerate(names):
+        f = f * 2 + C.Parameter(2, init=float(i), name=name)
+    f.save(tmp_path / "model")
+    expected = f.eval({x: [[1, 2]]})
+    assert (C.load_model(tmp_path / "model").eval([[1, 2]]) == expected).all()
+    library = pytest.importorskip("safetensors.numpy")
+    kept = library.load_file(tmp_path / "model").values()
+    assert sorted(a[0] for a in kept if a.shape == (2,)) == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -8,30 +8,13 @@ import numpy as np
 import pytest
 
 import rgraph as C
+from tests.recurrences import by_hand, conv_gru
 
 RNG = np.random.default_rng(0)
 
 
 def frames(count, *shape, dtype=np.float32):
     return RNG.normal(size=(count, *shape)).astype(dtype)
-
-
-def conv_gru(x):
-    w, u = (C.layers.Convolution((3, 3), 6, pad=True) for _ in range(2))
-    c = C.layers.Convolution((3, 3), 3, pad=True)
-
-    def step(h, x):
-        gates = C.sigmoid(w(x) + u(h))
-        z, r = gates[0:3], gates[3:6]
-        return z * h + (1 - z) * C.tanh(c(C.splice(x, r * h, axis=0)))
-
-    return C.layers.Recurrence(step, initial_state=np.full((3, 5, 4), 0.1, np.float32))(x)
-
-
-def by_hand(x):
-    state = C.placeholder(name="state")
-    now = C.tanh(C.layers.Dense(4)(x) + C.sequence.past_value(state, 0.5, 2))
-    return now.replace_placeholders({state: now})
 
 
 def stacked(x):
@@ -232,3 +215,24 @@ def test_memory_does_not_grow():
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 50_000  # two hundred states would be 400,000
+
+
+def test_a_bad_frame_leaves_nothing_behind():
+    x = C.sequence.input_variable(2)
+    live = C.layers.Recurrence(lambda h, x: h + x)(x).stream()
+    live.step({"a": [1, 2]})
+    with pytest.raises(C.GraphError, match="one frame has shape"):
+        live.step({"a": [1, 2], "b": [1, 2, 3]})
+    assert live.keys == ["a"]
+    with pytest.raises(KeyError):
+        live.set_state({"held": live.state("a")["held"]}, "a")
+    np.testing.assert_array_equal(live.step({"a": [1, 1]})["a"], [2, 3])
+
+
+def test_a_state_that_is_an_operand_is_not_written_over():
+    x = C.sequence.input_variable(2)
+    live = (C.sequence.past_value(x) * 1).stream()
+    frame = np.array([1.0, 2.0], np.float32)
+    live(frame)
+    frame[:] = 9
+    np.testing.assert_array_equal(live(frame), [1, 2])
