@@ -17,6 +17,8 @@ def run(script: str, *arguments: str) -> None:
 
     NaN does not end its training: it was written for that.
     """
+    if not os.path.exists(script):
+        sys.exit(f"there is no file {script!r}")
     cntk = importlib.import_module("rgraph.cntk")
     cntk.set_global_option("on_nan", "ignore")
     sys.argv = [script, *arguments]

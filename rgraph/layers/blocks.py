@@ -35,6 +35,8 @@ def Stabilizer(
     """
     if not enable_self_stabilization:
         return identity
+    if not steepness > 0:
+        raise GraphError(f"Stabilizer: steepness must be more than 0, got {steepness!r:.60}")
     alpha = weight((), init=math.log(math.expm1(steepness)) / steepness, name="alpha")
 
     @BlockFunction("Stabilizer", name)

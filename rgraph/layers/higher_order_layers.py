@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, overload
 
-from ..graph import apply
+from ..graph import GraphError, apply
 from ..model.function import Function, trace
 from ..model.piping import piped
 from ..ops.records import named
@@ -49,6 +49,11 @@ def Sequential(layers: Any, name: str = "") -> Any:
     (5,)
     """
     if not isinstance(layers, list):
+        if not callable(layers):
+            raise GraphError(
+                f"Sequential: {layers!r:.60} is no layer",
+                hint="give a list: Sequential([Dense(8), relu, Dense(3)])",
+            )
         return layers
 
     def chain(x: Any) -> Any:
@@ -74,6 +79,11 @@ def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = 
         raise ValueError(
             "For: the second argument must be a Python function that makes a layer, "
             "write lambda: Dense(…)"
+        )
+    if not isinstance(what_range, Iterable):
+        raise GraphError(
+            f"For: the first argument must be a range or a list, got {what_range!r:.60}",
+            hint="range(3) makes three layers",
         )
     takes_element = bool(inspect.signature(constructor).parameters)
     made = [constructor(i) if takes_element else constructor() for i in what_range]

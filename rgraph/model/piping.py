@@ -24,6 +24,11 @@ def piped(values: Values, layer: Any) -> Values:
     if isinstance(layer, tuple):
         shares = list(_shares(values, len(layer)))
         return tuple(v for f, own in zip(layer, shares, strict=True) for v in piped(own, f))
+    if not callable(layer):
+        raise GraphError(
+            f"a chain of layers has {layer!r:.60} in it, which is no function",
+            hint="its parts are layers, functions, and lists and tuples of these",
+        )
     _refuse_step(layer, len(values))
     result = layer(*values)
     if isinstance(result, Structure) and len(result.outputs) > 1:

@@ -229,7 +229,9 @@ def _times_plan(
         if x != y and INFERRED not in (x, y):
             raise GraphError(
                 f"the last {inner} axes of the left operand, {tail}, must equal the first "
-                f"{inner} of the right, {head}"
+                f"{inner} of the right, {head}",
+                hint="a layer's weights keep the shape of what it was first applied to; another "
+                "shape needs another layer",
             )
     filled = [
         a[:outer] + tuple(y if x == INFERRED else x for x, y in zip(tail, head, strict=True)),

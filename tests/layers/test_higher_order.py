@@ -106,3 +106,19 @@ def test_clique_and_resnet():
     W, b = (p.value for p in sorted(z.parameters, key=lambda p: p.name != "W"))
     np.testing.assert_allclose(z.eval({x: data}), np.tanh(data @ W + b) + data, rtol=1e-5)
     check_gradients(z, order=2)
+
+
+@pytest.mark.parametrize(
+    "make, problem",
+    [
+        (lambda x: C.layers.Sequential([C.layers.Dense(2), 3])(x), "has 3 in it"),
+        (lambda x: C.layers.Sequential([C.layers.Dense(2), None])(x), "has None in it"),
+        (lambda x: C.layers.Sequential(3), "3 is no layer"),
+        (lambda x: For(range(2), lambda i: i)(x), "has 0 in it"),
+        (lambda x: For(3, lambda: Dense(2)), "a range or a list, got 3"),
+        (lambda x: C.layers.Stabilizer(steepness=0)(x), "more than 0"),
+    ],
+)
+def test_what_is_no_layer_is_refused(make, problem):
+    with pytest.raises(C.GraphError, match=problem):
+        make(C.input_variable(4))
