@@ -100,6 +100,14 @@ class Program:
         """As `Runner.set_random_state`."""
         self._runner.set_random_state(state)
 
+    def carried(self) -> dict[str, Any] | None:
+        """As `Runner.carried`."""
+        return self._runner.carried()
+
+    def set_carried(self, state: Mapping[str, Any] | None) -> None:
+        """As `Runner.set_carried`."""
+        self._runner.set_carried(state)
+
     def rows(self, axes: Sequence[Axis]) -> int:
         """As `Runner.rows`."""
         return self._runner.rows(axes)

@@ -595,7 +595,7 @@ class TestFeeding:
 
     def test_sequences_that_go_on_from_the_minibatch_before(self, told):
         x = C.sequence.input_variable(1, name="x")
-        with told("'x'", "go on from the minibatch before", hint="RecurrenceFrom"):
+        with told("go on from the minibatch before", hint="the first one too"):
             (x + 1).eval({x: ([[[1.0]], [[2.0]]], [True, False])})
 
     def test_numbers_of_samples_that_disagree(self, told):

@@ -34,15 +34,16 @@ def value_of(
     frames: Any,
     lengths: np.ndarray,
     stream: StreamInformation,
-    starts: list[bool] | None = None,
+    continued: list[int | None] | None = None,
 ) -> Value:
-    """The value of sequences whose frames lie one behind the other."""
+    """The value of sequences whose frames lie one behind the other; see `Value.sources`."""
     if stream.is_sparse:
         return SparseValue(frames, lengths, stream.shape)
-    if len(lengths) and (lengths == lengths[0]).all() and starts is None:
+    if len(lengths) and (lengths == lengths[0]).all() and continued is None:
         return Value.of_run(frames.reshape(len(lengths), int(lengths[0]), *frames.shape[1:]))
     value = Value.of_run(np.split(frames, np.cumsum(lengths)[:-1]))
-    value.starts = starts
+    if continued is not None:
+        value.continued, value.starts = continued, [c is None for c in continued]
     return value
 
 
@@ -57,7 +58,8 @@ class SparseValue(Value):
 
     def __init__(self, frames: Any, lengths: np.ndarray, shape: tuple[int, ...]) -> None:
         self._frames, self._lengths, self._shape = frames, lengths, shape
-        self.is_sparse, self.starts, self.device = True, None, cpu()
+        self.is_sparse, self.device = True, cpu()
+        self.starts = self.continued = None
 
     @cached_property
     def content(self) -> Any:

@@ -27,6 +27,12 @@ class Started:
     length: int
     end_of_sweep: bool
     given: int = 0
+    piece: int = -1  # the number of its latest piece in the minibatch before
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """All that must be known to go on with it."""
+        return {"state": dict(self.state), "given": self.given, "piece": self.piece}
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Rows:
     @property
     def state(self) -> dict[str, Any]:
         """All that must be known to come back here."""
-        slots = [[{"state": dict(s.state), "given": s.given} for s in row] for row in self.slots]
+        slots = [[s.progress for s in row] for row in self.slots]
         return {**self.place.state, "slots": slots}
 
 
@@ -57,7 +63,9 @@ class Slots:
             for one in row:
                 taken = self._next(self._timeline.place(one["state"]))
                 assert taken is not None
-                sequences.append(replace(taken[0], given=int(one["given"])))
+                given, piece = int(one["given"]), int(one["piece"])
+                sequences.append(replace(taken[0], given=given, piece=piece))
+
             slots.append(tuple(sequences))
         return Rows(self._timeline.place(state), tuple(slots))
 
@@ -78,7 +86,8 @@ class Slots:
                     ends_sweep |= one.end_of_sweep
                     rest.pop(0)
                 else:
-                    rest[0] = replace(one, given=one.given + count)
+                    number = len(pieces) - 1
+                    rest[0] = replace(one, given=one.given + count, piece=number)
             left.append(tuple(rest))
         after = Rows(rows.place, tuple(left))
         ends = not any(left) and self._timeline.ended(rows.place)
@@ -87,6 +96,7 @@ class Slots:
         window = rows.place.link.block.window | {one.chunk for row in left for one in row}
         found = chunks.get({one.chunk for one, _, _ in pieces}, window)
         minibatch = {}
+        pieces_go_on = [one.piece if begin else None for one, begin, _ in pieces]
         for stream in streams:
             frames = []
             for one, begin, count in pieces:
@@ -100,9 +110,8 @@ class Slots:
                 some = whole[begin : begin + count]
                 frames.append(some.toarray() if stream.is_sparse else some)
             sizes = np.array([count for *_, count in pieces])
-            starts = [begin == 0 for _, begin, _ in pieces]
             dense = replace(stream, storage_format="dense")
-            value = value_of(np.concatenate(frames), sizes, dense, starts)
+            value = value_of(np.concatenate(frames), sizes, dense, pieces_go_on)
             minibatch[stream] = MinibatchData(value, len(pieces), int(sizes.sum()), ends_sweep)
         return minibatch, after, ends
 
@@ -119,7 +128,7 @@ class Slots:
         slots = list(rows.slots) + [()] * (own - len(rows.slots))
         place = rows.place
         for i, slot in enumerate(slots[:own]):
-            while sum(s.length - s.given for s in slot) < self._length:
+            while sum(s.length - s.given for s in slot) <= self._length:  # one more, as CNTK
                 taken = self._next(place)
                 if taken is None:
                     break

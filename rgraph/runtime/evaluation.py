@@ -21,9 +21,11 @@ from ..graph import Axis, Constant, GraphError, Input, Node
 from ..graph.node import describe, resolve
 from ..ops.assignment import ASSIGN
 from ..passes import autodiff
+from ..passes.windows import divide, time_axis_of
 from ..plan import Plan
 from ..plan.observe import Observer, observe
 from . import minibatch
+from .carrying import Carry, Held, sources_of
 from .minibatch import Minibatch
 from .values import Value
 from .windowed import WindowedPlan
@@ -193,6 +195,9 @@ class Runner:
         self._traits: _Latest[_Traits] = _Latest()
         self._updates: _Latest[tuple[tuple[Node, Node], ...]] = _Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
+        self._held: dict[Request, Held] = {}  # what delays hold of sequences that go on
+        self._latest: Held | None = None  # the latest of these
+        self._restored: Held | None = None  # from a checkpoint, for the next run
         self._size, self._sizes = 0, dict[Axis, int]()
         self._began, self._turns = _beginning, _Count()
 
@@ -212,6 +217,15 @@ class Runner:
         global _seed, _runs
         _seed, _runs = state["seed"], _Count(state["runs"])
         self._began, self._turns = _beginning, _Count(state["turns"])
+
+    def carried(self) -> dict[str, Any] | None:
+        """What delays hold of the latest run's sequences, for `set_carried`; None: of none."""
+        return None if self._latest is None else self._latest.as_state()
+
+    def set_carried(self, state: Mapping[str, Any] | None) -> None:
+        """Has the next run's sequences go on from where `carried` was asked for."""
+        self._held.clear()
+        self._latest = self._restored = None if state is None else Held.of_state(state)
 
     def run(
         self,
@@ -239,6 +253,9 @@ class Runner:
             accept: is given the rows of all values, gradients and updates, and says whether the
                 updates are to be made.
         """
+        carry = self._carry(request, given)
+        if carry is not None and request.window is None:
+            request = request._replace(window=Window())
         flexible, learns = self._traits.get(request, lambda: _traits(request))
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
@@ -255,6 +272,7 @@ class Runner:
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         known = [job.inputs.get(n, n) for n in inputs]
         plan = job.plan
+        options: dict[str, Any] = {} if carry is None else {"carry": carry}
         with getattr(engine, "active", nullcontext)():
             batch = Minibatch(_needed(plan, data, known), data, engine, plan.inputs)
             rows = plan.run(
@@ -264,6 +282,7 @@ class Runner:
                 given.training,
                 (_seed << 32) + given.run,
                 given.turn,
+                **options,
             )
             batch.hold(plan.kept())
             raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
@@ -276,11 +295,37 @@ class Runner:
             self._layouts, self._size = batch.layouts, batch.size
             self._sizes = plan.sizes
             if accept(rows):
+                if carry is not None and carry.after is not None:
+                    self._held[carry.request] = self._latest = carry.after
                 # Assignments wait until a run of training has been gone back through.
                 waits = given.training and not request.roots
                 first = len(job.stored) - len(request.updates) if waits else 0
                 _store(job.stored[first:], rows[len(job.results) + first :], engine)
             return [*(values if as_numpy else map(Value.of_run, values)), *raw]
+
+    def _carry(self, request: Request, given: Feed) -> Carry | None:
+        """Which sequences go on from the last run of this request, where that is said.
+
+        Raises `GraphError` where some do and the graph has what can't go on; it is named.
+        """
+        sources = sources_of(given.data)
+        before = self._held.pop(request, None) or self._restored
+        self._restored = None
+        if sources is None:
+            self._latest = None
+            return None
+        if before is not None:
+            self._held[request] = before  # until this run has been accepted
+        while len(self._held) > MOST_PLANS:
+            del self._held[next(iter(self._held))]
+        nodes = [*request.values, *request.roots]
+        try:
+            divide(nodes, time_axis_of(nodes))
+        except GraphError:
+            if any(s is not None for s in sources):
+                raise
+            return None
+        return Carry(request, sources, before)
 
     def rows(self, axes: Sequence[Axis]) -> int:
         """How many samples or frames values with these axes had in the last run; 1 without axes."""

@@ -179,13 +179,6 @@ def samples_of(node: Input, data: Any) -> Any:
     data = unwrapped(data)
     if not isinstance(data, Value):
         return samples.samples_of(node, dense(data))
-    if not all(data.starts or ()):
-        raise GraphError(
-            f"input {describe(node)} was given sequences that go on from the minibatch before, "
-            f"and no run keeps its states for the next\n  made at {node.origin}",
-            hint="give whole sequences, or feed the state: layers.RecurrenceFrom takes it as an "
-            "operand, return_full_state=True gives it",
-        )
     known = isinstance(data.content, list)
     return (samples.sequences_of if known else samples.samples_of)(node, data.content)
 

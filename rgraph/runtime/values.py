@@ -63,6 +63,7 @@ class Value:
         batch = unwrapped(batch)
         self.is_sparse = _any_sparse(batch)
         self.starts: list[bool] | None = None  # whether each sequence begins anew; None: all do
+        self.continued: list[int | None] | None = None  # see `sources`
         self.content = dense(batch)
         if not isinstance(self.content, list):
             self.content = as_array(self.content)
@@ -78,7 +79,7 @@ class Value:
         if is_sparse(content):
             return cls(content)
         made = cls.__new__(cls)
-        made.is_sparse, made.starts = False, None
+        made.is_sparse, made.starts, made.continued = False, None, None
         made.content = content if isinstance(content, list) else as_array(content)
         made.device = device_of(made.content)
         return made
@@ -98,7 +99,8 @@ class Value:
             data: an array (a batch), or a list of sequences or samples, each an array, a sparse
                 matrix, or a list of samples.
             seq_starts: for each sequence whether it starts anew or goes on from the minibatch
-                before. The mask shows it; a run takes only what starts anew.
+                before, from the sequence with its number there. Delays then hold what they held
+                at that one's end. Gradients do not go back into that minibatch.
 
         >>> x = C.sequence.input_variable(1)
         >>> C.Value.create(x, [[[1.0], [2.0]], [[3.0]]]).shape
@@ -120,6 +122,16 @@ class Value:
             value.starts = None if seq_starts is None else list(seq_starts)
         value.is_sparse = sparse
         return value
+
+    @property
+    def sources(self) -> list[int | None] | None:
+        """For each sequence the one of the minibatch before that it goes on from, or None.
+
+        None in place of the list: nothing was said of it, all start anew.
+        """
+        if self.continued is not None or self.starts is None:
+            return self.continued
+        return [None if start else i for i, start in enumerate(self.starts)]
 
     @staticmethod
     def one_hot(

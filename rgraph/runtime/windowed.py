@@ -15,6 +15,7 @@ from ..passes import autodiff
 from ..passes.windows import divide, time_axis_of
 from ..plan import Plan
 from ..plan.memory import peak_bytes
+from .carrying import Carry, Held
 from .windows import Window, WindowOfFrames, of_frames, of_rows, windows_of
 
 Array = Any  # NumPy's, or CuPy's on a GPU
@@ -142,14 +143,19 @@ class WindowedPlan:
         training: bool = False,
         seed: int = 0,
         turn: int = 0,
+        carry: Carry | None = None,
     ) -> list[Array]:
-        """The values' arrays, then the gradients', in rows; see `Plan.run`."""
+        """The values' arrays, then the gradients', in rows; see `Plan.run`.
+
+        Args:
+            carry: which sequences go on from the run before; takes what this one leaves.
+        """
         layout = layouts[self.axis]
         begins = self.begins(layout)
-        if len(begins) < 2:
+        if len(begins) < 2 and carry is None:
             return self.whole.run(feed, layouts, batch, training, seed, turn)
         windows = windows_of(layout, begins)
-        return _Run(self, windows, feed, layouts, batch, (training, seed, turn)).results()
+        return _Run(self, windows, feed, layouts, batch, (training, seed, turn), carry).results()
 
     @cached_property
     def whole(self) -> Plan:
@@ -183,6 +189,8 @@ class WindowedPlan:
 
         Raises `GraphError` where none do.
         """
+        if not self.window.memory and not self.window.frames:
+            return [0] if layout.steps else []
         if self.window.frames:
             return of_frames(layout, self.window.frames)
         limit, best = self.window.memory, (0, list[int]())
@@ -217,12 +225,16 @@ class _Run:
         layouts: dict[Axis, Layout],
         batch: int,
         how: tuple[bool, int, int],
+        carry: Carry | None = None,
     ) -> None:
         self.plan, self.feed, self.layouts = plan, dict(feed), layouts
         self.batch, self.how, self.windows = batch, how, windows
         self.engine = plan.engine
         self.xp = self.engine.xp
         self.layout = layouts[plan.axis]
+        self.carry = carry
+        # Of each sequence the frames that it had before this run, the longest first
+        self.passed = np.zeros(len(self.layout), np.intp)
 
     def results(self) -> list[Array]:
         plan, d = self.plan, self.plan.division
@@ -231,6 +243,8 @@ class _Run:
         given = [self._sorted(n, a) for n, a in zip(d.given, found, strict=False)]
         starts = [self._sorted(n, a) for n, a in zip(plan.starts, found[count:], strict=True)]
         self.given = dict(zip(d.given.values(), given, strict=True))
+        if self.carry is not None:
+            self._take_up(self.carry, starts)
         borders, parts, framed = self._go_forward(starts)
         wholes = {
             p.whole: self._as_batch(p.whole, a) for p, a in zip(plan.parts, parts, strict=True)
@@ -243,6 +257,35 @@ class _Run:
         gradients = self._go_back(borders, wholes, adjoints) if plan.backward else []
         first = len(plan.request[0])
         return [*results[:first], *gradients, *results[first:]]
+
+    def _take_up(self, carry: Carry, starts: Sequence[Array]) -> None:
+        """Puts what delays held of sequences that go on in the place of their initial states."""
+        if len(carry.sources) != len(self.layout):
+            raise GraphError(
+                f"{len(carry.sources)} sequences start or go on, there are {len(self.layout)}"
+            )
+        carry.check()
+        if carry.before is None or not carry.goes_on.any():
+            return
+        forms = [a.shape[1:] for a in carry.before.states]
+        if forms != [a.shape[1:] for a in starts]:
+            raise GraphError(
+                f"the minibatch before was another function's: it left states of shapes {forms}"
+            )
+        if any(p.joined == "first" for p in self.plan.parts):
+            raise GraphError("sequence.first of a sequence that goes on has come before")
+        for row, number in enumerate(self.layout.order):
+            source = carry.sources[number]
+            if source is not None:
+                self.passed[row] = carry.before.passed[source]
+                for start, held in zip(starts, carry.before.states, strict=True):
+                    start[row] = self.engine.from_numpy(held[source])
+
+    def _leave(self, carry: Carry, ends: Sequence[Array]) -> None:
+        """Keeps what delays hold at the ends of sequences, for those that go on."""
+        place = self.layout.order.argsort()
+        states = [a[self.engine.from_numpy(place)] for a in ends]
+        carry.after = Held(states, (self.passed + self.layout.lengths)[place])
 
     def _once(self, plan: Plan, more: Mapping[Input, Array]) -> list[Array]:
         """What is computed outside of windows."""
@@ -274,7 +317,12 @@ class _Run:
     def _count(self, window: WindowOfFrames, ahead: bool) -> Array:
         """How many frames come before each frame of a window, or after it."""
         step = self.layout.step_of_row[window.rows]
-        count = self.layout.length_of_row[window.rows] - 1 - step if ahead else step
+        if ahead and self.carry is not None:
+            raise GraphError("sequence.is_last is not known of sequences that go on")
+        if ahead:
+            count = self.layout.length_of_row[window.rows] - 1 - step
+        else:
+            count = step + self.passed[self.layout.sequence_of_row[window.rows]]
         return self.engine.from_numpy(count.astype(np.float32))
 
     def _go_forward(
@@ -285,20 +333,27 @@ class _Run:
         nodes = plan.forward.outputs[len(starts) + len(plan.parts) :]
         framed = [self._zeros(n, self.layout.rows, empty=True) for n in nodes]
         parts = [self._zeros(p.whole, len(self.layout)) for p in plan.parts]
-        borders, held = [], list(starts)
+        borders, held, ends = [], list(starts), list(starts)
+        if self.carry is not None:
+            ends = [a.copy() for a in starts]
         for window in self.windows:
             held = [a[: window.alive] for a in held]
             borders.append(held)
-            needed = plan.parts or framed or window is not self.windows[-1]
-            if not needed:
+            is_last = window is self.windows[-1] and self.carry is None
+            if is_last and not plan.parts and not framed:
                 break
             found = self._in_window(plan.forward, window, held, {})
+            if self.carry is not None:
+                for end, a in zip(ends, found, strict=False):
+                    end[window.go_on : window.alive] = a[window.go_on :]
             held = [a[: window.go_on].copy() for a in found[: len(d.states)]]
             found = found[len(d.states) :]
             for part, whole, a in zip(plan.parts, parts, found, strict=False):
                 _join(part.joined, bool(part.whole.axes), whole, a, window)
             for whole, a in zip(framed, found[len(plan.parts) :], strict=True):
                 whole[window.rows] = a
+        if self.carry is not None:
+            self._leave(self.carry, ends)
         return borders, parts, framed
 
     def _go_back(
@@ -333,6 +388,8 @@ class _Run:
         first = [self._zeros(s.before, len(self.layout)) for s in d.states]
         for whole, a in zip(first, held, strict=True):
             whole[: len(a)] = a
+            if self.carry is not None:  # the minibatch before is not gone back into
+                whole[self.carry.goes_on[self.layout.order]] = 0
         sources = [*d.given.values(), *(s.before for s in d.states)]
         seeds = {
             seed: self._as_batch(i, a)

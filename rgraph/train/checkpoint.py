@@ -92,3 +92,4 @@ def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
     trainer.total_number_of_samples_seen = int(state["samples"])
     if "random" in state:  # older checkpoints have none
         trainer._program.set_random_state(state["random"])
+    trainer._program.set_carried(state.get("carried"))

@@ -395,6 +395,7 @@ class Trainer:
             "learners": [learner.create_checkpoint() for learner in self.parameter_learners],
             "samples": self.total_number_of_samples_seen,
             "random": self._program.random_state(),
+            "carried": self._program.carried(),
         }
 
 

@@ -1,0 +1,99 @@
+"""Sequences that go on from one minibatch to the next, and what delays hold of them meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import GraphError, Node
+from ..graph.node import describe
+from .arrays import on_cpu
+from .values import Value, unwrapped
+
+Array = Any  # NumPy's, or CuPy's on a GPU
+
+
+class Held(NamedTuple):
+    """What a run leaves to the next.
+
+    Attributes:
+        states: for each delay what it holds, a row for each sequence in the minibatch's order.
+        passed: how many frames each sequence has had so far.
+    """
+
+    states: list[Array]
+    passed: np.ndarray
+
+    def as_state(self) -> dict[str, Any]:
+        """It as NumPy's arrays, to be saved."""
+        return {"states": [np.array(on_cpu(a)) for a in self.states], "passed": self.passed}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Held:
+        """What was saved."""
+        return cls([np.asarray(a) for a in state["states"]], np.asarray(state["passed"]))
+
+
+@dataclass
+class Carry:
+    """Which sequences of a run go on.
+
+    Attributes:
+        request: what is run; another request has delays of its own.
+        sources: for each sequence its number in the minibatch before; None: it starts anew.
+        before: what the run before left.
+        after: what this one leaves, once it has been made.
+    """
+
+    request: Any
+    sources: Sequence[int | None]
+    before: Held | None = None
+    after: Held | None = None
+
+    @property
+    def goes_on(self) -> np.ndarray:
+        """Of each sequence, whether it goes on."""
+        return np.array([s is not None for s in self.sources], bool)
+
+    def check(self) -> None:
+        """Raises `GraphError` where a sequence has none before it to go on from."""
+        if not self.goes_on.any():
+            return
+        if self.before is None:
+            raise GraphError(
+                "sequences go on from the minibatch before, and the run before kept no states",
+                hint="say of all minibatches, the first one too, which sequences start",
+            )
+        count = len(self.before.passed)
+        for i, source in enumerate(self.sources):
+            if source is not None and source >= count:
+                raise GraphError(
+                    f"sequence {i} goes on from sequence {source} of the minibatch before, "
+                    f"which had {count}"
+                )
+
+
+def sources_of(data: Mapping[Node, Any]) -> list[int | None] | None:
+    """Of what is fed: for each sequence which one of the minibatch before it goes on from.
+
+    None where nothing is said of it: all start, and none goes on.
+
+    Raises `GraphError` where inputs disagree.
+    """
+    found: list[int | None] | None = None
+    first: Node | None = None
+    for node, given in data.items():
+        value = unwrapped(given)
+        own = value.sources if isinstance(value, Value) else None
+        if own is None:
+            continue
+        if found is not None and own != found:
+            raise GraphError(
+                f"inputs {describe(first)} and {describe(node)} disagree on which sequences go on "
+                "from the minibatch before"
+            )
+        found, first = own, node
+    return found
