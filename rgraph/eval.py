@@ -82,10 +82,6 @@ class Program:
         Args:
             arguments: as for `Function.eval`, or parts of a minibatch source's minibatch.
         """
-        if isinstance(arguments, Mapping):
-            arguments = {
-                k: v.data if hasattr(v, "end_of_sweep") else v for k, v in arguments.items()
-            }
         return self._runner.feed(evaluation.as_feed(arguments, self.arguments), device, training)
 
     def run(self, request: Request, given: Feed, **options: Any) -> list[Any]:

@@ -51,7 +51,8 @@ class Writer:
     def __init__(self, roots: Sequence[Node]) -> None:
         self.nodes = order(roots)
         self.number = {n: i for i, n in enumerate(self.nodes)}
-        self.axes: dict[Axis, int] = {}
+        self.axes: list[Axis] = []
+        self._places: dict[tuple[Axis, Node | None], int] = {}
         self.arrays: list[np.ndarray] = []
         self.names: list[str] = []  # of the arrays
 
@@ -88,7 +89,11 @@ class Writer:
         return len(self.arrays) - 1
 
     def axis(self, axis: Axis) -> int:
-        return self.axes.setdefault(axis, len(self.axes))
+        key = axis, axis.source  # equal axes may be made in several places
+        if key not in self._places:
+            self._places[key] = len(self.axes)
+            self.axes.append(axis)
+        return self._places[key]
 
     def attribute(self, value: Any, node: Node) -> Any:
         if value is None or isinstance(value, (bool, int, float, str)):
@@ -219,6 +224,10 @@ class Reader:
         for i, entry in enumerate(entries):
             if "op" in entry:
                 self.nodes[i].inputs = [self.nodes[k] for k in entry["inputs"]]
+        for node in self.nodes:  # an axis may be named for another that has a new name here
+            if node.op is not None and node.op.new_axis and node.op.axes and node.axes:
+                found = node.op.axes([i.axes for i in node.inputs], **node.attrs)
+                node.time_axis.name = found[-1].name
         self.outputs = [self.nodes[i] for i in self.graph["outputs"]]
         self.signature = [self.nodes[i] for i in self.graph["signature"]]
         self.name = self.graph["name"]

@@ -66,6 +66,10 @@ def _settle(node: Node) -> None:
     assert op is not None
     before = len(_filled)
     try:
+        if (other := op.fitted(node)) is not None:
+            node.target = other
+            node.shape, node.axes, node.dtype = other.shape, other.axes, other.dtype
+            return
         types = [Type.of(i) for i in node.inputs]
         if op.infer and any(i.shape and INFERRED in i.shape for i in node.inputs):
             shapes = [t.shape for t in types]

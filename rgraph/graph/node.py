@@ -42,6 +42,8 @@ class Op:
             known.
         infer: `infer(*operand_shapes, **attrs)`, the operands' shapes with inferred dimensions
             of parameters filled in.
+        fitted: `fitted(node)`, the node that stands for it once the shapes of operands are known
+            that were not when it was made; None: itself.
         guess: whether `shape` copes with an operand of unknown shape (None).
         pointwise: each element of the result depends on the operands' elements at its place.
         expression: of a pointwise operation: what it is in C and CUDA. `{0}`, `{1}`, … are the
@@ -98,6 +100,7 @@ class Op:
     type: Callable[..., Type] | None = None
     align: Callable[..., Sequence[Node]] | None = None
     infer: Callable[..., Sequence[Shape]] | None = None
+    fitted: Callable[[Node], Node | None] = lambda node: None
     guess: bool = False
     pointwise: bool = False
     expression: str = ""
@@ -164,7 +167,7 @@ class Node:
         self.axes: tuple[Axis, ...] | None = None
         self.dtype: np.dtype | None = None
         self.handle: Any = None  # what a person holds for this node, if anything
-        self.target: Node | None = None  # what a placeholder stands for once it is bound
+        self.target: Node | None = None  # what stands for it: of a placeholder, once it is bound
         self.open_since = 0  # the count of bindings at which its type could not be known
 
     @property

@@ -14,17 +14,14 @@ from ..graph import INFERRED
 from ..initializer import initializer_with_rank
 from ..model.function import BlockFunction, Function
 from ..model.variables import Parameter
-from ..ops.frames import chosen_frames
-from ..ops.records import hold
 from ..ops.shaping import as_shape, as_size
 from .basic import GLOROT, Activate, activated, identity, weight
-from .sequence import delayed
 
 _OPTIONS = ("activation", "init", "pad", "bias", "init_bias")  # that default_options changes
 
 
 def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    values = tuple(value) if np.ndim(value) else (value,)
     if len(values) == 1:
         values *= rank
     if len(values) != rank:
@@ -43,19 +40,6 @@ def _bias(init: Any, count: int, rank: int) -> Parameter:
     shape = (count,) + (1,) * rank
     init = np.reshape(init, shape) if isinstance(init, (np.ndarray, list)) else init
     return weight(shape, init=init, name="b")
-
-
-def _windows(x: Any, size: int, stride: int, pad: bool, dilation: int) -> Any:
-    """(channels, *size) per frame to (channels, frames, *size): each frame with its neighbours."""
-    reach = (size - 1) * dilation
-    before = reach // 2
-    x = ops.reshape(x, (1,), begin_axis=1, end_axis=1)
-    shifted = [delayed(x, 0, before - i * dilation) for i in range(size)]
-    stack = ops.splice(*shifted, axis=1)
-    begin, end = (0, None) if pad else (before, before - reach or None)
-    if (begin, end, stride) == (0, None, 1):
-        return stack
-    return hold(chosen_frames(stack.node, begin, end, stride))
 
 
 class _Geometry:
@@ -86,15 +70,15 @@ class _Geometry:
 
     def convolve(self, W: Any, x: Any) -> Any:
         """The convolution, along time too if that is asked for."""
-        x = self.with_channels(x)
-        steps, pad, dilation = self.strides, self.pad, self.dilation
-        if self.sequential:
-            x = _windows(x, self.size[0], steps[0], pad[0], dilation[0])
-            steps, pad, dilation = (1, *steps[1:]), (False, *pad[1:]), (1, *dilation[1:])
-        r = ops.convolution(
-            W, x, strides=steps, auto_padding=pad, dilation=dilation, groups=self.groups
+        return ops.convolution(
+            W,
+            self.with_channels(x),
+            strides=self.strides,
+            auto_padding=self.pad,
+            sequential=self.sequential,
+            dilation=self.dilation,
+            groups=self.groups,
         )
-        return ops.reshape(r, (), begin_axis=1, end_axis=2) if self.sequential else r
 
 
 def _refuse(sharing: bool, transpose_weight: bool) -> None:

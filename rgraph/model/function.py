@@ -325,10 +325,15 @@ records.hold = _hold
 
 
 def _refuse_another_shape(argument: Node, value: Node) -> None:
-    """Where an argument says its shape, so must be what it is given; one may leave an axis open."""
+    """Where an argument says its shape, so must be what it is given.
+
+    One may leave an axis open; axes of one element in front make no difference.
+    """
     own, given = argument.shape, value.shape
     if own is None or given is None:
         return
+    while len(given) > len(own) and given[0] == 1:
+        given = given[1:]
     alike = (a == b or FREE in (a, b) for a, b in zip(own, given, strict=False))
     if len(own) != len(given) or not all(alike):
         raise GraphError(

@@ -14,6 +14,7 @@ from . import (
     composed,
     contractions,
     convolutions,
+    convolving,
     ctc,
     delays,
     filling,
@@ -98,7 +99,7 @@ from .contractions import (
     times,
     times_transpose,
 )
-from .convolutions import convolution, convolution_transpose
+from .convolving import convolution, convolution_transpose
 from .cropping import crop_automatic, crop_automatic_with_ancestors, crop_manual
 from .ctc import forward_backward, labels_to_graph
 from .filling import cast, eye_like, ones_like, zeros_like

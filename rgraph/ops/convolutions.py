@@ -13,17 +13,20 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.free import elements
 from ..graph.node import Shape
-from .records import as_node, define, operation
-from .shaping import RESHAPE, as_shape
+from .records import define
+from .shaping import RESHAPE
 from .windows import (
     Pads,
     check_fit,
     convolved_shape,
     geometry,
     padding_of,
+    per_axis,
     readable,
     transposed_shape,
 )
@@ -212,9 +215,18 @@ def _work(kernel: Node, values: Node) -> int:
     return 2 * elements(kernel.shape or ()) * elements((values.shape or ())[1:])
 
 
+def _fitted(node: Node) -> Node | None:
+    """The convolution over an operand that was not known when it was written down."""
+    w, x = node.inputs
+    given = node.attrs.get("given")
+    no_outputs = given is not None and len(w.shape or ()) == len(x.shape or ())
+    return convolved(w, x, **given) if no_outputs else None
+
+
 CONVOLUTION = define(
     "convolution",
     shape=convolved_shape,
+    fitted=_fitted,
     axes=_operand_axes,
     infer=_infer,
     kernel=_forward,
@@ -277,70 +289,12 @@ CONVOLUTION_WEIGHTS = define(
 )
 
 
-@operation
-def convolution(
-    convolution_map: Any,
-    operand: Any,
-    strides: int | Sequence[int] = (1,),
-    sharing: Sequence[bool] = (True,),
-    auto_padding: bool | Sequence[bool] = (True,),
-    sequential: bool = False,
-    dilation: int | Sequence[int] = (1,),
-    reduction_rank: int = 1,
-    groups: int = 1,
-    max_temp_mem_size_in_samples: int = 0,
-) -> Any:
-    """The convolution (cross-correlation) of each sample with a set of kernels.
-
-    Args:
-        convolution_map: the kernels, shape (output channels, input channels / groups, *kernel),
-            with one, two or three spatial axes. The input channels may be `C.InferredDimension`.
-        operand: shape (input channels, *size), per sample or per frame.
-        strides, dilation: one number, or one per spatial axis (a first one for the channels, as
-            in CNTK, is ignored).
-        auto_padding: whether zeros are put around so that with stride 1 the size stays; one
-            flag, or one per spatial axis (or a first one for the channels too).
-        reduction_rank: 0 if the operand has no channel axis (then the map has none for input
-            channels either). The axis for output channels may be left out where there is one.
-        groups: how many groups of channels are convolved separately.
-        sharing, max_temp_mem_size_in_samples: accepted for CNTK's sake, without effect.
-
-    Returns:
-        shape (output channels, *size), size = (size - 1) // stride + 1 where padded.
-
-    Source: CNTK's `convolution`.
-
-    >>> image = C.input_variable((3, 8, 8))
-    >>> kernels = C.Parameter((16, C.InferredDimension, 3, 3), init=C.glorot_uniform())
-    >>> C.convolution(kernels, image).shape
-    (16, 8, 8)
-    """
-    w, x = as_node(convolution_map), as_node(operand)
-    if w.shape is None:
-        raise GraphError("the kernels' shape must be known when a convolution is written down")
-    if sequential:
-        raise GraphError(
-            "convolution has no sequential axis",
-            hint="layers.SequentialConvolution runs along time, layers.Convolution over images",
-        )
-    w = _full_kernel(w, x, reduction_rank)
-    x = x if reduction_rank else _with_ones(x, 0)
-    assert w.shape is not None
-    if len(w.shape) - 2 not in (1, 2, 3):
-        raise GraphError(
-            f"kernels have shape (output channels, input channels, *kernel) with 1 to 3 spatial "
-            f"axes, got {readable(w.shape)}"
-        )
-    rank = len(w.shape) - 2
-    return apply(CONVOLUTION, w, x, **geometry(rank, strides, auto_padding, dilation, groups))
-
-
-def _with_ones(x: Node, at: int, count: int = 1) -> Node:
+def with_ones(x: Node, at: int, count: int = 1) -> Node:
     """`x` with static axes of one element more."""
     return apply(RESHAPE, x, to=(1,) * count, begin=at, end=at)
 
 
-def _full_kernel(w: Node, x: Node, reduction_rank: int, transposed: bool = False) -> Node:
+def full_kernel(w: Node, x: Node, reduction_rank: int, transposed: bool = False) -> Node:
     """The kernels with axes for their output and input channels, where these are left out."""
     kernel, operand = w.shape or (), x.shape or ()
     if not reduction_rank:
@@ -348,52 +302,46 @@ def _full_kernel(w: Node, x: Node, reduction_rank: int, transposed: bool = False
     else:
         one_output = len(kernel) == len(operand) and kernel[:1] in (operand[:1], (INFERRED,))
     if not reduction_rank:
-        w = _with_ones(w, 0 if one_output or transposed else 1)
-    return _with_ones(w, 1 if transposed else 0) if one_output else w
+        w = with_ones(w, 0 if one_output or transposed else 1)
+    return with_ones(w, 1 if transposed else 0) if one_output else w
 
 
-@operation
-def convolution_transpose(
-    convolution_map: Any,
-    operand: Any,
-    strides: int | Sequence[int] = (1,),
-    sharing: Sequence[bool] = (True,),
-    auto_padding: bool | Sequence[bool] = (True,),
-    output_shape: Sequence[int] | None = None,
-    dilation: int | Sequence[int] = (1,),
-    reduction_rank: int = 1,
-    max_temp_mem_size_in_samples: int = 0,
-) -> Any:
-    """The transposed convolution: what a convolution's gradient does to its operand.
+def convolved(w: Node, x: Node, *, reduction_rank: int = 1, **given: Any) -> Node:
+    """The convolution with kernels whose axes for channels may be left out.
+
+    Kernels of as many axes as the operand are one filter; padded along the first axis it moves
+    along that too, as in CNTK, where it is no channel's then.
 
     Args:
-        convolution_map: shape (input channels, output channels, *kernel).
-        operand: shape (input channels, *size).
-        output_shape: the size to make, with or without channels in front; it must be one that
-            the convolution takes back to `size`. By default the smallest such.
-        others: as for `convolution`.
-
-    Returns:
-        shape (output channels, *output size); the size is (size - 1) * stride + 1 where padded,
-        and by the kernel's reach more where not.
-
-    Source: CNTK's `convolution_transpose`.
-
-    >>> image = C.input_variable((16, 4, 4))
-    >>> kernels = C.Parameter((16, 3, 3, 3), init=C.glorot_uniform())
-    >>> C.convolution_transpose(kernels, image, strides=2, output_shape=(8, 8)).shape
-    (3, 8, 8)
+        given: strides, auto_padding, dilation and groups, as people give them.
     """
-    w, x = as_node(convolution_map), as_node(operand)
-    if w.shape is not None:
-        w = _full_kernel(w, x, reduction_rank, transposed=True)
-        x = x if reduction_rank else _with_ones(x, 0)
-    if w.shape is None or not 3 <= len(w.shape) <= 5:
-        raise GraphError(
-            "transposed kernels have shape (input channels, output channels, *kernel) with 1 to 3 "
-            f"spatial axes, got {w.shape}"
-        )
+    kernel, operand = w.shape or (), x.shape or ()
+    if reduction_rank and len(kernel) == len(operand):
+        padded = per_axis(given["auto_padding"], len(kernel), "auto_padding")[0]
+        moves = padded and kernel[0] not in (1, INFERRED)
+        if moves and len(kernel) > 3 and kernel[0] == operand[0]:
+            raise GraphError(
+                f"a filter {readable(kernel)} that is padded along the first axis too would move "
+                "along more than three axes",
+                hint="auto_padding=[False, True, …] takes the first axis for channels",
+            )
+        if moves and len(kernel) <= 3:
+            moved = _apply(with_ones(w, 0, 2), with_ones(x, 0), given)
+            return apply(RESHAPE, moved, to=(), begin=0, end=1)
+    w = full_kernel(w, x, reduction_rank)
+    return _apply(w, x if reduction_rank else with_ones(x, 0), given)
+
+
+def _apply(w: Node, x: Node, given: dict[str, Any]) -> Node:
+    assert w.shape is not None
     rank = len(w.shape) - 2
-    attrs = geometry(rank, strides, auto_padding, dilation, 1)
-    wanted = as_shape(output_shape or ())[-rank:]
-    return apply(CONVOLUTION_TRANSPOSE, w, x, wanted=wanted if any(wanted) else (), **attrs)
+    if x.shape is None and rank in (0, 1, 2, 3):  # there may be no axis of output channels
+        several = max(np.size(given[k]) for k in ("strides", "auto_padding", "dilation"))
+        attrs = geometry(max(rank, several - 1, 1), **given)
+        return apply(CONVOLUTION, w, x, **attrs, given=given)
+    if rank not in (1, 2, 3):
+        raise GraphError(
+            f"kernels have shape (output channels, input channels, *kernel) with 1 to 3 spatial "
+            f"axes, got {readable(w.shape)}"
+        )
+    return apply(CONVOLUTION, w, x, **geometry(rank, **given))

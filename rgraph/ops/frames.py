@@ -31,7 +31,12 @@ def on_new_axis(
 ) -> Any:
     """The chosen frames' numbers, given for each sequence, longest first, as rows on `axis`."""
     in_batch_order = [chosen[i] for i in layout.order.argsort()]
-    run.layouts[axis] = new = Layout([len(c) for c in in_batch_order], layout.batch_order)
+    new = Layout([len(c) for c in in_batch_order], layout.batch_order)
+    if not np.array_equal(run.layouts.setdefault(axis, new).given, new.given):
+        raise GraphError(
+            "slices that were taken to be equally long are not: a sequence has too few frames",
+            hint="give it longer sequences, or slice from the start to a place before the end",
+        )
     return run.engine.from_numpy(new.pack(in_batch_order, np.empty(new.rows, dtype)))
 
 
@@ -93,6 +98,31 @@ def _on_axis(
     return None if axes[0] is None else (axes[0][0], axis)
 
 
+def _sliced_axes(
+    axes: Sequence[tuple[Axis, ...] | None],
+    *,
+    begin: int | None,
+    end: int | None,
+    step: int,
+    axis: Axis,
+) -> tuple[Axis, ...] | None:
+    """Slices of equal lengths lie on equal axes, as CNTK's: frames combine with their next."""
+    chosen = _on_axis(axes, axis=axis)
+    if chosen is None or axes[0] is None:
+        return None
+    length = _length(begin or 0, end, step)
+    return chosen[0], Axis(f"{length} of {axes[0][1].name}", source=axis.source)
+
+
+def _length(begin: int, end: int | None, step: int) -> str:
+    """What tells a slice's length: how many frames there are at most, or how many are missing."""
+    if step != 1 or begin < 0 < (end or 0):
+        return f"[{begin}:{end}:{step}]"
+    if begin >= 0 and (end is None or end < 0):
+        return f"all but {begin - (end or 0)}"
+    return f"at most {(end or 0) - begin}"
+
+
 WHERE = define(
     "sequence_where",
     title="sequence.where",
@@ -112,11 +142,12 @@ STEPS = define(
     "sequence_steps",
     title="sequence.slice",
     shape=lambda s, **_: (),
-    axes=_on_axis,
+    axes=_sliced_axes,
     align=None,
     kernel=_steps,
     arguments=lambda node: {
         **node.attrs,
+        "axis": node.time_axis,
         "source": node.inputs[0].time_axis,
         "dtype": node.dtype,
     },
@@ -176,8 +207,10 @@ SCATTER = define(
 def chosen_frames(x: Node, begin: int | None, end: int | None, step: int = 1) -> Node:
     """The frames `begin:end:step` of each sequence, counted as Python counts."""
     axis = Axis.new_unique_dynamic_axis("frames")
-    axis.source = apply(STEPS, x, begin=begin, end=end, step=step, axis=axis)
-    return apply(GATHER, x, axis.source)
+    axis.source = index = apply(STEPS, x, begin=begin, end=end, step=step, axis=axis)
+    if index.axes is not None:  # else it comes to know its source when its type is found
+        index.time_axis.source = index
+    return apply(GATHER, x, index)
 
 
 def frames_where(condition: Node) -> Node:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import GraphError, Node, apply
+from ..graph import Constant, GraphError, Node, apply
+from ..graph.free import elements
 from ..graph.node import Shape, random_key
 from .records import as_node, define, operation
 
@@ -45,7 +46,8 @@ def _check(weights: np.ndarray, count: int, allow_duplicates: bool) -> None:
 def _draw(
     run: Any, weights: Any, *, count: int, allow_duplicates: bool, seed: Any, key: int
 ) -> Any:
-    xp, classes = run.xp, weights.shape[0]
+    xp, weights = run.xp, weights.ravel()
+    classes = len(weights)
     _check(run.engine.to_numpy(weights), count, allow_duplicates)
     random = run.random(seed, key)
     if allow_duplicates:
@@ -60,10 +62,18 @@ def _draw(
     return (chosen[:, None] == xp.arange(classes)).astype(weights.dtype)
 
 
-def _vector(weights: Shape) -> int:
-    if len(weights) != 1:
+def _classes(weights: Shape) -> int:
+    if not weights or weights[-1] != elements(weights):
         raise GraphError(f"the weights of classes must be a vector, got shape {weights}")
-    return weights[0]
+    return weights[-1]
+
+
+def _weights(weights: Any) -> Node:
+    """The operand; what is not yet of the graph, such as an array, as float32."""
+    node = as_node(weights)
+    if isinstance(node, Constant) and isinstance(weights, (np.ndarray, list, tuple)):
+        return node.as_dtype(np.dtype(np.float32))
+    return node
 
 
 def _arguments(node: Node) -> dict[str, Any]:
@@ -73,13 +83,13 @@ def _arguments(node: Node) -> dict[str, Any]:
 def _frequency(run: Any, weights: Any, *, count: int, allow_duplicates: bool) -> Any:
     host = run.engine.to_numpy(weights)
     _check(host, count, allow_duplicates)
-    found = inclusion(host.astype(np.float64), count, allow_duplicates)
-    return run.engine.from_numpy(found.astype(host.dtype))
+    found = inclusion(host.ravel().astype(np.float64), count, allow_duplicates)
+    return run.engine.from_numpy(found.astype(host.dtype).reshape(host.shape))
 
 
 SAMPLE = define(
     "random_sample",
-    shape=lambda weights, count, **_: (count, _vector(weights)),
+    shape=lambda weights, count, **_: (count, _classes(weights)),
     kernel=_draw,
     arguments=_arguments,
     operands=("weights",),
@@ -87,7 +97,7 @@ SAMPLE = define(
 )
 FREQUENCY = define(
     "random_sample_inclusion_frequency",
-    shape=lambda weights, **_: (_vector(weights),),
+    shape=lambda weights, **_: (*weights[:-1], _classes(weights)),
     kernel=_frequency,
     operands=("weights",),
 )
@@ -106,7 +116,8 @@ def random_sample(
     """Classes drawn at random, as one-hot rows: shape (num_samples, classes).
 
     Args:
-        weights: how likely each class is; they need not sum to 1.
+        weights: how likely each class is; they need not sum to 1. Shape (classes,), with axes of
+            one element in front as one likes.
         num_samples: how many to draw.
         allow_duplicates: whether a class may be drawn several times.
         seed: for the same draws in every run of a program; by default `C.set_seed`'s.
@@ -119,7 +130,7 @@ def random_sample(
     """
     return apply(
         SAMPLE,
-        as_node(weights),
+        _weights(weights),
         count=_positive(num_samples),
         allow_duplicates=bool(allow_duplicates),
         seed=seed,
@@ -141,7 +152,7 @@ def random_sample_inclusion_frequency(
     """
     return apply(
         FREQUENCY,
-        as_node(weights),
+        _weights(weights),
         count=_positive(num_samples),
         allow_duplicates=bool(allow_duplicates),
     )

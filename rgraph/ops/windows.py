@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ..graph import INFERRED, GraphError
 from ..graph.node import Shape
@@ -15,7 +16,7 @@ Flags = tuple[bool, ...]
 
 def per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
     """One value for each spatial axis, from one for all, one each, or CNTK's with the channels'."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    values = tuple(value) if np.ndim(value) else (value,)
     if len(values) == 1:
         return values * rank
     if len(values) == rank + 1:
@@ -168,6 +169,7 @@ def convolved_shape(
     auto: Flags,
     dilation: Shape,
     groups: int,
+    **_: Any,
 ) -> Shape | None:
     if kernel is None or operand is None:
         return None

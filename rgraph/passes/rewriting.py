@@ -13,13 +13,13 @@ def private(outputs: Sequence[Node]) -> list[Node]:
     """A copy of the graph; its leaves are shared."""
     nodes = order(outputs)
     made: dict[Node, Node] = {}
-    axes: dict[Axis, Axis] = {}  # those whose lengths a copied node decides
+    axes: dict[int, Axis] = {}  # those whose lengths a copied node decides, by identity
     for node in nodes:
         made[node] = new = node if node.op is None else twin(node)
         if node.op is not None and node.op.new_axis:
-            axes[node.time_axis] = Axis(node.time_axis.name, source=new)
+            axes[id(node.time_axis)] = Axis(node.time_axis.name, source=new)
         if node.op is not None and node.axes:
-            new.axes = tuple(axes.get(a, a) for a in node.axes)
+            new.axes = tuple(axes.get(id(a), a) for a in node.axes)
     for node in nodes:
         if node.op is not None:
             made[node].inputs = [made[i] for i in node.inputs]

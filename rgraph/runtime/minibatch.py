@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..graph import Axis, GraphError, Input, Layout, Node
+from ..graph import FREE, Axis, GraphError, Input, Layout, Node
 from ..graph.layout import layout_of
 from ..graph.node import describe
 from . import samples
@@ -176,11 +177,29 @@ def _count(samples: Mapping[Input, Any]) -> int:
 
 def samples_of(node: Input, data: Any) -> Any:
     """The input's value as one array, an array with a batch axis, or a list of sequences."""
-    data = unwrapped(data)
+    data = _as_declared(node, unwrapped(data)) if unwrapped(data) is not data else data
     if not isinstance(data, Value):
         return samples.samples_of(node, dense(data))
     known = isinstance(data.content, list)
     return (samples.sequences_of if known else samples.samples_of)(node, data.content)
+
+
+def _as_declared(node: Input, read: Any) -> Any:
+    """What a source read, its samples in the input's shape where that has as many elements."""
+    shape = node.shape or ()
+    if not isinstance(read, Value) or FREE in shape:
+        return read
+    content = read.content
+    frames = content if isinstance(content, list) else [content.reshape(-1, *content.shape[2:])]
+    own = {f.shape[1:] for f in frames}
+    if own == {shape} or any(math.prod(s) != math.prod(shape) for s in own):
+        return read
+    if isinstance(content, list):
+        reshaped = Value.of_run([f.reshape(len(f), *shape) for f in content])
+    else:
+        reshaped = Value.of_run(content.reshape(*content.shape[:2], *shape))
+    reshaped.starts = read.starts
+    return reshaped
 
 
 def _refuse_on_cpu(node: Input, engine: Any) -> None:

@@ -25,6 +25,7 @@ from ..graph import GraphError
 from ..graph.node import describe
 from ..learners import Learner
 from ..model.function import Function
+from ..model.tracing import nodes_of
 from ..model.variables import handle
 from ..ops.records import as_node, hold
 from ..runtime.arrays import on_cpu
@@ -39,7 +40,8 @@ class Trainer:
     """Trains a model: each call of `train_minibatch` is one step.
 
     Args:
-        model: the function that is trained; None if the loss is all there is.
+        model: the function that is trained, of one or several outputs; None if the loss is all
+            there is.
         criterion: the loss, a pair of loss and metric, or a function with these outputs. The
             loss is summed over all elements, samples and frames.
         parameter_learners: a learner or several. They need not learn all parameters.
@@ -93,7 +95,7 @@ class Trainer:
         if on_nan not in ("raise", "skip", "ignore"):
             raise ValueError(f"on_nan is 'raise', 'skip' or 'ignore', not {on_nan!r:.60}")
         self._on_nan, self._skipped, self._watch = on_nan, 0, Watch()
-        self._model = None if model is None else as_node(model)
+        self._model = [] if model is None else nodes_of(model)
         self._criterion = criterion
         self._loss, self._metric = as_criterion(criterion)
         learners = parameter_learners
@@ -105,7 +107,7 @@ class Trainer:
         for learner in self.parameter_learners:
             learner.tell = self._write
         self._window = window_of(window, memory_limit)
-        parts = [n for n in (self._loss, self._metric, self._model) if n is not None]
+        parts = [n for n in (self._loss, self._metric, *self._model) if n is not None]
         self._program = Program(parts)
         self._parameters = learned_by(self.parameter_learners, self._loss)
         # If the loss has no rows, what it is computed from says how many samples there are.
@@ -124,7 +126,9 @@ class Trainer:
     @property
     def model(self) -> Any:
         """The model, if one was given."""
-        return None if self._model is None else hold(self._model)
+        if not self._model:
+            return None
+        return hold(self._model[0] if len(self._model) == 1 else self._model)
 
     @property
     def loss_function(self) -> Any:
@@ -381,13 +385,13 @@ class Trainer:
     def __reduce__(self) -> Any:
         """A pickle has model and criterion as one function, and the learners as they are."""
         self._settle()
-        criterion, model = self._criterion, self._model
+        criterion = self._criterion
         signature = criterion._declared() if isinstance(criterion, Function) else None
-        parts = [n for n in (self._loss, self._metric, model) if n is not None]
+        parts = [n for n in (self._loss, self._metric, *self._model) if n is not None]
         whole = Function(parts, signature)
         seen = self.total_number_of_samples_seen, self._skipped, self._program.random_state()
         more = self.parameter_learners, self.progress_writers, self._on_nan
-        return _again, (whole, model is not None, *more, seen)
+        return _again, (whole, len(self._model), *more, seen)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -400,12 +404,12 @@ class Trainer:
 
 
 def _again(
-    whole: Function, has_model: bool, learners: Any, writers: Any, on_nan: str, seen: Any
+    whole: Function, of_model: int, learners: Any, writers: Any, on_nan: str, seen: Any
 ) -> Trainer:
     """The trainer that was pickled."""
     nodes = whole._current()
-    model = Function(nodes[-1:]) if has_model else None
-    criterion = Function(nodes[:-1] if has_model else nodes, whole._signature)
+    criterion = Function(nodes[: len(nodes) - of_model], whole._signature)
+    model = Function(nodes[len(nodes) - of_model :]) if of_model else None
     trainer = Trainer(model, criterion, learners, writers, on_nan)
     trainer.total_number_of_samples_seen, trainer._skipped, random = seen
     trainer._program.set_random_state(random)

@@ -322,7 +322,8 @@ class TrainingSession:
         evaluator = self.trainer.evaluator
         source, streams = config.minibatch_source, config.model_inputs_to_streams
         if not is_source(source):
-            inputs = config.criterion.arguments if config.criterion else list(self.streams)
+            own = config.criterion
+            inputs = list(self.streams) if own is None else own.arguments
             source, streams = as_source(source, inputs, max_sweeps=1)
         start = source.get_checkpoint_state()
         sizes, in_sequences = minibatch_size_schedule(size), evaluator.counts_sequences

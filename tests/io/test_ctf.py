@@ -179,3 +179,18 @@ def test_what_is_written_is_read(parser, tmp_path):
     with pytest.raises(ValueError, match="must be an array"):
         write(0, {"A": [object()]})
     assert write(0, {"W": np.array([])}) == ""
+
+
+def test_flat_samples_for_an_input_of_another_shape(tmp_path):
+    """As CNTK 2.7: what a source read takes the shape of the input, what a program gives not."""
+    file = tmp_path / "data.txt"
+    file.write_text("0 |a 1 2 3 4 5 6\n0 |a 6 5 4 3 2 1\n1 |a 1 1 1 1 1 1\n")
+    streams = StreamDefs(a=StreamDef("a", 6))
+    reader = MinibatchSource(CTFDeserializer(str(file), streams), randomize=False)
+    x = C.sequence.input_variable((2, 3))
+    minibatch = reader.next_minibatch(3, input_map={x: reader.streams.a})
+    first, second = C.reduce_sum(x, axis=0).eval(minibatch)
+    assert first.tolist() == [[[5, 7, 9]], [[9, 7, 5]]]
+    assert second.tolist() == [[[2, 2, 2]]]
+    with pytest.raises(C.GraphError, match="was given an array of shape"):
+        C.reduce_sum(x).eval({x: np.ones((2, 3, 6))})

@@ -237,3 +237,57 @@ def test_an_output_size_that_the_transposed_can_not_have():
         C.convolution_transpose(C.Parameter((5, 2, 3, 3)), x)
     with pytest.raises(GraphError, match="operand of shape"):
         C.convolution_transpose(C.Parameter((5, 2, 3, 3)), C.constant(1))
+
+
+class TestWhatMayBeLeftOut:
+    """Kernels without an axis for output channels, and time; sums and shapes are CNTK 2.7's."""
+
+    CASES = (
+        ((2, 3, 3), (2, 5, 5), [True], (2, 5, 5), 10936),
+        ((2, 3, 3), (2, 5, 5), [True, True], (2, 5, 5), 10936),
+        ((2, 3, 3), (2, 5, 5), [False, True, True], (1, 5, 5), 8801),
+        ((2, 3, 3), (2, 5, 5), [False, True], (1, 3, 5), 5904),
+        ((2, 3, 3), (4, 5, 5), [True], (4, 5, 5), 27941),
+        ((2, 3), (2, 5), [True], (2, 5), 199),
+        ((1, 3, 1, 1), (1, 4, 5, 5), [True], (1, 4, 5, 5), 747),
+        ((1, 3, 1, 1), (1, 4, 5, 5), [False], (1, 2, 5, 5), 447),
+        ((1, 3, 1, 1), (1, 4, 5, 5), [False, True, True, True], (1, 4, 5, 5), 747),
+        ((2, 2, 2, 2), (2, 4, 5, 5), [False, True, True, True], (1, 4, 5, 5), 23848),
+    )
+
+    @pytest.mark.parametrize("through_placeholder", [False, True])
+    @pytest.mark.parametrize("kernel, shape, padding, result, total", CASES)
+    def test_one_filter(self, kernel, shape, padding, result, total, through_placeholder):
+        w = C.constant(np.arange(np.prod(kernel), dtype=np.float32).reshape(kernel))
+        x = C.input_variable(shape)
+        if through_placeholder:  # the operand is not known when the convolution is written down
+            y = C.convolution(w, C.placeholder(), auto_padding=padding)(x)
+        else:
+            y = C.convolution(w, x, auto_padding=padding)
+        image = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape) % 7
+        assert y.shape == result
+        assert y.eval({x: image}).sum() == total
+
+    def test_a_filter_over_a_placeholder_learns(self):
+        w, x = C.Parameter((1, 3, 1, 1), init=0.5), C.input_variable((1, 4, 5, 5))
+        direct = C.reduce_sum(C.square(C.convolution(w, x)))
+        bound = C.reduce_sum(C.square(C.convolution(w, C.placeholder())))(x)
+        image = random(2, 1, 4, 5, 5)
+        for f in (direct, bound):
+            (found,) = [f.grad({x: image}, wrt=[w])]
+            expected = direct.grad({x: image}, wrt=[w])
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+    def test_four_axes_to_move_along(self):
+        x = C.input_variable((2, 4, 5, 5))
+        with pytest.raises(GraphError, match=r"auto_padding=\[False"):
+            C.convolution(C.Parameter((2, 2, 2, 2)), x)
+
+    def test_along_time(self):
+        x = C.sequence.input_variable((3, 2))
+        w = C.constant(np.arange(36, dtype=np.float32).reshape(2, 3, 3, 2))
+        y = C.convolution(w, x, sequential=True, auto_padding=[False, False])
+        (frames,) = y.eval({x: np.arange(36, dtype=np.float32).reshape(1, 6, 3, 2)})
+        assert y.shape == (2, 1)
+        assert frames.ravel()[:3].tolist() == [1593, 4347, 2511]
+        assert frames.shape == (4, 2, 1)

@@ -57,10 +57,20 @@ def test_how_often_a_class_is_expected():
         ([0, 0], 1, "all 0"),
         ([1, 1], 3, "3 different classes"),
         ([1, 1], 0, "at least 1"),
-        ([[1, 1]], 1, "a vector"),
+        ([[1, 1], [1, 1]], 1, "a vector"),
     ],
 )
 def test_what_can_not_be_drawn(weights, count, message):
     for op in (C.random_sample, C.random_sample_inclusion_frequency):
         with pytest.raises(C.GraphError, match=message):
             op(weights, count, False).eval()
+
+
+def test_weights_in_a_row_and_of_numpys_type():
+    weights = np.array([[0.2, 0.3, 0.5]])  # float64; CNTK 2.7 samples float32
+    sample = C.random_sample(weights, 2, True)
+    assert (sample.shape, sample.dtype) == ((2, 3), np.float32)
+    assert C.times(sample, C.Parameter((3, 4))).shape == (2, 4)
+    expected = C.random_sample_inclusion_frequency(weights, 2, True)
+    assert (expected.shape, expected.dtype) == ((1, 3), np.float32)
+    np.testing.assert_allclose(expected.eval(), [[0.4, 0.6, 1.0]], rtol=1e-6)

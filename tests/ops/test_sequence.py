@@ -359,3 +359,70 @@ def test_reconcile_takes_the_time_axis_of_another(x):
     f = C.reconcile_dynamic_axes(other, x) + x
     same(f.eval({x: s, other: t}), [a + b for a, b in zip(s, t)])
     check_gradients(f, {x: s, other: t}, order=2, elements=10, directions=2)
+
+
+class TestSlicesOfEqualLength:
+    """Frames are told from their neighbours; what combines, and to what, is as in CNTK 2.7."""
+
+    FEED = np.arange(12, dtype=np.float32).reshape(6, 2), np.arange(8).reshape(4, 2)
+
+    def differences(self, make):
+        x = C.sequence.input_variable(2)
+        values = make(x, C.sequence.slice)
+        return [v.tolist() for v in values.eval({x: list(self.FEED)})]
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda x, cut: cut(x, 1, 0) - cut(x, 0, -1),
+            lambda x, cut: cut(C.sequence.future_value(x), 0, -1) - cut(x, 0, -1),
+            lambda x, cut: C.reconcile_dynamic_axes(cut(x, 1, 0), cut(x, 0, -1)) - cut(x, 0, -1),
+        ],
+    )
+    def test_neighbours(self, make):
+        assert self.differences(make) == [[[2.0, 2.0]] * 5, [[2.0, 2.0]] * 3]
+
+    def test_the_first_and_the_last(self):
+        found = self.differences(lambda x, cut: cut(x, 0, 2) + cut(x, -2, 0))
+        assert found == [[[8.0, 10.0], [12.0, 14.0]], [[4.0, 6.0], [8.0, 10.0]]]
+
+    def test_of_two_inputs(self):
+        x, y = C.sequence.input_variable(2), C.sequence.input_variable(2)
+        loss = C.squared_error(C.sequence.slice(x, 1, 0), C.sequence.slice(y, 0, -1))
+        found = loss.eval({x: list(self.FEED), y: list(self.FEED)})
+        assert [v.tolist() for v in found] == [[8.0] * 5, [8.0] * 3]
+        alone = C.sequence.slice(y, 1, 0)
+        assert alone.arguments == (y,)
+
+    def test_gradients(self):
+        x = C.sequence.input_variable(2, needs_gradient=True)
+        first, second = C.sequence.slice(x, 1, 0), C.sequence.slice(x, 0, -1)
+        total = C.sequence.reduce_sum(C.reduce_sum(first * second))
+        expected = [[2, 3], [4, 6], [8, 10], [12, 14], [16, 18], [8, 9]]
+        assert total.grad({x: list(self.FEED)})[0].tolist() == expected
+
+    def test_in_a_function_that_is_applied_twice(self):
+        p = C.placeholder()
+        delta = C.sequence.slice(p, 1, 0) - C.sequence.slice(p, 0, -1)
+        x = C.sequence.input_variable(2)
+        second = delta(delta(x))
+        found = second.eval({x: list(self.FEED)})
+        assert [v.tolist() for v in found] == [[[0.0] * 2] * 4, [[0.0] * 2] * 2]
+        assert [len(v) for v in (delta(x) + delta(2 * x)).eval({x: list(self.FEED)})] == [5, 3]
+
+    def test_what_is_saved_and_loaded(self, tmp_path):
+        x, y = C.sequence.input_variable(2, name="x"), C.sequence.input_variable(2, name="y")
+        (C.sequence.slice(x, 1, 0) - C.sequence.slice(y, 0, -1)).save(tmp_path / "model")
+        loaded = C.load_model(tmp_path / "model")
+        found = loaded.eval({"x": list(self.FEED), "y": list(self.FEED)})
+        assert [v.tolist() for v in found] == [[[2.0, 2.0]] * 5, [[2.0, 2.0]] * 3]
+
+    def test_other_lengths(self):
+        x = C.sequence.input_variable(2)
+        cut = C.sequence.slice
+        with pytest.raises(C.GraphError, match="different axes"):
+            cut(x, 1, 0) - cut(x, 2, 0)
+        short = cut(x, 1, 4) - cut(x, 0, 3)
+        assert [len(v) for v in short.eval({x: list(self.FEED)})] == [3, 3]
+        with pytest.raises(C.GraphError, match="too few frames"):
+            short.eval({x: [self.FEED[0][:3]]})

@@ -67,6 +67,28 @@ def test_outputs_are_those_before_the_update():
     np.testing.assert_allclose(values[p.z.output], X[:4] @ START, rtol=1e-6)
 
 
+def test_a_model_of_several_outputs():
+    x = C.input_variable(2)
+    a, b = C.layers.Dense(2, init=1)(x), C.layers.Dense(3, init=1)(x)
+    loss = C.reduce_sum(a) + C.reduce_sum(b)
+    trainer = C.Trainer(C.combine([a, b]), loss, C.sgd(loss.parameters, 0.1))
+    assert [o.shape for o in trainer.model.outputs] == [(2,), (3,)]
+    _, values = trainer.train_minibatch({x: np.ones((2, 2))}, outputs=[a, b])
+    assert [v.shape for v in values.values()] == [(2, 2), (2, 3)]
+
+
+def test_a_criterion_of_its_own_for_cross_validation():
+    p = Program()
+    criterion = C.combine([p.loss, p.error])
+    heard = []
+    validation = C.CrossValidationConfig(
+        (X, T), minibatch_size=4, criterion=criterion, callback=lambda *said: heard.append(said[1])
+    )
+    learner = C.sgd([p.w], 0.1)
+    criterion.train((X, T), 4, parameter_learners=[learner], callbacks=[validation])
+    assert heard == [pytest.approx(p.error.eval({p.x: X, p.t: T}).mean())]
+
+
 def test_an_empty_minibatch_is_the_end():
     p = Program()
     assert p.trainer.train_minibatch({}) is False
