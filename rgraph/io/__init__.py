@@ -21,7 +21,9 @@ from .streams import (
 if TYPE_CHECKING:
     from .cbf import CBFDeserializer
     from .ctf import CTFDeserializer
+    from .htk import HTKFeatureDeserializer
     from .image_deserializer import Base64ImageDeserializer, ImageDeserializer
+    from .mlf import HTKMLFDeserializer
     from .source import MinibatchSource
     from .text_format import sequence_to_cntk_text_format
     from .user_deserializer import UserDeserializer
@@ -33,6 +35,8 @@ __all__ = [
     "Base64ImageDeserializer",
     "CBFDeserializer",
     "CTFDeserializer",
+    "HTKFeatureDeserializer",
+    "HTKMLFDeserializer",
     "ImageDeserializer",
     "MinibatchData",
     "MinibatchSource",

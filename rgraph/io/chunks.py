@@ -68,6 +68,9 @@ class Deserializer:
     """What gives the data of a file in chunks. All that is known beforehand comes from an index."""
 
     reads_alone = False  # whether it can't be combined with other deserializers
+    is_secondary = False  # whether it can't be read alone, or as the first of several
+    is_repeated = False  # whether its only frame stands for all of another one's sequence
+    is_speech = False  # whether frame_mode takes its sequences apart
     unread = False  # whether the lengths of sequences are known only when their chunk is read
 
     def stream_infos(self) -> list[StreamInformation]:
@@ -99,6 +102,7 @@ class Bundle(Deserializer):
 
     def __init__(self, members: Sequence[Deserializer]) -> None:
         self._members = members
+        self.is_speech = all(m.is_speech for m in members)
         self._infos: list[ChunkInfo] = []
         self._found: list[list[np.ndarray]] = []  # by chunk and member: chunk and index, by row
         self._lengths: list[np.ndarray] = []
@@ -148,7 +152,10 @@ class Bundle(Deserializer):
             chunks = {int(c): member.get_chunk(int(c)) for c in np.unique(places[:, 0])}
             for info in member.stream_infos():
                 frames = {c: chunk[info.name] for c, chunk in chunks.items()}
-                parts[info.name] = Places(frames, places)
+                part: Part = Places(frames, places)
+                if member.is_repeated:
+                    part = Repeated(part, self._lengths[chunk_id])
+                parts[info.name] = part
         return parts
 
 
@@ -161,6 +168,48 @@ class Places(Part):
     def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
         wanted = self._places[indices]
         return Spread(wanted[:, 0], wanted[:, 1], numbers).gather(self._parts)
+
+
+class SingleFrames(Deserializer):
+    """Each frame of another deserializer's sequences as a sequence of its own."""
+
+    def __init__(self, whole: Deserializer) -> None:
+        self._whole = whole
+
+    def stream_infos(self) -> list[StreamInformation]:
+        return self._whole.stream_infos()
+
+    def chunk_infos(self) -> Sequence[ChunkInfo]:
+        return [ChunkInfo(c.num_samples, c.num_samples) for c in self._whole.chunk_infos()]
+
+    def lengths(self, chunk_id: int) -> np.ndarray:
+        return np.ones(self._whole.chunk_infos()[chunk_id].num_samples, np.int64)
+
+    def get_chunk(self, chunk_id: int) -> Chunk:
+        wanted = self._whole.lengths(chunk_id)
+        every, parts = np.arange(len(wanted)), {}
+        for name, part in self._whole.get_chunk(chunk_id).items():
+            frames, lengths = part.take(every, every)
+            if (lengths != wanted).any():
+                i = int(np.flatnonzero(lengths != wanted)[0])
+                raise GraphError(
+                    f"stream '{name}' has {lengths[i]} frames where another has {wanted[i]}; read "
+                    "frame by frame (frame_mode) all must have as many"
+                )
+            parts[name] = Part(frames)
+        return parts
+
+
+class Repeated(Part):
+    """Sequences of one frame each, which stands for as many as `lengths` says."""
+
+    def __init__(self, part: Part, lengths: np.ndarray) -> None:
+        self._part, self._lengths = part, lengths
+
+    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
+        frames, _ = self._part.take(indices, numbers)
+        lengths = self._lengths[indices]
+        return frames[np.repeat(np.arange(len(indices)), lengths)], lengths
 
 
 class Spread:

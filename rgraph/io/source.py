@@ -9,7 +9,7 @@ from typing import Any
 from ..graph import GraphError
 from .background import Chunks, Work
 from .base import MinibatchData, Source, refuse_size
-from .chunks import Bundle, Deserializer
+from .chunks import Bundle, Deserializer, SingleFrames
 from .order import AsTheyStand, Order, Partition, Rolling, Tumbling
 from .packing import packed
 from .streams import (
@@ -38,7 +38,7 @@ class MinibatchSource(Source):
         randomization_window_in_samples: the same in samples; needs
             `randomization_window_in_chunks=0`.
         randomization_seed: the order follows from it: CNTK's of the same seed.
-        frame_mode: whether all sequences must be single frames.
+        frame_mode: whether all sequences must be single frames; those of speech are taken apart.
         truncation_length: cuts sequences into pieces of so many frames, which go on in the next
             minibatch; a minibatch has minibatch_size // truncation_length sequences. 0: whole.
         randomize: False gives all as it stands.
@@ -94,6 +94,8 @@ class MinibatchSource(Source):
                 hint="randomization_window_in_samples=n, randomization_window_in_chunks=0",
             )
         self._data = _joined(deserializers)
+        if frame_mode and self._data.is_speech:
+            self._data = SingleFrames(self._data)
         self._streams, self._count = self._data.stream_infos(), len(self._data.chunk_infos())
         self._order = _order(self._data, chunks or samples, bool(samples), randomization_seed)
         self._max_samples, self._max_sweeps = max_samples, max_sweeps
@@ -245,6 +247,12 @@ def _joined(deserializers: Any) -> Deserializer:
         flat += one.members if hasattr(one, "members") else [one]
     if not flat:
         raise GraphError("a source needs a deserializer to read")
+    if flat[0].is_secondary or flat[0].is_repeated:
+        raise GraphError(
+            "labels of utterances, and what is repeated for each of their frames, can't be read "
+            "first or alone",
+            hint="MinibatchSource([HTKFeatureDeserializer(…), HTKMLFDeserializer(…)])",
+        )
     if len(flat) == 1:
         return flat[0]
     if any(one.reads_alone for one in flat):

@@ -21,7 +21,10 @@ from .left_out import Refused, reason_for
 
 PACKAGE = __name__.partition(".")[0]
 
-_READERS = "source", "ctf", "user_deserializer", "text_format", "image_deserializer", "cbf"
+_READERS = (
+    *("source", "ctf", "user_deserializer", "text_format", "image_deserializer", "cbf"),
+    *("htk", "mlf"),
+)
 
 # Where names are looked up, in this order. No name of CNTK's stands for two things in these.
 HOMES = (

@@ -31,7 +31,7 @@ LEFT_OUT: dict[str, str] = {
     """,
     "it is not written yet": """
         TensorBoardProgressWriter.write_image
-        HTKFeatureDeserializer HTKMLFBinaryDeserializer HTKMLFDeserializer
+        HTKMLFBinaryDeserializer
     """,
     "it belongs to training by several processes, of which there is one so far": """
         .on_write_distributed_sync_update

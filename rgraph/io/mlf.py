@@ -1,0 +1,227 @@
+"""HTK's master label files: which state or phone each frame of an utterance is of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import GraphError
+from .chunks import Chunk, ChunkInfo, Deserializer, Part
+from .streams import StreamInformation
+
+_CHUNK = 64 << 20  # bytes, as in CNTK
+_HEADER = b"#!MLF!#"
+_TICKS = 100000.0  # of 100 ns in a frame
+_BEGINS = 2.0  # the value of a frame on which a phone begins, see `labels_to_graph`
+
+
+class _Entry(NamedTuple):
+    """Where an utterance's labels are in a file."""
+
+    key: str
+    path: str
+    offset: int
+    line: int
+    frames: int
+
+
+class HTKMLFDeserializer(Deserializer):
+    """Reads labels of speech from HTK's master label files. It stands behind the features.
+
+    Args:
+        label_mapping_file: a file with the name of a label in each line: its number is the
+            line's, from 0. Without it ("" or None) labels have four columns, the last the number.
+        streams: `C.io.StreamDefs(y=C.io.StreamDef(shape=132, mlf="labels.mlf"))`; `mlf` may be a
+            list of files.
+        phoneBoundaries: whether the first frame of each label is marked by 2 in place of 1, as
+            `labels_to_graph` wants it.
+
+    Labels are one-hot vectors, one for each frame, and sparse.
+
+    Raises `GraphError` with file and line, when it is read, for what does not suit.
+
+    Source: CNTK's `HTKMLFDeserializer`; The HTK Book, "Master label files".
+
+    >>> labels = C.io.StreamDef(shape=132, mlf="labels.mlf")
+    >>> C.io.HTKMLFDeserializer("states.txt", C.io.StreamDefs(y=labels)).stream_infos()[0].shape
+    (132,)
+    """
+
+    is_speech = True
+    is_secondary = True  # it has labels of what other files have
+
+    def __init__(
+        self,
+        label_mapping_file: str | None,
+        streams: Mapping[str, Any],
+        phoneBoundaries: bool = False,
+    ) -> None:
+        if len(streams) != 1:
+            raise ValueError("HTKMLFDeserializer has one stream")
+        ((name, stream),) = streams.items()
+        if stream.get("stream_alias") is not None:
+            raise ValueError(f"stream '{name}': labels have no names in their files")
+        if not stream.get("mlf") or stream.get("dim") is None:
+            raise ValueError(f"stream '{name}' of labels must say mlf=… and shape=…")
+        files = stream["mlf"] if isinstance(stream["mlf"], (list, tuple)) else [stream["mlf"]]
+        self.files, self.mapping = [os.fspath(f) for f in files], label_mapping_file
+        self.marks_boundaries = bool(phoneBoundaries)
+        size = int(np.prod(stream["dim"], dtype=int))
+        self._stream = StreamInformation(name, 0, "sparse", np.float32, (size,))
+
+    @cached_property
+    def _states(self) -> dict[str, int] | None:
+        if not self.mapping:
+            return None
+        states: dict[str, int] = {}
+        for number, line in enumerate(_lines(self.mapping), 1):
+            name = line.strip().decode()
+            if name in states:
+                raise GraphError(f"{self.mapping}, line {number}: '{name}' stands there twice")
+            if name:
+                states[name] = len(states)
+        return states
+
+    @cached_property
+    def _chunks(self) -> list[list[_Entry]]:
+        chunks: list[list[_Entry]] = []
+        for path in self.files:
+            begin = -_CHUNK
+            for entry in _index(path):
+                if entry.offset >= begin + _CHUNK:
+                    chunks.append([])
+                    begin = entry.offset
+                chunks[-1].append(entry)
+        return chunks
+
+    def stream_infos(self) -> list[StreamInformation]:
+        return [self._stream]
+
+    def chunk_infos(self) -> Sequence[ChunkInfo]:
+        return [ChunkInfo(len(c), sum(e.frames for e in c)) for c in self._chunks]
+
+    def lengths(self, chunk_id: int) -> np.ndarray:
+        return np.array([e.frames for e in self._chunks[chunk_id]], np.int64)
+
+    def keys(self, chunk_id: int) -> Sequence[Any]:
+        return [e.key for e in self._chunks[chunk_id]]
+
+    def get_chunk(self, chunk_id: int) -> Chunk:
+        from scipy.sparse import csr_matrix  # only who reads labels needs it
+
+        entries = self._chunks[chunk_id]
+        classes, values = [], []
+        with open(entries[0].path, "rb") as file:
+            for entry in entries:
+                file.seek(entry.offset)
+                numbers, counts = self._labels(file, entry)
+                classes.append(np.repeat(numbers, counts))
+                marks = np.ones(len(classes[-1]), np.float32)
+                if self.marks_boundaries:
+                    marks[np.cumsum(counts) - counts] = _BEGINS
+                values.append(marks)
+        columns = np.concatenate(classes)
+        (size,) = self._stream.shape
+        content = np.concatenate(values), columns, np.arange(len(columns) + 1)
+        frames = csr_matrix(content, (len(columns), size))
+        starts = np.concatenate([[0], np.cumsum(self.lengths(chunk_id))])
+        return {self._stream.name: Part(frames, starts)}
+
+    def _labels(self, file: Any, entry: _Entry) -> tuple[np.ndarray, np.ndarray]:
+        """The labels of an utterance, and for how many frames each holds."""
+        file.readline()  # its name
+        numbers, counts, at, line = [], [], 0, entry.line
+        while (text := file.readline()).strip() != b".":
+            line += 1
+            parts = text.split()
+            if not parts:
+                continue
+            begin, end = _frames(parts, entry.path, line)
+            if begin != at or end < begin:
+                raise GraphError(
+                    f"{entry.path}, line {line}: the label is of the frames {begin} to {end}, "
+                    f"the one before ends at {at}"
+                )
+            numbers.append(self._number(parts, entry.path, line))
+            counts.append(end - begin)
+            at = end
+        return np.array(numbers), np.array(counts)
+
+    def _number(self, parts: Sequence[bytes], path: str, line: int) -> int:
+        (size,) = self._stream.shape
+        if self._states is not None:
+            name = parts[2].decode() if len(parts) > 2 else ""
+            number = self._states.get(name, -1)
+            if number < 0:
+                raise GraphError(f"{path}, line {line}: '{name}' is not in {self.mapping}")
+        elif len(parts) == 4 and parts[3].isdigit():
+            number = int(parts[3])
+        else:
+            raise GraphError(
+                f"{path}, line {line}: without a file of labels' names a label has four columns, "
+                "the last a number"
+            )
+        if number >= size:
+            raise GraphError(f"{path}, line {line}: label {number} of {size}, counted from 0")
+        return number
+
+
+def _lines(path: str) -> list[bytes]:
+    try:
+        with open(path, "rb") as file:
+            return file.read().splitlines()
+    except FileNotFoundError:
+        raise GraphError(f"there is no file {path}") from None
+
+
+def _index(path: str) -> list[_Entry]:
+    """The utterances of a file; nothing is kept of it but where they are."""
+    found: list[_Entry] = []
+    key, begin, first, last = None, 0, 0, b""
+    try:
+        with open(path, "rb") as file:
+            offset = 0
+            for number, text in enumerate(file, 1):
+                line = text.strip()
+                if number == 1 and line != _HEADER:
+                    raise GraphError(f"{path} is no master label file: it begins with no #!MLF!#")
+                if key is None and line and line != _HEADER:
+                    key, begin, first, last = _key(line, path, number), offset, number, b""
+                elif key is not None and line == b".":
+                    if not last:
+                        raise GraphError(f"{path}, line {first}: the utterance has no labels")
+                    frames = _frames(last.split(), path, number - 1)[1]
+                    found.append(_Entry(key, path, begin, first, frames))
+                    key = None
+                elif line:
+                    last = line
+                offset += len(text)
+    except FileNotFoundError:
+        raise GraphError(f"there is no file {path}") from None
+    if key is not None:
+        raise GraphError(f"{path}, line {first}: no line of one dot ends the utterance")
+    return found
+
+
+def _key(line: bytes, path: str, number: int) -> str:
+    """The key in "*/key.lab"."""
+    text = line.decode()
+    if len(text) < 3 or text[0] != '"' or text[-1] != '"':
+        raise GraphError(f"{path}, line {number}: an utterance's name stands in quotes")
+    key = text[1:-1].removeprefix("*/")
+    return key[: key.rfind(".")] if "." in key else key
+
+
+def _frames(parts: Sequence[bytes], path: str, line: int) -> tuple[int, int]:
+    """The first frame of a label, and the one behind its last."""
+    try:
+        begin, end = float(parts[0]), float(parts[1])
+    except (ValueError, IndexError):
+        raise GraphError(f"{path}, line {line}: a label begins with two times") from None
+    if end - begin >= _TICKS - 1:  # times; smaller ones are numbers of frames, as in CNTK
+        return int(begin / _TICKS + 0.5), int(end / _TICKS + 0.5)
+    return int(begin), int(end)
