@@ -22,7 +22,11 @@ def run(script: str, *arguments: str) -> None:
     cntk = importlib.import_module("rgraph.cntk")
     cntk.set_global_option("on_nan", "ignore")
     sys.argv = [script, *arguments]
-    sys.path[0] = os.path.dirname(os.path.abspath(script))
+    root = os.path.dirname(os.path.abspath(__file__))
+    # New processes that the program starts, as multiprocessing does, look in the same places.
+    here = os.path.dirname(os.path.abspath(script))
+    sys.path[:1] = [here, os.path.join(root, "surface", "on_path")]
+    sys.path.append(os.path.dirname(root))
     runpy.run_path(script, run_name="__main__")
 
 

@@ -223,6 +223,25 @@ def test_cntk_is_found_under_its_own_name(tmp_path):
     assert done.stdout == "__main__ 2.7 ['--epochs', '1'] [0. 2.]\n", done.stderr
 
 
+def test_new_processes_of_a_program_find_it_too(tmp_path):
+    """As those of `multiprocessing` that begin anew, which Keras reads data in."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import multiprocessing\n"
+        "import cntk as C\n"
+        "from cntk.layers.blocks import LSTM\n"
+        "def squared(n):\n"
+        "    return int(C.square(C.constant(n)).eval())\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.map_async(squared, [2, 3]).get(60))\n"
+    )
+    command = [sys.executable, "-m", "rgraph", "run", str(script)]
+    root = str(Path(C.__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=120)
+    assert done.stdout == "[4, 9]\n", done.stderr
+
+
 def test_the_page_for_those_who_come_from_cntk_is_up_to_date():
     assert from_cntk.PAGE.read_text("utf-8") == from_cntk.page(), "run python -m docs.from_cntk"
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import struct
 import time
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from ..graph import GraphError
 from .progress_writer import Pair, ProgressWriter, mean
 
 
@@ -65,6 +70,33 @@ def scalar(name: str, value: float) -> bytes:
     return _field(5, _field(1, pair))
 
 
+def images(name: str, batch: np.ndarray) -> bytes:
+    """Pictures (n, channels, height, width) under a name, as an event's content."""
+    _, channels, height, width = batch.shape
+    size = b"\x08" + _varint(height) + b"\x10" + _varint(width) + b"\x18" + _varint(channels)
+    values = [
+        _field(1, f"{name}/image/{i}".encode()) + _field(4, size + _field(4, _png(picture)))
+        for i, picture in enumerate(batch)
+    ]
+    return _field(5, b"".join(_field(1, value) for value in values))
+
+
+def _png(picture: np.ndarray) -> bytes:
+    """A picture (channels, height, width), blue first, from 0 to 255."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError("writing images needs the package Pillow: pip install Pillow") from None
+    levels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    if len(levels) == 1:
+        Image.fromarray(levels[0]).save(file, "png")
+    else:
+        red_first = levels[[2, 1, 0, 3][: len(levels)]]
+        Image.fromarray(np.ascontiguousarray(np.moveaxis(red_first, 0, -1))).save(file, "png")
+    return file.getvalue()
+
+
 class TensorBoardProgressWriter(ProgressWriter):
     """Writes losses and metrics to a file that TensorBoard shows.
 
@@ -111,6 +143,30 @@ class TensorBoardProgressWriter(ProgressWriter):
         if self._file is not None:
             content = scalar(str(name), float(value))
             self._file.write(record(event(time.time(), content, int(step))))
+
+    def write_image(self, name: str, data: Mapping[Any, Any], step: int) -> None:
+        """Writes a minibatch's images, as `NAME/image/0` and so on, at a step of training.
+
+        Args:
+            data: the images of one variable or several, each (n, channels, height, width) with
+                values from 0 to 255; one channel is gray, three or four have blue first, as the
+                image reader gives them.
+
+        Needs Pillow.
+
+        Source: CNTK's `write_image`, which mixes up height, width and channels.
+        """
+        if self.closed:
+            raise RuntimeError("this TensorBoardProgressWriter was closed")
+        for batch in data.values():
+            batch = np.asarray(batch)
+            if batch.ndim != 4 or batch.shape[1] not in (1, 3, 4):
+                raise GraphError(
+                    f"images need shape (n, channels, height, width) with 1, 3 or 4 channels, "
+                    f"got {batch.shape}"
+                )
+            if self._file is not None:
+                self._file.write(record(event(time.time(), images(str(name), batch), int(step))))
 
     def flush(self) -> None:
         """Has all that was written reach the file."""

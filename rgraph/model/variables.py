@@ -50,17 +50,17 @@ class Stored(Variable):
 
     @property
     def value(self) -> np.ndarray:
-        """A copy of its array, read-only: `p.value = array` sets it, with a copy of that.
+        """A copy of its array: `p.value = array` sets it, with a copy of that.
 
         >>> p = C.Parameter((2, 2), init=1)
-        >>> changed = p.value.copy()
+        >>> changed = p.value
         >>> changed[0, 0] = 100
         >>> p.value = changed
         >>> p.value
         array([[100.,   1.],
                [  1.,   1.]], dtype=float32)
         """
-        return _read_only(self.node.value.copy())  # type: ignore[attr-defined]
+        return self.node.value.copy()  # type: ignore[attr-defined]
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -176,14 +176,14 @@ class Constant(Variable):
 
     @property
     def value(self) -> np.ndarray:
-        """Its array, read-only: `k.value = array` sets it, to what can be repeated to its shape."""
+        """A copy of its array: `k.value = array` sets it, to what can be repeated to its shape."""
         node: Any = self.node
         if graph.INFERRED in node.shape:
             raise GraphError(
                 f"constant {describe(node)} has no value yet: its shape follows from what it is "
                 f"used with\n  made at {node.origin}"
             )
-        return _read_only(node.value)
+        return node.value.copy()
 
     @value.setter
     def value(self, value: Any) -> None:
@@ -199,12 +199,6 @@ class Constant(Variable):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.value, dtype, copy=True if copy else None)
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array = array.view()
-    array.flags.writeable = False
-    return array
 
 
 def _initializer(init: Any) -> Callable[..., np.ndarray]:

@@ -30,7 +30,6 @@ LEFT_OUT: dict[str, str] = {
         DictionaryValueFromNDArrayView UntestedBranchError NDShape SequenceOverMeta
     """,
     "it is not written yet": """
-        TensorBoardProgressWriter.write_image
         HTKMLFBinaryDeserializer
     """,
     "it belongs to training by several processes, of which there is one so far": """

@@ -549,6 +549,33 @@ def test_tensorboards_file_is_cntks(tmp_path, monkeypatch):
         writer.write_value("mine", 1, 8)
 
 
+def test_images_as_tensorboard_reads_them(tmp_path):
+    loader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_file_loader", reason="TensorBoard is missing"
+    )
+    image = pytest.importorskip("PIL.Image", reason="Pillow is missing")
+    gray, colored = C.input_variable((1, 2, 4)), C.input_variable((3, 2, 4))
+    grays = np.arange(16).reshape(2, 1, 2, 4) * 20.0 - 10.4
+    colors = np.arange(24).reshape(1, 3, 2, 4) * 10
+    writer = C.logging.TensorBoardProgressWriter(log_dir=str(tmp_path))
+    writer.write_image("seen", {gray: grays, colored: colors}, 7)
+    with pytest.raises(C.GraphError, match=r"\(n, channels, height, width\)"):
+        writer.write_image("flat", {gray: grays[:, 0]}, 8)
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    _, *events = loader.EventFileLoader(str(path)).Load()
+    assert [e.step for e in events] == [7, 7]
+    values = [v for e in events for v in e.summary.value]
+    assert [v.tag for v in values] == ["seen/image/0", "seen/image/1", "seen/image/0"]
+    found = [
+        np.array(image.open(text_io.BytesIO(v.tensor.string_val[2])))  # after width and height
+        for v in values
+    ]
+    assert [v.tensor.string_val[:2] for v in values] == [[b"4", b"2"]] * 3
+    np.testing.assert_array_equal(found[:2], np.clip(np.rint(grays[:, 0]), 0, 255))
+    np.testing.assert_array_equal(found[2], np.moveaxis(colors[0, ::-1], 0, -1))
+
+
 def test_a_printer_that_is_told_by_hand(capsys):
     told = C.logging.ProgressPrinter(freq=2)
     seen = []
