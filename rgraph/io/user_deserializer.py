@@ -110,9 +110,15 @@ def _part(data: Any, stream: StreamInformation) -> Part:
         return Part(_frames(data, stream))
     if not data:
         raise GraphError(f"stream '{stream.name}': a chunk has no sequence")
-    sequences = [_frames(one, stream) for one in data]
+    sequences = [_sequence(one, stream) for one in data]
     starts = np.cumsum([0, *(one.shape[0] for one in sequences)])
     return Part(joined_rows(sequences), starts)
+
+
+def _sequence(data: Any, stream: StreamInformation) -> Any:
+    """A sequence as `_frames` gives it; an array of a sample's shape is one frame."""
+    single = not is_sparse(data) and np.shape(data) == stream.shape
+    return _frames(np.asarray(data)[None] if single else data, stream)
 
 
 def _frames(data: Any, stream: StreamInformation) -> Any:

@@ -10,6 +10,7 @@ from enum import Enum, IntEnum
 from numbers import Integral
 from typing import Any
 
+from ..io.base import Source
 from ..learners.schedules import Schedule
 from .reading import Reader, Streams, as_source, is_source
 from .trainer import Trainer
@@ -226,6 +227,10 @@ class TrainingSession:
             self._validation.period = 0
         actions = self._saving, self._validation, self._summary
         self._actions = [action for action in actions if action.period]
+        if max_samples is None:
+            _refuse_infinite(mb_source, "Train")
+        _refuse_infinite(getattr(cv_config, "minibatch_source", None), "Cross validation")
+        _refuse_infinite(getattr(test_config, "minibatch_source", None), "Test")
 
     def train(self, device: Any = None) -> None:
         """Trains until `max_samples`, the source's end, learners' False, or a callback's False."""
@@ -373,3 +378,12 @@ def training_session(
         cv_config,
         test_config,
     )
+
+
+def _refuse_infinite(source: Any, what: str) -> None:
+    """A source that is read to its end must have one."""
+    if isinstance(source, Source) and source.is_infinite():
+        raise ValueError(
+            f"{what} minibatch source must have a limited number of samples or sweeps: say "
+            "max_samples=… or max_sweeps=…"
+        )

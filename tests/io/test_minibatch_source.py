@@ -314,3 +314,25 @@ def test_a_session_that_is_taken_up_again_reads_on(tmp_path):
     half = train(72, tmp_path / "half")
     np.testing.assert_array_equal(whole[0], half[0])
     assert whole[1] == half[1] and np.abs(whole[0]).max() > 0
+
+
+def test_a_list_of_single_samples():
+    """CNTK's own test: sequences of three frames beside one label each."""
+
+    class Labelled(UserDeserializer):
+        def stream_infos(self):
+            frames = StreamInformation("x", 0, "dense", np.float32, (3,))
+            return [frames, StreamInformation("y", 1, "dense", np.float32, (1,), True)]
+
+        def num_chunks(self):
+            return 1
+
+        def get_chunk(self, chunk_id):
+            frames = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
+            return {"x": list(frames), "y": list(np.array([[5.0], [6.0]], np.float32))}
+
+    source = MinibatchSource(Labelled(), randomize=False)
+    minibatch = source.next_minibatch(2)
+    frames, labels = minibatch[source.streams.x], minibatch[source.streams.y]
+    assert (frames.num_sequences, frames.num_samples) == (2, 6)
+    assert [a.tolist() for a in labels.as_sequences()] == [[[5]], [[6]]]

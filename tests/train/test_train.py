@@ -1165,3 +1165,24 @@ def test_a_source_of_ones_own():
     C.training_session(trainer, source, 7, {x: source.streams.x}).train()
     assert trainer.total_number_of_samples_seen == 21
     assert w.value == pytest.approx(0.7)
+
+
+def test_a_source_without_an_end_is_refused():
+    """With CNTK's words, which its own tests look for."""
+    x = C.input_variable(1)
+    loss = C.squared_error(x * C.Parameter(1), 0)
+    trainer = C.Trainer(None, (loss, loss), C.sgd(loss.parameters, 0.1))
+
+    def session(**options):
+        options = {"mb_source": finite, "model_inputs_to_streams": {x: finite.streams.x}} | options
+        C.training_session(trainer=trainer, mb_size=2, **options)
+
+    finite = C.io.MinibatchSourceFromData({"x": np.ones((4, 1))}, max_samples=4)
+    endless = C.io.MinibatchSourceFromData({"x": np.ones((4, 1))})
+    with pytest.raises(ValueError, match="Train minibatch source must have a limited number"):
+        session(mb_source=endless)
+    with pytest.raises(ValueError, match="Test minibatch source must have a limited number"):
+        session(test_config=C.TestConfig(endless))
+    with pytest.raises(ValueError, match="Cross validation minibatch source must have"):
+        session(cv_config=C.CrossValidationConfig(endless, frequency=2))
+    session(mb_source=endless, max_samples=4)
