@@ -164,8 +164,18 @@ def minibatch(film: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, n
     return np.array(x), np.array(t)
 
 
-def train(model: NextFrame, film: np.ndarray, steps: int, rng: np.random.Generator) -> int:
-    """Adam; the rate falls to 0 along half a cosine. Returns how many steps were done."""
+def train(
+    model: NextFrame,
+    film: np.ndarray,
+    steps: int,
+    rng: np.random.Generator,
+    checkpoint: Path,
+    resume: bool,
+) -> int:
+    """Adam; the rate falls to 0 along half a cosine. Returns how many steps were done.
+
+    Each step is followed by a checkpoint, of everything that the next one needs.
+    """
     shape = minibatch(film, rng)[1].shape[2:]
     x, t = C.sequence.input_variable((4, *shape[1:])), C.sequence.input_variable(shape)
     y = model.over_sequences(x)
@@ -175,13 +185,22 @@ def train(model: NextFrame, film: np.ndarray, steps: int, rng: np.random.Generat
     learner = C.adam(loss.parameters, schedule, momentum=0.9, variance_momentum=0.99)
     trainer = C.Trainer(y, loss, [learner])
     bar = ProgressBar(steps)
-    done = 0
+    done, setting = 0, [*film.shape, model.hidden, steps]
+    if resume:
+        state = trainer.restore_from_checkpoint(str(checkpoint))
+        if state["setting"] != setting:
+            sys.exit(f"{checkpoint} is of a run with other options; give those again")
+        done, bar.loss, rng.bit_generator.state = state["done"], state["loss"], state["rng"]
+        bar.begin(done)
+        print(f"going on after {done} steps")
     try:
         while done < steps:
             xs, ts = minibatch(film, rng)
             trainer.train_minibatch({x: xs, t: ts})
             done += 1
             bar.show(done, trainer.previous_minibatch_loss_average)
+            state = {"done": done, "loss": bar.loss, "rng": rng.bit_generator.state}
+            trainer.save_checkpoint(str(checkpoint), {**state, "setting": setting})
     except KeyboardInterrupt:
         print()
     return done
@@ -191,11 +210,16 @@ class ProgressBar:
     """A line that is written over; ten lines where the output goes into a file."""
 
     def __init__(self, steps: int) -> None:
-        self.steps, self.start, self.loss = steps, time.monotonic(), 0.0
+        self.steps, self.loss = steps, 0.0
+        self.begin(0)
+
+    def begin(self, step: int) -> None:
+        """The time counts from here, after so many steps."""
+        self.start, self.first = time.monotonic(), step
 
     def show(self, step: int, loss: float) -> None:
         self.loss += max(0.05, 1 / step) * (loss - self.loss)  # smoothed
-        left = (time.monotonic() - self.start) * (self.steps / step - 1)
+        left = (time.monotonic() - self.start) / (step - self.first) * (self.steps - step)
         bar = "#" * (20 * step // self.steps)
         line = f"[{bar:20}] {step}/{self.steps}  loss {self.loss:.6f}  {left:3.0f} s left"
         if sys.stdout.isatty():
@@ -294,6 +318,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument("--device", default="", help="cpu, or gpu[0] and so on (default: the best)")
     p.add_argument("--out", type=Path, default=Path("convgru_video"), help="folder for results")
     p.add_argument("--load", type=Path, help="a model.npz to go on from; --steps 0 just uses it")
+    p.add_argument("--resume", action="store_true", help="go on where this run was ended")
     p.add_argument("--live", type=Path, help="then predict this film, or a camera: '<video0>'")
     p.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     if p.parse_args(argv).quick:
@@ -302,7 +327,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     for name, least in ("frames", 2 * LENGTH), ("size", 8), ("hidden", 1), ("steps", 0):
         if getattr(args, name) < least:
             p.error(f"--{name} must be at least {least}")
-    for file in args.video, args.load:
+    args.checkpoint = args.out / "training.checkpoint"
+    for file in args.video, args.load, args.checkpoint if args.resume else None:
         if file is not None and not file.is_file():
             p.error(f"there is no file {file}")
     devices = [d for d in C.device.all_devices() if repr(d).lower().startswith(args.device.lower())]
@@ -334,13 +360,15 @@ def main(argv: list[str] | None = None) -> int:
         p.value = start.get(p.name, p.value)
     print(f"model: {model.hidden} maps, {sum(p.value.size for p in y.parameters):,} parameters")
 
-    done = train(model, past, args.steps, np.random.default_rng(args.seed))
+    rng = np.random.default_rng(args.seed)
+    done = train(model, past, args.steps, rng, args.checkpoint, args.resume)
     args.out.mkdir(parents=True, exist_ok=True)
     saved = args.out / "model.npz"
     save(saved, y.parameters)
     print(f"the model is in {saved}")
     if done < args.steps:
-        print(f"stopped after {done} steps; go on with --load {saved}, use it with --steps 0")
+        print(f"stopped after {done} steps; go on with --resume")
+        print(f"or use the model as it is: --load {saved} --steps 0")
         return 130
 
     ahead = y.eval({x: given(film[:-1], len(film))})[0][seen - 1 :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -78,7 +79,10 @@ class CheckpointConfig:
             one at the end, 0 for none.
         restore: whether a session that finds the file goes on from there.
         preserve_all: whether to keep all checkpoints, with numbers after the name; the last one
-            has the name itself.
+            has the name itself. A session goes on from the newest of them.
+        keep: as `preserve_all`, but only so many of the numbered ones are kept, the latest.
+        keep_best: whether the one is kept, too, after which cross validation gave the smallest
+            mean metric: it has ".best" after the name.
 
     >>> C.CheckpointConfig("model.checkpoint", frequency=(1, C.train.DataUnit.sweep)).restore
     True
@@ -88,6 +92,31 @@ class CheckpointConfig:
     frequency: Frequency = None
     restore: bool = True
     preserve_all: bool = False
+    keep: int | None = None
+    keep_best: bool = False
+
+    def __post_init__(self) -> None:
+        if self.keep is not None and self.keep < 1:
+            raise ValueError(f"keep is a number of checkpoints, at least 1, got {self.keep!r:.60}")
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether checkpoints have numbers after the name."""
+        return self.preserve_all or self.keep is not None
+
+    def numbered(self) -> list[str]:
+        """The numbered ones that are there, the first one first."""
+        folder, name = os.path.split(self.filename or "")
+        found = [f for f in os.listdir(folder or ".") if f.startswith(name)]
+        numbers = sorted(int(n) for f in found if (n := f[len(name) :]).isdigit())
+        return [f"{self.filename}{n}" for n in numbers]
+
+    def newest(self) -> str | None:
+        """The one that was written last, if there is one."""
+        if not self.filename or not os.path.isdir(os.path.dirname(self.filename) or "."):
+            return None
+        found = [f for f in (*self.numbered(), self.filename) if os.path.exists(f)]
+        return max(found, key=lambda f: os.stat(f).st_mtime_ns, default=None)
 
 
 @dataclass
@@ -218,11 +247,14 @@ class TrainingSession:
         self.checkpoint = checkpoint_config or CheckpointConfig(None)
         self.validation, self.test = cv_config, test_config
         self._minibatches = self._sweeps = 0
+        self._best = math.inf  # the smallest mean metric of cross validation
         self._saving = _Action(self.checkpoint.frequency, self._save)
         self._validation = _Action(cv_config.frequency if cv_config else 0, self._validate)
         self._summary = _Action(progress_frequency, self._summarize)
         if not self.checkpoint.filename:
             self._saving.period = 0
+        if self.checkpoint.keep_best and (cv_config is None or cv_config.minibatch_source is None):
+            raise ValueError("keep_best goes by cross validation: give cv_config its data")
         if cv_config and cv_config.minibatch_source is None and not cv_config.callback:
             self._validation.period = 0
         actions = self._saving, self._validation, self._summary
@@ -236,8 +268,9 @@ class TrainingSession:
         """Trains until `max_samples`, the source's end, learners' False, or a callback's False."""
         trainer, reader = self.trainer, self._reader
         reader.seen = trainer.total_number_of_samples_seen
-        if self.checkpoint.restore and os.path.exists(self.checkpoint.filename or ""):
-            self._restore()
+        newest = self.checkpoint.newest() if self.checkpoint.restore else None
+        if newest is not None:
+            self._restore(newest)
         began_at = reader.seen
         for writer in trainer.progress_writers:
             writer.on_training_start(reader.left)
@@ -251,7 +284,7 @@ class TrainingSession:
             for action in self._actions:  # on what is left since the last time
                 if reader.seen != action.last:
                     action.do(action.index)
-            if self._saving.period and self.checkpoint.preserve_all:
+            if self._saving.period and self.checkpoint.is_numbered:
                 self._write(self.checkpoint.filename)
         if self.test is not None and self.test.minibatch_source is not None:
             self._measure(self.test, self.test.minibatch_size, None)
@@ -285,7 +318,10 @@ class TrainingSession:
 
     def _save(self, index: int) -> None:
         name = self.checkpoint.filename or ""
-        self._write(f"{name}{index}" if self.checkpoint.preserve_all else name)
+        self._write(f"{name}{index}" if self.checkpoint.is_numbered else name)
+        if self.checkpoint.keep is not None and not self.checkpoint.preserve_all:
+            for old in self.checkpoint.numbered()[: -self.checkpoint.keep]:
+                os.remove(old)
 
     def _write(self, filename: str) -> None:
         state = {
@@ -293,11 +329,11 @@ class TrainingSession:
             "seen": self._reader.seen,
             "minibatches": self._minibatches,
             "sweeps": self._sweeps,
+            "best": self._best,
         }
         self.trainer.save_checkpoint(filename, state)
 
-    def _restore(self) -> None:
-        filename = self.checkpoint.filename or ""
+    def _restore(self, filename: str) -> None:
         state = self.trainer.restore_from_checkpoint(filename)
         missing = {"source", "seen", "minibatches", "sweeps"} - set(state)
         if missing:
@@ -308,6 +344,7 @@ class TrainingSession:
         self.source.restore_from_checkpoint(state["source"])
         self._reader.seen = state["seen"]
         self._minibatches, self._sweeps = state["minibatches"], state["sweeps"]
+        self._best = state.get("best", math.inf)  # older checkpoints have none
         epochs = self._index(self._summary) if self._summary.period else 0
         for writer in self.trainer.progress_writers:
             writer.resume(self._minibatches, epochs)
@@ -318,6 +355,10 @@ class TrainingSession:
         found: tuple[float, int, int] = 0.0, 0, 0
         if config.minibatch_source is not None:
             found = self._measure(config, config.minibatch_size, config.max_samples)
+            if found[1] and found[0] < self._best:
+                self._best = found[0]
+                if self.checkpoint.keep_best and self.checkpoint.filename:
+                    self._write(f"{self.checkpoint.filename}.best")
         answer = None if config.callback is None else config.callback(index, *found)
         return answer is None or bool(answer)
 

@@ -116,7 +116,7 @@ def test_quick(run, tmp_path):
     with image.open(folder / "prediction.png") as png:
         assert png.size == (6 * (6 * 32 + 4), 3 * (6 * 18 + 18))
     assert sorted(p.name for p in folder.iterdir()) == [
-        "model.npz", "prediction.gif", "prediction.png"
+        "model.npz", "prediction.gif", "prediction.png", "training.checkpoint"
     ]  # fmt: skip
 
 
@@ -157,6 +157,36 @@ def test_interrupted_it_leaves_a_model_to_go_on_from(program, environment, run, 
     assert "model: 2 maps" in run(*options)
     for name, value in np.load(again / "model.npz").items():
         np.testing.assert_array_equal(value, model[name])
+
+
+def test_killed_and_resumed_it_learns_the_same(program, environment, run, tmp_path):
+    """Bit for bit, whenever it is killed."""
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    options = [*SMALL, "--steps", "40"]
+    run(*options, "--out", whole)
+    command = [sys.executable, program, *options, "--out", pieces]
+    for lines in (2, 4, 6):  # that it prints before it is killed
+        streams = {"stdout": subprocess.PIPE, "text": True, "env": environment}
+        with subprocess.Popen(command, **streams) as process:
+            for line in process.stdout:
+                lines -= "loss" in line
+                if not lines:
+                    break
+            process.kill()
+        if "--resume" not in command:
+            command.append("--resume")
+    assert "going on after" in run(*command[2:])
+    expected = np.load(whole / "model.npz")
+    for name, value in np.load(pieces / "model.npz").items():
+        np.testing.assert_array_equal(value, expected[name])
+
+
+def test_resume_with_other_options_is_refused(example, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    options = [*SMALL, "--out", str(tmp_path)]
+    example.main([*options, "--steps", "2"])
+    with pytest.raises(SystemExit, match="other options"):
+        example.main([*options, "--steps", "3", "--resume"])
 
 
 def test_a_file_is_written_whole_or_not_at_all(example, tmp_path, monkeypatch):
@@ -207,7 +237,8 @@ def test_without_pillow_there_are_no_pictures_but_all_the_rest(
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert example.main([*SMALL, "--steps", "1", "--out", str(tmp_path)]) == 0
     assert "pip install '.[examples]'" in capsys.readouterr().out
-    assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
+    found = sorted(p.name for p in tmp_path.iterdir())
+    assert found == ["model.npz", "training.checkpoint"]
 
 
 @pytest.mark.parametrize(

@@ -1186,3 +1186,63 @@ def test_a_source_without_an_end_is_refused():
     with pytest.raises(ValueError, match="Cross validation minibatch source must have"):
         session(cv_config=C.CrossValidationConfig(endless, frequency=2))
     session(mb_source=endless, max_samples=4)
+
+
+class TestRotation:
+    """Checkpoints that are kept: the latest, and the best."""
+
+    @staticmethod
+    def session(folder, steps, **options):
+        """Learns y = 3 x by steps of 4 samples; checked on data of which the mean is 2 x."""
+        x, t = C.input_variable(1), C.input_variable(1)
+        w = C.Parameter(1, init=0.0)
+        loss = C.squared_error(x * w, t)
+        trainer = C.Trainer(None, loss, C.sgd([w], 0.2))
+        data = np.ones((400, 1)), np.full((400, 1), 3.0)
+        other = np.ones((2, 1)), np.array([[1.9], [2.1]])
+        seen = []
+        config = C.CheckpointConfig(str(folder / "model"), 4, **options)
+        validation = C.CrossValidationConfig(
+            other, frequency=4, callback=lambda index, error, *_: seen.append(error)
+        )
+        C.training_session(
+            trainer, data, 4, checkpoint_config=config, cv_config=validation, max_samples=4 * steps
+        ).train()
+        return w, trainer, seen
+
+    def test_the_latest_are_kept(self, tmp_path):
+        w, trainer, _ = self.session(tmp_path, 7, keep=2)
+        names = sorted(p.name for p in tmp_path.iterdir())
+        assert names == ["model", "model5", "model6"]
+        learned = w.value.copy()
+        trainer.restore_from_checkpoint(str(tmp_path / "model6"))
+        assert w.value == learned
+
+    def test_training_goes_on_from_the_newest(self, tmp_path):
+        whole, *_ = self.session(tmp_path / "whole", 9)
+        self.session(tmp_path, 5, keep=2)
+        (tmp_path / "model").unlink()  # as if it had been killed before the end
+        again, trainer, _ = self.session(tmp_path, 9, keep=2)
+        assert trainer.total_number_of_samples_seen == 36
+        assert again.value == whole.value
+
+    def test_the_best_is_kept(self, tmp_path):
+        w, trainer, errors = self.session(tmp_path, 9, keep=1, keep_best=True)
+        assert min(errors) not in (errors[0], errors[-1])
+        trainer.restore_from_checkpoint(str(tmp_path / "model.best"))
+        expected = np.mean((w.value - [1.9, 2.1]) ** 2)  # what it is checked on, by hand
+        assert min(errors) == pytest.approx(expected, rel=1e-5)
+        # Taken up again, a worse one does not take its place.
+        kept = (tmp_path / "model.best").read_bytes()
+        self.session(tmp_path, 12, keep=1, keep_best=True)
+        assert (tmp_path / "model.best").read_bytes() == kept
+
+    def test_what_can_not_be_kept_is_refused(self, tmp_path):
+        with pytest.raises(ValueError, match="at least 1, got 0"):
+            C.CheckpointConfig("model", keep=0)
+        x = C.input_variable(1)
+        loss = C.squared_error(x * C.Parameter(1), 0)
+        trainer = C.Trainer(None, loss, C.sgd(loss.parameters, 0.1))
+        config = C.CheckpointConfig(str(tmp_path / "model"), keep_best=True)
+        with pytest.raises(ValueError, match="give cv_config its data"):
+            C.training_session(trainer, np.ones((4, 1)), 4, checkpoint_config=config)
