@@ -79,8 +79,9 @@ from .learners import (
 )
 from .losses import *
 from .metrics import *
-from .model.function import BlockFunction, CloneMethod, Function, as_block, combine, set_seed
-from .model.structure import allow_renaming_functions
+from .model.building import BlockFunction, as_block, combine
+from .model.cloning import CloneMethod
+from .model.function import Function, allow_renaming_functions
 from .model.user_function import UserFunction, as_composite, output_variable, user_function
 from .model.variables import (
     Constant,
@@ -95,6 +96,7 @@ from .model.variables import (
 )
 from .ops import *
 from .runtime.arrays import NDArrayView
+from .runtime.evaluation import set_seed
 from .runtime.values import Value, asarray, asvalue
 from .train import (
     CheckpointConfig,

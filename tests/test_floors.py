@@ -101,6 +101,18 @@ def test_only_records_engines_and_formats_know_operations_by_name():
         assert not lines, f"{path} knows an operation by its name, in lines {lines}"
 
 
+def test_methods_are_written_where_their_class_is():
+    for name, path in modules():
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            outside = [
+                ast.unparse(t)
+                for t in targets
+                if isinstance(t, ast.Attribute) and ast.unparse(t.value).istitle()
+            ]
+            assert not outside, f"{name} sets {outside}"
+
+
 def test_import_is_light():
     code = (
         "import sys, rgraph\n"

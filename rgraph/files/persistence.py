@@ -34,8 +34,7 @@ from ..graph import (
 from ..graph.node import describe, resolve
 from ..model.function import Function
 from ..model.user_function import UserFunction
-from ..model.variables import handle
-from ..ops.records import TABLE
+from ..ops.records import TABLE, hold
 from ..ops.user import CALL, OUTPUT
 from . import archives
 
@@ -158,29 +157,8 @@ def save(
     function: Function,
     filename: str | os.PathLike[str],
     format: Any = ModelFormat.CNTKv2,
-    use_external_files_to_store_parameters: bool = False,
 ) -> None:
-    """Saves a function: its graph, and the values of its parameters and constants.
-
-    Args:
-        filename: a file of that name is replaced at once, when the new one is complete; folders
-            that are missing are made.
-        format: `ModelFormat.CNTKv2`, which stands for rgraph's own format, or `ModelFormat.ONNX`:
-            other programs run it, and rgraph does not load it. Recurrences become `Scan`;
-            sequences are arrays (frames, batch, *shape) there. Needs the package onnx.
-        use_external_files_to_store_parameters: accepted for CNTK's sake: the file holds all.
-
-    Raises:
-        GraphError: a parameter has no value yet, or an operation can't be saved.
-
-    >>> import tempfile, os
-    >>> model = C.Parameter((2, 1), init=3) * C.input_variable(1, name="x")
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model.save(os.path.join(folder, "model"))
-    ...     C.load_model(os.path.join(folder, "model")).eval([[1]])
-    array([[[3.],
-            [3.]]], dtype=float32)
-    """
+    """Saves a function: see `Function.save`."""
     if format is ModelFormat.ONNX:
         from .onnx_export import export  # only who writes such files has the package
 
@@ -296,7 +274,7 @@ class Reader:
             saved = node.attrs.get("function")
             if node.op is CALL:
                 calls[node] = _user(
-                    saved, [handle(i) if i.op is None else Function([i]) for i in node.inputs]
+                    saved, [hold(i) if i.op is None else Function([i]) for i in node.inputs]
                 )
                 node.attrs["function"] = calls[node]
             elif node.op is OUTPUT:
@@ -402,11 +380,7 @@ def _begins_as_cntk(begin: bytes) -> bool:
 
 
 def restore(function: Function, filename: str | os.PathLike[str]) -> None:
-    """Gives the parameters and constants of a function the values that a saved copy of it has.
-
-    Raises:
-        GraphError: the file holds another function.
-    """
+    """Gives a function the values of a saved copy: see `Function.restore`."""
     other = load_model(filename)
     own = [*function.parameters, *function.constants]
     saved = [*other.parameters, *other.constants]
@@ -419,12 +393,5 @@ def restore(function: Function, filename: str | os.PathLike[str]) -> None:
     for mine, its in zip(own, saved, strict=True):
         mine.value = its.value
 
-
-Function.save = save  # type: ignore[attr-defined]
-Function.restore = restore  # type: ignore[attr-defined]
-Function.load = staticmethod(load_model)  # type: ignore[attr-defined]
-Function.register_udf_deserialize_callback = staticmethod(  # type: ignore[attr-defined]
-    register_udf_deserialize_callback
-)
 
 __all__ = ["load_model", "register_udf_deserialize_callback", "restore", "save"]

@@ -16,7 +16,7 @@ from ..graph import INFERRED, Axis, Constant, Input, Node, Placeholder, Stored
 from ..graph.node import resolve
 from ..model.function import Function
 from ..model.user_function import UserFunction
-from ..model.variables import Variable, handle
+from ..model.variables import Variable
 from ..ops.records import hold
 from .persistence import LEAVES, Reader, Writer, described, has_value
 
@@ -30,7 +30,7 @@ class _Writer(Writer):
         self.classes: list[type] = []  # of user functions: whoever unpickles must have them
 
     def leaf(self, node: Node) -> dict[str, Any]:
-        return self._given(handle(node))
+        return self._given(hold(node))
 
     def attribute(self, value: Any, node: Node) -> Any:
         if isinstance(value, UserFunction):
@@ -60,7 +60,7 @@ class _Reader(Reader):
         return self.given[entry["given"]].node if "given" in entry else super()._bare(entry)
 
 
-def _reduced_function(function: Function) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def reduced_function(function: Function) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     writer = _Writer([*function._current(), *function._declared()])
     text = json.dumps(described(function, writer))
     is_user = isinstance(function, UserFunction)
@@ -79,7 +79,7 @@ def _function(
     return hold(function._nodes[0]) if is_user else function
 
 
-def _reduced_variable(variable: Variable) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def reduced_variable(variable: Variable) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     node: Any = resolve(variable.node)
     if node.op is not None:
         return _output, (Function([node]),)
@@ -90,7 +90,7 @@ def _reduced_variable(variable: Variable) -> tuple[Callable[..., Any], tuple[Any
         known = INFERRED not in (node.shape or ())
         more = {"value": node.value} if known else {"initializer": node.initializer}
     elif isinstance(node, Constant):
-        of = None if node.root is node else handle(node.root)
+        of = None if node.root is node else hold(node.root)
         more = {"of": of, "given": node.root.given, "weak": node.weak, "frozen": node.frozen}
     return _leaf, (node.kind, node.shape, node.axes, node.dtype, node.name, more)
 
@@ -111,9 +111,4 @@ def _leaf(kind: str, shape: Any, axes: Any, dtype: Any, name: str, more: dict[st
         node = LEAVES[kind](shape, dtype, more.pop("initializer", has_value), name)
     for key in more.keys() - {"of", "given"}:
         setattr(node, key, more[key])
-    return handle(node)
-
-
-Function.__reduce__ = _reduced_function  # type: ignore[method-assign, assignment]
-Variable.__reduce__ = _reduced_variable  # type: ignore[method-assign, assignment]
-Variable.__copy__ = lambda variable: variable  # type: ignore[attr-defined]
+    return hold(node)

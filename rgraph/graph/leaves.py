@@ -199,8 +199,13 @@ class Constant(Leaf):
 
     @property
     def value(self) -> np.ndarray:
+        assert self.shape is not None
+        if INFERRED in self.shape:
+            raise GraphError(
+                f"constant {describe(self)} has no value yet: its shape follows from what it is "
+                f"used with\n  made at {self.origin}"
+            )
         if self._seen != self.edition:
-            assert self.shape is not None
             self._value = repeated(np.asarray(self.root.given, self.dtype), self.shape)
             self._seen = self.edition
         return self._value

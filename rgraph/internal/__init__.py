@@ -10,7 +10,8 @@ import numpy as np
 
 from ..device import cpu, gpu, try_set_default_device
 from ..graph import Axis, GraphError
-from ..model.function import Function, combine
+from ..model.building import combine
+from ..model.function import Function
 from ..model.operand import Operand
 from ..model.variables import Variable, constant
 from ..runtime.values import Value, asarray

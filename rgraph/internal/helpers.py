@@ -6,7 +6,8 @@ from typing import Any
 
 from ..graph import INFERRED
 from ..initializer import initializer_with_rank
-from ..model.function import Function, combine
+from ..model.building import combine
+from ..model.function import Function
 from ..ops import alias
 
 _INFERRED = (INFERRED,)

@@ -7,7 +7,8 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import Axis
-from ..model.function import BlockFunction, Function
+from ..model.building import BlockFunction
+from ..model.function import Function
 from .basic import GLOROT, Dense, Label
 from .blocks import Stabilizer
 from .sequence import PastValueWindow

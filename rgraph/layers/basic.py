@@ -17,7 +17,8 @@ from ..default_options import (
 )
 from ..graph import INFERRED
 from ..initializer import glorot_uniform, initializer_with_rank
-from ..model.function import BlockFunction, Function
+from ..model.building import BlockFunction
+from ..model.function import Function
 from ..model.variables import Constant, Parameter
 from ..ops.shaping import as_size
 

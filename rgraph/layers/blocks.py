@@ -9,7 +9,8 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import INFERRED, GraphError, Placeholder
-from ..model.function import BlockFunction, Function
+from ..model.building import BlockFunction
+from ..model.function import Function
 from ..model.tracing import nodes_of
 from ..model.variables import Parameter, Variable
 from ..ops.records import hold
@@ -256,7 +257,7 @@ class ForwardDeclaration(Variable):
 
     def __init__(self, name: str = "forward_declaration") -> None:
         super().__init__(Placeholder(name=name))
-        self.node.handle = self
+        self._node.handle = self
 
     def resolve_to(self, value: Any) -> None:
         """Binds it, here and wherever it is used, to a variable or function."""

@@ -12,7 +12,8 @@ from .. import ops
 from ..default_options import bound_to, overridable
 from ..graph import INFERRED
 from ..initializer import initializer_with_rank
-from ..model.function import BlockFunction, Function
+from ..model.building import BlockFunction
+from ..model.function import Function
 from ..model.variables import Parameter
 from ..ops.shaping import as_shape, as_size
 from .basic import GLOROT, Activate, activated, identity, weight

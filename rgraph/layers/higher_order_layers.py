@@ -9,8 +9,9 @@ from types import FunctionType
 from typing import Any, overload
 
 from ..graph import GraphError, apply
-from ..model.function import Function, trace
+from ..model.function import Function
 from ..model.piping import piped
+from ..model.tracing import trace
 from ..ops.records import named
 from ..ops.shaping import ALIAS
 

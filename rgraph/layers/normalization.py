@@ -7,7 +7,8 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import INFERRED
-from ..model.function import BlockFunction, Function
+from ..model.building import BlockFunction
+from ..model.function import Function
 from ..model.variables import State
 from .basic import weight
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from .. import ops
 from ..graph import INFERRED, GraphError
-from ..model.function import BlockFunction, Function
+from ..model.building import BlockFunction
+from ..model.function import Function
 from ..model.variables import Constant
 from ..ops.records import as_node, hold
 from ..ops.shaping import require_vector

@@ -9,7 +9,8 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import Axis, GraphError, order
-from ..model.function import BlockFunction, Function
+from ..model.building import BlockFunction
+from ..model.function import Function
 from ..model.tracing import nodes_of
 from ..model.variables import Constant, placeholder
 

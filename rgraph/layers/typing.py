@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import BATCH, SEQUENCE, Axis
-from ..model.function import annotated
+from ..model.tracing import annotated
 from ..model.types import Type
 
 

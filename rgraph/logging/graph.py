@@ -8,8 +8,7 @@ from typing import Any
 
 from ..graph import GraphError
 from ..model import search
-from ..model.function import Function
-from ..model.structure import single
+from ..model.function import Function, single
 from ..model.tracing import nodes_of
 from ..model.variables import Variable
 

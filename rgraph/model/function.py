@@ -1,26 +1,50 @@
-"""Functions: what people compose, evaluate and differentiate."""
+"""Functions: what people compose, evaluate, differentiate, save and train."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, overload
 
-from .. import graph, ops
+from .. import graph
 from ..graph import FREE, GraphError, Node, Placeholder
 from ..graph.node import describe, resolve
 from ..ops import records
+from ..ops.records import hold
 from ..passes import autodiff
-from ..runtime.evaluation import set_seed
-from .cloning import CloneMethod, copy, operand
+from ..runtime import evaluation
+from ..runtime.evaluation import Feed, Request
+from ..runtime.streams import Stream
+from ..runtime.windows import Window, window_of
+from . import search
+from .cloning import copy
 from .operand import Operand
 from .piping import piped
-from .running import Runnable
 from .tracing import annotated, is_outer, nodes_of, trace
 from .types import Type
-from .variables import Constant, Parameter, Variable, handle
+from .variables import Variable, as_variable, leaf
+
+_renaming = False
 
 
-class Function(Runnable):
+def allow_renaming_functions(allow: bool = True) -> None:
+    """From here on a function that has a name may be given another; or may not again.
+
+    By default a second name is an error: others may look for the first.
+
+    Source: CNTK's `cntk_py.allow_renaming_functions`.
+
+    >>> f = C.plus(C.input_variable(1), 2, name="sum")
+    >>> C.allow_renaming_functions()
+    >>> f.name = "total"
+    >>> C.allow_renaming_functions(False)
+    """
+    global _renaming
+    _renaming = allow
+
+
+class Function(Operand):
     """One or more values as a function of inputs.
 
     Operations give functions. `Function(f)`, also as a decorator, makes one of a Python function
@@ -36,6 +60,13 @@ class Function(Runnable):
     >>> twice(C.constant([1, 2])).eval()
     array([2., 4.], dtype=float32)
     """
+
+    _nodes: list[Node]
+    _signature: list[Node] | None
+    _name: str
+    _is_primitive: bool
+    _closed: list[Node] | None = None  # its leaves, once nothing below it can change any more
+    custom_attributes: dict[str, Any]  # a user's own, saved along
 
     def __new__(cls, source: Any = None, *args: Any, **kwargs: Any) -> Function:
         if isinstance(source, Function):
@@ -60,7 +91,7 @@ class Function(Runnable):
         self._signature = None if signature is None else list(signature)
         self._name = name
         self._is_primitive = False
-        self.custom_attributes: dict[str, Any] = {}  # a user's own, saved along
+        self.custom_attributes = {}
 
     @overload
     def __call__(self, *args: Operand, **kwargs: Operand) -> Function: ...
@@ -89,7 +120,7 @@ class Function(Runnable):
 
     def _left_open(self, given: Mapping[Variable, Any]) -> list[Node] | None:
         """The signature once arguments are given: a function's own stand in its place."""
-        declared = given if self._signature is None else map(handle, self._declared())
+        declared = given if self._signature is None else map(hold, self._declared())
         found: list[Node] = []
         for argument in declared:
             value = given.get(argument, argument)
@@ -156,10 +187,9 @@ class Function(Runnable):
             for node in bindings:
                 node.target = None
             raise
-        for node in bindings:  # used again, the variable is a placeholder once more
+        for node in bindings:
             if isinstance(node.handle, Variable):
-                node.handle.node = Placeholder(name=node.name)
-                node.handle.node.handle, node.handle = node.handle, None
+                node.handle.stand_anew()
         vars(self).pop("_runner", None)
         return self
 
@@ -242,86 +272,854 @@ class Function(Runnable):
         signature = [a.node for a in self.arguments]  # one may only say how long sequences are
         return [Function([n], signature) for n in nodes]
 
+    # What it is made of
 
-def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]], Function]:
-    """Makes a layer of a Python function: a `Function` whose parts messages and `summary` name.
+    @cached_property
+    def _runner(self) -> evaluation.Runner:
+        """Made when first asked for: most functions are parts of others, and are never run."""
+        made: evaluation.Runner = vars(self).setdefault("_runner", evaluation.Runner(self._nodes))
+        return made
 
-    Args:
-        op_name: what kind of layer it is.
-        name: its own name, which `find_by_name` finds.
+    @property
+    def node(self) -> Node:  # type: ignore[override]
+        """The node of its only output."""
+        if len(self._nodes) != 1:
+            raise GraphError(
+                f"{self.name or 'this function'} has {len(self._nodes)} outputs, where one value "
+                "is needed",
+                hint="take one of its outputs: f.outputs[0]",
+            )
+        return self._current()[0]
 
-    Source: CNTK's `BlockFunction`.
+    def _same(self) -> tuple[Node, ...]:
+        return tuple(map(resolve, self._nodes))
 
-    >>> @C.BlockFunction("Twice", "my_twice")
-    ... def twice(x):
-    ...     return x * 2
-    >>> twice.name
-    'my_twice'
-    """
+    def _current(self) -> list[Node]:
+        self._nodes[:] = [resolve(n) for n in self._nodes]  # in place: its runner has the list
+        graph.complete(self._nodes)
+        return self._nodes
 
-    def decorate(f: Callable[..., Any]) -> Function:
-        with graph.errors.layer(f"{op_name} '{name}'" if name else op_name):
-            nodes, arguments = trace(f)
-            used = set(graph.order(nodes))
-            ends = [a for a in arguments if a in used]
-            nodes = ops.shaping.mark_block(nodes, op_name, name, ends)
-        return Function(nodes, arguments, name)
+    def _leaves(self, kind: type[Node] | tuple[type[Node], ...]) -> list[Variable]:
+        leaves = self._closed
+        if leaves is None:
+            leaves = [n for n in graph.order(self._nodes) if n.op is None]
+            known = all(resolve(n).is_complete for n in self._nodes)
+            if known and not any(isinstance(n, Placeholder) for n in leaves):
+                self._closed = leaves
+        return [hold(n) for n in leaves if isinstance(n, kind)]
 
-    return decorate
+    @property
+    def name(self) -> str:
+        """The name that it, or else its only output, was given. It may be set where it is "".
+
+        >>> f = C.input_variable(1) + 1
+        >>> f.name = "next"
+        >>> f.output.name
+        'next'
+        """
+        return self._name or (self._nodes[0].name if len(self._nodes) == 1 else "")
+
+    @name.setter
+    def name(self, name: str) -> None:
+        if self.name and name != self.name and not _renaming:
+            raise GraphError(
+                f"{self.name!r} has its name, it can't be renamed to {name!r}",
+                hint="C.alias(f, name=…) has another; or call C.allow_renaming_functions()",
+            )
+        if len(self._nodes) == 1 and self._nodes[0].op is not None:
+            self._nodes[0].name = name
+        else:
+            self._name = name
+
+    @property
+    def output(self) -> Variable:
+        """Its only output, as a variable.
+
+        >>> C.exp(C.input_variable(2)).output.shape
+        (2,)
+        """
+        return Variable(self.node)
+
+    @property
+    def outputs(self) -> tuple[Variable, ...]:
+        """What it gives.
+
+        >>> x = C.input_variable((2, 3))
+        >>> [v.shape for v in C.combine(x, C.reduce_sum(x)).outputs]
+        [(2, 3), ()]
+        """
+        return tuple(as_variable(n) for n in self._current())
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """The parameters that it reads, in the order in which it reads them.
+
+        >>> [p.name for p in C.layers.Dense(2).parameters]
+        ['W', 'b']
+        """
+        return tuple(self._leaves(graph.Parameter))
+
+    @property
+    def constants(self) -> tuple[Any, ...]:
+        """The constants that it reads, running statistics among them.
+
+        >>> len((C.input_variable(1) * 2 + 1).constants)
+        2
+        """
+        return tuple(self._leaves((graph.Constant, graph.State)))
+
+    @property
+    def placeholders(self) -> tuple[Variable, ...]:
+        """What is still to be bound.
+
+        >>> [p.name for p in C.layers.Dense(2).placeholders]
+        ['x']
+        """
+        return tuple(self._leaves(Placeholder))
+
+    @property
+    def arguments(self) -> tuple[Variable, ...]:
+        """Its inputs and unbound placeholders, in the order in which a call takes them.
+
+        >>> f = C.Function(lambda a, b: b - a)
+        >>> [v.name for v in f.arguments]
+        ['a', 'b']
+        """
+        leaves = self._leaves((graph.Input, Placeholder))
+        found = sorted(leaves, key=lambda v: v.is_placeholder)  # inputs first
+        declared = [hold(n) for n in self._declared()]
+        return tuple(declared + [v for v in found if v not in declared])
+
+    @property
+    def signature(self) -> tuple[Variable, ...]:
+        """Its own arguments; what else it reads is captured.
+
+        Those of the Python function that it was made of. Otherwise its `arguments` without those
+        of Python functions around it, which are just being made functions of.
+
+        >>> x = C.input_variable(1, name="x")
+        >>> f = C.Function(lambda a, b: a * x - b)
+        >>> [v.name for v in f.signature], [v.name for v in f.arguments]
+        (['a', 'b'], ['a', 'b', 'x'])
+        """
+        if self._signature is not None:
+            return tuple(map(hold, self._declared()))
+        return tuple(a for a in self.arguments if not is_outer(a.node))
+
+    def _declared(self) -> list[Node]:
+        """What is still open of the arguments that it was made with."""
+        nodes = map(resolve, self._signature or ())
+        return [n for n in nodes if isinstance(n, (graph.Input, Placeholder))]
+
+    @property
+    def inputs(self) -> tuple[Variable, ...]:
+        """The leaves below it; the operands for a `root_function`, which is one operation.
+
+        >>> f = C.times(C.input_variable(2, name="x"), C.Parameter((2, 3), name="W")) + 1
+        >>> [v.name for v in f.inputs[:2]]
+        ['x', 'W']
+        """
+        if self._is_primitive:
+            return tuple(map(as_variable, search.operands(self.node)))
+        return tuple(hold(n) for n in search.walk(self._current()) if n.op is None)
+
+    @property
+    def root_function(self) -> Any:
+        """The operation, or the layer, that gives its output, with its operands as `inputs`.
+
+        >>> f = C.exp(C.input_variable(2, name="x")) + 1
+        >>> [v.shape for v in f.root_function.inputs]
+        [(2,), ()]
+        """
+        root = hold(self._current())
+        root._name = self._name
+        root._is_primitive = len(self._nodes) == 1 and self._nodes[0].op is not None
+        root._runner, root.custom_attributes = self._runner, self.custom_attributes
+        return root
+
+    @property
+    def owner(self) -> Any:
+        """As `root_function`: the operation that gives its output."""
+        return self.root_function
+
+    @property
+    def op_name(self) -> str:
+        """The kind of operation, or of layer, that gives its output.
+
+        >>> (C.input_variable(1) + 1).op_name, C.layers.Dense(2).op_name
+        ('Plus', 'Dense')
+        """
+        if len(self._nodes) != 1:
+            return "Combine"
+        node = self.node
+        if node.op is None:
+            return node.kind
+        if self.is_block:
+            return node.attrs["block"]
+        return "".join(word.capitalize() for word in node.op.name.split("_"))
+
+    @property
+    def is_primitive(self) -> bool:
+        """Whether it stands for one operation alone, as a `root_function` does."""
+        return self._is_primitive
+
+    @property
+    def is_composite(self) -> bool:
+        """Whether it stands for all operations from its inputs to its outputs."""
+        return not self._is_primitive
+
+    @property
+    def is_block(self) -> bool:
+        """Whether its output comes out of a layer.
+
+        >>> C.layers.Dense(2).is_block, (C.layers.Dense(2) >> C.exp).is_block
+        (True, False)
+        """
+        return len(self._nodes) == 1 and search.is_block(self._current()[0])
+
+    @property
+    def block_root(self) -> Any:
+        """What a layer computes inside.
+
+        >>> C.layers.Dense(2, activation=C.relu).block_root.op_name
+        'Relu'
+        """
+        if not self.is_block:
+            raise GraphError(f"{self!r} is no block")
+        return hold([self.node.inputs[0]])
+
+    @property
+    def block_arguments_mapping(self) -> list[tuple[Variable, Variable]]:
+        """The operands of a layer: pairs of what it is called inside and outside.
+
+        >>> f = C.layers.Dense(2)(C.input_variable(3))
+        >>> [outside.shape for inside, outside in f.block_arguments_mapping]
+        [(3,)]
+        """
+        operands = self.node.inputs[1:] if self.is_block else ()
+        return [(as_variable(n), as_variable(n)) for n in operands]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the operation was made with, besides its operands.
+
+        >>> C.dropout(C.input_variable(1), 0.3, seed=5).attributes["rngSeed"]
+        5
+        """
+        found = {k: v for k, v in self.node.attrs.items() if k not in ("block", "layer")}
+        for name, (node, key) in self._settings().items():
+            found[name] = node.attrs[key]
+        return found
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Sets one of the attributes that may change: `dropoutRate`, `rngSeed`.
+
+        >>> f = C.dropout(C.input_variable(1), 0.3)
+        >>> f.set_attribute("dropoutRate", 0.5)
+        >>> f.attributes["dropoutRate"]
+        0.5
+        """
+        settings = self._settings()
+        if name not in settings:
+            raise GraphError(f"{name!r} can't be set; what can is {sorted(settings)}")
+        node, key = settings[name]
+        node.attrs[key] = value
+        evaluation.forget_plans()
+
+    def _settings(self) -> dict[str, tuple[Node, str]]:
+        """Where the attributes that may change stand: here, or in an operand that is random."""
+        names = {"rate": "dropoutRate", "seed": "rngSeed"}
+        nodes = [n for n in (self.node, *self.node.inputs) if n.op and n.op.random]
+        return {names[k]: (n, k) for n in nodes for k in n.attrs if k in names}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(describe(a.node) for a in self.arguments)
+        outputs = ", ".join(describe(n) for n in self._nodes)
+        name = f"{self.name}: " if self.name else ""
+        return f"{name}{self.op_name}({arguments}) -> {outputs}"
+
+    def __getitem__(self, key: Any) -> Any:
+        """An output of several; of a single one a slice, as NumPy's."""
+        return self.outputs[key] if len(self._nodes) > 1 else super().__getitem__(key)
+
+    def __iter__(self) -> Any:
+        return iter(self.outputs) if len(self._nodes) > 1 else super().__iter__()
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self.outputs if len(self._nodes) > 1 else super().__contains__(item)
+
+    def __getattr__(self, name: str) -> Any:
+        """A parameter, input, layer or named value inside: `model.encoder.dense1.W`."""
+        if name.startswith("_") or "_nodes" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        roots: Sequence[Node] = self._current()
+        ends: Sequence[Node] = ()
+        if self._is_primitive and self.is_block:  # a layer found by its name: what is in it
+            roots, ends = roots[0].inputs[:1], roots[0].inputs[1:]
+        found = search.named(name, roots, 1, ends)
+        if len(found) > 1:
+            raise AttributeError(
+                f"{self!r} has {len(found)} values named '{name}': find_all_with_name gives all"
+            )
+        if not found:
+            raise AttributeError(f"{self!r} has no attribute or variable '{name}'")
+        return single(found[0])
+
+    @property
+    def uid(self) -> str:
+        """A name that no other function has."""
+        return f"{self.op_name}{self._nodes[0].uid}" + ("" if len(self._nodes) == 1 else "Combine")
+
+    def find_by_name(self, name: str, depth: int = 0) -> Any:
+        """As `find_all_with_name`, but the only one, or None.
+
+        Raises:
+            GraphError: several have the name.
+
+        >>> f = C.exp(C.input_variable(2), name="e") * 2
+        >>> f.find_by_name("e").op_name
+        'Exp'
+        """
+        found = self.find_all_with_name(name, depth)
+        if len(found) > 1:
+            raise GraphError(f"there are {len(found)} values named '{name}'")
+        return found[0] if found else None
+
+    def find_all_with_name(self, name: str, depth: int = 0) -> list[Any]:
+        """The variables, and the operations and layers as a `root_function`, of this name below.
+
+        Args:
+            depth: into how many layers, one within the other, to look; -1 for all. Where there is
+                no such name all layers are looked into. (CNTK then finds nothing.)
+
+        >>> f = C.exp(C.exp(C.input_variable(2), name="e"), name="e")
+        >>> len(f.find_all_with_name("e"))
+        2
+        """
+        return [single(n) for n in search.named(name, self._current(), depth)]
+
+    # Running it
+
+    def stream(self, device: Any = None) -> Stream:
+        """The function frame by frame: live, or for sequences that have no end.
+
+        It gives what `eval` gives for whole sequences, in constant memory. All that it remembers
+        is what its delays hold; see `Stream` for many sequences at once, and for taking what is
+        held out and putting it back.
+
+        Args:
+            device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
+
+        Raises:
+            GraphError: something in it looks ahead, or needs all frames at once; it is named.
+
+        >>> x = C.sequence.input_variable(2)
+        >>> y = C.layers.Recurrence(C.layers.GRU(3))(x)
+        >>> frames = np.arange(8.0).reshape(4, 2)
+        >>> live = y.stream()
+        >>> found = [live(frame) for frame in frames]
+        >>> np.allclose(found, y.eval({x: [frames]})[0])
+        True
+        """
+        inputs = [a.node for a in self.arguments if isinstance(a.node, graph.Input)]
+        return Stream(self._current(), inputs, device)
+
+    def eval(
+        self,
+        arguments: Any = None,
+        outputs: Sequence[Any] | None = None,
+        device: Any = None,
+        as_numpy: bool = True,
+        window: int | None = None,
+        memory_limit: int | None = None,
+    ) -> Any:
+        """The function's value.
+
+        Args:
+            arguments: a dict from inputs (or their names) to values, or just the value if there
+                is one input. A batch is an array (N, *shape) or a list of samples; sequences
+                are a list of arrays (frames, *shape), one such array for a single sequence, or
+                an array (N, frames, *shape) for equally long ones. In a list of sequences a
+                single frame, an array (*shape), is a sequence of one, as in CNTK.
+            outputs: which values to compute; by default the function's outputs.
+            device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
+            as_numpy: whether to give NumPy's arrays. Otherwise each value is a `C.Value`, which
+                stays on the device that computed it, for other evaluations and libraries.
+            window: how many frames of each sequence are computed at once: less memory for what is
+                computed on the way.
+            memory_limit: instead of `window`, how many bytes that may take.
+
+        Returns:
+            for a sequence a list of arrays (frames, *shape); for a batch an array (N, *shape);
+            else one array. A dict from outputs to these if there are several.
+
+        Raises:
+            GraphError: an input is missing or does not fit.
+
+        >>> x, s = C.input_variable(2, name="x"), C.sequence.input_variable(1)
+        >>> C.square(x).eval({"x": [[1, 2], [3, 4]]})
+        array([[ 1.,  4.],
+               [ 9., 16.]], dtype=float32)
+        >>> C.sequence.past_value(s).eval([np.array([[5], [6]]), np.array([[7]])])
+        [array([[0.],
+               [5.]], dtype=float32), array([[0.]], dtype=float32)]
+        """
+        keys, nodes = self._chosen(outputs)
+        among = window_of(window, memory_limit)
+        values = self._run(nodes, arguments, device, as_numpy=as_numpy, window=among)
+        return _by_key(keys, values)
+
+    def grad(
+        self,
+        at: Any = None,
+        wrt: Sequence[Any] | Any = None,
+        outputs: Sequence[Any] | None = None,
+        device: Any = None,
+        as_numpy: bool = True,
+        grad_root: Any = None,
+        window: int | None = None,
+        memory_limit: int | None = None,
+    ) -> Any:
+        """The gradient of the sum of all elements of the output.
+
+        Args:
+            at: the inputs' values, as for `eval`.
+            wrt: inputs and parameters, or one; by default the inputs with `needs_gradient`.
+            outputs: values to compute along with it.
+            grad_root: the value to differentiate, by default the function's output.
+            window: how many frames of each sequence are computed at once. What delays hold is
+                kept between windows, and each is computed anew on the way back: the same gradients
+                in less memory, for one more forward pass.
+            memory_limit: instead of `window`, how many bytes results on the way may take.
+
+        It is a step of training: dropout drops, and as in CNTK running statistics are carried on.
+
+        Returns:
+            an array for a parameter, a batch or list for an input, each in the form that `eval`
+            gives; a dict from `wrt` to these if there are several. With `outputs`, the pair of
+            that and a dict of their values.
+
+        >>> x = C.input_variable(2, needs_gradient=True)
+        >>> C.square(x).grad({x: [[1, 2]]})
+        array([[2., 4.]], dtype=float32)
+        """
+        if wrt is None:
+            wrt = [a for a in self.arguments if a.needs_gradient]
+        single = not isinstance(wrt, (list, tuple, set, frozenset))
+        chosen = [wrt] if single else list(wrt)
+        if not chosen:
+            raise GraphError(
+                "no input of the function needs a gradient",
+                hint="say which: grad(at, wrt=[…]), or declare the input with needs_gradient=True",
+            )
+        root = self.node if grad_root is None else records.as_node(grad_root)
+        keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
+        inner = list(map(_wrt, chosen))
+        values = self._run(
+            nodes, at, device, True, root, inner, as_numpy, window_of(window, memory_limit)
+        )
+        result = _by_key(chosen, values[len(nodes) :])
+        return result if outputs is None else (result, _by_key(keys, values[: len(nodes)]))
+
+    def forward(
+        self,
+        arguments: Any = None,
+        outputs: Any = None,
+        keep_for_backward: Any = None,
+        device: Any = None,
+        as_numpy: bool = True,
+    ) -> tuple[Feed | None, dict[Any, Any]]:
+        """The values of `outputs`, and what `backward` needs to go back from them.
+
+        Args:
+            arguments: the inputs' values, as for `eval`.
+            outputs: which values to compute; by default the function's outputs.
+            keep_for_backward: the outputs that gradients will be given for. If there are any,
+                the run is one of training: dropout drops, running statistics are carried on.
+
+        Returns:
+            a state (None without `keep_for_backward`), and a dict from `outputs` to their values
+            in the form that `eval` gives.
+
+        >>> x = C.input_variable(2)
+        >>> f = C.square(x)
+        >>> state, values = f.forward({x: [[1, 2]]}, [f.output], {f.output})
+        >>> values[f.output]
+        array([[1., 4.]], dtype=float32)
+        >>> f.backward(state, {f.output: [[1, 10]]}, [x])[x]
+        array([[ 2., 40.]], dtype=float32)
+        """
+        keys, nodes = self._chosen(outputs)
+        given = self._runner.feed(self._feed(arguments), device, bool(keep_for_backward))
+        updates = self._runner.updates(*nodes) if given.training else ()
+        request = Request(tuple(nodes), updates=updates)
+        values = self._runner.run(request, given, self._inputs(), as_numpy=as_numpy)
+        return (given if given.training else None), dict(zip(keys, values, strict=True))
+
+    def backward(
+        self,
+        state: Feed | None,
+        root_gradients: Any,
+        variables: Iterable[Any],
+        as_numpy: bool = True,
+    ) -> dict[Any, Any]:
+        """The gradients of a loss, from its gradients with respect to outputs.
+
+        Args:
+            state: what `forward` gave.
+            root_gradients: a dict from outputs to gradients, each of its output's form; just the
+                gradient if there is one output.
+            variables: the inputs and parameters that gradients are wanted for.
+
+        Returns:
+            a dict from `variables` to gradients.
+
+        >>> w = C.Parameter(2, init=3)
+        >>> f = w * C.input_variable(2)
+        >>> state, _ = f.forward([[1, 2]], keep_for_backward=f.outputs)
+        >>> f.backward(state, np.array([[1, 10]]), [w])[w]
+        array([ 1., 20.], dtype=float32)
+        """
+        if state is None:
+            raise GraphError(
+                "there is nothing to go back from",
+                hint="name the outputs in forward(…, keep_for_backward={f.output})",
+            )
+        if not isinstance(root_gradients, Mapping):
+            root_gradients = {self: root_gradients}
+        chosen = list(variables)
+        roots = tuple(records.as_node(r) for r in root_gradients)
+        wrt = tuple(map(_wrt, chosen))
+        request = Request((), roots, wrt, weighted=True)
+        weights = list(root_gradients.values())
+        found = self._runner.run(request, state, self._inputs(), weights, as_numpy)
+        return dict(zip(chosen, found, strict=True))
+
+    def _chosen(self, outputs: Any) -> tuple[list[Any], list[Node]]:
+        """The outputs that are asked for, as they were named and as nodes."""
+        nodes = self._current()
+        if outputs is None:
+            return list(self.outputs), nodes
+        if isinstance(outputs, Function):
+            outputs = outputs.outputs
+        keys = [outputs] if isinstance(outputs, Operand) else list(outputs)
+        if not all(isinstance(k, (Operand, Node)) for k in keys):
+            raise TypeError("outputs must be variables or functions, or a list of them")
+        wanted = [resolve(records.as_node(k)) for k in keys]
+        below = set(graph.order(nodes))
+        for node in wanted:
+            if node not in below:
+                raise GraphError(f"{describe(node)} is not computed by {self!r}")
+        return keys, wanted
+
+    def _inputs(self) -> list[graph.Input]:
+        return [a.node for a in self.arguments if isinstance(a.node, graph.Input)]
+
+    def _feed(self, arguments: Any) -> dict[Node, Any]:
+        return evaluation.as_feed(arguments, self.arguments)
+
+    def summary(self) -> Any:
+        """A table of its layers: output shapes, parameters, operations, connections.
+
+        Prints as text; in a notebook it is a table. The step function of a recurrence is shown
+        inside it.
+
+        >>> model = C.layers.Sequential([C.layers.Dense(4), C.layers.Dense(2)])
+        >>> model(C.input_variable(3)).summary().total
+        26
+        """
+        from ..inspect.summary import Summary
+
+        return Summary(self._current())
+
+    def explain(self, wrt: Sequence[Any] = (), frames: int | None = None) -> str:
+        """What its plan does: once over all frames, per step of a loop, fused; with its costs.
+
+        Args:
+            wrt: inputs and parameters whose gradients are to be planned along.
+            frames: the length of a sequence: shows instead what its run takes in memory, whole
+                and in windows.
+
+        >>> x = C.sequence.input_variable(2)
+        >>> print(C.layers.Recurrence(lambda h, x: C.tanh(h + x))(x).explain())
+                            result     MFLOP       MB  what
+        loop forward along defaultDynamicAxis: 1 calls a step, 1 of its values kept for all frames
+          step              rows×2     4e-06  2.4e-05  plus tanh
+        in all 4e-06 MFLOP a row, on the ... engine
+        >>> h = C.layers.Recurrence(C.layers.LSTM(64))(C.sequence.input_variable(32))
+        >>> print(h.explain(h.parameters, frames=1000))
+        a sequence of 1000 frames: results on the way take
+             ... MB  whole
+             ... MB  in 2 windows of 500 frames, 0.001 MB of it for states at their borders
+        ...
+        """
+        from ..inspect.explain import explain, explain_windows
+
+        request = self._request(self._current(), wrt)
+        if frames is None:
+            return explain(evaluation.plan(request))
+        plan = evaluation.windowed_plan(request._replace(window=window_of(frames, None)))
+        return explain_windows(plan, frames)
+
+    def profile(self, arguments: Any = None, wrt: Sequence[Any] = ()) -> Any:
+        """How long each part of a run takes: a table, which can be saved for a trace viewer.
+
+        Args:
+            arguments: the inputs' values, as for `eval`.
+            wrt: inputs and parameters whose gradients are to be computed along.
+
+        >>> table = C.exp(C.input_variable(2)).profile(np.ones((3, 2)))
+        >>> "exp" in str(table)
+        True
+        """
+        from ..inspect.explain import profile
+
+        request = self._request(self._current(), wrt)
+        return profile(request, self._runner.feed(self._feed(arguments)), self._inputs())
+
+    def print_node_timing(self) -> None:
+        """Prints how long operations took since the last time; see `debugging.set_node_timing`.
+
+        >>> C.exp(C.input_variable(2)).print_node_timing()
+        no run was timed: debugging.set_node_timing(True) has them timed
+        """
+        from ..debugging import print_node_timing
+
+        print_node_timing()
+
+    def _request(self, nodes: Sequence[Node], wrt: Sequence[Any]) -> Request:
+        roots = (self.node,) if wrt else ()
+        return Request(tuple(nodes), roots, tuple(map(_wrt, wrt)))
+
+    def _run(
+        self,
+        nodes: Sequence[Node],
+        arguments: Any,
+        device: Any = None,
+        training: bool = False,
+        root: Node | None = None,
+        wrt: Sequence[Node] = (),
+        as_numpy: bool = True,
+        window: Window | None = None,
+    ) -> list[Any]:
+        """The values of nodes, then the gradients of the sum of `root`."""
+        roots = () if root is None else (root,)
+        updates = self._runner.updates(*nodes, root) if root is not None else ()
+        request = Request(tuple(nodes), roots, tuple(wrt), updates=updates, window=window)
+        own = self.arguments
+        given = self._runner.feed(evaluation.as_feed(arguments, own), device, training)
+        # What nothing depends on has a gradient, too: zeros, as many as it has frames.
+        nodes = (*(a.node for a in own), *wrt)
+        inputs = dict.fromkeys(n for n in nodes if isinstance(n, graph.Input))
+        return self._runner.run(request, given, list(inputs), as_numpy=as_numpy)
+
+    # Saving and training it
+
+    def save(
+        self,
+        filename: str | os.PathLike[str],
+        format: Any = None,
+        use_external_files_to_store_parameters: bool = False,
+    ) -> None:
+        """Saves a function: its graph, and the values of its parameters and constants.
+
+        Args:
+            filename: a file of that name is replaced at once, when the new one is complete; folders
+                that are missing are made.
+            format: `ModelFormat.CNTKv2`, which stands for rgraph's own format (the default), or
+                `ModelFormat.ONNX`: other programs run it, and rgraph does not load it. Recurrences
+                become `Scan`; sequences are arrays (frames, batch, *shape) there. Needs the
+                package onnx.
+            use_external_files_to_store_parameters: accepted for CNTK's sake: the file holds all.
+
+        Raises:
+            GraphError: a parameter has no value yet, or an operation can't be saved.
+
+        >>> import tempfile, os
+        >>> model = C.Parameter((2, 1), init=3) * C.input_variable(1, name="x")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(os.path.join(folder, "model"))
+        ...     C.load_model(os.path.join(folder, "model")).eval([[1]])
+        array([[[3.],
+                [3.]]], dtype=float32)
+        """
+        from ..files.persistence import save
+
+        save(self, filename, format)
+
+    def restore(self, filename: str | os.PathLike[str]) -> None:
+        """Gives its parameters and constants the values that a saved copy of it has.
+
+        Raises:
+            GraphError: the file holds another function.
+        """
+        from ..files.persistence import restore
+
+        restore(self, filename)
+
+    @staticmethod
+    def load(
+        model: str | os.PathLike[str] | bytes, device: Any = None, format: Any = None
+    ) -> Function:
+        """As `C.load_model`."""
+        from ..files.persistence import load_model
+
+        return load_model(model, device, format)
+
+    @staticmethod
+    def register_udf_deserialize_callback(
+        op_name: str, callback: Callable[[Sequence[Any], str, Any], Any]
+    ) -> None:
+        """As `C.register_udf_deserialize_callback`."""
+        from ..files.persistence import register_udf_deserialize_callback
+
+        register_udf_deserialize_callback(op_name, callback)
+
+    def __reduce__(self) -> Any:
+        from ..files.pickling import reduced_function
+
+        return reduced_function(self)
+
+    def train(
+        self,
+        minibatch_source: Any,
+        minibatch_size: Any = 32,
+        streams: Sequence[Any] | None = None,
+        model_inputs_to_streams: Mapping[Any, Any] | None = None,
+        parameter_learners: Any = (),
+        callbacks: Any = (),
+        progress_frequency: Any = None,
+        max_epochs: float | None = None,
+        epoch_size: int | None = None,
+        max_samples: int | None = None,
+        on_nan: str | None = None,
+        window: int | None = None,
+        memory_limit: int | None = None,
+    ) -> Any:
+        """Trains a model by this function, its criterion: the loss, or the loss and a metric.
+
+        Args:
+            minibatch_source: a tuple of arrays (N, *shape), SciPy sparse matrices, `Value`s or
+                lists of sequences, in the order of the criterion's arguments; or a minibatch
+                source.
+            minibatch_size: samples in a minibatch, of sequences the frames of the longest stream;
+                or `minibatch_size_schedule(…)`.
+            streams: the source's streams in the order of the arguments.
+            model_inputs_to_streams: instead of `streams`, a dict.
+            parameter_learners: a learner or several.
+            callbacks: progress writers, and at most one `CheckpointConfig`, `CrossValidationConfig`
+                and `TestConfig` each.
+            progress_frequency: samples between summaries; by default an epoch. 0: no summaries.
+            max_epochs: how long to train, by default for one epoch: `epoch_size` samples, or once
+                over the data.
+            max_samples: instead of `max_epochs`.
+            on_nan: what to do about NaN: "raise", "skip", "ignore" or the default; see `Trainer`.
+            window, memory_limit: how much of long sequences is computed at once; see `Trainer`.
+
+        All these samples, and those of summaries, are the loss's, as in CNTK: sequences, if each
+        has one loss.
+
+        Data is taken in its order; shuffle it before if it has one.
+
+        Source: CNTK's `Function.train`.
+
+        >>> x, t = C.input_variable(1), C.input_variable(1)
+        >>> loss = C.squared_error(x * C.Parameter(1), t)
+        >>> learner = C.sgd(loss.parameters, 0.25)
+        >>> data = np.ones((8, 1)), 3 * np.ones((8, 1))
+        >>> progress = loss.train(data, minibatch_size=4, parameter_learners=learner, max_epochs=5)
+        >>> [round(epoch.loss, 3) for epoch in progress.epoch_summaries]
+        [5.625, 0.352, 0.022, 0.001, 0.0]
+        """
+        from ..train.functions import train
+
+        return train(
+            self,
+            minibatch_source,
+            minibatch_size,
+            streams,
+            model_inputs_to_streams,
+            parameter_learners,
+            callbacks,
+            progress_frequency,
+            max_epochs,
+            epoch_size,
+            max_samples,
+            on_nan,
+            window,
+            memory_limit,
+        )
+
+    def test(
+        self,
+        minibatch_source: Any,
+        minibatch_size: Any = 32,
+        streams: Sequence[Any] | None = None,
+        model_inputs_to_streams: Mapping[Any, Any] | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The mean of a criterion's metric (of its loss if it has no metric) over data.
+
+        Args:
+            minibatch_source: data as for `train`, or a source that comes to an end.
+            minibatch_size, streams, model_inputs_to_streams: as for `train`.
+            callbacks: progress writers.
+
+        Source: CNTK's `Function.test`.
+
+        >>> x, t = C.input_variable(2), C.input_variable(2)
+        >>> error = C.classification_error(x, t)
+        >>> error.test((np.eye(2), np.eye(2)[::-1]))
+        TestSummary(metric=1.0, samples=2)
+        """
+        from ..train.functions import measure
+
+        return measure(
+            self,
+            minibatch_source,
+            minibatch_size,
+            streams,
+            model_inputs_to_streams,
+            callbacks,
+        )
 
 
-def as_block(
-    composite: Any,
-    block_arguments_map: Sequence[tuple[Any, Any]],
-    block_op_name: str,
-    block_instance_name: str = "",
-) -> Function:
-    """A function applied to operands, as one block under a name, as a layer is.
-
-    Args:
-        composite: a function of placeholders.
-        block_arguments_map: pairs of a placeholder and the operand in its place.
-        block_op_name: the kind of block.
-        block_instance_name: its own name.
-
-    Source: CNTK's `as_block`.
-
-    >>> p, x = C.placeholder(), C.input_variable(1)
-    >>> C.as_block(p * p, [(p, x)], "Square").eval({x: [[3]]})
-    array([[9.]], dtype=float32)
-    """
-    pairs = {operand(k): operand(v) for k, v in block_arguments_map}
-    operands = [resolve(v) for v in pairs.values()]
-    inner = graph.copy(nodes_of(composite), pairs)
-    kind, name = block_op_name, block_instance_name
-    return Function(ops.shaping.mark_block(inner, kind, name, operands), None, name)
-
-
-def combine(*operands: Any, name: str = "") -> Function:
-    """Several functions or variables as one function with all their outputs.
-
-    >>> x = C.input_variable(1)
-    >>> len(C.combine(x + 1, x + 2).outputs)
-    2
-    """
-    listed = len(operands) == 1 and isinstance(operands[0], (list, tuple))
-    flat = operands[0] if listed else operands
-    nodes: list[Node] = []
-    for o in flat:
-        nodes += nodes_of(o)
-    return Function(nodes, None, name)
-
-
-def _hold(node: Node | Sequence[Node]) -> Any:
-    if not isinstance(node, Node):
-        return Function(node)
+@hold.register
+def _(node: Node) -> Any:
     user = node.attrs.get("function")
     if isinstance(user, Function) and node in user._nodes:
         return user
-    return Function([node]) if node.op else handle(node)
+    return Function([node]) if node.op else leaf(node)
 
 
-records.hold = _hold
+@hold.register(list)
+@hold.register(tuple)
+def _(nodes: Sequence[Node]) -> Function:
+    return Function(nodes)
+
+
+def single(node: Node) -> Any:
+    """What people hold for a node that was searched for: a leaf, or one operation or layer."""
+    held = hold(node)
+    return held.root_function if isinstance(held, Function) else held
+
+
+def _wrt(value: Any) -> Node:
+    """The node that a gradient is asked for."""
+    if not isinstance(getattr(value, "node", value), Node):
+        raise GraphError(
+            f"a gradient is with respect to an input, a parameter or another value of the graph, "
+            f"got {value!r:.60}"
+        )
+    return records.as_node(value)
+
+
+def _by_key(keys: Sequence[Any], values: Sequence[Any]) -> Any:
+    """The value, or a dict if there are several; what was asked for twice is one."""
+    if len(keys) == 1:
+        return values[0]
+    found = dict(zip(keys, values, strict=True))
+    return values[0] if len(found) == 1 else found
 
 
 def _refuse_another_shape(argument: Node, value: Node) -> None:
@@ -339,16 +1137,3 @@ def _refuse_another_shape(argument: Node, value: Node) -> None:
         raise GraphError(
             f"argument {argument.name or '?'} has shape {own}, it is given a value of shape {given}"
         )
-
-
-__all__ = [
-    "BlockFunction",
-    "CloneMethod",
-    "Constant",
-    "Function",
-    "Parameter",
-    "Variable",
-    "as_block",
-    "combine",
-    "set_seed",
-]

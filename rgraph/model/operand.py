@@ -11,8 +11,7 @@ import numpy as np
 from .. import graph, ops
 from ..graph import Axis, GraphError
 from ..graph.node import describe
-from ..ops import records
-from ..ops.records import Sameness
+from ..ops.records import Sameness, hold
 
 if TYPE_CHECKING:
     from .function import Function
@@ -169,7 +168,7 @@ class Operand:
     @property
     def owner(self) -> Any:
         """The function that computes it; None for inputs, parameters and constants."""
-        return records.hold(self.node) if self.node.op else None
+        return hold(self.node) if self.node.op else None
 
     @property
     def is_input(self) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..graph import GraphError
-from .structure import Structure
 
 Values = tuple[Any, ...]
 
@@ -31,7 +30,7 @@ def piped(values: Values, layer: Any) -> Values:
         )
     _refuse_step(layer, len(values))
     result = layer(*values)
-    if isinstance(result, Structure) and len(result.outputs) > 1:
+    if len(getattr(result, "outputs", ())) > 1:
         return result.outputs
     return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
@@ -48,7 +47,7 @@ def _shares(values: Values, layers: int) -> Iterator[Values]:
 
 def _refuse_step(layer: Any, values: int) -> None:
     """A step function takes its states first; given a frame for one of them it goes astray."""
-    own = layer.signature if isinstance(layer, Structure) else ()
+    own = getattr(layer, "signature", ())
     open_ = [a for a in own if a.is_placeholder]
     if len(open_) > values == 1:
         kind = layer.outputs[0].node.attrs.get("block") or layer.name or "a function"

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..graph import GraphError, Node, Placeholder
 from ..ops import records
+from ..ops.records import hold
 from .types import Type
-from .variables import handle
 
 
 def _arguments(f: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -66,10 +66,10 @@ def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
         p: types[p.name].new(p.name) if p.name in types else Placeholder(name=p.name)
         for p in _arguments(f)
     }
-    by_name = {p.name: handle(n) for p, n in made.items() if p.kind is p.KEYWORD_ONLY}
+    by_name = {p.name: hold(n) for p, n in made.items() if p.kind is p.KEYWORD_ONLY}
     arguments = list(made.values())
     with _open(arguments):
-        result = f(*map(handle, arguments[: len(arguments) - len(by_name)]), **by_name)
+        result = f(*map(hold, arguments[: len(arguments) - len(by_name)]), **by_name)
     if result is None:
         raise GraphError(
             f"{_name(f)} gives nothing",

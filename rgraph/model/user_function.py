@@ -13,8 +13,9 @@ from ..graph.node import Type, resolve
 from ..ops import records
 from ..ops.user import CALL, OUTPUT
 from ..runtime.values import Value, dense
-from .function import Function, combine
-from .variables import Variable, handle
+from .building import combine
+from .function import Function
+from .variables import Variable, as_variable
 
 _MADE = ("_nodes", "_signature", "_name", "_is_primitive", "_passes")
 
@@ -112,7 +113,7 @@ class UserFunction(Function):
         """The operands."""
         if self._inferring is not None:
             return tuple(self._inferring)
-        return tuple(Variable(n) if n.op else handle(n) for n in map(resolve, self._operands))
+        return tuple(as_variable(n) for n in map(resolve, self._operands))
 
     @property
     def arguments(self) -> tuple[Variable, ...]:

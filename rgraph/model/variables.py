@@ -13,8 +13,8 @@ from ..default_options import default_dtype
 from ..device import engine as device_engine
 from ..device import gpu
 from ..graph import BATCH, SEQUENCE, Axis, GraphError
-from ..graph.node import describe
-from ..ops import records
+from ..graph.node import describe, resolve
+from ..ops.records import hold
 from ..runtime import evaluation
 from ..runtime.arrays import on_cpu, on_gpu
 from ..runtime.values import dense
@@ -30,7 +30,18 @@ class Variable(Operand):
     """
 
     def __init__(self, node: graph.Node) -> None:
-        self.node = node
+        self._node = node
+
+    @property
+    def node(self) -> graph.Node:  # type: ignore[override]
+        """Its node, or what that stands for."""
+        return resolve(self._node)
+
+    def stand_anew(self) -> None:
+        """Has a placeholder that was bound be one again, for what it is used in from now on."""
+        self._node.handle = None
+        self._node = graph.Placeholder(name=self._node.name)
+        self._node.handle = self
 
     @property
     def name(self) -> str:
@@ -39,18 +50,28 @@ class Variable(Operand):
 
     def eval(self, arguments: Any = None, **options: Any) -> Any:
         """The value, as `Function.eval`."""
-        return records.hold(ops.alias(self.node)).eval(arguments, **options)
+        return hold(ops.alias(self.node)).eval(arguments, **options)
+
+    def __reduce__(self) -> Any:
+        from ..files.pickling import reduced_variable
+
+        return reduced_variable(self)
+
+    def __copy__(self) -> Variable:
+        return self
 
     def __repr__(self) -> str:
         return f"{self.node.kind}({describe(self.node)})"
 
 
-class Stored(Variable):
-    """A value that stays from run to run."""
+class Valued(Variable):
+    """A value that has an array of its own, which may be read and set."""
 
     @property
     def value(self) -> np.ndarray:
         """A copy of its array: `p.value = array` sets it, with a copy of that.
+
+        A constant is set to what can be repeated to its shape.
 
         >>> p = C.Parameter((2, 2), init=1)
         >>> changed = p.value
@@ -66,6 +87,9 @@ class Stored(Variable):
     def value(self, value: Any) -> None:
         node: Any = self.node
         value = dense(value)
+        if isinstance(node, graph.Constant):
+            evaluation.set_constant(node, on_cpu(value))
+            return
         there = on_gpu(value)
         if there is not None and there.shape == node.shape:
             engine = device_engine(gpu(there.device.id))
@@ -86,7 +110,7 @@ class Stored(Variable):
         return np.array(self.value, dtype, copy=True if copy else None)
 
 
-class State(Stored):
+class State(Valued):
     """A value that training changes as it goes, and no learner: running statistics.
 
     Args:
@@ -103,10 +127,10 @@ class State(Stored):
     ) -> None:
         dims = ops.shaping.as_shape(shape)
         super().__init__(graph.State(dims, dtype or default_dtype(), _initializer(value), name))
-        self.node.handle = self
+        self._node.handle = self
 
 
-class Parameter(Stored):
+class Parameter(Valued):
     """A value that is learned.
 
     Args:
@@ -152,7 +176,7 @@ class Parameter(Stored):
         node.handle = self
 
 
-class Constant(Variable):
+class Constant(Valued):
     """A fixed value: a number or an array, repeated to `shape` if that is given.
 
     Without a dtype it takes the dtype of what it is used with.
@@ -172,33 +196,7 @@ class Constant(Variable):
         dims = None if shape is None else ops.shaping.as_shape(shape)
         value = on_cpu(value)
         super().__init__(graph.Constant(0 if value is None else value, dims, dtype, name))
-        self.node.handle = self
-
-    @property
-    def value(self) -> np.ndarray:
-        """A copy of its array: `k.value = array` sets it, to what can be repeated to its shape."""
-        node: Any = self.node
-        if graph.INFERRED in node.shape:
-            raise GraphError(
-                f"constant {describe(node)} has no value yet: its shape follows from what it is "
-                f"used with\n  made at {node.origin}"
-            )
-        return node.value.copy()
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        evaluation.set_constant(self.node, on_cpu(dense(value)))  # type: ignore[arg-type]
-
-    def set_value(self, value: Any) -> None:
-        """Sets its value."""
-        self.value = value
-
-    def asarray(self) -> np.ndarray:
-        """As `value`."""
-        return self.value
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.value, dtype, copy=True if copy else None)
+        self._node.handle = self
 
 
 def _initializer(init: Any) -> Callable[..., np.ndarray]:
@@ -269,7 +267,7 @@ def placeholder(
     """
     dims = None if shape is None else ops.shaping.as_shape(shape)
     axes = None if dynamic_axes is None else tuple(dynamic_axes)
-    return records.hold(graph.Placeholder(dims, axes, None, name))
+    return hold(graph.Placeholder(dims, axes, None, name))
 
 
 def parameter(
@@ -301,13 +299,18 @@ _KINDS: dict[type, type[Variable]] = {
 }
 
 
-def handle(node: graph.Node) -> Variable:
+def leaf(node: graph.Node) -> Variable:
     """The variable that people hold for a leaf."""
     if node.handle is None:
         kind = _KINDS.get(type(node), Variable)
         node.handle = kind.__new__(kind)
         Variable.__init__(node.handle, node)
     return node.handle
+
+
+def as_variable(node: graph.Node) -> Variable:
+    """A leaf as people hold it, or the result of an operation as a variable."""
+    return Variable(node) if node.op else leaf(node)
 
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import INFERRED, Axis, Constant, GraphError, Node, State, Stored, apply
-from ..graph.node import Shape
+from ..graph.node import Shape, resolve
 from .arithmetic import element_divide, element_max, element_times, exp, minus, plus, sqrt, square
 from .comparison import element_select, equal, not_equal
 from .records import as_node, define, operation
@@ -122,8 +122,8 @@ RUNNING_STATISTIC = define(
 
 
 def _as_state(value: Any) -> Node:
-    """The node of a running statistic. Who holds a constant for it holds a state from now on."""
-    node = as_node(value)
+    """The node of a running statistic; a constant that people hold stands for one from now on."""
+    node = resolve(as_node(value))
     if not isinstance(node, Constant) or node.handle is None:
         return node
     first = node.value
@@ -134,7 +134,7 @@ def _as_state(value: Any) -> Node:
         node.name,
         where=node.origin,
     )
-    state.handle, node.handle.node = node.handle, state
+    state.handle, node.target = node.handle, state
     return state
 
 

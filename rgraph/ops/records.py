@@ -94,9 +94,14 @@ def as_node(value: Any) -> Node:
     return Constant(array if isinstance(value, np.ndarray) else value)
 
 
-# What a person gets to hold for a node. `model.function` puts its own here, so that operations
-# give Functions without the floors below knowing of them.
-hold: Callable[[Any], Any] = lambda node: node  # noqa: E731
+@functools.singledispatch
+def hold(node: Any) -> Any:
+    """What people hold for a node, or for several.
+
+    `model.function` says what that is, by registering it, so that operations give `Function`s
+    without the floors below knowing of them.
+    """
+    return node
 
 
 def operation(build: Callable[P, Any]) -> Operation[P]:

@@ -18,7 +18,7 @@ from .delays import OUTSIDE, delayed
 from .editing import join, length, pad, reduce_mean, reverse, stride, window
 from .frames import CONTINUATION, GATHER, SCATTER, chosen_frames, frames_where, needs_time
 from .packing import unpacked
-from .records import as_node, operation
+from .records import as_node, hold, operation
 from .repetition import SPREAD, over_time
 from .shaping import as_shape
 
@@ -72,7 +72,7 @@ def new_input(
     dims = as_shape(shape)
     node = Input(dims, axes, dtype or default_dtype(), name)
     node.needs_gradient, node.is_sparse = needs_gradient, is_sparse
-    return records.hold(node)
+    return hold(node)
 
 
 @operation

@@ -1,6 +1,5 @@
 """Training: CNTK's `train` module."""
 
-from ..model.function import Function
 from . import distributed
 from .distributed import (
     Communicator,
@@ -10,7 +9,6 @@ from .distributed import (
     data_parallel_distributed_learner,
     mpi_communicator,
 )
-from .functions import measure, train
 from .trainer import Trainer
 from .training_session import (
     CheckpointConfig,
@@ -21,10 +19,6 @@ from .training_session import (
     minibatch_size_schedule,
     training_session,
 )
-
-# A function can train itself, and its floor below knows nothing of training.
-Function.train = train  # type: ignore[attr-defined]
-Function.test = measure  # type: ignore[attr-defined]
 
 __all__ = [
     "Communicator",

@@ -105,40 +105,7 @@ def train(
     window: int | None = None,
     memory_limit: int | None = None,
 ) -> Progress:
-    """Trains a model by its criterion: a function that gives the loss, or the loss and a metric.
-
-    Args:
-        minibatch_source: a tuple of arrays (N, *shape), SciPy sparse matrices, `Value`s or lists of
-            sequences, in the order of the criterion's arguments; or a minibatch source.
-        minibatch_size: samples in a minibatch, of sequences the frames of the longest stream; or
-            `minibatch_size_schedule(…)`.
-        streams: the source's streams in the order of the arguments.
-        model_inputs_to_streams: instead of `streams`, a dict.
-        parameter_learners: a learner or several.
-        callbacks: progress writers, and at most one `CheckpointConfig`, `CrossValidationConfig`
-            and `TestConfig` each.
-        progress_frequency: samples between summaries; by default an epoch. 0: no summaries.
-        max_epochs: how long to train, by default for one epoch: `epoch_size` samples, or once over
-            the data.
-        max_samples: instead of `max_epochs`.
-        on_nan: what to do about NaN: "raise", "skip", "ignore" or the default; see `Trainer`.
-        window, memory_limit: how much of long sequences is computed at once; see `Trainer`.
-
-    All these samples, and those of summaries, are the loss's, as in CNTK: sequences, if each has
-    one loss.
-
-    Data is taken in its order; shuffle it before if it has one.
-
-    Source: CNTK's `Function.train`.
-
-    >>> x, t = C.input_variable(1), C.input_variable(1)
-    >>> loss = C.squared_error(x * C.Parameter(1), t)
-    >>> learner = C.sgd(loss.parameters, 0.25)
-    >>> data = np.ones((8, 1)), 3 * np.ones((8, 1))
-    >>> progress = loss.train(data, minibatch_size=4, parameter_learners=learner, max_epochs=5)
-    >>> [round(epoch.loss, 3) for epoch in progress.epoch_summaries]
-    [5.625, 0.352, 0.022, 0.001, 0.0]
-    """
+    """See `Function.train`."""
     sizes = minibatch_size_schedule(minibatch_size)
     source, inputs = minibatch_source, _streams(self, streams, model_inputs_to_streams)
     period: int | None = None  # of the updates that are given back, in minibatches
@@ -202,20 +169,7 @@ def measure(
     model_inputs_to_streams: Mapping[Any, Any] | None = None,
     callbacks: Any = None,
 ) -> TestSummary:
-    """The mean of a criterion's metric (of its loss if it has no metric) over data.
-
-    Args:
-        minibatch_source: data as for `train`, or a source that comes to an end.
-        minibatch_size, streams, model_inputs_to_streams: as for `train`.
-        callbacks: progress writers.
-
-    Source: CNTK's `Function.test`.
-
-    >>> x, t = C.input_variable(2), C.input_variable(2)
-    >>> error = C.classification_error(x, t)
-    >>> error.test((np.eye(2), np.eye(2)[::-1]))
-    TestSummary(metric=1.0, samples=2)
-    """
+    """See `Function.test`."""
     inputs = _streams(self, streams, model_inputs_to_streams)
     source = minibatch_source
     if not is_source(source):

@@ -26,7 +26,6 @@ from ..graph.node import describe
 from ..learners import Learner
 from ..model.function import Function
 from ..model.tracing import nodes_of
-from ..model.variables import handle
 from ..ops.records import as_node, hold
 from ..runtime.arrays import on_cpu
 from ..runtime.evaluation import Feed, Request
@@ -350,7 +349,7 @@ class Trainer:
     # Checkpoints
 
     def _kept(self) -> list[Any]:
-        return [*self._program.function.parameters, *map(handle, self._states)]
+        return [*self._program.function.parameters, *map(hold, self._states)]
 
     def save_checkpoint(self, filename: str, external_state: Any = None) -> None:
         """Saves all that training needs to go on later: parameters, learners, what was seen.

@@ -572,3 +572,19 @@ def test_iterating_ends_with_the_first_axis():
 def test_arguments_that_are_wrong_name_the_function(call, name):
     with pytest.raises(TypeError, match=rf"{name}\(\): .*it takes \("):
         call()
+
+
+def test_a_constant_given_for_a_running_statistic_stands_for_it():
+    """Who holds it sees what training makes of it, sets it, and has it in earlier graphs, too."""
+    x = C.input_variable(2)
+    mean, variance, count = C.Constant(0, (2,)), C.Constant(1, (2,)), C.Constant(0, ())
+    before = mean + 1
+    f = C.batch_normalization(x, C.Constant(1, (2,)), C.Constant(0, (2,)), mean, variance,
+                              spatial=False, running_count=count, normalization_time_constant=0,
+                              blend_time_constant=0)  # fmt: skip
+    f.grad({x: np.array([[1, 4], [3, 8]], np.float32)}, wrt=[x])
+    np.testing.assert_allclose(mean.value, [2, 6], rtol=1e-6)
+    np.testing.assert_allclose(before.eval(), [3, 7], rtol=1e-6)
+    mean.value = np.array([5, 6])
+    assert mean in f.constants and mean.is_constant
+    np.testing.assert_allclose(mean.value, [5, 6])
