@@ -22,7 +22,10 @@ A program in CNTK 2.7's Python runs as it is:
     python -m rgraph run train.py --epochs 10
 
 or, in a program of your own, with `import rgraph as C` in the place of `import cntk as C`. After
-`import rgraph.cntk` whatever says `import cntk` or `from cntk.layers import …` gets rgraph.
+`import rgraph.cntk` whatever says `import cntk` or `from cntk.layers import …` gets rgraph. So does
+Keras up to 2.3, whose backend CNTK may be:
+
+    KERAS_BACKEND=cntk python -m rgraph run train_keras.py
 
 Every public name of CNTK 2.7 is at the same module path (`rgraph.ops.functions`,
 `rgraph.layers.blocks`, …), with the same parameters in the same places, but for the names below. A

@@ -156,11 +156,11 @@ class _Paths:
         labels = int(self.number[i]) // 2
         different = int(self.run.engine.to_numpy(self.skips)[i].sum())
         needed = labels + max(labels - 1 - different, 0)
+        frames, sequence = int(self.layout.lengths[i]), int(self.layout.order[i])
         raise GraphError(
-            f"sequence {int(self.layout.order[i])} of the minibatch has "
-            f"{int(self.layout.lengths[i])} frames, on which no path of a probability above 0 "
-            f"gives its {labels} labels; these need {needed} frames: one each, and one between "
-            "two that are the same",
+            f"sequence {sequence} of the minibatch has {frames} frames, and no path through them, "
+            f"of a probability above 0, gives its labels: {labels} labels need {needed} frames, "
+            "one each and one between two that are the same",
             hint="leave the sequence out, shorten sequences less before the loss, or allow a "
             "longer delayConstraint",
         )

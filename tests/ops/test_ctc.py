@@ -208,7 +208,7 @@ def test_a_sequence_without_frames_makes_no_difference():
 def test_too_few_frames_are_refused():
     f, x, t = made()
     labels = [LABELS[0], marks(3, (0, 0), (1, 0), (2, 1))]
-    with pytest.raises(C.GraphError, match=r"sequence 1 .* has 3 frames.* need 4 frames"):
+    with pytest.raises(C.GraphError, match=r"sequence 1 .* has 3 frames.* 3 labels need 4 frames"):
         f.eval({x: [FRAMES[0], FRAMES[1]], t: labels})
 
 
