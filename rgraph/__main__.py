@@ -13,14 +13,10 @@ import sys
 
 
 def run(script: str, *arguments: str) -> None:
-    """Runs the script as Python itself would, with rgraph where it looks for CNTK.
-
-    NaN does not end its training: it was written for that.
-    """
+    """Runs the script as Python itself would, with rgraph where it looks for CNTK."""
     if not os.path.exists(script):
         sys.exit(f"there is no file {script!r}")
-    cntk = importlib.import_module("rgraph.cntk")
-    cntk.set_global_option("on_nan", "ignore")
+    stand_in_for_cntk()
     sys.argv = [script, *arguments]
     root = os.path.dirname(os.path.abspath(__file__))
     # New processes that the program starts, as multiprocessing does, look in the same places.
@@ -28,6 +24,14 @@ def run(script: str, *arguments: str) -> None:
     sys.path[:1] = [here, os.path.join(root, "surface", "on_path")]
     sys.path.append(os.path.dirname(root))
     runpy.run_path(script, run_name="__main__")
+
+
+def stand_in_for_cntk() -> None:
+    """Lets `import cntk` give rgraph, and takes no offence where programs rely on CNTK's taking
+    none: NaN does not end a training, and `if metric:` asks whether there is one."""
+    cntk = importlib.import_module("rgraph.cntk")
+    cntk.set_global_option("on_nan", "ignore")
+    cntk.set_global_option("values_are_true", True)
 
 
 def convert(source: str, target: str) -> None:

@@ -187,10 +187,10 @@ def start_profiler(
         enable_profiler()
 
 
-def _running() -> _Profiler:
-    if _profiler is None:
-        raise RuntimeError("no profiler is running; debugging.start_profiler() starts one")
-    return _profiler
+def _observe(on: bool) -> None:
+    """Lets a running profiler look on, or rest; without one nothing is done, as in CNTK."""
+    if _profiler is not None:
+        evaluation.set_observer(_profiler.stopwatch, on)
 
 
 def enable_profiler() -> None:
@@ -202,7 +202,7 @@ def enable_profiler() -> None:
     ...     C.debugging.enable_profiler()
     ...     C.debugging.stop_profiler()
     """
-    evaluation.set_observer(_running().stopwatch, True)
+    _observe(True)
 
 
 def disable_profiler() -> None:
@@ -214,7 +214,7 @@ def disable_profiler() -> None:
     ...     C.debugging.disable_profiler()
     ...     C.debugging.stop_profiler()
     """
-    evaluation.set_observer(_running().stopwatch, False)
+    _observe(False)
 
 
 def stop_profiler() -> None:
@@ -231,7 +231,9 @@ def stop_profiler() -> None:
     """
     global _profiler
     disable_profiler()
-    profiler, _profiler = _running(), None
+    profiler, _profiler = _profiler, None
+    if profiler is None:
+        return
     events = profiler.stopwatch.events
     found = Profile(events, sum(e.seconds for e in events))
     os.makedirs(profiler.folder, exist_ok=True)

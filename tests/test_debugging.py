@@ -67,3 +67,10 @@ def test_the_profiler_counts_calls_while_it_is_enabled(tmp_path):
     y.eval([[1, 2]])
     assert "Dense 'layer'" in (tmp_path / "summary.txt").read_text()
     assert len(json.loads((tmp_path / "trace.json").read_text())["traceEvents"]) == 2
+
+
+def test_without_a_profiler_nothing_is_done():
+    """As CNTK, whose examples stop what they only start where they are asked to."""
+    C.debugging.enable_profiler()
+    C.debugging.disable_profiler()
+    C.debugging.stop_profiler()

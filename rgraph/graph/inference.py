@@ -60,6 +60,21 @@ def infer(node: Node, types: Sequence[Type]) -> Type:
     return Type(shape, result_axes, dtype)
 
 
+def shape_ahead(node: Node, seen: dict[Node, Shape | None] | None = None) -> Shape | None:
+    """The shape that follows from placeholders' shapes where all else of them is not known yet."""
+    if node.shape is not None or node.op is None or node.is_delay:
+        return node.shape
+    seen = {} if seen is None else seen
+    if node not in seen:
+        types = [Type(shape_ahead(i, seen), i.axes, i.dtype) for i in node.inputs]
+        try:
+            known = all(t.shape is not None for t in types)
+            seen[node] = infer(node, types).shape if known else None
+        except GraphError:
+            seen[node] = None
+    return seen[node]
+
+
 def _settle(node: Node) -> None:
     """Gives `node` its final type, all operands having theirs."""
     op = node.op

@@ -29,15 +29,16 @@ def AttentionModel(
     Args:
         attention_dim: the size of the space in which states are compared.
         attention_span: over how many of the encoder's last states; by default all.
-        attention_axis: a static axis to put these along, -2 or before; needed with a span.
+        attention_axis: a static axis to put these along, -2 or before; needed with a span. The
+            result keeps it, and those behind it, with one element each.
         go_backwards: whether the span is of the encoder's first states.
         init: initial value of the three projections.
         enable_self_stabilization: whether what is projected passes through a `Stabilizer`.
 
     Returns:
         a function `f(encoder states, decoder state)` of a sequence of vectors and a vector (per
-        sample, or per frame of another sequence); a vector like the encoder's. The weights are
-        named `attention_weights`.
+        sample, or per frame of another sequence); a vector like the encoder's, of shape (1, …, n)
+        with an `attention_axis`. The weights are named `attention_weights`.
 
     Source: Bahdanau et al., 2015; CNTK's `AttentionModel`.
 
@@ -68,7 +69,9 @@ def AttentionModel(
             values, valid = ops.sequence.unpack(encoder, 0).outputs
             return values, ops.reshape(valid, (1,), begin_axis=1, end_axis=1)
         window = PastValueWindow(attention_span, -2, go_backwards=go_backwards)
-        return window(encoder).outputs
+        values, valid = window(encoder).outputs
+        ones = (1,) * (-2 - attention_axis)
+        return tuple(ops.reshape(v, ones, begin_axis=1, end_axis=1) for v in (values, valid))
 
     @BlockFunction("AttentionModel", name)
     def attend(encoder: Any, decoder: Any) -> Any:
@@ -77,6 +80,6 @@ def AttentionModel(
         fit = score(ops.tanh(of_decoder(decoder) + of_encoder(values)))
         weights = ops.softmax(ops.element_select(valid, fit, -1e30), axis=0)
         weights = Label("attention_weights")(weights)
-        return last(ops.reduce_sum(weights * values, axis=0, keepdims=False))
+        return last(ops.reduce_sum(weights * values, axis=0, keepdims=attention_axis is not None))
 
     return attend

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import graph, ops
+from ..default_options import get_global_option
 from ..graph import Axis, GraphError
+from ..graph.inference import shape_ahead
 from ..graph.node import describe
 from ..ops.records import Sameness, hold
 
@@ -56,6 +58,8 @@ class Operand:
         return hash(self._same())
 
     def __bool__(self) -> bool:
+        if get_global_option("values_are_true", False):  # as in CNTK: there is one
+            return True
         raise GraphError(
             "a value of the graph is neither true nor false, it is computed when the graph runs:"
             + "".join(f"\n  {n.title if n.op else n.kind} {describe(n)}" for n in self._same()),
@@ -159,7 +163,8 @@ class Operand:
         A dimension that is inferred later is -1, a free one -3; (-2,) is a shape that is not known
         yet at all, rank included.
         """
-        return (-2,) if self.node.shape is None else self.node.shape
+        shape = shape_ahead(self.node)
+        return (-2,) if shape is None else shape
 
     @property
     def dtype(self) -> Any:

@@ -233,7 +233,7 @@ class Value:
         return [csr(p) for p in parts] if self.is_sparse else parts
 
     def asarray(self) -> Any:
-        """All as one array of NumPy's; a CSR matrix for what is sparse.
+        """All as one array of NumPy's.
 
         Raises:
             ValueError: the sequences have different lengths.
@@ -242,8 +242,7 @@ class Value:
             raise GraphError(
                 "sequences of different lengths are no array", hint="use as_sequences()"
             )
-        array = on_cpu(self._padded())
-        return csr(array) if self.is_sparse else array
+        return on_cpu(self._padded())
 
     def __len__(self) -> int:
         return len(self.content)

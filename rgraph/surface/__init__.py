@@ -38,6 +38,15 @@ HOMES = (
     "cntk_py",
 )
 
+# What CNTK's modules import from elsewhere, and so give out too.
+ELSEWHERE = {
+    **{name: name for name in ("collections", "ctypes", "enum", "numbers", "os", "platform")},
+    **{name: name for name in ("sys", "time", "uuid", "warnings")},
+    **{"np": "numpy", "sparse": "scipy.sparse", "path": "os.path"},
+    **{"Enum": "enum", "unique": "enum", "defaultdict": "collections"},
+    **{"FunctionType": "types", "warn": "warnings"},
+}
+
 
 @cache
 def names() -> dict[str, dict[str, str | None]]:
@@ -74,6 +83,9 @@ def find(path: str, name: str) -> Any:
                 return value
         if reason := reason_for(name):
             return Refused(name, reason)
+        if name in ELSEWHERE:
+            module = importlib.import_module(ELSEWHERE[name])
+            return getattr(module, name, module)
     where = f"{PACKAGE}.{path}" if path else PACKAGE
     raise AttributeError(f"module '{where}' has no attribute '{name}'")
 

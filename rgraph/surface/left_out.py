@@ -107,7 +107,8 @@ BEHAVES: dict[str, str] = {
     "placeholder": "with a shape it stands for values of that shape alone; CNTK puts any in its "
     "place, and axes that were counted before then mean others",
     "Function": "an argument that is an input takes values of its own shape; CNTK's takes "
-    "more axes in front, and axes that were counted before then mean others",
+    "more axes in front, and axes that were counted before then mean others; `if f:` is an error, "
+    "but for programs that `python -m rgraph run` starts, where it is true, as in CNTK",
     "Parameter": "an array as init is repeated to the shape that is said, and refused where it "
     "can't be; CNTK takes the array's shape instead of it",
     "forward_backward": "refuses sequences that are too short for their labels, where CNTK gives "
@@ -116,7 +117,7 @@ BEHAVES: dict[str, str] = {
     "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read; models are "
     "saved as ONNX, not loaded",
     "set_global_option": "keeps what it is given for the program; rgraph looks at align_axis, "
-    "and at on_nan, which CNTK lacks",
+    "and at on_nan and values_are_true, which CNTK lacks",
     "get_data_type": "gives NumPy's types, as cntk_py.DataType_Float and the like are",
     "sanitize_axis": "counts static axes from the front, as Python's; CNTK's from the back",
     "data_parallel_distributed_learner": "with the one process that there is, the learner itself",

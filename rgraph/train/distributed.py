@@ -69,11 +69,11 @@ class Communicator:
 
 
 class DistributedLearner(Learner):
-    """A learner that takes part with others. With one worker there is none: it is the learner.
+    """A learner that takes part with others.
 
-    >>> w = C.Parameter(2)
-    >>> isinstance(C.data_parallel_distributed_learner(C.sgd([w], 0.1)), C.DistributedLearner)
-    False
+    >>> learner = C.data_parallel_distributed_learner(C.sgd([C.Parameter(2)], 0.1))
+    >>> isinstance(learner, C.DistributedLearner), learner.communicator().is_main()
+    (True, True)
     """
 
     def communicator(self) -> Communicator:
@@ -141,6 +141,8 @@ def block_momentum_distributed_learner(
 def _distributed(learner: Any) -> Learner:
     if not isinstance(learner, Learner):
         raise GraphError(f"a learner is C.sgd(…) or the like, not {learner!r:.60}")
+    if type(learner) is Learner:  # with one worker it is the learner itself that learns
+        learner.__class__ = DistributedLearner
     return learner
 
 

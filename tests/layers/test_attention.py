@@ -30,10 +30,17 @@ def test_attention(span, first):
     axis = None if span is None else -3
     model = AttentionModel(5, span, axis, go_backwards=first, name="attention")
     y = model(e, d)
-    assert (y.shape, y.name) == ((3,), "attention")
+    ones = () if span is None else (1, 1)  # as in CNTK
+    assert (y.shape, y.name) == ((*ones, 3), "attention")
     values = y.eval({e: ENCODED, d: DECODED})
     for ours, expected in zip(values, by_hand(y, span, first), strict=True):
-        np.testing.assert_allclose(ours, expected, atol=1e-6)
+        np.testing.assert_allclose(ours.reshape(-1, 3), expected, atol=1e-6)
+
+
+def test_weights_along_an_axis():
+    e, d = inputs()
+    attention = AttentionModel(5, 4, -3)(e, d)
+    assert attention.find_by_name("attention_weights").shape == (4, 1, 1)
 
 
 def test_gradients():
@@ -57,7 +64,7 @@ def test_attention_within_a_recurrence():
     e, d = inputs()
     attend, step = AttentionModel(5, 4, -2), GRU(2)
     y = Recurrence(lambda h, x: step(h, C.splice(x, attend(e, h))))(d)
-    assert y.shape == (2,)
+    assert y.shape == (1, 2)
     check_gradients(y, {e: ENCODED, d: DECODED}, elements=20)
 
 

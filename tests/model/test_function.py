@@ -409,6 +409,19 @@ class TestTruth:
             assert "C.element_select(c, a, b)" in str(caught.value)
             assert "test_function.py" in str(caught.value)
 
+    def test_programs_written_for_cntk_ask_whether_there_is_one(self, x):
+        C.set_global_option("values_are_true", True)
+        try:
+            assert x * 2
+            assert C.Parameter(2)
+        finally:
+            C.set_global_option("values_are_true", False)
+
+    def test_a_shape_that_is_known_before_the_rest(self):
+        p = C.placeholder((3, 4))
+        assert C.reshape(p * 2, (-1,)).shape == (12,)
+        assert (C.placeholder() + 1).shape == (-2,)
+
     @pytest.mark.parametrize("item", [1, "x"])
     def test_what_is_in_a_value(self, x, item):
         for value in (x, x * 2):
