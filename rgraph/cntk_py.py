@@ -15,6 +15,7 @@ from .eval import Evaluator
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
 from .graph import Axis
+from .graph.context import context
 from .graph.node import AUTO_SEED
 from .initializer import UNSAID_RANK
 from .io import MinibatchData
@@ -62,8 +63,6 @@ SentinelValueForAutoSelectRandomSeed = auto_select = AUTO_SEED
 SentinelValueForInferParamInitRank = UNSAID_RANK
 DefaultParamInitScale = default_param_init_scale
 
-_fixed = False
-
 
 def set_fixed_random_seed(value: int) -> None:
     """As `set_seed`: all that is drawn from here on follows from the number.
@@ -72,9 +71,8 @@ def set_fixed_random_seed(value: int) -> None:
     >>> C.cntk_py.is_random_seed_fixed()
     True
     """
-    global _fixed
     set_seed(value)
-    _fixed = True
+    context().seed_is_set = True
 
 
 def reset_random_seed(value: int = 0) -> None:
@@ -92,7 +90,7 @@ def is_random_seed_fixed() -> bool:
     >>> C.cntk_py.is_random_seed_fixed()
     True
     """
-    return _fixed
+    return context().seed_is_set
 
 
 def force_deterministic_algorithms() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .device import gpu_convolutions
 from .graph import Constant, GraphError, Input, Node, Stored
+from .graph.context import context
 from .graph.node import describe
 from .inspect.debugger import debug_model
 from .inspect.explain import Profile, Stopwatch
@@ -156,9 +157,6 @@ class _Profiler:
         self.folder, self.stopwatch = folder, Stopwatch()
 
 
-_profiler: _Profiler | None = None
-
-
 def start_profiler(
     dir: str = "profiler", sync_gpu: bool = True, reserve_mem: int = 2**25, *, enabled: bool = True
 ) -> None:
@@ -179,18 +177,17 @@ def start_profiler(
     ...     "exp" in pathlib.Path(folder, "summary.txt").read_text()
     True
     """
-    global _profiler
-    if _profiler is not None:
+    if context().profiler is not None:
         raise RuntimeError("a profiler is running; debugging.stop_profiler() ends it")
-    _profiler = _Profiler(dir)
+    context().profiler = _Profiler(dir)
     if enabled:
         enable_profiler()
 
 
 def _observe(on: bool) -> None:
     """Lets a running profiler look on, or rest; without one nothing is done, as in CNTK."""
-    if _profiler is not None:
-        evaluation.set_observer(_profiler.stopwatch, on)
+    if context().profiler is not None:
+        evaluation.set_observer(context().profiler.stopwatch, on)
 
 
 def enable_profiler() -> None:
@@ -229,9 +226,8 @@ def stop_profiler() -> None:
     ...     sorted(os.listdir(folder))
     ['summary.txt', 'trace.json']
     """
-    global _profiler
     disable_profiler()
-    profiler, _profiler = _profiler, None
+    profiler, context().profiler = context().profiler, None
     if profiler is None:
         return
     events = profiler.stopwatch.events
@@ -242,7 +238,12 @@ def stop_profiler() -> None:
     found.save(os.path.join(profiler.folder, "trace.json"))
 
 
-_timing = Stopwatch()
+def _timing() -> Stopwatch:
+    own = context()
+    if own.timing is None:
+        own.timing = Stopwatch()
+    timing: Stopwatch = own.timing
+    return timing
 
 
 def set_node_timing(enable: bool) -> None:
@@ -259,13 +260,14 @@ def set_node_timing(enable: bool) -> None:
     ---------------------------------------
     exp -> 2           ...
     """
-    evaluation.set_observer(_timing, enable)
+    evaluation.set_observer(_timing(), enable)
 
 
 def print_node_timing() -> None:
     """Prints what was timed since the last time, of all that ran."""
-    events = list(_timing.events)
-    _timing.events.clear()
+    timing = _timing()
+    events = list(timing.events)
+    timing.events.clear()
     if events:
         print(Profile(events, sum(e.seconds for e in events)))
     else:

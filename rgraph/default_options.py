@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
+
+from .graph.context import context
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +43,7 @@ class _Overrides:
         self.functions, self.options = functions, options
 
     def __enter__(self) -> _Overrides:
-        _in_force.append(self)
+        _in_force.set((*_in_force.get(), self))
         return self
 
     def __exit__(
@@ -49,10 +52,10 @@ class _Overrides:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _in_force.pop()
+        _in_force.set(_in_force.get()[:-1])
 
 
-_in_force: list[_Overrides] = []
+_in_force: ContextVar[tuple[_Overrides, ...]] = ContextVar("options in force", default=())
 
 
 def default_options(**kwargs: Any) -> _Overrides:
@@ -113,15 +116,12 @@ def get_default_override(function_or_class: Any, **kwargs: Any) -> Any:
         raise TypeError(f"{function.__name__} has no option '{name}'")
     if not is_default_override(value):
         return value
-    for scope in reversed(_in_force):
+    for scope in reversed(_in_force.get()):
         if name in scope.options and (
             function is None or scope.functions is None or function in scope.functions
         ):
             return scope.options[name]
     return value.value
-
-
-_global_options: dict[str, Any] = {}
 
 
 def set_global_option(key: str, value: Any) -> None:
@@ -139,7 +139,7 @@ def set_global_option(key: str, value: Any) -> None:
     >>> get_global_option("verbose", False), get_global_option("quiet", False)
     (True, False)
     """
-    _global_options[key] = value
+    context().options[key] = value
 
 
 def get_global_option(key: str, default_value: Any) -> Any:
@@ -148,7 +148,7 @@ def get_global_option(key: str, default_value: Any) -> Any:
     >>> C.get_global_option("nothing", 3)
     3
     """
-    return _global_options.get(key, default_value)
+    return context().options.get(key, default_value)
 
 
 def default_dtype() -> Any:

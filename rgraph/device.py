@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .engines import cpu as _cpu
 from .graph import GraphError
+from .graph.context import context
 
 
 class DeviceKind(enum.IntEnum):
@@ -98,13 +99,14 @@ def use_default_device() -> DeviceDescriptor:
     >>> C.device.use_default_device() in C.all_devices()
     True
     """
-    global _default
-    if _default is None:
-        _default = next((d for d in all_devices() if d not in _excluded), cpu())
+    own = context()
+    if own.device is None:
+        usable = (d for d in all_devices() if d not in own.excluded_devices)
+        own.device = next(usable, cpu())
         problem = _gpu_problem()
         if problem is not None and _is_nearly_there():
             warnings.warn(f"the CPU is used, {problem.error()}", stacklevel=2)
-    return _default
+    return own.device
 
 
 def all_devices() -> list[DeviceDescriptor]:
@@ -127,16 +129,11 @@ def try_set_default_device(
     >>> C.device.try_set_default_device(default)
     True
     """
-    global _default
     device = new_default_device
     if device not in all_devices() or acquire_device_lock and device.kind == "cpu":
         return False
-    _default = device
+    context().device = device
     return True
-
-
-_default: DeviceDescriptor | None = None
-_excluded: set[DeviceDescriptor] = set()
 
 
 def set_excluded_devices(excluded_devices: Iterable[DeviceDescriptor]) -> None:
@@ -147,11 +144,10 @@ def set_excluded_devices(excluded_devices: Iterable[DeviceDescriptor]) -> None:
     CPU
     >>> C.device.set_excluded_devices([])
     """
-    global _default
-    _excluded.clear()
-    _excluded.update(excluded_devices)
-    if _default in _excluded:
-        _default = None
+    own = context()
+    own.excluded_devices = frozenset(excluded_devices)
+    if own.device in own.excluded_devices:
+        own.device = None
 
 
 def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
@@ -314,7 +310,6 @@ def use_cpu_engine(name: str) -> str:
     >>> C.device.use_cpu_engine("numpy")
     'numpy'
     """
-    global _cpu_engine
     if name not in _cpu.WHY_NOT:
         raise GraphError(
             f"there is no CPU engine {name!r}; there are {', '.join(_cpu.WHY_NOT)}",
@@ -323,11 +318,8 @@ def use_cpu_engine(name: str) -> str:
     if _cpu.made(name) is None:
         warnings.warn(f"{_cpu.WHY_NOT[name]}; {_cpu.best()} is used instead", stacklevel=2)
         name = _cpu.best()
-    _cpu_engine = name
+    context().cpu_engine = name
     return name
-
-
-_cpu_engine = ""  # none is chosen yet
 
 
 def reference_run() -> Any:
@@ -345,7 +337,7 @@ def engine(device: DeviceDescriptor | None = None) -> Any:
     device = device or use_default_device()
     if device.kind == "gpu":
         return _cuda_engine(device.number)
-    name = _cpu_engine
+    name = context().cpu_engine
     if not name:
         name = use_cpu_engine(os.environ.get("RGRAPH_CPU_ENGINE") or _cpu.best())
     return _cpu.made(name)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from .graph import GraphError
-from .graph.node import AUTO_SEED, next_random
+from .graph.context import context
+from .graph.node import AUTO_SEED
 
 Shape = tuple[int, ...]
 UNSAID_RANK = 2**31 - 1  # CNTK's number for a rank that the layer says
@@ -88,10 +89,16 @@ class Initializer:
         """This initializer with a seed drawn now: parameters don't depend on who is read first."""
         if self.seed is not None:
             return self
-        return dataclasses.replace(self, seed=int(next_random().integers(1 << 62)))
+        return dataclasses.replace(
+            self, seed=int(context().random.next_generator().integers(1 << 62))
+        )
 
     def __call__(self, shape: Shape, dtype: Any) -> np.ndarray:
-        generator = next_random() if self.seed is None else np.random.default_rng(self.seed)
+        generator = (
+            context().random.next_generator()
+            if self.seed is None
+            else np.random.default_rng(self.seed)
+        )
         width = self.scale * self.width(*self.fans(shape)) if math.prod(shape) else 0.0
         return np.asarray(self.draw(generator, width, shape), dtype)
 

@@ -1,10 +1,9 @@
-import sys
-
 import numpy as np
 import pytest
 
 import rgraph as C
 from rgraph.default_options import get_default_override, overridable
+from rgraph.graph.context import context
 from rgraph.layers import Convolution, Convolution2D, Dense, MaxPooling
 
 
@@ -85,7 +84,7 @@ def test_indices_that_count_the_dynamic_axes(monkeypatch):
     """The shapes are CNTK 2.7's, which takes an index of the batch for one of the last axis."""
     x, s = C.input_variable((3, 4)), C.sequence.input_variable((3, 4))
     c = C.constant(np.arange(6).reshape(2, 3))
-    monkeypatch.setattr(sys.modules["rgraph.default_options"], "_global_options", {})
+    monkeypatch.setattr(context(), "options", {})
     C.set_global_option("align_axis", 1)
     value = np.arange(12).reshape(1, 3, 4)
     np.testing.assert_array_equal(x[:, 1].eval({x: value}), value[:, 1:2])

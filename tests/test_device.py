@@ -11,6 +11,7 @@ import pytest
 import rgraph as C
 from rgraph import device
 from rgraph.engines import cpu
+from rgraph.graph.context import context
 
 
 def test_the_cpu_is_there_and_can_be_chosen_but_not_locked():
@@ -25,7 +26,7 @@ def test_the_cpu_is_there_and_can_be_chosen_but_not_locked():
 @pytest.fixture
 def environment(monkeypatch):
     """The environment of a program in which nothing has been computed yet."""
-    monkeypatch.setattr(device, "_cpu_engine", "")
+    monkeypatch.setattr(context(), "cpu_engine", "")
     monkeypatch.delenv("RGRAPH_CPU_ENGINE", raising=False)
     return monkeypatch
 
@@ -64,7 +65,7 @@ def test_the_environment_chooses_the_number_of_threads():
 
 def test_the_environment_chooses_the_engine_of_the_cpu(environment):
     assert device.engine(C.cpu()).name == C.device.cpu_engines()[0]
-    environment.setattr(device, "_cpu_engine", "")
+    environment.setattr(context(), "cpu_engine", "")
     environment.setenv("RGRAPH_CPU_ENGINE", "numpy")
     assert device.engine(C.cpu()).name == "numpy"
 

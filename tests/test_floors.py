@@ -113,6 +113,15 @@ def test_methods_are_written_where_their_class_is():
             assert not outside, f"{name} sets {outside}"
 
 
+def test_settings_stand_in_the_context():
+    """Threads would share what a `global` statement sets; engines have the machine's resources."""
+    for name, path in modules():
+        found = [
+            n.names for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Global)
+        ]
+        assert not found or name.split(".")[0] == "engines", f"{name} sets {found}"
+
+
 def test_import_is_light():
     code = (
         "import sys, rgraph\n"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import axis as _axis
+from .context import Count
 from .errors import GraphError
 from .free import FREE, is_free, tried
 from .leaves import INFERRED, Constant, Placeholder, Stored
@@ -75,11 +76,11 @@ def shape_ahead(node: Node, seen: dict[Node, Shape | None] | None = None) -> Sha
     return seen[node]
 
 
-def _settle(node: Node) -> None:
+def _settle(node: Node, changed: _Filled) -> None:
     """Gives `node` its final type, all operands having theirs."""
     op = node.op
     assert op is not None
-    before = len(_filled)
+    before = len(changed)
     try:
         if (other := op.fitted(node)) is not None:
             node.target = other
@@ -95,7 +96,7 @@ def _settle(node: Node) -> None:
             )
             for operand, shape in zip(node.inputs, filled, strict=True):
                 if operand.shape != tuple(shape) and isinstance(operand, (Constant, Stored)):
-                    _filled.append((operand, operand.shape, operand._value))
+                    changed.append((operand, operand.shape, operand._value))
                     operand.shape = tuple(shape)
                     if isinstance(operand, Constant) and INFERRED not in shape:
                         operand._value = np.broadcast_to(operand.value, shape)
@@ -111,43 +112,43 @@ def _settle(node: Node) -> None:
             node.inputs = op.align(inputs, node.axes, **node.attrs) if op.align else inputs
     except GraphError as error:
         node.shape = node.axes = node.dtype = None
-        _empty(before)
+        _empty(changed, before)
         raise failed(node, error) from None
 
 
 # Leaves whose inferred dimensions were filled in, and what they were: a mistake takes it back, so
 # that a layer that was applied to something wrong can be applied to something right.
-_filled: list[tuple[Any, Shape | None, Any]] = []
+_Filled = list[tuple[Any, Shape | None, Any]]
 
 
-def _empty(size: int) -> None:
-    while len(_filled) > size:
-        leaf, leaf.shape, leaf._value = _filled.pop()
+def _empty(filled: _Filled, size: int = 0) -> None:
+    while len(filled) > size:
+        leaf, leaf.shape, leaf._value = filled.pop()
 
 
 def apply(op: Op, *inputs: Node, name: str = "", **attrs: Any) -> Node:
     """The node of `op` applied to `inputs`; its type is known at once if theirs are."""
     node = Node(op, inputs, attrs, name)
     if all(i.is_complete for i in node.inputs):
-        _settle(node)
+        _settle(node, [])
     elif any(map(_is_open, node.inputs)):
-        node.open_since = _bindings
+        node.open_since = _bindings.last
     return node
 
 
-_bindings = 1  # how often placeholders were bound
+_bindings = Count(1)  # how often placeholders were bound
 
 
 def _is_open(node: Node) -> bool:
     """Whether its type can't be known: nothing was bound since that was found out."""
-    unbound = isinstance(node, Placeholder) or node.open_since == _bindings
+    unbound = isinstance(node, Placeholder) or node.open_since == _bindings.last
     return unbound and not node.is_complete
 
 
 def bind(placeholders: Mapping[Placeholder, Node]) -> None:
     """Makes each placeholder stand for its node from now on."""
-    global _bindings
-    _bindings += bool(placeholders)
+    if placeholders:
+        _bindings()
     for placeholder, target in placeholders.items():
         target = resolve(target)
         if target is placeholder:
@@ -174,27 +175,26 @@ def complete(roots: Iterable[Node]) -> None:
         return
     open_nodes = order(roots, enter=lambda n: not n.is_complete)
     inputs = [n._inputs for n in open_nodes]
-    _filled.clear()
+    filled: _Filled = []
     try:
-        _complete(open_nodes)
+        _complete(open_nodes, filled)
     except GraphError:
-        _empty(0)
+        _empty(filled)
         for node, before in zip(open_nodes, inputs, strict=True):
             if node.op:
                 node._inputs = before
                 node.shape = node.axes = node.dtype = None
         raise
-    _filled.clear()
 
 
-def _complete(open_nodes: list[Node]) -> None:
+def _complete(open_nodes: list[Node], filled: _Filled) -> None:
     for node in open_nodes:
         if node.op and all(i.is_complete for i in node.inputs):
-            _settle(node)
+            _settle(node, filled)
     open_nodes = [n for n in open_nodes if not n.is_complete]
     unbound = dependents(open_nodes, [n for n in open_nodes if n.op is None])
     for node in unbound:
-        node.open_since = _bindings
+        node.open_since = _bindings.last
     open_nodes = [n for n in open_nodes if n not in unbound]
     below = {i for n in open_nodes for i in n.inputs}.difference(open_nodes)
     guesses: dict[Node, Type] = {}
@@ -228,11 +228,11 @@ def _complete(open_nodes: list[Node]) -> None:
             _adopt(node, guesses[node])
     for node in open_nodes:
         if not node.is_delay and all(i.is_complete for i in node.inputs):
-            _settle(node)
+            _settle(node, filled)
     for node in open_nodes:
         if node.is_delay and all(i.is_complete for i in node.inputs):
             assumed = node.shape
-            _settle(node)
+            _settle(node, filled)
             if node.shape != assumed:
                 raise failed(node, _changing([*states[node], assumed, node.shape]))
     whole = [n for n in reversed(open_nodes) if n.op and not n.op.framewise]

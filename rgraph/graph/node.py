@@ -320,14 +320,6 @@ def failed(node: Node, error: GraphError, types: Sequence[Type] = ()) -> GraphEr
     return located(error, node.title, node.origin, _operands(node, types))
 
 
-_random = [np.random.SeedSequence(0)]
-
-
-def reset_random(seed: int) -> None:
-    """Starts the random numbers of initial values anew."""
-    _random[0] = np.random.SeedSequence(seed)
-
-
 def random_key(node: Node) -> int:
     """What tells the random numbers of an operation from others'.
 
@@ -337,8 +329,3 @@ def random_key(node: Node) -> int:
 
 
 AUTO_SEED = 2**64 - 3  # as a seed, CNTK's number for none
-
-
-def next_random() -> np.random.Generator:
-    """A generator of its own for each parameter, in the order in which they ask."""
-    return np.random.default_rng(_random[0].spawn(1)[0])

@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from ..default_options import bound_to
+from ..graph.context import context
 from .learner import Learner, Step
 from .options import Options
 from .schedules import learning_parameter_schedule_per_sample, momentum_schedule_per_sample
@@ -26,7 +27,6 @@ from .steps import (
 
 F = TypeVar("F", bound=Callable[..., Learner])
 _ANYHOW = inspect.Parameter.POSITIONAL_OR_KEYWORD
-_unit_gain = True
 
 
 def default_unit_gain_value() -> bool:
@@ -35,7 +35,7 @@ def default_unit_gain_value() -> bool:
     >>> C.default_unit_gain_value()
     True
     """
-    return _unit_gain
+    return context().unit_gain
 
 
 def set_default_unit_gain_value(value: bool) -> None:
@@ -43,8 +43,7 @@ def set_default_unit_gain_value(value: bool) -> None:
 
     >>> C.set_default_unit_gain_value(True)
     """
-    global _unit_gain
-    _unit_gain = bool(value)
+    context().unit_gain = bool(value)
 
 
 def _smoothing(
@@ -56,7 +55,7 @@ def _smoothing(
     unit_gain: bool | None,
     variance_momentum: Any = None,
 ) -> Learner:
-    gain = _unit_gain if unit_gain is None else unit_gain
+    gain = context().unit_gain if unit_gain is None else unit_gain
     made = Options(**options)
     return Learner(parameters, lr, step, made, momentum, gain, variance_momentum)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import GraphError
-from ..graph.node import next_random
+from ..graph.context import context
 from ..model.variables import Parameter
 from ..runtime.arrays import on_cpu
 from .memory import as_gradient, change_in_place
@@ -99,7 +99,7 @@ class Learner:
         self._state: list[State] = [{} for _ in self.parameters]
         self._noise: tuple[int, int] | None = None  # the seed, and how often it was used
         if any(options.noise.values):
-            self._noise = int(next_random().integers(1 << 62)), 0
+            self._noise = int(context().random.next_generator().integers(1 << 62)), 0
         self._reported: dict[str, float] = {}
         self.tell: Callable[[str, float], None] | None = None  # set by a trainer
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from ..graph.context import context
+
 
 class TraceLevel(enum.IntEnum):
     """How much to print. rgraph itself looks at none: what is wrong is an error or a warning.
@@ -19,16 +21,12 @@ class TraceLevel(enum.IntEnum):
     Info = 2
 
 
-_level = TraceLevel.Warning
-
-
 def set_trace_level(value: int) -> None:
     """Sets the trace level for a program's own use.
 
     >>> C.logging.set_trace_level(C.logging.TraceLevel.Warning)
     """
-    global _level
-    _level = TraceLevel(value)
+    context().trace_level = TraceLevel(value)
 
 
 def get_trace_level() -> TraceLevel:
@@ -37,4 +35,4 @@ def get_trace_level() -> TraceLevel:
     >>> C.logging.get_trace_level() == C.logging.TraceLevel.Warning
     True
     """
-    return _level
+    return TraceLevel(context().trace_level)

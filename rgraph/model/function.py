@@ -9,6 +9,7 @@ from typing import Any, overload
 
 from .. import graph
 from ..graph import FREE, GraphError, Node, Placeholder
+from ..graph.context import context
 from ..graph.node import describe, resolve
 from ..ops import records
 from ..ops.records import hold
@@ -25,8 +26,6 @@ from .tracing import annotated, is_outer, nodes_of, trace
 from .types import Type
 from .variables import Variable, as_variable, leaf
 
-_renaming = False
-
 
 def allow_renaming_functions(allow: bool = True) -> None:
     """From here on a function that has a name may be given another; or may not again.
@@ -40,8 +39,7 @@ def allow_renaming_functions(allow: bool = True) -> None:
     >>> f.name = "total"
     >>> C.allow_renaming_functions(False)
     """
-    global _renaming
-    _renaming = allow
+    context().renaming = allow
 
 
 class Function(Operand):
@@ -321,7 +319,7 @@ class Function(Operand):
 
     @name.setter
     def name(self, name: str) -> None:
-        if self.name and name != self.name and not _renaming:
+        if self.name and name != self.name and not context().renaming:
             raise GraphError(
                 f"{self.name!r} has its name, it can't be renamed to {name!r}",
                 hint="C.alias(f, name=…) has another; or call C.allow_renaming_functions()",
@@ -524,7 +522,6 @@ class Function(Operand):
             raise GraphError(f"{name!r} can't be set; what can is {sorted(settings)}")
         node, key = settings[name]
         node.attrs[key] = value
-        evaluation.forget_plans()
 
     def _settings(self) -> dict[str, tuple[Node, str]]:
         """Where the attributes that may change stand: here, or in an operand that is random."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from ..graph import GraphError, Node, Placeholder
@@ -82,16 +83,17 @@ def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
     return nodes, arguments
 
 
-_outer: set[Node] = set()  # the arguments of the functions that are being traced
+# The arguments of the functions that are being traced.
+_outer: ContextVar[frozenset[Node]] = ContextVar("outer", default=frozenset())
 
 
 @contextlib.contextmanager
 def _open(arguments: Iterable[Node]) -> Iterator[None]:
-    _outer.update(arguments)
+    before = _outer.set(_outer.get().union(arguments))
     try:
         yield
     finally:
-        _outer.difference_update(arguments)
+        _outer.reset(before)
 
 
 def is_outer(node: Node) -> bool:
@@ -99,7 +101,7 @@ def is_outer(node: Node) -> bool:
 
     A function that is made meanwhile captures it; it is none of that function's own arguments.
     """
-    return node in _outer
+    return node in _outer.get()
 
 
 def nodes_of(value: Any) -> list[Node]:

@@ -15,7 +15,6 @@ from ..device import gpu
 from ..graph import BATCH, SEQUENCE, Axis, GraphError
 from ..graph.node import describe, resolve
 from ..ops.records import hold
-from ..runtime import evaluation
 from ..runtime.arrays import on_cpu, on_gpu
 from ..runtime.values import dense
 from .operand import Operand
@@ -88,7 +87,7 @@ class Valued(Variable):
         node: Any = self.node
         value = dense(value)
         if isinstance(node, graph.Constant):
-            evaluation.set_constant(node, on_cpu(value))
+            node.value = on_cpu(value)
             return
         there = on_gpu(value)
         if there is not None and there.shape == node.shape:

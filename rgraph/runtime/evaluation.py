@@ -7,7 +7,6 @@ and a plan is made for each size that comes by.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -18,6 +17,7 @@ import numpy as np
 from .. import device as _device
 from .. import graph, passes
 from ..graph import Axis, Constant, GraphError, Input, Node
+from ..graph.context import Random, context
 from ..graph.node import describe, resolve
 from ..ops.assignment import ASSIGN
 from ..passes import autodiff
@@ -32,27 +32,8 @@ from .windowed import WindowedPlan
 from .windows import Window
 
 MOST_PLANS = 32  # that a runner keeps
+SETTABLE = ("rate", "seed")  # attributes of random operations that people may set
 
-
-class _Count:
-    """Numbers, one after the other, for all threads.
-
-    Attributes:
-        last: the latest of them.
-    """
-
-    def __init__(self, last: int = 0) -> None:
-        self.last, self._rest = last, itertools.count(last + 1)
-
-    def __call__(self) -> int:
-        number = self.last = next(self._rest)
-        return number
-
-
-_runs = _Count()
-_seed = 0
-_beginning = object()  # since when the seed holds
-_edition = 0  # plans hold constants and attributes; when one is set, older plans are wrong
 
 _observers: ContextVar[tuple[Observer, ...]] = ContextVar("observers", default=())
 
@@ -69,8 +50,13 @@ def observed_by(observer: Observer) -> Iterator[None]:
 
 def set_observer(observer: Observer, looks: bool) -> None:
     """Has an observer look at all runs from here on, or look no more."""
-    others = tuple(o for o in _observers.get() if o is not observer)
-    _observers.set((*others, observer) if looks else others)
+    own = context()
+    others = tuple(o for o in own.observers if o is not observer)
+    own.observers = (*others, observer) if looks else others
+
+
+def _watching() -> tuple[Observer, ...]:
+    return context().observers + _observers.get()
 
 
 def set_seed(seed: int) -> None:
@@ -78,27 +64,11 @@ def set_seed(seed: int) -> None:
 
     What an operation draws depends on the seed, on how many evaluations there were since it was
     set, and on the operation's place among the random ones of its function: a clone or a loaded
-    copy in its stead draws the same.
+    copy in its stead draws the same. Each thread has a seed of its own, which this sets.
 
     >>> C.set_seed(7)
     """
-    global _seed, _runs, _beginning
-    _seed, _runs, _beginning = int(seed), _Count(), object()
-    graph.node.reset_random(_seed)
-
-
-def forget_plans() -> None:
-    """Has all plans made anew: something that they hold has changed."""
-    global _edition
-    _edition += 1
-
-
-def set_constant(node: Constant, value: Any) -> None:
-    """Sets a constant. From the first time on plans read it in each run."""
-    was_fixed = node.is_fixed
-    node.value = value
-    if was_fixed:
-        forget_plans()
+    context().random = Random(int(seed))
 
 
 class Request(NamedTuple):
@@ -126,11 +96,13 @@ class Feed(NamedTuple):
 
     Attributes:
         data: what is fed, by input.
+        seed: the seed in force.
         run: the number of the run, of all; on it depends what is random.
         turn: the number of the run among its runner's; on it depends what has a seed of its own.
     """
 
     data: Mapping[Node, Any]
+    seed: int
     run: int
     turn: int
     device: Any
@@ -150,10 +122,19 @@ class _Traits(NamedTuple):
     Attributes:
         flexible: the nodes whose sizes follow the data.
         learns: whether training makes a difference.
+        constants: those that it reads, which may be set.
+        random: the operations that draw, whose attributes may be set.
     """
 
     flexible: list[Node]
     learns: bool
+    constants: list[Constant]
+    random: list[Node]
+
+    def edition(self) -> Any:
+        """What a plan holds of all that may be set: if it is another now, so must be the plan."""
+        changed = tuple([n for n in self.constants if not n.is_fixed])
+        return changed, tuple([tuple(n.attrs.get(k) for k in SETTABLE) for n in self.random])
 
 
 _Made = TypeVar("_Made")
@@ -173,11 +154,12 @@ class _Latest(Generic[_Made]):
                 self._found.pop(old, None)
         return found
 
+    def discard(self, is_stale: Callable[[Any], bool]) -> None:
+        for key in [k for k in list(self._found) if is_stale(k)]:
+            self._found.pop(key, None)
+
     def all(self) -> list[_Made]:
         return list(self._found.values())
-
-    def clear(self) -> None:
-        self._found.clear()
 
 
 class Runner:
@@ -191,7 +173,6 @@ class Runner:
     def __init__(self, roots: Sequence[Node] = ()) -> None:
         self._roots = roots
         self._jobs: _Latest[_Job] = _Latest()
-        self._edition = _edition  # of these
         self._traits: _Latest[_Traits] = _Latest()
         self._updates: _Latest[tuple[tuple[Node, Node], ...]] = _Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
@@ -199,24 +180,23 @@ class Runner:
         self._latest: Held | None = None  # the latest of these
         self._restored: Held | None = None  # from a checkpoint, for the next run
         self._size, self._sizes = 0, dict[Axis, int]()
-        self._began, self._turns = _beginning, _Count()
 
     def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
         """A run of its own, with its own random numbers."""
-        if self._began is not _beginning:  # the seed was set: all begins anew
-            self._began, self._turns = _beginning, _Count()
-        return Feed(data, _runs(), self._turns(), device, training)
+        random = context().random
+        return Feed(data, random.seed, random.runs(), random.turns(self)(), device, training)
 
     def random_state(self) -> dict[str, int]:
         """What `set_random_state` must know to have later runs draw as they would here."""
-        turns = self._turns.last if self._began is _beginning else 0
-        return {"seed": _seed, "runs": _runs.last, "turns": turns}
+        random = context().random
+        return {"seed": random.seed, "runs": random.runs.last, "turns": random.turns(self).last}
 
     def set_random_state(self, state: Mapping[str, int]) -> None:
         """Goes back to where `random_state` was asked for: the seed, and the runs since."""
-        global _seed, _runs
-        _seed, _runs = state["seed"], _Count(state["runs"])
-        self._began, self._turns = _beginning, _Count(state["turns"])
+        random = Random(state["seed"], state["runs"])
+        random.initial = context().random.initial
+        random.set_turns(self, state["turns"])
+        context().random = random
 
     def carried(self) -> dict[str, Any] | None:
         """What delays hold of the latest run's sequences, for `set_carried`; None: of none."""
@@ -256,18 +236,20 @@ class Runner:
         carry = self._carry(request, given)
         if carry is not None and request.window is None:
             request = request._replace(window=Window())
-        flexible, learns = self._traits.get(request, lambda: _traits(request))
+        traits = self._traits.get(request, lambda: _traits(request))
+        flexible = traits.flexible
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
-        training = given.training or not learns
-        observers = _observers.get()
-        key = (engine.name, request, training, tuple(sizes.items()), _edition, observers)
-        if self._edition != _edition:
-            self._jobs.clear()
-            self._edition = _edition
-        job = self._jobs.get(
-            key, lambda: _job(request, flexible, sizes, engine, training, self._roots, observers)
-        )
+        training = given.training or not traits.learns
+        observers = _watching()
+        edition = traits.edition()
+        key = (engine.name, request, training, tuple(sizes.items()), edition, observers)
+
+        def made() -> _Job:
+            self._jobs.discard(lambda old: old[1] == request and old[4] != edition)
+            return _job(request, flexible, sizes, engine, training, self._roots, observers)
+
+        job = self._jobs.get(key, made)
         data = {job.inputs.get(n, n): v for n, v in given.data.items()}
         data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         known = [job.inputs.get(n, n) for n in inputs]
@@ -280,7 +262,7 @@ class Runner:
                 batch.layouts,
                 batch.size,
                 given.training,
-                (_seed << 32) + given.run,
+                (given.seed << 32) + given.run,
                 given.turn,
                 **options,
             )
@@ -365,7 +347,12 @@ def _traits(request: Request) -> _Traits:
     news = [value for _, value in request.updates]
     nodes = graph.order([*request.values, *request.roots, *request.wrt, *news])
     flexible = [n for n in nodes if graph.follows_data(n)]
-    return _Traits(flexible, any(n.op is not None and n.op.inference_form for n in nodes))
+    return _Traits(
+        flexible,
+        any(n.op is not None and n.op.inference_form for n in nodes),
+        [n for n in nodes if isinstance(n, Constant)],
+        [n for n in nodes if n.op is not None and n.op.random],
+    )
 
 
 def _job(
@@ -431,7 +418,7 @@ def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:
         rows = [row.copy() for row in rows]
     for node, row in zip(nodes, rows, strict=True):
         if isinstance(node, Constant):
-            set_constant(node, engine.to_numpy(row))
+            node.value = engine.to_numpy(row)
         elif hasattr(engine, "place"):
             engine.place(node).write(row)
         else:
@@ -452,7 +439,7 @@ def windowed_plan(request: Request, device: Any = None) -> WindowedPlan:
 
 def is_observed() -> bool:
     """Whether somebody looks on at what runs now."""
-    return bool(_observers.get())
+    return bool(_watching())
 
 
 def _needed(plan: Plan, data: Mapping[Node, Any], known: Sequence[Node]) -> list[Any]:

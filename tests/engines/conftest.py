@@ -6,6 +6,7 @@ import pytest
 
 from rgraph import device
 from rgraph.engines.cuda import options
+from rgraph.graph.context import context
 from tests.engines import played_gpu
 from tests.engines.strict_arrays import LIBRARY
 
@@ -19,7 +20,7 @@ def played(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", LIBRARY)
     monkeypatch.setattr(device, "_cuda_engine", lambda number: made)
     monkeypatch.setattr(device, "_gpu_count", lambda: 1)
-    monkeypatch.setattr(device, "_default", device.gpu(0))
+    monkeypatch.setattr(context(), "device", device.gpu(0))
     monkeypatch.setattr(options, "current", options.Options())
     return made
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rgraph import device
+from rgraph.graph.context import context
 from rgraph.ops.records import TABLE
 from tests.engines.strict_arrays import LIBRARY, Array, State
 
@@ -378,7 +379,7 @@ def play():
     sys.modules["cupy"] = LIBRARY
     device._cuda_engine = lambda number: made
     device._gpu_count = lambda: 1
-    device._default = device.gpu(0)
+    context().device = device.gpu(0)
 
 
 def interpret(engine):

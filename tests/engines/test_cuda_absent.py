@@ -12,6 +12,7 @@ import pytest
 import rgraph as C
 from rgraph import device
 from rgraph.engines.cuda import CudaEngine, library
+from rgraph.graph.context import context
 from tests.engines import played_gpu
 from tests.engines.strict_arrays import LIBRARY
 
@@ -49,7 +50,7 @@ class Machine:
             return real(name, *args, **kwargs)
 
         monkeypatch.setattr(builtins, "__import__", import_)
-        monkeypatch.setattr(device, "_default", None)
+        monkeypatch.setattr(context(), "device", None)
         self.driver = None
         opened = ctypes.CDLL
 
@@ -222,7 +223,7 @@ def test_engines_are_chosen_by_device(monkeypatch):
     monkeypatch.setattr(device, "_cuda_engine", lambda number: made)
     monkeypatch.setattr(device, "_gpu_count", lambda: 1)
     monkeypatch.setattr(device, "_gpu_problem", lambda: None)
-    monkeypatch.setattr(device, "_default", None)
+    monkeypatch.setattr(context(), "device", None)
     assert C.use_default_device() == C.gpu(0)
     assert device.engine() is made
     assert device.engine(C.cpu()).name in device.cpu_engines()

@@ -3,12 +3,12 @@
 import io as text_io
 import re
 import struct
-import sys
 
 import numpy as np
 import pytest
 
 import rgraph as C
+from rgraph.graph.context import context
 from rgraph.train.checkpoint import load_state, save_state
 
 N = 20
@@ -314,7 +314,7 @@ def test_minibatches_with_nan_can_be_left_out():
 
 
 def test_what_nan_does_can_be_said_for_all_trainers(monkeypatch):
-    monkeypatch.setattr(sys.modules["rgraph.default_options"], "_global_options", {})
+    monkeypatch.setattr(context(), "options", {})
     C.set_global_option("on_nan", "ignore")
     x, loss, learner = normalized()
     trainer = C.Trainer(None, loss, learner)
