@@ -6,7 +6,8 @@ listed in `passes.json`; where a test fails for a reason that stands, `known.jso
 Prints a table and then the plain count. This is a measure and not a gate: failures leave the exit
 status at 0.
 
-`python -m conformance keras FOLDER` runs the tests of Keras instead.
+`python -m conformance keras FOLDER` runs the tests of Keras instead, `python -m conformance
+programs FOLDER` CNTK's tutorials and examples.
 """
 
 import runpy
@@ -19,7 +20,7 @@ from pathlib import Path
 from conformance import running
 
 HERE = Path(__file__).parent
-OTHERS = ("keras",)  # what else there is to run, each in a folder of its own
+OTHERS = ("keras", "programs")  # what else there is to run, each in a folder of its own
 WHEEL = "cntk==2.7.post2"
 # The wheel is for Python 3.6 only, and pip refuses it unless told that this is wanted.
 PIP = (
