@@ -15,7 +15,7 @@ from ..device import gpu
 from ..graph import BATCH, SEQUENCE, Axis, GraphError
 from ..graph.node import describe, resolve
 from ..ops.records import hold
-from ..runtime.arrays import on_cpu, on_gpu
+from ..runtime.arrays import DLPACK_CPU, as_numpy_asks, exported, on_cpu, on_gpu
 from ..runtime.values import dense
 from .operand import Operand
 
@@ -106,7 +106,16 @@ class Valued(Variable):
         return self.value
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.value, dtype, copy=True if copy else None)
+        return as_numpy_asks(self.value, dtype, copy, True)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """A copy of its array in the CPU's memory, for other libraries: `torch.from_dlpack(p)`."""
+        if options.get("copy") is False:
+            raise BufferError("a parameter's array is given out as a copy only")
+        return exported(self.value, options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return DLPACK_CPU, 0
 
 
 class State(Valued):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,35 +21,91 @@ def on_gpu(data: Any) -> Any:
 
     Anything with DLPack will do: arrays of CuPy, PyTorch, JAX.
     """
-    if isinstance(data, np.ndarray) or not hasattr(data, "__dlpack_device__"):
+    if not is_foreign(data):
         return None
-    if int(data.__dlpack_device__()[0]) != _DLPACK_CUDA:
+    try:
+        kind = int(data.__dlpack_device__()[0])
+    except (ValueError, RuntimeError):  # memory that DLPack does not know
+        return None
+    if kind != _DLPACK_CUDA:
         return None
     import cupy  # only who has such data needs it
 
     return data if isinstance(data, cupy.ndarray) else cupy.from_dlpack(data)
 
 
-_DLPACK_CUDA = 2  # DLPack's kDLCUDA
+DLPACK_CPU, _DLPACK_CUDA = 1, 2  # DLPack's kDLCPU, kDLCUDA
 
 
 def as_array(data: Any) -> Any:
-    """An array where it is: a GPU's, or else NumPy's."""
-    array = on_gpu(data)
+    """An array where it is: a GPU's, or else NumPy's; without a copy where it is one of another
+    library.
+
+    Raises:
+        GraphError: another library's array has no numbers to give, or not in NumPy's types.
+    """
+    if is_foreign(data):
+        array = on_gpu(data)
+        return _of_other_library(data) if array is None else array
     if isinstance(data, np.ma.MaskedArray) and data.mask.any():
         raise GraphError(
             "an array whose mask hides some values gives no numbers for them",
             hint="array.filled(0) puts a number there",
         )
-    return np.asarray(data) if array is None else array
+    return np.asarray(data)
+
+
+def is_foreign(data: Any) -> bool:
+    """Whether it is an array of another library than NumPy, which gives it out by DLPack."""
+    return not isinstance(data, np.ndarray) and hasattr(data, "__dlpack_device__")
+
+
+def _of_other_library(data: Any) -> np.ndarray:
+    """What lies in the CPU's memory, as NumPy's array of the same memory."""
+    try:
+        return np.asarray(data) if hasattr(data, "__array__") else np.from_dlpack(data)
+    except (TypeError, ValueError, RuntimeError, BufferError) as refusal:
+        raise GraphError(
+            f"a {type(data).__module__}.{type(data).__qualname__} gives no array: {refusal}",
+            hint="of a tensor of PyTorch that has a gradient tensor.detach() does, of one in "
+            "bfloat16 tensor.float(), of a sparse one tensor.to_dense()",
+        ) from None
 
 
 def on_cpu(data: Any) -> Any:
-    """An array, or a list of them, in the CPU's memory."""
+    """An array, or a list of them, in the CPU's memory; what is neither as it is."""
     if isinstance(data, list):
         return [on_cpu(d) for d in data]
     array = on_gpu(data)
-    return data if array is None else array.get()
+    if array is not None:
+        return array.get()
+    return as_array(data) if is_foreign(data) else data
+
+
+def exported(array: Any, options: Mapping[str, Any]) -> Any:
+    """An array for another library, by DLPack: the memory itself, a copy of what is read-only.
+
+    DLPack can say that memory is read-only, but not all heed it: PyTorch 2 takes such an array for
+    one that it may write to.
+    """
+    if options.get("copy") is not False and not getattr(array.flags, "writeable", True):
+        array = array.copy()
+    return array.__dlpack__(**options)
+
+
+def as_numpy_asks(array: np.ndarray, dtype: Any, copy: bool | None, is_copy: bool) -> np.ndarray:
+    """What `__array__` gives: an array in the type and, with `copy`, the memory that is asked for.
+
+    Args:
+        is_copy: whether the array is nobody else's.
+
+    Raises:
+        ValueError: it would take a copy, and none is to be made.
+    """
+    found = np.asarray(array, dtype)
+    if copy is False and (is_copy or found is not array):
+        raise ValueError("it takes a copy to give this as an array of NumPy's")
+    return found.copy() if copy and found is array and not is_copy else found
 
 
 def memory_of(array: Any) -> Any:
@@ -101,7 +157,8 @@ class NDArrayView:
         cls, np_array: Any, device: Any = None, read_only: bool = False, borrow: bool = False
     ) -> NDArrayView:
         """An array's copy (with `borrow` the array itself)."""
-        return cls._of(np_array if borrow else np.array(np_array), device)
+        array = on_cpu(np_array)
+        return cls._of(np.asarray(array) if borrow else np.array(array), device)
 
     @classmethod
     def from_csr(
@@ -159,11 +216,18 @@ class NDArrayView:
         return csr(self.array) if self.is_sparse else on_cpu(self.array)
 
     def __dlpack__(self, **options: Any) -> Any:
-        """The array where it lies, for other libraries: `torch.from_dlpack(view)`."""
-        return self.array.__dlpack__(**options)
+        """The array where it lies, for other libraries: `torch.from_dlpack(view)`.
+
+        Of one that is read-only they get a copy.
+        """
+        return exported(self.array, options)
 
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = on_cpu(self.array)
+        return as_numpy_asks(array, dtype, copy, array is not self.array)
 
     def __len__(self) -> int:
         return len(self.array)

@@ -9,7 +9,17 @@ import numpy as np
 
 from ..device import DeviceDescriptor, cpu, gpu
 from ..graph import GraphError
-from .arrays import NDArrayView, as_array, csr, is_sparse, on_cpu, on_gpu
+from .arrays import (
+    NDArrayView,
+    as_array,
+    as_numpy_asks,
+    csr,
+    exported,
+    is_foreign,
+    is_sparse,
+    on_cpu,
+    on_gpu,
+)
 from .samples import samples_of
 
 
@@ -25,6 +35,8 @@ def dense(data: Any) -> Any:
         return data.toarray()
     if isinstance(data, (list, tuple)):
         return [dense(d) for d in data]
+    if is_foreign(data):
+        return as_array(data)
     inner = unwrapped(data)
     return data if inner is data else dense(inner)
 
@@ -37,9 +49,9 @@ def unwrapped(data: Any) -> Any:
 class Value:
     """A minibatch of one input or output: a batch, or sequences of different lengths.
 
-    It is what `as_numpy=False` gives. On a GPU its arrays stay there: other libraries take them
-    without a copy (`torch.from_dlpack(value)`), and so does the next evaluation. `asarray`,
-    `as_sequences` and NumPy's own functions bring them to the CPU's memory.
+    It is what `as_numpy=False` gives. Other libraries take it without a copy
+    (`torch.from_dlpack(value)`), and so does the next evaluation; on a GPU its arrays stay there.
+    `asarray`, `as_sequences` and NumPy's own functions bring them to the CPU's memory.
 
     Args:
         batch: an array, an `NDArrayView`, or a list of sequences.
@@ -175,8 +187,14 @@ class Value:
         return NDArrayView._of(self._padded(), self.device, self.is_sparse)
 
     def __dlpack__(self, **options: Any) -> Any:
-        """All as one array, for other libraries: `torch.from_dlpack(value)`."""
-        return self._padded().__dlpack__(**options)
+        """All as one array, for other libraries: `torch.from_dlpack(value)`.
+
+        A batch, and a single sequence, are given without a copy, but for one that is read-only.
+        """
+        padded = self._padded()
+        if options.get("copy") is False and self._pads:
+            raise BufferError("several sequences are one array in a copy only")
+        return exported(padded, options)
 
     def __dlpack_device__(self) -> Any:
         return self._padded().__dlpack_device__()
@@ -188,13 +206,21 @@ class Value:
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = np.asarray(on_cpu(self._padded()), dtype)
-        return array.copy() if copy else array
+        padded = self._padded()
+        array = on_cpu(padded)
+        return as_numpy_asks(array, dtype, copy, self._pads or array is not padded)
+
+    @property
+    def _pads(self) -> bool:
+        """Whether one array of all is a copy."""
+        return isinstance(self.content, list) and len(self.content) != 1
 
     def _padded(self) -> Any:
         if not isinstance(self.content, list):
             return self.content
         parts = [as_array(s) for s in self.content]
+        if not self._pads:
+            return parts[0][None]
         steps = max(map(len, parts))
         shape = (len(parts), steps, *parts[0].shape[1:])
         out = np.zeros(shape, parts[0].dtype, like=parts[0])
