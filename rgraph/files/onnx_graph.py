@@ -46,10 +46,11 @@ class Builder:
         return f"{what}_{next(self._names)}"
 
     def array(self, value: Any, name: str = "") -> Name:
-        """A constant; it stands in the outermost graph."""
+        """A constant, or with a name a parameter, which is nobody else's; it stands in the
+        outermost graph."""
         root = self._root
         value = np.array(value, order="C", copy=None)
-        small = value.size < 64  # axes and sizes are asked for again and again
+        small = not name and value.size < 64  # axes and sizes are asked for again and again
         key = ("array", value.tobytes() if small else b"", value.shape, value.dtype.str)
         if small and key in root._known:
             return root._known[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -229,7 +230,10 @@ def _pooled(kind: str, **more: Any) -> Callable[[At], Name]:
         g, rank = at.arguments, len(at.arguments["window"])
         lead = at.shape_of(0)[: len(at.shape) - rank]
         spatial = at.shape_of(0)[len(lead) :]
-        x = at.build("Reshape", at.names[0], at.build.whole(-1, 1, *spatial))
+        flat = math.prod(lead), *spatial  # what is pooled over comes behind one axis
+        x = at.as_batch(at.names[0], flat, at.leads[0])
+        if at.leads[0] == 1 and len(lead) != 1:
+            x = at.build("Reshape", x, at.build.whole(0, *flat))
         low = [p[0] for p in g["padding"]]
         sizes = g["counts"], g["strides"], g["window"]
         high = [
@@ -241,7 +245,9 @@ def _pooled(kind: str, **more: Any) -> Callable[[At], Name]:
             kind, x, kernel_shape=list(g["window"]), strides=list(g["strides"]),
             pads=[*low, *high], **options,
         )  # fmt: skip
-        return at.from_batch(at.build("Reshape", y, at.build.whole(-1, *at.shape)))
+        if at.lead == 1 and len(lead) != 1:
+            return at.build("Reshape", y, at.build.whole(0, *at.shape))
+        return at.from_batch(y)
 
     return build
 

@@ -336,12 +336,15 @@ def load_model(
     device: Any = None,
     format: Any = ModelFormat.CNTKv2,
 ) -> Function:
-    """The function that `Function.save` saved, here or in CNTK 2 (which needs protobuf).
+    """The function that `Function.save` saved, here or in CNTK 2 (which needs protobuf); or an
+    ONNX model (which needs onnx).
+
+    The first axis of an ONNX model's inputs is the batch; arrays of numbers in it are parameters.
 
     Args:
         model: a file's name, or a file's content.
         device: accepted for CNTK's sake.
-        format: as for `Function.save`.
+        format: as for `Function.save`; files whose names end with .onnx are taken for ONNX.
 
     Raises:
         GraphError: it is no such file, or it names an operation that is not known here.
@@ -353,6 +356,10 @@ def load_model(
     ...     C.load_model(path).shape
     (3,)
     """
+    if format is ModelFormat.ONNX or _is_onnx(model):
+        from . import onnx_import  # only who has such files needs onnx
+
+        return onnx_import.function(_content(model))
     _own_format(format)
     source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
     content = _of_cntk(model)
@@ -363,6 +370,17 @@ def load_model(
     with archives.read(source, "graph", "holds no saved function") as (graph, arrays):
         reader = Reader(graph, arrays)
     return reader.function()
+
+
+def _is_onnx(model: Any) -> bool:
+    return not isinstance(model, (bytes, bytearray)) and str(os.fspath(model)).endswith(".onnx")
+
+
+def _content(model: str | os.PathLike[str] | bytes) -> bytes:
+    if isinstance(model, (bytes, bytearray)):
+        return bytes(model)
+    with open(model, "rb") as file:
+        return file.read()
 
 
 def _of_cntk(model: str | os.PathLike[str] | bytes) -> bytes | None:
