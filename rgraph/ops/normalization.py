@@ -126,7 +126,7 @@ def _as_state(value: Any) -> Node:
     node = resolve(as_node(value))
     if not isinstance(node, Constant) or node.handle is None:
         return node
-    first = node.value
+    first = node.root.given  # its shape may follow from what is normalized
     state = State(
         node.shape or (),
         node.dtype,

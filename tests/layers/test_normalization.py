@@ -195,3 +195,20 @@ def test_not_over_a_state():
     inside = C.layers.Recurrence(lambda h, x: h + layer(x))(x)
     layer.find_by_name("aggregate_variance").value = 4
     np.testing.assert_allclose(inside.eval({x: [data]})[0], np.cumsum(data / 2, 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_statistics_may_be_constants_whose_shape_follows(dtype):
+    """As in CNTK's own test: (x - 3) / sqrt(4 + 0) * 2 + 1."""
+    x = C.input_variable((2, 3), dtype)
+    inferred = C.InferredDimension
+    scale, bias, mean, variance = (
+        C.constant(value, shape=(inferred,), dtype=dtype) for value in (2, 1, 3, 4)
+    )
+    count = C.constant(0, shape=(), dtype=dtype)
+    f = C.batch_normalization(
+        x, scale, bias, mean, variance, spatial=True, epsilon=0, running_count=count
+    )
+    data = np.arange(12, dtype=dtype).reshape(2, 2, 3)
+    np.testing.assert_allclose(f.eval({x: data}), data - 2)
+    assert (mean.shape, variance.shape) == ((2,), (2,))
