@@ -232,9 +232,13 @@ class Learner:
         return [as_gradient(p.node, given[p]) for p in self.parameters]
 
     def _change(self, step: Step, gradients: Sequence[Array], now: Now) -> None:
+        deviation = self._now(self.options.noise)
+        finishes = deviation > 0 or self.options.l1_regularization_weight > 0
+
         def change(p: Array, g: Array, state: State) -> None:
             step(p, self._prepared(p, g, now.samples), state, now)
-            self._finish(p, now)
+            if finishes:
+                self._finish(p, now, deviation)
 
         memo: dict[Any, Any] = {}
         for parameter, g, state in zip(self.parameters, gradients, self._state, strict=True):
@@ -258,8 +262,7 @@ class Learner:
             g += options.l2_regularization_weight * size * p
         return g
 
-    def _finish(self, p: Array, now: Now) -> None:
-        deviation = self._now(self.options.noise)
+    def _finish(self, p: Array, now: Now, deviation: float) -> None:
         if deviation > 0 and self._noise is not None:
             seed, count = self._noise
             noise = np.random.default_rng((seed, count)).normal(0, deviation, p.shape)

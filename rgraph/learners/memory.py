@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..device import engine, gpu
 from ..graph import GraphError
 from ..graph.node import describe
@@ -21,6 +23,8 @@ def as_gradient(node: Any, given: Any) -> Any:
     Raises:
         GraphError: it has another number of elements.
     """
+    if type(given) is np.ndarray and given.dtype == node.dtype and given.shape == node.shape:
+        return given
     g = as_array(dense(given)).astype(node.dtype, copy=False)
     if g.size != math.prod(node.shape):
         raise GraphError(f"the gradient of {describe(node)} has shape {g.shape}")
@@ -39,7 +43,9 @@ def change_in_place(
     """
     there = on_gpu(g)
     if there is None:
-        state.update((k, on_cpu(v)) for k, v in state.items() if on_gpu(v) is not None)
+        for k, v in state.items():
+            if on_gpu(v) is not None:
+                state[k] = on_cpu(v)
         change(node.value, g, state)
         node.changed()
         return

@@ -34,7 +34,8 @@ class Variable(Operand):
     @property
     def node(self) -> graph.Node:  # type: ignore[override]
         """Its node, or what that stands for."""
-        return resolve(self._node)
+        node = self._node
+        return node if node.target is None else resolve(node)
 
     def stand_anew(self) -> None:
         """Has a placeholder that was bound be one again, for what it is used in from now on."""
