@@ -124,6 +124,14 @@ class Stored(Leaf):
         self._value = array
         self.changed()
 
+    def take(self, array: np.ndarray) -> None:
+        """Sets its value to an array of its shape and type that nobody else writes to."""
+        if array.shape != self.shape or array.dtype is not self.dtype:
+            self.value = array
+            return
+        self._value = array
+        self.changed()
+
     def changed(self, elsewhere: Callable[[], np.ndarray] | None = None) -> None:
         """Notes that the value has changed; `elsewhere` gives it, if that was in other memory."""
         self.edition += 1
@@ -195,7 +203,7 @@ class Constant(Leaf):
     @property
     def is_fixed(self) -> bool:
         """Whether it was never set, and may be computed with once and for all."""
-        return self.edition == 0
+        return self.root._edition == 0
 
     @property
     def value(self) -> np.ndarray:

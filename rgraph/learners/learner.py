@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import GraphError
+from .. import graph
+from ..graph import GraphError, Input, Node
 from ..graph.context import context
 from ..model.variables import Parameter
 from ..runtime.arrays import on_cpu
@@ -40,6 +41,23 @@ class Now:
     momentum: float = 0.0
     gain: float = 1.0
     decay: float = 0.0
+
+
+class Rule(NamedTuple):
+    """What a learner does, as a graph.
+
+    Attributes:
+        gradients: an input for each parameter, in their order.
+        updates: what is set, each with the node of its new value.
+    """
+
+    gradients: tuple[Input, ...]
+    updates: tuple[tuple[Node, Node], ...]
+
+    @property
+    def reads(self) -> set[Node]:
+        """What its new values are computed from."""
+        return set(graph.order([value for _, value in self.updates]))
 
 
 # Changes a parameter's array (first) by its gradient (second), which may be written over. What it
@@ -119,6 +137,14 @@ class Learner:
     def is_compatible_mode(self) -> bool:
         """Whether it applies its numbers as they are, to the mean gradient of a minibatch."""
         return self._size == IGNORE
+
+    @property
+    def rule(self) -> Rule | None:
+        """What it does as a graph, which a trainer computes along with the gradients.
+
+        None: it is given the gradients.
+        """
+        return None
 
     @property
     def is_by_step(self) -> bool:
@@ -216,9 +242,10 @@ class Learner:
             if self._momentum is not None:
                 self._report("Momentum", self._momentum)
             self._change(self._step, gradients, now)
-        return self._counted(samples, is_sweep_end)
+        return self.count(samples, is_sweep_end)
 
-    def _counted(self, samples: int, is_sweep_end: bool) -> bool:
+    def count(self, samples: int, is_sweep_end: bool) -> bool:
+        """Notes an update with so many samples; whether there is more to learn."""
         self._samples += samples
         self._minibatches += 1
         self._sweeps += bool(is_sweep_end)

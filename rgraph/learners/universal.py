@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import graph
 from ..graph import Input, Stored
 from ..model.function import Function
 from ..ops.records import as_node, hold
+from ..runtime import evaluation
 from ..runtime.values import device_of
-from .learner import Learner
+from .learner import Learner, Rule
 
 
 class _Universal(Learner):
@@ -26,6 +28,15 @@ class _Universal(Learner):
         kept = (*self._function.parameters, *self._function.constants)
         self._memory = [v for v in kept if isinstance(v.node, Stored) and v not in self.parameters]
 
+    @property
+    def rule(self) -> Rule | None:
+        """See `Learner.rule`; None where a step of training would compute something else."""
+        nodes = graph.order(self._function._current())
+        fed = {n for n in nodes if isinstance(n, Input)}
+        if fed - set(self._inputs) or any(n.op is not None and n.op.inference_form for n in nodes):
+            return None
+        return Rule(tuple(self._inputs), tuple(evaluation.assigned(nodes)))
+
     def update(
         self,
         gradient_values: Mapping[Any, Any],
@@ -38,7 +49,7 @@ class _Universal(Learner):
         where = device_of(next(iter(feed.values())))
         used = {v: g for v, g in feed.items() if v in known}
         self._function.eval(used, device=where, as_numpy=False)
-        return self._counted(int(training_sample_count), is_sweep_end)
+        return self.count(int(training_sample_count), is_sweep_end)
 
     def create_checkpoint(self) -> dict[str, Any]:
         return super().create_checkpoint() | {"memory": [np.array(v.value) for v in self._memory]}
@@ -63,7 +74,8 @@ def universal(update_func: Callable[..., Any], parameters: Sequence[Any]) -> Lea
             gradients are sums over the minibatch.
         parameters: what to learn. Their shapes must be known.
 
-    What the rule keeps from update to update are parameters of its own, which no learner has.
+    What the rule keeps from update to update are parameters of its own, which no learner has. A
+    trainer computes the rule in the same plan as the gradients.
 
     Source: CNTK's `universal`.
 

@@ -80,6 +80,8 @@ class Request(NamedTuple):
         wrt: what with respect to.
         weighted: whether the elements of `roots` come with weights, which are fed.
         updates: `Stored` nodes, each with the node of the value that it is set to after the run.
+        learned: pairs of an input that stands in `updates` for a gradient of the sum of `roots`,
+            and the node with respect to which. These gradients are not given.
         window: how much of each sequence is computed at once; None: all.
     """
 
@@ -88,6 +90,7 @@ class Request(NamedTuple):
     wrt: tuple[Node, ...] = ()
     weighted: bool = False
     updates: tuple[tuple[Node, Node], ...] = ()
+    learned: tuple[tuple[Node, Node], ...] = ()
     window: Window | None = None
 
 
@@ -140,7 +143,7 @@ class _Traits(NamedTuple):
 _Made = TypeVar("_Made")
 
 
-class _Latest(Generic[_Made]):
+class Latest(Generic[_Made]):
     """The latest of what was made, by key. Threads may share it; they may make a thing twice."""
 
     def __init__(self) -> None:
@@ -172,9 +175,9 @@ class Runner:
 
     def __init__(self, roots: Sequence[Node] = ()) -> None:
         self._roots = roots
-        self._jobs: _Latest[_Job] = _Latest()
-        self._traits: _Latest[_Traits] = _Latest()
-        self._updates: _Latest[tuple[tuple[Node, Node], ...]] = _Latest()
+        self._jobs: Latest[_Job] = Latest()
+        self._traits: Latest[_Traits] = Latest()
+        self._updates: Latest[tuple[tuple[Node, Node], ...]] = Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
         self._held: dict[Request, Held] = {}  # what delays hold of sequences that go on
         self._latest: Held | None = None  # the latest of these
@@ -343,15 +346,25 @@ class Runner:
         return sizes
 
 
+def assigned(nodes: Sequence[Node]) -> list[tuple[Node, Node]]:
+    """What these nodes set after a run, each with the node of its new value; see `ops.assign`."""
+    return [(n.inputs[0], n) for n in nodes if n.op is ASSIGN]
+
+
 def _traits(request: Request) -> _Traits:
     news = [value for _, value in request.updates]
-    nodes = graph.order([*request.values, *request.roots, *request.wrt, *news])
+    learned = [of for _, of in request.learned]
+    nodes = graph.order([*request.values, *request.roots, *request.wrt, *learned, *news])
     flexible = [n for n in nodes if graph.follows_data(n)]
     return _Traits(
         flexible,
         any(n.op is not None and n.op.inference_form for n in nodes),
         [n for n in nodes if isinstance(n, Constant)],
-        [n for n in nodes if n.op is not None and n.op.random],
+        [
+            n
+            for n in nodes
+            if n.op is not None and n.op.random and not n.attrs.keys().isdisjoint(SETTABLE)
+        ],
     )
 
 
@@ -365,10 +378,12 @@ def _job(
     observers: Sequence[Observer] = (),
 ) -> _Job:
     fitted = {}
-    parts = request.values, request.roots, request.wrt, [value for _, value in request.updates]
+    learned = [of for _, of in request.learned]
+    news = [value for _, value in request.updates]
+    parts = request.values, request.roots, request.wrt, learned, news
     if flexible:
         fitted = graph.fit([n for part in parts for n in part], flexible, sizes)
-    values, roots, wrt, news = ([fitted.get(n, n) for n in part] for part in parts)
+    values, roots, wrt, learned, news = ([fitted.get(n, n) for n in part] for part in parts)
     inputs: dict[Node, Node] = {n: fitted[n] for n in fitted if isinstance(n, Input)}
     if request.weighted:
         weights: list[Node] = [
@@ -378,7 +393,8 @@ def _job(
         seeds = dict(zip(roots, weights, strict=True))
     else:
         seeds = {r: autodiff.filled(r, 1.0) for r in roots}
-    assigned = [n for n in graph.order([*values, *roots]) if n.op is ASSIGN]
+    assignments = assigned(graph.order([*values, *roots]))
+    now = [value for _, value in assignments]
     without = list(passes.PASSES) if any(o.separate for o in observers) else ()
     places = [*roots_of_all, *(n for part in parts for n in part)]
 
@@ -391,11 +407,14 @@ def _job(
         return plan
 
     if request.window:
-        later = [*assigned, *news]
+        later = [*now, *news]
         plan: Any = WindowedPlan(values, seeds, wrt, later, request.window, engine, planned)
     else:
-        plan = planned([*values, *autodiff.pull_back(seeds, wrt), *assigned, *news])
-    stored = [*(n.inputs[0] for n in assigned), *(state for state, _ in request.updates)]
+        found = autodiff.pull_back(seeds, [*wrt, *learned])
+        gradients = dict(zip((g for g, _ in request.learned), found[len(wrt) :], strict=True))
+        news = graph.copy(news, gradients, same_random=True) if gradients else news
+        plan = planned([*values, *found[: len(wrt)], *now, *news])
+    stored = [stored for stored, _ in (*assignments, *request.updates)]
     return _Job(plan, [*values, *wrt], inputs, stored)
 
 
@@ -414,15 +433,14 @@ def plan_on(engine: Any, outputs: Sequence[Node]) -> Plan:
 
 def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:
     """Sets nodes to what a run computed, in the engine's memory if that is not the CPU's."""
-    if len(rows) > 1:  # one may be what another one had before
-        rows = [row.copy() for row in rows]
-    for node, row in zip(nodes, rows, strict=True):
+    # One may be what another one had before, what was fed, or what is given back.
+    for node, row in zip(nodes, [row.copy() for row in rows], strict=True):
         if isinstance(node, Constant):
             node.value = engine.to_numpy(row)
         elif hasattr(engine, "place"):
             engine.place(node).write(row)
         else:
-            node.value = row
+            node.take(row)
 
 
 def plan(request: Request, device: Any = None) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,18 +21,34 @@ from ..eval import (
     ends_sweep,
     total,
 )
-from ..graph import GraphError
+from ..graph import GraphError, Node
 from ..graph.node import describe
 from ..learners import Learner
 from ..model.function import Function
 from ..model.tracing import nodes_of
 from ..ops.records import as_node, hold
+from ..runtime import evaluation
 from ..runtime.arrays import on_cpu
-from ..runtime.evaluation import Feed, Request
+from ..runtime.carrying import sources_of
+from ..runtime.evaluation import Feed, Latest, Request
 from ..runtime.windows import window_of
 from .checkpoint import load_state, save_state, set_state
 from .criterion import as_criterion, check_learners, learned_by, loss_and_metric
 from .faults import Part, Step, Watch, fault, surely_finite
+
+
+class _Step(NamedTuple):
+    """What a step of training computes.
+
+    Attributes:
+        request: the loss and what else is wanted, gradients and updates, as one plan.
+        given: the parameters whose gradients are given to their learners.
+        joined: the learners whose updates are in the plan.
+    """
+
+    request: Request
+    given: list[Any]
+    joined: list[Learner]
 
 
 class Trainer:
@@ -118,6 +134,7 @@ class Trainer:
         self._states = graph.updates([self._loss])  # running statistics, and what they become
         measured, is_loss = self._metric or self._loss, self._metric is None
         self._evaluator = Evaluator(measured, self.progress_writers, is_loss)
+        self._steps: Latest[_Step] = Latest()
         self._sums: tuple[Any, Any] = 0.0, None  # loss and metric, which may be under way yet
         self.previous_minibatch_sample_count = 0
         self.total_number_of_samples_seen = 0
@@ -198,13 +215,13 @@ class Trainer:
             self._settle()
             return (False, {}) if wanted else False
         asked = (*self._wanted, *map(as_node, wanted))
-        learned = tuple(p.node for p in self._parameters)
-        updates = tuple(self._states.items())
-        request = Request(asked, (self._loss,), learned, updates=updates, window=self._window)
         n, m = len(asked), len(self._wanted)
         problem: str | None = None
 
         given = self._program.feed(arguments, device, training=True)
+        in_windows = self._window is not None or sources_of(given.data) is not None
+        step = self._steps.get((asked, in_windows), lambda: self._step(asked, not in_windows))
+        request = step.request
         watching = self._watching(given)
         if not watching:
             self._settle()
@@ -214,9 +231,9 @@ class Trainer:
             nonlocal problem
             samples = self.previous_minibatch_sample_count = self._program.rows(self._counted)
             if samples and watching:
-                self._watch.look(watching, self._found(rows[0], rows[n:]))
+                self._watch.look(watching, self._found(request, rows[0], rows[n:]))
             elif samples:
-                problem = self._problem(rows[0], rows[n:])
+                problem = self._problem(request, rows[0], rows[n:])
             return samples > 0 and problem is None
 
         goes_on = True
@@ -226,8 +243,9 @@ class Trainer:
             if problem is not None:
                 self._refuse(problem, request, given)
             elif self.previous_minibatch_sample_count > 0:
-                gradients = dict(zip(self._parameters, values[n:], strict=True))
-                goes_on = self._update(gradients, bool(is_sweep_end) or ends_sweep(arguments))
+                gradients = dict(zip(step.given, values[n:], strict=True))
+                ends = bool(is_sweep_end) or ends_sweep(arguments)
+                goes_on = self._update(step, gradients, ends)
         finally:
             failed = self._watch.release()
         self.total_number_of_samples_seen += self.previous_minibatch_sample_count
@@ -243,25 +261,29 @@ class Trainer:
         ours = all(k.is_by_step for k in self.parameter_learners)
         return engine if self._on_nan == "raise" and ours and hasattr(engine, "guard") else None
 
-    def _found(self, loss: Any, found: Sequence[Any]) -> list[Part]:
-        """What a step found: the loss, gradients, and what running statistics are to become."""
-        cut = {p for k in self.parameter_learners if k.options.cuts_gradients for p in k.parameters}
-        n = len(self._parameters)
-        gradients = zip(self._parameters, found[:n], strict=True)
-        last = found[len(found) - len(self._states) :]  # what the loss assigns comes before
-        statistics = zip(self._states, last, strict=True)
+    def _found(self, request: Request, loss: Any, found: Sequence[Any]) -> list[Part]:
+        """What a step found: the loss, gradients, and what running statistics, and parameters that
+        are learned by a graph, are to become."""
+        own = [k.parameters for k in self.parameter_learners if k.options.cuts_gradients]
+        cut = {p.node for parameters in own for p in parameters}
+        gradients = zip(request.wrt, found, strict=False)
+        last = found[len(found) - len(request.updates) :]  # what the loss assigns comes before
+        news = zip(request.updates, last, strict=True)
         return [
             Part("the loss", loss, may_be_infinite=True),
-            *(Part(f"the gradient of {p!r}", g, p in cut) for p, g in gradients),
-            *(Part(f"the running statistic {describe(s)}", v) for s, v in statistics),
+            *(Part(f"the gradient of {hold(p)!r}", g, p in cut) for p, g in gradients),
+            *(Part(f"{self._new_value(stored)} {describe(stored)}", v) for (stored, _), v in news),
         ]
 
-    def _problem(self, loss: Any, found: Sequence[Any]) -> str | None:
-        """What is not finite of a loss, the gradients and the new statistics of a minibatch."""
+    def _new_value(self, stored: Node) -> str:
+        return "the running statistic" if stored in self._states else "the new value of"
+
+    def _problem(self, request: Request, loss: Any, found: Sequence[Any]) -> str | None:
+        """What is not finite of a loss and of what else a minibatch gave."""
         if self._on_nan == "ignore" or surely_finite([loss, *found]):
             return None
         before = [Part(f"{p!r}, before the step,", p.value) for p in self._parameters]
-        return fault([*before, *self._found(loss, found)])
+        return fault([*before, *self._found(request, loss, found)])
 
     def _position(self) -> Callable[[], None]:
         """What goes back to where training is now, but for what is on a GPU."""
@@ -288,7 +310,8 @@ class Trainer:
 
         def look(rows: Sequence[Any]) -> bool:
             nonlocal problem
-            problem = self._problem(rows[0], rows[len(failed.request.values) :])
+            found = rows[len(failed.request.values) :]
+            problem = self._problem(failed.request, rows[0], found)
             return False
 
         self._program.run(failed.request, failed.given, raw_gradients=True, accept=look)
@@ -311,9 +334,40 @@ class Trainer:
             "on_nan='skip' leaves such minibatches out",
         )
 
-    def _update(self, gradients: Mapping[Any, Any], sweep_end: bool) -> bool:
+    def _step(self, asked: tuple[Node, ...], may_join: bool) -> _Step:
+        """What a step computes: rules that are graphs have their part in it, if they may.
+
+        They may not where they read what else a step changes: that comes before them.
+        """
+        before = {stored for stored, _ in evaluation.assigned(graph.order(asked))}
+        joined: list[Learner] = []
+        updates, learned = list(self._states.items()), list[tuple[Node, Node]]()
+        for learner in self.parameter_learners if may_join else ():
+            others = {p.node for p in self._parameters if p not in learner.parameters}
+            rule = learner.rule
+            if rule is not None and rule.reads.isdisjoint({*self._states, *before, *others}):
+                joined.append(learner)
+                updates += rule.updates
+                own = [p.node for p in learner.parameters]
+                learned += zip(rule.gradients, own, strict=True)
+        inside = {p for learner in joined for p in learner.parameters}
+        given = [p for p in self._parameters if p not in inside]
+        request = Request(
+            asked,
+            (self._loss,),
+            tuple(p.node for p in given),
+            updates=tuple(updates),
+            learned=tuple(learned),
+            window=self._window,
+        )
+        return _Step(request, given, joined)
+
+    def _update(self, step: _Step, gradients: Mapping[Any, Any], sweep_end: bool) -> bool:
         samples, results = self.previous_minibatch_sample_count, []
         for learner in self.parameter_learners:
+            if learner in step.joined:
+                results.append(learner.count(samples, sweep_end))
+                continue
             own = {p: gradients[p] for p in learner.parameters}
             if learner.as_numpy:
                 own = {p: np.array(on_cpu(g)) for p, g in own.items()}

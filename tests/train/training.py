@@ -50,7 +50,7 @@ LEARNERS = {
 }
 
 
-def train_on_a_ragged_film(name):
+def train_on_a_ragged_film(name, learner=None, **options):
     """A convolutional GRU; its losses and the weights that come out are to be CNTK's."""
     data = np.load(FOLDER / f"train_{name}.npz")
     parameters = {
@@ -59,7 +59,8 @@ def train_on_a_ragged_film(name):
     x, t = C.sequence.input_variable((1, 5, 5)), C.sequence.input_variable((2, 5, 5))
     y = convolutional_gru(parameters)(x)
     loss = C.reduce_sum(C.square(y - t))
-    trainer = C.Trainer(y, (loss, None), LEARNERS[name](list(parameters.values())))
+    learner = (learner or LEARNERS[name])(list(parameters.values()))
+    trainer = C.Trainer(y, (loss, None), learner, **options)
     losses, samples = [], []
     for m in range(len(data["loss"])):
         batch = {v: [data[f"{k}/{m}/{i}"] for i in range(3)] for k, v in (("x", x), ("t", t))}
