@@ -65,6 +65,10 @@ class DeviceDescriptor:
         """Whether a program has the device for itself: none has, there are no locks."""
         return False
 
+    def __call__(self) -> DeviceDescriptor:
+        """Itself: what CNTK hands to user functions has its device as a method."""
+        return self
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DeviceDescriptor) and repr(self) == repr(other)
 

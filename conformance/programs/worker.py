@@ -80,9 +80,10 @@ class Record:
             if self.given is None:
                 self.starts.append((p.name, tuple(p.shape), np.array(p.value)))
                 continue
-            for i, (name, shape, value) in enumerate(self.given):
-                if name == p.name and shape == tuple(p.shape):
-                    p.value = value.astype(p.dtype)
+            size = np.prod(p.shape)  # axes of one element may have come to be inferred, or not
+            for i, (name, _, value) in enumerate(self.given):
+                if name == p.name and value.size == size:
+                    p.value = value.astype(p.dtype).reshape(p.shape)
                     del self.given[i]
                     break
 
@@ -183,12 +184,11 @@ def make_short(C, record):
             return old(self, arguments, outputs, *rest, **options)
         record.steps[id(self)] = record.steps.get(id(self), 0) + 1
         if record.steps[id(self)] > record.minibatches:
-            record.exhausted = True
-            record.skipped = record.skipped + 1
             return False if not outputs else (False, record.outputs)
         result = old(self, arguments, outputs, *rest, **options)
         if outputs:
             record.outputs = result[1]
+        record.exhausted = record.steps[id(self)] >= record.minibatches
         return result
 
     def tested(old, self, *args, **kwargs):
@@ -214,7 +214,6 @@ def make_short(C, record):
         finally:
             record.in_session = False
 
-    record.skipped = 0
     record.outputs = {}
     wrap(trainer, "__init__", started)
     wrap(trainer, "train_minibatch", trained)

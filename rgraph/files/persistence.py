@@ -114,7 +114,8 @@ class Writer:
         if isinstance(value, Mapping):
             return {"dict": {k: self.attribute(v, node) for k, v in value.items()}}
         if isinstance(value, UserFunction):
-            return {"user": value.op_name, "name": value.name, "state": value.serialize()}
+            state = self.attribute(value.serialize(), node)
+            return {"user": value.op_name, "name": value.name, "values": state}
         raise GraphError(
             f"{node.title} can't be saved: it holds a "
             f"{type(value).__name__}\n  made at {node.origin}"
@@ -254,8 +255,9 @@ class Reader:
     def _attribute(self, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        if "user" in value:
-            return value  # made once its operands are
+        if "user" in value:  # made once its operands are; older files have its state as it is
+            state = self._attribute(value["values"]) if "values" in value else value["state"]
+            return {**value, "state": state}
         ((kind, inner),) = value.items()
         if kind in ("tuple", "list"):
             return (tuple if kind == "tuple" else list)(map(self._attribute, inner))

@@ -151,7 +151,7 @@ class UserFunction(Function):
         raise GraphError(f"{type(self).__name__} has no backward, so it has no gradient")
 
     def serialize(self) -> Any:
-        """Its state, as JSON can hold it: what `deserialize` gets."""
+        """Its state, what `deserialize` gets: numbers, texts, arrays, lists and dicts of them."""
         return {}
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -269,6 +270,18 @@ class Value:
                 "sequences of different lengths are no array", hint="use as_sequences()"
             )
         return on_cpu(self._padded())
+
+    def deep_clone(self, *args: Any) -> Value:
+        """The same numbers in memory of their own.
+
+        >>> value = C.Value(np.ones((2, 3)))
+        >>> value.deep_clone().asarray() is value.asarray()
+        False
+        """
+        new = copy.copy(self)
+        content = self.content
+        new.content = [s.copy() for s in content] if isinstance(content, list) else content.copy()
+        return new
 
     def __len__(self) -> int:
         return len(self.content)

@@ -55,7 +55,7 @@ LEFT_OUT: dict[str, str] = {
         Value.copy_variable_value_to_double Value.copy_variable_value_to_float
         Value.create_batch_double Value.create_batch_float Value.create_dense_double
         Value.create_dense_float Value.create_one_hot_double Value.create_one_hot_float
-        Value.create_sequence_double Value.create_sequence_float Value.deep_clone Value.erase
+        Value.create_sequence_double Value.create_sequence_float Value.erase
         Value.masked_count Value.one_hot_skip Value.unpack_variable_value
         DeviceDescriptor.all_devices DeviceDescriptor.cpu_device DeviceDescriptor.gpu_device
         DeviceDescriptor.get_gpu_properties DeviceDescriptor.set_excluded_devices

@@ -135,6 +135,10 @@ def test_saved_and_loaded_with_its_state(tmp_path):
     f.save(tmp_path / "f")
     loaded = C.load_model(tmp_path / "f")
     assert loaded.find_by_name("my cube").calls == [1, 0]
+    cube.calls = np.arange(4).reshape(2, 2)  # CNTK's dictionaries hold arrays, too
+    f.save(tmp_path / "f")
+    kept = C.load_model(tmp_path / "f").find_by_name("my cube").calls
+    np.testing.assert_array_equal(kept, cube.calls)
     np.testing.assert_allclose(loaded.eval({"x": [[2]]}), [[9]])
 
 
@@ -303,3 +307,32 @@ def test_what_does_not_fit_is_refused(give, message, looped):
     f = C.layers.Recurrence(lambda h, v: call(h + v))(x) if looped else call(x)
     with pytest.raises(GraphError, match=f"user_function: .*({message})(.|\n)*test_user_function"):
         f.eval({x: [np.ones((3, 2)), np.ones((2, 2))]})
+
+
+def test_what_a_user_function_keeps_of_its_argument():
+    """With as_numpy=False it is a `Value`, with CNTK's methods."""
+
+    class Scaled(C.ops.functions.UserFunction):
+        def __init__(self, x):
+            super().__init__([x], as_numpy=False)
+            self.x = C.input_variable(x.shape)
+            self.scaled = self.x * 3
+
+        def infer_outputs(self):
+            (x,) = self.inputs
+            return [C.output_variable(x.shape, x.dtype, x.dynamic_axes)]
+
+        def forward(self, x, device=None, outputs_to_retain=None):
+            _, values = self.scaled.forward(
+                {self.x: x}, [self.scaled.output], device=x.device(), as_numpy=False
+            )
+            return x.deep_clone(), values[self.scaled.output]
+
+        def backward(self, state, root_gradients):
+            assert state.asarray().tolist() == [[1, 2]]
+            return root_gradients
+
+    x = C.input_variable(2, needs_gradient=True)
+    y = C.user_function(Scaled(x))
+    assert y.eval({x: [[1, 2]]}).tolist() == [[3, 6]]
+    assert y.grad({x: np.array([[1, 2]], np.float32)}).tolist() == [[1, 1]]
