@@ -294,10 +294,10 @@ def cpu_engines() -> list[str]:
     """The CPU engines that can be used here, the preferred one first.
 
     `numpy` is always there. `native` is the same with pointwise work, loops' products and
-    convolutions with kernels of 3x3 in C, and needs a C compiler (once: what it makes is kept).
-    `onednn` needs the library, which the extra of that name brings; with a compiler it leaves those
-    to C too. Convolutions in C are Winograd's: rounding is about twice that of the plain sum, and
-    what is not a number spreads over the 4x4 results that it is computed with.
+    convolutions with kernels of 3x3 in C; it is there if there was a C compiler when rgraph was
+    installed. `onednn` needs the library, which the extra of that name brings; it leaves those to C
+    too where that is there. Convolutions in C are Winograd's: rounding is about twice that of the
+    plain sum, and what is not a number spreads over the 4x4 results that it is computed with.
 
     >>> "numpy" in C.device.cpu_engines()
     True

@@ -8,7 +8,7 @@ from typing import Any
 # The preferred one first, with what is said where it can't be had
 WHY_NOT = {
     "onednn": "oneDNN was not found (pip install onednn-cpu-gomp brings it)",
-    "native": "there is no C compiler, or it failed",
+    "native": "rgraph was installed without a C compiler",
     "numpy": "",
 }
 

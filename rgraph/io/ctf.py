@@ -148,7 +148,7 @@ class CTFDeserializer(Deserializer):
 
 @cache
 def _parser() -> Any:
-    """The one in C, or where there is no compiler the other."""
+    """The one in C, or where that was not built the other."""
     from ..engines.native import NativeError  # only who reads text needs it
     from ..engines.native.text import parse
 

@@ -117,7 +117,7 @@ class Tape:
             result = self._of(call.result)
             again = [*operands[2:], result] if "program" in call.node.attrs else []
             right = call.operands[kernel.right]
-            if self.places[self._of(right)].rule != Rule.WHOLE or kernel.product.left_transposed:
+            if self.places[self._of(right)].rule != Rule.WHOLE or kernel.left_transposed:
                 raise _Unfit  # each row must be by itself
             return [Entry(kernel, (*operands[:2], result, *again), right)]
         if call.joins_along is not None:

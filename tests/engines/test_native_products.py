@@ -20,7 +20,7 @@ from tests.engines.tail_programs import TAILS, program
 try:
     ENGINE, PROGRAMS = NativeEngine(), Programs()
 except NativeError as error:
-    pytest.skip(f"no C compiler that suits: {error}", allow_module_level=True)
+    pytest.skip(str(error), allow_module_level=True)
 
 RNG = np.random.default_rng(0)
 

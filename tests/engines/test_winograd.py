@@ -16,7 +16,7 @@ from tests.engines.tail_programs import TAILS, program
 try:
     ENGINE = NativeEngine()
 except NativeError as error:
-    pytest.skip(f"no C compiler that suits: {error}", allow_module_level=True)
+    pytest.skip(str(error), allow_module_level=True)
 
 
 @pytest.fixture(autouse=True)

@@ -180,11 +180,3 @@ def test_frames_that_are_refused_go_one_by_one(engine):
     loop.tape.go = lambda *_: False
     for a, b in zip(run(plan), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
-
-
-def test_no_memory_on_the_way_is_an_error(engine, monkeypatch):
-    x, y = recurrence(LSTM(5))
-    plan = plans_of(x, y, engine, False)
-    monkeypatch.setattr(engine.tape.__self__, "run", lambda *_: 2)
-    with pytest.raises(MemoryError):
-        values(plan, x, [6, 6])(plan)

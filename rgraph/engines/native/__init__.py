@@ -1,6 +1,6 @@
 """The numpy engine with pointwise work, loops' products and convolutions with kernels of 3x3 in C.
 
-Needs a C compiler on the machine, once.
+There where the package's build found a C compiler.
 """
 
 from __future__ import annotations

@@ -1,60 +1,21 @@
 /* Runs programs of pointwise operations over arrays, block by block.
 
    A block's intermediate values stay in the first-level cache, so a program costs one pass over
-   memory. The operations, and their table `operations`, are written by `library.py` and stand
-   before this. */
+   memory. */
 
-enum { MOST_AXES = 16, MOST_ARRAYS = 40, MOST_VALUES = 64, BLOCK = 1024, SHORT = 64, LARGE = 1 << 15 };
+#include "interpreter.h"
+
+#include <string.h>
+
+#include "operations.h"
+#include "threads.h"
+
+enum { BLOCK = 1024, SHORT = 64, LARGE = 1 << 15 };
 /* Operations on elements that are worth a thread; elements of a result that are many. */
 enum { OPERATIONS = 1 << 13, MUCH = 1 << 18 };
 _Static_assert(MOST_VALUES * BLOCK * sizeof(float) <= ROOM, "a thread has room for a block's values");
 
-static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t most(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-
-/* What of NumPy's array object matters here (PyArrayObject_fields, NumPy's C API). */
-typedef struct {
-    char *data;
-    int rank;
-    ptrdiff_t *shape, *strides;
-    void *base, *dtype;
-} Fields;
-
-/* All arrays are NumPy's own and of float32: their Python type, their NumPy dtype, and how many bytes
-   of a Python object come before its own fields. */
-static struct {
-    size_t head;
-    const void *type, *dtype;
-} arrays_are;
-
-void know_arrays(size_t head, const void *type, const void *dtype)
-{
-    arrays_are.head = head;
-    arrays_are.type = type;
-    arrays_are.dtype = dtype;
-}
-
-/* The fields of such an array; none of anything else. */
-static const Fields *fields(void *object)
-{
-    const Fields *array = (const Fields *)((char *)object + arrays_are.head);
-    return ((void **)array)[-1] == arrays_are.type && array->dtype == arrays_are.dtype ? array : NULL;
-}
-
-/* How all arrays are gone through: in the first result's memory order, with as few axes as that
-   allows. */
-typedef struct {
-    int axes, arrays;
-    ptrdiff_t shape[MOST_AXES], strides[MOST_ARRAYS][MOST_AXES];
-    char *data[MOST_ARRAYS];
-} Path;
-
-/* A program: `steps` of (operation, target, operands a, b, c). Values are numbered: the operands,
-   the results, and then registers. */
-typedef struct {
-    const int *code;
-    int steps, operands, results, registers;
-} Program;
+static const ptrdiff_t NUMBER = sizeof(float);
 
 typedef struct {
     const Path *path;
@@ -65,11 +26,11 @@ typedef struct {
 } State;
 
 /* Finds the path through the arrays; 1 if there is one that it can't take. */
-static int follow(Path *path, const Program *program, void *const *objects)
+static int follow(Path *path, const Program *program, const Array *const *all)
 {
     const int arrays = path->arrays = program->operands + program->results;
-    const Fields *first = fields(objects[program->operands]);
-    if (!first || first->rank > MOST_AXES || !room_of_thread())
+    const Array *first = all[program->operands];
+    if (!room_of_thread())
         return 1;
     const int rank = first->rank;
     int order[MOST_AXES], axes = 0;
@@ -83,8 +44,8 @@ static int follow(Path *path, const Program *program, void *const *objects)
     for (int i = 0; i < axes; ++i)
         path->shape[i] = first->shape[order[i]];
     for (int k = 0; k < arrays; ++k) {
-        const Fields *array = fields(objects[k]);
-        if (!array || array->rank > rank || (k >= program->operands && array->rank != rank))
+        const Array *array = all[k];
+        if (array->rank > rank || (k >= program->operands && array->rank != rank))
             return 1;
         for (int i = 0; i < array->rank; ++i) {
             ptrdiff_t whole = first->shape[rank - array->rank + i];
@@ -127,8 +88,8 @@ static void gather(float *to, const char *from, ptrdiff_t rows, ptrdiff_t column
                    ptrdiff_t along)
 {
     for (ptrdiff_t r = 0; r < rows; ++r, from += down, to += columns)
-        if (along == sizeof(float))
-            memcpy(to, from, columns * sizeof(float));
+        if (along == NUMBER)
+            memcpy(to, from, (size_t)(columns * NUMBER));
         else if (along == 0)
             for (ptrdiff_t c = 0; c < columns; ++c)
                 to[c] = *(const float *)from;
@@ -160,8 +121,8 @@ static void block(const Program *program, State *state, const ptrdiff_t *outer, 
     for (int k = 0; k < path->arrays; ++k) {
         const ptrdiff_t *strides = path->strides[k];
         begin[k] = path->data[k] + outer[k] + row * strides[down] + column * strides[along];
-        int direct = strides[along] == sizeof(float)
-            && (rows == 1 || strides[down] == (ptrdiff_t)(columns * sizeof(float)));
+        int direct = strides[along] == NUMBER
+            && (rows == 1 || strides[down] == columns * NUMBER);
         if (k >= program->operands) /* what it takes the place of may still be read */
             for (int i = 0; i < program->operands; ++i)
                 direct = direct && begin[i] != begin[k];
@@ -213,7 +174,7 @@ static void stretch(const Program *program, Path path, int axis, ptrdiff_t start
     int gapless = columns <= BLOCK; /* or are there none, but for rows that are all the same? */
     for (int k = 0; k < path.arrays; ++k)
         gapless = gapless && (path.strides[k][down] == 0
-                              || path.strides[k][down] == (ptrdiff_t)(columns * sizeof(float)));
+                              || path.strides[k][down] == columns * NUMBER);
     const ptrdiff_t height = copied || gapless ? BLOCK / columns : 1;
     ptrdiff_t index[MOST_AXES] = {0}, outer[MOST_ARRAYS] = {0};
     for (;;) {
@@ -237,11 +198,10 @@ static void stretch(const Program *program, Path path, int axis, ptrdiff_t start
     }
 }
 
-/* A tail's path as rows and columns, the result's being dense; 0 if it is of another form. */
-static int rows_and_columns(Path *path, const Program *tail, void *const *objects, ptrdiff_t rows,
-                            ptrdiff_t columns)
+int rows_and_columns(Path *path, const Program *tail, const Array *const *arrays, ptrdiff_t rows,
+                     ptrdiff_t columns)
 {
-    if (follow(path, tail, objects) || path->axes != 2)
+    if (follow(path, tail, arrays) || path->axes != 2)
         return 0;
     if (path->shape[0] == rows && path->shape[1] == columns)
         return 1;
@@ -254,16 +214,14 @@ static int rows_and_columns(Path *path, const Program *tail, void *const *object
     return 1;
 }
 
-/* Computes a tail on some rows and columns, of which the first operand's are at `from`, its rows
-   `line` numbers apart. */
-static void rectangle(const Program *tail, Path path, const float *from, ptrdiff_t line,
-                      ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column, ptrdiff_t columns)
+void rectangle(const Program *tail, Path path, float *from, ptrdiff_t line, ptrdiff_t row,
+               ptrdiff_t rows, ptrdiff_t column, ptrdiff_t columns)
 {
     for (int k = 1; k < path.arrays; ++k)
         path.data[k] += row * path.strides[k][0] + column * path.strides[k][1];
     path.data[0] = (char *)from;
-    path.strides[0][0] = line * sizeof(float);
-    path.strides[0][1] = sizeof(float);
+    path.strides[0][0] = line * NUMBER;
+    path.strides[0][1] = NUMBER;
     int flat = 1;
     for (int k = 0; k < path.arrays; ++k)
         flat = flat && path.strides[k][0] == path.strides[k][1] * columns;
@@ -281,6 +239,7 @@ typedef struct {
 static void share(const void *what, ptrdiff_t part, int thread)
 {
     const Shared *s = what;
+    (void)thread;
     const Path *path = s->path;
     int axis = 0; /* that is shared out: the outermost that is long enough */
     while (axis < path->axes - 1 && path->shape[axis] < s->parts)
@@ -298,18 +257,13 @@ static int shares_of(const Program *program, const Path *path)
         size *= path->shape[i];
     if (size >= MUCH)
         return 8 * threads_at_hand();
-    return least(threads_at_hand(), most(1, size * program->steps / OPERATIONS));
+    return (int)least(threads_at_hand(), most(1, size * program->steps / OPERATIONS));
 }
 
-/* Computes the results. Returns 0, or 1 for arrays that it can't take: nothing has been done to them
-   then.
-
-   objects: NumPy arrays, the operands and then the results.
-   only_look: does nothing else. */
-int run(const Program *program, void *const *objects, int only_look)
+int run_program(const Program *program, const Array *const *arrays, int only_look)
 {
     Path path;
-    if (follow(&path, program, objects))
+    if (follow(&path, program, arrays))
         return 1;
     if (only_look)
         return 0;

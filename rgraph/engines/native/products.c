@@ -6,24 +6,18 @@
    rows are shared out as those of what is pointwise are: what a thread has computed it finds in its own
    cache. */
 
-/* Vectors, how many rows of a product's block fit the registers beside two of them, and how far ahead
-   of these the next are fetched. */
-#if defined(__AVX512F__)
-enum { LANES = 16, ROWS = 14 };
-#elif defined(__AVX__)
-enum { LANES = 8, ROWS = 6 };
-#else
-enum { LANES = 4, ROWS = 6 };
-#endif
+#include "products.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "threads.h"
+#include "vectors.h"
+
+/* How far ahead of a block's vectors the next are fetched. */
 enum { AHEAD = 16 };
-const int lanes = LANES;
 
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
-typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
-
-#define LOAD(p) ((Vector) * (const Unaligned *)(p))
-#define STORE(p, v) (*(Unaligned *)(p) = (v))
-#define INLINE static inline __attribute__((always_inline))
+static const ptrdiff_t NUMBER = sizeof(float);
 
 /* c (rows, vectors), or what is added to it: the product of a (rows, depth), whose strides are
    given, and b (depth, vectors). */
@@ -55,10 +49,9 @@ INLINE void block_product(const int rows, const int vectors, int add, float *c, 
         }
 }
 
-/* As `block_product`, over all `rows`, in blocks of about one size. */
-static void product(ptrdiff_t rows, int vectors, int add, float *c, ptrdiff_t c_row, const float *a,
-                    ptrdiff_t a_row, ptrdiff_t a_depth, const float *b, ptrdiff_t b_depth,
-                    ptrdiff_t depth)
+/* In blocks of about one size. */
+void product(ptrdiff_t rows, int vectors, int add, float *c, ptrdiff_t c_row, const float *a,
+             ptrdiff_t a_row, ptrdiff_t a_depth, const float *b, ptrdiff_t b_depth, ptrdiff_t depth)
 {
     const ptrdiff_t blocks = (rows + ROWS - 1) / ROWS;
 #define BLOCK_OF(n, v) \
@@ -84,13 +77,6 @@ enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 17, FEW_ROWS = 16 };
 /* Of a product over all rows: how many are packed at a time, and the sizes at which libraries are slower
    (measured beside oneDNN). */
 enum { CHUNK = 256, MOST_NARROW = 128, LEAST_WIDE = 256 };
-
-/* A product as it stands in a program: of the operands, or of the second and the first if they are
-   exchanged, and of each as it is or transposed. */
-typedef struct {
-    int exchanged, left_transposed, right_transposed;
-    const Program *tail; /* or none */
-} Product;
 
 /* Sizes, and the left factor's strides in numbers. */
 typedef struct {
@@ -163,19 +149,29 @@ static void share_of_product(const void *what, ptrdiff_t part, int thread)
             rectangle(p->tail, p->path, strip, line, row, rows, column, width);
         else if (!direct)
             for (ptrdiff_t r = 0; r < rows; ++r)
-                memcpy(to + r * f->columns, strip + r * line, width * sizeof(float));
+                memcpy(to + r * f->columns, strip + r * line, (size_t)(width * NUMBER));
     }
 }
 
-static const Fields *matrix(void *object)
+static int is_matrix(const Array *array)
 {
-    const Fields *array = fields(object);
-    return array && array->rank == 2 && array->shape[0] && array->shape[1] ? array : NULL;
+    return array->rank == 2 && array->shape[0] && array->shape[1];
 }
 
-static ptrdiff_t stride(const Fields *array, int axis)
+static ptrdiff_t stride(const Array *array, int axis)
 {
-    return array->strides[axis] / (ptrdiff_t)sizeof(float);
+    return array->strides[axis] / NUMBER;
+}
+
+ptrdiff_t in_panels(ptrdiff_t columns)
+{
+    return panels_of(columns) * PANEL;
+}
+
+static int is_in_panels(const Array *array, ptrdiff_t depth, ptrdiff_t columns)
+{
+    return array->rank == 2 && array->shape[0] == depth && array->shape[1] == in_panels(columns)
+        && (depth == 1 || array->strides[0] == array->shape[1] * NUMBER) && array->strides[1] == NUMBER;
 }
 
 /* A factor (depth, columns) that is brought into panels, and its strides in numbers. */
@@ -188,61 +184,52 @@ typedef struct {
 static void share_of_packing(const void *what, ptrdiff_t p, int thread)
 {
     const Packing *k = what;
+    (void)thread;
     const float *own = k->from + p * PANEL * k->along;
     float *panel = k->to + p * k->depth * PANEL;
     const ptrdiff_t width = least(PANEL, k->columns - p * PANEL);
     for (ptrdiff_t d = 0; d < k->depth; ++d, panel += PANEL) {
         if (k->along == 1)
-            memcpy(panel, own + d * k->down, width * sizeof(float));
+            memcpy(panel, own + d * k->down, (size_t)(width * NUMBER));
         else
             for (ptrdiff_t c = 0; c < width; ++c)
                 panel[c] = own[d * k->down + c * k->along];
-        memset(panel + width, 0, (PANEL - width) * sizeof(float));
+        memset(panel + width, 0, (size_t)((PANEL - width) * NUMBER));
     }
 }
 
-/* Brings the right factor into panels, (panels, depth, two vectors); columns that there are not are
-   zeros. Returns 1 for what it can't take. */
-int packed_factor(const Product *p, void *object, float *to)
+int packed_factor(const Product *p, const Array *b, const Array *to)
 {
-    const Fields *b = matrix(object);
-    if (!b)
-        return 1;
     const int turned = p->right_transposed;
-    const Packing k = {to, (const float *)b->data, b->shape[turned], b->shape[!turned],
-                       stride(b, turned), stride(b, !turned)};
-    const int threads = least(threads_at_hand(), most(1, k.depth * k.columns / PACKED));
+    if (!is_matrix(b) || !is_in_panels(to, b->shape[turned], b->shape[!turned]))
+        return 1;
+    const Packing k = {(float *)to->data, (const float *)b->data, b->shape[turned],
+                       b->shape[!turned], stride(b, turned), stride(b, !turned)};
+    const int threads = (int)least(threads_at_hand(), most(1, k.depth * k.columns / PACKED));
     in_parts(share_of_packing, &k, panels_of(k.columns), threads);
     return 0;
 }
 
-/* Computes a product and its tail. Returns 0, or 1 for arrays that it can't take: nothing has been
-   done to them then.
-
-   objects: NumPy arrays: both operands, the result, what else the tail reads, the result again.
-   panels: the right factor.
-   only_look: does nothing else. */
-int matrix_product(const Product *p, void *const *objects, const float *panels, int only_look)
+int matrix_product(const Product *p, const Array *const *arrays, const Array *panels, int only_look)
 {
-    const Fields *a = matrix(objects[p->exchanged]), *b = matrix(objects[!p->exchanged]);
-    const Fields *c = matrix(objects[2]);
-    if (!a || !b || !c)
+    const Array *a = arrays[p->exchanged], *b = arrays[!p->exchanged], *c = arrays[2];
+    if (!is_matrix(a) || !is_matrix(b) || !is_matrix(c))
         return 1;
     const int left = p->left_transposed, right = p->right_transposed;
     const Factors f = {a->shape[left], a->shape[!left], b->shape[!right], stride(a, left),
                        stride(a, !left)};
     if (b->shape[right] != f.depth || c->shape[0] != f.rows || c->shape[1] != f.columns
-        || (f.columns > 1 && stride(c, 1) != 1) || (f.rows > 1 && stride(c, 0) != f.columns))
+        || (f.columns > 1 && stride(c, 1) != 1) || (f.rows > 1 && stride(c, 0) != f.columns)
+        || !is_in_panels(panels, f.depth, f.columns))
         return 1;
-    const int threads = least(threads_at_hand(), most(1, f.rows * f.depth * f.columns / SHARE));
+    const int threads = (int)least(threads_at_hand(), most(1, f.rows * f.depth * f.columns / SHARE));
     SharedProduct shared = {f, shares(&f, threads), (float *)c->data, NULL, (const float *)a->data,
-                            panels, p->tail};
-    if (p->tail && !rows_and_columns(&shared.path, p->tail, objects + 2, f.rows, f.columns))
+                            (const float *)panels->data, p->tail, {0}};
+    if (p->tail && !rows_and_columns(&shared.path, p->tail, arrays + 2, f.rows, f.columns))
         return 1;
     if (only_look)
         return 0;
-    const size_t size = threads * shared.s.room * sizeof(float);
-    shared.scratch = aligned_alloc(64, (size + 63) / 64 * 64);
+    shared.scratch = lines_of_memory((size_t)(threads * shared.s.room * NUMBER));
     if (!shared.scratch)
         return 1;
     in_parts(share_of_product, &shared, shared.s.down * shared.s.across, threads);
@@ -278,28 +265,25 @@ typedef struct {
 static void share_of_contraction(const void *what, ptrdiff_t part, int thread)
 {
     const Contraction *k = what;
+    (void)thread;
     const ptrdiff_t panels = panels_of(k->f.columns);
     product_over_rows(&k->f, k->c, k->a, k->b, k->line, panels * part / k->parts,
                       panels * (part + 1) / k->parts, k->packed + part * k->room);
 }
 
-/* Computes the product of two matrices over all their rows. Returns 0, or 1 for arrays that it can't take
-   or that a library does better: nothing has been done to them then.
-
-   objects: NumPy arrays (rows, narrow), (rows, wide), and the result (narrow, wide). */
-int contraction(void *const *objects)
+int contraction(const Array *a, const Array *b, const Array *c)
 {
-    const Fields *a = matrix(objects[0]), *b = matrix(objects[1]), *c = matrix(objects[2]);
-    if (!a || !b || !c)
+    if (!is_matrix(a) || !is_matrix(b) || !is_matrix(c))
         return 1;
     const Factors f = {a->shape[1], a->shape[0], b->shape[1], stride(a, 1), stride(a, 0)};
     if (f.rows > MOST_NARROW || f.columns < LEAST_WIDE || f.columns % PANEL || stride(b, 1) != 1
-        || b->shape[0] != f.depth)
+        || b->shape[0] != f.depth || c->shape[0] != f.rows || c->shape[1] != f.columns
+        || (f.rows > 1 && stride(c, 0) != f.columns) || stride(c, 1) != 1)
         return 1;
     const ptrdiff_t panels = panels_of(f.columns), work = f.rows * f.depth * f.columns;
-    const int threads = least(least(threads_at_hand(), panels), most(1, work / SHARE));
+    const int threads = (int)least(least(threads_at_hand(), panels), most(1, work / SHARE));
     const ptrdiff_t room = CHUNK * PANEL * ((panels + threads - 1) / threads);
-    float *packed = aligned_alloc(64, threads * room * sizeof(float));
+    float *packed = lines_of_memory((size_t)(threads * room * NUMBER));
     if (!packed)
         return 1;
     const Contraction k = {f, (float *)c->data, packed, (const float *)a->data,

@@ -5,10 +5,7 @@ What is pointwise after a product is done with it. All others are left to librar
 
 from __future__ import annotations
 
-import ctypes
-import struct
 from collections.abc import Callable, Mapping
-from ctypes import byref, c_char_p, c_int, c_void_p
 from functools import partial
 from typing import Any
 
@@ -16,20 +13,12 @@ import numpy as np
 
 from .. import Kernel, Prepared
 from .. import bound as with_arguments
-from ..strides import address
 from .programs import Compiled, Programs
 
 Array = np.ndarray[Any, Any]
 
 _FLOAT = np.dtype(np.float32)
 _FEW = 1 << 18  # multiplications up to which a library takes longer to be called
-
-
-class _Product(ctypes.Structure):
-    _fields_ = [
-        *((name, c_int) for name in ("exchanged", "left_transposed", "right_transposed")),
-        ("tail", c_void_p),
-    ]
 
 
 class Products:
@@ -42,13 +31,8 @@ class Products:
 
     def __init__(self, programs: Programs, empty: Callable[..., Array]) -> None:
         self.programs, self.empty = programs, empty
-        library = programs.library
-        self.panel = 2 * c_int.in_dll(library, "lanes").value
-        library.matrix_product.argtypes = [c_void_p, c_char_p, c_void_p, c_int]
-        library.packed_factor.argtypes = [c_void_p] * 3
-        library.contraction.argtypes = [c_char_p]
-        self.run, self.pack = library.matrix_product, library.packed_factor
-        self.over_rows = library.contraction
+        self.library = programs.library
+        self.panel = 2 * self.library.lanes
 
     def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
         """Args: `others`: those of all else."""
@@ -67,8 +51,7 @@ class Products:
         def over_rows(run: Any, a: Array, b: Array) -> Array:
             left, right = (b, a) if recipe.turned else (a, b)
             out = np.empty((*left.shape[1:], *right.shape[1:]), _FLOAT)
-            objects = struct.pack("3P", id(left), id(right), id(out))
-            return instead(run, a, b) if self.over_rows(objects) else out
+            return instead(run, a, b) if self.library.multiply_over_rows(left, right, out) else out
 
         return BoundProduct(self, recipe, None, over_rows)
 
@@ -98,6 +81,7 @@ class BoundProduct:
 
     Attributes:
         product: the library's form of it.
+        left_transposed: whether the left factor is.
         fixed: whether the right factor has no rows.
         right: the number of the operand that is the right factor.
     """
@@ -105,14 +89,15 @@ class BoundProduct:
     def __init__(
         self, products: Products, recipe: Any, tail: Compiled | None, instead: Kernel
     ) -> None:
-        self._products, self._tail, self._instead = products, tail, instead
+        self._products, self._instead = products, instead
         self.fixed = recipe.fixed
         self._left, self.right = (1, 0) if recipe.turned else (0, 1)
         transposed = recipe.transposed
+        self.left_transposed = transposed[0]
         self._rows, self._columns = int(transposed[0]), int(not transposed[1])
-        self.product = _Product(recipe.turned, *transposed, tail and ctypes.addressof(tail.program))
-        self._here = byref(self.product)
-        self._pack = struct.Struct(f"{3 + (tail.arrays - 1 if tail else 0)}P").pack
+        library = products.library
+        self.product = library.product(recipe.turned, *transposed, tail and tail.program)
+        self._multiply = partial(library.multiply, self.product)
 
     def __call__(self, run: Any, a: Any, b: Any, *more: Any, **room: Any) -> Any:
         suits = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2
@@ -135,24 +120,19 @@ class BoundProduct:
         if out is None:
             shape = factors[self._left].shape[self._rows], factors[self.right].shape[self._columns]
             out = self._products.empty(shape, _FLOAT)
-        right = factors[self.right]
-        panels = self.panels(run, right) if self.fixed else self._packed(right)
-        if panels is None:
-            return None
-        if self._tail is None:
-            objects = self._pack(id(a), id(b), id(out))
-        else:
-            objects = self._pack(id(a), id(b), id(out), *map(id, more), id(out))
-        return None if self._products.run(self._here, objects, address(panels), False) else out
+        panels = None  # of a factor that need not be kept
+        if self.fixed:
+            panels = self.panels(run, factors[self.right])
+            if panels is None:
+                return None
+        return None if self._multiply(panels, a, b, out, *more) else out
 
     def panels(self, run: Any, b: Array) -> Array | None:
         """A right factor that stays the same, in panels: it is brought there once in a run."""
         key = id(b), self._columns
         if key not in run.memo:
-            run.memo[key] = self._packed(b), b
+            depth, columns = b.shape[not self._columns], b.shape[self._columns]
+            panels = self._products.empty((depth, self._in_panels(columns)), _FLOAT)
+            refused = self._products.library.pack(self.product, b, panels)
+            run.memo[key] = None if refused else panels, b
         return run.memo[key][0]
-
-    def _packed(self, b: Array) -> Array | None:
-        depth, columns = b.shape[not self._columns], b.shape[self._columns]
-        packed = self._products.empty((depth, self._in_panels(columns)), _FLOAT)
-        return None if self._products.pack(self._here, id(b), address(packed)) else packed

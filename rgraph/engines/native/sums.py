@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ctypes import c_ssize_t, c_void_p
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import Kernel
-from ..strides import address
 from .programs import Programs
 
 Array = np.ndarray[Any, Any]
@@ -36,8 +34,7 @@ class Sums:
     """
 
     def __init__(self, programs: Programs) -> None:
-        self._run = programs.library.row_sums
-        self._run.argtypes = [c_void_p] * 2 + [c_ssize_t] * 3
+        self._run = programs.library.sum_rows
 
     def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
         """Args: `others`: those of all else."""
@@ -68,6 +65,4 @@ class Sums:
         if x.dtype != _FLOAT or x.size < _LARGE or not x.flags.c_contiguous:
             return None
         total = np.empty((groups, columns), _FLOAT)
-        rows = x.size // (groups * columns)
-        refused = self._run(address(total), address(x), groups, rows, columns)
-        return None if refused else total
+        return None if self._run(total, x) else total

@@ -1,18 +1,9 @@
 /* Numbers from lines of text: "7 |name 1 2.5 |other 3:1 8:0.5", CNTK's text format. */
 
-#include <stdint.h>
+#include "text.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-struct text_stream {
-    const char *name;
-    int64_t name_size, dimension, sparse, sample_room, number_room; /* given */
-    float *values;
-    int32_t *columns; /* of sparse values */
-    int64_t *ends;    /* where each sparse sample ends among the values */
-    int32_t *lines;   /* on which line each sample is */
-    int64_t samples, numbers; /* found */
-};
 
 enum { TEXT_OK, TEXT_NO_BAR, TEXT_NO_NAME, TEXT_NO_NUMBER, TEXT_TOO_MANY, TEXT_NO_INDEX,
        TEXT_LARGE_INDEX, TEXT_TOO_MANY_SAMPLES };
@@ -140,7 +131,6 @@ static const char *text_sparse(const char *p, const char *end, struct text_strea
     return p;
 }
 
-/* 0, or what is wrong, and how many bytes before it. */
 int parse_text(const char *text, int64_t size, struct text_stream *streams, int count,
                int64_t *where)
 {

@@ -5,6 +5,8 @@
 
    The parts of a work are the same whoever does them, and so is the result. */
 
+#include "threads.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,13 +16,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { MOST_THREADS = 128, STACK = 1 << 20, ROOM = 1 << 18, LINE = 64 };
+enum { MOST_THREADS = 128, STACK = 1 << 20 };
 /* Nanoseconds: that a thread waits awake for work, and the caller for the others; that it may lose by that;
    and for each that it lost, how many it then goes on alone. */
 enum { AWAKE = 200000, IMPATIENT = 200000, HELD_UP = 100000, ALONE = 8 };
-
-/* One part of a work, in the thread of that number; the caller's is 0. */
-typedef void Part(const void *what, ptrdiff_t part, int thread);
 
 static struct {
     pthread_mutex_t caller; /* held by who has the threads */
@@ -54,17 +53,20 @@ void set_threads(int threads)
     most_threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
 }
 
-/* A thread's own memory, let go when it ends: a caller's stack may be small. NULL if there is none. */
-static void *room_of_thread(void)
+void *room_of_thread(void)
 {
     void *room = pthread_getspecific(rooms);
-    if (!room && (room = aligned_alloc(LINE, ROOM)))
+    if (!room && (room = lines_of_memory(ROOM)))
         pthread_setspecific(rooms, room);
     return room;
 }
 
-/* Threads for what is to be shared out: one where it is part of what has been shared out. */
-static int threads_at_hand(void)
+void *lines_of_memory(size_t size)
+{
+    return aligned_alloc(LINE, (size + LINE - 1) / LINE * LINE);
+}
+
+int threads_at_hand(void)
 {
     return inside ? 1 : most_threads;
 }
@@ -194,8 +196,7 @@ static void wait_for_others(void)
         alone_until = end + ALONE * lost;
 }
 
-/* Does all parts of a work, in so many threads at most. */
-static void in_parts(Part *part, const void *what, ptrdiff_t parts, int threads)
+void in_parts(Part *part, const void *what, ptrdiff_t parts, int threads)
 {
     threads = parts < threads ? (int)parts : threads;
     if (threads < 2 || inside || (alone_until && now(CLOCK_MONOTONIC) < alone_until)

@@ -6,9 +6,7 @@ the largest value), and what is not a number spreads over the 4x4 results that a
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import byref, c_char_p, c_int, c_ssize_t, c_void_p
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -16,7 +14,7 @@ import numpy as np
 
 from .. import Kernel, Prepared
 from .. import bound as with_arguments
-from ..strides import Shape, address, dense, dense_room, into
+from ..strides import Shape, dense, dense_room, into
 from .programs import Compiled, Programs
 
 Array = np.ndarray[Any, Any]
@@ -30,19 +28,11 @@ _LEAST_TILES, _LEAST_IN_LOOP = 48, 8
 _LEAST_FILLED = 0.6
 
 
-class _Geometry(ctypes.Structure):
-    _fields_ = [
-        (name, c_ssize_t)
-        for name in (
-            "images", "channels", "results", "height", "width", "high", "wide", "top", "left"
-        )
-    ]  # fmt: skip
-
-
 class _Job(NamedTuple):
-    geometry: Any
     shape: Shape  # of the result
     tiles: int
+    top: int  # rows of zeros before the operand, and columns
+    left: int
 
 
 class Winograd:
@@ -55,13 +45,8 @@ class Winograd:
 
     def __init__(self, programs: Programs, empty: Callable[..., Array]) -> None:
         self.programs, self.empty = programs, empty
-        library = programs.library
-        self.lanes = c_int.in_dll(library, "lanes").value
-        library.winograd.argtypes = [c_void_p] * 5 + [c_char_p]
-        library.winograd_gradient.argtypes = [c_void_p] * 4
-        library.winograd_kernels.argtypes = [c_void_p] * 3
-        self._run, self._gradient = library.winograd, library.winograd_gradient
-        self._at_points = library.winograd_kernels
+        self.library = programs.library
+        self.lanes = self.library.lanes
 
     def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
         """Args: `others`: those of all else."""
@@ -117,31 +102,26 @@ class Winograd:
         tiles = -(-high // 4) * -(-wide // 4)
         if high * wide < _LEAST_FILLED * 16 * tiles or results * channels > _MOST_KERNELS:
             return None
-        top, left = padding[0][0], padding[1][0]
-        geometry = _Geometry(rows, channels, results, *size, high, wide, top, left)
-        return _Job(byref(geometry), (rows, results, high, wide), rows * tiles)
+        return _Job((rows, results, high, wide), rows * tiles, padding[0][0], padding[1][0])
 
     def _compute(
         self, run: Any, job: _Job, name: str, w: Array, x: Array, target: Array,
         tail: Compiled | None, more: Sequence[Any],
-    ) -> int:  # fmt: skip
-        """Whether the tail could not be done; nothing has been done then."""
+    ) -> bool:  # fmt: skip
+        """Whether it could not be done; nothing has been done then."""
         x = dense(run, self.empty, x)
-        u = self._kernels(run, job, name, w)
-        arrays = address(target), address(x), address(u)
-        if tail is None:
-            return self._run(job.geometry, *arrays, None, None)
-        objects = tail.packed(id(target), *map(id, more), id(target))
-        return self._run(job.geometry, *arrays, tail.here, objects)
+        u = self._kernels(run, name, w)
+        program = tail and tail.program
+        return self.library.convolve(target, x, u, job.top, job.left, program, *more)
 
-    def _kernels(self, run: Any, job: _Job, name: str, w: Array) -> Array:
+    def _kernels(self, run: Any, name: str, w: Array) -> Array:
         """Kernels at the points; once in a run."""
         key = (id(w), name, "winograd")
         if key not in run.memo:
             turned = np.flip(w, (2, 3)).swapaxes(0, 1) if name == "convolution_transpose" else w
             plain = np.ascontiguousarray(turned)
             u = self.empty((_POINTS, plain.shape[0] * plain.shape[1]), np.float32)
-            self._at_points(job.geometry, address(u), address(plain))
+            self.library.kernels_at_points(u, plain)
             run.memo[key] = (w, u)  # w stays alive
         return run.memo[key][1]
 
@@ -164,9 +144,9 @@ class Winograd:
 
         return weights
 
-    def _compute_weights(self, run: Any, job: _Job, x: Array, g: Array, target: Array) -> int:
+    def _compute_weights(self, run: Any, job: _Job, x: Array, g: Array, target: Array) -> bool:
         x, g = dense(run, self.empty, x), dense(run, self.empty, g)
-        return self._gradient(job.geometry, address(target), address(x), address(g))
+        return self.library.convolve_weights(target, x, g, job.top, job.left)
 
 
 def _suits(at: Mapping[str, Any]) -> bool:

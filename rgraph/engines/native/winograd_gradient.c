@@ -1,5 +1,9 @@
 /* The gradient of a convolution by minimal filtering to its kernels: see `winograd.c`. */
 
+#include <stdlib.h>
+
+#include "tiles.h"
+
 /* In two works: each part's sums over its units at the points, and then
    the sums of these. */
 typedef struct {
@@ -19,12 +23,13 @@ static float *sums_of(const Gradient *k, ptrdiff_t part)
 static void share_of_gradient(const void *what, ptrdiff_t part, int thread)
 {
     const Gradient *k = what;
+    (void)thread;
     const Geometry *at = k->at;
     const Cut *c = &k->c;
     const ptrdiff_t channels = at->channels, results = at->results, point = channels * results;
     float *operand = k->scratch + part * room(at, c, 1), *result = operand + POINTS * c->operand;
     float *sum = sums_of(k, part);
-    memset(sum, 0, POINTS * point * sizeof(float));
+    memset(sum, 0, (size_t)(POINTS * point) * sizeof(float));
     const ptrdiff_t end = c->units * (part + 1) / k->parts;
     for (ptrdiff_t unit = c->units * part / k->parts; unit < end; ++unit) {
         const ptrdiff_t first = first_of(c, unit), tiles = first_of(c, unit + 1) - first;
@@ -37,7 +42,7 @@ static void share_of_gradient(const void *what, ptrdiff_t part, int thread)
         }
         for (int p = 0; p < POINTS; ++p)
             for (ptrdiff_t o = 0; o < results; o += 2 * LANES)
-                product(channels, least(2 * LANES, results - o) / LANES, 1, sum + p * point + o,
+                product(channels, (int)(least(2 * LANES, results - o) / LANES), 1, sum + p * point + o,
                         results, operand + p * c->operand, 1, channels,
                         result + p * c->result + o, results, tiles);
     }
@@ -46,6 +51,7 @@ static void share_of_gradient(const void *what, ptrdiff_t part, int thread)
 static void share_of_gradient_sums(const void *what, ptrdiff_t number, int thread)
 {
     const Gradient *k = what;
+    (void)thread;
     const ptrdiff_t channels = k->at->channels, results = k->at->results;
     const ptrdiff_t point = channels * results, i = number * LANES;
     Vector half[WINDOW * TAPS], line[WINDOW], taps[TAPS];
@@ -67,7 +73,6 @@ static void share_of_gradient_sums(const void *what, ptrdiff_t number, int threa
     }
 }
 
-/* The gradient to the kernels, (results, channels, 3, 3). Returns 1 if there is no memory for it. */
 int winograd_gradient(const Geometry *at, float *w, const float *x, const float *g)
 {
     const int threads = threads_at_hand();

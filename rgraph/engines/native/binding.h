@@ -1,0 +1,55 @@
+/* What the functions for Python have in common.
+
+   They check what Python hands over, types and sizes: arrays that don't suit are refused, by True, with
+   nothing done to them; all else that is wrong raises. Programs, products and tapes are capsules, each
+   with what it refers to as its context. */
+#pragma once
+
+#define Py_LIMITED_API 0x030A0000
+#define PY_SSIZE_T_CLEAN
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
+#define PY_ARRAY_UNIQUE_SYMBOL rgraph_array_api
+#include <Python.h>
+#include <numpy/arrayobject.h>
+
+#include "arrays.h"
+#include "products.h"
+
+_Static_assert(sizeof(npy_intp) == sizeof(ptrdiff_t), "NumPy's sizes are those of C");
+
+extern const char PROGRAM[], PRODUCT[], TAPE[]; /* the capsules' names */
+
+/* The functions, by the file that has them; each ends with one that is all zeros. */
+extern PyMethodDef pointwise_methods[], product_methods[], convolution_methods[], tape_methods[],
+    text_methods[];
+
+#define FAST(function) ((PyCFunction)(void (*)(void))(function)), METH_FASTCALL
+
+/* Raises ValueError; returns NULL. */
+PyObject *wrong(const char *what);
+
+/* A capsule that owns the memory, and what that refers to. */
+PyObject *capsule_of(void *memory, const char *name, PyObject *refers_to);
+
+/* Whether an object is an array of that type without gaps that C can read, and write if it is to be
+   written. */
+int is_dense(PyObject *object, int type, int written);
+
+ptrdiff_t size_of(PyObject *array);
+void *data_of(PyObject *array);
+
+/* Returns 0 for what is no array of float. */
+int see(Array *to, PyObject *object, int written);
+
+/* Returns 0 if one is no array of float. */
+int see_all(Array *to, const Array **all, PyObject *const *objects, ptrdiff_t count);
+
+int are_writeable(PyObject *const *arrays, ptrdiff_t count);
+
+/* Whole numbers from a tuple, from 0 up to a limit each; 0 and an exception for others. */
+int whole_numbers(PyObject *tuple, int *to, int count, int limit);
+
+/* How many arrays a product has: both operands, the result, and with a tail what else that reads and the
+   result again. */
+int arrays_of(const Product *product);

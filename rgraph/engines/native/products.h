@@ -1,0 +1,31 @@
+/* Products of matrices: see `products.c`. */
+#pragma once
+
+#include "interpreter.h"
+
+/* A product as it stands in a program: of the operands, or of the second and the first if they are
+   exchanged, and of each as it is or transposed. */
+typedef struct {
+    int exchanged, left_transposed, right_transposed;
+    const Program *tail; /* or none */
+} Product;
+
+/* So many columns, and those that fill the last panel. */
+ptrdiff_t in_panels(ptrdiff_t columns);
+
+/* Brings the right factor into panels, (panels, depth, two vectors), which is an array (depth,
+   in_panels(columns)); columns that there are not are zeros. Returns 1 for what it can't take. */
+int packed_factor(const Product *p, const Array *b, const Array *to);
+
+/* Computes a product and its tail. Returns 0, or 1 for arrays that it can't take: nothing has been
+   done to them then.
+
+   arrays: both operands, the result, what else the tail reads, the result again.
+   panels: the right factor.
+   only_look: does nothing else. */
+int matrix_product(const Product *p, const Array *const *arrays, const Array *panels, int only_look);
+
+/* Computes the product of two matrices over all their rows, (rows, narrow) and (rows, wide), to c
+   (narrow, wide). Returns 0, or 1 for arrays that it can't take or that a library does better: nothing
+   has been done to them then. */
+int contraction(const Array *a, const Array *b, const Array *c);
