@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph import GraphError
+from ..inspect.picture import picture
 from ..model import search
 from ..model.function import Function, single
 from ..model.tracing import nodes_of
@@ -103,13 +104,15 @@ def get_node_outputs(node: Any, depth: int = 0) -> list[Any]:
 _SHAPES = {"Input": "ellipse", "Parameter": "diamond", "Constant": "plaintext"}
 
 
-def plot(root: Any, filename: str | os.PathLike[str] | None = None) -> str:
+def plot(root: Any, filename: str | os.PathLike[str] | None = None, depth: int = 0) -> str:
     """The graph as text, a line for each operation, and as a drawing.
 
     Args:
         root: a function or variable.
-        filename: a file to write: `.dot` (Graphviz); `.svg`, `.png` or `.pdf` need the Python
-            package `graphviz` and its program.
+        filename: a file to write: `.svg`, a picture that needs nothing but a browser; `.dot`
+            (Graphviz), `.png` or `.pdf`, which need the Python package `graphviz` and its program.
+        depth: into how many layers, one within the other, the `.svg` looks. Recurrences are always
+            opened: a frame stands around what runs in each step.
 
     Returns:
         the operations in the order in which they are computed: `Times(Plus12, Parameter3)`.
@@ -118,6 +121,11 @@ def plot(root: Any, filename: str | os.PathLike[str] | None = None) -> str:
     >>> C.logging.graph.plot(f).partition("(")[0]
     'Plus'
     """
+    if filename is not None and os.fspath(filename).lower().endswith(".svg"):
+        drawn = picture(nodes_of(root), depth, most=None)
+        with open(filename, "w", encoding="utf-8") as file:
+            file.write(drawn or "")
+        filename = None
     lines, dot = [], ["digraph {", "  node [shape=box]"]
     for item in depth_first_search(root, lambda v: True):
         label = f"{item.name}\\n" if item.name else ""
@@ -137,7 +145,7 @@ def plot(root: Any, filename: str | os.PathLike[str] | None = None) -> str:
 
 def _draw(dot: str, filename: str) -> None:
     suffix = os.path.splitext(filename)[1].lower()
-    if suffix not in (".dot", ".svg", ".png", ".pdf"):
+    if suffix not in (".dot", ".png", ".pdf"):
         raise ValueError(f"the file's name must end in .dot, .svg, .png or .pdf, got {filename!r}")
     if suffix == ".dot":
         with open(filename, "w", encoding="utf-8") as file:

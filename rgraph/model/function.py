@@ -535,6 +535,12 @@ class Function(Operand):
         name = f"{self.name}: " if self.name else ""
         return f"{name}{self.op_name}({arguments}) -> {outputs}"
 
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows: a picture, if it is not too large."""
+        from ..inspect.picture import picture
+
+        return picture(self._nodes)
+
     def __getitem__(self, key: Any) -> Any:
         """An output of several; of a single one a slice, as NumPy's."""
         return self.outputs[key] if len(self._nodes) > 1 else super().__getitem__(key)
