@@ -45,7 +45,7 @@ from .device import (
     use_default_device,
 )
 from .eval import Evaluator
-from .files import pickling
+from .files import pickling, weights
 from .files.persistence import ModelFormat, load_model, register_udf_deserialize_callback
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
@@ -135,6 +135,7 @@ __all__ = [
     "random",
     "testing",
     "train",
+    "weights",
     "DeviceKind",
     "get_gpu_properties",
     "set_excluded_devices",

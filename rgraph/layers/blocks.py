@@ -174,8 +174,13 @@ def GRU(
     name: str = "",
     *,
     map_rank: int = 0,
+    reset_after: bool = False,
 ) -> Function:
     """One step of a gated recurrent unit, `(h, x) -> h`, for `Recurrence`; options as `LSTM`.
+
+    Args:
+        reset_after: whether the reset gate acts on the state's product with `H1`, as in PyTorch,
+            Keras and cuDNN, not on the state itself. That product then has a bias `b1` (n,).
 
     Its parameters: `b` (3 n,), `W` (inputs, 3 n), `H` (n, 2 n), `H1` (n, n), the gates in the
     order update, reset, new value.
@@ -190,6 +195,7 @@ def GRU(
         "GRU", shape, cell_shape, 3, 2, init, init_bias, enable_self_stabilization, map_rank
     )
     H1 = cell.parameter("H1", *cell.out)
+    b1 = weight(cell.size, init=init_bias, name="b1") if reset_after else None
     cell.finish()
 
     def gru(dh: Any, x: Any) -> Any:
@@ -197,7 +203,11 @@ def GRU(
         from_x, from_h = cell.input(x), ops.times(stable_h, cell.H)
         update = ops.sigmoid(cell.gate(from_x, 0) + cell.gate(from_h, 0))
         reset = ops.sigmoid(cell.gate(from_x, 1) + cell.gate(from_h, 1))
-        new = activation(cell.gate(from_x, 2) + ops.times(stable_h * reset, H1))
+        if b1 is None:
+            remembered = ops.times(stable_h * reset, H1)
+        else:
+            remembered = reset * (ops.times(stable_h, H1) + b1)
+        new = activation(cell.gate(from_x, 2) + remembered)
         return cell.output((1 - update) * new + update * stable_h)
 
     return cell.layer(gru, name)

@@ -1,5 +1,8 @@
 """Arrays of other libraries go in, and results go out to them, without copies (DLPack, NumPy)."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -154,3 +157,11 @@ def test_types_that_are_asked_for():
     assert value.content[0, 0] == 1
     with pytest.raises(ValueError, match="copy"):
         np.array(value, np.float64, copy=False)
+
+
+def test_the_programs_of_the_page_run():
+    page = Path(C.__file__).parents[1] / "docs" / "interchange.md"
+    names = {"np": np, "C": C}
+    for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        exec(code, names)
+    assert names["y"].shape == (3, 2)

@@ -1,0 +1,149 @@
+"""What objects of PyTorch and Keras say of their weights, without importing either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import GraphError
+from ..runtime.arrays import on_cpu
+from .weight_layers import Layer, Pair
+from .weight_layouts import Arrays
+
+Check = Callable[[Pair], None]  # refuses what two layers don't have in common
+
+
+def torch_arrays(source: Any) -> Arrays:
+    state = source.state_dict() if hasattr(source, "state_dict") else source
+    if not isinstance(state, Mapping):
+        raise GraphError(
+            f"weights are a module's state_dict(), got a {type(source).__name__}",
+            hint="torch.load(path) gives one, or a dict that holds one",
+        )
+    return {key: _there(value) for key, value in state.items()}
+
+
+def _there(value: Any) -> np.ndarray:
+    """A tensor, wherever it is, or an array, in the CPU's memory."""
+    for step in ("detach", "cpu"):
+        value = getattr(value, step)() if hasattr(value, step) else value
+    return np.asarray(on_cpu(value))
+
+
+def torch_check(source: Any) -> Check:
+    modules = dict(source.named_modules()) if hasattr(source, "named_modules") else {}
+
+    def check(pair: Pair) -> None:
+        if pair.layer.kind == "BatchNormalization" and pair.prefix in modules:
+            _refuse_other_epsilon(pair.layer, modules[pair.prefix].eps)
+
+    return check
+
+
+def _refuse_other_epsilon(layer: Layer, epsilon: float) -> None:
+    if not any(c.value.size == 1 and np.isclose(c.value, epsilon, 1e-4) for c in layer.constants):
+        raise GraphError(
+            f"{layer} has another epsilon than {epsilon}, which is what it has there",
+            hint=f"C.layers.BatchNormalization(…, epsilon={epsilon})",
+        )
+
+
+class KerasLayer(NamedTuple):
+    weights: Arrays
+    write: Callable[[list[np.ndarray]], None]
+    kind: str | None  # of layer there, if it is known
+    config: Mapping[str, Any]
+
+
+_KERAS_KINDS = {
+    "Conv1D": "Convolution",
+    "Conv2D": "Convolution",
+    "Conv3D": "Convolution",
+    "Conv1DTranspose": "ConvolutionTranspose",
+    "Conv2DTranspose": "ConvolutionTranspose",
+    "Conv3DTranspose": "ConvolutionTranspose",
+    "SimpleRNN": "RNNStep",
+    "ConvLSTM1D": "ConvLSTM",
+    "ConvLSTM2D": "ConvLSTM",
+    "ConvLSTM3D": "ConvLSTM",
+    **{k: k for k in ("Dense", "Embedding", "BatchNormalization", "LSTM", "GRU")},
+}
+
+
+def flat(layers: Mapping[str, Arrays]) -> Arrays:
+    return {f"{name}.{key}": a for name, own in layers.items() for key, a in own.items()}
+
+
+def keras_layers(source: Any) -> dict[str, KerasLayer]:
+    found: dict[str, KerasLayer] = {}
+    if isinstance(source, Mapping):
+        for name, own in source.items():
+            arrays = {k: np.asarray(v) for k, v in own.items()}
+            found[name] = KerasLayer(arrays, _into(arrays), None, {})
+        return found
+    for layer in _leaf_layers(source):
+        if not layer.weights:
+            continue
+        short = [w.name.rpartition("/")[2].partition(":")[0] for w in layer.weights]
+        if layer.name in found or len(set(short)) < len(short):
+            raise GraphError(f"Keras has several layers or weights named '{layer.name}'")
+        arrays = dict(zip(short, layer.get_weights(), strict=True))
+        kind = type(layer).__name__
+        found[layer.name] = KerasLayer(arrays, layer.set_weights, kind, layer.get_config())
+    return found
+
+
+def _into(arrays: Arrays) -> Callable[[list[np.ndarray]], None]:
+    def write(values: list[np.ndarray]) -> None:
+        for array, value in zip(arrays.values(), values, strict=True):
+            array[...] = value
+
+    return write
+
+
+def _leaf_layers(layer: Any) -> Iterator[Any]:
+    """The layers of a model that have weights of their own."""
+    if not hasattr(layer, "get_weights"):
+        raise GraphError(f"this takes a model or a layer of Keras, got a {type(layer).__name__}")
+    inner = list(getattr(layer, "layers", ()))
+    for wrapped in ("forward_layer", "backward_layer", "layer"):
+        inner += [getattr(layer, wrapped)] if hasattr(layer, wrapped) else []
+    if not inner:
+        yield layer
+    for part in inner:
+        yield from _leaf_layers(part)
+
+
+def keras_check(source: Any) -> Check:
+    layers = {} if isinstance(source, Mapping) else keras_layers(source)
+
+    def check(pair: Pair) -> None:
+        if pair.prefix not in layers:
+            if pair.layer.kind == "GRU" and "bias" not in pair.keys:
+                raise GraphError(
+                    f"'{pair.prefix}' has no bias, which would say how its reset gate acts",
+                    hint="give a bias of zeros, (3 n,) or with reset_after (2, 3 n)",
+                )
+            return
+        kind, config = layers[pair.prefix].kind, layers[pair.prefix].config
+        if _KERAS_KINDS.get(kind or "") != pair.layer.kind:
+            raise GraphError(f"Keras's {kind} '{pair.prefix}' is no {pair.layer.kind}")
+        gate = config.get("recurrent_activation", "sigmoid")
+        if pair.layer.kind in ("LSTM", "GRU") and gate != "sigmoid":
+            raise GraphError(
+                f"Keras's {kind} '{pair.prefix}' has {gate} for its gates, {pair.layer} sigmoid",
+                hint="a layer of Keras that was trained with recurrent_activation='sigmoid' can "
+                "be taken over; for others write the step function, and set its parameters",
+            )
+        if kind == "GRU" and config.get("reset_after", False) != ("b1" in pair.layer.leaves):
+            after = config.get("reset_after", False)
+            raise GraphError(
+                f"Keras's GRU '{pair.prefix}' has reset_after={after}, {pair.layer} has not",
+                hint=f"make the layer with C.layers.GRU(…, reset_after={after})",
+            )
+        if kind == "BatchNormalization":
+            _refuse_other_epsilon(pair.layer, config["epsilon"])
+
+    return check

@@ -1,0 +1,226 @@
+"""The weights of layers, by name, from and to PyTorch and Keras.
+
+A layer here has the name that it has there: `C.layers.Dense(10, name="fc")` takes `fc.weight` and
+`fc.bias`. Gates are put in their order, axes in their places, two biases become one. What has no
+exact counterpart is refused by its name. Neither library is imported.
+
+`C.layers` has no ConvLSTM. A step function that is a block of the kind "ConvLSTM", with parameters
+`W` (4 n, inputs, *size), `H` (4 n, n, *size) and `b` (4 n, 1, …), the gates in the order input, new
+value, forget, output, takes the weights of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..graph import GraphError, Stored
+from ..model.function import Function
+from ..ops.records import as_node
+from ..runtime.arrays import as_array
+from . import weight_layouts as layouts
+from .weight_layers import Layer, Names, layers_of, pairs_of
+from .weight_layouts import Arrays
+from .weight_sources import Check, flat, keras_check, keras_layers, torch_arrays, torch_check
+
+
+def from_torch(function: Function, source: Any, names: Names = None, strict: bool = True) -> None:
+    """Sets a function's parameters to the weights of a PyTorch module.
+
+    The layers are `Dense` (Linear), `Convolution`, `ConvolutionTranspose`, `Embedding`,
+    `BatchNormalization`, `LSTM`, `GRU(…, reset_after=True)`, `RNNStep`, and step functions that
+    are blocks of the kind "ConvLSTM", see `C.weights`. `torch.nn.LSTM` and the like with several
+    layers or directions have one layer here for each: "rnn_l0", "rnn_l0_reverse", "rnn_l1", …
+    A parameter of no layer takes the array of its own name and shape.
+
+    Args:
+        function: it must have been applied to its input, so that all shapes are known.
+        source: a module, its `state_dict()`, or a dict of arrays with the same keys.
+        names: for layers whose name is another than there: by the name there, the layer (or its
+            name) here. A model that is one layer needs no name.
+        strict: whether all weights must be used, and all parameters set.
+
+    Raises:
+        GraphError: a layer or an array has no counterpart, or shapes differ. No parameter has
+            been changed then.
+
+    >>> x = C.input_variable(3)
+    >>> f = C.layers.Dense(2, name="fc")(x)
+    >>> C.weights.from_torch(f, {"fc.weight": [[1, 2, 3], [4, 5, 6]], "fc.bias": [10, 20]})
+    >>> f.eval({x: [[1, 1, 1]]})
+    array([[16., 35.]], dtype=float32)
+    """
+    _read("torch", function, torch_arrays(source), names, strict, torch_check(source))
+
+
+def to_torch(function: Function, target: Any, names: Names = None, strict: bool = True) -> None:
+    """Writes a function's parameters into a PyTorch module, as `from_torch` reads them.
+
+    Args:
+        target: a module in the CPU's memory, its `state_dict()`, or a dict of NumPy's arrays with
+            the same keys; it is written to.
+        names, strict: as for `from_torch`.
+
+    >>> f = C.layers.Dense(2, init_bias=3, name="fc")(C.input_variable(3))
+    >>> state = {"fc.weight": np.zeros((2, 3)), "fc.bias": np.zeros(2)}
+    >>> C.weights.to_torch(f, state)
+    >>> state["fc.bias"]
+    array([3., 3.])
+    """
+    state = target.state_dict() if hasattr(target, "state_dict") else target
+    arrays = {key: as_array(value) for key, value in state.items()}
+    found = _written("torch", function, arrays, names, strict, torch_check(target))
+    for key, array in found.items():
+        arrays[key][...] = array
+
+
+def from_keras(function: Function, source: Any, names: Names = None, strict: bool = True) -> None:
+    """Sets a function's parameters to the weights of a Keras model or layer, as `from_torch`.
+
+    The layers are `Dense`, `Convolution` (Conv1D to Conv3D), `ConvolutionTranspose`, `Embedding`,
+    `BatchNormalization` (with Keras's epsilon), `LSTM`, `GRU` (with the same reset_after),
+    `RNNStep` (SimpleRNN), and blocks of the kind "ConvLSTM" (ConvLSTM1D to ConvLSTM3D). Of
+    `Bidirectional` there are two layers, with the names that they have there. Images have their
+    channels first here; a `Dense` applied to images takes what Keras has after `Flatten`.
+
+    Args:
+        source: a model or a layer, or a dict from layers' names to dicts from weights' names to
+            arrays, such as an open HDF5 file has.
+        names, strict: as for `from_torch`.
+
+    >>> x = C.input_variable(2)
+    >>> f = C.layers.Dense(1, name="out")(x)
+    >>> C.weights.from_keras(f, {"out": {"kernel": [[1], [2]], "bias": [3]}})
+    >>> f.eval({x: [[1, 1]]})
+    array([[6.]], dtype=float32)
+    """
+    layers = {name: layer.weights for name, layer in keras_layers(source).items()}
+    _read("keras", function, flat(layers), names, strict, keras_check(source))
+
+
+def to_keras(function: Function, target: Any, names: Names = None, strict: bool = True) -> None:
+    """Writes a function's parameters into a Keras model or layer, as `from_keras` reads them.
+
+    Args:
+        target: a model or a layer that is built, or a dict of dicts of NumPy's arrays; it is
+            written to.
+        names, strict: as for `from_torch`.
+
+    >>> f = C.layers.Dense(2, init_bias=3, name="out")(C.input_variable(1))
+    >>> there = {"out": {"kernel": np.zeros((1, 2)), "bias": np.zeros(2)}}
+    >>> C.weights.to_keras(f, there)
+    >>> there["out"]["bias"]
+    array([3., 3.])
+    """
+    layers = keras_layers(target)
+    arrays = flat({name: layer.weights for name, layer in layers.items()})
+    found = _written("keras", function, arrays, names, strict, keras_check(target))
+    for name, layer in layers.items():
+        layer.write([found.get(f"{name}.{key}", array) for key, array in layer.weights.items()])
+
+
+# Reading and writing
+
+
+def _read(
+    framework: str, function: Function, theirs: Arrays, names: Names, strict: bool, check: Check
+) -> None:
+    layers = layers_of(function)
+    found: dict[Any, np.ndarray] = {}
+    used: set[str] = set()
+    for pair in pairs_of(framework, layers, theirs, names):
+        check(pair)
+        layer = pair.layer
+        own = {short: theirs[k] for short, k in pair.keys.items()}
+        shapes = {name: leaf.shape for name, leaf in layer.leaves.items()}
+        with _blamed(layer, pair.prefix):
+            arrays = layouts.to_ours(framework, layer.kind, own, shapes)
+            missing = sorted(set(layer.leaves) - set(arrays))
+            if missing:
+                raise GraphError(f"there is nothing there that is its {', '.join(missing)}")
+            for name, array in arrays.items():
+                if name in layer.leaves:
+                    found[layer.leaves[name]] = _fitted(array, shapes[name], layer.kind, name)
+                elif name != "aggregate_count" and array.any():
+                    raise GraphError(f"it has no parameter for what is {name}, which is not 0")
+        used |= set(pair.keys.values())
+    for key, leaf in _by_own_name(function, theirs, used, found).items():
+        found[leaf] = _fitted(theirs[key], leaf.shape, "", key)
+        used.add(key)
+    if strict:
+        _refuse_rest(function, layers, set(theirs) - used, set(found))
+    for leaf, array in found.items():
+        leaf.value = array
+
+
+def _written(
+    framework: str, function: Function, theirs: Arrays, names: Names, strict: bool, check: Check
+) -> Arrays:
+    layers = layers_of(function)
+    found: Arrays = {}
+    done: set[Any] = set()
+    for pair in pairs_of(framework, layers, theirs, names):
+        check(pair)
+        shapes = {short: theirs[k].shape for short, k in pair.keys.items()}
+        with _blamed(pair.layer, pair.prefix):
+            arrays = layouts.from_ours(framework, pair.layer.kind, pair.layer.values(), shapes)
+            for short, array in arrays.items():
+                found[pair.keys[short]] = _fitted(array, shapes[short], "", short)
+        found.update((k, theirs[k]) for k in pair.keys.values() if k not in found)
+        done |= set(pair.layer.leaves.values())
+    for key, leaf in _by_own_name(function, theirs, set(found), done).items():
+        found[key] = _fitted(leaf.value, theirs[key].shape, "", key)
+        done.add(leaf)
+    if strict:
+        _refuse_rest(function, layers, set(theirs) - set(found), done)
+    return found
+
+
+@contextmanager
+def _blamed(layer: Layer, prefix: str) -> Iterator[None]:
+    """Says of errors inside which layer they are about."""
+    try:
+        yield
+    except GraphError as error:
+        there = f", which is '{prefix}' there" if prefix else ""
+        raise GraphError(f"{layer}{there}: {error.problem}", hint=error.hint) from None
+
+
+def _fitted(array: np.ndarray, shape: tuple[int, ...], kind: str, name: str) -> np.ndarray:
+    """The array in this shape: axes of one may be missing, those of a flattened input be one."""
+    own = [n for n in array.shape if n != 1]
+    flat = kind == "Dense" and name == "W" and array.shape[-1:] == shape[-1:]
+    if array.size == np.prod(shape) and (flat or own == [n for n in shape if n != 1]):
+        return array.reshape(shape)
+    raise GraphError(f"an array of shape {array.shape} can't be {name}, whose shape is {shape}")
+
+
+def _by_own_name(
+    function: Function, theirs: Arrays, used: set[str], done: Iterable[Any]
+) -> dict[str, Any]:
+    """Parameters of no layer, by their name there."""
+    found: dict[str, list[Any]] = {}
+    for leaf in map(as_node, (*function.parameters, *function.constants)):
+        if isinstance(leaf, Stored) and leaf not in done and leaf.name in theirs:
+            found.setdefault(leaf.name, []).append(leaf)
+    return {k: v[0] for k, v in found.items() if len(v) == 1 and k not in used}
+
+
+def _refuse_rest(function: Function, layers: list[Layer], unused: set[str], done: set[Any]) -> None:
+    in_layer = {leaf: f"{layer}: {name}" for layer in layers for name, leaf in layer.leaves.items()}
+    leaves = [as_node(p) for p in function.parameters]
+    unset = [in_layer.get(p, f"'{p.name}'") for p in leaves if p not in done]
+    if unused or unset:
+        raise GraphError(
+            "not all weights have a counterpart\n"
+            f"  only there: {', '.join(sorted(unused)[:10]) or 'nothing'}\n"
+            f"  only here: {', '.join(unset[:10]) or 'nothing'}",
+            hint="layers correspond by their names, C.layers.Dense(3, name='fc'), or by names={"
+            "name there: layer here}; strict=False takes over what corresponds",
+        )
+
+
+__all__ = ["from_keras", "from_torch", "to_keras", "to_torch"]
