@@ -338,10 +338,11 @@ def engine(device: DeviceDescriptor | None = None) -> Any:
 
     Raises `GraphError` for a GPU that can't be used: what is missing, and what brings it.
     """
-    device = device or use_default_device()
+    own = context()
+    device = device or own.device or use_default_device()
     if device.kind == "gpu":
         return _cuda_engine(device.number)
-    name = context().cpu_engine
+    name = own.cpu_engine
     if not name:
         name = use_cpu_engine(os.environ.get("RGRAPH_CPU_ENGINE") or _cpu.best())
     return _cpu.made(name)

@@ -6,8 +6,8 @@
   that is then, but for random numbers: its seed is made of the main thread's seed and of how many
   threads asked before, so that no two threads draw the same. `set_seed` in a thread holds for that
   thread alone, and makes what it draws independent of the order in which threads asked.
-- Asyncio tasks share their thread's: nothing tells a task from a cell of a notebook. One that is to
-  have its own is run `with separate():`.
+- Asyncio tasks, and what they run by `asyncio.to_thread`, share their thread's: nothing tells a
+  task from a cell of a notebook. One that is to have its own is run `with separate():`.
 
 What holds inside a `with` block alone is none of this: it stands in context variables of its own.
 """
@@ -116,14 +116,16 @@ class Context:
 
 _main = Context()
 _own: ContextVar[Context | None] = ContextVar("context", default=None)
+if threading.current_thread() is threading.main_thread():
+    _own.set(_main)  # what the main thread's code, its tasks and their threads find at once
 
 
 def context() -> Context:
     """The context of this thread, or of what `separate` is around."""
     own = _own.get()
     if own is None:
-        if threading.get_ident() == threading.main_thread().ident:
-            return _main
+        if threading.current_thread() is threading.main_thread():
+            return _main  # in a cell of a notebook, say, where another cell imported this
         own = _main.branch()
         _own.set(own)
     return own

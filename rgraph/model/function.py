@@ -63,7 +63,9 @@ class Function(Operand):
     _signature: list[Node] | None
     _name: str
     _is_primitive: bool
-    _closed: list[Node] | None = None  # its leaves, once nothing below it can change any more
+    # Its leaves, and of these its arguments, once nothing below it can change any more
+    _closed: list[Node] | None = None
+    _arguments: tuple[Variable, ...] | None = None
     custom_attributes: dict[str, Any]  # a user's own, saved along
 
     def __new__(cls, source: Any = None, *args: Any, **kwargs: Any) -> Function:
@@ -118,7 +120,7 @@ class Function(Operand):
 
     def _left_open(self, given: Mapping[Variable, Any]) -> list[Node] | None:
         """The signature once arguments are given: a function's own stand in its place."""
-        declared = given if self._signature is None else map(hold, self._declared())
+        declared = given if self._signature is None else map(leaf, self._declared())
         found: list[Node] = []
         for argument in declared:
             value = given.get(argument, argument)
@@ -304,7 +306,7 @@ class Function(Operand):
             known = all(resolve(n).is_complete for n in self._nodes)
             if known and not any(isinstance(n, Placeholder) for n in leaves):
                 self._closed = leaves
-        return [hold(n) for n in leaves if isinstance(n, kind)]
+        return [leaf(n) for n in leaves if isinstance(n, kind)]
 
     @property
     def name(self) -> str:
@@ -383,10 +385,15 @@ class Function(Operand):
         >>> [v.name for v in f.arguments]
         ['a', 'b']
         """
+        if self._arguments is not None:
+            return self._arguments
         leaves = self._leaves((graph.Input, Placeholder))
         found = sorted(leaves, key=lambda v: v.is_placeholder)  # inputs first
-        declared = [hold(n) for n in self._declared()]
-        return tuple(declared + [v for v in found if v not in declared])
+        declared = [leaf(n) for n in self._declared()]
+        found = declared + [v for v in found if v not in declared]
+        if self._closed is not None and not any(v.is_placeholder for v in declared):
+            self._arguments = tuple(found)
+        return tuple(found)
 
     @property
     def signature(self) -> tuple[Variable, ...]:
@@ -401,7 +408,7 @@ class Function(Operand):
         (['a', 'b'], ['a', 'b', 'x'])
         """
         if self._signature is not None:
-            return tuple(map(hold, self._declared()))
+            return tuple(map(leaf, self._declared()))
         return tuple(a for a in self.arguments if not is_outer(a.node))
 
     def _declared(self) -> list[Node]:
@@ -419,7 +426,7 @@ class Function(Operand):
         """
         if self._is_primitive:
             return tuple(map(as_variable, search.operands(self.node)))
-        return tuple(hold(n) for n in search.walk(self._current()) if n.op is None)
+        return tuple(leaf(n) for n in search.walk(self._current()) if n.op is None)
 
     @property
     def root_function(self) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from .. import device as _device
 from .. import graph, passes
 from ..graph import Axis, Constant, GraphError, Input, Node
-from ..graph.context import Random, context
+from ..graph.context import Count, Random, context
 from ..graph.node import describe, resolve
 from ..ops.assignment import ASSIGN
 from ..passes import autodiff
@@ -136,8 +136,9 @@ class _Traits(NamedTuple):
 
     def edition(self) -> Any:
         """What a plan holds of all that may be set: if it is another now, so must be the plan."""
-        changed = tuple([n for n in self.constants if not n.is_fixed])
-        return changed, tuple([tuple(n.attrs.get(k) for k in SETTABLE) for n in self.random])
+        changed = [n for n in self.constants if not n.is_fixed]
+        drawn = [n.attrs.get(k) for n in self.random for k in SETTABLE]
+        return (*changed, *drawn) if changed or drawn else ()
 
 
 _Made = TypeVar("_Made")
@@ -183,11 +184,15 @@ class Runner:
         self._latest: Held | None = None  # the latest of these
         self._restored: Held | None = None  # from a checkpoint, for the next run
         self._size, self._sizes = 0, dict[Axis, int]()
+        self._turns = Random(), Count()  # of the last run, and its count of ours
 
     def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
         """A run of its own, with its own random numbers."""
         random = context().random
-        return Feed(data, random.seed, random.runs(), random.turns(self)(), device, training)
+        of, turns = self._turns
+        if of is not random:
+            of, turns = self._turns = random, random.turns(self)
+        return Feed(data, of.seed, of.runs(), turns(), device, training)
 
     def random_state(self) -> dict[str, int]:
         """What `set_random_state` must know to have later runs draw as they would here."""
@@ -491,8 +496,8 @@ def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
                 hint="say which value is whose: {x: …, y: …}",
             )
         arguments = {inputs[0]: arguments}
-    named = {a.name: a.node for a in inputs if a.name}
     known = {a.node: a for a in inputs}
+    named = {n.name: n for n in known if n.name}
     found = {}
     for key, value in arguments.items():
         node = named.get(key) if isinstance(key, str) else getattr(key, "node", key)

@@ -132,6 +132,19 @@ def test_tasks_share_the_context_of_their_thread():
     assert drawn() == found
 
 
+def test_steps_that_a_task_runs_in_threads_draw_on():
+    """One after the other they draw what they would without threads, not the same again."""
+    f = C.random.normal((4,))
+
+    async def steps():
+        return [(await asyncio.to_thread(f.eval)).tolist() for _ in range(3)]
+
+    C.set_seed(3)
+    expected = [f.eval().tolist() for _ in range(3)]
+    C.set_seed(3)
+    assert asyncio.run(steps()) == expected
+
+
 def test_tasks_may_have_contexts_of_their_own():
     C.set_seed(3)
     expected = drawn()
