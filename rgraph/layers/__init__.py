@@ -15,6 +15,7 @@ from .convolutional import (
     ConvolutionTranspose3D,
     SequentialConvolution,
 )
+from .convolutional_cells import ConvolutionalGRU, ConvolutionalLSTM
 from .higher_order_layers import For, ResNetBlock, Sequential, SequentialClique
 from .normalization import BatchNormalization, LayerNormalization
 from .poolings import (
@@ -44,6 +45,8 @@ __all__ = [
     "ConvolutionTranspose1D",
     "ConvolutionTranspose2D",
     "ConvolutionTranspose3D",
+    "ConvolutionalGRU",
+    "ConvolutionalLSTM",
     "Delay",
     "Dense",
     "Dropout",

@@ -30,7 +30,7 @@ def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
     return values
 
 
-def _kernel_init(init: Any, shape: tuple[int, ...], reduction_rank: int) -> Any:
+def kernel_init(init: Any, shape: tuple[int, ...], reduction_rank: int) -> Any:
     """`init` for kernels; an array may lack the axes that the input lacks."""
     if isinstance(init, (np.ndarray, list)):
         return init if reduction_rank else np.reshape(init, shape)
@@ -99,7 +99,7 @@ def _layer(
     name: str,
 ) -> Function:
     count = 1 if num_filters is None else as_size(num_filters, "num_filters")[0]
-    init = _kernel_init(init, (count, 1, *given.size), given.reduction_rank)
+    init = kernel_init(init, (count, 1, *given.size), given.reduction_rank)
     channels = INFERRED if given.reduction_rank else 1
     W = weight((count, channels, *given.size), init=init, name="W")
     b = _bias(init_bias, count, bias_rank) if bias else None
