@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
 
 
 class Work(Generic[Result]):
-    """A function that runs in a thread of its own; Python waits for it at its end.
+    """A function that runs in a thread of its own, in the caller's context.
+
+    Python waits for it at its end.
 
     In a process that was forked meanwhile there is no such thread: what it was to give is
     computed anew.
@@ -21,7 +24,8 @@ class Work(Generic[Result]):
         self._function, self._process = function, os.getpid()
         self._result: list[Result] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="rgraph reader")
+        own = copy_context()  # a deserializer of a user's sees the defaults that the caller has
+        self._thread = threading.Thread(target=own.run, args=(self._run,), name="rgraph reader")
         self._thread.start()
 
     def _run(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import rgraph as C
 from rgraph.graph.context import context, separate
+from rgraph.io.background import Work
 
 
 def in_a_thread(work):
@@ -98,6 +99,13 @@ def test_defaults_of_options_hold_in_their_own_thread():
         here = C.input_variable(1).dtype
         go_on.set()
         assert (here, waiting.result()) == (np.float32, np.float64)
+
+
+def test_what_is_read_ahead_sees_the_callers_defaults():
+    C.set_global_option("mine", 3)
+    with C.default_options(dtype=np.float64):
+        work = Work(lambda: (C.input_variable(1).dtype, C.get_global_option("mine", 0)))
+    assert work.result() == (np.float64, 3)
 
 
 def test_functions_that_threads_make_at_once_keep_their_arguments():
