@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ..graph import INFERRED, Constant, GraphError, Node, Stored
+from ..graph import INFERRED, Constant, GraphError, Node, Stored, order
 from ..model import search
 from ..model.function import Function
 from ..ops.records import as_node
@@ -17,12 +17,13 @@ Names = Mapping[str, Any] | None
 
 
 class Layer(NamedTuple):
-    """A layer with parameters: its kind, what it may be called, its parameters and constants."""
+    """A layer with parameters: its kind, what it may be called, and what is in it."""
 
     kind: str
     names: list[str]
     leaves: dict[str, Any]
     constants: list[Constant]
+    operations: set[str]
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.names[0]}'" if self.names else f"a {self.kind} without a name"
@@ -42,14 +43,20 @@ def layers_of(function: Function) -> list[Layer]:
         layer = next((by_leaf[n] for n in stored if n in by_leaf), None)
         if layer is None:
             names = [n for n in (node.name, *reversed(outer)) if n]
-            layer = Layer(node.attrs["block"], names, {}, [])
+            layer = Layer(node.attrs["block"], names, {}, [], set())
             found.append(layer)
+        layer.operations.update(n.op.name for n in _inside(node) if n.op)
         layer.constants.extend(n for n in own if isinstance(n, Constant))
         for n in stored:
             by_leaf[n] = layer
             if layer.leaves.setdefault(n.name, n) is not n:
                 raise GraphError(f"{layer} has two parameters named '{n.name}'")
     return found
+
+
+def _inside(block: Node) -> list[Node]:
+    body, *arguments = block.inputs
+    return order([body], enter=lambda n: n not in arguments)
 
 
 def _blocks(roots: Iterable[Node], outer: tuple[str, ...]) -> Iterator[tuple[Node, tuple]]:
@@ -100,6 +107,7 @@ def pairs_of(
 ) -> Iterator[Pair]:
     renamed = _renamed(layers, names)
     alone = {k.rpartition(".")[0] if framework == "keras" else "" for k in keys}
+    taken: dict[str, Layer] = {}
     for i, layer in enumerate(layers):
         prefixes = [renamed[i]] if i in renamed else list(layer.names)
         if len(layers) == 1 and len(alone) == 1 and i not in renamed:
@@ -107,6 +115,13 @@ def pairs_of(
         for prefix in prefixes:
             own = _keys_of(framework, layer, prefix, keys)
             if own:
+                other = next((taken[k] for k in own.values() if k in taken), None)
+                if other is not None:
+                    raise GraphError(
+                        f"'{prefix}' is {other} and {layer} here",
+                        hint="give them names of their own, or say which it is by names={…}",
+                    )
+                taken.update(dict.fromkeys(own.values(), layer))
                 yield Pair(_checked(layer), prefix, own)
                 break
 

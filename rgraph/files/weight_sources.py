@@ -36,10 +36,29 @@ def torch_check(source: Any) -> Check:
     modules = dict(source.named_modules()) if hasattr(source, "named_modules") else {}
 
     def check(pair: Pair) -> None:
-        if pair.layer.kind == "BatchNormalization" and pair.prefix in modules:
-            _refuse_other_epsilon(pair.layer, modules[pair.prefix].eps)
+        kind, module = pair.layer.kind, modules.get(pair.prefix)
+        if kind == "BatchNormalization" and module is not None:
+            _refuse_other_epsilon(pair.layer, module.eps)
+        elif kind in _WITH_GATES:
+            _refuse_other_activation(pair.layer, "tanh")
+        elif kind == "RNNStep":
+            known = getattr(module, "nonlinearity", None)  # a module's own, or one of both
+            _refuse_other_activation(pair.layer, *([known] if known else ["tanh", "relu"]))
 
     return check
+
+
+_WITH_GATES = ("LSTM", "GRU")
+_COMPARED = {"tanh", "relu", "sigmoid"}  # activations that are operations by these names
+
+
+def _refuse_other_activation(layer: Layer, *expected: str) -> None:
+    gates = {"sigmoid"} if layer.kind in _WITH_GATES else set()
+    if all(layer.operations & _COMPARED != gates | ({e} & _COMPARED) for e in expected):
+        raise GraphError(
+            f"{layer} has another activation than {' or '.join(expected)}, which it has there",
+            hint=f"C.layers.{layer.kind}(…, activation=C.{expected[0]})",
+        )
 
 
 def _refuse_other_epsilon(layer: Layer, epsilon: float) -> None:
@@ -137,6 +156,8 @@ def keras_check(source: Any) -> Check:
                 hint="a layer of Keras that was trained with recurrent_activation='sigmoid' can "
                 "be taken over; for others write the step function, and set its parameters",
             )
+        if pair.layer.kind in (*_WITH_GATES, "RNNStep"):
+            _refuse_other_activation(pair.layer, str(config["activation"]))
         if kind == "GRU" and config.get("reset_after", False) != ("b1" in pair.layer.leaves):
             after = config.get("reset_after", False)
             raise GraphError(

@@ -184,6 +184,16 @@ REFUSED = {
         lambda: K.LSTM(4, recurrent_activation="hard_sigmoid"),
         "hard_sigmoid for its gates",
     ),
+    "another activation": (
+        lambda: L.Recurrence(L.LSTM(4))(S(3)),
+        lambda: K.LSTM(4, activation="relu"),
+        "another activation than relu",
+    ),
+    "CNTK's activation of a plain recurrence": (
+        lambda: L.Recurrence(L.RNNStep(4))(S(3)),
+        lambda: K.SimpleRNN(4),
+        "another activation than tanh",
+    ),
     "reset after": (
         lambda: L.Recurrence(L.GRU(4))(S(3)),
         lambda: K.GRU(4),
