@@ -10,6 +10,8 @@ from ..graph import INFERRED, Constant, GraphError, Node, Stored, order
 from ..model import search
 from ..model.function import Function
 from ..ops.records import as_node
+from ..ops.shaping import RESHAPE
+from ..ops.slicing import SLICE
 from . import weight_layouts as layouts
 from .weight_layouts import Arrays
 
@@ -24,6 +26,7 @@ class Layer(NamedTuple):
     leaves: dict[str, Any]
     constants: list[Constant]
     operations: set[str]
+    parts: dict[str, tuple[int, ...]]  # of a stack: what PyTorch calls them, and their shapes
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.names[0]}'" if self.names else f"a {self.kind} without a name"
@@ -43,15 +46,32 @@ def layers_of(function: Function) -> list[Layer]:
         layer = next((by_leaf[n] for n in stored if n in by_leaf), None)
         if layer is None:
             names = [n for n in (node.name, *reversed(outer)) if n]
-            layer = Layer(node.attrs["block"], names, {}, [], set())
+            layer = Layer(node.attrs["block"], names, {}, [], set(), _parts(node))
             found.append(layer)
         layer.operations.update(n.op.name for n in _inside(node) if n.op)
         layer.constants.extend(n for n in own if isinstance(n, Constant))
         for n in stored:
             by_leaf[n] = layer
-            if layer.leaves.setdefault(n.name, n) is not n:
+            name = "weights" if layer.kind == layouts.STACK else n.name
+            if layer.leaves.setdefault(name, n) is not n:
                 raise GraphError(f"{layer} has two parameters named '{n.name}'")
     return found
+
+
+def _parts(block: Node) -> dict[str, tuple[int, ...]]:
+    """The parts of the block of weights of an `optimized_rnnstack`, in their order."""
+    if block.attrs["block"] != layouts.STACK:
+        return {}
+    taken = [n for n in _inside(block) if n.op is RESHAPE and n.inputs[0].op is SLICE]
+    weights = [n for n in taken if not n.axes]
+    weights.sort(key=lambda n: n.inputs[0].attrs["cuts"][0][1])
+    shapes = [n.shape for n in weights]
+    directions = block.shape[0] // shapes[1][1]  # (gates * size, size) are those of the state
+    layers = len(shapes) // (4 * directions)
+    ways = [f"_l{i}{'_reverse' * j}" for i in range(layers) for j in range(directions)]
+    kinds = (("weight_ih", "weight_hh"), ("bias_ih", "bias_hh"))
+    names = [kind + way for pair in kinds for way in ways for kind in pair]
+    return dict(zip(names, shapes, strict=True))
 
 
 def _inside(block: Node) -> list[Node]:

@@ -7,6 +7,7 @@ projection, `b` and `rb` for the two biases, with the axes as ours and the gates
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,9 @@ PARAMETERS = {
     "GRU": "b W H H1 [b1]",
     "RNNStep": "b W H",
     "ConvLSTM": "W H [b]",
+    "OptimizedRNNStack": "weights",
 }
+STACK = "OptimizedRNNStack"  # all weights in one parameter, as cuDNN and PyTorch order them
 
 
 class Axes(NamedTuple):
@@ -122,8 +125,17 @@ def regated(array: np.ndarray, order: str, wanted: str, axis: int = -1) -> np.nd
     return np.concatenate([parts[order.index(g)] for g in wanted], axis)
 
 
-def to_ours(framework: str, kind: str, theirs: Arrays, shapes: Mapping[str, tuple]) -> Arrays:
-    """A layer's own arrays, from another framework's."""
+def to_ours(
+    framework: str,
+    kind: str,
+    theirs: Arrays,
+    shapes: Mapping[str, tuple],
+    parts: Mapping[str, tuple] = MappingProxyType({}),
+) -> Arrays:
+    """A layer's own arrays, from another framework's; `parts` are a stack's."""
+    _refuse_unknown(framework, kind)
+    if kind == STACK:
+        return {"weights": _stacked(theirs, parts).reshape(shapes["weights"])}
     theirs = _gates_joined(theirs) if kind == "ConvLSTM" else theirs
     table = TABLES[framework][kind]
     _refuse_others(theirs, table, f"{framework}'s weights of a {kind}")
@@ -151,8 +163,17 @@ def to_ours(framework: str, kind: str, theirs: Arrays, shapes: Mapping[str, tupl
     return found
 
 
-def from_ours(framework: str, kind: str, ours: Arrays, theirs: Mapping[str, tuple]) -> Arrays:
+def from_ours(
+    framework: str,
+    kind: str,
+    ours: Arrays,
+    theirs: Mapping[str, tuple],
+    parts: Mapping[str, tuple] = MappingProxyType({}),
+) -> Arrays:
     """Another framework's arrays of these names and shapes, from a layer's own."""
+    _refuse_unknown(framework, kind)
+    if kind == STACK:
+        return _unstacked(ours["weights"], theirs, parts)
     found = dict(ours)
     theirs = {k: v for k, v in theirs.items() if k != "num_batches_tracked"}  # no samples
     apart = kind == "ConvLSTM" and _are_gates_apart(theirs)
@@ -172,6 +193,38 @@ def from_ours(framework: str, kind: str, ours: Arrays, theirs: Mapping[str, tupl
                 f"{framework}'s {kind} has no place for {name}, which is not {neutral}"
             )
     return {k: table[k][1].theirs(found[table[k][0]]) for k in theirs}
+
+
+def _refuse_unknown(framework: str, kind: str) -> None:
+    if kind != STACK and kind not in TABLES[framework] or kind == STACK and framework != "torch":
+        raise GraphError(f"{framework} has no counterpart of a {kind}")
+
+
+def _stacked(theirs: Arrays, parts: Mapping[str, tuple]) -> np.ndarray:
+    _refuse_others(theirs, parts, "the weights of this stack")
+    _refuse_others(_needed(theirs, parts), theirs, "what there is of this stack's weights")
+    for name, array in theirs.items():
+        if array.shape != parts[name]:
+            raise GraphError(f"{name} has shape {array.shape} there, {parts[name]} here")
+    every = [np.ravel(theirs.get(name, np.zeros(shape))) for name, shape in parts.items()]
+    return np.concatenate(every)
+
+
+def _unstacked(weights: np.ndarray, theirs: Mapping[str, tuple], parts: Mapping) -> Arrays:
+    _refuse_others(theirs, parts, "the weights of this stack")
+    _refuse_others(_needed(theirs, parts), theirs, "what there is of this stack's weights")
+    ends = np.cumsum([int(np.prod(shape)) for shape in parts.values()])
+    cut = np.split(weights.ravel(), ends[:-1])
+    found = {k: a.reshape(shape) for a, (k, shape) in zip(cut, parts.items(), strict=True)}
+    if any(array.any() for name, array in found.items() if name not in theirs):
+        raise GraphError("there is no place for biases there, and here they are not 0")
+    return {name: found[name] for name in theirs}
+
+
+def _needed(theirs: Iterable[str], parts: Iterable[str]) -> list[str]:
+    """The names of a stack's weights; without biases if there are none."""
+    biases = any(name.startswith("bias") for name in theirs)
+    return [name for name in parts if biases or not name.startswith("bias")]
 
 
 def _refuse_others(names: Iterable[str], known: Iterable[str], whose: str) -> None:

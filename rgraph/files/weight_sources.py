@@ -41,7 +41,7 @@ def torch_check(source: Any) -> Check:
             _refuse_other_epsilon(pair.layer, module.eps)
         elif kind in _WITH_GATES:
             _refuse_other_activation(pair.layer, "tanh")
-        elif kind == "RNNStep":
+        elif kind == "RNNStep" or hasattr(module, "nonlinearity"):
             known = getattr(module, "nonlinearity", None)  # a module's own, or one of both
             _refuse_other_activation(pair.layer, *([known] if known else ["tanh", "relu"]))
 

@@ -34,7 +34,8 @@ def from_torch(function: Function, source: Any, names: Names = None, strict: boo
     `BatchNormalization`, `LSTM`, `GRU(…, reset_after=True)`, `RNNStep`, and step functions that
     are blocks of the kind "ConvLSTM", see `C.weights`. `torch.nn.LSTM` and the like with several
     layers or directions have one layer here for each: "rnn_l0", "rnn_l0_reverse", "rnn_l1", …
-    A parameter of no layer takes the array of its own name and shape.
+    `optimized_rnnstack` takes all of them at once. A parameter of no layer takes the array of its
+    own name and shape.
 
     Args:
         function: it must have been applied to its input, so that all shapes are known.
@@ -137,7 +138,7 @@ def _read(
         own = {short: theirs[k] for short, k in pair.keys.items()}
         shapes = {name: leaf.shape for name, leaf in layer.leaves.items()}
         with _blamed(layer, pair.prefix):
-            arrays = layouts.to_ours(framework, layer.kind, own, shapes)
+            arrays = layouts.to_ours(framework, layer.kind, own, shapes, layer.parts)
             missing = sorted(set(layer.leaves) - set(arrays))
             if missing:
                 raise GraphError(f"there is nothing there that is its {', '.join(missing)}")
@@ -164,13 +165,14 @@ def _written(
     done: set[Any] = set()
     for pair in pairs_of(framework, layers, theirs, names):
         check(pair)
+        layer = pair.layer
         shapes = {short: theirs[k].shape for short, k in pair.keys.items()}
-        with _blamed(pair.layer, pair.prefix):
-            arrays = layouts.from_ours(framework, pair.layer.kind, pair.layer.values(), shapes)
+        with _blamed(layer, pair.prefix):
+            arrays = layouts.from_ours(framework, layer.kind, layer.values(), shapes, layer.parts)
             for short, array in arrays.items():
                 found[pair.keys[short]] = _fitted(array, shapes[short], "", short)
         found.update((k, theirs[k]) for k in pair.keys.values() if k not in found)
-        done |= set(pair.layer.leaves.values())
+        done |= set(layer.leaves.values())
     for key, leaf in _by_own_name(function, theirs, set(found), done).items():
         found[key] = _fitted(leaf.value, theirs[key].shape, "", key)
         done.add(leaf)

@@ -8,7 +8,7 @@ from rgraph.graph import GraphError
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
-L = C.layers
+L, S = C.layers, C.sequence.input_variable
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +131,38 @@ def test_cells(cell, ours):
         np.testing.assert_allclose(found, expected.detach().numpy()[0], rtol=1e-4, atol=1e-5)
 
 
+STACKS = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnnTanh": nn.RNN,
+    "rnnReLU": lambda *a, **k: nn.RNN(*a, nonlinearity="relu", **k),
+}
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["biases", "no bias"])
+@pytest.mark.parametrize("layers, directions", [(1, 1), (1, 2), (2, 1), (3, 2)])
+@pytest.mark.parametrize("op", STACKS)
+def test_stacks_both_ways(op, layers, directions, bias):
+    options = {"num_layers": layers, "bidirectional": directions == 2, "bias": bias}
+    module = randomized(nn.ModuleDict({"rnn": STACKS[op](4, 4, batch_first=True, **options)}))
+    x = C.sequence.input_variable(4)
+    w = C.Parameter((C.InferredDimension, 2), init=0)
+    f = C.optimized_rnnstack(x, w, 4, layers, directions == 2, op, name="rnn")
+    C.weights.from_torch(f, module)
+    data = torch.randn(2, 5, 4)
+    expected = module["rnn"](data)[0].detach().numpy()
+    np.testing.assert_allclose(f.eval({x: data}), expected, rtol=1e-4, atol=1e-5)
+    again = nn.ModuleDict({"rnn": STACKS[op](4, 4, batch_first=True, **options)})
+    C.weights.to_torch(f, again)
+    there = again["rnn"](data)[0].detach().numpy()
+    np.testing.assert_allclose(there, expected, rtol=1e-4, atol=1e-5)
+
+
+def stack(layers=1, bidirectional=False, op="lstm"):
+    w = C.Parameter((C.InferredDimension, 1), init=0)
+    return C.optimized_rnnstack(S(4), w, 4, layers, bidirectional, op)
+
+
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -250,7 +282,6 @@ def test_conv_lstms_both_ways(cell):
             np.testing.assert_allclose(found, h.detach()[0], rtol=1e-4, atol=1e-5)
 
 
-S = C.sequence.input_variable
 REFUSED = {
     "a GRU whose reset gate acts before": (
         lambda: L.Recurrence(L.GRU(4))(S(3)),
@@ -276,6 +307,17 @@ REFUSED = {
         lambda: L.Recurrence(L.RNNStep(4, activation=C.relu))(S(3)),
         lambda: nn.RNN(3, 4),
         "another activation than tanh,",
+    ),
+    "a stack in both directions for one of two layers": (
+        lambda: stack(2),
+        lambda: nn.LSTM(4, 4, bidirectional=True),
+        "_l0_reverse: not among",
+    ),
+    "a stack of other cells": (lambda: stack(op="gru"), lambda: nn.LSTM(4, 4), r"\(16, 4\) there"),
+    "a stack of another activation": (
+        lambda: stack(op="rnnReLU"),
+        lambda: nn.RNN(4, 4),
+        "another activation than tanh",
     ),
     "two layers of one name": (
         lambda: L.Dense(4, name="a")(L.Dense(4, name="a")(C.input_variable(4))),
