@@ -65,7 +65,6 @@ def test_which_files_are_programs(tmp_path):
     [
         ([["loss", [], [1.0005]], ["metric", [], [0.26]]], True),
         ([["loss", [], [1.002]], ["metric", [], [0.25]]], False),
-        ([["loss", [], [1.0]], ["metric", [], [0.5]]], False),
         ([["loss", [], [1.0]]], False),
         ([["loss", [1], [1.0]], ["metric", [], [0.25]]], False),
         ([["loss", [], [float("nan")]], ["metric", [], [0.25]]], False),
