@@ -36,6 +36,11 @@ class Layer(NamedTuple):
 
 
 def layers_of(function: Function) -> list[Layer]:
+    if not isinstance(function, Function):
+        raise GraphError(
+            f"weights are those of a function of rgraph, got a {type(function).__name__}",
+            hint="from_torch(function, module): what is set comes first",
+        )
     found: list[Layer] = []
     by_leaf: dict[Node, Layer] = {}
     for node, outer in _blocks([o.node for o in function.outputs], ()):
@@ -149,6 +154,8 @@ def pairs_of(
 def _renamed(layers: list[Layer], names: Names) -> dict[int, str]:
     """By the number of a layer here its name there, where that is given."""
     found: dict[int, str] = {}
+    if not isinstance(names or {}, Mapping):
+        raise GraphError("names are a dict from names there to layers here")
     for there, here in (names or {}).items():
         if isinstance(here, str):
             fits = [i for i, layer in enumerate(layers) if here in layer.names]

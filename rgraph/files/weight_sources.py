@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..graph import GraphError
-from ..runtime.arrays import on_cpu
+from ..runtime.arrays import as_array, is_foreign, on_cpu, on_gpu
 from .weight_layers import Layer, Pair
 from .weight_layouts import Arrays
 
@@ -16,20 +16,52 @@ Check = Callable[[Pair], None]  # refuses what two layers don't have in common
 
 
 def torch_arrays(source: Any) -> Arrays:
+    return {key: _numbers(key, value) for key, value in _state(source).items()}
+
+
+def torch_targets(target: Any) -> Arrays:
+    """The memory of a module's tensors, as arrays to write to."""
+    return {key: _memory(key, value) for key, value in _state(target).items()}
+
+
+def _state(source: Any) -> Mapping[str, Any]:
     state = source.state_dict() if hasattr(source, "state_dict") else source
     if not isinstance(state, Mapping):
         raise GraphError(
             f"weights are a module's state_dict(), got a {type(source).__name__}",
             hint="torch.load(path) gives one, or a dict that holds one",
         )
-    return {key: _there(value) for key, value in state.items()}
+    return state
 
 
-def _there(value: Any) -> np.ndarray:
+def _numbers(key: str, value: Any) -> np.ndarray:
     """A tensor, wherever it is, or an array, in the CPU's memory."""
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if hasattr(value, step) else value
-    return np.asarray(on_cpu(value))
+    try:
+        array = np.asarray(on_cpu(value))
+    except ValueError as error:
+        raise GraphError(f"'{key}' is no array: {getattr(error, 'problem', error)}") from None
+    if array.dtype.kind not in "fiub":
+        raise GraphError(f"'{key}' is no array of numbers, got a {type(value).__name__}")
+    return array
+
+
+def _memory(key: str, value: Any) -> np.ndarray:
+    known = isinstance(value, np.ndarray) or is_foreign(value) and on_gpu(value) is None
+    array = as_array(value) if known else np.empty(())
+    if not known or not array.flags.writeable or array.dtype.kind != "f" and array.ndim:
+        raise GraphError(
+            f"'{key}' can't be written to: it takes a tensor or an array of floating-point "
+            "numbers, in the CPU's memory",
+            hint="a module on a GPU: module.cpu(), then to_torch, then module.cuda()",
+        )
+    return array
+
+
+def write_into(arrays: Arrays, values: Arrays) -> None:
+    for key, value in values.items():
+        arrays[key][...] = value
 
 
 def torch_check(source: Any) -> Check:
@@ -95,14 +127,19 @@ def flat(layers: Mapping[str, Arrays]) -> Arrays:
     return {f"{name}.{key}": a for name, own in layers.items() for key, a in own.items()}
 
 
-def keras_layers(source: Any) -> dict[str, KerasLayer]:
+def keras_layers(source: Any, to_write: bool = False) -> dict[str, KerasLayer]:
     found: dict[str, KerasLayer] = {}
     if isinstance(source, Mapping):
         for name, own in source.items():
-            arrays = {k: np.asarray(v) for k, v in own.items()}
-            found[name] = KerasLayer(arrays, _into(arrays), None, {})
+            if not isinstance(own, Mapping):
+                raise GraphError(
+                    f"the weights of layer '{name}' are a dict by name, got a {type(own).__name__}"
+                )
+            read = _memory if to_write else _numbers
+            arrays = {k: read(f"{name}/{k}", v) for k, v in own.items()}
+            found[name] = KerasLayer(arrays, _writer(arrays), None, {})
         return found
-    for layer in _leaf_layers(source):
+    for layer in dict.fromkeys(_leaf_layers(source)):
         if not layer.weights:
             continue
         short = [w.name.rpartition("/")[2].partition(":")[0] for w in layer.weights]
@@ -114,12 +151,8 @@ def keras_layers(source: Any) -> dict[str, KerasLayer]:
     return found
 
 
-def _into(arrays: Arrays) -> Callable[[list[np.ndarray]], None]:
-    def write(values: list[np.ndarray]) -> None:
-        for array, value in zip(arrays.values(), values, strict=True):
-            array[...] = value
-
-    return write
+def _writer(arrays: Arrays) -> Callable[[list[np.ndarray]], None]:
+    return lambda values: write_into(arrays, dict(zip(arrays, values, strict=True)))
 
 
 def _leaf_layers(layer: Any) -> Iterator[Any]:

@@ -20,11 +20,19 @@ import numpy as np
 from ..graph import GraphError, Stored
 from ..model.function import Function
 from ..ops.records import as_node
-from ..runtime.arrays import as_array
 from . import weight_layouts as layouts
 from .weight_layers import Layer, Names, layers_of, pairs_of
 from .weight_layouts import Arrays
-from .weight_sources import Check, flat, keras_check, keras_layers, torch_arrays, torch_check
+from .weight_sources import (
+    Check,
+    flat,
+    keras_check,
+    keras_layers,
+    torch_arrays,
+    torch_check,
+    torch_targets,
+    write_into,
+)
 
 
 def from_torch(function: Function, source: Any, names: Names = None, strict: bool = True) -> None:
@@ -71,11 +79,9 @@ def to_torch(function: Function, target: Any, names: Names = None, strict: bool 
     >>> state["fc.bias"]
     array([3., 3.])
     """
-    state = target.state_dict() if hasattr(target, "state_dict") else target
-    arrays = {key: as_array(value) for key, value in state.items()}
+    arrays = torch_targets(target)
     found = _written("torch", function, arrays, names, strict, torch_check(target))
-    for key, array in found.items():
-        arrays[key][...] = array
+    write_into(arrays, found)
 
 
 def from_keras(function: Function, source: Any, names: Names = None, strict: bool = True) -> None:
@@ -116,7 +122,7 @@ def to_keras(function: Function, target: Any, names: Names = None, strict: bool 
     >>> there["out"]["bias"]
     array([3., 3.])
     """
-    layers = keras_layers(target)
+    layers = keras_layers(target, to_write=True)
     arrays = flat({name: layer.weights for name, layer in layers.items()})
     found = _written("keras", function, arrays, names, strict, keras_check(target))
     for name, layer in layers.items():
@@ -186,9 +192,12 @@ def _blamed(layer: Layer, prefix: str) -> Iterator[None]:
     """Says of errors inside which layer they are about."""
     try:
         yield
-    except GraphError as error:
+    except (ValueError, IndexError) as error:
         there = f", which is '{prefix}' there" if prefix else ""
-        raise GraphError(f"{layer}{there}: {error.problem}", hint=error.hint) from None
+        problem, hint = f"the weights there have other axes ({error})", ""
+        if isinstance(error, GraphError):
+            problem, hint = error.problem, error.hint
+        raise GraphError(f"{layer}{there}: {problem}", hint=hint) from None
 
 
 def _fitted(array: np.ndarray, shape: tuple[int, ...], kind: str, name: str) -> np.ndarray:

@@ -405,3 +405,53 @@ def test_not_strict_takes_over_what_corresponds():
     module = randomized(nn.ModuleDict({"body": nn.Linear(3, 4), "head": nn.Linear(4, 9)}))
     C.weights.from_torch(f, module, strict=False)
     np.testing.assert_array_equal(f.body.W.value, module["body"].weight.detach().T)
+
+
+LIN = {"weight": np.ones((2, 3)), "bias": np.ones(2)}
+BROKEN = {
+    "a path": ("net.pt", "state_dict"),
+    "ragged": ({"weight": [[1, 2, 3], [4, 5]], "bias": [1, 2]}, "'weight' is no array"),
+    "no numbers": ({**LIN, "bias": np.array(["a", "b"])}, "'bias' is no array of numbers"),
+    "a checkpoint": ({"epoch": 3, "state_dict": LIN}, "'state_dict' is no array"),
+    "too few axes": ({**LIN, "weight": np.ones(3)}, r"\(3,\) can't be W"),
+}
+
+
+@pytest.mark.parametrize("given, why", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_state_is_one_error(given, why):
+    f = L.Dense(2, init=0)(C.input_variable(3))
+    with pytest.raises(GraphError, match=why):
+        C.weights.from_torch(f, given)
+    np.testing.assert_array_equal(f.W.value, np.zeros((3, 2)))
+
+
+def test_scalars_for_matrices():
+    with pytest.raises(GraphError, match="other axes"):
+        C.weights.from_torch(
+            L.Recurrence(L.LSTM(4))(S(3)),
+            {"weight_ih_l0": np.ones(()), "weight_hh_l0": np.ones((16, 4))},
+        )
+
+
+READ_ONLY = np.zeros((2, 3))
+READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [[[0.0] * 3] * 2, np.zeros((2, 3), int), READ_ONLY],
+    ids=["a list", "whole numbers", "read-only"],
+)
+def test_what_can_not_be_written_to_is_refused(weight):
+    f = L.Dense(2, init=1, init_bias=1)(C.input_variable(3))
+    bias = np.zeros(2)
+    with pytest.raises(GraphError, match="'weight' can't be written to"):
+        C.weights.to_torch(f, {"bias": bias, "weight": weight})
+    with pytest.raises(GraphError, match="can't be written to"):
+        C.weights.to_keras(f, {"a": {"bias": bias, "kernel": weight}})
+    np.testing.assert_array_equal(bias, [0, 0])
+
+
+def test_arguments_in_the_wrong_order():
+    with pytest.raises(GraphError, match="what is set comes first"):
+        C.weights.from_torch(nn.Linear(3, 2), LIN)
