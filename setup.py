@@ -4,7 +4,9 @@ Where there is no C compiler, or it fails, the package is built without: NumPy d
 """
 
 import hashlib
+import os
 import platform
+import shlex
 from pathlib import Path
 
 import numpy
@@ -25,6 +27,7 @@ if platform.machine() in ("x86_64", "AMD64"):
 
 
 SOURCES, HEADERS = (sorted(map(str, HERE.glob(f"*.{kind}"))) for kind in "ch")
+CHOSEN = shlex.split(os.environ.get("CFLAGS", ""))  # by who builds, before ours of the level
 DIGEST = hashlib.sha256(b"".join(Path(p).read_bytes() for p in (*SOURCES, *HEADERS))).hexdigest()
 
 
@@ -47,7 +50,7 @@ setup(
             SOURCES,
             depends=HEADERS,
             define_macros=[("MODULE", name), ("SOURCES", f'"{DIGEST}"')],
-            extra_compile_args=[*FLAGS, "-isystem", numpy.get_include(), *level],
+            extra_compile_args=[*FLAGS, *CHOSEN, "-isystem", numpy.get_include(), *level],
             extra_link_args=["-pthread"],
             libraries=["m"],
             py_limited_api=True,

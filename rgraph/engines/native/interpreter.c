@@ -151,30 +151,30 @@ static void block(const Program *program, State *state, const ptrdiff_t *outer, 
                     path->strides[k][along]);
 }
 
-/* Computes the results from `start` to `stop` along an axis. */
-static void stretch(const Program *program, Path path, int axis, ptrdiff_t start, ptrdiff_t stop)
+/* Computes the results from `start` to `stop` along an axis; the path is then that of these. */
+static void stretch(const Program *program, Path *path, int axis, ptrdiff_t start, ptrdiff_t stop)
 {
-    const int down = path.axes - 2, along = path.axes - 1, values = path.arrays + program->registers;
-    path.shape[axis] = stop - start;
-    for (int k = 0; k < path.arrays; ++k)
-        path.data[k] += start * path.strides[k][axis];
+    const int down = path->axes - 2, along = path->axes - 1, values = path->arrays + program->registers;
+    path->shape[axis] = stop - start;
+    for (int k = 0; k < path->arrays; ++k)
+        path->data[k] += start * path->strides[k][axis];
     ptrdiff_t size = 1;
-    for (int i = 0; i < path.axes; ++i)
-        size *= path.shape[i];
+    for (int i = 0; i < path->axes; ++i)
+        size *= path->shape[i];
     if (size == 0)
         return;
 
     float(*scratch)[BLOCK] = room_of_thread(); /* `follow` has seen to it */
-    State state = {&path, scratch, {0}, {0}, size >= LARGE};
-    for (int v = path.arrays; v < values; ++v)
+    State state = {path, scratch, {0}, {0}, size >= LARGE};
+    for (int v = path->arrays; v < values; ++v)
         state.at[v] = scratch[v];
-    const ptrdiff_t rows = path.shape[down], columns = path.shape[along];
+    const ptrdiff_t rows = path->shape[down], columns = path->shape[along];
     const ptrdiff_t width = columns < BLOCK ? columns : BLOCK;
     int copied = columns < SHORT; /* is a block of several rows worth the copies of what has gaps? */
     int gapless = columns <= BLOCK; /* or are there none, but for rows that are all the same? */
-    for (int k = 0; k < path.arrays; ++k)
-        gapless = gapless && (path.strides[k][down] == 0
-                              || path.strides[k][down] == columns * NUMBER);
+    for (int k = 0; k < path->arrays; ++k)
+        gapless = gapless && (path->strides[k][down] == 0
+                              || path->strides[k][down] == columns * NUMBER);
     const ptrdiff_t height = copied || gapless ? BLOCK / columns : 1;
     ptrdiff_t index[MOST_AXES] = {0}, outer[MOST_ARRAYS] = {0};
     for (;;) {
@@ -184,13 +184,13 @@ static void stretch(const Program *program, Path path, int axis, ptrdiff_t start
                       columns - c < width ? columns - c : width);
         int i = down - 1;
         for (; i >= 0; --i) {
-            if (++index[i] < path.shape[i]) {
-                for (int k = 0; k < path.arrays; ++k)
-                    outer[k] += path.strides[k][i];
+            if (++index[i] < path->shape[i]) {
+                for (int k = 0; k < path->arrays; ++k)
+                    outer[k] += path->strides[k][i];
                 break;
             }
-            for (int k = 0; k < path.arrays; ++k)
-                outer[k] -= path.strides[k][i] * (path.shape[i] - 1);
+            for (int k = 0; k < path->arrays; ++k)
+                outer[k] -= path->strides[k][i] * (path->shape[i] - 1);
             index[i] = 0;
         }
         if (i < 0)
@@ -226,7 +226,7 @@ void rectangle(const Program *tail, Path path, float *from, ptrdiff_t line, ptrd
     for (int k = 0; k < path.arrays; ++k)
         flat = flat && path.strides[k][0] == path.strides[k][1] * columns;
     path.shape[1] = flat ? rows * columns : columns;
-    stretch(tail, path, 0, 0, flat ? 1 : rows);
+    stretch(tail, &path, 0, 0, flat ? 1 : rows);
 }
 
 typedef struct {
@@ -240,12 +240,12 @@ static void share(const void *what, ptrdiff_t part, int thread)
 {
     const Shared *s = what;
     (void)thread;
-    const Path *path = s->path;
+    Path path = *s->path;
     int axis = 0; /* that is shared out: the outermost that is long enough */
-    while (axis < path->axes - 1 && path->shape[axis] < s->parts)
+    while (axis < path.axes - 1 && path.shape[axis] < s->parts)
         ++axis;
-    const ptrdiff_t size = path->shape[axis];
-    stretch(s->program, *path, axis, size * part / s->parts, size * (part + 1) / s->parts);
+    const ptrdiff_t size = path.shape[axis];
+    stretch(s->program, &path, axis, size * part / s->parts, size * (part + 1) / s->parts);
 }
 
 /* In how many shares a program is worth being done: where there is much, more than there are threads, so
@@ -268,6 +268,9 @@ int run_program(const Program *program, const Array *const *arrays, int only_loo
     if (only_look)
         return 0;
     const Shared shared = {program, &path, shares_of(program, &path)};
-    in_parts(share, &shared, shared.parts, threads_at_hand());
+    if (shared.parts > 1)
+        in_parts(share, &shared, shared.parts, threads_at_hand());
+    else
+        stretch(program, &path, 0, 0, path.shape[0]);
     return 0;
 }
