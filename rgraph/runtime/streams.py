@@ -89,7 +89,7 @@ class Stream:
         values = self._run(data)
         outputs, after = values[: len(self._cut.outputs)], values[len(self._cut.outputs) :]
         self._keep(after, rows)
-        results = [_read_only(on_cpu(o)) for o in outputs]
+        results = [_given_out(on_cpu(o), after) for o in outputs]
         if self._single:
             return dict(zip(keys, results[0], strict=True))
         return {key: [r[i] for r in results] for i, key in enumerate(keys)}
@@ -250,8 +250,10 @@ class Stream:
         return _device.engine(self._device).from_numpy(array)
 
 
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """What is given out may be what a delay holds, too."""
+def _given_out(array: np.ndarray, held: Sequence[Array]) -> np.ndarray:
+    """Read-only, and a copy of what a delay holds, too: PyTorch writes to what is read-only."""
+    if any(isinstance(h, np.ndarray) and np.may_share_memory(array, h) for h in held):
+        array = array.copy()
     view = array.view()
     view.flags.writeable = False
     return view

@@ -50,6 +50,21 @@ def test_gru_with_projection():
     np.testing.assert_allclose(y.eval({x: data})[0][-1], h, atol=1e-5)
 
 
+def test_gru_whose_reset_gate_acts_on_the_product():
+    x = C.sequence.input_variable(3)
+    y = Recurrence(GRU(2, reset_after=True))(x)
+    p = randomized(y)
+    data = RNG.normal(size=(5, 3))
+    h = np.zeros(2)
+    for t in range(5):
+        z, r, g = np.split(p["b"] + data[t] @ p["W"], 3)
+        hz, hr = np.split(h @ p["H"], 2)
+        update, reset = sigmoid(z + hz), sigmoid(r + hr)
+        h = (1 - update) * np.tanh(g + reset * (h @ p["H1"] + p["b1"])) + update * h
+    np.testing.assert_allclose(y.eval({x: data})[0][-1], h, atol=1e-5)
+    check_gradients(y, order=2, elements=10)
+
+
 def test_rnn_step_with_another_activation():
     x = C.sequence.input_variable(3)
     y = Recurrence(RNNStep(2, activation=C.softplus))(x)

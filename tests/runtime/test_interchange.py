@@ -136,6 +136,15 @@ def test_what_is_read_only_is_not_written_through(wrap):
     assert np.asarray(wrap(array)) is array
 
 
+def test_a_stream_goes_on_whatever_is_written_to_its_results():
+    s = C.sequence.input_variable(2)
+    live = C.layers.Recurrence(lambda h, x: 0.5 * h + x)(s).stream()
+    for expected in (1, 1.5, 1.75):
+        frame = live([1, 1])
+        np.testing.assert_array_equal(frame, [expected] * 2)
+        torch.from_dlpack(frame).zero_()
+
+
 @pytest.mark.parametrize(
     "leaf", [C.Parameter((2, 2), init=3), C.Constant(3, (2, 2)), C.State((2, 2), 3)], ids=repr
 )
