@@ -67,6 +67,8 @@ class Adapted(Deserializer):
         self._streams = list(given.stream_infos())
         if not self._streams:
             raise GraphError(f"{type(given).__name__}.stream_infos() gives no stream")
+        if sum(s.defines_mb_size for s in self._streams) > 1:
+            raise GraphError("only one stream can define the size of a minibatch")
         count = given.num_chunks()
         if count < 1:
             raise GraphError(f"{type(given).__name__}.num_chunks() gives {count}: there is no data")

@@ -336,3 +336,12 @@ def test_a_list_of_single_samples():
     frames, labels = minibatch[source.streams.x], minibatch[source.streams.y]
     assert (frames.num_sequences, frames.num_samples) == (2, 6)
     assert [a.tolist() for a in labels.as_sequences()] == [[[5]], [[6]]]
+
+    class Twice(Labelled):
+        def stream_infos(self):
+            return [
+                StreamInformation(n, i, "dense", np.float32, (3,), True) for i, n in enumerate("xy")
+            ]
+
+    with pytest.raises(C.GraphError, match="only one stream"):
+        MinibatchSource(Twice(), randomize=False)
