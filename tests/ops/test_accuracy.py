@@ -89,6 +89,7 @@ EXACTLY = {
     "element_and": truth(np.logical_and), "element_or": truth(np.logical_or),
     "element_xor": truth(np.logical_xor),
     "element_select": lambda c, a, b: np.where(c != 0, a, b), "stop_gradient": np.positive,
+    "labels_to_graph": np.positive,
     "sigmoid": sigmoid, "softplus": softplus, "relu": lambda x: np.maximum(x, 0),
     "expm1_negative": lambda x: np.expm1(np.minimum(x, 0)),
 }  # fmt: skip
