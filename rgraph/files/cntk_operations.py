@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import losses, ops
+from .. import losses, metrics, ops
 from ..graph import Axis, Constant, GraphError, Node, apply
 from ..ops.records import TABLE
 from .cntk_dictionary import AxisIn
@@ -234,6 +234,26 @@ def _ctc(at: At) -> Any:
     return ops.forward_backward(*at.operands, int(at["BlankTokenId"]), delay)
 
 
+def _classification_error(at: At) -> Any:
+    """The form with `topN`; CNTK writes the others as blocks of plain operations."""
+    scores, target, count = at.operands
+    if not isinstance(count, Constant):
+        raise GraphError("a classification error whose topN is computed is not read")
+    return metrics.classification_error(scores, target, topN=int(count.value.item()))
+
+
+def _to_sequence(at: At) -> Any:
+    x, *lengths = at.operands
+    return ops.to_sequence(x, lengths[0] if lengths else None, at["sequenceAxis"])
+
+
+def _filled(at: At) -> Any:
+    value = float(at["fillValue"])
+    if value not in (0.0, 1.0):
+        raise GraphError(f"an array filled with {value} is not read")
+    return (ops.ones_like if value else ops.zeros_like)(at.operands[0])
+
+
 OPERATIONS: dict[int, Callable[[At], Any]] = {
     0: _plain("negate"), 1: _plain("sigmoid"), 2: _plain("tanh"), 3: _plain("relu"),
     4: _plain("exp"), 5: _plain("log"), 6: _plain("sqrt"), 7: _plain("floor"), 8: _plain("abs"),
@@ -243,17 +263,21 @@ OPERATIONS: dict[int, Callable[[At], Any]] = {
     19: _plain("plus"), 20: _plain("minus"), 21: _plain("element_times"), 22: _plain("equal"),
     23: _plain("not_equal"), 24: _plain("less"), 25: _plain("less_equal"), 26: _plain("greater"),
     27: _plain("greater_equal"), 31: _times, 32: _times_transpose, 33: _convolution,
-    34: lambda at: losses.squared_error(*at.operands),
+    34: lambda at: losses.squared_error(*at.operands), 36: _classification_error,
     35: lambda at: losses.cross_entropy_with_softmax(*at.operands),
     37: _delay(1), 38: _delay(-1), 39: _reduce, 40: _batch_normalization, 41: _plain("clip"),
     42: _plain("element_select"), 43: _splice, 50: _reconcile, 51: _plain("log_softmax"),
     52: _plain("log_add_exp"), 53: lambda at: losses.cosine_distance(*at.operands),
     54: _plain("sin"), 55: _plain("cos"), 58: _unpooling, 64: _plain("stop_gradient"),
-    65: _plain("elu"), 68: _one_hot, 69: _plain("pow"), 72: _unpack, 74: _gather,
+    65: _plain("elu"), 68: _one_hot, 69: _plain("pow"), 70: _to_sequence,
+    71: _plain("to_sequence_like"), 72: _unpack, 74: _gather,
     63: _plain("labels_to_graph"), 66: _ctc,
-    75: _plain("sigmoid"), 77: _plain("sinh"), 78: _plain("cosh"), 81: _plain("asin"),
+    75: _plain("sigmoid"), 77: _plain("sinh"), 78: _plain("cosh"), 79: _plain("unpack_batch"),
+    80: _plain("to_batch"), 81: _plain("asin"),
     82: _plain("acos"), 83: _pad, 85: _plain("atanh"), 86: _plain("asinh"), 87: _top_k,
-    56: _plain("alias"), 62: _plain("alias"), 88: _squeeze, 95: _plain("tan"), 96: _plain("atan"),
+    56: _plain("alias"), 62: _plain("alias"), 88: _squeeze, 89: _filled,
+    92: lambda at: ops.eye_like(at.operands[0], bool(at["OutputSparse"])),
+    94: _plain("straight_through_impl"), 95: _plain("tan"), 96: _plain("atan"),
 }  # fmt: skip
 WHERE, PACKED_INDEX, GATHER_PACKED, SCATTER_PACKED, COMBINE, BLOCK = 13, 28, 29, 30, 44, 57
 PAST_VALUE, FUTURE_VALUE = 37, 38
