@@ -71,6 +71,7 @@ class _Reader:
         self.made: dict[str, list[Node]] = {}  # by operation, or by leaf
         self.later: dict[Placeholder, str] = {}  # what a delay delays, made after it
         self.axes: dict[str, Axis] = {}
+        self.cyclic: dict[str, bool] = {}  # by delay: whether what it delays depends on it
 
     def function(self) -> Function:
         root = self.content["root"]
@@ -147,10 +148,24 @@ class _Reader:
         return (uid if output else name) in self.made
 
     def _operands(self, uid: str) -> list[str]:
-        """What must be there before an operation; a delay's first operand need not."""
+        """What must be there before an operation: all but what a delay on a cycle delays."""
         f = self._operation(uid)
         names = [self._resolved(n) for n in f["inputs"]]
-        return names[1:] if f["op"] in (numbers.PAST_VALUE, numbers.FUTURE_VALUE) else names
+        is_delay = f["op"] in (numbers.PAST_VALUE, numbers.FUTURE_VALUE)
+        return names[1:] if is_delay and self._is_on_a_cycle(uid) else names
+
+    def _is_on_a_cycle(self, uid: str) -> bool:
+        if uid not in self.cyclic:
+            below: set[str] = set()
+            pending = [uid]
+            while pending:
+                for name in self._operation(pending.pop())["inputs"]:
+                    operand, output, _ = self._resolved(name).rpartition("_Output_")
+                    if output and operand not in below:
+                        below.add(operand)
+                        pending.append(operand)
+            self.cyclic[uid] = uid in below
+        return self.cyclic[uid]
 
     def _leaf(self, uid: str) -> Node:
         if uid not in self.leaves:
@@ -185,7 +200,7 @@ class _Reader:
     def _built(self, uid: str, operands: Sequence[str]) -> list[Node]:
         f = self._operation(uid)
         nodes = [self._value(n) for n in operands]
-        if f["op"] in (numbers.PAST_VALUE, numbers.FUTURE_VALUE):
+        if len(nodes) < len(f["inputs"]):  # a delay on a cycle
             tie = Placeholder()
             self.later[tie] = f["inputs"][0]
             nodes = [tie, *nodes]
