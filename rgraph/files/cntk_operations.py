@@ -269,6 +269,7 @@ OPERATIONS: dict[int, Callable[[At], Any]] = {
     42: _plain("element_select"), 43: _splice, 50: _reconcile, 51: _plain("log_softmax"),
     52: _plain("log_add_exp"), 53: lambda at: losses.cosine_distance(*at.operands),
     54: _plain("sin"), 55: _plain("cos"), 58: _unpooling, 64: _plain("stop_gradient"),
+    48: lambda at: losses.weighted_binary_cross_entropy(*at.operands),
     65: _plain("elu"), 68: _one_hot, 69: _plain("pow"), 70: _to_sequence,
     71: _plain("to_sequence_like"), 72: _unpack, 74: _gather,
     63: _plain("labels_to_graph"), 66: _ctc,
