@@ -48,7 +48,7 @@ def copy(
         new.uid = node.uid if same_random else new.uid
         if node.op is not None and node.op.new_axis:
             old = node.attrs["axis"]
-            new.attrs["axis"] = axes[old] = Axis.new_unique_dynamic_axis(old.name)
+            new.attrs["axis"] = axes[old] = axes.get(old) or Axis.new_unique_dynamic_axis(old.name)
             axes[old].source = new
         inputs = list(node.inputs)
         if node.is_delay:  # its input may not be copied yet

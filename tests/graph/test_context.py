@@ -102,10 +102,11 @@ def test_defaults_of_options_hold_in_their_own_thread():
 
 
 def test_what_is_read_ahead_sees_the_callers_defaults():
-    C.set_global_option("mine", 3)
-    with C.default_options(dtype=np.float64):
-        work = Work(lambda: (C.input_variable(1).dtype, C.get_global_option("mine", 0)))
-    assert work.result() == (np.float64, 3)
+    with separate():
+        C.set_global_option("mine", 3)
+        with C.default_options(dtype=np.float64):
+            work = Work(lambda: (C.input_variable(1).dtype, C.get_global_option("mine", 0)))
+        assert work.result() == (np.float64, 3)
 
 
 def test_functions_that_threads_make_at_once_keep_their_arguments():

@@ -9,11 +9,13 @@
 /* A stream's arrays; 0 if they have not the types and sizes that its samples need. */
 static int stream_of(struct text_stream *to, PyObject *tuple)
 {
-    PyObject *values, *columns, *ends, *lines;
+    PyObject *name, *values, *columns, *ends, *lines;
+    char *letters;
     Py_ssize_t name_size, dimension;
     int sparse;
-    if (!PyArg_ParseTuple(tuple, "y#npOOOO", &to->name, &name_size, &dimension, &sparse, &values,
-                          &columns, &ends, &lines))
+    if (!PyArg_ParseTuple(tuple, "SnpOOOO", &name, &dimension, &sparse, &values, &columns, &ends,
+                          &lines)
+        || PyBytes_AsStringAndSize(name, &letters, &name_size))
         return 0;
     int good = dimension >= 0 && dimension <= INT32_MAX && is_dense(lines, NPY_INT32, 1)
         && is_dense(values, NPY_FLOAT, 1);
@@ -26,6 +28,7 @@ static int stream_of(struct text_stream *to, PyObject *tuple)
         wrong("a stream's arrays have other types or sizes than its samples need");
         return 0;
     }
+    to->name = letters;
     to->name_size = name_size;
     to->dimension = dimension;
     to->sparse = sparse;
@@ -41,13 +44,14 @@ static int stream_of(struct text_stream *to, PyObject *tuple)
 
 static PyObject *parse(PyObject *self, PyObject *args)
 {
-    const char *text;
+    char *text;
     Py_ssize_t size;
-    PyObject *given;
+    PyObject *bytes, *given;
     int64_t where = 0;
     int fault;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#O!", &text, &size, &PyTuple_Type, &given))
+    if (!PyArg_ParseTuple(args, "SO!", &bytes, &PyTuple_Type, &given)
+        || PyBytes_AsStringAndSize(bytes, &text, &size))
         return NULL;
     const Py_ssize_t count = PyTuple_Size(given);
     PyObject *found = PyTuple_New(count);

@@ -5,8 +5,7 @@
    with what it refers to as its context. */
 #pragma once
 
-#define Py_LIMITED_API 0x030A0000
-#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030A0000 /* no '#' in formats: what it means differs from 3.13 on */
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
 #define PY_ARRAY_UNIQUE_SYMBOL rgraph_array_api
