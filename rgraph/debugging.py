@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .device import gpu_convolutions
+from .engines.base import Engine
 from .graph import Constant, GraphError, Input, Node, Stored
 from .graph.context import context
 from .graph.node import describe
@@ -40,7 +41,7 @@ class _NaNFinder:
     separate = True
 
     def around(
-        self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Any
+        self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Engine
     ) -> Callable[..., Any]:
         (node,) = nodes
 

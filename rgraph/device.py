@@ -8,11 +8,15 @@ import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .engines import cpu as _cpu
+from .engines.base import Engine
 from .graph import GraphError
 from .graph.context import context
+
+if TYPE_CHECKING:
+    from .engines.cuda import CudaEngine
 
 
 class DeviceKind(enum.IntEnum):
@@ -226,8 +230,7 @@ def gpu_stream(stream: Any, device: DeviceDescriptor | None = None) -> AbstractC
     ...     with C.device.gpu_stream(torch.cuda.current_stream()):
     ...         return torch.from_dlpack(model.eval(tensor, as_numpy=False))
     """
-    chosen: AbstractContextManager[None] = engine(device or use_default_device()).beside(stream)
-    return chosen
+    return engine(device or use_default_device()).beside(stream)
 
 
 def _gpu_problem() -> Any:
@@ -255,7 +258,7 @@ def _is_nearly_there() -> bool:
 
 
 @lru_cache(maxsize=16)
-def _cuda_engine(number: int) -> Any:
+def _cuda_engine(number: int) -> CudaEngine:
     from .engines.cuda import CudaEngine
 
     return CudaEngine(number)
@@ -333,7 +336,7 @@ def reference_run() -> Any:
     return Run(_cpu.made("numpy"), {}, 1)
 
 
-def engine(device: DeviceDescriptor | None = None) -> Any:
+def engine(device: DeviceDescriptor | None = None) -> Engine:
     """The engine that computes on a device.
 
     Raises `GraphError` for a GPU that can't be used: what is missing, and what brings it.

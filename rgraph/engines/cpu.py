@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+
+from .base import Engine
 
 # The preferred one first, with what is said where it can't be had
 WHY_NOT = {
@@ -14,7 +15,7 @@ WHY_NOT = {
 
 
 @lru_cache(maxsize=8)
-def made(name: str) -> Any:
+def made(name: str) -> Engine | None:
     """The engine of that name, or None where it can't be had."""
     if name == "onednn":
         from .onednn import OnednnEngine, OnednnError

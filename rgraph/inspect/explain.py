@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..engines.base import Engine
 from ..graph import Layout, Node, Stored
 from ..graph.free import elements
 from ..plan import Call, Plan
@@ -195,18 +196,15 @@ class Stopwatch:
         self.events: list[Event] = []
 
     def around(
-        self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Any
+        self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Engine
     ) -> Callable[..., Any]:
         """The kernel, timed until it is done; an engine that only begins work is waited for."""
-        wait = getattr(engine, "synchronize", None)
 
         def timed(*arguments: Any, **options: Any) -> Any:
-            if wait is not None:
-                wait()
+            engine.synchronize()
             start = time.perf_counter()
             result = kernel(*arguments, **options)
-            if wait is not None:
-                wait()
+            engine.synchronize()
             self.events.append(Event(nodes, start, time.perf_counter() - start))
             return result
 

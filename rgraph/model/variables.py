@@ -92,9 +92,7 @@ class Valued(Variable):
             return
         there = on_gpu(value)
         if there is not None and there.shape == node.shape:
-            engine = device_engine(gpu(there.device.id))
-            with engine.active():
-                engine.place(node).write(there)
+            device_engine(gpu(there.device.id)).store(node, there)
         else:
             node.value = on_cpu(value)
 

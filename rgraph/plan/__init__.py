@@ -6,7 +6,7 @@ Made once for a graph; nothing here depends on how many rows a minibatch has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from .call import Call, Env
 from .loop import Loop
 from .run import Run
 
+if TYPE_CHECKING:
+    from ..engines.base import Engine
+
 __all__ = ["Call", "Loop", "Plan", "Run"]
 
 
@@ -41,7 +44,7 @@ class Plan:
 
     hindrance = ""
 
-    def __init__(self, outputs: Sequence[Node], engine: Any) -> None:
+    def __init__(self, outputs: Sequence[Node], engine: Engine) -> None:
         self.engine = engine
         self.outputs = list(outputs)
         self.slots: dict[Node, int] = {}

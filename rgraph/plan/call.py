@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..engines import bound
 from ..graph import GraphError, Node
-from ..graph.node import failed
+from ..graph.node import Type, failed
 from .run import Run
+
+if TYPE_CHECKING:
+    from ..engines.base import Engine
 
 Env = list[Any]
 
@@ -20,13 +22,12 @@ _SMALL = 1 << 15  # bytes: the memory of smaller results is left to their kernel
 class Call:
     """One kernel with where its operands come from and where its result goes."""
 
-    def __init__(self, node: Node, engine: Any, slot: Callable[[Node], int]) -> None:
+    def __init__(self, node: Node, engine: Engine, slot: Callable[[Node], int]) -> None:
         assert node.op is not None and node.shape is not None
         arguments = node.op.arguments(node)
         self.node = node
-        self.kernel: Callable[..., Any] = bound(
-            engine.kernels.get(node.op.name, node.op.kernel), arguments
-        )
+        types = list(map(Type.of, node.inputs))
+        self.kernel: Callable[..., Any] = engine.bind(node.op, arguments, types)
         # An engine's ways of doing pointwise work cost more than a few elements of it.
         own = partial(node.op.kernel, **arguments)
         self.on_few: Callable[..., Any] = own if node.op.pointwise else self.kernel

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, partial
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..graph import Axis, GraphError, Node
 from ..graph.inference import check_loop
@@ -16,6 +16,9 @@ from .call import Call, Env
 from .run import Run
 from .segments import Step, Uses, bring_together, grouped, is_light, written_out
 from .tape import Tape, tape_of
+
+if TYPE_CHECKING:
+    from ..engines.base import Engine
 
 
 class Loop:
@@ -30,7 +33,7 @@ class Loop:
         nodes: Sequence[Node],
         whole: set[Node],
         lasts: set[Node],
-        engine: Any,
+        engine: Engine,
         slot: Callable[[Node], int],
     ) -> None:
         self.nodes = nodes
@@ -202,10 +205,10 @@ class _Going:
 class _Part:
     """Calls of a step that follow one another, written out as a function if that can be."""
 
-    def __init__(self, calls: Sequence[Call], uses: Uses, engine: Any) -> None:
+    def __init__(self, calls: Sequence[Call], uses: Uses, engine: Engine) -> None:
         self.calls = calls
         self.light = is_light(calls[0])
-        self.together = self.light and engine.compiled is not None
+        self.together = self.light and engine.compiler is not None
         self.units = list(grouped(calls, True)) if self.together else [[c] for c in calls]
         self.row_bytes = max(c.row_bytes for c in calls)
         # Programs that go together are worth it at any size.
@@ -225,7 +228,7 @@ class _Part:
             call.on_rows(run, env, rows, outs.get(call.result))
 
 
-def _parts(calls: Sequence[Call], uses: Uses, engine: Any) -> list[_Part]:
+def _parts(calls: Sequence[Call], uses: Uses, engine: Engine) -> list[_Part]:
     """Args: `uses`: of what is read, that which is read after the step."""
     runs = groupby(enumerate(calls), lambda c: -1 if is_light(c[1]) else c[0])
     groups = [[call for _, call in run] for _, run in runs]

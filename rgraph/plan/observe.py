@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..graph import Node
 from . import Plan
 from .call import Call
 from .loop import Loop
+
+if TYPE_CHECKING:
+    from ..engines.base import Engine
 
 
 class Observer(Protocol):
@@ -22,7 +25,7 @@ class Observer(Protocol):
     hindrance: str
     separate: bool
 
-    def around(self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Any) -> Any:
+    def around(self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Engine) -> Any:
         """What is called in the place of a kernel that computes these nodes."""
 
 

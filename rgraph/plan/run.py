@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..graph import Axis, Layout
 from ..graph.node import AUTO_SEED
+
+if TYPE_CHECKING:
+    from ..engines.base import Engine
 
 
 class Run:
@@ -24,7 +27,7 @@ class Run:
 
     def __init__(
         self,
-        engine: Any,
+        engine: Engine,
         layouts: dict[Axis, Layout],
         batch: int,
         training: bool = False,
@@ -37,7 +40,7 @@ class Run:
         self.first_row = first_row
         self.xp = engine.xp
         self.empty = engine.empty
-        self.matmul = engine.kernels.get("matmul", engine.xp.matmul)
+        self.matmul = engine.matmul
         self.step: tuple[Axis, slice] | None = None
         self.memo: dict[Any, Any] = {}
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from ..engines.base import Compiled, Engine
     from .call import Call
 
 
@@ -91,7 +92,9 @@ def grouped(calls: Sequence[Call], together: bool) -> Iterator[list[Call]]:
     yield from ([call] for call in late)
 
 
-def as_one(group: Sequence[Call], results: Sequence[int], engine: Any) -> tuple[Any, list[int]]:
+def as_one(
+    group: Sequence[Call], results: Sequence[int], engine: Engine
+) -> tuple[Compiled | None, list[int]]:
     """Programs of one shape as one with these results: what does it, and what that reads.
 
     None if the engine has no such.
@@ -99,7 +102,7 @@ def as_one(group: Sequence[Call], results: Sequence[int], engine: Any) -> tuple[
     inside = {c.result for c in group}
     operands = list(dict.fromkeys(i for c in group for i in c.operands if i not in inside))
     types = {n.dtype for c in group for n in (c.node, *c.node.inputs)}
-    if engine.compiled is None or types != {np.dtype(np.float32)} or not group[0].axes:
+    if engine.compiler is None or types != {np.dtype(np.float32)} or not group[0].axes:
         return None, operands
     number = {i: n for n, i in enumerate(operands)}
     steps: list[tuple[str, tuple[int, ...]]] = []
@@ -110,7 +113,7 @@ def as_one(group: Sequence[Call], results: Sequence[int], engine: Any) -> tuple[
             own = [number[outer[i]] if i < len(outer) else start + i for i in reads]
             steps.append((name, tuple(own)))
         number[call.result] = len(operands) + len(steps) - 1
-    return engine.compiled(steps, len(operands), [number[i] for i in results]), operands
+    return engine.compiler.program(steps, len(operands), [number[i] for i in results]), operands
 
 
 def joins(calls: Sequence[Call], elsewhere: Collection[int]) -> dict[int, list[tuple[int, slice]]]:
@@ -140,13 +143,13 @@ def joins(calls: Sequence[Call], elsewhere: Collection[int]) -> dict[int, list[t
     return found
 
 
-def written_out(calls: Sequence[Call], uses: Uses, engine: Any) -> Step:
+def written_out(calls: Sequence[Call], uses: Uses, engine: Engine) -> Step:
     """`step(run, env, outs, rows)`, which does what the calls do; `outs` has the places."""
     return _Segment(calls, uses, engine).function()
 
 
 class _Segment:
-    def __init__(self, calls: Sequence[Call], uses: Uses, engine: Any) -> None:
+    def __init__(self, calls: Sequence[Call], uses: Uses, engine: Engine) -> None:
         self.calls, self.engine = calls, engine
         self.kept, ahead, self.read = uses
         self.ahead = {c.result for c in calls if c.result in ahead}
@@ -162,7 +165,7 @@ class _Segment:
         lines += [f"v{i} = outs[{i}]" for i in made if i in self.kept]
         lines += [f"v{i} = outs.get({i})" for i in self.ahead]
         lines += self._joined()
-        for group in grouped(self.calls, self.engine.compiled is not None):
+        for group in grouped(self.calls, self.engine.compiler is not None):
             together = group[0].program is not None
             lines += self._together(group) if together else self._single(group[0])
         lines += [f"env[{i}] = v{i}" for i in made if i in self.read]

@@ -19,6 +19,7 @@ from .run import Run
 from .segments import as_one, joins
 
 if TYPE_CHECKING:
+    from ..engines.base import Compiler, Engine
     from .loop import Loop
 
 
@@ -52,12 +53,12 @@ class _Unfit(Exception):
     """There is something that can't be on a tape."""
 
 
-def tape_of(loop: Loop, engine: Any) -> Tape | None:
+def tape_of(loop: Loop, engine: Engine) -> Tape | None:
     """The tape of a loop's frames, if the engine has such and all that a frame does fits."""
-    if engine.tape is None:
+    if engine.compiler is None:
         return None
     try:
-        return Tape(loop, engine)
+        return Tape(loop, engine, engine.compiler)
     except _Unfit:
         return None
 
@@ -65,8 +66,8 @@ def tape_of(loop: Loop, engine: Any) -> Tape | None:
 class Tape:
     """All frames of a loop, as an engine goes through them."""
 
-    def __init__(self, loop: Loop, engine: Any) -> None:
-        self.loop, self.engine = loop, engine
+    def __init__(self, loop: Loop, engine: Engine, compiler: Compiler) -> None:
+        self.loop, self.engine, self.compiler = loop, engine, compiler
         self.kept = {i for i, *_ in loop.whole}
         self.calls = {c.result: c for c in loop.calls}
         self.delays = {result: source for result, source, *_ in loop.delays}
@@ -92,7 +93,7 @@ class Tape:
             (self._delay(delay), self._from("initial", n)) for n, delay in enumerate(self.delays)
         ]
         self.entries = [*copies, *entries]
-        self.go = engine.tape(self.places, self.entries, delays, lasts, len(self.arrays))
+        self.go = compiler.frames(self.places, self.entries, delays, lasts, len(self.arrays))
         if self.go is None:
             raise _Unfit
 
@@ -111,15 +112,15 @@ class Tape:
         call = unit[0]
         if call.program is not None:
             return [self._program(unit)]
-        kernel: Any = call.kernel
-        if hasattr(kernel, "product"):
+        product = self.compiler.product(call.kernel)
+        if product is not None:
             operands = [self._of(i) for i in call.operands]
             result = self._of(call.result)
             again = [*operands[2:], result] if "program" in call.node.attrs else []
-            right = call.operands[kernel.right]
-            if self.places[self._of(right)].rule != Rule.WHOLE or kernel.left_transposed:
+            right = call.operands[product.right]
+            if self.places[self._of(right)].rule != Rule.WHOLE or product.left_transposed:
                 raise _Unfit  # each row must be by itself
-            return [Entry(kernel, (*operands[:2], result, *again), right)]
+            return [Entry(product, (*operands[:2], result, *again), right)]
         if call.joins_along is not None:
             return [] if call.result in self.joined else self._copied(call)
         if call.part is not None:
@@ -138,7 +139,7 @@ class Tape:
         return entries
 
     def _copy_of(self, value: int, place: int) -> Entry:
-        return Entry(self.engine.copy, (value, place))
+        return Entry(self.compiler.copy, (value, place))
 
     def _program(self, unit: Sequence[Call]) -> Entry:
         inside = {c.result for c in unit}

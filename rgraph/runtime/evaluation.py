@@ -8,7 +8,7 @@ and a plan is made for each size that comes by.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import device as _device
 from .. import graph, passes
+from ..engines.base import Engine
 from ..graph import Axis, Constant, GraphError, Input, Node
 from ..graph.context import Count, Random, context
 from ..graph.node import describe, resolve
@@ -263,7 +264,7 @@ class Runner:
         known = [job.inputs.get(n, n) for n in inputs]
         plan = job.plan
         options: dict[str, Any] = {} if carry is None else {"carry": carry}
-        with getattr(engine, "active", nullcontext)():
+        with engine.active():
             batch = Minibatch(_needed(plan, data, known), data, engine, plan.inputs)
             rows = plan.run(
                 batch.arrays,
@@ -377,7 +378,7 @@ def _job(
     request: Request,
     flexible: Sequence[Node],
     sizes: Mapping[Any, Any],
-    engine: Any,
+    engine: Engine,
     training: bool,
     roots_of_all: Sequence[Node] = (),
     observers: Sequence[Observer] = (),
@@ -406,7 +407,7 @@ def _job(
     def planned(nodes: Sequence[Node]) -> Plan:
         outputs = passes.optimize(nodes, without, training)
         _take_places(outputs, places)
-        plan = plan_on(engine, outputs)
+        plan = engine.plan(outputs)
         for observer in observers:
             observe(plan, observer)
         return plan
@@ -431,21 +432,14 @@ def _take_places(outputs: Sequence[Node], roots: Sequence[Node]) -> None:
         node.uid = places.get(node.uid, node.uid)
 
 
-def plan_on(engine: Any, outputs: Sequence[Node]) -> Plan:
-    """A plan of the kind that the engine has: the plain one, if it has none of its own."""
-    return engine.plan(outputs) if hasattr(engine, "plan") else Plan(outputs, engine)
-
-
-def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Any) -> None:
+def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Engine) -> None:
     """Sets nodes to what a run computed, in the engine's memory if that is not the CPU's."""
     # One may be what another one had before, what was fed, or what is given back.
     for node, row in zip(nodes, [row.copy() for row in rows], strict=True):
         if isinstance(node, Constant):
             node.value = engine.to_numpy(row)
-        elif hasattr(engine, "place"):
-            engine.place(node).write(row)
         else:
-            node.take(row)
+            engine.store(node, row)
 
 
 def plan(request: Request, device: Any = None) -> Plan:

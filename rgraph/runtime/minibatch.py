@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engines.base import Engine
 from ..graph import FREE, Axis, GraphError, Input, Layout, Node
 from ..graph.layout import layout_of
 from ..graph.node import describe
@@ -32,7 +33,7 @@ class Minibatch:
         self,
         inputs: Sequence[Input],
         data: Mapping[Node, Any],
-        engine: Any,
+        engine: Engine,
         read: Sequence[Input] | None = None,
     ) -> None:
         """`read`: those of `inputs` whose values are needed, not only their lengths."""
@@ -87,7 +88,7 @@ class Minibatch:
     def _rows(self, node: Input, samples: Any) -> Any:
         axes, shape = node.axes or (), node.shape or ()
         engine = self.engine
-        empty = getattr(engine, "staging", engine.empty)
+        empty = engine.staging
         parts = samples if isinstance(samples, list) else [samples]
         if any(on_gpu(s) is not None for s in parts):
             _refuse_on_cpu(node, engine)
@@ -202,8 +203,8 @@ def _as_declared(node: Input, read: Any) -> Any:
     return reshaped
 
 
-def _refuse_on_cpu(node: Input, engine: Any) -> None:
-    if not engine.name.startswith("cuda"):
+def _refuse_on_cpu(node: Input, engine: Engine) -> None:
+    if not engine.is_gpu:
         raise GraphError(
             f"input {describe(node)} was given an array on a GPU, and the CPU is to compute\n"
             f"  made at {node.origin}",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engines.base import Engine
 from ..graph import Axis, GraphError, Input, Layout, Node, order
 from ..ops.arithmetic import plus
 from ..passes import autodiff
@@ -50,7 +51,7 @@ class WindowedPlan:
         wrt: Sequence[Node],
         more: Sequence[Node],
         window: Window,
-        engine: Any,
+        engine: Engine,
         make: MakePlan,
     ) -> None:
         self.engine, self.window, self.make = engine, window, make

@@ -16,7 +16,7 @@ from ..graph.node import describe
 from ..model.function import Function
 from ..passes import autodiff
 from ..plan import Plan
-from ..runtime.evaluation import Runner, plan_on
+from ..runtime.evaluation import Runner
 from ..runtime.minibatch import Minibatch
 
 
@@ -111,7 +111,7 @@ class Point:
             ends = [o.axes[-1].source for o in self.outputs if o.axes and o.axes[-1].source]
             graph_ = [*dict.fromkeys(ends), *nodes]
             graph_ = passes.optimize(graph_) if optimized else graph_
-            plan = self.plans[key] = plan_on(self.engine, graph_)
+            plan = self.plans[key] = self.engine.plan(graph_)
         values = {**self.values, **(instead or {})}
         feed = {n: self.engine.from_numpy(values[n]) for n in plan.inputs}
         rows = plan.run(feed, dict(self.batch.layouts), self.batch.size, self.training, seed=0)

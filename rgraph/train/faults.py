@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..engines.base import Engine
 from ..runtime.arrays import on_cpu
 from ..runtime.evaluation import Feed, Request
 
@@ -76,10 +77,10 @@ class Watch:
 
     def __init__(self) -> None:
         self._guards: dict[str, Any] = {}  # by engine
-        self._engine: Any = None  # while a step is made
+        self._engine: Engine = None  # while a step is made
         self._latest: Step | None = None
 
-    def look(self, engine: Any, parts: Iterable[Part]) -> None:
+    def look(self, engine: Engine, parts: Iterable[Part]) -> None:
         """Looks at what a step found; until `release`, what it changes depends on that."""
         if engine.name not in self._guards:
             self._guards[engine.name] = engine.make_guard()

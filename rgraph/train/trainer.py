@@ -259,7 +259,7 @@ class Trainer:
         """The engine, if it is a GPU's and nobody need wait to see whether a step is sound."""
         engine = device_engine(given.device)
         ours = all(k.is_by_step for k in self.parameter_learners)
-        return engine if self._on_nan == "raise" and ours and hasattr(engine, "guard") else None
+        return engine if self._on_nan == "raise" and ours and engine.is_gpu else None
 
     def _found(self, request: Request, loss: Any, found: Sequence[Any]) -> list[Part]:
         """What a step found: the loss, gradients, and what running statistics, and parameters that

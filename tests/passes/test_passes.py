@@ -16,7 +16,6 @@ from rgraph.passes import (
     tails,
 )
 from rgraph.plan import Call, Loop, Plan
-from rgraph.runtime.evaluation import plan_on
 from rgraph.runtime.minibatch import Minibatch
 
 
@@ -256,7 +255,7 @@ def values(model, without):
     wrt = [x.node, *(p.node for p in y.parameters)]
     engine = device.engine()
     nodes = passes.optimize([y.node, *autodiff.gradients(y.node, wrt)], without)
-    plan = plan_on(engine, nodes)
+    plan = engine.plan(nodes)
     batch = Minibatch(plan.inputs, {x.node: data[x]}, engine)
     return list(map(engine.to_numpy, plan.run(batch.arrays, batch.layouts, batch.size)))
 
@@ -286,5 +285,5 @@ def test_outside_training_nothing_is_computed_for_training():
     given = {x: np.random.default_rng(0).normal(size=(5, 2, 4, 4)).astype(np.float32)}
     engine = device.engine()
     rows = Minibatch([x.node], {x.node: given[x]}, engine)
-    (with_all,) = plan_on(engine, passes.optimize([y.node])).run(rows.arrays, {}, 5)
+    (with_all,) = engine.plan(passes.optimize([y.node])).run(rows.arrays, {}, 5)
     np.testing.assert_allclose(y.eval(given), engine.to_numpy(with_all), rtol=1e-5, atol=1e-6)

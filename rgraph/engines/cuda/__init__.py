@@ -6,14 +6,17 @@ Importing this imports none of these; making a `CudaEngine` does.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ...graph import GraphError, Stored
+from ...graph import Constant, GraphError, Op, Stored
+from ...graph.node import Type
 from ...ops.records import TABLE
+from ..base import Engine, Kernel
 from . import library, noting
 from .blas import Blas
 from .convolution import Convolutions
@@ -41,7 +44,7 @@ class ArrayLibrary:
         return value
 
 
-class CudaEngine:
+class CudaEngine(Engine):
     """Kernels and memory of one GPU.
 
     Args:
@@ -50,9 +53,8 @@ class CudaEngine:
     Raises `GraphError` if it can't be used: what is missing, and what brings it.
     """
 
-    compiled = None
-    tape = None
-    small_bytes = 0  # bytes of a result, see `plan.Call`: its kernels are the fastest way for any
+    is_gpu = True
+    guard: Guard | None
 
     def __init__(self, number: int = 0) -> None:
         problem = library.problem()
@@ -88,7 +90,7 @@ class CudaEngine:
         self.turn = 0  # of captured graphs' runs
         with self.device:
             self.most_graph_bytes = int(cupy.cuda.runtime.memGetInfo()[1]) // 2  # of all graphs
-        self.kernels = {
+        self.kernels: dict[str, Kernel] = {
             "convolution": convolutions.forward,
             "convolution_transpose": convolutions.data,
             "convolution_weights": convolutions.weights,
@@ -96,16 +98,23 @@ class CudaEngine:
             "fused": self.pointwise,
         }
 
+    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Kernel:
+        return partial(self.kernels.get(op.name, op.kernel), **arguments)
+
     def plan(self, outputs: Any) -> CudaPlan:
         """A plan that runs on this GPU's stream, and is captured for shapes that come back."""
         return CudaPlan(outputs, self)
 
-    def place(self, node: Stored) -> Place:
+    def place(self, node: Stored | Constant) -> Place:
         """Where a parameter is on the GPU; one place for all plans."""
         found = self._places.get(id(node))
         if found is None or found.node is not node:
             found = self._places[id(node)] = Place(self, node)
         return found
+
+    def store(self, node: Stored, array: Any) -> None:
+        with self.active():
+            self.place(node).write(array)
 
     def change(
         self, node: Stored, other: Any, state: dict[str, Any], function: Any, memo: dict[Any, Any]
@@ -185,10 +194,6 @@ class CudaEngine:
     def synchronize(self) -> None:
         """Waits until everything that was begun is done."""
         self.stream.synchronize()
-
-    def writes_over(self, node: Any, operand: int | None) -> bool:
-        """See `NumpyEngine.writes_over`: who else reads an array is not known here."""
-        return False
 
     def finish(self) -> None:
         """Marks the end of a run: what it read may be written again once it is through."""

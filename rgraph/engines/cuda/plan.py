@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...graph import Axis, Constant, GraphError, Input, Layout, Node, Stored, order
 from ...graph.node import describe
 from ...plan import Plan
 from . import library, options
 from .transfer import NotCapturable
+
+if TYPE_CHECKING:
+    from . import CudaEngine
 
 MOST_GRAPHS = 16  # captured graphs that a plan keeps; each has memory of its own
 MOST_SHAPES = 1024  # minibatch shapes that it remembers
@@ -51,7 +54,9 @@ class CudaPlan(Plan):
     their own, their results too: what `run` gives is valid until its next call.
     """
 
-    def __init__(self, outputs: Sequence[Node], engine: Any) -> None:
+    engine: CudaEngine
+
+    def __init__(self, outputs: Sequence[Node], engine: CudaEngine) -> None:
         with engine.active():
             super().__init__(outputs, engine)
             # What `from_numpy` gives may be written again as soon as nothing refers to it, even if

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import Stored
-
 _SMALL = 1 << 18  # bytes: fewer are copied sooner than another stream is waited for
 
 
@@ -144,7 +142,7 @@ class Place:
     Kernels of images and volumes lie there as cuDNN wants them, channels-last.
     """
 
-    def __init__(self, engine: Any, node: Stored) -> None:
+    def __init__(self, engine: Any, node: Any) -> None:
         self.engine, self.node = engine, node
         self.array: Any = None  # on the GPU
         self._edition = -1  # of the node's value, the one that is here

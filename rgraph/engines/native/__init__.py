@@ -13,20 +13,19 @@ from .library import NativeError
 from .products import Products
 from .programs import Programs
 from .sums import Sums
-from .tapes import Tapes
+from .tapes import Compiler
 from .winograd import Winograd
 
 __all__ = ["NativeEngine", "NativeError", "equip"]
 
 
-def equip(engine: Any) -> None:
+def equip(engine: NumpyEngine) -> None:
     """Gives an engine what is in C; the kernels that it has do what does not suit.
 
     Raises `NativeError` where it can't be had; the engine is left alone then.
     """
     programs = Programs()
-    tapes = Tapes(programs)
-    engine.compiled, engine.tape, engine.copy = programs.compiled, tapes.tape, tapes.copy
+    engine.compiler = Compiler(programs)
     engine.kernels["fused"] = programs.kernel
     empty = engine.pool.take
     for kind in Products(programs, empty), Winograd(programs, empty), Sums(programs):

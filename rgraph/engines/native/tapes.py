@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from .programs import Compiled, Programs
+from ..base import Kernel, Product
+from .products import BoundProduct
+from .programs import Compiled, Programs, Steps
 
 
-class Tapes:
-    """What goes through tapes.
+class Compiler:
+    """What goes through the frames of a loop; see `engines.base.Compiler`.
 
     Args:
         programs: the compiled library.
@@ -20,21 +22,18 @@ class Tapes:
         copy = programs.compiled([("element_max", (0, 0))], 1, [1])
         assert copy is not None
         self.copy = copy
-        self.library = programs.library
+        self.programs, self.library = programs, programs.library
 
-    def tape(
+    def program(self, steps: Steps, arity: int, results: Sequence[int]) -> Compiled | None:
+        return self.programs.compiled(steps, arity, results)
+
+    def product(self, kernel: Kernel) -> Product | None:
+        return kernel if isinstance(kernel, BoundProduct) else None
+
+    def frames(
         self, places: Sequence[Any], entries: Sequence[Any], delays: Sequence[tuple[Any, int]],
         lasts: Sequence[tuple[int, int]], arrays: int,
     ) -> Callable[..., bool] | None:  # fmt: skip
-        """`go(arrays, panels, starts, step)`, which says whether it could.
-
-        Args:
-            places: `plan.tape.Place` of each value.
-            entries: `plan.tape.Entry` of each call.
-            delays: the place of each delay, and the number of the array of its initial states.
-            lasts: values whose last rows are kept, and the numbers of their arrays.
-            arrays: how many there are.
-        """
         longest = max((len(e.values) for e in entries), default=0)
         if len(places) > self.library.most_values or longest > self.library.most_arrays:
             return None

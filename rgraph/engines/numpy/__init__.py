@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ...graph import Op
+from ...graph.node import Type
 from ...ops.records import TABLE
-from .. import tailed
+from .. import bound, tailed
+from ..base import Engine, Kernel
 from . import convolution, pointwise, pooling
 from .pool import Pool
 
 
-class NumpyEngine:
+class NumpyEngine(Engine):
     """Kernels and memory of the CPU, through NumPy."""
 
     name = "numpy"
     xp = np
     small_bytes = 1 << 16  # bytes of a result: see `plan.Call`
-    compiled: Any = None  # `compiled(steps, arity, results)`: see `engines.native.Programs`
-    tape: Any = None  # `tape(places, entries)`: see `engines.native.Tapes`
-    copy: Any = None  # a compiled program that copies
 
     def __init__(self) -> None:
         self.pool = Pool()
@@ -35,14 +35,12 @@ class NumpyEngine:
             **pooling.kernels(),
         }
 
+    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Kernel:
+        return bound(self.kernels.get(op.name, op.kernel), arguments)
+
     def empty(
         self, shape: tuple[int, ...], dtype: Any, like: np.ndarray | None = None
     ) -> np.ndarray:
-        """An array to be written.
-
-        Its memory order is that of `like`, an array of as many axes; without that, images and
-        volumes in rows are channels-last, as convolutions want them.
-        """
         if len(shape) < 4:
             return self.pool.take(shape, dtype)
         order, back = _orders(len(shape), None if like is None else like.strides)
@@ -59,16 +57,9 @@ class NumpyEngine:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
 
     def is_lone(self, values: Sequence[Any], index: int) -> bool:
-        """Whether nothing but `values[index]` refers to that array's memory."""
         return self.pool.is_lone(values, index)
 
     def writes_over(self, node: Any, operand: int | None) -> bool:
-        """Whether an operation may write its result where an array of the same form is that nothing
-        reads after it.
-
-        Args:
-            operand: that array's number among the operands; None where it is none of them.
-        """
         return node.op.pointwise
 
     def finish(self) -> None:

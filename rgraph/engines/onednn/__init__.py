@@ -45,8 +45,8 @@ class OnednnEngine(NumpyEngine):
         self.reference = dict(self.kernels)
         self._patience = Patience()
         self._kernels = lru_cache(maxsize=4)(self._made)
-        self.kernels |= {name: self._shared(name) for name in self._kernels(number())}
-        self.kernels["matmul"] = self._matmul
+        own = self._kernels(number()).keys() - {"matmul"}
+        self.kernels |= {name: self._shared(name) for name in own}
         with suppress(NativeError):
             equip(self)
 
@@ -55,7 +55,7 @@ class OnednnEngine(NumpyEngine):
         reads that."""
         program = node.attrs.get("program")
         if node.op.pointwise or program is None or operand is None:
-            return self.compiled is not None and super().writes_over(node, operand)
+            return self.compiler is not None and super().writes_over(node, operand)
         number = operand - (len(node.inputs) - program.arity)
         first, reads = program.steps[0]
         readers = [r for _, r in program.steps if number in r]
@@ -98,7 +98,7 @@ class OnednnEngine(NumpyEngine):
 
         return weights if name == "convolution_weights" else call
 
-    def _matmul(self, a: Any, b: Any) -> Any:
+    def matmul(self, a: Any, b: Any) -> Any:
         return self._kernels(self._threads((a, b)))["matmul"](a, b)
 
     def _threads(self, arrays: Sequence[Any]) -> int:

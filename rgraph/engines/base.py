@@ -1,0 +1,217 @@
+"""What an engine is: all that plans and runs ask of what computes.
+
+An engine has an array library, memory, and kernels. Which kernel an operation gets is decided once,
+when a plan is made. What an engine can't do it says there and then, with None.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..graph import Node, Op, Stored
+from ..graph.node import Type
+from ..plan import Plan
+
+if TYPE_CHECKING:
+    from ..plan.tape import Entry, Place
+
+Array = Any  # NumPy's, or of a library with NumPy's API
+Shape = tuple[int, ...]
+Kernel = Callable[..., Any]  # kernel(run, *operands, out=None); `out` only where the record has it
+Steps = Sequence[tuple[str, tuple[int, ...]]]  # see `passes.fusion.Program`
+
+
+class Compiled(Protocol):
+    """A pointwise program with one or several results, as one pass over memory."""
+
+    def __call__(self, *arrays: Array) -> bool:
+        """Computes the results, the last arrays, from the operands, the first.
+
+        Returns whether it could not; nothing has been done then.
+        """
+
+
+class Product(Protocol):
+    """The kernel of a product of matrices that may be one of the calls of a loop in one piece.
+
+    Attributes:
+        right: the number of the operand that is the right factor.
+        left_transposed: whether the left factor is.
+    """
+
+    right: int
+    left_transposed: bool
+
+    def panels(self, run: Any, b: Array) -> Array | None:
+        """A right factor that stays the same, as it is wanted by the compiler."""
+
+
+class Compiler(Protocol):
+    """What does the work of a loop's steps in one piece."""
+
+    @property
+    def copy(self) -> Compiled:
+        """The program that copies an array to another."""
+
+    def program(self, steps: Steps, arity: int, results: Sequence[int]) -> Compiled | None:
+        """A program of float32.
+
+        Args:
+            steps: the operations; what they read is numbered, operands first.
+            results: the numbers of those whose values are wanted.
+        """
+
+    def product(self, kernel: Kernel) -> Product | None:
+        """The kernel, if it is a product that `frames` can call."""
+
+    def frames(
+        self, places: Sequence[Place], entries: Sequence[Entry],
+        delays: Sequence[tuple[Place, int]], lasts: Sequence[tuple[int, int]], arrays: int,
+    ) -> Callable[..., bool] | None:  # fmt: skip
+        """All frames of a loop: `go(arrays, panels, starts, step)`, which says whether it could.
+
+        Args:
+            places: where each value is.
+            entries: the calls of a frame.
+            delays: the place of each delay, and the number of the array of its initial states.
+            lasts: values whose last rows are kept, and the numbers of their arrays.
+            arrays: how many there are.
+        """
+
+
+class Guard(Protocol):
+    """Remembers whether something that it was shown was not finite, until it is cleared."""
+
+    def look(self, array: Array, infinite_too: bool) -> None:
+        """Looks for NaN, and for infinities too."""
+
+    def clear(self) -> None:
+        """Forgets."""
+
+    def later(self) -> Callable[[], bool]:
+        """What tells whether it is set now: called later, it hardly waits."""
+
+
+class Engine(ABC):
+    """Kernels and memory of one processor.
+
+    Attributes:
+        name: what people call it.
+        xp: the array library, with NumPy's API.
+        is_gpu: whether its memory is a GPU's.
+        small_bytes: results of up to so many bytes are left to the records' own kernels where they
+            are pointwise.
+        compiler: what does a loop's steps in one piece, where there is such.
+        guard: while there is one, what stays is changed only if it has found all finite.
+    """
+
+    name: str
+    xp: Any
+    is_gpu = False
+    small_bytes = 0
+    compiler: Compiler | None = None
+    guard: Guard | None = None
+
+    # Kernels
+
+    @abstractmethod
+    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Kernel:
+        """The kernel of an operation, with its arguments, for operands of these types."""
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """As the array library's function of that name."""
+        return self.xp.matmul(a, b)
+
+    def writes_over(self, node: Node, operand: int | None) -> bool:
+        """Whether an operation may write its result where an array of the same form is that nothing
+        reads after it.
+
+        Args:
+            operand: that array's number among the operands; None where it is none of them.
+        """
+        return False
+
+    # Memory
+
+    @abstractmethod
+    def empty(self, shape: Shape, dtype: Any, like: Array | None = None) -> Array:
+        """An array to be written.
+
+        Its memory order is that of `like`, an array of as many axes; without that, images and
+        volumes in rows are channels-last, as convolutions want them.
+        """
+
+    def staging(self, shape: Shape, dtype: Any) -> np.ndarray:
+        """An array of the CPU's, to be written and then given to `from_numpy`."""
+        return self.empty(shape, dtype)
+
+    @abstractmethod
+    def from_numpy(self, array: np.ndarray) -> Array:
+        """The array in the engine's memory; one that is there already stays where it is."""
+
+    @abstractmethod
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """The array in the CPU's memory, once it is computed."""
+
+    def store(self, node: Stored, array: Array) -> None:
+        """Sets what stays from run to run to an array of the engine's, which nobody else writes."""
+        node.take(array)
+
+    def change(
+        self,
+        node: Stored,
+        other: Array,
+        state: dict[str, Any],
+        function: Callable[[Array, Array, dict[str, Any]], None],
+        memo: dict[Any, Any],
+    ) -> None:
+        """Does `function(array, other, state)` with the array of what stays from run to run.
+
+        Args:
+            other: is read.
+            state: its arrays are changed too.
+            memo: empty, for the first of the nodes that this same change is made to.
+        """
+        function(node.value, other, state)
+        node.changed()
+
+    def is_lone(self, values: Sequence[Array], index: int) -> bool:
+        """Whether nothing but `values[index]` refers to that array's memory."""
+        return False
+
+    # Runs
+
+    def plan(self, outputs: Sequence[Node]) -> Plan:
+        """The plan that computes these nodes."""
+        return Plan(outputs, self)
+
+    @abstractmethod
+    def generator(self, seed: Any, varies: int | None = None) -> Any:
+        """A generator of random numbers, as `numpy.random.Generator`.
+
+        Args:
+            varies: the number in `seed` that is another in each run.
+        """
+
+    def active(self) -> AbstractContextManager[Any]:
+        """What is entered around all work on the engine's arrays."""
+        return nullcontext()
+
+    def beside(self, stream: Any) -> AbstractContextManager[None]:
+        """While this lasts, runs are in order with what is done on a stream of a GPU's."""
+        return nullcontext()
+
+    def finish(self) -> None:  # noqa: B027
+        """Marks the end of a run."""
+
+    def synchronize(self) -> None:  # noqa: B027
+        """Waits until everything that was begun is done."""
+
+    def make_guard(self) -> Guard | None:
+        """A guard, where results are looked at without waiting for them."""
+        return None
