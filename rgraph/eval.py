@@ -65,7 +65,7 @@ class Program:
     """Nodes that are computed again and again: what they read is looked up once."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        self.function = Function(nodes)
+        self.nodes, self.function = tuple(nodes), Function(nodes)
         self._runner = evaluation.Runner(self.function._current())
 
     @cached_property

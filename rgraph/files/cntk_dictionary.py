@@ -5,6 +5,7 @@ Source: the schema CNTK.proto of CNTK 2.7, which is public (MIT licence).
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -82,6 +83,20 @@ def _message() -> Any:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("cntk.Dictionary"))
+
+
+def of_cntk(source: str | os.PathLike[str] | bytes) -> bytes | None:
+    """The content of a file that CNTK wrote, by its name or content; None for all else."""
+    if isinstance(source, (bytes, bytearray)):
+        return bytes(source) if _begins_as_cntk(source[:9]) else None
+    with open(source, "rb") as file:
+        begin = file.read(9)
+        return begin + file.read() if _begins_as_cntk(begin) else None
+
+
+def _begins_as_cntk(begin: bytes) -> bool:
+    """Ours begins with a length of eight bytes and a brace."""
+    return begin[:1] == b"\x08" and begin[8:] != b"{"
 
 
 def read(content: bytes) -> dict[str, Any]:

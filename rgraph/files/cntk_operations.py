@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import losses, metrics, ops
 from ..graph import Axis, Constant, GraphError, Node, apply
-from ..ops.records import TABLE
+from ..ops.records import TABLE, hold
 from .cntk_dictionary import AxisIn
 
 sequence = ops.sequence
@@ -161,7 +161,8 @@ def _reduce(at: At) -> Any:
 
 
 def _batch_normalization(at: At) -> Any:
-    x, scale, bias, mean, variance, *count = at.operands
+    x, scale, bias = at.operands[:3]
+    mean, variance, *count = map(hold, at.operands[3:])  # what people hold, training changes
     return ops.batch_normalization(
         x, scale, bias, mean, variance, bool(at["spatial"]), float(at["normalizationTimeConstant"]),
         float(at["blendTimeConstant"]), float(at["epsilon"]),

@@ -37,6 +37,7 @@ from ..model.user_function import UserFunction
 from ..ops.records import TABLE, hold
 from ..ops.user import CALL, OUTPUT
 from . import archives
+from .cntk_dictionary import of_cntk
 
 FORMAT = 1
 RENAMED = {"gather_up": "sum_rows"}  # operations that older files have by their former names
@@ -364,7 +365,7 @@ def load_model(
         return onnx_import.function(_content(model))
     _own_format(format)
     source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
-    content = _of_cntk(model)
+    content = of_cntk(model)
     if content is not None:
         from . import cntk  # only who has such files needs protobuf
 
@@ -383,20 +384,6 @@ def _content(model: str | os.PathLike[str] | bytes) -> bytes:
         return bytes(model)
     with open(model, "rb") as file:
         return file.read()
-
-
-def _of_cntk(model: str | os.PathLike[str] | bytes) -> bytes | None:
-    """The content of a file that CNTK wrote; None for all else."""
-    if isinstance(model, (bytes, bytearray)):
-        return bytes(model) if _begins_as_cntk(model[:9]) else None
-    with open(model, "rb") as file:
-        begin = file.read(9)
-        return begin + file.read() if _begins_as_cntk(begin) else None
-
-
-def _begins_as_cntk(begin: bytes) -> bool:
-    """Ours begins with a length of eight bytes and a brace."""
-    return begin[:1] == b"\x08" and begin[8:] != b"{"
 
 
 def restore(function: Function, filename: str | os.PathLike[str]) -> None:

@@ -84,6 +84,8 @@ class Op:
             each such `Stored` operand; `now` has the nodes of what came before in the same step.
             Whoever runs such steps computes these nodes along with the rest and stores them;
             nothing else does.
+        right_first: whether CNTK counts its last operand as the first, which shows in the order of
+            a function's parameters.
         cases: operands to test it with: functions of a random generator that give
             (operand arrays, attrs); see `tests/ops`.
     """
@@ -124,6 +126,7 @@ class Op:
     random: bool = False
     inference_form: Callable[[Node], Node] | None = None
     updates: Callable[[Node, Mapping[Node, Node]], Mapping[Node, Node]] | None = None
+    right_first: bool = False
     cases: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
 
 

@@ -57,6 +57,12 @@ class Place:
         """Whether all of the block was read."""
         return self.offset == len(self.link.block.lengths)
 
+    def read_to(self, end: int) -> Place:
+        """Where so many sequences of the block were read."""
+        after = self.link.block.after
+        samples = self.samples + int(after[end] - after[self.offset])
+        return Place(self.link, end, self.sequence + end - self.offset, samples)
+
     def following(self) -> Place:
         """The same place, as the beginning of the next block."""
         sequence = 0 if self.link.block.ends_sweep else self.sequence
@@ -100,6 +106,8 @@ class Timeline:
     def place(self, state: Mapping[str, Any] | None = None) -> Place:
         """The beginning, or where a state was taken."""
         state = state or {}
+        if POSITION in state and SWEEP not in state:  # CNTK's own: samples, of whatever sweep
+            return self._after(int(state[POSITION]))
         sweep, skipped = int(state.get(SWEEP, 0)), int(state.get(SEQUENCE, 0))
         rest = self._blocks(sweep)
         first = next(rest, None)
@@ -115,6 +123,19 @@ class Timeline:
             sequence = place.sequence + len(place.link.block.lengths)
             place = replace(place, link=place.link.following(), sequence=sequence)
         return replace(place, offset=skipped - place.sequence, sequence=skipped)
+
+    def _after(self, samples: int) -> Place:
+        """Where so many samples were read."""
+        place = self.place()
+        while samples > place.samples + int(place.link.block.after[-1]):
+            place = place.read_to(len(place.link.block.lengths)).following()
+        after = place.samples + place.link.block.after
+        place = place.read_to(int(np.searchsorted(after, samples, "left")))
+        if place.samples != samples:
+            raise GraphError(
+                f"the state is of other data: no sequence ends after {samples} samples"
+            )
+        return place
 
     def _blocks(self, sweep: int) -> Iterator[tuple[int, Block]]:
         while True:
@@ -148,8 +169,7 @@ class Timeline:
             if len(own):
                 parts.append((block.chunks[own], block.indices[own], block.lengths[own]))
             room -= int(block.own_after[end] - block.own_after[begin])
-            samples = place.samples + int(block.after[end] - block.after[begin])
-            place = Place(place.link, end, place.sequence + end - begin, samples)
+            place = place.read_to(end)
             end_of_sweep |= place.is_through and block.ends_sweep
         empty = np.empty(0, np.int64)
         chunks, indices, lengths = (

@@ -352,12 +352,16 @@ class Function(Operand):
 
     @property
     def parameters(self) -> tuple[Any, ...]:
-        """The parameters that it reads, in the order in which it reads them.
+        """The parameters that it reads, in CNTK's order: towards the inputs, but of a sum from left
+        to right.
 
         >>> [p.name for p in C.layers.Dense(2).parameters]
         ['W', 'b']
         """
-        return tuple(self._leaves(graph.Parameter))
+        if not self._leaves(graph.Parameter):
+            return ()
+        found = search.stored(self._nodes)
+        return tuple(leaf(n) for n in found if isinstance(n, graph.Parameter))
 
     @property
     def constants(self) -> tuple[Any, ...]:

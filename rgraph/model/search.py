@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 
 from .. import graph
-from ..graph import Node, Placeholder
+from ..graph import Node, Placeholder, Stored
 from ..graph.node import resolve
 
 EVERYWHERE = -1  # as a depth
@@ -31,6 +31,31 @@ def operands(node: Node) -> list[Node]:
     below = graph.order([body], enter=lambda n: n not in arguments)
     own = [n for n in below if n.op is None and not isinstance(n, Placeholder)]
     return [*own, *arguments]
+
+
+def stored(roots: Iterable[Node]) -> list[Node]:
+    """The leaves that hold values below `roots`, in the order of CNTK's `parameters`: those of a
+    product's right operand come first, and a layer's own before those of its arguments."""
+    pending: list[tuple[Node, list[Node]]] = [(r, list[Node]()) for r in roots][::-1]
+    seen, found, ends = set[Node](), list[Node](), Counter[Node]()
+    while pending:
+        node, begun = pending.pop()
+        node = resolve(node)
+        ends.subtract(begun)
+        if node in seen or ends[node] > 0:
+            continue
+        seen.add(node)
+        if isinstance(node, Stored):
+            found.append(node)
+        if is_block(node):
+            body, *arguments = map(resolve, node.inputs)
+            ends.update(arguments)
+            later = [(n, [] if i else arguments) for i, n in enumerate(arguments)]
+            pending += [*reversed(later), (body, [])]
+        else:
+            right_first = node.op is not None and node.op.right_first
+            pending += [(n, []) for n in (node.inputs if right_first else reversed(node.inputs))]
+    return found
 
 
 def walk(roots: Iterable[Node], depth: int = 0, ends: Iterable[Node] = ()) -> Iterator[Node]:

@@ -174,6 +174,7 @@ CONTRACT = define(
     takes_tail=True,
     work=_work,
     operands=("left", "right"),
+    right_first=True,
     cases=(
         lambda rng: (
             [rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 4, 5))],
@@ -274,6 +275,7 @@ TIMES = define(
     takes_tail=True,
     work=_work,
     operands=_TIMES_OPERANDS,
+    right_first=True,
     guess=True,
     cases=(
         lambda rng: (

@@ -426,13 +426,13 @@ class _Run:
 
     def _sorted(self, node: Node, array: Array) -> Array:
         """A value of each sequence, from the minibatch's order to the longest first."""
-        if not node.axes or self.layout.sorted_as_batch:
+        if len(node.axes or ()) != 1 or self.layout.sorted_as_batch:
             return array
         return array[self.engine.from_numpy(self.layout.batch_rows)]
 
     def _as_batch(self, node: Node, array: Array) -> Array:
         """The other way round."""
-        if not node.axes or self.layout.sorted_as_batch:
+        if len(node.axes or ()) != 1 or self.layout.sorted_as_batch:
             return array
         return array[self.engine.from_numpy(self.layout.sorted_rows)]
 

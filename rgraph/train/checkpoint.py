@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..files import archives
+from ..files import archives, cntk_checkpoint
+from ..graph import GraphError, Node, Parameter, order, updates
+from ..graph.node import describe
+from ..learners import Learner
 
 _ARRAY, _TUPLE = "__array__", "__tuple__"
 
@@ -69,6 +72,83 @@ def load_state(filename: str) -> Any:
         return _unpacked(content, arrays)
 
 
+def _in_order(
+    learned: Mapping[str, Any], here: Sequence[int], there: Sequence[int]
+) -> Mapping[str, Any]:
+    """A learner's checkpoint with what it keeps of each parameter in the order it has here."""
+    if here == there or "state" not in learned:
+        return learned
+    if sorted(here) != sorted(there):
+        raise ValueError("it is of a learner of other parameters")
+    kept = dict(zip(there, learned["state"], strict=True))
+    return {**learned, "state": [kept[i] for i in here]}
+
+
+def state_for(trainer: Any, filename: str) -> dict[str, Any]:
+    """What a file holds of a trainer like this one, saved here or in CNTK 2.
+
+    Raises:
+        ValueError: it is no checkpoint, or CNTK's of another model or other learners.
+    """
+    try:
+        found = cntk_checkpoint.load(filename)
+        return load_state(filename) if found is None else _of_cntk(trainer, found)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise GraphError(f"{filename} is no checkpoint, or broken: {error!r:.200}") from None
+
+
+def _of_cntk(trainer: Any, found: cntk_checkpoint.Checkpoint) -> dict[str, Any]:
+    own = trainer._state()
+    values = _by_place(trainer._roots(), found.model._current())
+    learners = trainer.parameter_learners
+    if len(found.learners) != len(learners):
+        raise GraphError(f"it has {len(found.learners)} learners, here are {len(learners)}")
+    states = [
+        cntk_checkpoint.learner_state(there, here, [p.shape for p in learner.parameters])
+        for learner, here, there in zip(learners, own["learners"], found.learners, strict=True)
+    ]
+    return {
+        **own,
+        "parameters": [values.get(v.node, v.value) for v in trainer._kept()],
+        "learners": states,
+        "samples": states[0]["samples"],
+        "external": found.external,
+    }
+
+
+def of_session(external: dict[str, Any], learner: Learner) -> dict[str, Any]:
+    """What a session kept with a checkpoint; CNTK's keep the place in the data alone."""
+    if cntk_checkpoint.SOURCE not in external:
+        return external
+    return {
+        "source": external[cntk_checkpoint.SOURCE],
+        "seen": learner.total_number_of_samples_seen(),
+        "minibatches": learner.total_number_of_minibatches_seen(),
+        "sweeps": learner.total_number_of_sweeps_seen(),
+    }
+
+
+def _by_place(own: Sequence[Node], others: Sequence[Node]) -> dict[Node, Any]:
+    """The values that the parameters and statistics of a graph have in another of the same form."""
+    here, there = _stored(own), _stored(others)
+    if len(here) != len(there):
+        raise GraphError(f"it is of another model, of {len(there)} arrays; here are {len(here)}")
+    for mine, other in zip(here, there, strict=True):
+        names = {mine.name, other.name} - {""}
+        if mine.shape != other.shape or len(names) > 1:
+            raise GraphError(
+                f"it is of another model: {describe(mine)} has shape {mine.shape}, "
+                f"{describe(other)} there {other.shape}"
+            )
+    return {mine: other.value for mine, other in zip(here, there, strict=True)}
+
+
+def _stored(roots: Sequence[Node]) -> list[Any]:
+    """What training changes, in the order of the graph."""
+    changed = updates(roots)
+    return [n for n in order(roots) if isinstance(n, Parameter) or n in changed]
+
+
 def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
     """Has a trainer be in a state, as its `_state` gives it.
 
@@ -87,8 +167,10 @@ def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
             there = f"shape {value.shape} and type {value.dtype}"
             raise ValueError(f"it is of another model: {holder!r} has {there} there")
         holder.value = value
-    for learner, learned in zip(learners, state["learners"], strict=True):
-        learner.restore_from_checkpoint(learned)
+    own = trainer._learned()
+    before = state.get("learned", list(map(sorted, own)))  # so in older checkpoints
+    for learner, learned, here, there in zip(learners, state["learners"], own, before, strict=True):
+        learner.restore_from_checkpoint(_in_order(learned, here, there))
     trainer.total_number_of_samples_seen = int(state["samples"])
     if "random" in state:  # older checkpoints have none
         trainer._program.set_random_state(state["random"])

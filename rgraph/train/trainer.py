@@ -32,7 +32,7 @@ from ..runtime.arrays import on_cpu
 from ..runtime.carrying import sources_of
 from ..runtime.evaluation import Feed, Latest, Request
 from ..runtime.windows import window_of
-from .checkpoint import load_state, save_state, set_state
+from .checkpoint import save_state, set_state, state_for
 from .criterion import as_criterion, check_learners, learned_by, loss_and_metric
 from .faults import Part, Step, Watch, fault, surely_finite
 
@@ -402,8 +402,19 @@ class Trainer:
 
     # Checkpoints
 
+    def _roots(self) -> list[Node]:
+        """What it computes, in the order in which CNTK's trainers save it."""
+        return [n for n in (*self._model, self._loss, self._metric) if n is not None]
+
     def _kept(self) -> list[Any]:
-        return [*self._program.function.parameters, *map(hold, self._states)]
+        """What checkpoints hold, in their order."""
+        nodes = [n for n in graph.order(self._program.nodes) if isinstance(n, graph.Parameter)]
+        return [*map(hold, nodes), *map(hold, self._states)]
+
+    def _learned(self) -> list[list[int]]:
+        """Of each learner, which of `_kept` its parameters are."""
+        places = {v.node: i for i, v in enumerate(self._kept())}
+        return [[places[p.node] for p in k.parameters] for k in self.parameter_learners]
 
     def save_checkpoint(self, filename: str, external_state: Any = None) -> None:
         """Saves all that training needs to go on later: parameters, learners, what was seen.
@@ -421,12 +432,16 @@ class Trainer:
     def restore_from_checkpoint(self, filename: str) -> Any:
         """Goes back to where a checkpoint was saved; gives the external state kept with it.
 
+        Args:
+            filename: what `save_checkpoint` wrote, here or in CNTK 2, whose second file (.ckp) is
+                beside it; the model there must be written as here.
+
         Raises:
             ValueError: the file is no checkpoint, or one of another model or other learners. All
                 stays as it was then.
         """
         self._settle()
-        state, before = load_state(filename), self._state()
+        state, before = state_for(self, filename), self._state()
         try:
             set_state(self, state)
             return state["external"]
@@ -450,6 +465,7 @@ class Trainer:
         return {
             "parameters": [v.value for v in self._kept()],
             "learners": [learner.create_checkpoint() for learner in self.parameter_learners],
+            "learned": self._learned(),
             "samples": self.total_number_of_samples_seen,
             "random": self._program.random_state(),
             "carried": self._program.carried(),

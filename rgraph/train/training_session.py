@@ -13,6 +13,7 @@ from typing import Any
 
 from ..io.base import Source
 from ..learners.schedules import Schedule
+from .checkpoint import of_session
 from .reading import Reader, Streams, as_source, is_source
 from .trainer import Trainer
 
@@ -334,7 +335,8 @@ class TrainingSession:
         self.trainer.save_checkpoint(filename, state)
 
     def _restore(self, filename: str) -> None:
-        state = self.trainer.restore_from_checkpoint(filename)
+        external = self.trainer.restore_from_checkpoint(filename)
+        state = of_session(external, self.trainer.parameter_learners[0])
         missing = {"source", "seen", "minibatches", "sweeps"} - set(state)
         if missing:
             raise ValueError(

@@ -249,3 +249,33 @@ class TestLookup:
         assert graph.find_by_name(f, "a", depth=1).op_name == "Activation"
         inside = graph.depth_first_search(f, lambda v: getattr(v, "op_name", "") == "Abs", -1)
         assert len(inside) == 1
+
+
+class TestTheOrderOfParameters:
+    """Expected: what real CNTK 2.7 prints for the same programs."""
+
+    @staticmethod
+    def names(function):
+        return [p.name for p in function.parameters]
+
+    def test_of_operations(self):
+        x = C.input_variable(3)
+        shapes = {"a": (3, 4), "b": (4,), "c": (4, 2), "d": (2,), "e": (4,)}
+        a, b, c, d, e = (C.Parameter(shape, name=name) for name, shape in shapes.items())
+        assert self.names(C.times(x, a) + b) == ["a", "b"]
+        assert self.names(b + C.times(x, a)) == ["b", "a"]
+        assert self.names(C.times(C.tanh(C.times(x, a) + b), c) + d) == ["c", "a", "b", "d"]
+        assert self.names(C.element_select(b, C.times(x, a), e)) == ["b", "a", "e"]
+
+    def test_of_layers(self):
+        layers = C.layers
+        model = [layers.Dense(3), layers.BatchNormalization(), layers.Dense(2)]
+        found = self.names(layers.Sequential(model)(C.input_variable(3)))
+        assert found == ["W", "b", "scale", "bias", "W", "b"]
+        lstm = layers.LSTM(4, use_peepholes=True, enable_self_stabilization=True)
+        model = layers.Sequential([layers.Recurrence(lstm), layers.Dense(2)])
+        found = self.names(model(C.sequence.input_variable(3)))
+        own = ["b", "W", "H", "alpha", "Co", "alpha", "Cf", "alpha", "Ci"]
+        assert found == ["W", "b", *own]
+        found = layers.Sequential([layers.Dense(3), layers.Dense(4)])(C.input_variable(5))
+        assert [p.shape for p in found.parameters] == [(3, 4), (4,), (5, 3), (3,)]

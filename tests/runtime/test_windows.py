@@ -106,6 +106,17 @@ def _another_axis():
     return C.reduce_sum(C.square(h)), [h], feed
 
 
+def _another_axis_first():
+    """As `_another_axis`; the first input that the graph reads is of what runs whole."""
+    axis = C.Axis.new_unique_dynamic_axis("source")
+    source, x = sequence(sequence_axis=axis), sequence()
+    thought = C.sequence.last(C.layers.Recurrence(C.layers.GRU(3))(source))
+    h = C.sequence.broadcast_as(thought, x) + C.layers.Recurrence(C.layers.GRU(3))(x)
+    h = C.layers.Recurrence(C.layers.GRU(3))(h)
+    feed = {x: films(), source: films(lengths=(4, 1, 6, 2, 3), seed=3)}
+    return C.reduce_sum(C.square(h)), [h], feed
+
+
 PROGRAMS = (
     _lstms,
     _convolutions,
@@ -115,6 +126,7 @@ PROGRAMS = (
     _ends,
     _over_the_minibatch,
     _another_axis,
+    _another_axis_first,
 )
 
 

@@ -91,19 +91,19 @@ static PyObject *kernels_at_points(PyObject *self, PyObject *const *args, Py_ssi
     if (count != 2)
         return wrong("the result and kernels (results, channels, 3, 3) are needed");
     if (!is_dense(args[0], NPY_FLOAT, 1) || !is_dense(args[1], NPY_FLOAT, 0))
-        Py_RETURN_TRUE;
+        return PyBool_FromLong(1);
     PyArrayObject *w = (PyArrayObject *)args[1];
     if (PyArray_NDIM(w) != 4 || PyArray_DIM(w, 2) != TAPS || PyArray_DIM(w, 3) != TAPS
         || PyArray_DIM(w, 0) % LANES || PyArray_DIM(w, 1) % LANES
         || size_of(args[0]) != POINTS * PyArray_DIM(w, 0) * PyArray_DIM(w, 1))
-        Py_RETURN_TRUE;
+        return PyBool_FromLong(1);
     const Geometry at = {.results = PyArray_DIM(w, 0), .channels = PyArray_DIM(w, 1)};
     float *to = data_of(args[0]);
     const float *from = data_of(args[1]);
     Py_BEGIN_ALLOW_THREADS
     winograd_kernels(&at, to, from);
     Py_END_ALLOW_THREADS
-    Py_RETURN_FALSE;
+    return PyBool_FromLong(0);
 }
 
 PyMethodDef convolution_methods[] = {

@@ -48,7 +48,7 @@ static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return wrong("a program needs as many arrays as it has operands and results");
     if (!see_all(arrays, all, args + 1, count - 1)
         || !are_writeable(args + 1 + program->operands, program->results))
-        Py_RETURN_TRUE;
+        return PyBool_FromLong(1);
     Py_BEGIN_ALLOW_THREADS
     refused = run_program(program, all, 0);
     Py_END_ALLOW_THREADS
@@ -64,7 +64,7 @@ static PyObject *sum_rows(PyObject *self, PyObject *const *args, Py_ssize_t coun
     if (!is_dense(args[0], NPY_FLOAT, 1) || !is_dense(args[1], NPY_FLOAT, 0)
         || PyArray_NDIM((PyArrayObject *)args[0]) != 2 || !size_of(args[0])
         || size_of(args[1]) % size_of(args[0]))
-        Py_RETURN_TRUE;
+        return PyBool_FromLong(1);
     const ptrdiff_t groups = PyArray_DIM((PyArrayObject *)args[0], 0);
     const ptrdiff_t columns = PyArray_DIM((PyArrayObject *)args[0], 1);
     const ptrdiff_t rows = size_of(args[1]) / size_of(args[0]);

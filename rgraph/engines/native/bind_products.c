@@ -37,7 +37,7 @@ static PyObject *pack(PyObject *self, PyObject *const *args, Py_ssize_t count)
     if (!product)
         return PyErr_Occurred() ? NULL : wrong("a product, a factor and its panels are needed");
     if (!see(&from, args[1], 0) || !see(&to, args[2], 1))
-        Py_RETURN_TRUE;
+        return PyBool_FromLong(1);
     Py_BEGIN_ALLOW_THREADS
     refused = packed_factor(product, &from, &to);
     Py_END_ALLOW_THREADS
@@ -75,7 +75,7 @@ static PyObject *multiply(PyObject *self, PyObject *const *args, Py_ssize_t coun
         return wrong("a product needs its operands, the result, and what else its tail reads");
     if (!see_all(arrays, all, args + 2, count - 2) || !are_writeable(args + 4, 1)
         || (packed && !see(&panels, args[1], 0)))
-        Py_RETURN_TRUE;
+        return PyBool_FromLong(1);
     all[total - 1] = all[2];
     Py_BEGIN_ALLOW_THREADS
     refused = packed ? matrix_product(product, all, &panels, 0) : packed_product(product, all);
@@ -92,7 +92,7 @@ static PyObject *multiply_over_rows(PyObject *self, PyObject *const *args, Py_ss
     if (count != 3)
         return wrong("two matrices and the result are needed");
     if (!see_all(arrays, all, args, 3) || !are_writeable(args + 2, 1))
-        Py_RETURN_TRUE;
+        return PyBool_FromLong(1);
     Py_BEGIN_ALLOW_THREADS
     refused = contraction(all[0], all[1], all[2]);
     Py_END_ALLOW_THREADS

@@ -5,7 +5,9 @@
    with what it refers to as its context. */
 #pragma once
 
-#define Py_LIMITED_API 0x030A0000 /* no '#' in formats: what it means differs from 3.13 on */
+/* One build serves Python 3.10 and all later, whichever it was made by. So no '#' in formats and no
+   Py_RETURN_TRUE or the like: what headers of 3.12 and later make of these, older Pythons don't take. */
+#define Py_LIMITED_API 0x030A0000
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
 #define PY_ARRAY_UNIQUE_SYMBOL rgraph_array_api

@@ -15,7 +15,7 @@ static PyObject *threads(PyObject *self, PyObject *number)
     if (PyErr_Occurred())
         return NULL;
     set_threads((int)least(wanted, 1 << 16));
-    Py_RETURN_NONE;
+    return Py_NewRef(Py_None);
 }
 
 static PyMethodDef methods[] = {
