@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from . import ops
 from .debugging import print_node_timing
 from .graph import Axis, Node
@@ -16,6 +18,7 @@ from .ops.reductions import row_count
 from .ops.repetition import sum_rows
 from .runtime import evaluation
 from .runtime.evaluation import Feed, Request
+from .runtime.workers import Workers, all_workers
 
 
 def total(node: Node) -> Node:
@@ -115,6 +118,19 @@ def ends_sweep(arguments: Any) -> bool:
     return any(getattr(v, "end_of_sweep", False) for v in values)
 
 
+def has_samples(arguments: Any) -> bool:
+    """Whether a minibatch, as `train_minibatch` takes it, is more than nothing."""
+    if arguments is None:
+        return False
+    values = arguments.values() if isinstance(arguments, Mapping) else [arguments]
+    return any(_count(value) for value in values)
+
+
+def _count(value: Any) -> int:
+    samples = getattr(value, "num_samples", None)
+    return (len(value) if hasattr(value, "__len__") else 1) if samples is None else samples
+
+
 class Evaluator:
     """Measures a metric on minibatches.
 
@@ -157,15 +173,25 @@ class Evaluator:
 
         Args:
             arguments: a dict from inputs to values, as `Function.eval` takes it.
-            distributed: accepted for CNTK's sake; there is one process.
+            distributed: whether to measure the minibatches of all workers together. All must call
+                it; one that has no data gives an empty dict.
         """
-        metric, count = self.measure(arguments, device)
+        workers = all_workers() if distributed else Workers()
+        metric, count = self.measure(arguments, device, workers)
         return metric / count if count else 0.0
 
-    def measure(self, arguments: Any, device: Any = None) -> tuple[float, int]:
-        """As `test_minibatch`: the sum of the metric over a minibatch, and its samples."""
-        given = self._program.feed(arguments, device, training=False)
-        metric, count = map(float, self._program.run(self._request, given))
+    def measure(
+        self, arguments: Any, device: Any = None, workers: Workers | None = None
+    ) -> tuple[float, int]:
+        """As `test_minibatch`: the sum of the metric over a minibatch, and its samples; over the
+        minibatches of several workers, if they are given."""
+        workers = workers or Workers()
+        sums = np.zeros(2)
+        if workers.size == 1 or has_samples(arguments):
+            given = self._program.feed(arguments, device, training=False)
+            sums[:] = [float(v) for v in self._program.run(self._request, given)]
+        workers.sum(sums)
+        metric, count = sums.tolist()
         if not count:
             return 0.0, 0
         for writer in self.progress_writers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..graph import GraphError
@@ -140,6 +140,22 @@ class Source:
                 f"{type(self).__name__} must define restore_from_checkpoint, for training that "
                 "is taken up again"
             )
+
+    def joined_state(self, states: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Where the parts of all data go on, dealt in another way, by where each part stood.
+
+        Nothing is left out; what some parts were ahead is given again.
+
+        Raises:
+            GraphError: the data can't be dealt in another way from there.
+        """
+        if any(state != states[0] for state in states):
+            raise GraphError(
+                f"{type(self).__name__} can't deal its data to another number of workers in the "
+                f"middle: the checkpoint is of {len(states)}",
+                hint=f"go on with {len(states)} workers, or begin anew",
+            )
+        return states[0]
 
 
 class UserMinibatchSource(Source):

@@ -102,6 +102,8 @@ class MinibatchSourceFromData(UserMinibatchSource):
         """The next samples or sequences whose frames are at most `num_samples`, but at least one;
         and at most `num_sequences` of them.
 
+        Of several workers each is given its part of these, which may be none.
+
         Fewer at the end of the data, so that a sweep ends with a minibatch.
         """
         room = min(num_samples, self._max - self._given)
@@ -120,10 +122,12 @@ class MinibatchSourceFromData(UserMinibatchSource):
         ends = end == self._count or self._given >= self._max
         part = slice(begin + worker_rank, end, number_of_workers)
         parts = {name: data[part] for name, data in self._data.items()}
-        parts |= {name: Value(parts[name]) for name, so in self._untyped.items() if so}
+        lengths = {name: self._lengths[name][part] for name in parts}
+        for name in (name for name, so in self._untyped.items() if so and lengths[name]):
+            parts[name] = Value(parts[name])
         return {
-            info: MinibatchData(parts[info.name], end - begin, totals[info.name], ends)
-            for info in self.stream_infos()
+            s: MinibatchData(parts[s.name], len(lengths[s.name]), sum(lengths[s.name]), ends)
+            for s in self.stream_infos()
         }
 
     def left(self, in_sequences: bool) -> int | None:

@@ -18,7 +18,7 @@ from .streams import (
     INFINITELY_REPEAT,
     StreamInformation,
 )
-from .timeline import Place, Timeline
+from .timeline import SEQUENCE, SWEEP, Place, Timeline
 from .truncation import Slots
 from .user_deserializer import Adapted, UserDeserializer
 
@@ -222,6 +222,17 @@ class MinibatchSource(Source):
         """Goes back to where a source with the same arguments stood."""
         self._forget()
         self._state, self._place = dict(checkpoint), None
+
+    def joined_state(self, states: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        if self._truncation or isinstance(self._order, Tumbling):
+            return super().joined_state(states)
+        places = []
+        for index, state in enumerate(states):
+            part = Partition(len(states), index)
+            timeline = Timeline(self._order, part, self._max_samples, self._max_sweeps)
+            places.append(timeline.next_own(timeline.place(state)))
+        found = [place.state for place in places if place is not None]
+        return min(found, key=lambda s: (s[SWEEP], s[SEQUENCE])) if found else states[0]
 
     @property
     def current_position(self) -> dict[str, Any]:

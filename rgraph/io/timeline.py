@@ -151,6 +151,21 @@ class Timeline:
         """Whether there is no more."""
         return place.samples >= self._max_samples or place.state[SWEEP] >= self._max_sweeps
 
+    def next_own(self, place: Place) -> Place | None:
+        """Before the next sequence that this process reads; None: it reads none."""
+        passed = 0
+        while not self.ended(place) and passed < 2:
+            block, begin = place.link.block, place.offset
+            own = np.flatnonzero(block.own[begin:])
+            end = begin + int(own[0]) if len(own) else len(block.lengths)
+            samples = place.samples + int(block.after[end] - block.after[begin])
+            place = Place(place.link, end, place.sequence + end - begin, samples)
+            if len(own):
+                return place
+            passed += block.ends_sweep
+            place = place.following()
+        return None if passed else place
+
     def cut(self, place: Place, size: int) -> tuple[Cut, Place]:
         """The next sequences with up to `size` samples, but one at least; and where they end.
 

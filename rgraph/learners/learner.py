@@ -308,6 +308,13 @@ class Learner:
             size = schedule.minibatch_size
             self.tell(f"{name} per {f'{size} samples' if size else 'minibatch'}", value)
 
+    def reset_smoothed_gradients(self) -> None:
+        """Sets all arrays that it keeps from update to update to 0."""
+        for state in self._state:
+            for value in state.values():
+                if np.ndim(value):
+                    value[...] = 0
+
     def position(self) -> Callable[[], None]:
         """What goes back to where it is now, but for arrays on a GPU, which stay as they are."""
         own = {k: getattr(self, k) for k in ("_samples", "_minibatches", "_sweeps", "_noise")}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from ..runtime.workers import another_prints
 from .progress_writer import ProgressWriter, mean
 
 _on_screen: list[ProgressBar] = []
@@ -31,7 +32,7 @@ class ProgressBar(ProgressWriter):
     Args:
         total: samples (frames) in all; by default a training session says so.
         file: where to draw, by default the standard error. Nothing is drawn if that is no
-            terminal.
+            terminal, nor by another worker than that of rank 0.
         width: of the bar, in characters.
 
     Give it to a trainer, or to `Function.train` as a callback. The loss is the mean of the last
@@ -49,7 +50,7 @@ class ProgressBar(ProgressWriter):
         super().__init__()
         self.total, self.width = total, width
         self._file = file or sys.stderr
-        self._live = self._file.isatty()
+        self._live = self._file.isatty() and not another_prints()
         self._seen = 0
         self._recent: tuple[float, float] | None = None  # loss and metric, smoothed
         self._began = self._drawn = time.perf_counter()

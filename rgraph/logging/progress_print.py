@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..runtime.workers import another_prints
 from .progress_bar import bars_aside
 from .progress_writer import Pair, ProgressWriter, mean
 
@@ -19,7 +20,8 @@ class ProgressPrinter(ProgressWriter):
         first: how many of the first minibatches have a line each.
         tag: stands before the summaries.
         log_to_file: a file to write to; by default the standard output.
-        rank: is added to the file's name.
+        rank: of several workers, the number of this one, which is added to the file's name. Where
+            it is not said, only the worker of rank 0 prints.
         num_epochs: how many epochs there will be, for the summaries.
         test_freq, test_first: as `freq` and `first`, for tests.
         metric_is_pct: whether to print the metric as a percentage. What is measured where there
@@ -52,18 +54,26 @@ class ProgressPrinter(ProgressWriter):
         self.freq, self.test_freq = self._training.frequency, self._test.frequency
         self.tag = f"[{tag}] " if tag else ""
         self.num_epochs, self.metric_is_pct = num_epochs, metric_is_pct
+        self._is_for_all = rank is None
         self.logfilename = None
         if log_to_file is not None:
             self.logfilename = log_to_file + (f"rank{rank}" if rank is not None else "")
-            with open(self.logfilename, "w", encoding="utf-8"):
-                pass
+            if not self._is_silent:
+                with open(self.logfilename, "w", encoding="utf-8"):
+                    pass
         if freq == 0:
             self.log(" average      since    average      since      examples")
             self.log("    loss       last     metric       last              ")
             self.log(" ------------------------------------------------------")
 
+    @property
+    def _is_silent(self) -> bool:
+        return self._is_for_all and another_prints()
+
     def log(self, message: str) -> None:
         """Prints a line, above a progress bar if there is one."""
+        if self._is_silent:
+            return
         if self.logfilename is None:
             with bars_aside():
                 print(message)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import GraphError
+from ..runtime.workers import another_prints
 from .progress_writer import Pair, ProgressWriter, mean
 
 
@@ -130,7 +131,7 @@ class TensorBoardProgressWriter(ProgressWriter):
         super().__init__(freq)
         self.closed = False
         self._file = None
-        if not rank:
+        if not rank and not another_prints():
             os.makedirs(log_dir, exist_ok=True)
             name = f"events.out.tfevents.{int(time.time())}.{platform.node()}"
             self._file = open(os.path.join(log_dir, name), "ab")  # noqa: SIM115  # close() closes

@@ -225,7 +225,7 @@ class Runner:
         as_numpy: bool = True,
         raw_gradients: bool = False,
         later: int = 0,
-        accept: Callable[[Sequence[Any]], bool] = lambda rows: True,
+        accept: Callable[[list[Any]], bool] = lambda rows: True,
     ) -> list[Any]:
         """The values of a request, then its gradients, as people read them.
 
@@ -240,7 +240,7 @@ class Runner:
             later: how many of the first values stay on the device in any case, so that nobody
                 waits for them before they are looked at; numbers, for example.
             accept: is given the rows of all values, gradients and updates, and says whether the
-                updates are to be made.
+                updates are to be made. It may put others in the place of what is set.
         """
         carry = self._carry(request, given)
         if carry is not None and request.window is None:

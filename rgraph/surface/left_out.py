@@ -32,7 +32,7 @@ LEFT_OUT: dict[str, str] = {
     "it is not written yet": """
         HTKMLFBinaryDeserializer
     """,
-    "it belongs to training by several processes, of which there is one so far": """
+    "a trainer sums what its workers found, and asks them in no other way": """
         .on_write_distributed_sync_update
         Communicator.aggregate Communicator.aggregate_in_place Communicator.concatenate
         Communicator.all_reduce_sparse_block_column Communicator.gather Communicator.sub_group
@@ -42,7 +42,7 @@ LEFT_OUT: dict[str, str] = {
     """,
     "C++ has it, and CNTK's Python does not document it; what it does is said otherwise": """
         .as_string .current_version .add_progress_writers .ignored_minibatch_size
-        .reset_smoothed_gradients .set_need_to_update_master_parameter .get_data_type
+        .set_need_to_update_master_parameter .get_data_type
         .get_storage_format .current_value_time_stamp .record_value_update .is_initialized
         .get_value .has_batch_axis .has_sequence_axis .kind .clone_as .as_constant .as_parameter
         .test_minibatch_overload_for_minibatchdata .train_minibatch_overload_for_minibatchdata
@@ -120,8 +120,11 @@ BEHAVES: dict[str, str] = {
     "and at on_nan and values_are_true, which CNTK lacks",
     "get_data_type": "gives NumPy's types, as cntk_py.DataType_Float and the like are",
     "sanitize_axis": "counts static axes from the front, as Python's; CNTK's from the back",
-    "data_parallel_distributed_learner": "with the one process that there is, the learner itself",
-    "block_momentum_distributed_learner": "with one process the learner itself",
+    "data_parallel_distributed_learner": "sends all bits of gradients, whatever "
+    "num_quantization_bits says; by distributed_after all workers begin with what rank 0 has",
+    "block_momentum_distributed_learner": "ends a block by the samples of all workers together; a "
+    "worker of CNTK's goes by its own. Blocks begin at distributed_after; CNTK's first one takes "
+    "back some of what was learned before. Losses and metrics are all workers'",
 }
 
 

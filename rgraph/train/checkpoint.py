@@ -175,3 +175,54 @@ def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
     if "random" in state:  # older checkpoints have none
         trainer._program.set_random_state(state["random"])
     trainer._program.set_carried(state.get("carried"))
+
+
+# Of several workers
+
+_OWN = "random", "carried", "external"  # what each has of its own
+
+
+def save_all(trainer: Any, filename: str, external: Any) -> None:
+    """Saves a trainer's state, by rank 0; with what each worker has of its own."""
+    state = {**trainer._state(), "external": external}
+    workers = trainer.workers
+    if workers.size > 1:
+        state["workers"] = workers.gather({name: state[name] for name in _OWN})
+    problem: Exception | None = None
+    if workers.is_main:
+        try:
+            save_state(filename, state)
+        except (OSError, ValueError) as error:
+            problem = error
+    problem = workers.of_main(problem)
+    if problem is not None:
+        raise problem
+
+
+def load_all(trainer: Any, filename: str) -> Any:
+    """The state that this worker is to be in; rank 0 reads the file.
+
+    Raises:
+        ValueError: as `state_for`; or states of delays in it can't be dealt to as many workers as
+            there are.
+    """
+    workers = trainer.workers
+    found: Any = None
+    if workers.is_main:
+        try:
+            found = state_for(trainer, filename)
+        except (OSError, ValueError) as error:
+            found = error
+    found = workers.of_main(found)
+    if isinstance(found, Exception):
+        raise found
+    own = found.pop("workers", [])
+    if len(own) == workers.size:
+        found.update(own[workers.rank])
+    elif any(one["carried"] is not None for one in own):
+        raise GraphError(
+            f"{filename} is of {len(own)} workers with pieces of sequences that go on, which can't "
+            f"be dealt to {workers.size}",
+            hint=f"go on with {len(own)} workers",
+        )
+    return found

@@ -12,6 +12,12 @@ from ..engines.base import Engine
 from ..runtime.arrays import on_cpu
 from ..runtime.evaluation import Feed, Request
 
+NOTHING_CHANGED = "\n  no parameter was changed"
+HINT = (
+    "a smaller rate or gradient clipping, if something grew too large; on_nan='skip' leaves such "
+    "minibatches out"
+)
+
 
 class Part(NamedTuple):
     """Something that a step found.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..graph import GraphError
 from ..graph.node import describe
 from ..io import INFINITELY_REPEAT, MinibatchSourceFromData
 from ..io.base import Source
+from ..runtime.workers import Workers
 
 Streams = Mapping[Any, Any]
 
@@ -47,6 +48,8 @@ class Reader:
         limit: how many of the function's samples to read. A source of one's own, of sequences
             that have a sample each, is asked for whole minibatches and may give more.
         in_sequences: whether there are sequences which have a sample each.
+        workers: among whom the data are dealt; sizes and numbers of samples are those of all.
+        is_dealt: whether they are dealt by now; else all workers read the same.
 
     Attributes:
         seen: the function's samples so far.
@@ -59,24 +62,31 @@ class Reader:
         sizes: Any,
         limit: int | None,
         in_sequences: bool,
+        workers: Workers | None = None,
+        is_dealt: Callable[[], bool] = lambda: True,
     ) -> None:
         self.source, self._streams, self._sizes = source, streams, sizes
         self._limit = INFINITELY_REPEAT if limit is None else limit
         self._in_sequences = in_sequences
+        self._workers, self._is_dealt = workers or Workers(), is_dealt
         self.seen = 0
 
     def next(self) -> dict[Any, Any]:
         """The next minibatch, by inputs; empty at the end."""
         size, left = int(self._sizes[self.seen]), self._limit - self.seen
-        options = {}
+        options: dict[str, Any] = {}
         if not self._in_sequences:
             size = min(size, left)
         elif isinstance(self.source, MinibatchSourceFromData):
             options["num_sequences"] = left
         if left <= 0 or size <= 0:
             return {}
+        count, rank = self._workers.size, self._workers.rank
+        part = (count, rank) if count > 1 and self._is_dealt() else (1, 0)
         ours = getattr(self.source, "takes_input_map", False)  # those of users take other arguments
-        data = self.source.next_minibatch(size, *(() if ours else (1, 0, None)), **options)
+        data = self.source.next_minibatch(
+            size, *((None, None) if ours else ()), *part, *(() if ours else (None,)), **options
+        )
         missing = [s for s in self._streams.values() if s not in data] if data else ()
         if missing:
             raise GraphError(
@@ -88,7 +98,10 @@ class Reader:
     def count(self, minibatch: Mapping[Any, Any], samples: int) -> None:
         """Counts the function's samples of a minibatch; where there are none, its data's, so that
         reading comes to an end."""
-        self.seen += samples or max((data.num_samples for data in minibatch.values()), default=1)
+        if not samples:
+            own = max((data.num_samples for data in minibatch.values()), default=0)
+            samples = sum(self._workers.gather(own)) or 1
+        self.seen += samples
 
     @property
     def left(self) -> int | None:

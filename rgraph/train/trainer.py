@@ -32,9 +32,13 @@ from ..runtime.arrays import on_cpu
 from ..runtime.carrying import sources_of
 from ..runtime.evaluation import Feed, Latest, Request
 from ..runtime.windows import window_of
-from .checkpoint import save_state, set_state, state_for
+from ..runtime.workers import Workers
+from .checkpoint import load_all, save_all, set_state
 from .criterion import as_criterion, check_learners, learned_by, loss_and_metric
-from .faults import Part, Step, Watch, fault, surely_finite
+from .distributed import DistributedLearner
+from .exchange import exchange_of
+from .faults import HINT, NOTHING_CHANGED, Part, Step, Watch, fault, surely_finite
+from .together import JointStep
 
 
 class _Step(NamedTuple):
@@ -75,9 +79,14 @@ class Trainer:
             memory, for one more forward pass; see `Function.grad`.
         memory_limit: instead of `window`, how many bytes results on the way may take.
 
+    Where learners are distributed, a step is one of all workers together: its losses, metrics and
+    samples are sums over their minibatches, and all must call `train_minibatch`, and save and
+    restore checkpoints, the same number of times.
+
     Attributes:
         previous_minibatch_sample_count: how many samples (or frames) the last minibatch had.
         total_number_of_samples_seen: in all minibatches.
+        ended_sweep: whether a sweep over the data ended with the last one.
 
     Raises:
         GraphError: a shape in the model is not known yet; while training, NaN (see `on_nan`).
@@ -113,18 +122,19 @@ class Trainer:
         self._model = [] if model is None else nodes_of(model)
         self._criterion = criterion
         self._loss, self._metric = as_criterion(criterion)
-        learners = parameter_learners
-        self.parameter_learners: list[Learner] = (
-            list(learners) if isinstance(learners, (list, tuple)) else [learners]
-        )
+        several = isinstance(parameter_learners, (list, tuple))
+        learners: list[Learner] = list(parameter_learners) if several else [parameter_learners]
+        self.parameter_learners = learners
         self.progress_writers = as_writers(progress_writers, self._metric is not None)
-        check_learners(self.parameter_learners)
-        for learner in self.parameter_learners:
+        check_learners(learners)
+        self._distributed = [k for k in learners if isinstance(k, DistributedLearner)]
+        self._learners = [getattr(k, "learner", k) for k in learners]
+        for learner in self._learners:
             learner.tell = self._write
         self._window = window_of(window, memory_limit)
         parts = [n for n in (self._loss, self._metric, *self._model) if n is not None]
         self._program = Program(parts)
-        self._parameters = learned_by(self.parameter_learners, self._loss)
+        self._parameters = learned_by(learners, self._loss)
         # If the loss has no rows, what it is computed from says how many samples there are.
         count = count_samples(*parts)
         self._counted = counted_axes(count)
@@ -132,11 +142,13 @@ class Trainer:
         if self._metric is not None:
             self._wanted.append(total(self._metric))
         self._states = graph.updates([self._loss])  # running statistics, and what they become
+        self._exchange = exchange_of(learners, list(map(hold, self._states)))
         measured, is_loss = self._metric or self._loss, self._metric is None
         self._evaluator = Evaluator(measured, self.progress_writers, is_loss)
         self._steps: Latest[_Step] = Latest()
         self._sums: tuple[Any, Any] = 0.0, None  # loss and metric, which may be under way yet
         self.previous_minibatch_sample_count = 0
+        self.ended_sweep = False
         self.total_number_of_samples_seen = 0
 
     @property
@@ -161,6 +173,16 @@ class Trainer:
         """The inputs, in the criterion's order."""
         own = self._criterion if isinstance(self._criterion, Function) else self._program
         return own.arguments
+
+    @property
+    def workers(self) -> Workers:
+        """Those that train together: of learners that are not distributed, this one."""
+        return Workers() if self._exchange is None else self._exchange.workers
+
+    def is_dealt(self) -> bool:
+        """Whether each worker is to read its part of the data from here on."""
+        seen = self.total_number_of_samples_seen
+        return self._exchange is not None and self._exchange.parallel_at(seen)
 
     @property
     def counts_sequences(self) -> bool:
@@ -211,6 +233,11 @@ class Trainer:
             with `outputs` a pair of that and a dict of their values.
         """
         wanted = list(outputs or ())
+        ends = self.ended_sweep = bool(is_sweep_end) or ends_sweep(arguments)
+        if self._exchange is not None:
+            return self._train_together(
+                JointStep(self, self._exchange, ends), arguments, wanted, device
+            )
         if arguments is None or (isinstance(arguments, Mapping) and not arguments):
             self._settle()
             return (False, {}) if wanted else False
@@ -244,7 +271,6 @@ class Trainer:
                 self._refuse(problem, request, given)
             elif self.previous_minibatch_sample_count > 0:
                 gradients = dict(zip(step.given, values[n:], strict=True))
-                ends = bool(is_sweep_end) or ends_sweep(arguments)
                 goes_on = self._update(step, gradients, ends)
         finally:
             failed = self._watch.release()
@@ -255,16 +281,38 @@ class Trainer:
             return goes_on
         return goes_on, dict(zip(wanted, values[m:n], strict=True))
 
+    def _train_together(
+        self, step: JointStep, arguments: Any, wanted: Sequence[Any], device: Any
+    ) -> Any:
+        """As `train_minibatch`, of all workers, who share the sums."""
+        values, goes_on = step.run(arguments, wanted, device), True
+        joined = step.joined
+        if joined.has_data:
+            self.previous_minibatch_sample_count = joined.samples
+            self._sums = joined.loss, None if self._metric is None else joined.metric
+            self.ended_sweep = joined.ends_sweep
+        for learner in self._distributed:
+            learner.before_step()
+        if step.is_made:
+            goes_on = step.learn()
+            for writer in self.progress_writers:
+                writer.update_training(joined.samples, *self._sums)
+        for learner in self._distributed:
+            learner.after_step(joined.samples, joined.has_data)
+        self.total_number_of_samples_seen += joined.samples
+        goes_on = goes_on and joined.has_data
+        return (goes_on, dict(zip(wanted, values, strict=False))) if wanted else goes_on
+
     def _watching(self, given: Feed) -> Any:
         """The engine, if it is a GPU's and nobody need wait to see whether a step is sound."""
         engine = device_engine(given.device)
-        ours = all(k.is_by_step for k in self.parameter_learners)
+        ours = all(k.is_by_step for k in self._learners)
         return engine if self._on_nan == "raise" and ours and engine.is_gpu else None
 
     def _found(self, request: Request, loss: Any, found: Sequence[Any]) -> list[Part]:
         """What a step found: the loss, gradients, and what running statistics, and parameters that
         are learned by a graph, are to become."""
-        own = [k.parameters for k in self.parameter_learners if k.options.cuts_gradients]
+        own = [k.parameters for k in self._learners if k.options.cuts_gradients]
         cut = {p.node for parameters in own for p in parameters}
         gradients = zip(request.wrt, found, strict=False)
         last = found[len(found) - len(request.updates) :]  # what the loss assigns comes before
@@ -287,7 +335,7 @@ class Trainer:
 
     def _position(self) -> Callable[[], None]:
         """What goes back to where training is now, but for what is on a GPU."""
-        learners = [learner.position() for learner in self.parameter_learners]
+        learners = [learner.position() for learner in self._learners]
         seen = self.total_number_of_samples_seen
 
         def go_back() -> None:
@@ -319,20 +367,24 @@ class Trainer:
 
     def _refuse(self, problem: str, request: Request, given: Feed) -> None:
         """A minibatch that nothing is learned from, by what is wrong with it."""
+        if not self._counts_as_skipped():
+            raise GraphError(self._traced(problem, request, given) + NOTHING_CHANGED, hint=HINT)
+
+    def _counts_as_skipped(self) -> bool:
+        """Counts a minibatch that nothing is learned from; whether it is to be no error."""
         self._skipped += 1
         if self._on_nan == "skip":
             self._write("Minibatches skipped for NaN", self._skipped)
-            return
+        return self._on_nan == "skip"
+
+    def _traced(self, problem: str, request: Request, given: Feed) -> str:
+        """What is wrong with a minibatch, with the operation in which that began."""
         try:
             with checked_mode():  # again, with the same random numbers, to hear where it began
                 self._program.run(request, given, accept=lambda rows: False)
         except GraphError as error:
             problem += f"\n  {error.problem}"
-        raise GraphError(
-            f"{problem}\n  no parameter was changed",
-            hint="a smaller rate or gradient clipping, if something grew too large; "
-            "on_nan='skip' leaves such minibatches out",
-        )
+        return problem
 
     def _step(self, asked: tuple[Node, ...], may_join: bool) -> _Step:
         """What a step computes: rules that are graphs have their part in it, if they may.
@@ -342,7 +394,7 @@ class Trainer:
         before = {stored for stored, _ in evaluation.assigned(graph.order(asked))}
         joined: list[Learner] = []
         updates, learned = list(self._states.items()), list[tuple[Node, Node]]()
-        for learner in self.parameter_learners if may_join else ():
+        for learner in self._learners if may_join else ():
             others = {p.node for p in self._parameters if p not in learner.parameters}
             rule = learner.rule
             if rule is not None and rule.reads.isdisjoint({*self._states, *before, *others}):
@@ -364,17 +416,26 @@ class Trainer:
 
     def _update(self, step: _Step, gradients: Mapping[Any, Any], sweep_end: bool) -> bool:
         samples, results = self.previous_minibatch_sample_count, []
-        for learner in self.parameter_learners:
+        for distributed in self._distributed:
+            distributed.before_step()
+        for learner in self._learners:
             if learner in step.joined:
                 results.append(learner.count(samples, sweep_end))
-                continue
-            own = {p: gradients[p] for p in learner.parameters}
-            if learner.as_numpy:
-                own = {p: np.array(on_cpu(g)) for p, g in own.items()}
-            results.append(learner.update(own, samples, sweep_end))
+            else:
+                results.append(self._learn(learner, gradients, samples, sweep_end))
+        for distributed in self._distributed:
+            distributed.after_step(samples, goes_on=True)
         for writer in self.progress_writers:
             writer.update_training(samples, *self._sums)
         return any(results)
+
+    def _learn(
+        self, learner: Learner, gradients: Mapping[Any, Any], samples: int, sweep_end: bool
+    ) -> bool:
+        own = {p: gradients[p] for p in learner.parameters}
+        if learner.as_numpy:
+            own = {p: np.array(on_cpu(g)) for p, g in own.items()}
+        return learner.update(own, samples, sweep_end)
 
     def test_minibatch(self, arguments: Any, device: Any = None) -> float:
         """The metric's (without one, the loss's) mean per sample; nothing is learned."""
@@ -423,11 +484,14 @@ class Trainer:
             filename: the file; it holds arrays and JSON, no code. A file of that name is
                 replaced at once, when the new one is complete.
             external_state: what else to keep: numbers, strings, arrays, and lists and dicts of
-                these.
+                these. Of several workers, each keeps its own.
         """
         self._settle()
-        external = {} if external_state is None else external_state
-        save_state(filename, {**self._state(), "external": external})
+        for learner in self._distributed:
+            learner.before_checkpoint()
+        if self._exchange is not None:
+            self._exchange.check()
+        save_all(self, filename, {} if external_state is None else external_state)
 
     def restore_from_checkpoint(self, filename: str) -> Any:
         """Goes back to where a checkpoint was saved; gives the external state kept with it.
@@ -436,14 +500,19 @@ class Trainer:
             filename: what `save_checkpoint` wrote, here or in CNTK 2, whose second file (.ckp) is
                 beside it; the model there must be written as here.
 
+        Of several workers rank 0 reads the file. If it is of another number of workers, all get
+        rank 0's external state and random numbers of their own.
+
         Raises:
             ValueError: the file is no checkpoint, or one of another model or other learners. All
                 stays as it was then.
         """
         self._settle()
-        state, before = state_for(self, filename), self._state()
+        state, before = load_all(self, filename), self._state()
         try:
             set_state(self, state)
+            if self._exchange is not None:
+                self._exchange.restart()
             return state["external"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             set_state(self, before)

@@ -244,6 +244,8 @@ class TrainingSession:
             minibatch_size_schedule(mb_size),
             max_samples,
             trainer.counts_sequences,
+            trainer.workers,
+            trainer.is_dealt,
         )
         self.checkpoint = checkpoint_config or CheckpointConfig(None)
         self.validation, self.test = cv_config, test_config
@@ -270,6 +272,7 @@ class TrainingSession:
         trainer, reader = self.trainer, self._reader
         reader.seen = trainer.total_number_of_samples_seen
         newest = self.checkpoint.newest() if self.checkpoint.restore else None
+        newest = trainer.workers.of_main(newest)
         if newest is not None:
             self._restore(newest)
         began_at = reader.seen
@@ -295,12 +298,13 @@ class TrainingSession:
         for action in self._actions:
             action.index = self._index(action)
         goes_on = True
-        while goes_on and (minibatch := reader.next()):
+        while goes_on:
+            minibatch = reader.next()  # empty at the end, or of a worker whose part has ended
             if not trainer.train_minibatch(minibatch, device=device):
                 return
             reader.count(minibatch, trainer.previous_minibatch_sample_count)
             self._minibatches += 1
-            self._sweeps += any(data.end_of_sweep for data in minibatch.values())
+            self._sweeps += trainer.ended_sweep
             for action in self._actions:
                 index = self._index(action)
                 if index != action.index:
@@ -320,13 +324,16 @@ class TrainingSession:
     def _save(self, index: int) -> None:
         name = self.checkpoint.filename or ""
         self._write(f"{name}{index}" if self.checkpoint.is_numbered else name)
-        if self.checkpoint.keep is not None and not self.checkpoint.preserve_all:
-            for old in self.checkpoint.numbered()[: -self.checkpoint.keep]:
+        keeps_some = self.checkpoint.keep is not None and not self.checkpoint.preserve_all
+        if keeps_some and self.trainer.workers.is_main:
+            for old in self.checkpoint.numbered()[: -(self.checkpoint.keep or 0)]:
                 os.remove(old)
 
     def _write(self, filename: str) -> None:
+        places = self.trainer.workers.gather(self.source.get_checkpoint_state())
         state = {
-            "source": self.source.get_checkpoint_state(),
+            "source": places[0],
+            "sources": places,
             "seen": self._reader.seen,
             "minibatches": self._minibatches,
             "sweeps": self._sweeps,
@@ -343,7 +350,11 @@ class TrainingSession:
                 f"{filename} is a checkpoint of a trainer alone, not of a session: it lacks "
                 f"{', '.join(sorted(missing))}"
             )
-        self.source.restore_from_checkpoint(state["source"])
+        places = state.get("sources", [state["source"]])  # older checkpoints have one
+        workers = self.trainer.workers
+        joined = len(places) != workers.size
+        place = self.source.joined_state(places) if joined else places[workers.rank]
+        self.source.restore_from_checkpoint(place)
         self._reader.seen = state["seen"]
         self._minibatches, self._sweeps = state["minibatches"], state["sweeps"]
         self._best = state.get("best", math.inf)  # older checkpoints have none
@@ -362,7 +373,7 @@ class TrainingSession:
                 if self.checkpoint.keep_best and self.checkpoint.filename:
                     self._write(f"{self.checkpoint.filename}.best")
         answer = None if config.callback is None else config.callback(index, *found)
-        return answer is None or bool(answer)
+        return self.trainer.workers.of_main(answer is None or bool(answer))
 
     def _measure(self, config: Any, size: Any, limit: int | None) -> tuple[float, int, int]:
         """The mean metric on a source from where it stands, to which it is then put back; and how
@@ -375,10 +386,11 @@ class TrainingSession:
             source, streams = as_source(source, inputs, max_sweeps=1)
         start = source.get_checkpoint_state()
         sizes, in_sequences = minibatch_size_schedule(size), evaluator.counts_sequences
-        reader = Reader(source, streams or self.streams, sizes, limit, in_sequences)
+        workers = self.trainer.workers
+        reader = Reader(source, streams or self.streams, sizes, limit, in_sequences, workers)
         total, samples, minibatches = 0.0, 0, 0
-        while minibatch := reader.next():
-            metric, count = evaluator.measure(minibatch)
+        while any(workers.gather(bool(minibatch := reader.next()))):
+            metric, count = evaluator.measure(minibatch, workers=workers)
             reader.count(minibatch, count)
             total, samples, minibatches = total + metric, samples + count, minibatches + 1
         source.restore_from_checkpoint(start)

@@ -1,0 +1,193 @@
+"""The processes of one program, which MPI started, and what they tell each other.
+
+All that every worker must do together, in the same order, are sums and gatherings. A worker that
+waits in one looks whether others have ended meanwhile; one that ends with an error ends all.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import pickle
+import platform
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import GraphError
+
+# What MPI's launchers tell a process: how many there are.
+SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+INSTALL = "pip install 'rgraph-cntk[mpi]'"
+PATIENCE = 1.0  # seconds of waiting after which a worker looks whether others have ended
+
+
+class SharedError(GraphError):
+    """What all workers raise at the same place: one of them tells it."""
+
+
+class Workers:
+    """The workers that take part: here this process alone.
+
+    Attributes:
+        rank: the number of this one, from 0.
+        size: how many there are.
+        host: the name of the machine.
+    """
+
+    rank, size, host = 0, 1, ""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the worker of rank 0."""
+        return self.rank == 0
+
+    def sum(self, *buffers: np.ndarray) -> None:
+        """Sets contiguous arrays, of the same sizes everywhere, to their sums over all workers."""
+        for wait in [self.start_sum(buffer) for buffer in buffers]:
+            wait()
+
+    def start_sum(self, buffer: np.ndarray) -> Callable[[], None]:
+        """Begins a sum; what waits for it. Until then the array is not to be touched."""
+        return _done
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all workers, by rank."""
+        return [value]
+
+    def of_main(self, value: Any) -> Any:
+        """Rank 0's value."""
+        return self.gather(value if self.is_main else None)[0]
+
+    def barrier(self) -> None:
+        """Waits until all workers are here."""
+        self.gather(None)
+
+    def finalize(self) -> None:
+        """Ends all communication."""
+
+
+def _done() -> None:
+    """What has nothing to wait for."""
+
+
+class MPIWorkers(Workers):
+    """The workers that `mpirun` started, through mpi4py."""
+
+    def __init__(self, mpi: Any) -> None:
+        self._mpi = mpi
+        self._comm = mpi.COMM_WORLD.Dup()
+        self._ends = mpi.COMM_WORLD.Dup()  # on which a worker says that it ends
+        self.rank, self.size, self.host = self._comm.rank, self._comm.size, platform.node()
+        self._has_ended = False
+        sys.excepthook = functools.partial(self._end_all, sys.excepthook)
+        atexit.register(self._say_goodbye)  # comes before the end of MPI, which waits for all
+
+    def start_sum(self, buffer: np.ndarray) -> Callable[[], None]:
+        request = self._may_talk().Iallreduce(self._mpi.IN_PLACE, buffer)
+        return functools.partial(self._wait, request)
+
+    def gather(self, value: Any) -> list[Any]:
+        comm = self._may_talk()
+        own = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
+        sizes = np.zeros(self.size, np.int64)
+        self._wait(comm.Iallgather(np.array([own.size]), sizes))
+        ends = np.cumsum(sizes)
+        found = np.empty(ends[-1], np.uint8)
+        self._wait(comm.Iallgatherv(own, [found, sizes, ends - sizes, self._mpi.BYTE]))
+        return [pickle.loads(part.tobytes()) for part in np.split(found, ends[:-1])]
+
+    def finalize(self) -> None:
+        if not self._has_ended:
+            self.barrier()
+            self._say_goodbye()
+            self._mpi.Finalize()
+
+    def _may_talk(self) -> Any:
+        if self._has_ended:
+            raise GraphError("the workers have ended their communication: finalize was called")
+        return self._comm
+
+    def _wait(self, request: Any) -> None:
+        """Waits for all workers, letting others have the processor the longer it takes."""
+        begin = time.monotonic()
+        while not request.Test():
+            waited = time.monotonic() - begin
+            time.sleep(min(waited / 20, 1e-4))
+            if waited > PATIENCE:
+                self._look_for_the_ended(begin)
+
+    def _look_for_the_ended(self, begin: float) -> None:
+        """Raises an error if there are workers that will never come."""
+        status = self._mpi.Status()
+        if self._ends.Iprobe(self._mpi.ANY_SOURCE, self._mpi.ANY_TAG, status):
+            raise GraphError(
+                f"worker {status.Get_source()} of {self.size} has ended, and worker {self.rank} "
+                "waits for it",
+                hint="all workers must train, save and test the same number of times: a training "
+                "session sees to that, and train_minibatch({}) takes part without data",
+            )
+
+    def _say_goodbye(self) -> None:
+        if self._has_ended or self._mpi.Is_finalized():
+            return
+        self._has_ended = True
+        for other in range(self.size):
+            if other != self.rank:
+                self._ends.Isend(np.zeros(0, np.uint8), other).Free()
+
+    def _end_all(
+        self,
+        before: Callable[..., Any],
+        kind: type[BaseException],
+        error: BaseException,
+        where: Any,
+    ) -> None:
+        """Shows an error that ends this program, and ends the other workers', who wait for it."""
+        if self.size > 1 and not self._mpi.Is_finalized():
+            if isinstance(error, SharedError) and not self.is_main:
+                time.sleep(5)  # rank 0 tells it, and ends all
+            print(f"worker {self.rank} of {self.size} ends all:", file=sys.stderr)
+        before(kind, error, where)
+        sys.stderr.flush()
+        if self.size > 1 and not self._mpi.Is_finalized():
+            self._mpi.COMM_WORLD.Abort(1)
+
+
+def launched() -> int:
+    """How many processes a launcher of MPI says that it started; 1 if there was none."""
+    return max((int(os.environ.get(name) or 1) for name in SIZES), default=1)
+
+
+@functools.cache
+def all_workers() -> Workers:
+    """The workers of this program. One that no launcher started is alone, and needs no MPI.
+
+    Raises:
+        GraphError: there are several, and mpi4py is not installed.
+    """
+    if launched() == 1 and "mpi4py.MPI" not in sys.modules:
+        return Workers()
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # no mpi4py; or no library of MPI for it
+        raise GraphError(
+            f"{launched()} processes were started to train together, which needs mpi4py: {error}",
+            hint=INSTALL,
+        ) from None
+    return MPIWorkers(MPI) if MPI.COMM_WORLD.size > 1 else Workers()
+
+
+def another_prints() -> bool:
+    """Whether another worker, of those that train together, prints for this one."""
+    return all_workers.cache_info().currsize > 0 and not all_workers().is_main
+
+
+def checksums(arrays: Sequence[np.ndarray]) -> list[int]:
+    """A number for each array, which differs if the array does, but for an accident."""
+    return [zlib.crc32(np.ascontiguousarray(a).tobytes()) for a in arrays]

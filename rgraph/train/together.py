@@ -1,0 +1,117 @@
+"""One step of training of several workers, each with a minibatch of its own, or with none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..device import engine as device_engine
+from ..eval import has_samples
+from ..ops.records import as_node
+from ..runtime.carrying import sources_of
+from ..runtime.workers import SharedError
+from .exchange import Exchange, Found
+from .faults import HINT, NOTHING_CHANGED, surely_finite
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class JointStep:
+    """A step of training of all workers.
+
+    Args:
+        ends_sweep: whether a sweep over this worker's data ends with it.
+
+    Attributes:
+        own: what this worker found.
+        joined: what all found.
+        is_sound: whether that is finite, or nobody asks.
+    """
+
+    def __init__(self, trainer: Trainer, exchange: Exchange, ends_sweep: bool) -> None:
+        self._trainer, self._exchange = trainer, exchange
+        self.own = self.joined = Found(ends_sweep=ends_sweep)
+        self.is_sound = True
+
+    @property
+    def is_made(self) -> bool:
+        """Whether parameters are to be changed."""
+        return self.joined.samples > 0 and self.is_sound
+
+    def run(self, arguments: Any, wanted: Sequence[Any], device: Any) -> list[Any]:
+        """Computes what the parameters are to be changed by; the values of what is wanted.
+
+        Raises:
+            SharedError: it is not finite, and that is to be an error.
+        """
+        trainer, problem = self._trainer, ""
+        self._exchange.begin(trainer.total_number_of_samples_seen)
+        values: list[Any] = []
+        if has_samples(arguments):
+            values, problem = self._compute(arguments, wanted, device)
+        else:
+            self._join(self.own, device_engine(device))
+            if self.is_made:
+                self._exchange.set_statistics(self.joined.statistics)
+        if not self.is_sound and trainer._counts_as_skipped():
+            return values
+        if not self.is_sound:
+            told = self._exchange.workers.gather(problem)
+            parts = [f"{what}\n  on worker {rank}" for rank, what in enumerate(told) if what]
+            what = "\n".join(parts) or "the sum over all workers is not finite"
+            raise SharedError(what + NOTHING_CHANGED, hint=HINT)
+        return values
+
+    def learn(self) -> bool:
+        """The learners' updates; whether there is more to learn."""
+        joined, results = self.joined, []
+        for learner in self._exchange.learners:
+            samples = joined.samples if learner.sums_gradients else self.own.samples
+            if samples and learner.parameters[0] in joined.gradients:
+                own, ends = learner.learner, joined.ends_sweep
+                results.append(self._trainer._learn(own, joined.gradients, samples, ends))
+        return any(results) or not results
+
+    def _compute(self, arguments: Any, wanted: Sequence[Any], device: Any) -> tuple[list[Any], str]:
+        """As `run`, of a worker that has data; and what is wrong with what it found itself."""
+        trainer, exchange = self._trainer, self._exchange
+        asked = (*trainer._wanted, *map(as_node, wanted))
+        n, m = len(asked), len(trainer._wanted)
+        given = exchange.of_its_own(trainer._program.feed(arguments, device, training=True))
+        in_windows = trainer._window is not None or sources_of(given.data) is not None
+        step = trainer._steps.get((asked, in_windows), lambda: trainer._step(asked, False))
+        request, engine = step.request, device_engine(given.device)
+        problem: str | None = None
+
+        def accept(rows: list[Any]) -> bool:
+            nonlocal problem
+            news = slice(len(rows) - len(request.updates), None)
+            self.own = Found(
+                float(rows[0]),
+                float(rows[2]) if m > 2 else 0.0,
+                trainer._program.rows(trainer._counted),
+                dict(zip(step.given, rows[n:], strict=False)),
+                rows[news],
+                True,
+                self.own.ends_sweep,
+            )
+            if self.own.samples:
+                problem = trainer._problem(request, rows[0], rows[n:])
+            self._join(self.own, engine)
+            rows[news] = self.joined.statistics
+            return self.is_made
+
+        values = trainer._program.run(request, given, raw_gradients=True, later=m, accept=accept)
+        if problem and not self.is_sound and trainer._on_nan == "raise":
+            problem = trainer._traced(problem, request, given)
+        return values[m:n], problem or ""
+
+    def _join(self, own: Found, engine: Any) -> None:
+        joined = self._exchange.join(own)
+        arrays = [*joined.gradients.values(), *joined.statistics]
+        if self._trainer._on_nan != "ignore" and joined.samples:
+            self.is_sound = surely_finite([joined.loss, *arrays])
+        gradients = {p: engine.from_numpy(g) for p, g in joined.gradients.items()}
+        statistics = [engine.from_numpy(s) for s in joined.statistics]
+        self.joined = joined._replace(gradients=gradients, statistics=statistics)
