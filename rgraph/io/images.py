@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
 from ..graph import GraphError
+from .resizing import KERNELS, Image, resized
 
-Image = np.ndarray[Any, Any]
 Ratio = tuple[float, float]
 VIEWS = 10  # of each image, for the crop "multiview10"
 
@@ -103,7 +102,7 @@ class Scale(Transform):
     pad_value: int
 
     def __post_init__(self) -> None:
-        _one_of("interpolations", self.kernel, "nearest", "linear", "cubic", "lanczos")
+        _one_of("interpolations", self.kernel, *KERNELS)
         _one_of("scale_mode", self.mode, "fill", "crop", "pad")
         if min(self.width, self.height) < 1 or self.channels not in (1, 3) or self.pad_value < -1:
             raise GraphError(
@@ -197,56 +196,6 @@ def _saturated(image: Image, ratio: float) -> Image:
     wanted = np.minimum(saturation * np.float32(ratio), 1)
     factor = np.divide(wanted, saturation, out=np.ones_like(wanted), where=saturation > 0)
     return value - (value - image) * factor
-
-
-def resized(image: Image, width: int, height: int, kernel: str) -> Image:
-    """An image of another size, as OpenCV's `resize` has it: no smoothing where it gets smaller."""
-    if image.shape[:2] == (height, width):
-        return image
-    down, across = _weights(image.shape[0], height, kernel), _weights(image.shape[1], width, kernel)
-    if kernel == "nearest":
-        return image[down[:, 0].astype(int)][:, across[:, 0].astype(int)]
-    mixed = np.einsum("ij,jkc->ikc", across, image.swapaxes(0, 1).astype(np.float32), optimize=True)
-    mixed = np.einsum("ij,jkc->ikc", down, mixed.swapaxes(0, 1), optimize=True)
-    if image.dtype == np.uint8:
-        return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-    return mixed
-
-
-@cache
-def _weights(old: int, new: int, kernel: str) -> np.ndarray:
-    """(new, old): what each old pixel of a row counts for each new one; of "nearest" which."""
-    places = np.arange(new) * (old / new)
-    if kernel == "nearest":
-        return np.minimum(np.floor(places), old - 1)[:, None]
-    centers = (np.arange(new) + 0.5) * (old / new) - 0.5
-    first = np.floor(centers).astype(int)
-    reach = {"linear": 1, "cubic": 2, "lanczos": 4}[kernel]
-    weights = np.zeros((new, old), np.float32)
-    taps = range(1 - reach, reach + 1)
-    values = np.array([_KERNELS[kernel](centers - first - tap) for tap in taps])
-    values /= values.sum(0)
-    for tap, value in zip(taps, values, strict=True):
-        np.add.at(weights, (np.arange(new), np.clip(first + tap, 0, old - 1)), value)
-    return weights
-
-
-def _linear(x: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - np.abs(x), 0)
-
-
-def _cubic(x: np.ndarray) -> np.ndarray:
-    """Keys' kernel with OpenCV's parameter, -0.75."""
-    a, x = -0.75, np.abs(x)
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    return np.where(x <= 1, near, np.where(x < 2, ((a * x - 5 * a) * x + 8 * a) * x - 4 * a, 0))
-
-
-def _lanczos(x: np.ndarray) -> np.ndarray:
-    return np.where(np.abs(x) < 4, np.sinc(x) * np.sinc(x / 4), 0)
-
-
-_KERNELS = {"linear": _linear, "cubic": _cubic, "lanczos": _lanczos}
 
 
 def _rounded(x: float) -> int:
