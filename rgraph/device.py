@@ -296,34 +296,52 @@ def get_num_threads() -> int:
 def cpu_engines() -> list[str]:
     """The CPU engines that can be used here, the preferred one first.
 
-    `numpy` is always there. `native` is the same with pointwise work, loops' products and
-    convolutions with kernels of 3x3 in C; it is there if there was a C compiler when rgraph was
-    installed. `onednn` needs the library, which the extra of that name brings; it leaves those to C
-    too where that is there. Convolutions in C are Winograd's: rounding is about twice that of the
-    plain sum, and what is not a number spreads over the 4x4 results that it is computed with.
+    Each has kernels of several providers: see `cpu_providers`. `numpy` is always there. `native`
+    has pointwise work, loops' products and convolutions with kernels of 3x3 in C before that; it is
+    there if there was a C compiler when rgraph was installed. `onednn` needs the library, which the
+    extra of that name brings; what is in C comes before it where that is there.
+
+    Convolutions in C are Winograd's: rounding is about twice that of the plain sum, and what is not
+    a number spreads over the 4x4 results that it is computed with.
 
     >>> "numpy" in C.device.cpu_engines()
     True
     """
-    return [name for name in _cpu.WHY_NOT if _cpu.made(name) is not None]
+    return [name for name in _cpu.ENGINES if _cpu.made(name) is not None]
+
+
+def cpu_providers() -> list[str]:
+    """Whose kernels the engine of the CPU has, the preferred one first.
+
+    What none of them has is computed as the operation's record says, with NumPy. The plan that
+    `Function.explain` prints says of each call whose kernel it has.
+
+    >>> C.device.cpu_providers()[-1]
+    'numpy'
+    """
+    return [p.name for p in _cpu_engine().providers]
 
 
 def use_cpu_engine(name: str) -> str:
     """Chooses the engine of the CPU by name; the one that is used from here on is returned.
 
-    Where one is asked for and missing, the next best is used, and a warning says so once. The
-    environment variable `RGRAPH_CPU_ENGINE` chooses too, for the first use.
+    Names of providers with "+" between them, the preferred one first, are an engine too:
+    "onednn+numpy" is oneDNN without what is in C. Where one is asked for and missing, the next best
+    is used, and a warning says so once. The environment variable `RGRAPH_CPU_ENGINE` chooses too,
+    for the first use.
 
     >>> C.device.use_cpu_engine("numpy")
     'numpy'
     """
-    if name not in _cpu.WHY_NOT:
+    unknown = [n for n in name.split("+") if n not in _cpu.ENGINES]
+    if unknown:
         raise GraphError(
-            f"there is no CPU engine {name!r}; there are {', '.join(_cpu.WHY_NOT)}",
+            f"there is no CPU engine {unknown[0]!r}; there are {', '.join(_cpu.ENGINES)}",
             hint="set RGRAPH_CPU_ENGINE, or what use_cpu_engine is given, to one of these",
         )
     if _cpu.made(name) is None:
-        warnings.warn(f"{_cpu.WHY_NOT[name]}; {_cpu.best()} is used instead", stacklevel=2)
+        why = next(_cpu.WHY_NOT[n] for n in name.split("+") if _cpu.made(n) is None)
+        warnings.warn(f"{why}; {_cpu.best()} is used instead", stacklevel=2)
         name = _cpu.best()
     context().cpu_engine = name
     return name
@@ -345,7 +363,11 @@ def engine(device: DeviceDescriptor | None = None) -> Engine:
     device = device or own.device or use_default_device()
     if device.kind == "gpu":
         return _cuda_engine(device.number)
-    name = own.cpu_engine
+    return _cpu_engine()
+
+
+def _cpu_engine() -> _cpu.CpuEngine:
+    name = context().cpu_engine
     if not name:
         name = use_cpu_engine(os.environ.get("RGRAPH_CPU_ENGINE") or _cpu.best())
     return _cpu.made(name)
@@ -357,6 +379,7 @@ __all__ = [
     "all_devices",
     "cpu",
     "cpu_engines",
+    "cpu_providers",
     "get_gpu_properties",
     "get_num_threads",
     "gpu",

@@ -29,7 +29,7 @@ import numpy as np
 
 import rgraph as C
 from rgraph import device, graph, passes
-from rgraph.engines.numpy import NumpyEngine
+from rgraph.engines.cpu import CpuEngine
 from rgraph.passes import autodiff
 from rgraph.plan import Plan
 from rgraph.runtime.evaluation import Runner
@@ -38,12 +38,6 @@ from rgraph.runtime.minibatch import Minibatch
 MINIBATCHES = [(3, 1, 2), (2, 2), (1, 4, 4, 2, 1)]
 EMPTY: list[tuple[int, ...]] = [(2, 0, 1), (0,), ()]
 MOST = 300  # elements of a value
-
-
-class Plain(NumpyEngine):
-    """The records' own kernels and nothing else."""
-
-    kernels: dict[str, Any] = {}  # noqa: RUF012
 
 
 class Value(NamedTuple):
@@ -619,7 +613,7 @@ def one_minibatch(
     inputs = zip(single.program.inputs, exact.program.inputs, strict=True)
     same = {a.f: feed[b.f] for a, b in inputs}
     try:
-        truth = exact.run(Plain(), feed, plain=True)
+        truth = exact.run(CpuEngine("plain", []), feed, plain=True)
     except C.GraphError as refused:
         must_refuse(refused, single, same, all_engines)
         return
@@ -647,7 +641,7 @@ def one_by_one(exact: Checked, feed: Any, count: int, together: list[Any]) -> li
     alone = []
     for i in range(count):
         part = {v: [a[i]] if isinstance(a, list) else a[i : i + 1] for v, a in feed.items()}
-        alone.append(exact.run(Plain(), part, plain=True))
+        alone.append(exact.run(CpuEngine("plain", []), part, plain=True))
     result = []
     for node, values, whole in zip(exact.outputs, zip(*alone, strict=True), together, strict=True):
         if not node.axes and node in exact.outputs[3:] and exact.outputs[0].axes:
@@ -679,7 +673,7 @@ def along_a_direction(exact: Checked, feed: Any, truth: list[Any]) -> None:
                 there[v] = [a + distance * b for a, b in zip(feed[v], d)]
             else:
                 there[v] = feed[v] + distance * d
-        return exact.run(Plain(), there, plain=True)
+        return exact.run(CpuEngine("plain", []), there, plain=True)
 
     def differences(step: float) -> None:
         try:
@@ -715,7 +709,7 @@ def second_order(exact: Checked, feed: Any, moved: Any, up: Any, down: Any, step
         total = C.plus(total, s)
     nodes = [v.node for v in exact.wrt]
     again = autodiff.gradients(total, nodes)
-    plan = Plan(passes.optimize(again), Plain())
+    plan = Plan(passes.optimize(again), CpuEngine("plain", []))
     needed = [n for n in given if n in plan.inputs or len(n.axes) == 2]
     batch = Minibatch(needed, given, plan.engine, plan.inputs)
     rows = plan.run(batch.arrays, batch.layouts, batch.size)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from rgraph.engines.numpy import NumpyEngine, pointwise
+from rgraph.engines.cpu import CpuEngine
+from rgraph.engines.numpy import pointwise
 from rgraph.plan import call
 from tests import random_programs
 
@@ -21,5 +22,5 @@ def test_a_random_program(seed, small, engines, monkeypatch):
     if small:  # then small arrays go the ways of large ones
         monkeypatch.setattr(pointwise, "PIECE", 32)
         monkeypatch.setattr(call, "_SMALL", 0)
-        monkeypatch.setattr(NumpyEngine, "small_bytes", 16)
+        monkeypatch.setattr(CpuEngine, "small_bytes", 16)
     random_programs.check(seed, engines)

@@ -1,7 +1,8 @@
 """What an engine is: all that plans and runs ask of what computes.
 
-An engine has an array library, memory, and kernels. Which kernel an operation gets is decided once,
-when a plan is made. What an engine can't do it says there and then, with None.
+An engine has an array library, memory, and kernels, on a CPU those of several providers in order.
+Which kernel an operation gets is decided once, when a plan is made: the first provider's that has
+one. Who has none says so there and then, with None.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..graph import Node, Op, Stored
 from ..graph.node import Type
-from ..plan import Plan
+from ..ops.fused import FUSED
+from ..plan import Plan, Run
 
 if TYPE_CHECKING:
     from ..plan.tape import Entry, Place
@@ -23,7 +25,53 @@ if TYPE_CHECKING:
 Array = Any  # NumPy's, or of a library with NumPy's API
 Shape = tuple[int, ...]
 Kernel = Callable[..., Any]  # kernel(run, *operands, out=None); `out` only where the record has it
-Steps = Sequence[tuple[str, tuple[int, ...]]]  # see `passes.fusion.Program`
+Steps = Sequence[tuple[str, tuple[int, ...]]]  # see `ops.fused.Program`
+
+
+Maker = Callable[..., Kernel | None]  # maker(rest, operands, /, **arguments): see `Provider.bind`
+
+
+class Bound(NamedTuple):
+    """A kernel with its arguments, and the name of who has it."""
+
+    kernel: Kernel
+    provider: str
+
+
+class Provider:
+    """One library's kernels for some operations.
+
+    Attributes:
+        name: what people call it.
+        dtype: the only type of operands that it takes; None: any.
+        makers: by operation, what `bind` goes to.
+        compiler: what it does of loops in one piece.
+        matmul: its product of two arrays, where it has one.
+    """
+
+    name = ""
+    dtype: np.dtype | None = None
+    makers: Mapping[str, Maker]
+    compiler: Compiler | None = None
+    matmul: Callable[[Array, Array], Array] | None = None
+
+    def bind(
+        self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type], rest: Kernel
+    ) -> Kernel | None:
+        """The kernel of an operation, with its arguments; None where it has none.
+
+        Args:
+            rest: the kernel that the providers after it have. What only a run shows to suit it
+                better goes there: few rows, or an array with gaps.
+        """
+        make = self.makers.get(op.name)
+        if make is None or self.dtype and any(t.dtype != self.dtype for t in operands):
+            return None
+        return make(rest, operands, **arguments)
+
+    def writes_over(self, node: Node, operand: int | None) -> bool:
+        """See `Engine.writes_over`."""
+        return False
 
 
 class Compiled(Protocol):
@@ -120,12 +168,30 @@ class Engine(ABC):
     # Kernels
 
     @abstractmethod
-    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Kernel:
+    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Bound:
         """The kernel of an operation, with its arguments, for operands of these types."""
 
-    def matmul(self, a: Array, b: Array) -> Array:
-        """As the array library's function of that name."""
-        return self.xp.matmul(a, b)
+    def apart(self, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Kernel:
+        """The kernel of an operation and its tail (`ops.fused.TAILED`), one after the other."""
+        head, program = arguments["head"], arguments["program"]
+        count = len(operands) - program.arity + 1
+        first, _ = self.bind(head, arguments["arguments"], operands[:count])
+        between = Type(None, None, program.dtype)
+        then, _ = self.bind(FUSED, {"program": program}, [between, *operands[count:]])
+
+        def kernel(run: Run, *arrays: Array, out: Array | None = None) -> Array:
+            room = {"out": out} if head.into else {}
+            result = first(run, *arrays[:count], **room)
+            if out is None and result.ndim:  # a single number may not be an array
+                out = result
+            return then(run, result, *arrays[count:], out=out)
+
+        return kernel
+
+    @property
+    def matmul(self) -> Callable[[Array, Array], Array]:
+        """The product of two arrays, as the array library's function of that name."""
+        return self.xp.matmul
 
     def writes_over(self, node: Node, operand: int | None) -> bool:
         """Whether an operation may write its result where an array of the same form is that nothing

@@ -1,41 +1,134 @@
-"""The engines of the CPU by name, each made when it is first asked for."""
+"""The engine of the CPU: NumPy's arrays, and kernels of providers in order."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any
 
-from .base import Engine
+import numpy as np
 
-# The preferred one first, with what is said where it can't be had
-WHY_NOT = {
+from ..graph import Node, Op
+from ..graph.node import Type
+from ..ops.fused import TAILED
+from .base import Array, Bound, Engine, Provider, Shape
+from .numpy.pool import Pool
+
+# The providers of each engine that has a name of its own, which is its foremost provider's
+ENGINES = {
+    "onednn": ("native", "onednn", "numpy"),
+    "native": ("native", "numpy"),
+    "numpy": ("numpy",),
+}
+WHY_NOT = {  # what is said where a provider can't be had
     "onednn": "oneDNN was not found (pip install onednn-cpu-gomp brings it)",
     "native": "rgraph was installed without a C compiler",
-    "numpy": "",
 }
 
 
-@lru_cache(maxsize=8)
-def made(name: str) -> Engine | None:
-    """The engine of that name, or None where it can't be had."""
+class CpuEngine(Engine):
+    """NumPy's arrays and memory.
+
+    Args:
+        providers: their names, the preferred one first; those that can't be had are left out. What
+            none of them has, the records' own kernels do.
+    """
+
+    xp = np
+    small_bytes = 1 << 16
+
+    def __init__(self, name: str, providers: Sequence[str]) -> None:
+        self.name, self.pool = name, Pool()
+        found = (_provider(p, self.pool.take) for p in providers)
+        self.providers = [p for p in found if p is not None]
+        self.compiler = next((p.compiler for p in self.providers if p.compiler), None)
+        self._matmul = next((p.matmul for p in self.providers if p.matmul), np.matmul)
+
+    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Bound:
+        own = partial(op.kernel, **arguments)
+        bound = Bound(self.apart(arguments, operands) if op is TAILED else own, "numpy")
+        for provider in reversed(self.providers):
+            kernel = provider.bind(op, arguments, operands, bound.kernel)
+            bound = bound if kernel is None else Bound(kernel, provider.name)
+        return bound
+
+    @property
+    def matmul(self) -> Callable[[Array, Array], Array]:
+        return self._matmul
+
+    def writes_over(self, node: Node, operand: int | None) -> bool:
+        return any(p.writes_over(node, operand) for p in self.providers)
+
+    def empty(self, shape: Shape, dtype: Any, like: Array | None = None) -> np.ndarray:
+        if len(shape) < 4:
+            return self.pool.take(shape, dtype)
+        order, back = _orders(len(shape), None if like is None else like.strides)
+        return self.pool.take(tuple([shape[i] for i in order]), dtype).transpose(back)
+
+    def from_numpy(self, array: np.ndarray) -> np.ndarray:
+        # A field of records may begin in the middle of a number; libraries count in whole ones.
+        return array if array.flags.aligned else array.copy()
+
+    def to_numpy(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def generator(self, seed: Any, varies: int | None = None) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+
+    def is_lone(self, values: Sequence[Array], index: int) -> bool:
+        return self.pool.is_lone(values, index)
+
+    def finish(self) -> None:
+        self.pool.next_run()
+
+
+@lru_cache(maxsize=256)
+def _orders(rank: int, strides: tuple[int, ...] | None) -> tuple[list[int], list[int]]:
+    """The axes as they lie in memory, outermost first, and the way back."""
+    if strides is None:
+        order = [0, *range(2, rank), 1]
+    else:
+        order = sorted(range(rank), key=lambda i: -strides[i])
+    return order, [order.index(i) for i in range(rank)]
+
+
+def _provider(name: str, empty: Callable[..., np.ndarray]) -> Provider | None:
+    """The provider of that name, or None where it can't be had.
+
+    Args:
+        empty: `empty(shape, dtype)`, memory to be written.
+    """
     if name == "onednn":
-        from .onednn import OnednnEngine, OnednnError
+        from .onednn import Onednn, OnednnError
 
         try:
-            return OnednnEngine()
+            return Onednn(empty)
         except OnednnError:
             return None
     if name == "native":
-        from .native import NativeEngine, NativeError
+        from .native import Native, NativeError
 
         try:
-            return NativeEngine()
+            return Native(empty)
         except NativeError:
             return None
-    from .numpy import NumpyEngine
+    from .numpy import Numpy
 
-    return NumpyEngine()
+    return Numpy()
+
+
+@lru_cache(maxsize=16)
+def made(name: str) -> CpuEngine | None:
+    """The engine of that name, or of these providers ("onednn+numpy"); None where it can't be had.
+
+    `onednn` can be had without what is in C.
+    """
+    names = ENGINES.get(name) or name.split("+")
+    engine = CpuEngine(name, names)
+    needed = [name] if name in ENGINES else names
+    return engine if {p.name for p in engine.providers}.issuperset(needed) else None
 
 
 def best() -> str:
     """The preferred one of those that can be had."""
-    return next(name for name in WHY_NOT if made(name) is not None)
+    return next(name for name in ENGINES if made(name) is not None)

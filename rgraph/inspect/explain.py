@@ -54,12 +54,13 @@ def place(node: Node) -> str:
 def explain(plan: Plan) -> str:
     """The plan as a table: what runs once over all rows, and what runs in each step of a loop.
 
-    Operations and bytes are for one row: one sample, or one frame of a sequence.
+    Operations and bytes are for one row: one sample, or one frame of a sequence. What stands under
+    "by" is whose kernel it is; small work may go to another's.
     """
     lines = []
     for step in plan.steps:
         if isinstance(step, Call):
-            lines.append(_row("once", step.node))
+            lines.append(_row("once", step))
             continue
         way = "forward" if step.forward else "backward"
         kept = len(step.whole)
@@ -67,10 +68,10 @@ def explain(plan: Plan) -> str:
             f"loop {way} along {step.axis.name}: {len(step.calls)} calls a step, "
             f"{kept} of its values kept for all frames"
         )
-        lines += [_row("  step", call.node) for call in step.calls]
+        lines += [_row("  step", call) for call in step.calls]
     nodes = [n for s in plan.steps for n in ([s.node] if isinstance(s, Call) else s.nodes)]
     total = sum(map(operations, nodes))
-    head = f"{'':8}{'result':>18}{'MFLOP':>10}{'MB':>9}  what\n"
+    head = f"{'':8}{'result':>18}{'MFLOP':>10}{'MB':>9}  {'by':8}what\n"
     lines += _by_layer(nodes)
     lines.append(f"in all {total / 1e6:.3g} MFLOP a row, on the {plan.engine.name} engine")
     if plan.hindrance:
@@ -112,13 +113,14 @@ def _by_layer(nodes: Sequence[Node]) -> list[str]:
     return [f"{n / 1e6:36.3g}  {layer or 'outside of layers'}" for layer, n in work.items()]
 
 
-def _row(when: str, node: Node) -> str:
+def _row(when: str, call: Call) -> str:
+    node = call.node
     rows = _shown(node)
     if node.axes:
         rows = "rows×" + rows
     work, moved = operations(node) / 1e6, traffic(node) / 1e6
     layer = f", in {place(node)}" if place(node) else ""
-    return f"{when:8}{rows:>18}{work:10.3g}{moved:9.3g}  {title(node)}{layer}"
+    return f"{when:8}{rows:>18}{work:10.3g}{moved:9.3g}  {call.provider:8}{title(node)}{layer}"
 
 
 class Event(NamedTuple):

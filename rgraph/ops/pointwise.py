@@ -138,7 +138,7 @@ def pointwise(
             out = run.empty((), arrays[0].dtype)
         return on_library(run.xp)(*arrays, out=out)
 
-    compute.on_library = on_library  # type: ignore[attr-defined]  # for `passes.fusion`
+    compute.on_library = on_library  # type: ignore[attr-defined]  # for `ops.fused`
 
     def gradient(node: Node, g: Node) -> list[Node | None]:
         return [

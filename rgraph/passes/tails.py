@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..engines import tailed
-from ..graph import Node, Op, order
+from ..graph import Node, order
 from ..graph.node import same_type, twin
-from .fusion import Program
+from ..ops.fused import TAILED, Program
 from .rewriting import loops, readers_of, substitute
-
-TAILED = Op(
-    "tailed",
-    shape=lambda *shapes, **_: shapes[-1],
-    kernel=tailed,
-    arguments=lambda node: {k: node.attrs[k] for k in ("head", "arguments", "program")},
-    title=lambda node: node.attrs["title"],
-    work=lambda node: node.attrs["work"],
-    into=True,
-)
 
 
 def hang(outputs: Sequence[Node]) -> list[Node]:

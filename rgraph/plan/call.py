@@ -27,7 +27,7 @@ class Call:
         arguments = node.op.arguments(node)
         self.node = node
         types = list(map(Type.of, node.inputs))
-        self.kernel: Callable[..., Any] = engine.bind(node.op, arguments, types)
+        self.kernel, self.provider = engine.bind(node.op, arguments, types)
         # An engine's ways of doing pointwise work cost more than a few elements of it.
         own = partial(node.op.kernel, **arguments)
         self.on_few: Callable[..., Any] = own if node.op.pointwise else self.kernel

@@ -4,7 +4,7 @@ import numpy as np
 
 import rgraph as C
 from rgraph import graph
-from rgraph.passes.fusion import Program
+from rgraph.ops.fused import Program
 
 
 def program(formula, arity):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rgraph.engines.cpu import CpuEngine
 from rgraph.engines.cuda.plan import WAITING
 from rgraph.graph import BATCH, SEQUENCE, Input, Layout, apply
 from rgraph.ops.records import TABLE
@@ -63,11 +64,7 @@ def test_a_record_is_captured_unless_the_cpu_waits_for_it(op, case, engine):
 
 
 def _Plain():
-    from rgraph.engines.numpy import NumpyEngine
-
-    engine = NumpyEngine()
-    engine.kernels = {}
-    return engine
+    return CpuEngine("plain", [])
 
 
 def test_connectionist_temporal_classification_runs_on_cupy(engine):

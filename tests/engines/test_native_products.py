@@ -8,19 +8,19 @@ import pytest
 
 import rgraph as C
 from rgraph import device
-from rgraph.engines.native import NativeEngine, NativeError
-from rgraph.engines.native.products import BoundProduct, Products
-from rgraph.engines.native.programs import Programs
+from rgraph.engines import cpu
+from rgraph.engines.native import Native
+from rgraph.engines.native.products import BoundProduct
 from rgraph.layers import GRU, LSTM, Recurrence
 from rgraph.ops.contractions import _ROWS, _recipe
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
+from tests.engines.binding import Kernels
 from tests.engines.tail_programs import TAILS, program
 
-try:
-    ENGINE, PROGRAMS = NativeEngine(), Programs()
-except NativeError as error:
-    pytest.skip(str(error), allow_module_level=True)
+ENGINE = cpu.made("native")
+if ENGINE is None:
+    pytest.skip(cpu.WHY_NOT["native"], allow_module_level=True)
 
 RNG = np.random.default_rng(0)
 
@@ -33,12 +33,7 @@ def refused(*_, **__):
     raise AssertionError("it suits, but went to the engine's other kernel")
 
 
-def kernels(others):
-    names = "times", "contract", "tailed"
-    return Products(PROGRAMS, unwritten).kernels(dict.fromkeys(names, others))
-
-
-KERNELS = kernels(refused)
+KERNELS = Kernels(Native(unwritten), refused)
 
 
 def numbers(*shape):
@@ -219,7 +214,7 @@ def test_other_products_over_all_rows_go_to_the_other_kernel(case):
         "other rows": (numbers(900, 4), numbers(800, 512)),
         "gaps": (numbers(900, 4), numbers(900, 1024)[:, ::2]),
     }[case]
-    made = kernels(lambda *_, **__: "other")
+    made = Kernels(Native(unwritten), lambda *_, **__: "other")
     assert made["contract"](Run(ENGINE, {}, 1), a, b, recipe=OVER_ROWS[True]) == "other"
 
 
@@ -254,7 +249,7 @@ def test_what_does_not_suit_goes_to_the_other_kernel_untouched(case):
         assert more["out"] is out and not out.any()
         return "other"
 
-    made = kernels(other)
+    made = Kernels(Native(unwritten), other)
     assert made["times"](its, left, right, recipe=given["recipe"], out=out) == "other"
     arguments = {"recipe": given["recipe"]}
     chain, _ = program(C.tanh, 1)

@@ -7,23 +7,24 @@ import pytest
 
 import rgraph as C
 from rgraph import device
-from rgraph.graph import Node
+from rgraph.engines import cpu
+from rgraph.graph.node import Type
 from rgraph.ops.records import TABLE
-from rgraph.passes.fusion import Program
 from rgraph.plan import Run
+from tests.engines.binding import Kernels
 
 if "onednn" not in device.cpu_engines():
     pytest.skip("oneDNN is not installed: pip install onednn-cpu-gomp", allow_module_level=True)
 
-from rgraph.engines.onednn import OnednnEngine, patience, primitives
+
+from rgraph.engines.onednn import patience, primitives
 from rgraph.engines.onednn.chains import Post
 from rgraph.engines.onednn.library import Library
-from rgraph.engines.onednn.pointwise import Pointwise
 from rgraph.engines.onednn.primitives import ConvolutionPrimitives, Geometry
 from rgraph.engines.sizes import Sizes, row_blocks
 
-ENGINE = OnednnEngine()
-CHAINS = Pointwise(Library())  # the engine takes it where there is no C compiler
+ENGINE = cpu.made("onednn")
+KERNELS = Kernels(ENGINE)
 GEOMETRIES = [
     # operand, kernel, strides, padding, dilation, groups
     ((3, 9), (4, 3, 3), (1,), ((1, 1),), (1,), 1),
@@ -59,9 +60,9 @@ def close(a, b):
 @pytest.mark.parametrize("order", [np.ascontiguousarray, channels_last])
 def test_convolution(case, order):
     run, x, w, y, _, at = case
-    close(ENGINE.kernels["convolution"](run, w, order(x), **at), y)
+    close(KERNELS["convolution"](run, w, order(x), **at), y)
     out = order(np.empty_like(y))
-    assert ENGINE.kernels["convolution"](run, w, x, out=out, **at) is out
+    assert KERNELS["convolution"](run, w, x, out=out, **at) is out
     close(out, y)
 
 
@@ -69,20 +70,20 @@ def test_gradient_to_the_operand(case):
     run, x, w, _, g, at = case
     at = {**at, "spatial": x.shape[2:]}
     truth = TABLE["convolution_transpose"].kernel(run, w, g, **at)
-    close(ENGINE.kernels["convolution_transpose"](run, w, g, **at), truth)
+    close(KERNELS["convolution_transpose"](run, w, g, **at), truth)
 
 
 def test_gradient_to_the_kernels(case):
     run, x, w, _, g, at = case
     at = {**at, "kernel": w.shape[2:]}
     truth = TABLE["convolution_weights"].kernel(run, x, g, **at)
-    close(ENGINE.kernels["convolution_weights"](run, x, channels_last(g), **at), truth)
+    close(KERNELS["convolution_weights"](run, x, channels_last(g), **at), truth)
 
 
 def test_float64_is_the_numpy_engine_s(case):
     run, x, w, _, _, at = case
     x, w = x.astype(np.float64), w.astype(np.float64)
-    y = ENGINE.kernels["convolution"](run, w, x, **at)
+    y = KERNELS["convolution"](run, w, x, **at)
     assert y.dtype == np.float64
     np.testing.assert_allclose(y, TABLE["convolution"].kernel(run, w, x, **at), rtol=1e-10)
 
@@ -103,7 +104,7 @@ def test_products(shape):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(rows, inner)), rng.normal(size=(inner, columns))
     a, b = a.astype(np.float32), b.astype(np.float32)
-    matmul = ENGINE.kernels["matmul"]
+    matmul = ENGINE.matmul
     wide = np.zeros((rows, inner + 3), np.float32)
     wide[:, :inner] = a
     for left in (a, np.asfortranarray(a), wide[:, :inner], np.repeat(a, 2, 1)[:, ::2]):
@@ -114,7 +115,7 @@ def test_products(shape):
 
 def test_products_of_ever_other_sizes():
     rng = np.random.default_rng(0)
-    matmul = ENGINE.kernels["matmul"]
+    matmul = ENGINE.matmul
     for rows in range(400, 440):  # more than get primitives of their own
         a, b = (rng.normal(size=(rows, n)).astype(np.float32) for n in (70, 60))
         close(matmul(a.T, b), a.T.astype(np.float64) @ b)  # as a weight gradient, summed over rows
@@ -141,6 +142,8 @@ TAILS = {
     "turned": lambda y, a, b: 1 - C.tanh(b - y / a),
     "compared": lambda y, a, b: C.greater(a, C.relu(y)) + C.element_max(b, y),
     "per channel": lambda y, a, b: C.tanh(y * np.arange(4, dtype="f").reshape(4, 1, 1) + a),
+    "read twice": lambda y, a, b: (lambda z: z * z - b)(y + a),
+    "by itself": lambda y, a, b: y * y + a,
     "not oneDNN's": lambda y, a, b: C.sin(y + a) * b,
     "every other of a parameter": lambda y, a, b: (y + every_other()) * a,
 }
@@ -148,7 +151,7 @@ TAILS = {
 
 @pytest.mark.parametrize("rows", [1, 11])
 @pytest.mark.parametrize("name", TAILS)
-def test_a_whole_function_with_tails_and_chains(name, rows, engines):
+def test_a_whole_function_with_tails(name, rows, engines):
     x, a, b = C.input_variable((3, 9, 8)), C.input_variable((4, 9, 8)), C.input_variable((4, 9, 8))
     W = C.Parameter((4, 3, 3, 3), init=C.glorot_uniform())
     y = TAILS[name](C.convolution(W, x), a, b)
@@ -160,85 +163,6 @@ def test_a_whole_function_with_tails_and_chains(name, rows, engines):
         values[engine] = [y.eval(given), *y.grad(given, wrt=[W, a]).values()]
     for ours, truth in zip(values["onednn"], values["numpy"], strict=True):
         np.testing.assert_allclose(ours, truth, rtol=1e-5, atol=1e-5 * np.abs(truth).max())
-
-
-POINTWISE = [n for n, op in TABLE.items() if op.pointwise and op.cases]
-
-
-@pytest.mark.parametrize("order", [np.ascontiguousarray, channels_last])
-@pytest.mark.parametrize("name", POINTWISE)
-def test_pointwise(name, order):
-    op = TABLE[name]
-    arrays, attrs = op.cases[0](np.random.default_rng(0))
-    if attrs:
-        pytest.skip("its kernel takes arguments")
-    rng = np.random.default_rng(1)
-    low, high = min(a.min() for a in arrays), max(a.max() for a in arrays)
-    arrays = [order(rng.uniform(low, high, (3, 8, 33, 25)).astype(np.float32)) for _ in arrays]
-    operands = [Node(None) for _ in arrays]
-    member = Node(op, operands)
-    member.dtype = np.dtype(np.float32)
-    program = Program([member], operands)
-    run = Run(ENGINE, {}, 3)
-    out = order(np.empty_like(arrays[0]))
-    CHAINS.evaluate(run, *arrays, program=program, out=out)
-    truth = op.kernel(run, *(a.astype(np.float64) for a in arrays))
-    np.testing.assert_allclose(out, truth, rtol=2e-5, atol=1e-5 * np.abs(truth).max())
-
-
-def test_pointwise_with_operands_that_are_repeated():
-    rng = np.random.default_rng(0)
-    x, y = (channels_last(rng.normal(size=(5, 16, 20, 21)).astype(np.float32)) for _ in "xy")
-    bias, number = rng.normal(size=(16, 1, 1)).astype(np.float32), np.float32(1).reshape(())
-    a, b, c, d = nodes = [Node(None) for _ in range(4)]
-    members = [Node(TABLE["minus"], [d, a])]  # 1 - x
-    members.append(Node(TABLE["element_times"], [members[0], b]))
-    members.append(Node(TABLE["plus"], [c, members[1]]))
-    members.append(Node(TABLE["minus"], [b, members[2]]))  # the chain on the right
-    members.append(Node(TABLE["element_times"], [members[3], members[2]]))  # read twice
-    for m in members:
-        m.dtype = np.dtype(np.float32)
-    out = np.empty_like(x)
-    run = Run(ENGINE, {}, 5)
-    CHAINS.evaluate(run, x, y, bias, number, program=Program(members, nodes), out=out)
-    inner = bias + (1 - x) * y
-    np.testing.assert_allclose(out, (y - inner) * inner, rtol=1e-5, atol=1e-5)
-
-
-def test_rows_larger_than_a_piece():
-    """Where an operand is repeated for each row no piece is smaller than a row."""
-    rng = np.random.default_rng(0)
-    shape = (64, 300, 300)
-    x = rng.normal(size=(2, *shape)).astype(np.float32)
-    image = rng.normal(size=shape).astype(np.float32)
-    a, b = nodes = [Node(None), Node(None)]
-    members = [Node(TABLE["minus"], [a, b])]
-    members.append(Node(TABLE["tanh"], [members[0]]))
-    members.append(Node(TABLE["element_times"], [members[1], a]))
-    members.append(Node(TABLE["plus"], [members[2], members[1]]))
-    for m in members:
-        m.dtype = np.dtype(np.float32)
-    program = Program(members, nodes)
-    out = np.empty_like(x)
-    CHAINS.evaluate(Run(ENGINE, {}, 2), x, image, program=program, out=out)
-    y = np.tanh(x - image)
-    np.testing.assert_allclose(out, y * x + y, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", ["greater", "less_equal", "equal"])
-def test_comparisons_of_what_was_computed(name):
-    """The library can't do these after another operation, unless the size is a round one."""
-    x, y, z = np.random.default_rng(0).integers(-2, 3, (3, 40_001)).astype(np.float32)
-    a, b, c = nodes = [Node(None) for _ in range(3)]
-    members = [Node(TABLE["element_times"], [a, b])]
-    members.append(Node(TABLE[name], [members[0], c]))
-    for m in members:
-        m.dtype = np.dtype(np.float32)
-    out = np.empty_like(x)
-    run = Run(ENGINE, {}, 1)
-    CHAINS.evaluate(run, x, y, z, program=Program(members, nodes), out=out)
-    np.testing.assert_array_equal(out, getattr(np, name)(x * y, z))
 
 
 def test_an_operand_that_lies_between_other_things(engines):
@@ -279,9 +203,9 @@ def test_one_thread_runs_what_another_has_made(channels):
     run = Run(ENGINE, {}, 7)
 
     def work():
-        y = ENGINE.kernels["convolution"](run, w, x, **at)
-        dw = ENGINE.kernels["convolution_weights"](run, x, y, kernel=(3, 3), **at)
-        return y, dw, ENGINE.kernels["convolution_transpose"](run, w, y, spatial=(4, 5), **at)
+        y = KERNELS["convolution"](run, w, x, **at)
+        dw = KERNELS["convolution_weights"](run, x, y, kernel=(3, 3), **at)
+        return y, dw, KERNELS["convolution_transpose"](run, w, y, spatial=(4, 5), **at)
 
     first = work()
     with ThreadPoolExecutor(1) as pool:
@@ -346,12 +270,12 @@ def test_images_of_ever_new_sizes(monkeypatch):
     x, w = np.ones((1, 32, 9, 9), np.float32), np.full((32, 32, 5, 5), 0.5, np.float32)
     at = {"strides": (1, 1), "padding": ((2, 2), (2, 2)), "dilation": (1, 1), "groups": 1}
     monkeypatch.setattr(primitives, "_MOST_STAYING", 0)
-    engine = OnednnEngine()
+    engine = cpu.CpuEngine("onednn", ["onednn", "numpy"])
     run = Run(engine, {}, 1)
     y = TABLE["convolution"].kernel(run, w, x, **at)
-    close(engine.kernels["convolution"](run, w, x, **at), y)
+    close(Kernels(engine)["convolution"](run, w, x, **at), y)
     back = TABLE["convolution_transpose"].kernel(run, w, y, spatial=(9, 9), **at)
-    close(engine.kernels["convolution_transpose"](run, w, y, spatial=(9, 9), **at), back)
+    close(Kernels(engine)["convolution_transpose"](run, w, y, spatial=(9, 9), **at), back)
 
 
 def test_a_primitive_that_is_held_up_is_followed_by_others_in_one_thread(monkeypatch):
@@ -392,6 +316,9 @@ def test_threads_do_not_change_a_result(name):
         arrays = [x]
         at = {"window": (3, 3), "strides": (1, 1), "padding": ((1, 1), (1, 1)), "counts": (21, 20)}
         at["include_pad"] = True
-    found = [ENGINE._kernels(n)[name](Run(ENGINE, {}, 3), *arrays, **at) for n in (1, 2, 3)]
+    (onednn,) = [p for p in ENGINE.providers if p.name == "onednn"]
+    types = [Type(a.shape, (), a.dtype) for a in arrays]
+    made = [onednn._parts(n).makers[name](None, types, **at) for n in (1, 2, 3)]
+    found = [kernel(Run(ENGINE, {}, 3), *arrays) for kernel in made]
     for other in found[1:]:
         np.testing.assert_array_equal(other, found[0])

@@ -5,14 +5,15 @@ import pytest
 import scipy.special
 
 from rgraph import device
+from rgraph.engines import cpu
 from rgraph.plan import Run
+from tests.engines.binding import Kernels
 
 if "onednn" not in device.cpu_engines():
     pytest.skip("oneDNN is not installed: pip install onednn-cpu-gomp", allow_module_level=True)
 
-from rgraph.engines.onednn import OnednnEngine
-
-ENGINE = OnednnEngine()
+ENGINE = cpu.made("onednn")
+KERNELS = Kernels(ENGINE)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
@@ -26,6 +27,6 @@ def test_softmax(name, axis, dtype):
         wide = np.repeat(x, 2, -1)
         truth = getattr(scipy.special, name)(x.astype(np.float64), axis=axis)
         for given in (x, wide[..., ::2], np.asfortranarray(x)):
-            found = ENGINE.kernels[name](Run(ENGINE, {}, rows), given, axis=axis)
+            found = KERNELS[name](Run(ENGINE, {}, rows), given, axis=axis)
             assert found.dtype == dtype
             np.testing.assert_allclose(found, truth, rtol=2e-5, atol=2e-5)

@@ -7,15 +7,12 @@ import pytest
 
 import rgraph as C
 from rgraph import device
-from rgraph.engines.numpy import NumpyEngine
+from rgraph.engines import cpu
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
+from tests.engines.binding import Kernels
 
-ENGINES = {"numpy": NumpyEngine()}
-if "onednn" in device.cpu_engines():
-    from rgraph.engines.onednn import OnednnEngine
-
-    ENGINES["onednn"] = OnednnEngine()
+ENGINES = {name: cpu.made(name) for name in device.cpu_engines()}
 
 every_engine = pytest.mark.parametrize("engine", ENGINES.values(), ids=list(ENGINES))
 GEOMETRIES = [
@@ -75,7 +72,7 @@ def test_as_the_records(engine, order, geometry):
     for name, operands, at in case.calls():
         truth = TABLE[name].kernel(run, *operands(case.x, case.g), **at)
         for other in (order, np.ascontiguousarray):
-            found = engine.kernels[name](run, *operands(order(case.x), other(case.g)), **at)
+            found = Kernels(engine)[name](run, *operands(order(case.x), other(case.g)), **at)
             np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-5)
 
 
@@ -84,7 +81,7 @@ def test_results_have_the_operand_s_memory_order(engine):
     case, run = Case((16, 8, 6), (2, 2), (2, 2), False, False), Run(engine, {}, ROWS)
     for name, operands, at in case.calls():
         for order in (np.ascontiguousarray, channels_last):
-            found = engine.kernels[name](run, *operands(order(case.x), order(case.g)), **at)
+            found = Kernels(engine)[name](run, *operands(order(case.x), order(case.g)), **at)
             assert found.strides == order(np.empty_like(found)).strides, name
 
 
@@ -95,7 +92,7 @@ def test_few_rows_and_without(engine, geometry, rows):
     case, run = Case(*geometry, rows=max(rows, default=1)), Run(engine, {}, max(rows, default=1))
     x, g = (a.reshape(rows + a.shape[1:]) for a in (case.x, case.g))
     for name, operands, at in case.calls():
-        found = engine.kernels[name](run, *operands(x, g), **at)
+        found = Kernels(engine)[name](run, *operands(x, g), **at)
         truth = TABLE[name].kernel(run, *operands(x, g), **at)
         assert found.shape == truth.shape
         np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-5)
@@ -106,7 +103,7 @@ def test_float64(engine):
     case, run = Case((16, 8, 6), (2, 2), (2, 2), False, False), Run(engine, {}, ROWS)
     x, g = case.x.astype(np.float64), case.g.astype(np.float64)
     for name, operands, at in case.calls():
-        found = engine.kernels[name](run, *operands(x, g), **at)
+        found = Kernels(engine)[name](run, *operands(x, g), **at)
         assert found.dtype == np.float64
         np.testing.assert_array_equal(found, TABLE[name].kernel(run, *operands(x, g), **at))
 
@@ -119,7 +116,7 @@ def test_ever_other_numbers_of_rows(engine):
         for name, operands, at in case.calls():
             given = operands(channels_last(case.x), channels_last(case.g))
             truth = TABLE[name].kernel(run, *given, **at)
-            np.testing.assert_allclose(engine.kernels[name](run, *given, **at), truth, atol=1e-5)
+            np.testing.assert_allclose(Kernels(engine)[name](run, *given, **at), truth, atol=1e-5)
 
 
 @every_engine
@@ -130,7 +127,7 @@ def test_many_rows(engine):
         case.calls(), (np.ascontiguousarray, channels_last)
     ):
         given = operands(order(case.x), order(case.g))
-        found = engine.kernels[name](run, *given, **at)
+        found = Kernels(engine)[name](run, *given, **at)
         truth = TABLE[name].kernel(run, *given, **at)
         np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-5)
 
@@ -169,10 +166,10 @@ def test_where_the_library_refuses(monkeypatch):
     def refuse(*_):
         raise pooling.OnednnError("status 5")
 
-    engine = OnednnEngine()
+    engine = cpu.CpuEngine("onednn", ["onednn", "numpy"])
     monkeypatch.setattr(pooling, "Primitive", refuse)
     run = Run(engine, {}, ROWS)
     for name, operands, at in case.calls():
         arrays = operands(case.x, case.g)
-        found = engine.kernels[name](run, *arrays, **at)
+        found = Kernels(engine)[name](run, *arrays, **at)
         np.testing.assert_array_equal(found, TABLE[name].kernel(run, *arrays, **at))

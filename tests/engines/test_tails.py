@@ -6,8 +6,8 @@ import pytest
 import rgraph as C
 from rgraph import device, graph, passes
 from rgraph.graph import Node
+from rgraph.ops.fused import Program
 from rgraph.ops.records import TABLE
-from rgraph.passes.fusion import Program
 from rgraph.plan import Plan
 from rgraph.runtime.minibatch import Minibatch
 

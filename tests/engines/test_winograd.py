@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from rgraph.engines.native import NativeEngine, NativeError, winograd
-from rgraph.engines.native.programs import Programs
-from rgraph.engines.native.winograd import Winograd
+from rgraph.engines import cpu
+from rgraph.engines.native import Native, winograd
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
+from tests.engines.binding import Kernels
 from tests.engines.tail_programs import TAILS, program
 
-try:
-    ENGINE = NativeEngine()
-except NativeError as error:
-    pytest.skip(str(error), allow_module_level=True)
+ENGINE = cpu.made("native")
+if ENGINE is None:
+    pytest.skip(cpu.WHY_NOT["native"], allow_module_level=True)
+OF_THE_ENGINE = Kernels(ENGINE)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def refused(*_, **__):
     raise AssertionError("it suits, but went to the engine's other kernel")
 
 
-KERNELS = Winograd(Programs(), np.empty).kernels(dict.fromkeys([*TABLE, "tailed"], refused))
+KERNELS = Kernels(Native(np.empty), refused)
 
 
 def numbers(*shape):
@@ -122,7 +122,7 @@ def test_what_does_not_suit_goes_to_the_other_kernel(case):
     w, x = (numbers(*given.pop(name)).astype(given["dtype"]) for name in "wx")
     dtype = given.pop("dtype")
     arguments = at() | given
-    found = ENGINE.kernels["convolution"](run(), w, x, **arguments)
+    found = OF_THE_ENGINE["convolution"](run(), w, x, **arguments)
     truth = TABLE["convolution"].kernel(run(), w.astype(float), x.astype(float), **arguments)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, truth, rtol=0, atol=1e-5 * np.abs(truth).max(initial=1))
@@ -167,7 +167,7 @@ def test_tails(tail, operands):
     a, b = (channels_last(numbers(*s)) if len(s) == 4 else numbers(*s) for s in OPERANDS[operands])
     out = channels_last(np.empty((3, 16, 10, 21), np.float32))
     strips = operands in ("whole", "per channel")  # what is repeated otherwise comes afterwards
-    found = with_tail(KERNELS if strips else ENGINE.kernels, tail, w, x, a, b, out)
+    found = with_tail(KERNELS if strips else OF_THE_ENGINE, tail, w, x, a, b, out)
     assert found is out
     close(found, truth_with_tail(tail, w, x, a, b))
 

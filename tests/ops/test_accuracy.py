@@ -13,11 +13,13 @@ import scipy.special
 
 import rgraph as C
 from rgraph import device
+from rgraph.engines import cpu
 from rgraph.engines.native.library import NativeError
 from rgraph.engines.native.programs import Programs
-from rgraph.engines.onednn.chains import chains
+from rgraph.engines.onednn.chains import tail
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
+from tests.engines.binding import Kernels
 from tests.engines.test_cuda_pointwise import COMPILER, call, compiled, flat, one
 
 try:
@@ -195,18 +197,26 @@ def test_native(name):
 @pytest.mark.skipif("onednn" not in device.cpu_engines(), reason="oneDNN is not installed")
 @pytest.mark.parametrize("name", NAMES)
 def test_onednn(name):
-    from tests.engines.test_onednn import CHAINS, ENGINE
+    """As the tail of a convolution that changes nothing."""
+    engine = cpu.CpuEngine("onednn", ["onednn"])
 
     class Program:
         arity = len(TABLE[name].operands)
         steps = ((name, tuple(range(arity))),)
 
-    if chains(Program.steps, Program.arity) is None:
+    if tail(Program.steps, Program.arity) is None:
         pytest.skip("not in the library")
-    given = [g.reshape(1, -1) for g in operands(Program.arity, np.float32)]
-    found = np.empty_like(given[0])
-    CHAINS.evaluate(Run(ENGINE, {}, 1), *given, program=Program(), out=found)
-    check(name, np.float32, found[0], [g[0] for g in given])
+    x, *others = (g.reshape(1, 1, 1, -1) for g in operands(Program.arity, np.float32))
+    found = np.empty_like(x)
+    at = {"strides": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1}
+    what = {"head": TABLE["convolution"], "arguments": at, "program": Program()}
+    run, one_ = Run(engine, {}, 1), np.ones((1, 1, 1, 1), np.float32)
+    Kernels(engine.providers[0], refused)["tailed"](run, one_, x, *others, out=found, **what)
+    check(name, np.float32, found.ravel(), [g.ravel() for g in (x, *others)])
+
+
+def refused(*_, **__):
+    raise AssertionError("the library has it, but did not do it")
 
 
 C_TYPES = {np.float32: "float", np.float64: "double"}

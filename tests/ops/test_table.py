@@ -5,7 +5,7 @@ import pytest
 
 import rgraph as C
 from rgraph import device, graph
-from rgraph.engines.numpy import NumpyEngine
+from rgraph.engines.cpu import CpuEngine
 from rgraph.graph import BATCH, SEQUENCE, Constant, Input, apply
 from rgraph.ops.records import TABLE, follow_axes
 from rgraph.plan import Plan
@@ -145,23 +145,13 @@ def test_without_any_rows(op, case):
     np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
 
 
-class Plain(NumpyEngine):
-    """The engine with the records' own kernels."""
-
-    name = "plain"
-
-    def __init__(self):
-        super().__init__()
-        self.kernels = {}
-
-
 @every_case
 def test_the_engine_agrees_with_the_records_own_kernels(op, case):
     c = Case(op, case)
     inputs = c.inputs()
     node = apply(op, *inputs, **c.attrs)
     results = []
-    for engine in (device.engine(), Plain()):
+    for engine in (device.engine(), CpuEngine("plain", [])):
         feed = dict(zip(inputs, map(engine.from_numpy, c.arrays)))
         (value,) = Plan([node], engine).run(feed, {}, 2)
         results.append(np.array(engine.to_numpy(value)))

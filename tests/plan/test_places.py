@@ -97,7 +97,7 @@ def test_the_same_values_as_apart(engine, model):
 
 def test_gates_need_no_memory_of_their_own():
     """Forward the three lie where their input's parts were; backward their adjoints do."""
-    if "onednn" not in ENGINES or cpu.made("onednn").compiled is None:
+    if "onednn" not in ENGINES or cpu.made("onednn").compiler is None:
         pytest.skip("needs oneDNN and a C compiler")
     before = device.engine(C.cpu()).name
     device.use_cpu_engine("onednn")

@@ -15,8 +15,9 @@ import numpy as np
 
 from ...graph import Constant, GraphError, Op, Stored
 from ...graph.node import Type
+from ...ops.fused import TAILED
 from ...ops.records import TABLE
-from ..base import Engine, Kernel
+from ..base import Bound, Engine, Kernel
 from . import library, noting
 from .blas import Blas
 from .convolution import Convolutions
@@ -82,7 +83,9 @@ class CudaEngine(Engine):
         self._places: weakref.WeakValueDictionary[int, Place] = weakref.WeakValueDictionary()
 
         names = ("convolution", "convolution_transpose", "convolution_weights")
-        convolutions = Convolutions(self.cudnn, {n: TABLE[n].kernel for n in names})
+        convolutions = self.convolutions = Convolutions(
+            self.cudnn, {n: TABLE[n].kernel for n in names}
+        )
         self.pointwise = Pointwise(cupy)
         self.guard: Guard | None = None
         self.caller: Any = None  # a stream that waits for runs, and runs for it: see `beside`
@@ -94,12 +97,14 @@ class CudaEngine(Engine):
             "convolution": convolutions.forward,
             "convolution_transpose": convolutions.data,
             "convolution_weights": convolutions.weights,
-            "tailed": convolutions.tailed,
             "fused": self.pointwise,
         }
 
-    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Kernel:
-        return partial(self.kernels.get(op.name, op.kernel), **arguments)
+    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Bound:
+        if op is TAILED:
+            rest = self.apart(arguments, operands)
+            return Bound(partial(self.convolutions.tailed, rest, **arguments), self.name)
+        return Bound(partial(self.kernels.get(op.name, op.kernel), **arguments), self.name)
 
     def plan(self, outputs: Any) -> CudaPlan:
         """A plan that runs on this GPU's stream, and is captured for shapes that come back."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import tailed
+from ..base import Kernel
 from ..sizes import row_blocks
 from ..strides import Shape, empty_channels_last, is_dense
 from .cudnn import Cudnn, Geometry
@@ -65,8 +65,9 @@ class Convolutions:
         return _into(self._padded(run, x, tuple((-low, -high) for low, high in padding)), out)
 
     def tailed(
-        self, run: Any, *arrays: Any, head: Any, arguments: Any, program: Any, out: Any = None
-    ) -> Any:
+        self, rest: Kernel, run: Any, *arrays: Any, head: Any, arguments: Any, program: Any,
+        out: Any = None,
+    ) -> Any:  # fmt: skip
         """A convolution and the pointwise group behind it (`passes.tails`).
 
         In one if cuDNN can, and if that is not slower.
@@ -74,7 +75,7 @@ class Convolutions:
         w, x, *others = arrays
 
         def apart() -> Any:
-            return tailed(run, *arrays, head=head, arguments=arguments, program=program, out=out)
+            return rest(run, *arrays, out=out)
 
         ours = head.name in ("convolution", "convolution_transpose") and x.ndim == w.ndim
         if not (ours and self.library.tails):

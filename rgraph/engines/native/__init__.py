@@ -1,14 +1,16 @@
-"""The numpy engine with pointwise work, loops' products and convolutions with kernels of 3x3 in C.
+"""The provider in C: pointwise work, loops, products, sums, and convolutions with kernels of 3x3.
 
 There where the package's build found a C compiler.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from ...ops.records import TABLE
-from ..numpy import NumpyEngine
+import numpy as np
+
+from ..base import Kernel, Provider
 from .library import NativeError
 from .products import Products
 from .programs import Programs
@@ -16,27 +18,30 @@ from .sums import Sums
 from .tapes import Compiler
 from .winograd import Winograd
 
-__all__ = ["NativeEngine", "NativeError", "equip"]
+__all__ = ["Native", "NativeError"]
 
 
-def equip(engine: NumpyEngine) -> None:
-    """Gives an engine what is in C; the kernels that it has do what does not suit.
+class Native(Provider):
+    """What is in C, for float32.
 
-    Raises `NativeError` where it can't be had; the engine is left alone then.
+    Args:
+        empty: `empty(shape, dtype)`, memory to be written.
+
+    Raises `NativeError` where it can't be had.
     """
-    programs = Programs()
-    engine.compiler = Compiler(programs)
-    engine.kernels["fused"] = programs.kernel
-    empty = engine.pool.take
-    for kind in Products(programs, empty), Winograd(programs, empty), Sums(programs):
-        engine.kernels |= kind.kernels({n: op.kernel for n, op in TABLE.items()} | engine.kernels)
-
-
-class NativeEngine(NumpyEngine):
-    """NumPy's arrays, memory and kernels, but for what is in C."""
 
     name = "native"
+    dtype = np.dtype(np.float32)
 
-    def __init__(self) -> None:
-        super().__init__()
-        equip(self)
+    def __init__(self, empty: Callable[..., np.ndarray]) -> None:
+        programs = Programs()
+        self.compiler = Compiler(programs)
+        products, convolutions = Products(programs, empty), Winograd(programs, empty)
+        parts = programs, products, convolutions, Sums(programs)
+        self.makers = {name: make for part in parts for name, make in part.makers.items()}
+
+        def tailed(*given: Any, **what: Any) -> Kernel | None:
+            makers = (part.makers["tailed"] for part in (products, convolutions))
+            return next((k for make in makers if (k := make(*given, **what)) is not None), None)
+
+        self.makers["tailed"] = tailed

@@ -5,14 +5,14 @@ What is pointwise after a product is done with it. All others are left to librar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .. import Kernel, Prepared
-from .. import bound as with_arguments
+from ...graph.node import Type
+from ..base import Kernel, Maker
 from .programs import Compiled, Programs
 
 Array = np.ndarray[Any, Any]
@@ -22,7 +22,7 @@ _FEW = 1 << 18  # multiplications up to which a library takes longer to be calle
 
 
 class Products:
-    """Kernels that take what suits, and leave all else to those that an engine had.
+    """Kernels that take what suits, and leave all else to those of the providers after this one.
 
     Args:
         programs: the compiled library, and the tails' programs.
@@ -34,40 +34,35 @@ class Products:
         self.library = programs.library
         self.panel = 2 * self.library.lanes
 
-    def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
-        """Args: `others`: those of all else."""
-        return {
-            "times": Prepared(partial(self._product, others["times"])),
-            "contract": Prepared(partial(self._contract, others["contract"])),
-            "tailed": Prepared(partial(self._tailed, others["tailed"])),
+        self.makers: dict[str, Maker] = {
+            "times": self._product,
+            "contract": self._contract,
+            "tailed": self._tailed,
         }
 
-    def _contract(self, other: Kernel, recipe: Any) -> Kernel:
+    def _contract(self, rest: Kernel, operands: Sequence[Type], /, recipe: Any) -> Kernel | None:
         """A product as it stands in gradients: some are over all rows."""
         if not recipe.plain or recipe.fixed or recipe.transposed != (True, False):
-            return self._product(other, recipe)
-        instead = with_arguments(other, {"recipe": recipe})
+            return self._product(rest, operands, recipe)
 
         def over_rows(run: Any, a: Array, b: Array) -> Array:
             left, right = (b, a) if recipe.turned else (a, b)
             out = np.empty((*left.shape[1:], *right.shape[1:]), _FLOAT)
-            return instead(run, a, b) if self.library.multiply_over_rows(left, right, out) else out
+            return rest(run, a, b) if self.library.multiply_over_rows(left, right, out) else out
 
         return BoundProduct(self, recipe, None, over_rows)
 
-    def _product(self, other: Kernel, recipe: Any) -> Kernel:
+    def _product(self, rest: Kernel, operands: Sequence[Type], /, recipe: Any) -> Kernel | None:
         """The kernel of `times`, and of `contract` where the right factor has no rows."""
-        instead = with_arguments(other, {"recipe": recipe})
-        return BoundProduct(self, recipe, None, instead) if recipe.plain else instead
+        return BoundProduct(self, recipe, None, rest) if recipe.plain else None
 
-    def _tailed(self, other: Kernel, **what: Any) -> Kernel:
+    def _tailed(self, rest: Kernel, operands: Sequence[Type], /, **what: Any) -> Kernel | None:
         """A product, and its tail on each part while that is in the cache."""
-        instead = with_arguments(other, what)
         recipe = what["arguments"].get("recipe")
         if recipe is None or not recipe.plain:
-            return instead
+            return None
         tail = self.programs.whole(what["program"])
-        return BoundProduct(self, recipe, tail, instead) if tail else instead
+        return BoundProduct(self, recipe, tail, rest) if tail else None
 
 
 class BoundProduct:
@@ -77,7 +72,7 @@ class BoundProduct:
         products: what computes it.
         recipe: how the operands are factors.
         tail: what is pointwise after it.
-        instead: the kernel of large ones outside loops, and of what does not suit.
+        rest: the kernel of large ones outside loops, and of what does not suit.
 
     Attributes:
         product: the library's form of it.
@@ -87,9 +82,9 @@ class BoundProduct:
     """
 
     def __init__(
-        self, products: Products, recipe: Any, tail: Compiled | None, instead: Kernel
+        self, products: Products, recipe: Any, tail: Compiled | None, rest: Kernel
     ) -> None:
-        self._products, self._instead = products, instead
+        self._products, self._rest = products, rest
         self.fixed = recipe.fixed
         self._left, self.right = (1, 0) if recipe.turned else (0, 1)
         transposed = recipe.transposed
@@ -104,7 +99,7 @@ class BoundProduct:
         found = None
         if suits and (self._is_small(a, b) if run.step is None else self.fixed):
             found = self._computed(run, a, b, *more, **room)
-        return self._instead(run, a, b, *more, **room) if found is None else found
+        return self._rest(run, a, b, *more, **room) if found is None else found
 
     def _is_small(self, a: Array, b: Array) -> bool:
         left, right = (a, b)[self._left], (a, b)[self.right]

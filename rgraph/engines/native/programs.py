@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from .. import Kernel, Prepared
-from ..numpy import pointwise as reference
+from ...graph.node import Type
+from ..base import Kernel, Maker, Steps
 from .library import load
-
-Steps = Sequence[tuple[str, tuple[int, ...]]]  # as in `passes.fusion.Program`
 
 
 class Compiled:
@@ -41,17 +39,17 @@ class Programs:
         self.library = library or load()
         self.operations = {name: i for i, name in enumerate(self.library.operations)}
         self.whole = lru_cache(maxsize=1024)(self._of_program)
-        self.kernel = Prepared(self._bound)  # of `fused`
+        self.makers: dict[str, Maker] = {"fused": self._fused}
 
-    def _bound(self, program: Any) -> Kernel:
+    def _fused(self, rest: Kernel, operands: Sequence[Type], /, *, program: Any) -> Kernel | None:
         compiled = self.whole(program)
         if compiled is None:
-            return partial(reference.evaluate, program=program)
+            return None
         run_ = compiled.run
 
         def kernel(run: Any, *arrays: Any, out: Any = None) -> Any:
             if out is None or run_(*arrays, out):
-                return reference.evaluate(run, *arrays, program=program, out=out)
+                return rest(run, *arrays, out=out)
             return out
 
         return kernel

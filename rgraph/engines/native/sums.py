@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import Kernel
+from ...graph.node import Type
+from ..base import Kernel, Maker
 from .programs import Programs
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +27,7 @@ def per_channel(x: Array, shape: tuple[int, ...], rank: int) -> Array | None:
 
 
 class Sums:
-    """Kernels that take what suits, and leave all else to those that an engine had.
+    """Kernels that take what suits, and leave all else to those of the providers after this one.
 
     Args:
         programs: the compiled library.
@@ -36,29 +36,32 @@ class Sums:
     def __init__(self, programs: Programs) -> None:
         self._run = programs.library.sum_rows
 
-    def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
-        """Args: `others`: those of all else."""
-        return {
-            "sum_to": partial(self._sum_to, others["sum_to"]),
-            "sum_rows": partial(self._sum_rows, others["sum_rows"]),
-        }
+        self.makers: dict[str, Maker] = {"sum_to": self._sum_to, "sum_rows": self._sum_rows}
 
     def _sum_to(
-        self, other: Kernel, run: Any, x: Array, *, shape: tuple[int, ...], rank: int
-    ) -> Array:
-        images = per_channel(x, shape, rank)
-        total = None if images is None else self._sums(images, len(x), shape[0])
-        if total is None:
-            return other(run, x, shape=shape, rank=rank)
-        return total.reshape(len(x), *shape)
+        self, rest: Kernel, operands: Sequence[Type], /, *, shape: tuple[int, ...], rank: int
+    ) -> Kernel | None:
+        if rank < 2:
+            return None
 
-    def _sum_rows(self, other: Kernel, run: Any, x: Array, *, axes: Any, over: Any) -> Array:
-        total = None
-        if over and not axes and x.ndim > 1:
-            total = self._sums(x, 1, x.size // max(len(x), 1))
-        if total is None:
-            return other(run, x, axes=axes, over=over)
-        return total.reshape(x.shape[1:])
+        def kernel(run: Any, x: Array) -> Array:
+            images = per_channel(x, shape, rank)
+            total = None if images is None else self._sums(images, len(x), shape[0])
+            return rest(run, x) if total is None else total.reshape(len(x), *shape)
+
+        return kernel
+
+    def _sum_rows(
+        self, rest: Kernel, operands: Sequence[Type], /, *, axes: Any, over: Any
+    ) -> Kernel | None:
+        if axes or not over:
+            return None
+
+        def kernel(run: Any, x: Array) -> Array:
+            total = self._sums(x, 1, x.size // max(len(x), 1)) if x.ndim > 1 else None
+            return rest(run, x) if total is None else total.reshape(x.shape[1:])
+
+        return kernel
 
     def _sums(self, x: Array, groups: int, columns: int) -> Array | None:
         """Over all but the first axis' groups and the columns; None for what does not suit."""

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import Kernel, Prepared
-from .. import bound as with_arguments
+from ...graph.node import Type
+from ..base import Kernel, Maker
 from ..strides import Shape, dense, dense_room, into
 from .programs import Compiled, Programs
 
@@ -36,7 +36,7 @@ class _Job(NamedTuple):
 
 
 class Winograd:
-    """Kernels that take what suits, and leave all else to those that an engine had.
+    """Kernels that take what suits, and leave all else to those of the providers after this one.
 
     Args:
         programs: the compiled library, and the tails' programs.
@@ -48,32 +48,27 @@ class Winograd:
         self.library = programs.library
         self.lanes = self.library.lanes
 
-    def kernels(self, others: Mapping[str, Kernel]) -> dict[str, Kernel]:
-        """Args: `others`: those of all else."""
-        products = {
-            name: Prepared(partial(self._convolution, name, others[name]))
-            for name in ("convolution", "convolution_transpose")
-        }
-        return {
-            **products,
-            "convolution_weights": Prepared(partial(self._weights, others["convolution_weights"])),
-            "tailed": Prepared(partial(self._tailed, others["tailed"])),
+        self.makers: dict[str, Maker] = {
+            "convolution": partial(self._convolution, "convolution"),
+            "convolution_transpose": partial(self._convolution, "convolution_transpose"),
+            "convolution_weights": self._weights,
+            "tailed": self._tailed,
         }
 
-    def _convolution(self, name: str, other: Kernel, **at: Any) -> Kernel:
-        instead = with_arguments(other, at)
-        return self._bound(name, at, None, instead) if _suits(at) else instead
+    def _convolution(
+        self, name: str, rest: Kernel, operands: Sequence[Type], /, **at: Any
+    ) -> Kernel | None:
+        return self._bound(name, at, None, rest) if _suits(at) else None
 
-    def _tailed(self, other: Kernel, **what: Any) -> Kernel:
+    def _tailed(self, rest: Kernel, operands: Sequence[Type], /, **what: Any) -> Kernel | None:
         """A convolution, and its tail on each strip of the result while that is in the cache."""
-        instead = with_arguments(other, what)
         at, name = what["arguments"], what["head"].name
         if name not in ("convolution", "convolution_transpose") or not _suits(at):
-            return instead
+            return None
         tail = self.programs.whole(what["program"])
-        return self._bound(name, at, tail, instead) if tail else instead
+        return self._bound(name, at, tail, rest) if tail else None
 
-    def _bound(self, name: str, at: Any, tail: Compiled | None, instead: Kernel) -> Kernel:
+    def _bound(self, name: str, at: Any, tail: Compiled | None, rest: Kernel) -> Kernel:
         prepared = lru_cache(maxsize=1024)(partial(self._prepared, name, at["padding"]))
 
         def kernel(run: Any, w: Array, x: Array, *more: Any, out: Any = None) -> Any:
@@ -83,7 +78,7 @@ class Winograd:
                 target = dense_room(out, self.empty, job.shape)
                 if not self._compute(run, job, name, w, x, target, tail, more):
                     return into(out, target)
-            return instead(run, w, x, *more, out=out)
+            return rest(run, w, x, *more, out=out)
 
         return kernel
 
@@ -125,11 +120,12 @@ class Winograd:
             run.memo[key] = (w, u)  # w stays alive
         return run.memo[key][1]
 
-    def _weights(self, other: Kernel, *, kernel: Any, **at: Any) -> Kernel:
+    def _weights(
+        self, rest: Kernel, operands: Sequence[Type], /, *, kernel: Any, **at: Any
+    ) -> Kernel | None:
         """The gradient to the kernels."""
-        instead = with_arguments(other, {"kernel": kernel, **at})
         if not _suits(at):
-            return instead
+            return None
 
         def weights(run: Any, x: Array, g: Array, *, out: Any = None) -> Array:
             job = None
@@ -139,7 +135,7 @@ class Winograd:
             target = np.empty(shape, np.float32)
             few = job is None or job.tiles < _LEAST_TILES
             if few or self._compute_weights(run, job, x, g, target):
-                return instead(run, x, g, out=out)
+                return rest(run, x, g, out=out)
             return into(out, target)
 
         return weights

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ops import fused
 from ..strides import joined
 from .threads import Array, number, run, scratch
 
@@ -15,17 +16,15 @@ PARALLEL = 1 << 17  # elements of a result that are worth waking another thread
 
 
 def evaluate(context: Any, *arrays: Array, program: Any, out: Array | None = None) -> Array:
-    """Runs a program of pointwise operations (`passes.fusion.Program`) on whole arrays.
+    """Runs a program of pointwise operations (`ops.fused.Program`) on whole arrays.
 
     Args:
         arrays: the operands, broadcast to `out`.
         out: the result's array, of any memory order; a small one may be left to the program.
     """
-    small, on_piece = program.on(np)
-    if not any(a.ndim for a in arrays):  # NumPy would make numbers of the registers
-        return small([a.reshape(1) for a in arrays], out if out is None else out[None]).reshape(())
     if out is None or out.size <= 2 * PIECE:
-        return small(arrays, out)
+        return fused.evaluate(context, *arrays, program=program, out=out)
+    _, on_piece = program.on(np)
     result, operands = collapsed(out, arrays)
     pieces = list(_pieces(result.shape))
     names = [f"register {i}" for i in range(1, program.registers)]

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import tailed
 from ..sizes import Sizes
 from ..strides import (
     Form,
@@ -68,11 +67,21 @@ class Convolutions:
         self._sizes = Sizes()
         self._job = lru_cache(maxsize=1024)(self._prepare)
 
-    def convolution(self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any) -> Array:
+    # These give None for what is left to others: nothing to sum over.
+
+    def convolution(
+        self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any
+    ) -> Array | None:
+        if not (w.size and x.size):
+            return None
         job = self._job("convolution", None, _hashable(at), w.shape, Form.of(x))
         return self._run(run, job, w, x, (), out)
 
-    def transpose(self, run: Any, w: Array, g: Array, *, out: Any = None, **at: Any) -> Array:
+    def transpose(
+        self, run: Any, w: Array, g: Array, *, out: Any = None, **at: Any
+    ) -> Array | None:
+        if not (w.size and g.size):
+            return None
         job = self._job("convolution_transpose", None, _hashable(at), w.shape, Form.of(g))
         return self._run(run, job, w, g, (), out)
 
@@ -88,22 +97,20 @@ class Convolutions:
         out: Any = None,
         own: int | None = None,
     ) -> Array | None:
-        """A convolution that does its tail itself; where the library can't, one after the other.
+        """A convolution that does its tail itself; None, and nothing done, where that can't be.
 
         Args:
-            own: which of `more` lies where the result is to be written. None is returned, and
-                nothing done, if that can't be.
+            own: which of `more` lies where the result is to be written.
         """
+        if not (w.size and x.size):
+            return None
         more = tuple(map(np.asarray, more))  # a reduction may have made a number
         forms = map(Form.of, more)
         at = _hashable(arguments)
         job = self._job(head.name, program, at, w.shape, Form.of(x), *forms, own=own)
-        if own is not None and (job is None or not lies_densely(out.shape, out.strides)):
+        if own is not None and not lies_densely(out.shape, out.strides):
             return None
-        if job is None:
-            same = {"head": head, "arguments": arguments, "program": program}
-            return tailed(run, w, x, *more, **same, out=out)
-        return self._run(run, job, w, x, more, out)
+        return None if job is None else self._run(run, job, w, x, more, out)
 
     def _prepare(
         self,
@@ -175,8 +182,10 @@ class Convolutions:
 
     def weights(
         self, run: Any, x: Array, g: Array, *, kernel: Any, out: Any = None, **at: Any
-    ) -> Array:
+    ) -> Array | None:
         """The gradient to the kernels."""
+        if not (x.size and g.size):
+            return None
         geometry = _geometry(x.shape[1:], g.shape[1:], kernel, at)
         shape = (g.shape[1], x.shape[1] // at["groups"], *kernel)
         x, g = (dense(run, self.empty, a) for a in (x, g))

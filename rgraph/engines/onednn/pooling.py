@@ -35,7 +35,6 @@ from .library import (
 )
 
 Array = np.ndarray[Any, Any]
-Kernel = Callable[..., Array]
 Pads = tuple[tuple[int, int], ...]
 
 
@@ -57,27 +56,23 @@ class Poolings:
     Args:
         library: oneDNN.
         empty: `empty(shape, dtype)`, memory to be written.
-        reference: the kernels for what the library can't do or has no fast code for.
     """
 
-    def __init__(
-        self, library: Library, empty: Callable[..., Array], reference: dict[str, Kernel]
-    ) -> None:
+    def __init__(self, library: Library, empty: Callable[..., Array]) -> None:
         self.library, self.empty = library, empty
-        own: dict[str, Callable[..., Array | None]] = {
+        self.kernels: dict[str, Callable[..., Array | None]] = {
             "pool_pick": self.pick,
             "pool_place": self.place,
             "pool_mean": self.mean,
             "pool_spread": self.spread,
         }
-        self.kernels = {name: _or(reference[name], kernel) for name, kernel in own.items()}
         self._sizes = Sizes()
         self._geometry = lru_cache(maxsize=1024)(self._make_geometry)
         self._forward = lru_cache(maxsize=512)(self._make_forward)
         self._finding = lru_cache(maxsize=512)(self._make_finding)
         self._backward = lru_cache(maxsize=512)(self._make_backward)
 
-    # These give None for what is left to the reference.
+    # These give None for what is left to others.
 
     def pick(self, run: Any, value: Array, guide: Array, **at: Any) -> Array | None:
         geometry = self._find("max", value, value.shape, **at) if value is guide else None
@@ -244,19 +239,6 @@ class Poolings:
         copy = self._room(array.shape, last)
         copy[...] = array
         return copy
-
-
-def _or(reference: Kernel, kernel: Callable[..., Array | None]) -> Kernel:
-    """The kernel, and the reference for what it leaves to that or the library refuses."""
-
-    def call(run: Any, *arrays: Array, **at: Any) -> Array:
-        try:
-            result = kernel(run, *arrays, **at)
-        except OnednnError:
-            result = None
-        return reference(run, *arrays, **at) if result is None else result
-
-    return call
 
 
 def _mean(include_pad: bool) -> str:

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ops.contractions import CONTRACT
-from .. import tailed
 from ..sizes import Sizes
 from ..strides import Form, address
 from .library import (
@@ -65,20 +63,20 @@ class Products:
         job = self._job(None, Form.of(a), Form.of(b))
         return np.matmul(a, b) if job is None else self._run(job, a, b, (), None)
 
-    def product(self, run: Any, a: Array, b: Array, *, recipe: Any) -> Array:
-        """The kernel of `times` and `contract`."""
+    def product(self, run: Any, a: Array, b: Array, *, recipe: Any) -> Array | None:
+        """The kernel of `times` and `contract`; None for what is left to others."""
         if recipe.plain:
             left, right = recipe.matrices(a, b)
             job = self._job(None, Form.of(left), Form.of(right))
             if job is not None:
                 return self._run(job, left, right, (), None)
-        return CONTRACT.kernel(run, a, b, recipe=recipe)
+        return None
 
     def tailed(
         self, run: Any, a: Array, b: Array, *more: Array, head: Any, arguments: Any, program: Any,
         out: Any = None, own: int | None = None,
     ) -> Array | None:  # fmt: skip
-        """A product that does its tail itself; where the library can't, one after the other."""
+        """A product that does its tail itself; None, and nothing done, where that can't be."""
         recipe = arguments["recipe"]
         if recipe.plain and (out is None or out.flags.c_contiguous):
             left, right = recipe.matrices(a, b)
@@ -86,10 +84,7 @@ class Products:
             job = self._job(program, *map(Form.of, (left, right, *more)), own=own)
             if job is not None:
                 return self._run(job, left, right, more, out)
-        if own is not None:
-            return None
-        same = {"head": head, "arguments": arguments, "program": program}
-        return tailed(run, a, b, *more, **same, out=out)
+        return None
 
     def _prepare(
         self,

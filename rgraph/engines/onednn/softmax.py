@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..sizes import Sizes
-from .library import DST, FORWARD_INFERENCE, SOFTMAX, SRC, Library, OnednnError, Primitive, address
+from .library import DST, FORWARD_INFERENCE, SOFTMAX, SRC, Library, Primitive, address
 
 Array = np.ndarray[Any, Any]
-Kernel = Callable[..., Array]
 
 _FEW = 1 << 8  # elements that NumPy is through with before the library is called
 
@@ -32,28 +31,21 @@ class Softmaxes:
         self._sizes = Sizes()
         self._primitive = lru_cache(maxsize=512)(self._make)
 
-    def kernel(self, name: str, reference: Kernel) -> Kernel:
-        """The kernel of the record of that name, whose own is `reference`."""
-
-        def call(run: Any, x: Array, *, axis: tuple[int, ...]) -> Array:
-            inner = axis == tuple(range(-len(axis), 0)) and x.flags.c_contiguous
-            if not inner or not axis or x.dtype != np.float32 or x.size <= _FEW:
-                return reference(run, x, axis=axis)
-            length = math.prod(x.shape[-len(axis) :])
-            result = self.empty(x.shape, x.dtype)
-            source, target = address(x), address(result)
-            try:
-                for block in self._sizes.blocks((name, length), x.size // length):
-                    primitive = self._primitive(name, block.stop - block.start, length)
-                    start = 4 * length * block.start
-                    primitive.run_at([source + start, target + start])
-            except OnednnError:
-                return reference(run, x, axis=axis)
-            if np.isnan(np.add.reduce(result, axis=None)):  # the library leaves the others' as is
-                return reference(run, x, axis=axis)
-            return result
-
-        return call
+    def kernel(self, name: str, run: Any, x: Array, *, axis: tuple[int, ...]) -> Array | None:
+        """The kernel of the record of that name; None for what is left to others."""
+        inner = axis == tuple(range(-len(axis), 0)) and x.flags.c_contiguous
+        if not inner or not axis or x.size <= _FEW:
+            return None
+        length = math.prod(x.shape[-len(axis) :])
+        result = self.empty(x.shape, x.dtype)
+        source, target = address(x), address(result)
+        for block in self._sizes.blocks((name, length), x.size // length):
+            primitive = self._primitive(name, block.stop - block.start, length)
+            start = 4 * length * block.start
+            primitive.run_at([source + start, target + start])
+        if np.isnan(np.add.reduce(result, axis=None)):  # the library leaves the others' as is
+            return None
+        return result
 
     def _make(self, name: str, rows: int, length: int) -> Primitive:
         array = self.library.dense((rows, length))
