@@ -78,6 +78,10 @@ class Op:
         into: whether the kernel takes `out=`, an array to write the result to.
         new_axis: whether the result's time axis is its own, attrs["axis"].
         random: whether two equal calls may give different results.
+        draws: whether its kernel draws random numbers.
+        waits: whether its kernel looks at values in the CPU's memory, and so waits for them.
+        assigns: whether its first operand, which stays from run to run, is set to its result once a
+            run is over.
         inference_form: `inference_form(node)`, the node that stands for it outside training;
             None: training makes no difference.
         updates: `updates(node, now)`, what a step of training sets operands of it to: a node for
@@ -124,6 +128,9 @@ class Op:
     into: bool = False
     new_axis: bool = False
     random: bool = False
+    draws: bool = False
+    waits: bool = False
+    assigns: bool = False
     inference_form: Callable[[Node], Node] | None = None
     updates: Callable[[Node, Mapping[Node, Node]], Mapping[Node, Node]] | None = None
     right_first: bool = False

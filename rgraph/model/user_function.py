@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import graph
-from ..graph import Axis, GraphError, Input, Node, Placeholder
+from ..graph import Axis, GraphError, Input, Placeholder
 from ..graph.node import Type, resolve
 from ..ops import records
 from ..ops.user import CALL, OUTPUT
@@ -269,11 +269,6 @@ def as_composite(root_function: Any, name: str = "") -> Function:
     if isinstance(root_function, UserFunction):
         return Function(root_function._nodes, None, name or root_function.name)
     return root_function if isinstance(root_function, Function) else combine(root_function)
-
-
-def is_user(node: Node) -> bool:
-    """Whether a node is an output of a user function."""
-    return node.op is OUTPUT
 
 
 __all__ = ["UserFunction", "as_composite", "output_variable", "user_function"]

@@ -34,6 +34,7 @@ ASSIGN = define(
     gradient=lambda node, g: [None, g],
     operands=("reference", "value"),
     random=True,  # not to be folded or shared: it does something
+    assigns=True,
 )
 
 

@@ -229,6 +229,7 @@ SLOPE = define(
     gradient=_no_second_derivative,
     operands=("graph", "features"),
     framewise=False,
+    waits=True,
 )
 LOSS = define(
     "forward_backward",
@@ -243,6 +244,7 @@ LOSS = define(
     ],
     operands=("graph", "features"),
     framewise=False,
+    waits=True,
 )
 
 

@@ -178,6 +178,7 @@ GATHER = define(
     gradient=lambda node, g: [apply(SCATTER, g, node.inputs[1], node.inputs[0]), None],
     operands=("sequence", "index"),
     framewise=False,
+    waits=True,
 )
 
 
@@ -201,6 +202,7 @@ SCATTER = define(
     gradient=lambda node, g: [apply(GATHER, g, node.inputs[1]), None, None],
     operands=("sequence", "index", "like"),
     framewise=False,
+    waits=True,
 )
 
 

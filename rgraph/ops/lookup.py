@@ -234,6 +234,7 @@ TOP = define(
     shape=_top_shape,
     kernel=_top,
     arguments=lambda node: {"k": node.attrs["k"], **_top_arguments(node)},
+    waits=True,
     cases=(lambda rng: ([rng.normal(size=(2, 4, 3))], {"k": 2, "axis": 0}),),
 )
 TAKE = define(

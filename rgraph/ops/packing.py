@@ -134,6 +134,7 @@ PACK = define(
     ],
     operands=("operand", "like"),
     framewise=False,
+    waits=True,
 )
 STEPS_OF = define(
     "sequence_steps_of",

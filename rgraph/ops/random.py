@@ -31,6 +31,7 @@ DROPOUT_MASK = define(
     guess=True,
     random=True,
     inference_form=lambda node: Constant(1, dtype=node.dtype),
+    draws=True,
 )
 
 
@@ -90,6 +91,7 @@ DRAW = define(
     arguments=lambda node: {**node.attrs, "key": random_key(node), "dtype": node.dtype},
     operands=("like",),
     random=True,
+    draws=True,
 )
 
 

@@ -93,6 +93,7 @@ ROI_LARGEST = define(
     kernel=_largest,
     arguments=lambda node: {**node.attrs, "single": not node.axes},
     operands=("operand", "rois"),
+    waits=True,
 )
 ROI_TAKE = define(
     "roi_take",
@@ -111,6 +112,7 @@ ROI_TAKE = define(
         None,
     ],
     operands=("operand", "index"),
+    waits=True,
     cases=(lambda rng: (list(_example(rng)), {}),),
 )
 ROI_PUT = define(
@@ -123,6 +125,7 @@ ROI_PUT = define(
     arguments=lambda node: {"shape": node.shape, "rows": bool(node.axes)},
     gradient=lambda node, g: [apply(ROI_TAKE, g, node.inputs[1]), None],
     operands=("adjoint", "index"),
+    waits=True,
 )
 
 

@@ -94,12 +94,15 @@ SAMPLE = define(
     arguments=_arguments,
     operands=("weights",),
     random=True,
+    waits=True,
+    draws=True,
 )
 FREQUENCY = define(
     "random_sample_inclusion_frequency",
     shape=lambda weights, **_: (*weights[:-1], _classes(weights)),
     kernel=_frequency,
     operands=("weights",),
+    waits=True,
 )
 
 

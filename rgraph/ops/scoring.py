@@ -159,6 +159,7 @@ SLOPE = define(
     arguments=_batch_of_scores,
     operands=_RANKED,
     framewise=False,
+    waits=True,
 )
 LAMBDA_RANK = define(
     "lambda_rank",
@@ -170,6 +171,7 @@ LAMBDA_RANK = define(
     gradient=lambda node, g: [element_times(apply(SLOPE, *node.inputs), g), None, None],
     operands=_RANKED,
     framewise=False,
+    waits=True,
 )
 NDCG = define(
     "ndcg_at_1",
@@ -180,6 +182,7 @@ NDCG = define(
     arguments=_batch_of_scores,
     operands=_RANKED,
     framewise=False,
+    waits=True,
 )
 
 
@@ -247,4 +250,5 @@ EDIT_DISTANCE = define(
     arguments=lambda node: {**node.attrs, "axes": [i.axes for i in node.inputs]},
     operands=("first sequence", "second sequence"),
     framewise=False,
+    waits=True,
 )

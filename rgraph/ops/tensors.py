@@ -149,6 +149,7 @@ ARGSORT = define(
     shape=lambda s, axis: s,
     kernel=lambda run, x, axis: run.xp.argsort(x, axis=axis, kind="stable").astype(x.dtype),
     arguments=_on_axis,
+    waits=True,
     cases=(
         lambda rng: ([rng.normal(size=(2, 4, 3))], {"axis": 0}),
         lambda rng: ([rng.normal(size=(2, 4, 3))], {"axis": -1}),

@@ -222,6 +222,7 @@ CALL = define(
         "dtype": node.dtype,
     },
     random=True,
+    waits=True,
 )
 OUTPUT = define(
     "user_output",
@@ -237,6 +238,7 @@ OUTPUT = define(
     },
     gradient=_output_gradient,
     random=True,
+    waits=True,
 )
 BACK = define(
     "user_back",
@@ -253,6 +255,7 @@ BACK = define(
     },
     operands=("call", "gradient"),
     random=True,
+    waits=True,
 )
 GRADIENT = define(
     "user_gradient",
@@ -265,4 +268,5 @@ GRADIENT = define(
     operands=("gradients", "operand"),
     gradient=_refuse_gradient,
     random=True,
+    waits=True,
 )

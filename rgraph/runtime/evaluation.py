@@ -20,7 +20,6 @@ from ..engines.base import Engine
 from ..graph import Axis, Constant, GraphError, Input, Node
 from ..graph.context import Count, Random, context
 from ..graph.node import describe, resolve
-from ..ops.assignment import ASSIGN
 from ..passes import autodiff
 from ..passes.windows import divide, time_axis_of
 from ..plan import Plan
@@ -354,7 +353,7 @@ class Runner:
 
 def assigned(nodes: Sequence[Node]) -> list[tuple[Node, Node]]:
     """What these nodes set after a run, each with the node of its new value; see `ops.assign`."""
-    return [(n.inputs[0], n) for n in nodes if n.op is ASSIGN]
+    return [(n.inputs[0], n) for n in nodes if n.op is not None and n.op.assigns]
 
 
 def _traits(request: Request) -> _Traits:

@@ -11,7 +11,6 @@ import rgraph as C
 from rgraph import device
 from rgraph.engines.cuda import options
 from rgraph.engines.cuda import random as cuda_random
-from rgraph.engines.cuda.plan import DRAWING, WAITING
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
 from tests.engines import played_gpu
@@ -218,7 +217,6 @@ def test_dropout_is_captured_and_draws_anew(engine):
     assert 450 < np.mean([(a > 0).sum() for a in first]) < 550
     graphs = [c.graph for p in f._runner.plans for c in p._shapes.values() if c]
     assert sorted(g.launches for g in graphs) == [1, 6]
-    assert not (DRAWING | WAITING) - set(TABLE)
 
 
 @needs_compiler

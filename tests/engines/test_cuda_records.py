@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from rgraph.engines.cpu import CpuEngine
-from rgraph.engines.cuda.plan import WAITING
 from rgraph.graph import BATCH, SEQUENCE, Input, Layout, apply
 from rgraph.ops.records import TABLE
 from rgraph.plan import Plan
@@ -59,7 +58,7 @@ def test_a_record_is_captured_unless_the_cpu_waits_for_it(op, case, engine):
         given = {n: engine.from_numpy(a) for n, a in feed.items()}
         (found,) = plan.run(given, {}, 2)
         np.testing.assert_allclose(found.memory, truth, rtol=1e-12, atol=1e-12)
-    assert bool(plan.hindrance) == (op.name in WAITING)
+    assert bool(plan.hindrance) == op.waits
     assert plan.hindrance or [c.graph.launches for c in plan._shapes.values()] == [2]
 
 

@@ -19,32 +19,6 @@ if TYPE_CHECKING:
 MOST_GRAPHS = 16  # captured graphs that a plan keeps; each has memory of its own
 MOST_SHAPES = 1024  # minibatch shapes that it remembers
 
-# Operations during which the CPU waits for the GPU, most of them for values to look at
-WAITING = {
-    "argsort",
-    "edit_distance_error",
-    "forward_backward",
-    "forward_backward_slope",
-    "lambda_rank",
-    "lambda_rank_slope",
-    "ndcg_at_1",
-    "random_sample",
-    "random_sample_inclusion_frequency",
-    "roi_largest",
-    "roi_put",
-    "roi_take",
-    "sequence_gather",
-    "sequence_scatter",
-    "to_sequence_like",
-    "top_k_indices",
-    "user_back",
-    "user_call",
-    "user_gradient",
-    "user_output",
-}
-# Operations that draw random numbers
-DRAWING = {"dropout_mask", "random", "random_sample"}
-
 
 class CudaPlan(Plan):
     """A plan on a `CudaEngine`.
@@ -64,9 +38,8 @@ class CudaPlan(Plan):
             self.stored = [(slot, array.copy(order="K")) for slot, array in self.stored]
             self.places = {p: engine.place(p) for p in self.parameters}
         operations = [n.op for n in order(outputs) if n.op is not None]
-        names = {op.name for op in operations}
-        self.draws = bool(names & DRAWING)
-        self.hindrance = _hindrance(names & WAITING | {op.name for op in operations if op.new_axis})
+        self.draws = any(op.draws for op in operations)
+        self.hindrance = _hindrance({op.name for op in operations if op.waits or op.new_axis})
         self._shapes: dict[Any, Captured | None] = {}  # the latest last
         self._name = ", ".join(describe(n) for n in outputs[:3])
         self._too_large: set[Any] = set()  # shapes whose graphs the memory has no room for
