@@ -6,6 +6,7 @@ Each function gives an initializer, which `Parameter` asks for an array once its
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -17,25 +18,28 @@ import numpy as np
 
 from .graph import GraphError
 from .graph.context import context
+from .graph.mersenne import Mersenne
 from .graph.node import AUTO_SEED
 
 Shape = tuple[int, ...]
+Generator = np.random.Generator | Mersenne
 UNSAID_RANK = 2**31 - 1  # CNTK's number for a rank that the layer says
 
 
-def _uniform(generator: np.random.Generator, width: float, shape: Shape) -> np.ndarray:
+def _uniform(generator: Generator, width: float, shape: Shape) -> np.ndarray:
     return generator.uniform(-width, width, shape)
 
 
-def _normal(generator: np.random.Generator, width: float, shape: Shape) -> np.ndarray:
+def _normal(generator: Generator, width: float, shape: Shape) -> np.ndarray:
     return generator.normal(0, width, shape)
 
 
-def _truncated_normal(generator: np.random.Generator, width: float, shape: Shape) -> np.ndarray:
-    values = generator.standard_normal(shape)
-    while (outside := abs(values) > 2).any():
-        values = np.where(outside, generator.standard_normal(shape), values)
-    return values * width
+def _truncated_normal(generator: Generator, width: float, shape: Shape) -> np.ndarray:
+    count, values = math.prod(shape), np.empty(0)
+    while len(values) < count:
+        drawn = generator.standard_normal(count)
+        values = np.concatenate([values, drawn[abs(drawn) <= 2]])
+    return values[:count].reshape(shape) * width
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,18 @@ class Initializer:
             for a negative number, the first ones of a shape (outputs, inputs, *size). None
             leaves it to the layer; 1 if that does not say either.
         filter_rank: how many last axes are a kernel's size. None: as above; 0.
-        seed: for the same values each time; None for a new one, of `C.set_seed`'s, for each
-            parameter.
+        seed: for the same values each time, those that CNTK draws on a CPU; None for other ones,
+            of `C.set_seed`'s seed, for each parameter.
+        generator: gives these.
     """
 
-    draw: Callable[[np.random.Generator, float, Shape], np.ndarray]
+    draw: Callable[[Generator, float, Shape], np.ndarray]
     width: Callable[[int, int], float]
     scale: float = 1.0
     output_rank: int | None = None
     filter_rank: int | None = None
     seed: int | None = None
+    generator: np.random.Generator | None = None
 
     def __post_init__(self) -> None:
         unsaid = {"seed": AUTO_SEED, "output_rank": UNSAID_RANK, "filter_rank": UNSAID_RANK}
@@ -86,19 +92,17 @@ class Initializer:
         return (first, last) if outputs >= 0 else (last, first)
 
     def seeded(self) -> Initializer:
-        """This initializer with a seed drawn now: parameters don't depend on who is read first."""
+        """This initializer with its seed chosen now: values don't depend on who is read first."""
         if self.seed is not None:
             return self
-        return dataclasses.replace(
-            self, seed=int(context().random.next_generator().integers(1 << 62))
-        )
+        return dataclasses.replace(self, generator=context().random.next_generator())
 
     def __call__(self, shape: Shape, dtype: Any) -> np.ndarray:
-        generator = (
-            context().random.next_generator()
-            if self.seed is None
-            else np.random.default_rng(self.seed)
-        )
+        generator: Generator
+        if self.seed is not None:
+            generator = Mersenne(self.seed)
+        else:
+            generator = copy.deepcopy(self.generator) or context().random.next_generator()
         width = self.scale * self.width(*self.fans(shape)) if math.prod(shape) else 0.0
         return np.asarray(self.draw(generator, width, shape), dtype)
 

@@ -108,3 +108,50 @@ def test_bilinear_enlarges_a_ramp_to_a_ramp():
 def test_too_few_axes():
     with pytest.raises(C.GraphError, match="at least 3 axes, got shape"):
         C.glorot_uniform(output_rank=-1, filter_rank=2).fans((3, 4))
+
+
+# (initializer, its scale, some of the first 400,000 values for the seed 7, their sum), by CNTK 2.7;
+# the normal one at 3476 is beyond the ziggurat's last layer
+DRAWN = [
+    (
+        "uniform",
+        2,
+        {
+            0: 1.0175411701202393,
+            1: 1.797204852104187,
+            3477: 1.3827688694000244,
+            399999: 0.35550910234451294,
+        },
+        -1291.071459066684,
+    ),
+    (
+        "normal",
+        1.5,
+        {
+            0: 1.4449235200881958,
+            1: -2.48457670211792,
+            3476: 5.504702568054199,
+            399999: -1.0166652202606201,
+        },
+        -1530.8475624085336,
+    ),
+    (
+        "truncated_normal",
+        1.5,
+        {
+            0: 1.4449235200881958,
+            1: -2.48457670211792,
+            3477: -1.4271652698516846,
+            399999: 1.7740066051483154,
+        },
+        -869.462217912886,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "scale", "some", "total"), DRAWN)
+def test_values_of_a_seed_are_cntks(name, scale, some, total):
+    init = getattr(C.initializer, name)(scale, seed=7)
+    values = C.Parameter((4, 100_000), init=init).value.ravel()
+    np.testing.assert_array_equal(values[list(some)], np.array(list(some.values()), np.float32))
+    assert values.sum(dtype=float) == pytest.approx(total, abs=1e-6)

@@ -1,0 +1,128 @@
+"""The random numbers that CNTK draws on a CPU for a seed, to the last bit.
+
+They are made of the Mersenne twister's words of 64 bits (Matsumoto and Nishimura, 1998; C++'s
+`mt19937_64`): uniform ones, and by Boost's ziggurat (Marsaglia and Tsang, 2000) normal ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+_SIZE, _MIDDLE = 312, 156  # numbers of the state, and how far apart those are that are combined
+_BLOCK = 1 << 16  # numbers that are made at once
+_WIDEST, _TAIL = 3.7130862467403632609, 3.4426198558966521214  # of the ziggurat's layers
+_MASK = (1 << 64) - 1
+_word = np.uint64
+
+
+class Mersenne:
+    """A source of numbers, with the methods of NumPy's generators that initial values need."""
+
+    def __init__(self, seed: int) -> None:
+        words = [seed & _MASK]
+        for i in range(1, _SIZE):
+            words.append((6364136223846793005 * (words[-1] ^ words[-1] >> 62) + i) & _MASK)
+        self._state = np.array(words, _word)
+        self._ready = np.empty(0, _word)
+
+    def uniform(self, low: float, high: float, shape: Any) -> np.ndarray:
+        """From `low` to `high`."""
+        values = np.empty(shape)
+        flat = values.reshape(-1)
+        for begin in range(0, flat.size, _BLOCK):
+            part = flat[begin : begin + _BLOCK]
+            part[:] = self._words(part.size)
+            part *= 2.0**-64
+        values *= high - low
+        values += low
+        return values
+
+    def normal(self, mean: float, deviation: float, shape: Any) -> np.ndarray:
+        return self.standard_normal(shape) * deviation + mean
+
+    def standard_normal(self, shape: Any) -> np.ndarray:
+        count = math.prod(np.atleast_1d(shape))
+        values = np.empty(0)
+        while len(values) < count:
+            values = np.concatenate([values, self._normals(min(count - len(values), _BLOCK))])
+        return values[:count].reshape(shape)
+
+    def _words(self, count: int) -> np.ndarray:
+        """The next numbers of 64 bits."""
+        while len(self._ready) < count:
+            more = min(count - len(self._ready), _BLOCK)
+            self._ready = np.concatenate([self._ready, self._made(more)])
+        words, self._ready = self._ready[:count], self._ready[count:]
+        return words
+
+    def _made(self, count: int) -> np.ndarray:
+        x = np.empty(_SIZE + -(-count // _MIDDLE) * _MIDDLE, _word)
+        x[:_SIZE] = self._state
+        upper, odd = np.empty(_MIDDLE, _word), np.empty(_MIDDLE, _word)
+        for new in range(_SIZE, len(x), _MIDDLE):  # of which each is made of three before it
+            old = new - _SIZE
+            np.bitwise_and(x[old : old + _MIDDLE], _word(0xFFFFFFFF80000000), upper)
+            np.bitwise_and(x[old + 1 : old + 1 + _MIDDLE], _word(0x7FFFFFFF), odd)
+            np.bitwise_or(upper, odd, upper)
+            np.bitwise_and(upper, _word(1), odd)
+            np.multiply(odd, _word(0xB5026F5AA96619E9), odd)
+            np.right_shift(upper, _word(1), upper)
+            np.bitwise_xor(upper, odd, upper)
+            np.bitwise_xor(upper, x[new - _MIDDLE : new], x[new : new + _MIDDLE])
+        self._state, x = x[-_SIZE:].copy(), x[_SIZE:]
+        x ^= x >> _word(29) & _word(0x5555555555555555)
+        x ^= x << _word(17) & _word(0x71D67FFFEDA60000)
+        x ^= x << _word(37) & _word(0xFFF7EEE000000000)
+        x ^= x >> _word(43)
+        return x
+
+    def _normals(self, count: int) -> np.ndarray:
+        """Normal values out of the next numbers: nearly as many as these."""
+        words = self._words(count)
+        layer, sign = (words >> _word(1) & _word(127)).astype(int), (words & _word(1)) * 2.0 - 1
+        x = (words >> _word(8)) * 2.0**-56 * _EDGES[layer]
+        values, is_value, after = x * sign, np.ones(count, bool), 0
+        for place in np.flatnonzero(x >= _EDGES[layer + 1]).tolist():  # one in a hundred
+            if place < after:
+                continue  # it was part of a value before
+            found, taken = self._at_edge(float(x[place]), int(layer[place]), words[place + 1 :])
+            after = place + 1 + taken
+            is_value[place:after] = False
+            if found is not None:
+                is_value[place], values[place] = True, found * sign[place]
+        return values[is_value]
+
+    def _at_edge(self, x: float, layer: int, words: np.ndarray) -> tuple[float | None, int]:
+        """The value that comes of a number which is not all below the curve, None if it is of no
+        use; and how many of the words after it were taken."""
+        taken = 0
+
+        def one() -> float:
+            nonlocal taken
+            word = words[taken] if taken < len(words) else self._words(1)[0]
+            taken += 1
+            return int(word) * 2.0**-64
+
+        if layer:
+            height = _HEIGHTS[layer] + one() * (_HEIGHTS[layer + 1] - _HEIGHTS[layer])
+            return (x if height < math.exp(-x * x / 2) else None), taken
+        while True:
+            x, y = -math.log1p(-one()) / _TAIL, -math.log1p(-one())
+            if 2 * y > x * x:
+                return x + _TAIL, taken
+
+
+def _ziggurat() -> np.ndarray:
+    """The right edges of the layers, which are of the same area."""
+    edges = [_WIDEST, _TAIL]
+    area = _WIDEST * math.exp(-_TAIL * _TAIL / 2)
+    while len(edges) < 128:
+        edges.append(math.sqrt(-2 * math.log(area / edges[-1] + math.exp(-(edges[-1] ** 2) / 2))))
+    return np.array([*edges, 0.0])
+
+
+_EDGES = _ziggurat()
+_HEIGHTS = np.exp(-_EDGES * _EDGES / 2)
