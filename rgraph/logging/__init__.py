@@ -1,6 +1,7 @@
 """What training tells: CNTK's `logging` module."""
 
 from . import graph
+from .curves import plot_training
 from .graph import find_all_with_name, find_by_name, find_by_uid, plot
 from .progress_bar import ProgressBar
 from .progress_print import (
@@ -26,5 +27,6 @@ __all__ = [
     "get_trace_level",
     "log_number_of_parameters",
     "plot",
+    "plot_training",
     "set_trace_level",
 ]

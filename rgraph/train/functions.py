@@ -53,7 +53,10 @@ TestSummary.__test__ = False  # type: ignore[attr-defined]  # pytest's business 
 
 @_read_by_key
 class Progress(NamedTuple):
-    """How a training went: groups of minibatches, epochs, and a final test if there was one."""
+    """How a training went: groups of minibatches, epochs, and a final test if there was one.
+
+    `C.logging.plot_training` draws it.
+    """
 
     updates: list[Summary]
     epoch_summaries: list[Summary]
