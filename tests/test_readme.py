@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language):
-    """The README's blocks of code in a language, without their indentation."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language, text=README):
+    """A page's blocks of code in a language, without their indentation."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
     return [re.sub(f"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
 
 
@@ -51,3 +51,13 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benc
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda p: p.name)
+def test_programs_of_pages_run(page, monkeypatch, tmp_path):
+    """From top to bottom, one after the other."""
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec("import numpy as np\nimport rgraph as C", names)
+    for number, code in enumerate(blocks("python", page.read_text())):
+        exec(compile(code, f"{page.name}, block {number}", "exec"), names)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from .. import ops
 from ..graph import (
@@ -71,7 +74,6 @@ class _Reader:
         self.made: dict[str, list[Node]] = {}  # by operation, or by leaf
         self.later: dict[Placeholder, str] = {}  # what a delay delays, made after it
         self.axes: dict[str, Axis] = {}
-        self.cyclic: dict[str, bool] = {}  # by delay: whether what it delays depends on it
 
     def function(self) -> Function:
         root = self.content["root"]
@@ -152,20 +154,22 @@ class _Reader:
         f = self._operation(uid)
         names = [self._resolved(n) for n in f["inputs"]]
         is_delay = f["op"] in (numbers.PAST_VALUE, numbers.FUTURE_VALUE)
-        return names[1:] if is_delay and self._is_on_a_cycle(uid) else names
+        return names[1:] if is_delay and uid in self._cyclic else names
 
-    def _is_on_a_cycle(self, uid: str) -> bool:
-        if uid not in self.cyclic:
-            below: set[str] = set()
-            pending = [uid]
-            while pending:
-                for name in self._operation(pending.pop())["inputs"]:
-                    operand, output, _ = self._resolved(name).rpartition("_Output_")
-                    if output and operand not in below:
-                        below.add(operand)
-                        pending.append(operand)
-            self.cyclic[uid] = uid in below
-        return self.cyclic[uid]
+    @cached_property
+    def _cyclic(self) -> set[str]:
+        """The operations that depend on themselves."""
+        numbers = {uid: i for i, uid in enumerate(self.operations)}
+        edges = set[tuple[int, int]]()
+        for uid, f in self.operations.items():
+            operands = (self._resolved(n).rpartition("_Output_") for n in f["inputs"])
+            edges |= {(numbers[uid], numbers[o]) for o, output, _ in operands if output}
+        ends = np.array(sorted(edges), int).reshape(-1, 2).T
+        ones = np.ones(len(edges), bool)
+        graph = coo_array((ones, tuple(ends)), (len(numbers), len(numbers)))
+        _, component = connected_components(graph, connection="strong")
+        several = np.bincount(component, minlength=1) > 1
+        return {u for u, i in numbers.items() if several[component[i]] or (i, i) in edges}
 
     def _leaf(self, uid: str) -> Node:
         if uid not in self.leaves:
@@ -214,10 +218,8 @@ class _Reader:
 
     def _result(self, f: dict[str, Any], nodes: Sequence[Node]) -> Any:
         number = f["op"]
-        if number == numbers.WHERE:
-            return nodes[0]  # what reads it wants the condition
-        if number == numbers.PACKED_INDEX:
-            return nodes[1]
+        if number == numbers.PACKED_INDEX:  # of frames that a condition chooses
+            return self._value(self._operand(f, 1)["inputs"][0])
         if number == numbers.GATHER_PACKED:
             return self._gathered(f, nodes)
         if number == numbers.SCATTER_PACKED:
@@ -226,11 +228,14 @@ class _Reader:
             raise GraphError(f"number {number} is not known here")
         return OPERATIONS[number](At(nodes, f["attributes"]))
 
+    def _operand(self, f: dict[str, Any], operand: int) -> dict[str, Any]:
+        """The operation that gives an operand."""
+        return self._operation(self._resolved(f["inputs"][operand]).rpartition("_Output_")[0])
+
     def _gathered(self, f: dict[str, Any], nodes: Sequence[Node]) -> Node:
         """The chosen frames; one of each sequence where the result has no time axis."""
         frames = ops.sequence.gather(nodes[0], nodes[1])
-        index = self._operation(self._resolved(f["inputs"][1]).rpartition("_Output_")[0])
-        where = self._operation(self._resolved(index["inputs"][1]).rpartition("_Output_")[0])
+        where = self._operand(self._operand(f, 1), 1)
         if len(where["attributes"].get("newDynamicAxes", ())) == 1:
             return ops.sequence.first(frames)
         return frames

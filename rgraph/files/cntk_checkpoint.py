@@ -10,7 +10,6 @@ import numpy as np
 
 from ..graph import GraphError
 from ..model.function import Function
-from . import cntk
 from .cntk_dictionary import of_cntk, read
 
 # What a learner keeps of each parameter here, by its rule, in the order in which CNTK's has it.
@@ -50,6 +49,8 @@ def load(filename: str | os.PathLike[str]) -> Checkpoint | None:
             f"CNTK wrote {os.fspath(filename)}, and {second} is not beside it",
             hint="a checkpoint is two files; C.load_model reads the model in the first alone",
         )
+    from . import cntk  # as SciPy's graphs, for who has such files
+
     with open(second, "rb") as file:
         found = read(file.read())
     if not isinstance(found.get("Learners"), list):

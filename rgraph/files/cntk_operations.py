@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from .. import losses, metrics, ops
 from ..graph import Axis, Constant, GraphError, Node, apply
@@ -101,6 +104,20 @@ def _refuse_padding(at: At) -> None:
         raise GraphError("padding that is given as numbers is not read")
 
 
+def _frames_after(at: At) -> Any:
+    """How many frames a sequence has once a convolution went along time."""
+    kernel, x = at.operands
+    axis = -len(kernel.shape or ()) + 2  # of time, among the axes of what a filter covers
+    stride, padded = (at.reverse(n, -axis + 1)[axis] for n in ("strides", "autoPadding"))
+    size, step = (kernel.shape or ())[axis], int(at.reverse("dilation", -axis + 1)[axis])
+    ones = ops.reduce_sum(ops.ones_like(x), Axis.all_static_axes())
+    one_each = ops.element_divide(ones, float(math.prod(x.shape or ())))
+    frames = sequence.reduce_sum(one_each)
+    reach = 0 if padded else (size - 1) * step
+    steps = ops.element_divide(ops.minus(frames, 1.0 + reach), float(stride))
+    return ops.plus(ops.floor(steps), 1.0)
+
+
 def _convolution(at: At) -> Any:
     kernel, x = at.operands
     _refuse_padding(at)
@@ -147,11 +164,13 @@ def _reduce(at: At) -> Any:
     x = at.operands[0]
     if any(a.name == "AllAxes" for a in axes):
         return _REDUCTIONS[name](x, Axis.all_axes())
-    dynamic = [a for a in axes if not a.is_static]
+    dynamic = [a.name for a in axes if not a.is_static]
+    if dynamic == ["defaultBatchAxis"]:
+        return _REDUCTIONS[name](x, Axis.default_batch_axis())
+    if dynamic and (len(axes) > 1 or name != "Sum"):
+        raise GraphError(f"a reduction by {name} over {', '.join(dynamic)} is not read")
     if dynamic:
-        if len(axes) == 1 and name == "Sum" and dynamic[0].name != "defaultBatchAxis":
-            return sequence.reduce_sum(x)
-        raise GraphError(f"a reduction over {dynamic[0].name} is not read")
+        return sequence.reduce_sum(x)
     every = any(a.name == "AllStaticAxes" for a in axes)
     chosen = None if every else tuple(at.axis(a) for a in axes)
     if name.startswith("Arg"):
@@ -255,31 +274,83 @@ def _filled(at: At) -> Any:
     return (ops.ones_like if value else ops.zeros_like)(at.operands[0])
 
 
+_TYPES = {1: np.float32, 2: np.float64}
+
+
+def _cast(at: At) -> Any:
+    if at["newDataType"] not in _TYPES:
+        raise GraphError(f"a cast to CNTK's data type {at['newDataType']} is not read")
+    return ops.cast(at.operands[0], _TYPES[at["newDataType"]])
+
+
+def _random(at: At) -> Any:
+    """Numbers of our own, by the seed of the program that reads the file."""
+    kind, numbers = at["randomDistributionType"], [float(n) for n in at["randomDistributionArgs"]]
+    if kind not in ("uniform", "normal", "gumbel", "bernoulli"):
+        raise GraphError(f"random numbers by {kind} are not read")
+    if at.operands:
+        return getattr(ops.random, f"{kind}_like")(at.operands[0], *numbers)
+    return getattr(ops.random, kind)(at["newShape"], _TYPES[at["newDataType"]], *numbers)
+
+
+def _sampled(function: Callable[..., Any]) -> Callable[[At], Any]:
+    return lambda at: function(at.operands[0], int(at["numSamples"]), bool(at["allowDuplicates"]))
+
+
+def _with_negative_samples(at: At) -> Any:
+    x, y, *numbers = at.operands
+    known = [int(n.value.item()) for n in numbers if isinstance(n, Constant)]
+    if len(known) < 2:
+        raise GraphError("a cosine distance whose shift is computed is not read")
+    return losses.cosine_distance_with_negative_samples(x, y, *known)
+
+
+def _edit_distance(at: At) -> Any:
+    penalties = [float(at[f"{n}Penalty"]) for n in ("Substitution", "Deletion", "Insertion")]
+    squash, ignored = bool(at["SquashInputs"]), [int(n) for n in at["TokensToIgnore"]]
+    return metrics.edit_distance_error(*at.operands, *penalties, squash, ignored)
+
+
+def _crop(at: At) -> Any:
+    if len(at.operands) == 4:
+        return ops.crop_automatic_with_ancestors(*at.operands)
+    offset = at.attributes.get("offset")
+    return ops.crop_manual(*at.operands, *offset) if offset else ops.crop_automatic(*at.operands)
+
+
+def _roi(at: At) -> Any:
+    kind, scale = at["poolingType"], float(at["spatialScale"])
+    return ops.roipooling(*at.operands, kind, at["roiOutputShape"], scale)
+
+
 OPERATIONS: dict[int, Callable[[At], Any]] = {
     0: _plain("negate"), 1: _plain("sigmoid"), 2: _plain("tanh"), 3: _plain("relu"),
     4: _plain("exp"), 5: _plain("log"), 6: _plain("sqrt"), 7: _plain("floor"), 8: _plain("abs"),
     9: _plain("reciprocal"), 10: _plain("softmax"), 11: _plain("hardmax"), 12: _transpose,
-    14: _slice, 15: lambda at: ops.dropout(at.operands[0], float(at["dropoutRate"])),
-    16: _reshape, 17: _pooling, 18: lambda at: ops.reduce_sum(at.operands[0], Axis.all_axes()),
+    13: lambda at: sequence.where(at.operands[0]), 14: _slice,
+    15: lambda at: ops.dropout(at.operands[0], float(at["dropoutRate"])), 16: _reshape,
+    17: _pooling, 18: lambda at: ops.reduce_sum(at.operands[0], Axis.all_axes()),
     19: _plain("plus"), 20: _plain("minus"), 21: _plain("element_times"), 22: _plain("equal"),
     23: _plain("not_equal"), 24: _plain("less"), 25: _plain("less_equal"), 26: _plain("greater"),
     27: _plain("greater_equal"), 31: _times, 32: _times_transpose, 33: _convolution,
-    34: lambda at: losses.squared_error(*at.operands), 36: _classification_error,
-    35: lambda at: losses.cross_entropy_with_softmax(*at.operands),
+    34: lambda at: losses.squared_error(*at.operands),
+    35: lambda at: losses.cross_entropy_with_softmax(*at.operands), 36: _classification_error,
     37: _delay(1), 38: _delay(-1), 39: _reduce, 40: _batch_normalization, 41: _plain("clip"),
-    42: _plain("element_select"), 43: _splice, 50: _reconcile, 51: _plain("log_softmax"),
-    52: _plain("log_add_exp"), 53: lambda at: losses.cosine_distance(*at.operands),
-    54: _plain("sin"), 55: _plain("cos"), 58: _unpooling, 64: _plain("stop_gradient"),
-    48: lambda at: losses.weighted_binary_cross_entropy(*at.operands),
-    65: _plain("elu"), 68: _one_hot, 69: _plain("pow"), 70: _to_sequence,
-    71: _plain("to_sequence_like"), 72: _unpack, 74: _gather,
-    63: _plain("labels_to_graph"), 66: _ctc,
-    75: _plain("sigmoid"), 77: _plain("sinh"), 78: _plain("cosh"), 79: _plain("unpack_batch"),
-    80: _plain("to_batch"), 81: _plain("asin"),
-    82: _plain("acos"), 83: _pad, 85: _plain("atanh"), 86: _plain("asinh"), 87: _top_k,
-    56: _plain("alias"), 62: _plain("alias"), 88: _squeeze, 89: _filled,
+    42: _plain("element_select"), 43: _splice, 45: _sampled(ops.random_sample),
+    46: _sampled(ops.random_sample_inclusion_frequency), 47: _roi,
+    48: lambda at: losses.weighted_binary_cross_entropy(*at.operands), 50: _reconcile,
+    51: _plain("log_softmax"), 52: _plain("log_add_exp"),
+    53: lambda at: losses.cosine_distance(*at.operands), 54: _plain("sin"), 55: _plain("cos"),
+    56: _plain("alias"), 58: _unpooling, 60: lambda at: metrics.ndcg_at_1(*at.operands),
+    61: _edit_distance, 62: _plain("alias"), 63: _plain("labels_to_graph"),
+    64: _plain("stop_gradient"), 65: _plain("elu"), 66: _ctc, 67: _with_negative_samples,
+    68: _one_hot, 69: _plain("pow"), 70: _to_sequence, 71: _plain("to_sequence_like"), 72: _unpack,
+    73: _plain("assign"), 74: _gather, 75: _plain("sigmoid"), 76: _random, 77: _plain("sinh"),
+    78: _plain("cosh"), 79: _plain("unpack_batch"), 80: _plain("to_batch"), 81: _plain("asin"),
+    82: _plain("acos"), 83: _pad, 84: _crop, 85: _plain("atanh"), 86: _plain("asinh"), 87: _top_k,
+    88: _squeeze, 89: _filled, 91: _cast,
     92: lambda at: ops.eye_like(at.operands[0], bool(at["OutputSparse"])),
-    94: _plain("straight_through_impl"), 95: _plain("tan"), 96: _plain("atan"),
+    94: _plain("straight_through_impl"), 95: _plain("tan"), 96: _plain("atan"), 97: _frames_after,
 }  # fmt: skip
-WHERE, PACKED_INDEX, GATHER_PACKED, SCATTER_PACKED, COMBINE, BLOCK = 13, 28, 29, 30, 44, 57
+PACKED_INDEX, GATHER_PACKED, SCATTER_PACKED, COMBINE, BLOCK = 28, 29, 30, 44, 57
 PAST_VALUE, FUTURE_VALUE = 37, 38

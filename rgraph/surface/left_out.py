@@ -114,8 +114,7 @@ BEHAVES: dict[str, str] = {
     "forward_backward": "refuses sequences that are too short for their labels, where CNTK gives "
     "1e11 and a gradient of no meaning; delayConstraint leaves the blank after the last label free",
     "optimized_rnnstack": "runs on CPUs, too",
-    "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read; models are "
-    "saved as ONNX, not loaded",
+    "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read",
     "set_global_option": "keeps what it is given for the program; rgraph looks at align_axis, "
     "and at on_nan and values_are_true, which CNTK lacks",
     "get_data_type": "gives NumPy's types, as cntk_py.DataType_Float and the like are",
