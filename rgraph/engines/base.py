@@ -152,8 +152,8 @@ class Engine(ABC):
         name: what people call it.
         xp: the array library, with NumPy's API.
         is_gpu: whether its memory is a GPU's.
-        small_bytes: results of up to so many bytes are left to the records' own kernels where they
-            are pointwise.
+        small_bytes: pointwise results of a loop's steps of up to so many bytes are computed by one
+            function that is written out for all of them, where there is no compiler.
         compiler: what does a loop's steps in one piece, where there is such.
         guard: while there is one, what stays is changed only if it has found all finite.
     """

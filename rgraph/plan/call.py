@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..graph import GraphError, Node
@@ -28,9 +27,6 @@ class Call:
         self.node = node
         types = list(map(Type.of, node.inputs))
         self.kernel, self.provider = engine.bind(node.op, arguments, types)
-        # An engine's ways of doing pointwise work cost more than a few elements of it.
-        own = partial(node.op.kernel, **arguments)
-        self.on_few: Callable[..., Any] = own if node.op.pointwise else self.kernel
         self.small_bytes = engine.small_bytes if node.axes or node.shape else 0  # bytes
         # the fused pointwise operations that it is, the part of its operand, the axis of a splice
         self.program: Any = node.attrs.get("program") if node.op.pointwise else None
@@ -42,6 +38,10 @@ class Call:
         self.follows = node.op.pointwise or self.joins_along is not None  # their memory order
         self.axes = node.axes or ()
         self.shape, self.dtype = node.shape, node.dtype
+        # What is compiled is given its result's memory, of any size
+        rank = len(self.shape) + bool(self.axes)
+        self.is_compiled = engine.compiler is not None and node.op.pointwise and rank > 0
+        self.in_order = rank < 4  # the memory of others is in their operands' order
         self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0
         self.dead: list[int] = []
 
@@ -56,17 +56,16 @@ class Call:
                 env[self.result] = self._copied(self.kernel(run, *operands), out)
                 return
             size = self.row_bytes if rows is None else self.row_bytes * rows
-            if size <= self.small_bytes:
-                env[self.result] = self.on_few(run, *operands, out=out)
-                return
-            if out is None and size >= _SMALL:
-                out = self._room(run, operands, rows)
+            if out is None and (self.is_compiled or size >= _SMALL):
+                out = self._room(run, operands, rows, size)
             env[self.result] = self.kernel(run, *operands, out=out)
         except GraphError as error:
             raise failed(self.node, error) from None
 
-    def _room(self, run: Run, operands: Sequence[Any], rows: int | None) -> Any:
+    def _room(self, run: Run, operands: Sequence[Any], rows: int | None, size: int) -> Any:
         lead = () if rows is None else (rows,)
+        if size < _SMALL and self.in_order:
+            return run.xp.empty(lead + self.shape, self.dtype)
         like = _model(operands, len(lead + self.shape)) if self.follows else None
         return run.empty(lead + self.shape, self.dtype, like)
 

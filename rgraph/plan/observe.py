@@ -48,4 +48,3 @@ def observe(plan: Plan, observer: Observer) -> None:
                 calls += part.calls
         for call in calls:
             call.kernel = around(call.kernel, call.node)
-            call.on_few = around(call.on_few, call.node)
