@@ -18,10 +18,10 @@ Arrays = dict[str, np.ndarray]
 
 # The gates' order: i, f, o input, forget, output; c the new value of an LSTM. z, r update, reset;
 # n the new value of a GRU.
-OURS = {"LSTM": "icfo", "GRU": "zrn", "RNNStep": "n", "ConvLSTM": "icfo"}
+OURS = {"LSTM": "icfo", "GRU": "zrn", "RNNStep": "n", "ConvolutionalLSTM": "icfo"}
 GATES = {
-    "torch": {"LSTM": "ifco", "GRU": "rzn", "RNNStep": "n", "ConvLSTM": "ifoc"},
-    "keras": {"LSTM": "ifco", "GRU": "zrn", "RNNStep": "n", "ConvLSTM": "ifco"},
+    "torch": {"LSTM": "ifco", "GRU": "rzn", "RNNStep": "n", "ConvolutionalLSTM": "ifoc"},
+    "keras": {"LSTM": "ifco", "GRU": "zrn", "RNNStep": "n", "ConvolutionalLSTM": "ifco"},
 }
 
 # What a layer's parameters may be called; those in brackets it may lack.
@@ -34,7 +34,7 @@ PARAMETERS = {
     "LSTM": "b W H [P]",
     "GRU": "b W H H1 [b1]",
     "RNNStep": "b W H",
-    "ConvLSTM": "W H [b]",
+    "ConvolutionalLSTM": "W H [b]",
     "OptimizedRNNStack": "weights",
 }
 STACK = "OptimizedRNNStack"  # all weights in one parameter, as cuDNN and PyTorch order them
@@ -83,7 +83,7 @@ TABLES: dict[str, Table] = {
         "LSTM": {**_CELL, "weight_hr": ("P", TRANSPOSED)},
         "GRU": _CELL,
         "RNNStep": _CELL,
-        "ConvLSTM": {"conv.weight": ("WH", SAME), "conv.bias": ("b", SAME)},
+        "ConvolutionalLSTM": {"conv.weight": ("WH", SAME), "conv.bias": ("b", SAME)},
     },
     "keras": {
         "Dense": _KERNEL,
@@ -99,7 +99,7 @@ TABLES: dict[str, Table] = {
         "LSTM": _RECURRENT,
         "GRU": _RECURRENT,
         "RNNStep": _RECURRENT,
-        "ConvLSTM": {**_KERNELS, "recurrent_kernel": ("H", CHANNELS_LAST)},
+        "ConvolutionalLSTM": {**_KERNELS, "recurrent_kernel": ("H", CHANNELS_LAST)},
     },
 }
 
@@ -136,7 +136,7 @@ def to_ours(
     _refuse_unknown(framework, kind)
     if kind == STACK:
         return {"weights": _stacked(theirs, parts).reshape(shapes["weights"])}
-    theirs = _gates_joined(theirs) if kind == "ConvLSTM" else theirs
+    theirs = _gates_joined(theirs) if kind == "ConvolutionalLSTM" else theirs
     table = TABLES[framework][kind]
     _refuse_others(theirs, table, f"{framework}'s weights of a {kind}")
     found = {table[k][0]: table[k][1].ours(np.asarray(v)) for k, v in theirs.items()}
@@ -149,7 +149,7 @@ def to_ours(
         found["b"], found["rb"] = found["b"]
     for missing in {"W", "H"} - set(found):
         raise GraphError(f"{framework}'s weights of a {kind} lack what is {missing} here")
-    axis = 0 if kind == "ConvLSTM" else -1
+    axis = 0 if kind == "ConvolutionalLSTM" else -1
     order = GATES[framework][kind]
     found = {k: v if k == "P" else regated(v, order, OURS[kind], axis) for k, v in found.items()}
     size = found["W"].shape[axis]
@@ -176,7 +176,7 @@ def from_ours(
         return _unstacked(ours["weights"], theirs, parts)
     found = dict(ours)
     theirs = {k: v for k, v in theirs.items() if k != "num_batches_tracked"}  # no samples
-    apart = kind == "ConvLSTM" and _are_gates_apart(theirs)
+    apart = kind == "ConvolutionalLSTM" and _are_gates_apart(theirs)
     table = TABLES[framework][kind]
     if kind in OURS:
         found = _recurrent_from_ours(framework, kind, found, theirs)
@@ -299,11 +299,11 @@ def _recurrent_from_ours(
         b1 = found.pop("b1", None)
         if b1 is not None:
             found["rb"] = np.concatenate([np.zeros(2 * b1.size), b1])
-    size = found["W"].shape[0 if kind == "ConvLSTM" else -1]
+    size = found["W"].shape[0 if kind == "ConvolutionalLSTM" else -1]
     found["b"] = np.zeros(size) if "b" not in found else found["b"].reshape(-1)
-    if framework == "torch" and kind != "ConvLSTM":
+    if framework == "torch" and kind != "ConvolutionalLSTM":
         found.setdefault("rb", np.zeros(size))
-    axis = 0 if kind == "ConvLSTM" else -1
+    axis = 0 if kind == "ConvolutionalLSTM" else -1
     order = GATES[framework][kind]
     found = {k: v if k == "P" else regated(v, OURS[kind], order, axis) for k, v in found.items()}
     if framework == "keras" and "rb" in found:  # a GRU's, with reset_after

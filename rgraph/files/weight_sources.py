@@ -116,9 +116,9 @@ _KERAS_KINDS = {
     "Conv2DTranspose": "ConvolutionTranspose",
     "Conv3DTranspose": "ConvolutionTranspose",
     "SimpleRNN": "RNNStep",
-    "ConvLSTM1D": "ConvLSTM",
-    "ConvLSTM2D": "ConvLSTM",
-    "ConvLSTM3D": "ConvLSTM",
+    "ConvLSTM1D": "ConvolutionalLSTM",
+    "ConvLSTM2D": "ConvolutionalLSTM",
+    "ConvLSTM3D": "ConvolutionalLSTM",
     **{k: k for k in ("Dense", "Embedding", "BatchNormalization", "LSTM", "GRU")},
 }
 
@@ -183,7 +183,7 @@ def keras_check(source: Any) -> Check:
         if _KERAS_KINDS.get(kind or "") != pair.layer.kind:
             raise GraphError(f"Keras's {kind} '{pair.prefix}' is no {pair.layer.kind}")
         gate = config.get("recurrent_activation", "sigmoid")
-        if pair.layer.kind in ("LSTM", "GRU") and gate != "sigmoid":
+        if gate != "sigmoid" and "sigmoid" in pair.layer.operations:
             raise GraphError(
                 f"Keras's {kind} '{pair.prefix}' has {gate} for its gates, {pair.layer} sigmoid",
                 hint="a layer of Keras that was trained with recurrent_activation='sigmoid' can "

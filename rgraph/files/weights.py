@@ -3,10 +3,6 @@
 A layer here has the name that it has there: `C.layers.Dense(10, name="fc")` takes `fc.weight` and
 `fc.bias`. Gates are put in their order, axes in their places, two biases become one. What has no
 exact counterpart is refused by its name. Neither library is imported.
-
-`C.layers` has no ConvLSTM. A step function that is a block of the kind "ConvLSTM", with parameters
-`W` (4 n, inputs, *size), `H` (4 n, n, *size) and `b` (4 n, 1, …), the gates in the order input, new
-value, forget, output, takes the weights of one.
 """
 
 from __future__ import annotations
@@ -39,11 +35,10 @@ def from_torch(function: Function, source: Any, names: Names = None, strict: boo
     """Sets a function's parameters to the weights of a PyTorch module.
 
     The layers are `Dense` (Linear), `Convolution`, `ConvolutionTranspose`, `Embedding`,
-    `BatchNormalization`, `LSTM`, `GRU(…, reset_after=True)`, `RNNStep`, and step functions that
-    are blocks of the kind "ConvLSTM", see `C.weights`. `torch.nn.LSTM` and the like with several
-    layers or directions have one layer here for each: "rnn_l0", "rnn_l0_reverse", "rnn_l1", …
-    `optimized_rnnstack` takes all of them at once. A parameter of no layer takes the array of its
-    own name and shape.
+    `BatchNormalization`, `LSTM`, `GRU(…, reset_after=True)`, `RNNStep` and `ConvolutionalLSTM`.
+    `torch.nn.LSTM` and the like with several layers or directions have one layer here for each:
+    "rnn_l0", "rnn_l0_reverse", "rnn_l1", … `optimized_rnnstack` takes all of them at once. A
+    parameter of no layer takes the array of its own name and shape.
 
     Args:
         function: it must have been applied to its input, so that all shapes are known.
@@ -89,7 +84,7 @@ def from_keras(function: Function, source: Any, names: Names = None, strict: boo
 
     The layers are `Dense`, `Convolution` (Conv1D to Conv3D), `ConvolutionTranspose`, `Embedding`,
     `BatchNormalization` (with Keras's epsilon), `LSTM`, `GRU` (with the same reset_after),
-    `RNNStep` (SimpleRNN), and blocks of the kind "ConvLSTM" (ConvLSTM1D to ConvLSTM3D). Of
+    `RNNStep` (SimpleRNN), and blocks of the kind "ConvolutionalLSTM" (ConvLSTM1D to ConvLSTM3D). Of
     `Bidirectional` there are two layers, with the names that they have there. Images have their
     channels first here; a `Dense` applied to images takes what Keras has after `Flatten`.
 

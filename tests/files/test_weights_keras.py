@@ -145,28 +145,13 @@ def test_recurrent_layers_both_ways(theirs, ours, bias):
     np.testing.assert_allclose(again(data).detach(), expected, rtol=1e-4, atol=1e-5)
 
 
-def conv_lstm(inputs, n, name=""):
-    W = C.Parameter((4 * n, inputs, 3, 3), init=0, name="W")
-    H = C.Parameter((4 * n, n, 3, 3), init=0, name="H")
-    b = C.Parameter((4 * n, 1, 1), init=0, name="b")
-
-    @C.BlockFunction("ConvLSTM", name)
-    def step(h, c, x):
-        total = C.convolution(W, x) + C.convolution(H, h) + b
-        i, new, f, o = (C.slice(total, 0, k * n, (k + 1) * n) for k in range(4))
-        c = C.sigmoid(f) * c + C.sigmoid(i) * C.tanh(new)
-        return C.sigmoid(o) * C.tanh(c), c
-
-    return step
-
-
 def test_conv_lstm_2d_both_ways():
     layer = K.ConvLSTM2D(
         3, 3, padding="same", return_sequences=True, recurrent_activation="sigmoid", name="a"
     )
     model = built(keras.Input((3, 4, 5, 2)), layer)
     x = C.sequence.input_variable((2, 4, 5))
-    f = L.Recurrence(conv_lstm(2, 3, "a"), initial_state=C.constant(0, (3, 4, 5)))(x)
+    f = L.Recurrence(L.ConvolutionalLSTM((3, 3), 3, name="a"))(x)
     C.weights.from_keras(f, model)
     data = np.random.default_rng(0).standard_normal((2, 3, 2, 4, 5), np.float32)
     expected = np.moveaxis(np.asarray(model(np.moveaxis(data, 2, -1)).detach()), -1, 2)
@@ -175,6 +160,14 @@ def test_conv_lstm_2d_both_ways():
     C.weights.to_keras(f, again)
     found = np.moveaxis(np.asarray(again(np.moveaxis(data, 2, -1)).detach()), -1, 2)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_conv_lstm_with_other_gates_is_refused():
+    layer = K.ConvLSTM2D(3, 3, padding="same", recurrent_activation="hard_sigmoid")
+    model = built(keras.Input((3, 4, 5, 2)), layer)
+    f = L.Recurrence(L.ConvolutionalLSTM((3, 3), 3))(C.sequence.input_variable((2, 4, 5)))
+    with pytest.raises(GraphError, match="hard_sigmoid for its gates"):
+        C.weights.from_keras(f, model)
 
 
 S = C.sequence.input_variable

@@ -251,26 +251,11 @@ class ApartConvLSTMCell(nn.Module):
         return o.sigmoid() * c.tanh(), c
 
 
-def conv_lstm(inputs, n, name="", gate=C.sigmoid):
-    W = C.Parameter((4 * n, inputs, 3, 3), init=0, name="W")
-    H = C.Parameter((4 * n, n, 3, 3), init=0, name="H")
-    b = C.Parameter((4 * n, 1, 1), init=0, name="b")
-
-    @C.BlockFunction("ConvLSTM", name)
-    def step(h, c, x):
-        total = C.convolution(W, x) + C.convolution(H, h) + b
-        i, new, f, o = (C.slice(total, 0, k * n, (k + 1) * n) for k in range(4))
-        c = gate(f) * c + gate(i) * C.tanh(new)
-        return gate(o) * C.tanh(c), c
-
-    return step
-
-
 @pytest.mark.parametrize("cell", [ConvLSTMCell, ApartConvLSTMCell], ids=["one", "apart"])
 def test_conv_lstms_both_ways(cell):
     module = randomized(nn.ModuleDict({"cell": cell(2, 3)}))
     x = C.sequence.input_variable((2, 4, 5))
-    f = L.Recurrence(conv_lstm(2, 3), initial_state=C.constant(0, (3, 4, 5)), name="cell")(x)
+    f = L.Recurrence(L.ConvolutionalLSTM((3, 3), 3), name="cell")(x)
     C.weights.from_torch(f, module)
     data = torch.randn(3, 2, 4, 5)
     again = nn.ModuleDict({"cell": cell(2, 3)})
