@@ -16,7 +16,7 @@ import numpy as np
 
 from ..graph import Node, Op, Stored
 from ..graph.node import Type
-from ..ops.fused import FUSED
+from ..ops.fused import FUSED, Program
 from ..plan import Plan, Run
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Array = Any  # NumPy's, or of a library with NumPy's API
 Shape = tuple[int, ...]
 Kernel = Callable[..., Any]  # kernel(run, *operands, out=None); `out` only where the record has it
-Steps = Sequence[tuple[str, tuple[int, ...]]]  # see `ops.fused.Program`
 
 
 Maker = Callable[..., Kernel | None]  # maker(rest, operands, /, **arguments): see `Provider.bind`
@@ -106,13 +105,8 @@ class Compiler(Protocol):
     def copy(self) -> Compiled:
         """The program that copies an array to another."""
 
-    def program(self, steps: Steps, arity: int, results: Sequence[int]) -> Compiled | None:
-        """A program of float32.
-
-        Args:
-            steps: the operations; what they read is numbered, operands first.
-            results: the numbers of those whose values are wanted.
-        """
+    def program(self, program: Program) -> Compiled | None:
+        """A program of float32, made ready; None where it lacks one of the operations."""
 
     def product(self, kernel: Kernel) -> Product | None:
         """The kernel, if it is a product that `frames` can call."""
@@ -176,7 +170,7 @@ class Engine(ABC):
         head, program = arguments["head"], arguments["program"]
         count = len(operands) - program.arity + 1
         first, _ = self.bind(head, arguments["arguments"], operands[:count])
-        between = Type(None, None, program.dtype)
+        between = Type(None, None, operands[0].dtype)
         then, _ = self.bind(FUSED, {"program": program}, [between, *operands[count:]])
 
         def kernel(run: Run, *arrays: Array, out: Array | None = None) -> Array:

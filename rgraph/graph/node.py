@@ -46,6 +46,8 @@ class Op:
             that were not when it was made; None: itself.
         guess: whether `shape` copes with an operand of unknown shape (None).
         pointwise: each element of the result depends on the operands' elements at its place.
+        function: of a pointwise operation: `function(xp)`, what it is on whole arrays of an array
+            library; it takes `out=`, too.
         expression: of a pointwise operation: what it is in C and CUDA. `{0}`, `{1}`, … are the
             operands, variables of the result's type `T`. It means what the kernel means, NaN and
             infinities included.
@@ -109,6 +111,7 @@ class Op:
     fitted: Callable[[Node], Node | None] = lambda node: None
     guess: bool = False
     pointwise: bool = False
+    function: Callable[[Any], Callable[..., Any]] | None = None
     expression: str = ""
     cheap: bool = False
     takes_tail: bool = False

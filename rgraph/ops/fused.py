@@ -5,114 +5,135 @@ They are records, but none that people write: they are not in the table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from ..graph import Node, Op
 from ..graph.free import elements
+from .records import TABLE
 
-OUT = 0  # the register that is the result's own array
-
-Name = tuple[str, int]  # "a" and the number of an operand, or "r" and that of a register
+Steps = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-class Program:
-    """A straight line of pointwise kernels over a few registers.
+class Line(NamedTuple):
+    """A step, with the places that it reads and that of its value."""
 
-    It becomes a Python function, written out: on small arrays an interpreter of it would cost
-    more than the kernels do.
+    name: str
+    reads: tuple[int, ...]
+    target: int
+
+
+class Program(NamedTuple):
+    """Pointwise operations in a row, on one element of each array.
+
+    Values have numbers: first the arrays that are read, then the single numbers, then each step's.
+    C interprets programs, CUDA's kernels are generated from them, NumPy does step by step.
 
     Attributes:
-        names, titles: the operations, in order, and what people call them.
-        steps: each operation with what it reads: an operand's number, or `arity` plus that of
-            an earlier operation.
-        registers: how many arrays of the result's size it needs besides its operands.
+        steps: each operation's name, with the numbers of the values that it reads.
+        arity: how many arrays are read.
+        results: the numbers of the values that are wanted; -1 is the last step's.
+        numbers: how many single numbers are given with each call.
     """
 
-    def __init__(self, members: Sequence[Node], inputs: Sequence[Node]) -> None:
-        self.names = tuple(n.op.name for n in members if n.op)
-        self.titles = tuple(n.title for n in members)
-        self.dtype = members[-1].dtype
-        self.members = [n.op for n in members if n.op]
-        self.arity = len(inputs)
+    steps: Steps
+    arity: int
+    results: tuple[int, ...] = (-1,)
+    numbers: int = 0
+
+    @classmethod
+    def of(cls, members: Sequence[Node], inputs: Sequence[Node]) -> Program:
+        """What these operations compute, the last one's value, of these."""
         number = {n: i for i, n in enumerate([*inputs, *members])}
-        self.steps = [
-            (name, tuple(number[i] for i in m.inputs))
-            for name, m in zip(self.names, members, strict=True)
+        steps = [
+            (m.op.name, tuple(number[i] for i in m.inputs)) for m in members if m.op is not None
         ]
-        self.registers = 1
-        self._lines: list[tuple[list[Name], int, bool]] = []  # operands, target, whether it is new
-        self._functions: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
-        self._allocate(members, {n: i for i, n in enumerate(inputs)})
+        return cls(tuple(steps), len(inputs))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The operations, in order."""
+        return tuple(name for name, _ in self.steps)
+
+    @property
+    def titles(self) -> str:
+        """What people call them."""
+        titles = ((name, TABLE[name].title) for name in self.names)
+        return " ".join(t if isinstance(t, str) else name for name, t in titles)
 
     def work(self, node: Node) -> int:
         """One floating-point operation for each of its own and each element of `node`'s row."""
-        return len(self.names) * elements(node.shape or ())
+        return len(self.steps) * elements(node.shape or ())
 
-    def _allocate(self, members: Sequence[Node], outer: dict[Node, int]) -> None:
-        last = {i: m for m in members for i in m.inputs}
-        register: dict[Node, int] = {}
+    def allocated(self) -> tuple[list[Line], int]:
+        """The steps with the places of their values, and how many registers these need.
+
+        Places are the arrays that are read, then the results', then the registers.
+        """
+        count = self.arity + self.numbers + len(self.steps)
+        last = {i: step for step, (_, reads) in enumerate(self.steps) for i in reads}
+        place = {i: i for i in range(self.arity)}
+        place |= {r % count: self.arity + i for i, r in enumerate(self.results)}
+        first = self.arity + len(self.results)
         free: list[int] = []
-        for m in members:
-            operands = [("a", outer[i]) if i in outer else ("r", register[i]) for i in m.inputs]
-            free += [register[i] for i in dict.fromkeys(m.inputs) if i in register and last[i] is m]
-            new = not free
-            if m is members[-1]:
-                target = OUT
-            elif new:
-                target, self.registers = self.registers, self.registers + 1
+        registers = 0
+        lines = []
+        for step, (name, reads) in enumerate(self.steps):
+            operands = tuple(place[i] for i in reads)
+            free += {place[i] for i in reads if last[i] == step and place[i] >= first}
+            value = self.arity + self.numbers + step
+            if value not in place:
+                if not free:
+                    free.append(first + registers)
+                    registers += 1
+                place[value] = free.pop()
+            lines.append(Line(name, operands, place[value]))
+        return lines, registers
+
+
+_NONE = -1  # for an operand
+
+
+class OnArrays:
+    """A program of one result as functions of an array library, one after the other.
+
+    Attributes:
+        registers: how many arrays of the result's form it needs besides.
+    """
+
+    def __init__(self, program: Program, xp: Any) -> None:
+        lines, self.registers = program.allocated()
+        self._result, self._none = program.arity, [None] * self.registers
+        self._lines: list[tuple[Any, int, int, int, int]] = []
+        for name, reads, target in lines:
+            function = TABLE[name].function
+            assert function is not None
+            a, b, c = (*reads, _NONE, _NONE)[:3]
+            self._lines.append((function(xp), a, b, c, target))
+
+    def __call__(
+        self, arrays: Sequence[Any], out: Any = None, registers: Sequence[Any] = ()
+    ) -> Any:
+        """The result, in `out` if that is given."""
+        values = [*arrays, out, *(registers or self._none)]
+        for function, a, b, c, target in self._lines:
+            into = values[target]
+            if b == _NONE:
+                values[target] = function(values[a], out=into)
+            elif c == _NONE:
+                values[target] = function(values[a], values[b], out=into)
             else:
-                target = free.pop()
-            register[m] = target
-            self._lines.append((operands, target, new))
+                values[target] = function(values[a], values[b], values[c], out=into)
+        return values[self._result]
 
-    def source(self, name: Callable[[str, int], str], ready: Container[int]) -> Iterator[str]:
-        """The program as lines of Python.
 
-        Args:
-            name: gives the names of operands ("a", number), registers ("r", number) and the
-                functions of the operations ("f", number).
-            ready: registers that are arrays to be written, from the start.
-        """
-        for i, (operands, target, new) in enumerate(self._lines):
-            values = ", ".join(name(*operand) for operand in operands)
-            result = name("r", target)
-            there = target in ready or (not new and target != OUT)
-            out = f", out={result}" if there else ""
-            yield f"{result} = {name('f', i)}({values}{out})"
-
-    def functions(self, xp: Any) -> list[Callable[..., Any]]:
-        """The functions of the operations, for an array library."""
-        return [op.kernel.on_library(xp) for op in self.members]  # type: ignore[attr-defined]
-
-    def on(self, xp: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """The program as two functions for an array library.
-
-        `small(arrays, out)` makes the registers as it goes, and `out` too if that is None;
-        `piece(arrays, registers)` has all its registers given, the first is the result.
-        """
-        if xp not in self._functions:
-            names: dict[str, Any] = {f"f{i}": f for i, f in enumerate(self.functions(xp))}
-            operands = "".join(f"a{i}, " for i in range(self.arity))
-            registers = "".join(f"r{i}, " for i in range(self.registers))
-            name = "{}{}".format
-            small = [
-                "def small(arrays, r0):", f"{operands} = arrays",
-                *self.source(name, {OUT}), "return r0",
-            ]  # fmt: skip
-            piece = [
-                "def piece(arrays, registers):", f"{operands} = arrays", f"{registers} = registers",
-                *self.source(name, range(self.registers)),
-            ]  # fmt: skip
-            for lines in small, piece:
-                exec("\n    ".join(lines), names)
-            self._functions[xp] = names["small"], names["piece"]
-        return self._functions[xp]
+on_arrays = lru_cache(maxsize=1024)(OnArrays)
 
 
 def evaluate(run: Any, *arrays: Any, program: Program, out: Any = None) -> Any:
     """Runs a program on whole arrays; the kernel of `FUSED`."""
-    small, _ = program.on(run.xp)
+    small = on_arrays(program, run.xp)
     if arrays[0].ndim or any(a.ndim for a in arrays):
         return small(arrays, out)
     # NumPy would make numbers of the registers
@@ -123,7 +144,7 @@ FUSED = Op(
     "fused",
     shape=lambda *shapes, **_: max(shapes, key=len),
     kernel=evaluate,
-    title=lambda node: " ".join(node.attrs["program"].titles),
+    title=lambda node: node.attrs["program"].titles,
     work=lambda node: node.attrs["program"].work(node),
     pointwise=True,
     into=True,

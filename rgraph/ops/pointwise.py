@@ -138,8 +138,6 @@ def pointwise(
             out = run.empty((), arrays[0].dtype)
         return on_library(run.xp)(*arrays, out=out)
 
-    compute.on_library = on_library  # type: ignore[attr-defined]  # for `ops.fused`
-
     def gradient(node: Node, g: Node) -> list[Node | None]:
         return [
             None if p is None else shrink(p(g, node, *node.inputs), i)
@@ -161,6 +159,7 @@ def pointwise(
         gradient=gradient if any(partials) else None,
         operands=names,
         pointwise=True,
+        function=on_library,
         expression=expression,
         cheap=cheap,
         constant=constant,

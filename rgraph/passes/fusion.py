@@ -43,4 +43,4 @@ def _fits(node: Node, last: Node, loop: dict[Node, int]) -> bool:
 def _as_one(members: Sequence[Node]) -> Node:
     inside = set(members)
     inputs = list(dict.fromkeys(i for m in members for i in m.inputs if i not in inside))
-    return twin(members[-1], FUSED, inputs, {"program": Program(members, inputs)})
+    return twin(members[-1], FUSED, inputs, {"program": Program.of(members, inputs)})

@@ -43,12 +43,12 @@ def _as_one(chain: Sequence[Node]) -> Node:
     assert head.op is not None and head.op.work is not None
     inside = set(chain)
     others = list(dict.fromkeys(i for m in members for i in m.inputs if i not in inside))
-    program = Program(members, [head, *others])
+    program = Program.of(members, [head, *others])
     attrs = {
         "head": head.op,
         "arguments": dict(head.op.arguments(head)),
         "program": program,
-        "title": " ".join([head.title, *program.titles]),
+        "title": f"{head.title} {program.titles}",
         "work": head.op.work(head) + program.work(head),
     }
     return twin(chain[-1], TAILED, [*head.inputs, *others], attrs)

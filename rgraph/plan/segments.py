@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..ops.fused import Program
+
 if TYPE_CHECKING:
     from ..engines.base import Compiled, Engine
     from .call import Call
@@ -113,7 +115,8 @@ def as_one(
             own = [number[outer[i]] if i < len(outer) else start + i for i in reads]
             steps.append((name, tuple(own)))
         number[call.result] = len(operands) + len(steps) - 1
-    return engine.compiler.program(steps, len(operands), [number[i] for i in results]), operands
+    program = Program(tuple(steps), len(operands), tuple(number[i] for i in results))
+    return engine.compiler.program(program), operands
 
 
 def joins(calls: Sequence[Call], elsewhere: Collection[int]) -> dict[int, list[tuple[int, slice]]]:
@@ -209,7 +212,7 @@ class _Segment:
         runner, operands = as_one(group, results, self.engine)
         if runner is None:
             for call in group:
-                yield from self._program(call)
+                yield from self._single(call)
             return
         new = [i for i in results if i not in self.ready]
         if new:
@@ -222,7 +225,7 @@ class _Segment:
         yield f"    targets = {made},"
         yield from (f"    v{i} = None" for i in self.ahead & inside)
         for call in group:
-            yield from (f"    {line}" for line in self._program(call))
+            yield from (f"    {line}" for line in self._single(call))
         yield f"    for target, value in zip(targets, ({made},)): target[...] = value"
         yield f"    {made}, = targets"
 
@@ -235,14 +238,3 @@ class _Segment:
         into = f", out=v{i}" if call.into and i in self.ready | self.ahead else ""
         there = "" if call.into or i not in self.kept else "[...]"
         yield f"v{i}{there} = k{i}(run, {operands}{into})"
-
-    def _program(self, call: Call) -> Iterator[str]:
-        program, i = call.program, call.result
-        self.names |= {f"f{i}_{n}": f for n, f in enumerate(program.functions(self.engine.xp))}
-
-        def name(kind: str, n: int) -> str:
-            if kind == "a":
-                return f"v{call.operands[n]}"
-            return f"v{i}" if (kind, n) == ("r", 0) else f"{kind}{i}_{n}"
-
-        return program.source(name, {0} if i in self.ready | self.ahead else ())

@@ -19,6 +19,7 @@ import numpy as np
 
 from rgraph import device
 from rgraph.graph.context import context
+from rgraph.ops.fused import evaluate
 from rgraph.ops.records import TABLE
 from tests.engines.strict_arrays import LIBRARY, Array, State
 
@@ -384,7 +385,7 @@ def play():
 
 def interpret(engine):
     """Has pointwise groups done by NumPy: compiling a kernel for each would take long."""
-    engine.kernels["fused"] = _fused
+    engine.kernels["fused"] = evaluate
     engine.pointwise.launch = _launch
     if COMPILER is None:
         make = engine.make_guard
@@ -398,10 +399,6 @@ def _looking(guard):
 
     guard.look = look
     return guard
-
-
-def _fused(run, *arrays, program, out=None):
-    return program.on(run.xp)[0](arrays, out)
 
 
 def _launch(program, results, arrays, numbers=()):

@@ -14,7 +14,7 @@ def program(formula, arity):
     operands, members = [f.node for f in frames], [n for n in nodes if n.op]
     constants = [n for n in nodes if not n.op and n not in operands]
     values = [np.asarray(c.value, np.float32) for c in constants]
-    return Program(members, [*operands, *constants]), values
+    return Program.of(members, [*operands, *constants]), values
 
 
 TAILS = {

@@ -17,6 +17,7 @@ from rgraph import device, passes
 from rgraph.engines.cuda import guard, pointwise, random, sums
 from rgraph.engines.cuda.convolution import FROM_BFLOAT16, TO_BFLOAT16
 from rgraph.engines.expressions import EXPRESSIONS
+from rgraph.ops.fused import Program
 from rgraph.ops.records import TABLE
 from tests.engines.compiling import cubin
 
@@ -37,7 +38,8 @@ def flat(operands, width=1):
 
 def one(name):
     """A program of one operation."""
-    return pointwise.Program(((name, tuple(range(len(RECORDS[name].operands)))),))
+    arity = len(RECORDS[name].operands)
+    return Program(((name, tuple(range(arity))),), arity)
 
 
 def everything():
@@ -46,7 +48,7 @@ def everything():
     for name, op in RECORDS.items():
         steps.append((name, tuple(range(count - len(op.operands), count))))
         count += 1
-    return pointwise.Program(tuple(steps))
+    return Program(tuple(steps), 3)
 
 
 # For GPUs
@@ -210,7 +212,7 @@ def test_a_fused_group(tmp_path):
     strides = tuple(pointwise.strides_of(a, out.shape) for a in (out, *arrays))
     at, pieces = pointwise.layout(out.shape, strides, 4, 4)
     library = compiled(
-        {"group": (pointwise.Program(tuple(program.steps)), ["float"] * (len(arrays) + 1), at)},
+        {"group": (program, ["float"] * (len(arrays) + 1), at)},
         tmp_path,
     )
     call(library, "group", pieces, out, arrays)

@@ -13,6 +13,7 @@ from scipy.signal import correlate
 from rgraph.engines.expressions import EXPRESSIONS
 from rgraph.engines.native import library
 from rgraph.engines.native.programs import Programs
+from rgraph.ops.fused import Program
 
 MODULES = library.built()
 if not MODULES:
@@ -53,7 +54,7 @@ def module(request):
 def test_a_program(module):
     x, y = numbers(300, 70), numbers(70)
     found = np.empty_like(x)
-    compiled = Programs(module).compiled([("plus", (0, 1)), ("tanh", (2,))], 2, [3])
+    compiled = Programs(module).compiled(Program((("plus", (0, 1)), ("tanh", (2,))), 2, (3,)))
     assert not compiled(x, y, found)
     np.testing.assert_allclose(found, np.tanh(x + y), rtol=1e-5, atol=1e-6)
 

@@ -10,6 +10,7 @@ from rgraph import device
 from rgraph.engines import cpu
 from rgraph.engines.native.library import NativeError
 from rgraph.engines.native.programs import Programs
+from rgraph.ops.fused import Program
 from rgraph.ops.records import TABLE
 
 try:
@@ -31,7 +32,7 @@ def numbers(*shape):
 
 def done(steps, operands, *results):
     """The values of the steps with these numbers (counted from the operands)."""
-    runner = PROGRAMS.compiled(steps, len(operands), results)
+    runner = PROGRAMS.compiled(Program(tuple(steps), len(operands), tuple(results)))
     shape = np.broadcast_shapes(*(a.shape for a in operands))
     found = [np.full(shape, np.nan, np.float32) for _ in results]
     assert not runner(*operands, *found)
@@ -68,7 +69,7 @@ def test_memory_orders(shape, order, target):
     x, y = ORDERS[order](numbers(*shape)), channels_last(numbers(*shape))
     bias = numbers(shape[1], 1, 1)
     first, last = target(np.empty(shape, np.float32)), channels_last(np.empty(shape, np.float32))
-    runner = PROGRAMS.compiled(STEPS, 3, [4, 6])
+    runner = PROGRAMS.compiled(Program(tuple(STEPS), 3, (4, 6)))
     assert not runner(x, y, bias, first, last)
     np.testing.assert_allclose(first, x * y + bias, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(last, np.tanh(x * y + bias) - x, rtol=1e-5, atol=1e-6)
@@ -97,7 +98,7 @@ def test_a_result_may_take_the_place_of_an_operand():
     a, b = numbers(40, 100), numbers(40, 100)
     expected = a + b, (a + b) * a
     product = np.empty_like(a)
-    runner = PROGRAMS.compiled([("plus", (0, 1)), ("element_times", (2, 0))], 2, [2, 3])
+    runner = PROGRAMS.compiled(Program((("plus", (0, 1)), ("element_times", (2, 0))), 2, (2, 3)))
     assert not runner(a, b, a, product)
     np.testing.assert_allclose((a, product), expected, rtol=1e-6)
 
@@ -113,13 +114,13 @@ def test_a_result_may_take_the_place_of_an_operand():
     ids=["float64", "a number", "another shape", "more axes"],
 )
 def test_what_it_refuses_is_left_as_it_was(operands):
-    runner = PROGRAMS.compiled([("exp", (0,))], 1, [1])
+    runner = PROGRAMS.compiled(Program((("exp", (0,)),), 1, (1,)))
     out = np.full((2, 3), 5, np.float32)
     assert runner(*operands, out)
     assert (out == 5).all()
-    assert PROGRAMS.compiled([("sin", (0,))], 1, [1]) is None
+    assert PROGRAMS.compiled(Program((("sin", (0,)),), 1, (1,))) is None
     many = [("plus", (i, i + 1)) for i in range(0, 100, 2)]
-    assert PROGRAMS.compiled(many, 101, [101]) is None
+    assert PROGRAMS.compiled(Program(tuple(many), 101, (101,))) is None
 
 
 def test_threads_with_small_stacks():

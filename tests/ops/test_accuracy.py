@@ -17,6 +17,7 @@ from rgraph.engines import cpu
 from rgraph.engines.native.library import NativeError
 from rgraph.engines.native.programs import Programs
 from rgraph.engines.onednn.chains import tail
+from rgraph.ops.fused import Program
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
 from tests.engines.binding import Kernels
@@ -186,7 +187,7 @@ def test_numpy(name, dtype):
 def test_native(name):
     given = operands(len(TABLE[name].operands), np.float32)
     numbers = tuple(range(len(given)))
-    ready = PROGRAMS and PROGRAMS.compiled([(name, numbers)], len(given), [len(given)])
+    ready = PROGRAMS and PROGRAMS.compiled(Program(((name, numbers),), len(given), (len(given),)))
     if not ready:
         pytest.skip("not in C")
     found = np.empty_like(given[0])

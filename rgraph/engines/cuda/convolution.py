@@ -85,7 +85,7 @@ class Convolutions:
         same = all(is_dense(o) and o.dtype == x.dtype for o in others)
         if not same or not self._fits(where, x, w):
             return apart()
-        tail = {"tail": tuple(program.steps), "others": tuple(o.shape for o in others)}
+        tail = {"tail": program.steps, "others": tuple(o.shape for o in others)}
         at, kind = where.rows(slice(0, len(x))), self._kind(x)
 
         def together() -> Any:

@@ -96,7 +96,7 @@ def graph(
         kind: the type of the two operands and of the result; sums are of float32 or wider. Behind
             a tail the result of bfloat16 ones is float32, and so are the tail's other operands.
         described: properties of a device that is not there, instead of a handle.
-        tail: pointwise steps on the result, as `passes.fusion.Program.steps`: 0 is the result
+        tail: pointwise steps on the result, as `ops.fused.Program.steps`: 0 is the result
             itself, then come `others`.
         others: the shapes of the tail's other operands, in the result's rank; channels-last.
 

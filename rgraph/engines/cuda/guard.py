@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .pointwise import Pointwise, Program
+from ...ops.fused import Program
+from .pointwise import Pointwise
 from .transfer import Transfers, in_memory_order
 
 _THREADS, _MOST = 256, 1 << 18  # of a block, and in all
@@ -73,7 +74,7 @@ class Guard:
         pointwise.launch(_SET, (array,), (self.found, array, value))
 
 
-_SET = Program((("element_select", (0, 1, 2)),))
+_SET = Program((("element_select", (0, 1, 2)),), 3)
 
 
 def guarded(program: Program, arrays: int, before: Sequence[int]) -> Program:
@@ -96,4 +97,4 @@ def guarded(program: Program, arrays: int, before: Sequence[int]) -> Program:
         steps.append(("element_select", (arrays, old, new)))
         results.append(count)
         count += 1
-    return Program(tuple(steps), tuple(results), program.numbers)
+    return Program(tuple(steps), arrays + 1, tuple(results), program.numbers)

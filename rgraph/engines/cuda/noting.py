@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...ops.fused import Program
 from .guard import Guard, guarded
-from .pointwise import Pointwise, Program
+from .pointwise import Pointwise
 
 # NumPy's functions, with the operations that they are
 _OPERATIONS = {
@@ -116,7 +117,8 @@ class Notes:
             return number if number >= 0 else first - 1 - number
 
         steps = tuple((name, tuple(map(place, reads))) for name, reads in self.steps)
-        return Program(steps, tuple(place(r.value) for r in results), len(self.singles))
+        wanted = tuple(place(r.value) for r in results)
+        return Program(steps, len(self.arrays), wanted, len(self.singles))
 
 
 def _clip(notes: Notes, x: Any, low: Any, high: Any, out: Noted | None = None) -> Noted:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...ops.fused import Program, Steps
 from ..expressions import expression
 from ..strides import joined
 
@@ -28,10 +29,6 @@ C_TYPES = {
     "uint8": "unsigned char",
     "bool": "bool",
 }
-
-# Each operation with what it reads: the number of an operand, of a single number given with the
-# call, or of an earlier operation, counted on from there (`passes.fusion.Program.steps`).
-Steps = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Layout(NamedTuple):
@@ -99,20 +96,6 @@ def _indices(at: Layout) -> list[str]:
             lines[-1] += f" i{axis} *= {at.width};"
     lines.append("index i0 = left;" if last or at.width == 1 else f"index i0 = left * {at.width};")
     return lines
-
-
-class Program(NamedTuple):
-    """What a kernel computes of each element.
-
-    Attributes:
-        steps: the operations.
-        results: the numbers of the values that are written; -1 is the last operation's.
-        numbers: how many single numbers are given with each call.
-    """
-
-    steps: Steps
-    results: tuple[int, ...] = (-1,)
-    numbers: int = 0
 
 
 def body(program: Program, types: Sequence[str], at: Layout) -> str:
@@ -241,8 +224,9 @@ class Pointwise:
         return self.cupy.RawKernel(code, "pointwise")
 
     def __call__(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
-        """Evaluates a program on arrays broadcast to the result; see `passes.fusion.Program`."""
-        return self.apply(run, tuple(program.steps), arrays, program.dtype, out)
+        """Evaluates a program on arrays broadcast to the result."""
+        dtype = np.result_type(*(a.dtype for a in arrays)) if out is None else out.dtype
+        return self.apply(run, program.steps, arrays, dtype, out)
 
     def apply(self, run: Any, steps: Steps, arrays: Sequence[Any], dtype: Any, out: Any) -> Any:
         """Evaluates the steps into `out`, or into an array of its own."""
@@ -250,7 +234,7 @@ class Pointwise:
             shape = self.cupy.broadcast_shapes(*(a.shape for a in arrays))
             same = (a for a in arrays if a.shape == shape and all(a.strides))
             out = run.engine.empty(shape, dtype, next(same, None))
-        self.launch(Program(steps), (out,), arrays)
+        self.launch(Program(steps, len(arrays)), (out,), arrays)
         return out
 
     def launch(

@@ -61,7 +61,7 @@ class Products:
         recipe = what["arguments"].get("recipe")
         if recipe is None or not recipe.plain:
             return None
-        tail = self.programs.whole(what["program"])
+        tail = self.programs.compiled(what["program"])
         return BoundProduct(self, recipe, tail, rest) if tail else None
 
 

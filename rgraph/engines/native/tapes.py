@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from ...ops.fused import Program
 from ..base import Kernel, Product
 from .products import BoundProduct
-from .programs import Compiled, Programs, Steps
+from .programs import Compiled, Programs
 
 
 class Compiler:
@@ -19,13 +20,13 @@ class Compiler:
     """
 
     def __init__(self, programs: Programs) -> None:
-        copy = programs.compiled([("element_max", (0, 0))], 1, [1])
+        copy = programs.compiled(Program((("element_max", (0, 0)),), 1))
         assert copy is not None
         self.copy = copy
         self.programs, self.library = programs, programs.library
 
-    def program(self, steps: Steps, arity: int, results: Sequence[int]) -> Compiled | None:
-        return self.programs.compiled(steps, arity, results)
+    def program(self, program: Program) -> Compiled | None:
+        return self.programs.compiled(program)
 
     def product(self, kernel: Kernel) -> Product | None:
         return kernel if isinstance(kernel, BoundProduct) else None

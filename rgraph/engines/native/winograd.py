@@ -65,7 +65,7 @@ class Winograd:
         at, name = what["arguments"], what["head"].name
         if name not in ("convolution", "convolution_transpose") or not _suits(at):
             return None
-        tail = self.programs.whole(what["program"])
+        tail = self.programs.compiled(what["program"])
         return self._bound(name, at, tail, rest) if tail else None
 
     def _bound(self, name: str, at: Any, tail: Compiled | None, rest: Kernel) -> Kernel:

@@ -26,7 +26,7 @@ class Numpy(Provider):
             "convolution": _with(_convolution),
             "convolution_transpose": _with(_convolution_transpose),
             "convolution_weights": _with(_convolution_weights),
-            "fused": _with(pointwise.evaluate),
+            "fused": lambda rest, operands, /, program: pointwise.kernel(program),
             "tailed": _tailed,
             **{name: _with(kernel) for name, kernel in pooling.kernels().items()},
         }
@@ -55,13 +55,13 @@ def _tailed(
     head_kernel = _HEADS.get(head.name)
     if head_kernel is None or not _in_one_piece(head, arguments):
         return None
+    tail = pointwise.on_parts(program)
 
     def kernel(run: Run, w: Array, x: Array, *more: Array, out: Array | None = None) -> Array:
         if out is None or x.ndim < w.ndim:
             return rest(run, w, x, *more, out=out)
         others = [convolution.volume(np.broadcast_to(m, out.shape)) for m in more]
-        after = pointwise.on_parts(program, others)
-        return head_kernel(x, w, out=out, after=after, **arguments)
+        return head_kernel(x, w, out=out, after=tail(*others), **arguments)
 
     return kernel
 

@@ -8,51 +8,56 @@ from typing import Any
 import numpy as np
 
 from ...ops import fused
+from ...ops.fused import OnArrays, Program
+from ..base import Kernel
 from ..strides import joined
 from .threads import Array, number, run, scratch
+
+After = Callable[[Array, tuple[slice, ...]], None]
 
 PIECE = 1 << 14  # elements of a piece: all registers of a program stay in a second-level cache
 PARALLEL = 1 << 17  # elements of a result that are worth waking another thread
 
 
-def evaluate(context: Any, *arrays: Array, program: Any, out: Array | None = None) -> Array:
-    """Runs a program of pointwise operations (`ops.fused.Program`) on whole arrays.
+def kernel(program: Program) -> Kernel:
+    """The kernel of a program of pointwise operations, on whole arrays."""
+    on_arrays = OnArrays(program, np)
+    names = [f"register {i}" for i in range(on_arrays.registers)]
 
-    Args:
-        arrays: the operands, broadcast to `out`.
-        out: the result's array, of any memory order; a small one may be left to the program.
-    """
-    if out is None or out.size <= 2 * PIECE:
-        return fused.evaluate(context, *arrays, program=program, out=out)
-    _, on_piece = program.on(np)
-    result, operands = collapsed(out, arrays)
-    pieces = list(_pieces(result.shape))
-    names = [f"register {i}" for i in range(1, program.registers)]
+    def evaluate(context: Any, *arrays: Array, out: Array | None = None) -> Array:
+        if out is None or out.size <= 2 * PIECE:
+            if arrays[0].ndim:
+                return on_arrays(arrays, out)
+            return fused.evaluate(context, *arrays, program=program, out=out)
+        result, operands = collapsed(out, arrays)
+        pieces = list(_pieces(result.shape))
 
-    def work(queue: Iterator[Any]) -> None:
-        for piece in queue:
-            target = result[piece]
-            registers = [scratch(name, target.shape, target.dtype) for name in names]
-            on_piece([a[piece] for a in operands], [target, *registers])
+        def work(queue: Iterator[Any]) -> None:
+            for piece in queue:
+                target = result[piece]
+                registers = [scratch(name, target.shape, target.dtype) for name in names]
+                on_arrays([a[piece] for a in operands], target, registers)
 
-    run(work, pieces, out.size >= PARALLEL and len(pieces) >= number())
-    return out
+        run(work, pieces, out.size >= PARALLEL and len(pieces) >= number())
+        return out
+
+    return evaluate
 
 
-def on_parts(program: Any, operands: Sequence[Array]) -> Callable[[Array, tuple[slice, ...]], None]:
-    """`after(part, place)`: the program on a part of a result, its first operand, in its place.
+def on_parts(program: Program) -> Callable[..., After]:
+    """`of(*operands)` gives `after(part, place)`: the program on a part of a result, its first
+    operand, in its place. The others are of the whole result's shape."""
+    on_arrays = OnArrays(program, np)
+    names = [f"register {i}" for i in range(on_arrays.registers)]
 
-    Args:
-        operands: the others, of the whole result's shape.
-    """
-    _, on_piece = program.on(np)
-    names = [f"register {i}" for i in range(1, program.registers)]
+    def of(*operands: Array) -> After:
+        def after(part: Array, place: tuple[slice, ...]) -> None:
+            registers = [scratch(name, part.shape, part.dtype) for name in names]
+            on_arrays([part, *(a[place] for a in operands)], part, registers)
 
-    def after(part: Array, place: tuple[slice, ...]) -> None:
-        registers = [scratch(name, part.shape, part.dtype) for name in names]
-        on_piece([part, *(a[place] for a in operands)], [part, *registers])
+        return after
 
-    return after
+    return of
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..base import Steps
+from ...ops.fused import Steps
 
 
 class Post(NamedTuple):
