@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ..graph import GraphError, Node
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 Env = list[Any]
 
 _SMALL = 1 << 15  # bytes: the memory of smaller results is left to their kernels
+
+
+def values_of(slots: Sequence[int]) -> Callable[[Env], tuple[Any, ...]]:
+    """`values(env)`, what is in these slots."""
+    if len(slots) > 1:
+        return itemgetter(*slots)
+    return lambda env: tuple([env[i] for i in slots])
 
 
 class Call:
@@ -33,6 +41,7 @@ class Call:
         self.part = node.op.part(node)
         self.joins_along = node.op.joins_along(node)
         self.operands = [slot(i) for i in node.inputs]
+        self.values = values_of(self.operands)
         self.result = slot(node)
         self.into = node.op.into
         self.follows = node.op.pointwise or self.joins_along is not None  # their memory order
@@ -50,7 +59,7 @@ class Call:
 
     def on_rows(self, run: Run, env: Env, rows: int | None, out: Any = None) -> None:
         """Computes the result, into `out` if that is given."""
-        operands = [env[i] for i in self.operands]
+        operands = self.values(env)
         try:
             if not self.into:
                 env[self.result] = self._copied(self.kernel(run, *operands), out)

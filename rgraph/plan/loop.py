@@ -14,7 +14,7 @@ from ..graph.inference import check_loop
 from ..ops.delays import delayed_block, initial_rows
 from .call import Call, Env
 from .run import Run
-from .segments import Step, Uses, bring_together, grouped, is_light, written_out
+from .segments import Segment, Step, Uses, bring_together, grouped, is_light
 from .tape import Tape, tape_of
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class _Going:
 
 
 class _Part:
-    """Calls of a step that follow one another, written out as a function if that can be."""
+    """Calls of a step that follow one another; light ones are done in one go."""
 
     def __init__(self, calls: Sequence[Call], uses: Uses, engine: Engine) -> None:
         self.calls = calls
@@ -213,16 +213,16 @@ class _Part:
         self.row_bytes = max(c.row_bytes for c in calls)
         # Programs that go together are worth it at any size.
         self.small_bytes = math.inf if self.together else calls[0].small_bytes
-        self._written = partial(written_out, calls, uses, engine)
+        self._make = partial(Segment, calls, uses, engine)
 
     @cached_property
-    def written(self) -> Step:
-        return self._written()
+    def in_one_go(self) -> Step:
+        return self._make()
 
     def on_rows(self, run: Run, env: Env, rows: int, outs: dict[int, Any]) -> None:
         """Args: `outs`: where results are to be written."""
         if self.light and self.row_bytes * rows <= self.small_bytes:
-            self.written(run, env, outs, rows)
+            self.in_one_go(run, env, outs, rows)
             return
         for call in self.calls:
             call.on_rows(run, env, rows, outs.get(call.result))

@@ -42,7 +42,7 @@ def observe(plan: Plan, observer: Observer) -> None:
             step.tape = None
         for part in step.parts if isinstance(step, Loop) else ():
             if part.together and not observer.separate:
-                part.written = around(part.written, *(c.node for c in part.calls))
+                part.in_one_go = around(part.in_one_go, *(c.node for c in part.calls))
             else:
                 part.light = False  # one by one
                 calls += part.calls

@@ -1,4 +1,4 @@
-"""What is light in a step of a loop, written out as one Python function.
+"""What is light in a step of a loop, done in one go.
 
 On a few thousand elements a NumPy function takes a microsecond or two, and so does all that stands
 around it when calls are made one by one. An engine that has programs with several results does all
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..ops.fused import Program
+from .call import Call, values_of
 
 if TYPE_CHECKING:
     from ..engines.base import Compiled, Engine
-    from .call import Call
 
 
 class Uses(NamedTuple):
@@ -146,95 +146,128 @@ def joins(calls: Sequence[Call], elsewhere: Collection[int]) -> dict[int, list[t
     return found
 
 
-def written_out(calls: Sequence[Call], uses: Uses, engine: Engine) -> Step:
-    """`step(run, env, outs, rows)`, which does what the calls do; `outs` has the places."""
-    return _Segment(calls, uses, engine).function()
+Instruction = Callable[[Any, list[Any], int], None]  # instruction(run, env, rows)
 
 
-class _Segment:
+class Segment:
+    """Light calls that follow one another, as what is done with the values of a step.
+
+    `segment(run, env, outs, rows)`: `outs` has places for results.
+    """
+
     def __init__(self, calls: Sequence[Call], uses: Uses, engine: Engine) -> None:
-        self.calls, self.engine = calls, engine
-        self.kept, ahead, self.read = uses
-        self.ahead = {c.result for c in calls if c.result in ahead}
-        self.names: dict[str, Any] = {}
-        self.ready = set(self.kept)  # results that have their arrays before they are computed
-        self.joins: set[int] = set()  # the splices whose operands all are
+        self._calls, self._engine = calls, engine
+        kept, ahead, self._read = uses
+        made = [c.result for c in calls]
+        self._kept = [i for i in made if i in kept]
+        self._ahead = [i for i in made if i in ahead]
+        self._own = [i for i in made if i not in self._read]  # which nobody else reads
+        self._ready = set(kept)  # results that have their arrays before they are computed
+        self._instructions: list[Instruction] = []
+        joined = self._join()
+        for group in grouped(calls, engine.compiler is not None):
+            if group[0].program is not None:
+                self._compute_together(group)
+            elif group[0].result not in joined:
+                self._compute(group[0])
 
-    def function(self) -> Step:
-        made = [c.result for c in self.calls]
-        outer = dict.fromkeys(i for c in self.calls for i in c.operands if i not in set(made))
-        lines = ["def step(run, env, outs, rows):"]
-        lines += [f"v{i} = env[{i}]" for i in outer]
-        lines += [f"v{i} = outs[{i}]" for i in made if i in self.kept]
-        lines += [f"v{i} = outs.get({i})" for i in self.ahead]
-        lines += self._joined()
-        for group in grouped(self.calls, self.engine.compiler is not None):
-            together = group[0].program is not None
-            lines += self._together(group) if together else self._single(group[0])
-        lines += [f"env[{i}] = v{i}" for i in made if i in self.read]
-        exec("\n    ".join(lines), self.names)
-        return self.names["step"]
+    def __call__(self, run: Any, env: list[Any], outs: dict[int, Any], rows: int) -> None:
+        for i in self._kept:
+            env[i] = outs[i]
+        for i in self._ahead:
+            env[i] = outs.get(i)
+        for instruction in self._instructions:
+            instruction(run, env, rows)
+        for i in self._own:
+            env[i] = None
 
-    def _empty(self, results: Sequence[int], like: Call) -> Iterator[str]:
+    def _make_room(self, results: Sequence[int], like: Call) -> None:
         """Makes arrays for results of one shape, where there are none."""
-        self.ready.update(results)
-        self.names[f"type{like.result}"] = like.dtype
-        shape = "".join(f"{n}, " for n in like.shape)
-        new = [i for i in results if i not in self.ahead]
-        if new and len(like.shape) < 3:  # images may be in another memory order, each
-            targets = "".join(f"v{i}, " for i in new)
-            yield f"{targets} = run.empty(({len(new)}, rows, {shape}), type{like.result})"
-            results = [i for i in results if i in self.ahead]
-        for i in results:
-            missing = f"if v{i} is None: " if i in self.ahead else ""
-            yield f"{missing}v{i} = run.empty((rows, {shape}), type{like.result})"
+        self._ready.update(results)
+        shape, dtype = like.shape, like.dtype
+        new = [i for i in results if i not in self._ahead]
+        missing = [i for i in results if i in self._ahead]
+        count = len(new)
+        in_one = count > 0 and len(shape) < 3  # images may be in another memory order, each
 
-    def _joined(self) -> Iterator[str]:
-        """Results are made where a splice puts them."""
-        calls = {c.result: c for c in self.calls}
-        for joined, parts in joins(self.calls, {*self.kept, *self.ahead}).items():
-            if joined not in self.ready:
-                yield from self._empty([joined], calls[joined])
-            axis = calls[joined].joins_along or 0
-            for operand, part in parts:
-                where = ", ".join(["...", f"{part.start}:{part.stop}", *[":"] * (-axis - 1)])
-                yield f"v{operand} = v{joined}[{where}]"
-                self.ready.add(operand)
-            self.joins.add(joined)
+        def room(run: Any, env: list[Any], rows: int) -> None:
+            if in_one:
+                arrays = run.empty((count, rows, *shape), dtype)
+                for n, i in enumerate(new):
+                    env[i] = arrays[n]
+            else:
+                for i in new:
+                    env[i] = run.empty((rows, *shape), dtype)
+            for i in missing:
+                if env[i] is None:
+                    env[i] = run.empty((rows, *shape), dtype)
 
-    def _together(self, group: Sequence[Call]) -> Iterator[str]:
-        """Programs as one with several results; in NumPy, where that can't be or is refused."""
+        self._instructions.append(room)
+
+    def _join(self) -> set[int]:
+        """Has results made where a splice puts them; the splices."""
+        calls = {c.result: c for c in self._calls}
+        found = joins(self._calls, {*self._kept, *self._ahead})
+        for joined, parts in found.items():
+            if joined not in self._ready:
+                self._make_room([joined], calls[joined])
+            whole = (slice(None),) * (-(calls[joined].joins_along or 0) - 1)
+            places = [(operand, (..., part, *whole)) for operand, part in parts]
+
+            def divide(
+                run: Any, env: list[Any], rows: int, joined: int = joined, places: Any = places
+            ) -> None:
+                for operand, where in places:
+                    env[operand] = env[joined][where]
+
+            self._instructions.append(divide)
+            self._ready.update(operand for operand, _ in parts)
+        return set(found)
+
+    def _compute_together(self, group: Sequence[Call]) -> None:
+        """Programs as one with several results; one by one where that can't be or is refused."""
         inside = {c.result for c in group}
-        beyond = {i for c in self.calls if c.result not in inside for i in c.operands}
-        results = [
-            i for i in (c.result for c in group) if i in beyond or i in self.read or i in self.kept
-        ]
-        runner, operands = as_one(group, results, self.engine)
+        beyond = {i for c in self._calls if c.result not in inside for i in c.operands}
+        wanted = {*beyond, *self._read, *self._kept}
+        results = [c.result for c in group if c.result in wanted]
+        runner, operands = as_one(group, results, self._engine)
         if runner is None:
             for call in group:
-                yield from self._single(call)
+                self._compute(call)
             return
-        new = [i for i in results if i not in self.ready]
+        new = [i for i in results if i not in self._ready]
         if new:
-            yield from self._empty(new, group[0])
-        name = f"together{group[0].result}"
-        self.names[name] = runner
-        made = ", ".join(f"v{i}" for i in results)
-        yield f"if {name}({', '.join(f'v{i}' for i in operands)}, {made}):"
-        self.ready -= inside  # each may take the place of what another still reads
-        yield f"    targets = {made},"
-        yield from (f"    v{i} = None" for i in self.ahead & inside)
-        for call in group:
-            yield from (f"    {line}" for line in self._single(call))
-        yield f"    for target, value in zip(targets, ({made},)): target[...] = value"
-        yield f"    {made}, = targets"
+            self._make_room(new, group[0])
 
-    def _single(self, call: Call) -> Iterator[str]:
-        i = call.result
-        if i in self.joins:
-            return
-        self.names[f"k{i}"] = call.kernel
-        operands = ", ".join(f"v{o}" for o in call.operands)
-        into = f", out=v{i}" if call.into and i in self.ready | self.ahead else ""
-        there = "" if call.into or i not in self.kept else "[...]"
-        yield f"v{i}{there} = k{i}(run, {operands}{into})"
+        read, made = values_of(operands), values_of(results)
+
+        def compute(run: Any, env: list[Any], rows: int) -> None:
+            targets = made(env)
+            if not runner(*read(env), *targets):
+                return
+            for call in group:  # without room: that may be the place of what another still reads
+                env[call.result] = call.kernel(run, *call.values(env))
+            for i, target in zip(results, targets, strict=True):
+                target[...] = env[i]
+                env[i] = target
+
+        self._instructions.append(compute)
+
+    def _compute(self, call: Call) -> None:
+        result, kernel, values = call.result, call.kernel, call.values
+        if call.into and result in {*self._ready, *self._ahead}:
+
+            def compute(run: Any, env: list[Any], rows: int) -> None:
+                env[result] = kernel(run, *values(env), out=env[result])
+
+        elif not call.into and result in self._kept:
+
+            def compute(run: Any, env: list[Any], rows: int) -> None:
+                env[result][...] = kernel(run, *values(env))
+
+        else:
+
+            def compute(run: Any, env: list[Any], rows: int) -> None:
+                env[result] = kernel(run, *values(env))
+
+        self._instructions.append(compute)
