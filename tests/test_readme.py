@@ -1,12 +1,17 @@
 """What the README shows is what happens, and what it links to is there."""
 
 import ast
+import itertools
+import json
 import re
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
 from pathlib import Path
 
 import pytest
 
 import rgraph as C
+from docs import notebooks
+from rgraph.ops.records import TABLE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -53,11 +58,43 @@ def test_links_lead_somewhere(page):
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
+def steps(page):
+    """The programs of a page, each with the output that stands under it, if there is one."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    for (language, code), (after, shown) in itertools.pairwise([*found, ("", "")]):
+        if language == "python":
+            yield code, shown if after == "text" else None
+
+
+@pytest.fixture
+def same_operations():
+    """A page adds operations."""
+    before = set(TABLE)
+    yield
+    for name in set(TABLE) - before:
+        del TABLE[name]
+
+
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda p: p.name)
-def test_programs_of_pages_run(page, monkeypatch, tmp_path):
-    """From top to bottom, one after the other."""
+@pytest.mark.usefixtures("same_operations")
+def test_programs_of_pages_run(page, monkeypatch, tmp_path, capsys):
+    """From top to bottom, one after the other, and print what stands under them."""
     monkeypatch.chdir(tmp_path)
     names = {}
     exec("import numpy as np\nimport rgraph as C", names)
-    for number, code in enumerate(blocks("python", page.read_text())):
-        exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+    for number, (code, shown) in enumerate(steps(page)):
+        exec(compile(code, f"{page.name}, program {number}", "exec"), names)
+        printed = capsys.readouterr().out
+        if shown is not None:
+            assert OutputChecker().check_output(shown, printed, ELLIPSIS | NORMALIZE_WHITESPACE)
+
+
+@pytest.mark.parametrize("name", notebooks.PAGES)
+def test_notebooks_are_the_pages(name):
+    """Or else: python -m docs.notebooks"""
+    page = ROOT / "docs" / f"{name}.md"
+    text = (ROOT / "docs/notebooks" / f"{name}.ipynb").read_text()
+    assert text == notebooks.notebook(page)
+    cells = json.loads(text)["cells"]
+    code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    assert code == [program.strip("\n") for program, _ in steps(page)]
