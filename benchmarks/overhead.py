@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import rgraph as C
-from rgraph.runtime import evaluation
+from rgraph.runtime import jobs
 
 from .measure import interleaved
 from .programs import Program
@@ -22,10 +22,10 @@ def planning(program: Program, repeat: int, least: float) -> dict[str, float]:
     ours = program.in_rgraph()
     wrt = tuple(p.node for p in ours.parameters.values())
     requests = {
-        "forward": evaluation.Request((ours.result.node,)),
-        "train": evaluation.Request((), (ours.loss.node,), wrt),
+        "forward": jobs.Request((ours.result.node,)),
+        "train": jobs.Request((), (ours.loss.node,), wrt),
     }
-    runs = {mode: lambda r=r: evaluation.plan(r) for mode, r in requests.items()}
+    runs = {mode: lambda r=r: jobs.plan(r) for mode, r in requests.items()}
     return {mode: min(found) for mode, found in interleaved(runs, repeat, least).items()}
 
 

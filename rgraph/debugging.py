@@ -16,8 +16,9 @@ from .graph.context import context
 from .graph.node import describe
 from .inspect.debugger import debug_model
 from .inspect.explain import Profile, Stopwatch
-from .runtime import evaluation
+from .runtime import watching
 from .runtime.arrays import on_cpu
+from .runtime.evaluation import set_seed as _set_seed
 
 __all__ = [
     "debug_model",
@@ -105,13 +106,13 @@ def set_checked_mode(enable: bool) -> None:
     sin: the result is NaN, first at (1,) of sample 0
     >>> C.debugging.set_checked_mode(False)
     """
-    evaluation.set_observer(_finder, enable)
+    watching.set_observer(_finder, enable)
 
 
 @contextmanager
 def checked_mode() -> Iterator[None]:
     """The checked mode for a while: to run again what gave NaN, and hear where that came from."""
-    with evaluation.observed_by(_finder):
+    with watching.observed_by(_finder):
         yield
 
 
@@ -122,7 +123,7 @@ def force_deterministic(seed: int) -> None:
 
     >>> C.debugging.force_deterministic(1)
     """
-    evaluation.set_seed(seed)
+    _set_seed(seed)
     gpu_convolutions(deterministic=True)
 
 
@@ -188,7 +189,7 @@ def start_profiler(
 def _observe(on: bool) -> None:
     """Lets a running profiler look on, or rest; without one nothing is done, as in CNTK."""
     if context().profiler is not None:
-        evaluation.set_observer(context().profiler.stopwatch, on)
+        watching.set_observer(context().profiler.stopwatch, on)
 
 
 def enable_profiler() -> None:
@@ -261,7 +262,7 @@ def set_node_timing(enable: bool) -> None:
     ---------------------------------------
     exp -> 2           ...
     """
-    evaluation.set_observer(_timing(), enable)
+    watching.set_observer(_timing(), enable)
 
 
 def print_node_timing() -> None:

@@ -18,6 +18,7 @@ from .ops.reductions import row_count
 from .ops.repetition import sum_rows
 from .runtime import evaluation
 from .runtime.evaluation import Feed, Request
+from .runtime.feeding import as_feed
 from .runtime.workers import Workers, all_workers
 
 
@@ -85,7 +86,7 @@ class Program:
         Args:
             arguments: as for `Function.eval`, or parts of a minibatch source's minibatch.
         """
-        return self._runner.feed(evaluation.as_feed(arguments, self.arguments), device, training)
+        return self._runner.feed(as_feed(arguments, self.arguments), device, training)
 
     def run(self, request: Request, given: Feed, **options: Any) -> list[Any]:
         """The values of a request, then its gradients; options as for `Runner.run`."""

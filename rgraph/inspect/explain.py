@@ -11,7 +11,8 @@ from ..engines.base import Engine
 from ..graph import Layout, Node, Stored
 from ..graph.free import elements
 from ..plan import Call, Plan
-from ..runtime.evaluation import Feed, Request, Runner, observed_by
+from ..runtime.evaluation import Feed, Request, Runner
+from ..runtime.watching import observed_by
 from ..runtime.windowed import WindowedPlan
 from ..runtime.windows import of_rows
 from .tables import Line, as_html, as_text

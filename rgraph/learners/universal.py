@@ -12,7 +12,7 @@ from .. import graph
 from ..graph import Input, Stored
 from ..model.function import Function
 from ..ops.records import as_node, hold
-from ..runtime import evaluation
+from ..runtime.jobs import assigned
 from ..runtime.values import device_of
 from .learner import Learner, Rule
 
@@ -35,7 +35,7 @@ class _Universal(Learner):
         fed = {n for n in nodes if isinstance(n, Input)}
         if fed - set(self._inputs) or any(n.op is not None and n.op.inference_form for n in nodes):
             return None
-        return Rule(tuple(self._inputs), tuple(evaluation.assigned(nodes)))
+        return Rule(tuple(self._inputs), tuple(assigned(nodes)))
 
     def update(
         self,

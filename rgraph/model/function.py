@@ -14,8 +14,9 @@ from ..graph.node import describe, resolve
 from ..ops import records
 from ..ops.records import hold
 from ..passes import autodiff
-from ..runtime import evaluation
+from ..runtime import evaluation, jobs
 from ..runtime.evaluation import Feed, Request
+from ..runtime.feeding import as_feed
 from ..runtime.streams import Stream
 from ..runtime.windows import Window, window_of
 from . import search
@@ -830,7 +831,7 @@ class Function(Operand):
         return [a.node for a in self.arguments if isinstance(a.node, graph.Input)]
 
     def _feed(self, arguments: Any) -> dict[Node, Any]:
-        return evaluation.as_feed(arguments, self.arguments)
+        return as_feed(arguments, self.arguments)
 
     def summary(self) -> Any:
         """A table of its layers: output shapes, parameters, operations, connections.
@@ -871,8 +872,8 @@ class Function(Operand):
 
         request = self._request(self._current(), wrt)
         if frames is None:
-            return explain(evaluation.plan(request))
-        plan = evaluation.windowed_plan(request._replace(window=window_of(frames, None)))
+            return explain(jobs.plan(request))
+        plan = jobs.windowed_plan(request._replace(window=window_of(frames, None)))
         return explain_windows(plan, frames)
 
     def profile(self, arguments: Any = None, wrt: Sequence[Any] = ()) -> Any:
@@ -921,7 +922,7 @@ class Function(Operand):
         updates = self._runner.updates(*nodes, root) if root is not None else ()
         request = Request(tuple(nodes), roots, tuple(wrt), updates=updates, window=window)
         own = self.arguments
-        given = self._runner.feed(evaluation.as_feed(arguments, own), device, training)
+        given = self._runner.feed(as_feed(arguments, own), device, training)
         # What nothing depends on has a gradient, too: zeros, as many as it has frames.
         nodes = (*(a.node for a in own), *wrt)
         inputs = dict.fromkeys(n for n in nodes if isinstance(n, graph.Input))

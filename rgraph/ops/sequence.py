@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..default_options import default_dtype
 from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, apply, whole
-from . import records
 from .activations import difference
 from .along_time import ENDS, MAXIMUM, RECONCILE
-from .arithmetic import element_divide, element_times, exp, plus
+from .arithmetic import element_divide, exp
 from .comparison import stop_gradient
-from .delays import OUTSIDE, delayed
+from .delays import OUTSIDE, delay, future_value, past_value
 from .editing import join, length, pad, reduce_mean, reverse, stride, window
-from .frames import CONTINUATION, GATHER, SCATTER, chosen_frames, frames_where, needs_time
+from .frames import GATHER, SCATTER, chosen_frames, frames_where, needs_time
 from .packing import unpacked
 from .records import as_node, hold, operation
 from .repetition import SPREAD, over_time
@@ -73,75 +72,6 @@ def new_input(
     node = Input(dims, axes, dtype or default_dtype(), name)
     node.needs_gradient, node.is_sparse = needs_gradient, is_sparse
     return hold(node)
-
-
-@operation
-def past_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
-    """`x` as it was `time_step` frames ago.
-
-    Args:
-        x: a sequence.
-        initial_state: what it was before the first frame: a number, an array, a parameter, or a
-            value per sequence; 0 by default. Or a sequence, of any time axis, whose last frames
-            come before the first frame of `x`; where it has only one, that one.
-
-    >>> x = C.sequence.input_variable(1)
-    >>> C.sequence.past_value(x).eval({x: np.array([[1], [2], [3]])})[0]
-    array([[0.],
-           [1.],
-           [2.]], dtype=float32)
-    """
-    return delay(as_node(x), initial_state, _steps_away(time_step))
-
-
-@operation
-def future_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
-    """`x` as it will be in `time_step` frames; otherwise as `past_value`.
-
-    >>> x = C.sequence.input_variable(1)
-    >>> C.sequence.future_value(x).eval({x: np.array([[1], [2], [3]])})[0]
-    array([[2.],
-           [3.],
-           [0.]], dtype=float32)
-    """
-    return delay(as_node(x), initial_state, -_steps_away(time_step))
-
-
-def _steps_away(time_step: Any) -> int:
-    steps = whole(time_step, "time_step")
-    if steps < 0:
-        raise GraphError(
-            f"time_step counts frames and can't be negative, got {steps}",
-            hint="past_value looks back, future_value ahead, and sequence.delay either way",
-        )
-    return steps
-
-
-@operation
-def delay(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
-    """`past_value` for a positive `time_step`, `future_value` for a negative one.
-
-    Args:
-        x: a sequence.
-        initial_state: as `past_value`'s; for `future_value` a sequence's first frames.
-
-    Source: CNTK's `sequence.delay`.
-
-    >>> x = C.sequence.input_variable(1)
-    >>> C.sequence.delay(x, 9, -2).eval({x: np.array([[1], [2], [3]])})[0]
-    array([[3.],
-           [9.],
-           [9.]], dtype=float32)
-    """
-    node, offset = as_node(x), whole(time_step, "time_step")
-    initial = as_node(0.0 if initial_state is None else initial_state)
-    if not offset:
-        return apply(records.TABLE["alias"], node)
-    if len(initial.axes or ()) < 2 or abs(offset) == 1:
-        return delayed(node, initial, offset)
-    continued = apply(GATHER, initial, apply(CONTINUATION, node, initial, offset=offset))
-    outside = apply(OUTSIDE, node, offset=offset)
-    return plus(delayed(node, 0.0, offset), element_times(outside, continued))
 
 
 @operation

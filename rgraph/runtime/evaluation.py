@@ -7,56 +7,25 @@ and a plan is made for each size that comes by.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Generic, NamedTuple, TypeVar
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from .. import device as _device
-from .. import graph, passes
+from .. import graph
 from ..engines.base import Engine
 from ..graph import Axis, Constant, GraphError, Input, Node
 from ..graph.context import Count, Random, context
-from ..graph.node import describe, resolve
-from ..passes import autodiff
 from ..passes.windows import divide, time_axis_of
 from ..plan import Plan
-from ..plan.observe import Observer, observe
 from . import minibatch
 from .carrying import Carry, Held, sources_of
+from .jobs import Feed, Job, Request, Traits, make_job, traits_of
 from .minibatch import Minibatch
 from .values import Value
-from .windowed import WindowedPlan
+from .watching import watching
 from .windows import Window
 
 MOST_PLANS = 32  # that a runner keeps
-SETTABLE = ("rate", "seed")  # attributes of random operations that people may set
-
-
-_observers: ContextVar[tuple[Observer, ...]] = ContextVar("observers", default=())
-
-
-@contextmanager
-def observed_by(observer: Observer) -> Iterator[None]:
-    """All runs inside are looked at by an observer."""
-    before = _observers.set((*_observers.get(), observer))
-    try:
-        yield
-    finally:
-        _observers.reset(before)
-
-
-def set_observer(observer: Observer, looks: bool) -> None:
-    """Has an observer look at all runs from here on, or look no more."""
-    own = context()
-    others = tuple(o for o in own.observers if o is not observer)
-    own.observers = (*others, observer) if looks else others
-
-
-def _watching() -> tuple[Observer, ...]:
-    return context().observers + _observers.get()
 
 
 def set_seed(seed: int) -> None:
@@ -69,76 +38,6 @@ def set_seed(seed: int) -> None:
     >>> C.set_seed(7)
     """
     context().random = Random(int(seed))
-
-
-class Request(NamedTuple):
-    """What a run computes: values, and gradients of the sum of `roots`.
-
-    Attributes:
-        values: nodes.
-        roots: the nodes to differentiate.
-        wrt: what with respect to.
-        weighted: whether the elements of `roots` come with weights, which are fed.
-        updates: `Stored` nodes, each with the node of the value that it is set to after the run.
-        learned: pairs of an input that stands in `updates` for a gradient of the sum of `roots`,
-            and the node with respect to which. These gradients are not given.
-        window: how much of each sequence is computed at once; None: all.
-    """
-
-    values: tuple[Node, ...] = ()
-    roots: tuple[Node, ...] = ()
-    wrt: tuple[Node, ...] = ()
-    weighted: bool = False
-    updates: tuple[tuple[Node, Node], ...] = ()
-    learned: tuple[tuple[Node, Node], ...] = ()
-    window: Window | None = None
-
-
-class Feed(NamedTuple):
-    """What a run is given: enough to go back through it, the same random numbers included.
-
-    Attributes:
-        data: what is fed, by input.
-        seed: the seed in force.
-        run: the number of the run, of all; on it depends what is random.
-        turn: the number of the run among its runner's; on it depends what has a seed of its own.
-    """
-
-    data: Mapping[Node, Any]
-    seed: int
-    run: int
-    turn: int
-    device: Any
-    training: bool
-
-
-class _Job(NamedTuple):
-    plan: Plan
-    results: list[Node]
-    inputs: dict[Node, Node]  # what stands for the inputs, and for the weights of the roots
-    stored: list[Node]  # what is set after the run, to the values that the plan gives last
-
-
-class _Traits(NamedTuple):
-    """What follows from a request's graph alone.
-
-    Attributes:
-        flexible: the nodes whose sizes follow the data.
-        learns: whether training makes a difference.
-        constants: those that it reads, which may be set.
-        random: the operations that draw, whose attributes may be set.
-    """
-
-    flexible: list[Node]
-    learns: bool
-    constants: list[Constant]
-    random: list[Node]
-
-    def edition(self) -> Any:
-        """What a plan holds of all that may be set: if it is another now, so must be the plan."""
-        changed = [n for n in self.constants if not n.is_fixed]
-        drawn = [n.attrs.get(k) for n in self.random for k in SETTABLE]
-        return (*changed, *drawn) if changed or drawn else ()
 
 
 _Made = TypeVar("_Made")
@@ -176,8 +75,8 @@ class Runner:
 
     def __init__(self, roots: Sequence[Node] = ()) -> None:
         self._roots = roots
-        self._jobs: Latest[_Job] = Latest()
-        self._traits: Latest[_Traits] = Latest()
+        self._jobs: Latest[Job] = Latest()
+        self._traits: Latest[Traits] = Latest()
         self._updates: Latest[tuple[tuple[Node, Node], ...]] = Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
         self._held: dict[Request, Held] = {}  # what delays hold of sequences that go on
@@ -244,18 +143,18 @@ class Runner:
         carry = self._carry(request, given)
         if carry is not None and request.window is None:
             request = request._replace(window=Window())
-        traits = self._traits.get(request, lambda: _traits(request))
+        traits = self._traits.get(request, lambda: traits_of(request))
         flexible = traits.flexible
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
         training = given.training or not traits.learns
-        observers = _watching()
+        observers = watching()
         edition = traits.edition()
         key = (engine.name, request, training, tuple(sizes.items()), edition, observers)
 
-        def made() -> _Job:
+        def made() -> Job:
             self._jobs.discard(lambda old: old[1] == request and old[4] != edition)
-            return _job(request, flexible, sizes, engine, training, self._roots, observers)
+            return make_job(request, flexible, sizes, engine, training, self._roots, observers)
 
         job = self._jobs.get(key, made)
         data = {job.inputs.get(n, n): v for n, v in given.data.items()}
@@ -351,86 +250,6 @@ class Runner:
         return sizes
 
 
-def assigned(nodes: Sequence[Node]) -> list[tuple[Node, Node]]:
-    """What these nodes set after a run, each with the node of its new value; see `ops.assign`."""
-    return [(n.inputs[0], n) for n in nodes if n.op is not None and n.op.assigns]
-
-
-def _traits(request: Request) -> _Traits:
-    news = [value for _, value in request.updates]
-    learned = [of for _, of in request.learned]
-    nodes = graph.order([*request.values, *request.roots, *request.wrt, *learned, *news])
-    flexible = [n for n in nodes if graph.follows_data(n)]
-    return _Traits(
-        flexible,
-        any(n.op is not None and n.op.inference_form for n in nodes),
-        [n for n in nodes if isinstance(n, Constant)],
-        [
-            n
-            for n in nodes
-            if n.op is not None and n.op.random and not n.attrs.keys().isdisjoint(SETTABLE)
-        ],
-    )
-
-
-def _job(
-    request: Request,
-    flexible: Sequence[Node],
-    sizes: Mapping[Any, Any],
-    engine: Engine,
-    training: bool,
-    roots_of_all: Sequence[Node] = (),
-    observers: Sequence[Observer] = (),
-) -> _Job:
-    fitted = {}
-    learned = [of for _, of in request.learned]
-    news = [value for _, value in request.updates]
-    parts = request.values, request.roots, request.wrt, learned, news
-    if flexible:
-        fitted = graph.fit([n for part in parts for n in part], flexible, sizes)
-    values, roots, wrt, learned, news = ([fitted.get(n, n) for n in part] for part in parts)
-    inputs: dict[Node, Node] = {n: fitted[n] for n in fitted if isinstance(n, Input)}
-    if request.weighted:
-        weights: list[Node] = [
-            Input(r.shape or (), r.axes or (), r.dtype, "weights") for r in roots
-        ]
-        inputs.update(zip(request.roots, weights, strict=True))
-        seeds = dict(zip(roots, weights, strict=True))
-    else:
-        seeds = {r: autodiff.filled(r, 1.0) for r in roots}
-    assignments = assigned(graph.order([*values, *roots]))
-    now = [value for _, value in assignments]
-    without = list(passes.PASSES) if any(o.separate for o in observers) else ()
-    places = [*roots_of_all, *(n for part in parts for n in part)]
-
-    def planned(nodes: Sequence[Node]) -> Plan:
-        outputs = passes.optimize(nodes, without, training)
-        _take_places(outputs, places)
-        plan = engine.plan(outputs)
-        for observer in observers:
-            observe(plan, observer)
-        return plan
-
-    if request.window:
-        later = [*now, *news]
-        plan: Any = WindowedPlan(values, seeds, wrt, later, request.window, engine, planned)
-    else:
-        found = autodiff.pull_back(seeds, [*wrt, *learned])
-        gradients = dict(zip((g for g, _ in request.learned), found[len(wrt) :], strict=True))
-        news = graph.copy(news, gradients, same_random=True) if gradients else news
-        plan = planned([*values, *found[: len(wrt)], *now, *news])
-    stored = [stored for stored, _ in (*assignments, *request.updates)]
-    return _Job(plan, [*values, *wrt], inputs, stored)
-
-
-def _take_places(outputs: Sequence[Node], roots: Sequence[Node]) -> None:
-    """Has random operations draw by their place below `roots`, not by when they were made."""
-    random = [n.uid for n in graph.order(roots) if n.op is not None and n.op.random]
-    places = {uid: place for place, uid in enumerate(random)}
-    for node in graph.order(outputs):
-        node.uid = places.get(node.uid, node.uid)
-
-
 def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Engine) -> None:
     """Sets nodes to what a run computed, in the engine's memory if that is not the CPU's."""
     # One may be what another one had before, what was fed, or what is given back.
@@ -439,23 +258,6 @@ def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Engine) -> None:
             node.value = engine.to_numpy(row)
         else:
             engine.store(node, row)
-
-
-def plan(request: Request, device: Any = None) -> Plan:
-    """The plan for a request whose sizes are all known."""
-    return _job(request, (), {}, _device.engine(device), training=False).plan
-
-
-def windowed_plan(request: Request, device: Any = None) -> WindowedPlan:
-    """The plan for a request with a window."""
-    made: Any = plan(request, device)
-    assert isinstance(made, WindowedPlan)
-    return made
-
-
-def is_observed() -> bool:
-    """Whether somebody looks on at what runs now."""
-    return bool(_watching())
 
 
 def _needed(plan: Plan, data: Mapping[Node, Any], known: Sequence[Node]) -> list[Any]:
@@ -467,48 +269,3 @@ def _needed(plan: Plan, data: Mapping[Node, Any], known: Sequence[Node]) -> list
         if plan.axes.intersection(node.axes or ()) - axes:
             inputs[node] = None
     return list(inputs)
-
-
-def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
-    """What people feed, by node.
-
-    Args:
-        arguments: a dict from inputs or their names to values, or the value of the only input. A
-            value, or all this, may be a pair with a list that says of each sequence whether it
-            starts anew; see `Value.create`.
-        inputs: the function's.
-    """
-    if arguments is None:
-        return {}
-    arguments, all_start = _parted(arguments)
-    if not isinstance(arguments, Mapping):
-        if len(inputs) != 1:
-            raise GraphError(
-                f"the function has {len(inputs)} inputs "
-                f"({', '.join(describe(i.node) for i in inputs)})",
-                hint="say which value is whose: {x: …, y: …}",
-            )
-        arguments = {inputs[0]: arguments}
-    known = {a.node: a for a in inputs}
-    named = {n.name: n for n in known if n.name}
-    found = {}
-    for key, value in arguments.items():
-        node = named.get(key) if isinstance(key, str) else getattr(key, "node", key)
-        if not isinstance(node, Node):
-            raise GraphError(f"the function has no input named '{key}'; it has {list(named)}")
-        node = resolve(node)
-        value, start = _parted(value)
-        start = start or all_start
-        if start is not None and node in known:
-            value = Value.create(known[node], value, start)
-        found[node] = value
-    return found
-
-
-def _parted(value: Any) -> tuple[Any, list[bool] | None]:
-    """CNTK's pairs of data and whether each sequence starts anew, taken apart."""
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], (list, tuple)):
-        data, starts = value
-        if starts and all(isinstance(s, (bool, np.bool_)) for s in starts):
-            return data, list(starts)
-    return value, None

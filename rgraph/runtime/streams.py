@@ -14,8 +14,10 @@ from ..graph.node import describe
 from ..passes.cutting import Cut, cut
 from ..plan import Plan
 from .arrays import on_cpu
-from .evaluation import Request, Runner, is_observed, plan
+from .evaluation import Request, Runner
+from .jobs import plan
 from .values import Value
+from .watching import is_observed
 
 Array = Any  # NumPy's, or CuPy's on a GPU
 

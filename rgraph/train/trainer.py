@@ -27,10 +27,10 @@ from ..learners import Learner
 from ..model.function import Function
 from ..model.tracing import nodes_of
 from ..ops.records import as_node, hold
-from ..runtime import evaluation
 from ..runtime.arrays import on_cpu
 from ..runtime.carrying import sources_of
 from ..runtime.evaluation import Feed, Latest, Request
+from ..runtime.jobs import assigned
 from ..runtime.windows import window_of
 from ..runtime.workers import Workers
 from .checkpoint import load_all, save_all, set_state
@@ -391,7 +391,7 @@ class Trainer:
 
         They may not where they read what else a step changes: that comes before them.
         """
-        before = {stored for stored, _ in evaluation.assigned(graph.order(asked))}
+        before = {stored for stored, _ in assigned(graph.order(asked))}
         joined: list[Learner] = []
         updates, learned = list(self._states.items()), list[tuple[Node, Node]]()
         for learner in self._learners if may_join else ():

@@ -1,0 +1,57 @@
+"""What people feed, by input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import GraphError, Node
+from ..graph.node import describe, resolve
+from .values import Value
+
+
+def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
+    """What people feed, by node.
+
+    Args:
+        arguments: a dict from inputs or their names to values, or the value of the only input. A
+            value, or all this, may be a pair with a list that says of each sequence whether it
+            starts anew; see `Value.create`.
+        inputs: the function's.
+    """
+    if arguments is None:
+        return {}
+    arguments, all_start = _parted(arguments)
+    if not isinstance(arguments, Mapping):
+        if len(inputs) != 1:
+            raise GraphError(
+                f"the function has {len(inputs)} inputs "
+                f"({', '.join(describe(i.node) for i in inputs)})",
+                hint="say which value is whose: {x: …, y: …}",
+            )
+        arguments = {inputs[0]: arguments}
+    known = {a.node: a for a in inputs}
+    named = {n.name: n for n in known if n.name}
+    found = {}
+    for key, value in arguments.items():
+        node = named.get(key) if isinstance(key, str) else getattr(key, "node", key)
+        if not isinstance(node, Node):
+            raise GraphError(f"the function has no input named '{key}'; it has {list(named)}")
+        node = resolve(node)
+        value, start = _parted(value)
+        start = start or all_start
+        if start is not None and node in known:
+            value = Value.create(known[node], value, start)
+        found[node] = value
+    return found
+
+
+def _parted(value: Any) -> tuple[Any, list[bool] | None]:
+    """CNTK's pairs of data and whether each sequence starts anew, taken apart."""
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], (list, tuple)):
+        data, starts = value
+        if starts and all(isinstance(s, (bool, np.bool_)) for s in starts):
+            return data, list(starts)
+    return value, None

@@ -1,0 +1,180 @@
+"""What is asked of a run, and the plan that is made for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .. import graph, passes
+from ..device import engine as engine_of
+from ..engines.base import Engine
+from ..graph import Constant, Input, Node
+from ..passes import autodiff
+from ..plan import Plan
+from ..plan.observe import Observer, observe
+from .windowed import WindowedPlan
+from .windows import Window
+
+SETTABLE = ("rate", "seed")  # attributes of random operations that people may set
+
+
+class Request(NamedTuple):
+    """What a run computes: values, and gradients of the sum of `roots`.
+
+    Attributes:
+        values: nodes.
+        roots: the nodes to differentiate.
+        wrt: what with respect to.
+        weighted: whether the elements of `roots` come with weights, which are fed.
+        updates: `Stored` nodes, each with the node of the value that it is set to after the run.
+        learned: pairs of an input that stands in `updates` for a gradient of the sum of `roots`,
+            and the node with respect to which. These gradients are not given.
+        window: how much of each sequence is computed at once; None: all.
+    """
+
+    values: tuple[Node, ...] = ()
+    roots: tuple[Node, ...] = ()
+    wrt: tuple[Node, ...] = ()
+    weighted: bool = False
+    updates: tuple[tuple[Node, Node], ...] = ()
+    learned: tuple[tuple[Node, Node], ...] = ()
+    window: Window | None = None
+
+
+class Feed(NamedTuple):
+    """What a run is given: enough to go back through it, the same random numbers included.
+
+    Attributes:
+        data: what is fed, by input.
+        seed: the seed in force.
+        run: the number of the run, of all; on it depends what is random.
+        turn: the number of the run among its runner's; on it depends what has a seed of its own.
+    """
+
+    data: Mapping[Node, Any]
+    seed: int
+    run: int
+    turn: int
+    device: Any
+    training: bool
+
+
+class Job(NamedTuple):
+    plan: Plan
+    results: list[Node]
+    inputs: dict[Node, Node]  # what stands for the inputs, and for the weights of the roots
+    stored: list[Node]  # what is set after the run, to the values that the plan gives last
+
+
+class Traits(NamedTuple):
+    """What follows from a request's graph alone.
+
+    Attributes:
+        flexible: the nodes whose sizes follow the data.
+        learns: whether training makes a difference.
+        constants: those that it reads, which may be set.
+        random: the operations that draw, whose attributes may be set.
+    """
+
+    flexible: list[Node]
+    learns: bool
+    constants: list[Constant]
+    random: list[Node]
+
+    def edition(self) -> Any:
+        """What a plan holds of all that may be set: if it is another now, so must be the plan."""
+        changed = [n for n in self.constants if not n.is_fixed]
+        drawn = [n.attrs.get(k) for n in self.random for k in SETTABLE]
+        return (*changed, *drawn) if changed or drawn else ()
+
+
+def assigned(nodes: Sequence[Node]) -> list[tuple[Node, Node]]:
+    """What these nodes set after a run, each with the node of its new value; see `ops.assign`."""
+    return [(n.inputs[0], n) for n in nodes if n.op is not None and n.op.assigns]
+
+
+def traits_of(request: Request) -> Traits:
+    news = [value for _, value in request.updates]
+    learned = [of for _, of in request.learned]
+    nodes = graph.order([*request.values, *request.roots, *request.wrt, *learned, *news])
+    flexible = [n for n in nodes if graph.follows_data(n)]
+    return Traits(
+        flexible,
+        any(n.op is not None and n.op.inference_form for n in nodes),
+        [n for n in nodes if isinstance(n, Constant)],
+        [
+            n
+            for n in nodes
+            if n.op is not None and n.op.random and not n.attrs.keys().isdisjoint(SETTABLE)
+        ],
+    )
+
+
+def make_job(
+    request: Request,
+    flexible: Sequence[Node],
+    sizes: Mapping[Any, Any],
+    engine: Engine,
+    training: bool,
+    roots_of_all: Sequence[Node] = (),
+    observers: Sequence[Observer] = (),
+) -> Job:
+    fitted = {}
+    learned = [of for _, of in request.learned]
+    news = [value for _, value in request.updates]
+    parts = request.values, request.roots, request.wrt, learned, news
+    if flexible:
+        fitted = graph.fit([n for part in parts for n in part], flexible, sizes)
+    values, roots, wrt, learned, news = ([fitted.get(n, n) for n in part] for part in parts)
+    inputs: dict[Node, Node] = {n: fitted[n] for n in fitted if isinstance(n, Input)}
+    if request.weighted:
+        weights: list[Node] = [
+            Input(r.shape or (), r.axes or (), r.dtype, "weights") for r in roots
+        ]
+        inputs.update(zip(request.roots, weights, strict=True))
+        seeds = dict(zip(roots, weights, strict=True))
+    else:
+        seeds = {r: autodiff.filled(r, 1.0) for r in roots}
+    assignments = assigned(graph.order([*values, *roots]))
+    now = [value for _, value in assignments]
+    without = list(passes.PASSES) if any(o.separate for o in observers) else ()
+    places = [*roots_of_all, *(n for part in parts for n in part)]
+
+    def planned(nodes: Sequence[Node]) -> Plan:
+        outputs = passes.optimize(nodes, without, training)
+        _take_places(outputs, places)
+        plan = engine.plan(outputs)
+        for observer in observers:
+            observe(plan, observer)
+        return plan
+
+    if request.window:
+        later = [*now, *news]
+        plan: Any = WindowedPlan(values, seeds, wrt, later, request.window, engine, planned)
+    else:
+        found = autodiff.pull_back(seeds, [*wrt, *learned])
+        gradients = dict(zip((g for g, _ in request.learned), found[len(wrt) :], strict=True))
+        news = graph.copy(news, gradients, same_random=True) if gradients else news
+        plan = planned([*values, *found[: len(wrt)], *now, *news])
+    stored = [stored for stored, _ in (*assignments, *request.updates)]
+    return Job(plan, [*values, *wrt], inputs, stored)
+
+
+def _take_places(outputs: Sequence[Node], roots: Sequence[Node]) -> None:
+    """Has random operations draw by their place below `roots`, not by when they were made."""
+    random = [n.uid for n in graph.order(roots) if n.op is not None and n.op.random]
+    places = {uid: place for place, uid in enumerate(random)}
+    for node in graph.order(outputs):
+        node.uid = places.get(node.uid, node.uid)
+
+
+def plan(request: Request, device: Any = None) -> Plan:
+    """The plan for a request whose sizes are all known."""
+    return make_job(request, (), {}, engine_of(device), training=False).plan
+
+
+def windowed_plan(request: Request, device: Any = None) -> WindowedPlan:
+    """The plan for a request with a window."""
+    made: Any = plan(request, device)
+    assert isinstance(made, WindowedPlan)
+    return made

@@ -1,0 +1,264 @@
+"""One run of a graph in windows of frames, forward and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..graph import Axis, GraphError, Input, Layout, Node
+from ..plan import Plan
+from .carrying import Carry, Held
+from .windows import WindowOfFrames
+
+if TYPE_CHECKING:
+    from .windowed import WindowedPlan
+
+Array = Any  # NumPy's, or CuPy's on a GPU
+
+
+class WindowedRun:
+    """One run of a `WindowedPlan`. Values of sequences are in the order of their lengths."""
+
+    def __init__(
+        self,
+        plan: WindowedPlan,
+        windows: Sequence[WindowOfFrames],
+        feed: Mapping[Input, Array],
+        layouts: dict[Axis, Layout],
+        batch: int,
+        how: tuple[bool, int, int],
+        carry: Carry | None = None,
+    ) -> None:
+        self.plan, self.feed, self.layouts = plan, dict(feed), layouts
+        self.batch, self.how, self.windows = batch, how, windows
+        self.engine = plan.engine
+        self.xp = self.engine.xp
+        self.layout = layouts[plan.axis]
+        self.carry = carry
+        # Of each sequence the frames that it had before this run, the longest first
+        self.passed = np.zeros(len(self.layout), np.intp)
+
+    def results(self) -> list[Array]:
+        plan, d = self.plan, self.plan.division
+        found = self._once(plan.before, {})
+        count = len(d.given)
+        given = [self._sorted(n, a) for n, a in zip(d.given, found, strict=False)]
+        starts = [self._sorted(n, a) for n, a in zip(plan.starts, found[count:], strict=True)]
+        self.given = dict(zip(d.given.values(), given, strict=True))
+        if self.carry is not None:
+            self._take_up(self.carry, starts)
+        borders, parts, framed = self._go_forward(starts)
+        wholes = {
+            p.whole: self._as_batch(p.whole, a) for p, a in zip(plan.parts, parts, strict=True)
+        }
+        rest = self._once(plan.outside, wholes)
+        count = len(plan.along) - len(framed)
+        values, adjoints = iter(rest[:count]), rest[count:]
+        frames = iter(framed)
+        results = [next(frames if along else values) for along in plan.along]
+        gradients = self._go_back(borders, wholes, adjoints) if plan.backward else []
+        first = len(plan.request[0])
+        return [*results[:first], *gradients, *results[first:]]
+
+    def _take_up(self, carry: Carry, starts: Sequence[Array]) -> None:
+        """Puts what delays held of sequences that go on in the place of their initial states."""
+        if len(carry.sources) != len(self.layout):
+            raise GraphError(
+                f"{len(carry.sources)} sequences start or go on, there are {len(self.layout)}"
+            )
+        carry.check()
+        if carry.before is None or not carry.goes_on.any():
+            return
+        forms = [a.shape[1:] for a in carry.before.states]
+        if forms != [a.shape[1:] for a in starts]:
+            raise GraphError(
+                f"the minibatch before was another function's: it left states of shapes {forms}"
+            )
+        if any(p.joined == "first" for p in self.plan.parts):
+            raise GraphError("sequence.first of a sequence that goes on has come before")
+        for row, number in enumerate(self.layout.order):
+            source = carry.sources[number]
+            if source is not None:
+                self.passed[row] = carry.before.passed[source]
+                for start, held in zip(starts, carry.before.states, strict=True):
+                    start[row] = self.engine.from_numpy(held[source])
+
+    def _leave(self, carry: Carry, ends: Sequence[Array]) -> None:
+        """Keeps what delays hold at the ends of sequences, for those that go on."""
+        place = self.layout.order.argsort()
+        states = [a[self.engine.from_numpy(place)] for a in ends]
+        carry.after = Held(states, (self.passed + self.layout.lengths)[place])
+
+    def _once(self, plan: Plan, more: Mapping[Input, Array]) -> list[Array]:
+        """What is computed outside of windows."""
+        if not plan.outputs:
+            return []
+        feed = {**self.feed, **more}
+        given = {n: feed[n] for n in plan.inputs}
+        # Results may be memory that the next run writes again.
+        return [a.copy() for a in plan.run(given, dict(self.layouts), self.batch, *self.how)]
+
+    def _in_window(
+        self, plan: Plan, window: WindowOfFrames, held: Sequence[Array], more: Mapping[Input, Array]
+    ) -> list[Array]:
+        d = self.plan.division
+        states = (s.before for s in d.states)
+        feed: dict[Input, Array] = {**more, **dict(zip(states, held, strict=True))}
+        for node, array in self.given.items():
+            feed[node] = array[: window.alive] if node.axes else array
+        for node in plan.inputs:
+            if node is d.passed or node is d.left:
+                feed[node] = self._count(window, ahead=node is d.left)
+            elif node not in feed:
+                array = self.feed[node]
+                feed[node] = array[window.rows] if len(node.axes or ()) == 2 else array
+        given = {n: feed[n] for n in plan.inputs}
+        layouts = {self.plan.axis: window.layout}
+        return plan.run(given, layouts, window.alive, *self.how, first_row=window.rows.start)
+
+    def _count(self, window: WindowOfFrames, ahead: bool) -> Array:
+        """How many frames come before each frame of a window, or after it."""
+        step = self.layout.step_of_row[window.rows]
+        if ahead and self.carry is not None:
+            raise GraphError("sequence.is_last is not known of sequences that go on")
+        if ahead:
+            count = self.layout.length_of_row[window.rows] - 1 - step
+        else:
+            count = step + self.passed[self.layout.sequence_of_row[window.rows]]
+        return self.engine.from_numpy(count.astype(np.float32))
+
+    def _go_forward(
+        self, starts: Sequence[Array]
+    ) -> tuple[list[list[Array]], list[Array], list[Array]]:
+        """What delays hold at the borders, the parts of all frames, and values with frames."""
+        plan, d = self.plan, self.plan.division
+        nodes = plan.forward.outputs[len(starts) + len(plan.parts) :]
+        framed = [self._zeros(n, self.layout.rows, empty=True) for n in nodes]
+        parts = [self._zeros(p.whole, len(self.layout)) for p in plan.parts]
+        borders, held, ends = [], list(starts), list(starts)
+        if self.carry is not None:
+            ends = [a.copy() for a in starts]
+        for window in self.windows:
+            held = [a[: window.alive] for a in held]
+            borders.append(held)
+            is_last = window is self.windows[-1] and self.carry is None
+            if is_last and not plan.parts and not framed:
+                break
+            found = self._in_window(plan.forward, window, held, {})
+            if self.carry is not None:
+                for end, a in zip(ends, found, strict=False):
+                    end[window.go_on : window.alive] = a[window.go_on :]
+            held = [a[: window.go_on].copy() for a in found[: len(d.states)]]
+            found = found[len(d.states) :]
+            for part, whole, a in zip(plan.parts, parts, found, strict=False):
+                _join(part.joined, bool(part.whole.axes), whole, a, window)
+            for whole, a in zip(framed, found[len(plan.parts) :], strict=True):
+                whole[window.rows] = a
+        if self.carry is not None:
+            self._leave(self.carry, ends)
+        return borders, parts, framed
+
+    def _go_back(
+        self,
+        borders: Sequence[Sequence[Array]],
+        wholes: Mapping[Input, Array],
+        adjoints: Sequence[Array],
+    ) -> list[Array]:
+        plan, d = self.plan, self.plan.division
+        outside = adjoints or [None] * len(plan.parts)
+        back = [
+            self._zeros(p.whole, len(self.layout)) if a is None else self._sorted(p.whole, a)
+            for p, a in zip(plan.parts, outside, strict=True)
+        ]
+        n, m = len(plan.inner), len(d.given)
+        total = {w: self._gradient(w) for w in plan.wrt}
+        given = [self._zeros(i, len(self.layout)) for i in d.given.values()]
+        held = [self._zeros(s.before, 0) for s in d.states]
+        for window, states in zip(reversed(self.windows), reversed(borders), strict=True):
+            more: dict[Input, Array] = {}
+            for node, state, a in zip(plan.end_seeds, d.states, held, strict=True):
+                more[node] = self._zeros(state.before, window.alive)
+                more[node][: len(a)] = a
+            for node, part, a in zip(plan.part_seeds, plan.parts, back, strict=True):
+                more[node] = _share(part.joined, bool(part.whole.axes), a, window)
+            found = self._in_window(plan.backward, window, states, more)
+            for w, a in zip(plan.inner, found, strict=False):
+                self._add(total[w], a, w, window)
+            for i, whole, a in zip(d.given.values(), given, found[n:], strict=False):
+                self._add(whole, a, i, window)
+            held = [a.copy() for a in found[n + m :]]
+        first = [self._zeros(s.before, len(self.layout)) for s in d.states]
+        for whole, a in zip(first, held, strict=True):
+            whole[: len(a)] = a
+            if self.carry is not None:  # the minibatch before is not gone back into
+                whole[self.carry.goes_on[self.layout.order]] = 0
+        sources = [*d.given.values(), *(s.before for s in d.states)]
+        seeds = {
+            seed: self._as_batch(i, a)
+            for seed, i, a in zip(plan.given_seeds, sources, [*given, *first], strict=True)
+        }
+        rest = self._once(plan.after, {**wholes, **seeds})
+        for w in plan.wrt:
+            if not self._along(w):
+                total[w] = self._as_batch(w, total[w])
+        for w, a in zip(plan.outer, rest, strict=True):
+            total[w] += a
+        return [total[w] for w in plan.wrt]
+
+    def _along(self, node: Node) -> bool:
+        return len(node.axes or ()) == 2 and node.time_axis == self.plan.axis
+
+    def _gradient(self, node: Node) -> Array:
+        own = self.layouts[node.time_axis] if len(node.axes or ()) == 2 else None
+        return self._zeros(node, len(self.layout) if own is None else own.rows)
+
+    def _add(self, whole: Array, a: Array, node: Node, window: WindowOfFrames) -> None:
+        if self._along(node):
+            whole[window.rows] = a
+        elif node.axes:
+            whole[: window.alive] += a
+        else:
+            whole += a
+
+    def _zeros(self, node: Node, rows: int, empty: bool = False) -> Array:
+        lead = (rows,) if node.axes else ()
+        make = self.xp.empty if empty else self.xp.zeros
+        return make((*lead, *(node.shape or ())), node.dtype)
+
+    def _sorted(self, node: Node, array: Array) -> Array:
+        """A value of each sequence, from the minibatch's order to the longest first."""
+        if len(node.axes or ()) != 1 or self.layout.sorted_as_batch:
+            return array
+        return array[self.engine.from_numpy(self.layout.batch_rows)]
+
+    def _as_batch(self, node: Node, array: Array) -> Array:
+        """The other way round."""
+        if len(node.axes or ()) != 1 or self.layout.sorted_as_batch:
+            return array
+        return array[self.engine.from_numpy(self.layout.sorted_rows)]
+
+
+def _join(how: str, has_rows: bool, whole: Array, part: Array, window: WindowOfFrames) -> None:
+    """Takes a window's part into what is computed from all frames."""
+    if not has_rows:
+        whole += part
+    elif how == "sum":
+        whole[: window.alive] += part
+    elif how == "last":
+        whole[window.go_on : window.alive] = part[window.go_on :]
+    elif window.first == 0:
+        whole[: window.alive] = part
+
+
+def _share(how: str, has_rows: bool, adjoint: Array, window: WindowOfFrames) -> Array:
+    """What of the adjoint of a whole goes to a window's part."""
+    if not has_rows:
+        return adjoint
+    own = adjoint[: window.alive]
+    if how == "sum" or how == "first" and window.first == 0:
+        return own
+    own = own.copy()
+    own[: window.go_on if how == "last" else None] = 0
+    return own
