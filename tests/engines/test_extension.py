@@ -107,7 +107,10 @@ def test_no_level_has_instructions_of_a_higher_one(name, foreign):
 
 
 def test_the_operations_are_those_of_the_records():
-    text = (SOURCES / "expressions.h").read_text()
+    header = SOURCES / "expressions.h"
+    if not header.exists():
+        pytest.skip("the sources are not beside the modules")
+    text = header.read_text()
     written = dict(re.findall(r"^OPERATION\((\w+), (.*)\)$", text, flags=re.M))
     written.pop("sigmoid")
     assert written == {name: EXPRESSIONS[name].format("x", "y", "z") for name in written}
