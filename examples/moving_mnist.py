@@ -214,7 +214,8 @@ def train(
     Returns the steps done, the films and seconds they took, and the curve of the loss: pairs of
     a step and the mean over the steps since the one before.
     """
-    learner = C.adam(program.loss.parameters, args.rate, 0.9, variance_momentum=0.999)
+    per_sample = C.learning_parameter_schedule_per_sample  # Adam's own rate: it has no size
+    learner = C.adam(program.loss.parameters, per_sample(args.rate), 0.9, variance_momentum=0.999)
     trainer = C.Trainer(program.pixels, program.loss, [learner])
     rng = np.random.default_rng(args.seed)
     setting = [args.maps, args.kernel, args.batch, args.steps, args.rate, args.ragged, args.seed]
@@ -236,7 +237,7 @@ def train(
         while run["steps"] < args.steps:
             start = time.monotonic()
             rate = args.rate / 2 * (1 + math.cos(math.pi * run["steps"] / args.steps))
-            learner.reset_learning_rate(C.learning_parameter_schedule(rate, C.learners.IGNORE))
+            learner.reset_learning_rate(per_sample(rate))
             films = minibatch(digits, args.batch, rng, args.ragged)
             trainer.train_minibatch(program.data(*films))
             run["steps"] += 1
