@@ -26,8 +26,8 @@ _ORDER = "order of arrays"
 _TAKEN = re.compile(r"|array\d+|__metadata__")  # names that mean something else in a file
 
 _BROKEN = (
-    *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, RecursionError),
-    *(RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error),
+    *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OverflowError),
+    *(RecursionError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error),
 )
 
 

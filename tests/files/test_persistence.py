@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import pathlib
 import socket
 import struct
@@ -198,6 +199,18 @@ def test_an_operation_that_is_not_known_here(path):
     (C.Parameter(2, init=3) * 2).save(path)
     path.write_bytes(path.read_bytes().replace(b"element_times", b"element_tymes"))
     with pytest.raises(GraphError, match="element_tymes"):
+        C.load_model(path)
+
+
+def test_a_size_without_end(path):
+    (C.Parameter(2, init=3) * C.input_variable(2)).save(path)
+    with open(path, "rb") as file:
+        found = safetensors.Contents(file)
+        texts, arrays = dict(found.texts), {name: found[name] for name in found}
+    texts["graph"] = re.sub(r"\[2\]", "[1e400]", texts["graph"])
+    with open(path, "wb") as file:
+        safetensors.write(file, texts, arrays)
+    with pytest.raises(GraphError, match="no saved function"):
         C.load_model(path)
 
 
