@@ -7,6 +7,7 @@ runs the program on CNTK 2.7 and on rgraph. What it changes for both alike:
   by NumPy from the same seed.
 - Both start from the same parameters: the first writes them down, the second takes them.
 - A trainer takes twenty minibatches, and then none; what counts samples is told that all are read.
+- Training begins at the beginning, whatever checkpoints earlier runs have left.
 - Plots go nowhere, and nothing is fetched.
 """
 
@@ -207,6 +208,9 @@ def make_short(C, record):
         given["max_samples"] = min(limit, record.minibatches * size)
         old(self, **given)
 
+    def anew(old, self, *args, **kwargs):
+        old(self, *args, **dict(kwargs, restore=False))
+
     def session_run(old, self, *args, **kwargs):
         record.in_session = True
         try:
@@ -220,6 +224,7 @@ def make_short(C, record):
     wrap(trainer, "test_minibatch", tested)
     wrap(session, "__init__", held)
     wrap(session, "train", session_run)
+    wrap(C.train.CheckpointConfig, "__init__", anew)
     recall(record, C.io.MinibatchSource)
     all_read(record, C.io.MinibatchData, "num_samples")
     all_read(record, trainer, "total_number_of_samples_seen")
