@@ -32,6 +32,10 @@ Every public name of CNTK 2.7 is at the same module path (`rgraph.ops.functions`
 star import brings what CNTK's brings, and nothing that rgraph has on top (`C.where`, `C.einsum`,
 `C.testing`, …). Some module paths hold no file here; editors and type checkers see the others.
 
+Parameters begin with the values that CNTK draws for them on a CPU: with a seed, without one, and
+after `set_fixed_random_seed`. Only `C.set_seed`, which CNTK has not, gives others. What a run draws
+(dropout, samples, `C.random`) is rgraph's own.
+
 Where CNTK crashes, hangs or gives numbers of no meaning, rgraph does what was meant, or refuses
 with a hint.
 """

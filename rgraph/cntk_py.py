@@ -5,6 +5,7 @@ Most of CNTK's `cntk_py` is what its own Python is made of; of that there is not
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from .eval import Evaluator
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
 from .graph import Axis
-from .graph.context import context
+from .graph.context import Random, context
 from .graph.node import AUTO_SEED
 from .initializer import UNSAID_RANK
 from .io import MinibatchData
@@ -43,7 +44,6 @@ from .ops import sqrt as sqrt
 from .ops import square as square
 from .ops import tanh as tanh
 from .runtime.arrays import NDArrayView
-from .runtime.evaluation import set_seed
 from .runtime.values import Value
 from .train import CheckpointConfig, CrossValidationConfig, TestConfig, Trainer, TrainingSession
 
@@ -65,26 +65,30 @@ DefaultParamInitScale = default_param_init_scale
 
 
 def set_fixed_random_seed(value: int) -> None:
-    """As `set_seed`: all that is drawn from here on follows from the number.
+    """As `set_seed`, with one seed for all initial values: parameters of one shape begin alike.
 
     >>> C.cntk_py.set_fixed_random_seed(1)
     >>> C.cntk_py.is_random_seed_fixed()
     True
     """
-    set_seed(value)
+    context().random = Random(value, initial_seeds=itertools.repeat(value))
     context().seed_is_set = True
 
 
 def reset_random_seed(value: int = 0) -> None:
-    """As `set_fixed_random_seed`.
+    """As at a program's start, where the number is 0: what is made next gets this seed, what is
+    made then the number after it.
 
     >>> C.cntk_py.reset_random_seed(0)
+    >>> C.cntk_py.is_random_seed_fixed()
+    False
     """
-    set_fixed_random_seed(value)
+    context().random = Random(value, initial_seeds=itertools.count(value))
+    context().seed_is_set = False
 
 
 def is_random_seed_fixed() -> bool:
-    """Whether a seed was set.
+    """Whether `set_fixed_random_seed` has set a seed.
 
     >>> C.cntk_py.set_fixed_random_seed(1)
     >>> C.cntk_py.is_random_seed_fixed()

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from .engines.mersenne import Mersenne
 from .graph import GraphError
 from .graph.context import context
-from .graph.mersenne import Mersenne
 from .graph.node import AUTO_SEED
 
 Shape = tuple[int, ...]
@@ -57,9 +57,9 @@ class Initializer:
             for a negative number, the first ones of a shape (outputs, inputs, *size). None
             leaves it to the layer; 1 if that does not say either.
         filter_rank: how many last axes are a kernel's size. None: as above; 0.
-        seed: for the same values each time, those that CNTK draws on a CPU; None for other ones,
-            of `C.set_seed`'s seed, for each parameter.
-        generator: gives these.
+        seed: for the same values each time, those that CNTK draws on a CPU. None for other ones
+            for each parameter: the seeds are 0, 1, 2, …, as CNTK's, unless `C.set_seed` was called.
+        generator: gives the values after that.
     """
 
     draw: Callable[[Generator, float, Shape], np.ndarray]
@@ -93,16 +93,20 @@ class Initializer:
 
     def seeded(self) -> Initializer:
         """This initializer with its seed chosen now: values don't depend on who is read first."""
-        if self.seed is not None:
+        if self.seed is not None or self.generator is not None:
             return self
-        return dataclasses.replace(self, generator=context().random.next_generator())
+        random = context().random
+        seed = random.next_seed()
+        if seed is not None:
+            return dataclasses.replace(self, seed=seed)
+        return dataclasses.replace(self, generator=random.next_generator())
 
     def __call__(self, shape: Shape, dtype: Any) -> np.ndarray:
-        generator: Generator
-        if self.seed is not None:
-            generator = Mersenne(self.seed)
-        else:
-            generator = copy.deepcopy(self.generator) or context().random.next_generator()
+        seeded = self.seeded()
+        generator: Generator | None = copy.deepcopy(seeded.generator)
+        if seeded.seed is not None:
+            generator = Mersenne(seeded.seed)
+        assert generator is not None
         width = self.scale * self.width(*self.fans(shape)) if math.prod(shape) else 0.0
         return np.asarray(self.draw(generator, width, shape), dtype)
 

@@ -27,12 +27,15 @@ class data:
         columns["Volume"] = random.randint(10**6, 10**7, len(days)).astype(float)
         return pd.DataFrame(columns, index=days)
 """
+ASKED = "BOS EOS what contribution did e1 made to science in 1665"
+ANSWERED = "BOS EOS book author book_editions_published language human_language main_country"
 WORDS = [f"w{i}" for i in range(998)]
 
 
 def make(root: Path) -> None:
     """Puts the data where the programs below `root`, a copy of CNTK's checkout, look for it."""
-    for maker in (mnist, cifar, photographs, imagenet, sequences, speech, words, tables):
+    makers = mnist, cifar, photographs, imagenet, sequences, questions, speech, words, tables
+    for maker in makers:
         maker(root)
 
 
@@ -122,6 +125,25 @@ def sequences(root: Path) -> None:
     wanted = folder / "cmudict-0.7b.train-dev-20-21.ctf"
     if not wanted.exists():
         shutil.copy(folder / "cmudict-0.7b.train-dev-1-21.ctf", wanted)
+    tested = folder / "cmudict-0.7b.test.ctf"  # each word of it is written out
+    replace(tested, "".join(tested.read_text("utf-8").splitlines(keepends=True)[:200]))
+
+
+def questions(root: Path) -> None:
+    """Pairs of a question and an answer, and the words that a tutorial asks about."""
+    asked, answered = ASKED.split(), ANSWERED.split()
+    served, random = root / "served", draws()
+    for name, words, size in ("Q", asked, 1204), ("A", answered, 1019):
+        every = words + [f"w{i}" for i in range(size - len(words))]
+        (served / f"vocab_{name}.wl.csv").write_text("".join(f"{word} \n" for word in every))
+    for name, count in ("train", 400), ("valid", 100):
+        with (served / f"{name}.pair.tok.ctf.csv").open("w") as out:
+            for i in range(count):
+                lengths = random.randint(3, 12, 2)
+                for step in range(max(lengths)):
+                    sides = zip(("S0", "S1"), (1204, 1019), lengths, strict=True)
+                    words = [f"|{s} {random.randint(n)}:1" for s, n, end in sides if step < end]
+                    out.write(f"{i} {' '.join(words)}\n")
 
 
 def speech(root: Path) -> None:

@@ -126,3 +126,10 @@ def restore_pandas():
         return merge(left, right, *args, left_on=on, right_index=True, **kwargs)
 
     pandas.merge = merge_on
+
+
+def restore_scipy():
+    """The same for SciPy: vectors with axes of one element."""
+    distance = importlib.import_module("scipy.spatial.distance")
+    cosine = distance.cosine
+    distance.cosine = lambda u, v, w=None: cosine(np.ravel(u), np.ravel(v), w)

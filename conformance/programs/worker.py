@@ -28,7 +28,7 @@ import types
 import warnings
 
 import numpy as np
-from stand_ins import Drawing, Nothing, restore_numpy, restore_pandas, serve
+from stand_ins import Drawing, Nothing, restore_numpy, restore_pandas, restore_scipy, serve
 
 NEVER = 10**9  # more samples than any program trains on
 KEPT = 64  # numbers of a value that are compared
@@ -304,6 +304,7 @@ def main():
     serve(plan["served"])
     restore_numpy()
     restore_pandas()
+    restore_scipy()
     with contextlib.suppress(ImportError):
         importlib.import_module("PIL.Image")  # which matplotlib would import
     if package != "cntk":

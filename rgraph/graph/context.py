@@ -46,11 +46,15 @@ class Random:
 
     Attributes:
         runs: counts runs.
-        initial: for the initial values of parameters.
+        initial: for the initial values of parameters; but where there are
+        initial_seeds: CNTK's, which gives one to each parameter, dropout or other operation that
+            is made without a seed: 0, 1, 2, … from a program's start on.
     """
 
-    def __init__(self, seed: int = 0, runs: int = 0) -> None:
-        self.seed, self.runs = seed, Count(runs)
+    def __init__(
+        self, seed: int = 0, runs: int = 0, initial_seeds: Iterator[int] | None = None
+    ) -> None:
+        self.seed, self.runs, self.initial_seeds = seed, Count(runs), initial_seeds
         self.initial = np.random.SeedSequence(seed)
         self._turns: WeakKeyDictionary[Any, Count] = WeakKeyDictionary()
         self._branches = itertools.count()
@@ -69,6 +73,10 @@ class Random:
         """Another, whose numbers are independent of these and of other branches'."""
         key = (self.seed & (1 << 64) - 1, next(self._branches))
         return Random(int(np.random.SeedSequence(0, spawn_key=key).generate_state(1)[0]))
+
+    def next_seed(self) -> int | None:
+        """CNTK's seed for what is made now; None where `set_seed` says what is drawn."""
+        return None if self.initial_seeds is None else next(self.initial_seeds)
 
     def next_generator(self) -> np.random.Generator:
         """A generator of its own for each parameter, in the order in which they ask."""
@@ -93,7 +101,7 @@ class Context:
     """
 
     def __init__(self) -> None:
-        self.random = Random()
+        self.random = Random(initial_seeds=itertools.count())
         self.seed_is_set = False
         self.device: Any = None
         self.excluded_devices: frozenset[Any] = frozenset()

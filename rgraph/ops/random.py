@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..graph import Constant, Node, apply, number_type
-from ..graph.node import Shape, random_key
+from ..graph.context import context
+from ..graph.node import AUTO_SEED, Shape, random_key
 from .arithmetic import element_times
 from .records import as_node, define, operation
 from .shaping import as_shape
@@ -51,6 +52,7 @@ def dropout(x: Any, dropout_rate: float = 0.0, seed: int | None = None) -> Any:
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"dropout_rate must be at least 0 and below 1, got {dropout_rate}")
     node: Node = as_node(x)
+    count_seed(seed)
     return element_times(node, apply(DROPOUT_MASK, node, rate=dropout_rate, seed=seed))
 
 
@@ -95,8 +97,15 @@ DRAW = define(
 )
 
 
+def count_seed(seed: int | None) -> None:
+    """What is made without a seed takes CNTK's next one away from initial values."""
+    if seed is None or seed == AUTO_SEED:
+        context().random.next_seed()
+
+
 def _drawn(like: Any, shape: Any, dtype: Any, kind: str, by: Sequence[float], seed: Any) -> Node:
     operands = [] if like is None else [as_node(like)]
+    count_seed(seed)
     attrs = {"shape": as_shape(shape), "dtype": number_type(dtype or np.float32), "seed": seed}
     return apply(DRAW, *operands, kind=kind, by=tuple(map(float, by)), **attrs)
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..graph import Constant, GraphError, Node, apply
 from ..graph.free import elements
 from ..graph.node import Shape, random_key
+from .random import count_seed
 from .records import as_node, define, operation
 
 
@@ -131,6 +132,7 @@ def random_sample(
     array([[0., 1., 0.],
            [0., 1., 0.]], dtype=float32)
     """
+    count_seed(seed)
     return apply(
         SAMPLE,
         _weights(weights),
@@ -153,6 +155,7 @@ def random_sample_inclusion_frequency(
     >>> C.random_sample_inclusion_frequency([1, 2, 1], 2, allow_duplicates=True).eval()
     array([0.5, 1. , 0.5], dtype=float32)
     """
+    count_seed(seed)
     return apply(
         FREQUENCY,
         _weights(weights),

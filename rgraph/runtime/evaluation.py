@@ -100,7 +100,7 @@ class Runner:
 
     def set_random_state(self, state: Mapping[str, int]) -> None:
         """Goes back to where `random_state` was asked for: the seed, and the runs since."""
-        random = Random(state["seed"], state["runs"])
+        random = Random(state["seed"], state["runs"], context().random.initial_seeds)
         random.initial = context().random.initial
         random.set_turns(self, state["turns"])
         context().random = random

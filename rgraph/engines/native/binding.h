@@ -23,7 +23,7 @@ extern const char PROGRAM[], PRODUCT[], TAPE[]; /* the capsules' names */
 
 /* The functions, by the file that has them; each ends with one that is all zeros. */
 extern PyMethodDef pointwise_methods[], product_methods[], convolution_methods[], tape_methods[],
-    text_methods[];
+    text_methods[], random_methods[];
 
 #define FAST(function) ((PyCFunction)(void (*)(void))(function)), METH_FASTCALL
 

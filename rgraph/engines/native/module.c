@@ -53,7 +53,7 @@ PyMODINIT_FUNC INIT(MODULE)(void)
 {
     import_array1(NULL);
     PyMethodDef *const all[] = {pointwise_methods, product_methods, convolution_methods, tape_methods,
-                                text_methods};
+                                text_methods, random_methods};
     PyObject *module = PyModule_Create(&definition);
     int failed = !module || fill_module(module);
     for (size_t i = 0; i < sizeof all / sizeof *all && !failed; ++i)

@@ -7,6 +7,8 @@ They are made of the Mersenne twister's words of 64 bits (Matsumoto and Nishimur
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,10 +47,11 @@ class Mersenne:
 
     def standard_normal(self, shape: Any) -> np.ndarray:
         count = math.prod(np.atleast_1d(shape))
-        values = np.empty(0)
-        while len(values) < count:
-            values = np.concatenate([values, self._normals(min(count - len(values), _BLOCK))])
-        return values[:count].reshape(shape)
+        parts, missing = [np.empty(0)], count
+        while missing > 0:
+            parts.append(self._normals(min(missing, _BLOCK)))
+            missing -= len(parts[-1])
+        return np.concatenate(parts)[:count].reshape(shape)
 
     def _words(self, count: int) -> np.ndarray:
         """The next numbers of 64 bits."""
@@ -59,60 +62,87 @@ class Mersenne:
         return words
 
     def _made(self, count: int) -> np.ndarray:
-        x = np.empty(_SIZE + -(-count // _MIDDLE) * _MIDDLE, _word)
-        x[:_SIZE] = self._state
-        upper, odd = np.empty(_MIDDLE, _word), np.empty(_MIDDLE, _word)
-        for new in range(_SIZE, len(x), _MIDDLE):  # of which each is made of three before it
-            old = new - _SIZE
-            np.bitwise_and(x[old : old + _MIDDLE], _word(0xFFFFFFFF80000000), upper)
-            np.bitwise_and(x[old + 1 : old + 1 + _MIDDLE], _word(0x7FFFFFFF), odd)
-            np.bitwise_or(upper, odd, upper)
-            np.bitwise_and(upper, _word(1), odd)
-            np.multiply(odd, _word(0xB5026F5AA96619E9), odd)
-            np.right_shift(upper, _word(1), upper)
-            np.bitwise_xor(upper, odd, upper)
-            np.bitwise_xor(upper, x[new - _MIDDLE : new], x[new : new + _MIDDLE])
-        self._state, x = x[-_SIZE:].copy(), x[_SIZE:]
-        x ^= x >> _word(29) & _word(0x5555555555555555)
-        x ^= x << _word(17) & _word(0x71D67FFFEDA60000)
-        x ^= x << _word(37) & _word(0xFFF7EEE000000000)
-        x ^= x >> _word(43)
-        return x
+        words = np.empty(-(-count // _SIZE) * _SIZE, _word)
+        _twister()(self._state, words)
+        return words
 
     def _normals(self, count: int) -> np.ndarray:
         """Normal values out of the next numbers: nearly as many as these."""
         words = self._words(count)
         layer, sign = (words >> _word(1) & _word(127)).astype(int), (words & _word(1)) * 2.0 - 1
         x = (words >> _word(8)) * 2.0**-56 * _EDGES[layer]
-        values, is_value, after = x * sign, np.ones(count, bool), 0
-        for place in np.flatnonzero(x >= _EDGES[layer + 1]).tolist():  # one in a hundred
+        values, used = x * sign, list[int]()
+        edges = np.flatnonzero(x >= _EDGES[layer + 1])  # one in a hundred
+        is_below = _below(x[edges], layer[edges], words.take(edges + 1, mode="clip"))
+        after = 0
+        for place, below in zip(edges.tolist(), is_below.tolist(), strict=True):
             if place < after:
                 continue  # it was part of a value before
-            found, taken = self._at_edge(float(x[place]), int(layer[place]), words[place + 1 :])
-            after = place + 1 + taken
-            is_value[place:after] = False
-            if found is not None:
-                is_value[place], values[place] = True, found * sign[place]
-        return values[is_value]
+            after = place + 2
+            if not layer[place] or after > count:
+                found, taken = self._at_edge(float(x[place]), int(layer[place]), words[place + 1 :])
+                below, after = found is not None, place + 1 + taken
+                values[place] = (found or 0) * sign[place]
+            used += range(place + below, min(after, count))
+        return np.delete(values, used)
 
     def _at_edge(self, x: float, layer: int, words: np.ndarray) -> tuple[float | None, int]:
         """The value that comes of a number which is not all below the curve, None if it is of no
         use; and how many of the words after it were taken."""
         taken = 0
 
-        def one() -> float:
+        def one() -> Any:
             nonlocal taken
             word = words[taken] if taken < len(words) else self._words(1)[0]
             taken += 1
-            return int(word) * 2.0**-64
+            return word
 
         if layer:
-            height = _HEIGHTS[layer] + one() * (_HEIGHTS[layer + 1] - _HEIGHTS[layer])
-            return (x if height < math.exp(-x * x / 2) else None), taken
+            return (x if _below(x, layer, one()) else None), taken
         while True:
-            x, y = -math.log1p(-one()) / _TAIL, -math.log1p(-one())
+            x = -math.log1p(-float(one()) * 2.0**-64) / _TAIL
+            y = -math.log1p(-float(one()) * 2.0**-64)
             if 2 * y > x * x:
                 return x + _TAIL, taken
+
+
+def _below(x: Any, layer: Any, word: Any) -> Any:
+    """Whether a point of the layer, at a height that the word says, is below the curve."""
+    low, high = _HEIGHTS[layer], _HEIGHTS[layer + 1]
+    return low + word * 2.0**-64 * (high - low) < np.exp(-x * x / 2)
+
+
+@cache
+def _twister() -> Callable[[np.ndarray, np.ndarray], Any]:
+    """What fills an array with the next words, and changes the state: C, or NumPy without it."""
+    from .native.library import NativeError, load
+
+    try:
+        in_c: Callable[[np.ndarray, np.ndarray], Any] = load().mersenne
+        return in_c
+    except NativeError:
+        return twist
+
+
+def twist(state: np.ndarray, words: np.ndarray) -> None:
+    """Fills `words`, of which there are a multiple of the state's 312, and changes the state."""
+    x = np.concatenate([state, words])
+    upper, odd = np.empty(_MIDDLE, _word), np.empty(_MIDDLE, _word)
+    for new in range(_SIZE, len(x), _MIDDLE):  # of which each is made of three before it
+        old = new - _SIZE
+        np.bitwise_and(x[old : old + _MIDDLE], _word(0xFFFFFFFF80000000), upper)
+        np.bitwise_and(x[old + 1 : old + 1 + _MIDDLE], _word(0x7FFFFFFF), odd)
+        np.bitwise_or(upper, odd, upper)
+        np.bitwise_and(upper, _word(1), odd)
+        np.multiply(odd, _word(0xB5026F5AA96619E9), odd)
+        np.right_shift(upper, _word(1), upper)
+        np.bitwise_xor(upper, odd, upper)
+        np.bitwise_xor(upper, x[new - _MIDDLE : new], x[new : new + _MIDDLE])
+    state[:], words[:] = x[-_SIZE:], x[_SIZE:]
+    words ^= words >> _word(29) & _word(0x5555555555555555)
+    words ^= words << _word(17) & _word(0x71D67FFFEDA60000)
+    words ^= words << _word(37) & _word(0xFFF7EEE000000000)
+    words ^= words >> _word(43)
 
 
 def _ziggurat() -> np.ndarray:
