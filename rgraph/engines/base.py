@@ -31,10 +31,17 @@ Maker = Callable[..., Kernel | None]  # maker(rest, operands, /, **arguments): s
 
 
 class Bound(NamedTuple):
-    """A kernel with its arguments, and the name of who has it."""
+    """A kernel with its arguments.
+
+    Attributes:
+        provider: the name of who has it.
+        in_place: whether it may write where an operand of the same form is that is pointwise in it:
+            any of a pointwise operation's, or of a tail's.
+    """
 
     kernel: Kernel
     provider: str
+    in_place: bool = False
 
 
 class Provider:
@@ -68,8 +75,9 @@ class Provider:
             return None
         return make(rest, operands, **arguments)
 
-    def writes_over(self, node: Node, operand: int | None) -> bool:
-        """See `Engine.writes_over`."""
+    def in_place(self, op: Op, rest: bool) -> bool:
+        """Whether its kernel of an operation may write where an operand of the same form is that is
+        pointwise in it; `rest`: whether the kernel that it leaves work to may."""
         return False
 
 
@@ -169,9 +177,10 @@ class Engine(ABC):
         """The kernel of an operation and its tail (`ops.fused.TAILED`), one after the other."""
         head, program = arguments["head"], arguments["program"]
         count = len(operands) - program.arity + 1
-        first, _ = self.bind(head, arguments["arguments"], operands[:count])
+        first = self.bind(head, arguments["arguments"], operands[:count]).kernel
         between = Type(None, None, operands[0].dtype)
-        then, _ = self.bind(FUSED, {"program": program}, [between, *operands[count:]])
+        types = [between, *operands[count:]]
+        then = self.bind(FUSED, {"program": program}, types).kernel
 
         def kernel(run: Run, *arrays: Array, out: Array | None = None) -> Array:
             room = {"out": out} if head.into else {}
@@ -186,15 +195,6 @@ class Engine(ABC):
     def matmul(self) -> Callable[[Array, Array], Array]:
         """The product of two arrays, as the array library's function of that name."""
         return self.xp.matmul
-
-    def writes_over(self, node: Node, operand: int | None) -> bool:
-        """Whether an operation may write its result where an array of the same form is that nothing
-        reads after it.
-
-        Args:
-            operand: that array's number among the operands; None where it is none of them.
-        """
-        return False
 
     # Memory
 
@@ -239,10 +239,6 @@ class Engine(ABC):
         """
         function(node.value, other, state)
         node.changed()
-
-    def is_lone(self, values: Sequence[Array], index: int) -> bool:
-        """Whether nothing but `values[index]` refers to that array's memory."""
-        return False
 
     # Runs
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node, Op
+from ..graph import Op
 from ..graph.node import Type
 from ..ops.fused import TAILED
 from .base import Array, Bound, Engine, Provider, Shape
@@ -49,15 +49,13 @@ class CpuEngine(Engine):
         bound = Bound(self.apart(arguments, operands) if op is TAILED else own, "numpy")
         for provider in reversed(self.providers):
             kernel = provider.bind(op, arguments, operands, bound.kernel)
-            bound = bound if kernel is None else Bound(kernel, provider.name)
+            if kernel is not None:
+                bound = Bound(kernel, provider.name, provider.in_place(op, bound.in_place))
         return bound
 
     @property
     def matmul(self) -> Callable[[Array, Array], Array]:
         return self._matmul
-
-    def writes_over(self, node: Node, operand: int | None) -> bool:
-        return any(p.writes_over(node, operand) for p in self.providers)
 
     def empty(self, shape: Shape, dtype: Any, like: Array | None = None) -> np.ndarray:
         if len(shape) < 4:
@@ -74,9 +72,6 @@ class CpuEngine(Engine):
 
     def generator(self, seed: Any, varies: int | None = None) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
-
-    def is_lone(self, values: Sequence[Array], index: int) -> bool:
-        return self.pool.is_lone(values, index)
 
     def finish(self) -> None:
         self.pool.next_run()

@@ -66,6 +66,12 @@ class Program(NamedTuple):
         """One floating-point operation for each of its own and each element of `node`'s row."""
         return len(self.steps) * elements(node.shape or ())
 
+    def begins_by_adding(self, value: int) -> bool:
+        """Whether its first step adds this value to another, and nothing else reads it."""
+        name, reads = self.steps[0]
+        readers = [r for _, r in self.steps if value in r]
+        return value > 0 and name == "plus" and value in reads and len(readers) == 1
+
     def allocated(self) -> tuple[list[Line], int]:
         """The steps with the places of their values, and how many registers these need.
 

@@ -23,6 +23,7 @@ from ..graph import (
 )
 from ..graph.node import describe
 from .call import Call, Env
+from .lifetimes import mark_dead
 from .loop import Loop
 from .run import Run
 
@@ -62,7 +63,7 @@ class Plan:
         }
         self.steps = self._schedule(groups)
         self.results = [self._slot(n) for n in outputs]
-        self._mark_dead()
+        mark_dead(self.steps, self.results)
         self.stored = [(self._slot(c), engine.from_numpy(c.value)) for c in self.constants]
 
     def _slot(self, node: Node) -> int:
@@ -88,17 +89,6 @@ class Plan:
                     call.kernel = group[0].op.of_last_frames(group[0]) or call.kernel
                 steps.append(call)
         return steps
-
-    def _mark_dead(self) -> None:
-        """Each value is let go after the last step that reads it."""
-        needed = set(self.results)
-        for step in reversed(self.steps):
-            reads = step.reads if isinstance(step, Loop) else set(step.operands)
-            made = step.result if isinstance(step, Loop) else {step.result}
-            step.dead = [i for i in reads | made if i not in needed]
-            needed |= reads
-            if isinstance(step, Loop):
-                step.take_places()
 
     def run(
         self,

@@ -34,10 +34,11 @@ class Call:
         arguments = node.op.arguments(node)
         self.node = node
         types = list(map(Type.of, node.inputs))
-        self.kernel, self.provider = engine.bind(node.op, arguments, types)
+        self.kernel, self.provider, self.in_place = engine.bind(node.op, arguments, types)
         self.small_bytes = engine.small_bytes if node.axes or node.shape else 0  # bytes
         # the fused pointwise operations that it is, the part of its operand, the axis of a splice
         self.program: Any = node.attrs.get("program") if node.op.pointwise else None
+        self.is_pointwise = node.op.pointwise
         self.part = node.op.part(node)
         self.joins_along = node.op.joins_along(node)
         self.operands = [slot(i) for i in node.inputs]
@@ -70,6 +71,20 @@ class Call:
             env[self.result] = self.kernel(run, *operands, out=out)
         except GraphError as error:
             raise failed(self.node, error) from None
+
+    def writes_over(self, operand: int | None) -> bool:
+        """Whether it may write its result where an array of the same form is that nothing reads
+        after it. A tail does so where it begins by adding that.
+
+        Args:
+            operand: that array's number among the operands; None where it is none of them.
+        """
+        if not self.in_place or self.is_pointwise:
+            return self.in_place
+        if operand is None:
+            return False
+        tail = self.node.attrs["program"]
+        return tail.begins_by_adding(operand - (len(self.operands) - tail.arity))
 
     def _room(self, run: Run, operands: Sequence[Any], rows: int | None, size: int) -> Any:
         lead = () if rows is None else (rows,)

@@ -14,7 +14,7 @@ from ..graph.inference import check_loop
 from ..ops.delays import delayed_block, initial_rows
 from .call import Call, Env
 from .run import Run
-from .segments import Segment, Step, Uses, bring_together, grouped, is_light
+from .segments import Segment, Step, Uses, bring_together, is_light, units
 from .tape import Tape, tape_of
 
 if TYPE_CHECKING:
@@ -86,14 +86,17 @@ class Loop:
             if abs(offset) == 1 and result in kept and source in made
         }
 
-    def take_places(self) -> None:
+    def take_places(self, lone: Sequence[int]) -> None:
         """Finds results that can be written where a value of the same form is that dies here.
 
         A step reads its own frames of such a value only, so it is enough that no call after the
         one that makes the result reads them.
+
+        Args:
+            lone: of the values that the steps read frames of, those in whose memory no other lies.
         """
         initial = {first for _, _, first, *_ in self.delays}
-        free = [i for i in self.frames if i in self.dead and i not in initial]
+        free = [i for i in lone if i in self.dead and i not in initial]
         made: dict[int, tuple[int, Call]] = {}
         last: dict[int, int] = {}
         for number, unit in enumerate(u for part in self.parts for u in part.units):
@@ -106,7 +109,7 @@ class Loop:
                 if call is None or last[i] > number or self.types[i] != tuple(form):
                     continue
                 at = call.operands.index(i) if i in call.operands else None
-                if self.engine.writes_over(call.node, at):
+                if call.writes_over(at):
                     self.places[result] = i
                     free.remove(i)
                     break
@@ -116,10 +119,8 @@ class Loop:
         room = {}
         for i, shape, dtype in self.whole:
             place = self.places.get(i)
-            if place is not None and run.engine.is_lone(env, place):
-                room[i] = env[place]
-            else:
-                room[i] = run.empty((rows, *shape), dtype)
+            # A view: what kernels remember of the array that was there is not this one's.
+            room[i] = run.empty((rows, *shape), dtype) if place is None else env[place][...]
         return room
 
     def __call__(self, run: Run, env: Env) -> None:
@@ -206,10 +207,10 @@ class _Part:
     """Calls of a step that follow one another; light ones are done in one go."""
 
     def __init__(self, calls: Sequence[Call], uses: Uses, engine: Engine) -> None:
-        self.calls = calls
         self.light = is_light(calls[0])
         self.together = self.light and engine.compiler is not None
-        self.units = list(grouped(calls, True)) if self.together else [[c] for c in calls]
+        self.units = list(units(calls, engine)) if self.light else [[c] for c in calls]
+        self.calls = [c for unit in self.units for c in unit]
         self.row_bytes = max(c.row_bytes for c in calls)
         # Programs that go together are worth it at any size.
         self.small_bytes = math.inf if self.together else calls[0].small_bytes

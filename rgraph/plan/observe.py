@@ -40,6 +40,7 @@ def observe(plan: Plan, observer: Observer) -> None:
         calls = [step] if isinstance(step, Call) else []
         if isinstance(step, Loop):
             step.tape = None
+            step.places = {}  # what was seen stays as it was
         for part in step.parts if isinstance(step, Loop) else ():
             if part.together and not observer.separate:
                 part.in_one_go = around(part.in_one_go, *(c.node for c in part.calls))

@@ -119,6 +119,13 @@ def as_one(
     return engine.compiler.program(program), operands
 
 
+def units(calls: Sequence[Call], engine: Engine) -> Iterator[Sequence[Call]]:
+    """The calls as they are made: those that are one program together, all others one by one."""
+    for group in grouped(calls, engine.compiler is not None):
+        together = group[0].program is not None and as_one(group, [c.result for c in group], engine)
+        yield from [group] if together and together[0] else [[call] for call in group]
+
+
 def joins(calls: Sequence[Call], elsewhere: Collection[int]) -> dict[int, list[tuple[int, slice]]]:
     """Splices whose operands can be made where it puts them: each with its part of the axis.
 

@@ -26,7 +26,7 @@ class Kernels:
         room = {"out": given.pop("out")} if "out" in given else {}
         types = [Type(a.shape, (), a.dtype) for a in arrays]
         if self.rest is None:
-            kernel, _ = self.binder.bind(op, given, types)
+            kernel = self.binder.bind(op, given, types).kernel
         else:
             kernel = self.binder.bind(op, given, types, self.rest) or self.rest
         return kernel(run, *arrays, **room)

@@ -1,4 +1,7 @@
-"""The pool hands a buffer out again only when nothing refers to it."""
+"""The pool hands memory out again only when nothing refers to it."""
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -36,4 +39,18 @@ def test_what_no_run_uses_is_given_back():
     pool.take(SHAPE, np.float64)
     for _ in range(4):
         pool.next_run()
-    assert not pool._entries
+    assert not any(pool._free.values())
+
+
+def test_memory_comes_back_from_other_threads_and_cycles():
+    pool = Pool()
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(20):
+            list(threads.map(lambda n: pool.take((n, 200), np.float32).sum(), range(100, 140)))
+    ring = [pool.take(SHAPE, np.float32)]
+    where = address(ring[0])
+    ring.append(ring)
+    del ring
+    gc.collect()
+    assert where in [address(a) for a in [pool.take(SHAPE, np.float32) for _ in range(40)]]
+    assert not pool._loans

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...graph import Op
 from ..base import Kernel, Provider
 from .library import NativeError
 from .products import Products
@@ -45,3 +46,6 @@ class Native(Provider):
             return next((k for make in makers if (k := make(*given, **what)) is not None), None)
 
         self.makers["tailed"] = tailed
+
+    def in_place(self, op: Op, rest: bool) -> bool:
+        return rest

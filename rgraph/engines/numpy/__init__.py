@@ -31,8 +31,8 @@ class Numpy(Provider):
             **{name: _with(kernel) for name, kernel in pooling.kernels().items()},
         }
 
-    def writes_over(self, node: Node, operand: int | None) -> bool:
-        return node.op is not None and node.op.pointwise
+    def in_place(self, op: Op, rest: bool) -> bool:
+        return op.pointwise
 
 
 def _with(kernel: Callable[..., Any]) -> Maker:

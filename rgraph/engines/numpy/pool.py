@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Sequence
+import weakref
+from collections import deque
+from ctypes import c_char
 from typing import Any
 
 import numpy as np
 
-from .threads import lock
-
 _SMALL = 1 << 15  # below this NumPy's own allocator is as good
 _LINE = 64  # bytes: vector instructions are slower across two lines of the cache
-_UNUSED = 2  # what sys.getrefcount says of a buffer that only the pool's entry holds
 
 
-class _Entry:
-    __slots__ = ("buffer", "start", "used_in")
+class _Buffer:
+    __slots__ = ("memory", "size", "start", "used_in")
 
     def __init__(self, size: int) -> None:
-        self.buffer = np.empty(size + _LINE, np.uint8)
-        self.start = -self.buffer.ctypes.data % _LINE
+        # NumPy's memory has large pages. But views of an array keep that alive which it is a view
+        # of: what is handed out must be a view of something that is no array of NumPy's.
+        own = np.empty(size + _LINE, np.uint8)
+        self.start, self.size = -own.ctypes.data % _LINE, size
+        self.memory: Any = (c_char * len(own)).from_buffer(own.data)
         self.used_in = 0
 
 
+class _Loan(weakref.ref[np.ndarray]):
+    """An array that has a buffer's memory."""
+
+    __slots__ = ("buffer", "pool")
+    buffer: _Buffer
+    pool: Pool
+
+
 class Pool:
-    """Hands out arrays; one is free again when nothing refers to it or to a view of it."""
+    """Hands out arrays; one's memory is free again when it and all views of it are gone.
+
+    That may be in any thread, at any time: there is no lock for it to meet.
+    """
 
     def __init__(self) -> None:
-        self._entries: dict[int, list[_Entry]] = {}
+        self._free: dict[int, deque[_Buffer]] = {}
+        self._loans: dict[int, _Loan] = {}  # by their identities
         self._run = 0
-        self._lock = lock()
 
     def take(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array of undefined content."""
@@ -39,43 +51,38 @@ class Pool:
         size = math.prod(shape) * dtype.itemsize
         if size < _SMALL:
             return np.empty(shape, dtype)
-        with self._lock:
-            entries = self._entries.setdefault(_rounded(size), [])
-            for entry in entries:
-                if sys.getrefcount(entry.buffer) == _UNUSED:
-                    break
-            else:
-                entry = _Entry(_rounded(size))
-                entries.append(entry)
-            entry.used_in = self._run
-            return np.ndarray(shape, dtype, entry.buffer, entry.start)
-
-    def is_lone(self, values: Sequence[np.ndarray], index: int) -> bool:
-        """Whether it is an array of the pool, and nothing else refers to it or to a view of it.
-
-        What is repeated along an axis (`broadcast_to`) is not: it can't be written to.
-        """
-        if sys.getrefcount(values[index]) != _UNUSED or not values[index].flags.writeable:
-            return False
-        base = values[index].base
-        with self._lock:
-            for entry in self._entries.get(getattr(base, "size", 0) - _LINE, ()):
-                if entry.buffer is base:  # of which the array and `base` know too
-                    return sys.getrefcount(entry.buffer) == _UNUSED + 2
-        return False
+        size = _rounded(size)
+        free = self._free.get(size)
+        if free is None:
+            free = self._free.setdefault(size, deque())
+        try:
+            buffer = free.pop()
+        except IndexError:
+            buffer = _Buffer(size)
+        buffer.used_in = self._run
+        array = np.ndarray(shape, dtype, buffer.memory, buffer.start)
+        loan = _Loan(array, _give_back)
+        loan.buffer, loan.pool = buffer, self
+        self._loans[id(loan)] = loan
+        return array
 
     def next_run(self) -> None:
         """Gives back what neither this run nor the one before used."""
-        with self._lock:
-            self._run += 1
-            for size, entries in list(self._entries.items()):
-                entries[:] = [
-                    e
-                    for e in entries
-                    if self._run - e.used_in <= 2 or sys.getrefcount(e.buffer) > _UNUSED
-                ]
-                if not entries:
-                    del self._entries[size]
+        self._run += 1
+        for free in list(self._free.values()):
+            for _ in range(len(free)):
+                try:
+                    buffer = free.popleft()
+                except IndexError:  # another thread has it
+                    break
+                if self._run - buffer.used_in <= 2:
+                    free.append(buffer)
+
+
+def _give_back(loan: _Loan) -> None:
+    pool, buffer = loan.pool, loan.buffer
+    del pool._loans[id(loan)]
+    pool._free[buffer.size].append(buffer)
 
 
 def _rounded(size: int) -> int:

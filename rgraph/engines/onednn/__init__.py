@@ -16,6 +16,7 @@ import numpy as np
 
 from ...graph import Node, Op
 from ...graph.node import Type
+from ...ops.fused import TAILED
 from ..base import Array, Kernel, Maker, Provider
 from ..numpy.threads import number
 from ..strides import address
@@ -56,15 +57,9 @@ class Onednn(Provider):
     def _made(self, threads: int) -> _Parts:
         return _Parts(Library(threads, self._patience), self._empty)
 
-    def writes_over(self, node: Node, operand: int | None) -> bool:
-        """A head whose tail begins by adding what is there, if nothing else reads that."""
-        program = node.attrs.get("program")
-        if node.op is None or node.op.pointwise or program is None or operand is None:
-            return False
-        number = operand - (len(node.inputs) - program.arity)
-        first, reads = program.steps[0]
-        readers = [r for _, r in program.steps if number in r]
-        return number > 0 and first == "plus" and number in reads and len(readers) == 1
+    def in_place(self, op: Op, rest: bool) -> bool:
+        """A tail's operand is copied where it is not the first thing that is added."""
+        return op is TAILED
 
     def _shared(
         self, name: str, rest: Kernel, operands: Sequence[Type], /, **arguments: Any

@@ -1,0 +1,59 @@
+"""Which values nobody reads any more, and whose memory may be written to again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .call import Call
+from .loop import Loop
+
+
+def mark_dead(steps: Sequence[Call | Loop], results: Iterable[int]) -> None:
+    """Has each value let go after the last step that reads it, and loops write over some of them.
+
+    Args:
+        results: the slots that are read after all steps.
+    """
+    memory = _Memory(steps)
+    needed = set(results)
+    for step in reversed(steps):
+        reads = step.reads if isinstance(step, Loop) else set(step.operands)
+        made = step.result if isinstance(step, Loop) else {step.result}
+        step.dead = [i for i in reads | made if i not in needed]
+        needed |= reads
+        if isinstance(step, Loop):
+            there = needed - made
+            step.take_places([i for i in step.frames if memory.is_lone(i, there)])
+
+
+class _Memory:
+    """In whose memory values may lie.
+
+    A kernel with `into` writes its result to new memory, and a loop all that it keeps. The result
+    of any other may lie where an operand does, or where nobody knows.
+    """
+
+    def __init__(self, steps: Sequence[Call | Loop]) -> None:
+        self._owner: dict[int, int] = {}  # the value whose memory it is, where that is known
+        self._may_be: dict[int, set[int]] = {}  # all whose memory it may be
+        for step in steps:
+            if isinstance(step, Loop):
+                for i in step.result:
+                    self._owner[i] = i
+                    self._may_be[i] = {i}
+                continue
+            i = step.result
+            self._may_be[i] = {i}
+            if step.into:
+                self._owner[i] = i
+                continue
+            self._may_be[i].update(*(self._may_be.get(o, {o}) for o in step.operands))
+            if step.part is not None and step.operands[0] in self._owner:
+                self._owner[i] = self._owner[step.operands[0]]
+
+    def is_lone(self, value: int, others: Iterable[int]) -> bool:
+        """Whether none of the others may lie in its memory, and that is a value's of the plan."""
+        owner = self._owner.get(value)
+        return owner is not None and not any(
+            owner in self._may_be.get(i, {i}) for i in others if i != value
+        )
