@@ -275,7 +275,7 @@ def hierarchical_softmax_layer(
         label_classes: how many groups; by default the root of that.
 
     Returns:
-        the probability of the true label, of shape (1,); those of the groups; and for each group
+        the probability of the true label, of shape (1, 1); those of the groups; and for each group
         those of its labels, as a list.
 
     Source: Morin and Bengio, 2005; CNTK's `hierarchical_softmax_layer`.
@@ -289,8 +289,10 @@ def hierarchical_softmax_layer(
     count = label_classes or math.ceil(math.sqrt(label_dim))
     size = math.ceil(label_dim / count)
     init = glorot_normal()
-    w1, b1 = Parameter((size_in, count), init), Parameter(count, init)
-    w2, b2 = Parameter((count, size_in, size), init), Parameter((count, size), init)
+    w1 = Parameter((size_in, count), init, name="hsoftmax_w1")
+    b1 = Parameter(count, init, name="hsoftmax_b1")
+    w2 = Parameter((count, size_in, size), init, name="hsoftmax_w2s")
+    b2 = Parameter((count, size), init, name="hsoftmax_b2s")
     groups = ops.softmax(b1 + ops.times(input_var, w1))
 
     def within(one_hot: Any) -> Any:
@@ -304,7 +306,7 @@ def hierarchical_softmax_layer(
     place_one_hot = ops.reshape(ops.one_hot(place, size), (size,))
     of_group = ops.reduce_sum(groups * group_one_hot)
     of_place = ops.reduce_sum(within(group_one_hot) * place_one_hot)
-    probability = ops.reshape(of_group * of_place, (1,))
+    probability = ops.reshape(of_group * of_place, (1, 1))
     each = np.eye(count, dtype=np.float32)
     all_of_them = [within(constant(each[i])) * groups[i] for i in range(count)]
     return probability, groups, all_of_them

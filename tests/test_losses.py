@@ -217,7 +217,7 @@ def test_hierarchical_softmax_is_a_distribution():
     np.testing.assert_allclose(each.sum(1), 1, rtol=1e-5)
     np.testing.assert_allclose(groups.eval({x: xs}), each.reshape(6, 2, 3).sum(2), rtol=1e-5)
     own = p.eval({x: xs, label: np.arange(6)[:, None]})
-    np.testing.assert_allclose(own, np.diag(each)[:, None], rtol=1e-5)
+    np.testing.assert_allclose(own, np.diag(each)[:, None, None], rtol=1e-5)
     check_gradients(C.log(p), {x: xs, label: np.arange(6)[:, None]}, p.parameters)
 
 
