@@ -37,6 +37,7 @@ class Plan:
     """The calls that compute `outputs` from inputs and parameters, on an engine.
 
     Attributes:
+        lends: whether a result may lie in the memory of what stays from run to run.
         hindrance: why no run can be one launch of a GPU's, where the engine has such.
 
     Raises `GraphError` for a graph that can't run: a placeholder in it is not bound, or a shape
@@ -63,7 +64,9 @@ class Plan:
         }
         self.steps = self._schedule(groups)
         self.results = [self._slot(n) for n in outputs]
-        mark_dead(self.steps, self.results)
+        memory = mark_dead(self.steps, self.results)
+        stay = {self._slot(n) for n in (*self.parameters, *self.constants)}
+        self.lends = any(stay & memory.may_be(i) for i in self.results)
         self.stored = [(self._slot(c), engine.from_numpy(c.value)) for c in self.constants]
 
     def _slot(self, node: Node) -> int:

@@ -8,13 +8,13 @@ from .call import Call
 from .loop import Loop
 
 
-def mark_dead(steps: Sequence[Call | Loop], results: Iterable[int]) -> None:
+def mark_dead(steps: Sequence[Call | Loop], results: Iterable[int]) -> Memory:
     """Has each value let go after the last step that reads it, and loops write over some of them.
 
     Args:
         results: the slots that are read after all steps.
     """
-    memory = _Memory(steps)
+    memory = Memory(steps)
     needed = set(results)
     for step in reversed(steps):
         reads = step.reads if isinstance(step, Loop) else set(step.operands)
@@ -24,9 +24,10 @@ def mark_dead(steps: Sequence[Call | Loop], results: Iterable[int]) -> None:
         if isinstance(step, Loop):
             there = needed - made
             step.take_places([i for i in step.frames if memory.is_lone(i, there)])
+    return memory
 
 
-class _Memory:
+class Memory:
     """In whose memory values may lie.
 
     A kernel with `into` writes its result to new memory, and a loop all that it keeps. The result
@@ -51,9 +52,11 @@ class _Memory:
             if step.part is not None and step.operands[0] in self._owner:
                 self._owner[i] = self._owner[step.operands[0]]
 
+    def may_be(self, value: int) -> set[int]:
+        """The values whose memory it may lie in, itself included."""
+        return self._may_be.get(value, {value})
+
     def is_lone(self, value: int, others: Iterable[int]) -> bool:
         """Whether none of the others may lie in its memory, and that is a value's of the plan."""
         owner = self._owner.get(value)
-        return owner is not None and not any(
-            owner in self._may_be.get(i, {i}) for i in others if i != value
-        )
+        return owner is not None and not any(owner in self.may_be(i) for i in others if i != value)

@@ -173,7 +173,8 @@ class Runner:
                 given.turn,
                 **options,
             )
-            batch.hold(plan.kept())
+            if plan.lends:
+                batch.hold(plan.kept())
             raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
             raw = list(map(batch.own, raw))
             read = job.results[: len(job.results) - len(raw)]
