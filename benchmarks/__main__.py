@@ -16,13 +16,13 @@ import numpy as np
 
 import rgraph
 
-from . import neighbours, overhead, reading, report, sides, windows
+from . import neighbours, overhead, ranks, reading, report, sides, windows
 from .compare import COLUMNS, Row, compare
 from .measure import LEAST, Neighbours, matrix_peak
 from .programs import PARTS as WITH_PROGRAMS
 from .programs import PROGRAMS, Program
 
-PARTS = (*WITH_PROGRAMS, "overhead", "neighbours", "reading", "windows")
+PARTS = (*WITH_PROGRAMS, "overhead", "neighbours", "reading", "windows", "ranks")
 PEERS = ("eager", "channels-last", "compiled")
 OVERHEAD = ("what", "side", "ms", "others")
 WINDOWS = ("what", "s", "MB", "of the time", "of the memory")
@@ -128,6 +128,10 @@ class Bench:
         """Windows of frames: gradients of long films, beside whole ones"""
         return windows.measure(self.options.quick, *self.rounds)
 
+    def part_ranks(self) -> list[Row]:
+        """Two workers under MPI beside one, each with one thread: the video example's net"""
+        return ranks.measure(self.rounds[0], self.options.quick)
+
 
 def _usable(peers: Sequence[str]) -> list[str]:
     """Those ways to run PyTorch that work here; says so if one does not."""
@@ -165,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
             print()  # after the list of all times
         if found:
             columns = {"overhead": OVERHEAD, "neighbours": BESIDE}
-            columns |= {"reading": READ, "windows": WINDOWS}
+            columns |= {"reading": READ, "windows": WINDOWS, "ranks": READ}
             print(report.table(found, columns.get(part, COLUMNS)))
         rows += found
     if judged := report.held(rows):

@@ -27,10 +27,6 @@ INSTALL = "pip install 'rgraph-cntk[mpi]'"
 PATIENCE = 1.0  # seconds of waiting after which a worker looks whether others have ended
 
 
-class SharedError(GraphError):
-    """What all workers raise at the same place: one of them tells it."""
-
-
 class Workers:
     """The workers that take part: here this process alone.
 
@@ -150,8 +146,8 @@ class MPIWorkers(Workers):
     ) -> None:
         """Shows an error that ends this program, and ends the other workers', who wait for it."""
         if self.size > 1 and not self._mpi.Is_finalized():
-            if isinstance(error, SharedError) and not self.is_main:
-                time.sleep(5)  # rank 0 tells it, and ends all
+            if not self.is_main:
+                time.sleep(1 + self.rank / 10)  # what is wrong with all, rank 0 tells and ends all
             print(f"worker {self.rank} of {self.size} ends all:", file=sys.stderr)
         before(kind, error, where)
         sys.stderr.flush()

@@ -14,7 +14,7 @@ from ..graph import GraphError
 from ..learners import Learner
 from ..runtime.arrays import on_cpu
 from ..runtime.evaluation import Feed
-from ..runtime.workers import SharedError, checksums
+from ..runtime.workers import checksums
 from .distributed import DistributedLearner
 
 CHECK_EVERY = 100  # steps between two looks whether the workers' parameters are the same
@@ -139,7 +139,7 @@ class Exchange:
         """Looks whether all workers have the same parameters.
 
         Raises:
-            SharedError: they have drifted apart; the first parameter that has is named.
+            GraphError: they have drifted apart; the first parameter that has is named.
         """
         if self._begun:
             values = [np.asarray(p.value) for p in self._all_parameters]
@@ -149,13 +149,13 @@ class Exchange:
         """Raises an error that names the first of these things that is not rank 0's everywhere."""
         found = self.workers.gather(list(own))
         if len({len(f) for f in found}) > 1:
-            raise SharedError(
+            raise GraphError(
                 f"the workers train different models: of {[len(f) for f in found]} parameters"
             )
         for i, name in enumerate(names):
             others = [r for r, one in enumerate(found) if one[i] != found[0][i]]
             if others:
-                raise SharedError(
+                raise GraphError(
                     f"the workers have drifted apart: {name} of rank "
                     f"{', '.join(map(str, others))} is not rank 0's, in step {self._steps}",
                     hint="what sets parameters between steps must do so for all workers alike; "

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..device import engine as device_engine
 from ..eval import has_samples
+from ..graph import GraphError
 from ..ops.records import as_node
 from ..runtime.carrying import sources_of
-from ..runtime.workers import SharedError
 from .exchange import Exchange, Found
 from .faults import HINT, NOTHING_CHANGED, surely_finite
 
@@ -43,7 +43,7 @@ class JointStep:
         """Computes what the parameters are to be changed by; the values of what is wanted.
 
         Raises:
-            SharedError: it is not finite, and that is to be an error.
+            GraphError: it is not finite, and that is to be an error.
         """
         trainer, problem = self._trainer, ""
         self._exchange.begin(trainer.total_number_of_samples_seen)
@@ -60,7 +60,7 @@ class JointStep:
             told = self._exchange.workers.gather(problem)
             parts = [f"{what}\n  on worker {rank}" for rank, what in enumerate(told) if what]
             what = "\n".join(parts) or "the sum over all workers is not finite"
-            raise SharedError(what + NOTHING_CHANGED, hint=HINT)
+            raise GraphError(what + NOTHING_CHANGED, hint=HINT)
         return values
 
     def learn(self) -> bool:

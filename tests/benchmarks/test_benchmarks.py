@@ -12,7 +12,7 @@ import pytest
 
 import benchmarks
 import rgraph as C
-from benchmarks import measure, memory, overhead, report, sides
+from benchmarks import measure, memory, overhead, ranks, report, sides
 from benchmarks.__main__ import main
 from benchmarks.compare import COLUMNS
 from benchmarks.programs import PARTS, PROGRAMS, ConvGRU, lstm
@@ -153,6 +153,7 @@ def test_quick_run_of_all_parts(tmp_path, capsys):
     for row in rows:
         by_part.setdefault(row["part"], []).append(row)
     own = ["overhead", "neighbours", "reading", "windows"]
+    own += ["ranks"] if ranks.mpirun() else []
     assert list(by_part) == ["programs", "ragged", "long", *own]
     for row in rows:
         assert row.get("ms", row.get("measured", row.get("MB"))) > 0
