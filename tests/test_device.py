@@ -90,3 +90,22 @@ def test_an_engine_whose_library_is_missing(environment):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it is said once
         assert device.engine(C.cpu()).name == "numpy"
+
+
+def test_providers_are_chosen_one_by_one(engines):
+    assert engines("numpy") == "numpy" and C.device.cpu_providers() == ["numpy"]
+    for name in C.device.cpu_engines()[:-1]:
+        assert engines(f"{name}+numpy") == f"{name}+numpy"
+        assert C.device.cpu_providers() == [name, "numpy"]
+        assert engines("numpy") == "numpy"
+    with pytest.raises(C.GraphError, match="no CPU engine 'abacus'"):
+        engines("numpy+abacus")
+
+
+def test_a_plan_says_whose_kernels_it_has(engines):
+    x = C.input_variable((16, 8, 8))
+    y = C.tanh(C.convolution(C.Parameter((16, 16, 3, 3), init=1), x, auto_padding=[False, True]))
+    for name in C.device.cpu_engines():
+        engines(name)
+        (line,) = [text for text in y.explain().splitlines() if "convolution" in text]
+        assert line.split()[4] == C.device.cpu_providers()[0]
