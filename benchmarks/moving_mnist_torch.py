@@ -260,7 +260,7 @@ def draw(path: Path, curves: dict[str, list[list[float]]]) -> None:
     figure, panel = pyplot.subplots(figsize=(7, 3), layout="constrained")
     for name, curve in curves.items():
         steps, losses = np.transpose(curve)
-        panel.plot(steps / steps[-1], losses, label=f"{name}, {int(steps[-1]):,} steps")
+        panel.plot(steps / steps[-1], losses, label=name)
     panel.set(xlabel="part of the time", ylabel="nats per frame")
     panel.legend()
     figure.savefig(path, dpi=110)

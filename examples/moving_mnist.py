@@ -381,14 +381,15 @@ def draw(
         panel.set_title(title, fontsize=9, loc="left", pad=2)
         panel.axis("off")
     panels[3].plot(*np.transpose(curve)) if curve else None
-    panels[3].set(xlabel="step", ylabel="nats per frame", yscale="log")
+    panels[3].set(xlabel="step", ylabel="nats per frame")
     figure.savefig(out / "result.png", dpi=110)
     pyplot.close(figure)
 
     pages = []
     for left, right in zip((*given, *true), (*given, *found)):
         both = np.hstack([left[0], np.full((SIZE, 2), 0.5), right[0]])
-        pages.append(Image.fromarray(np.uint8(255 * both.clip(0, 1))).resize((390, 192)))
+        pixels = np.uint8(255 * both.clip(0, 1)).repeat(2, 0).repeat(2, 1)
+        pages.append(Image.fromarray(pixels))
     pages[0].save(
         out / "forecast.gif", save_all=True, append_images=pages[1:], duration=150, loop=0
     )
