@@ -33,8 +33,9 @@ star import brings what CNTK's brings, and nothing that rgraph has on top (`C.wh
 `C.testing`, …). Some module paths hold no file here; editors and type checkers see the others.
 
 Parameters begin with the values that CNTK draws for them on a CPU: with a seed, without one, and
-after `set_fixed_random_seed`. Only `C.set_seed`, which CNTK has not, gives others. What a run draws
-(dropout, samples, `C.random`) is rgraph's own.
+after `set_fixed_random_seed`. Only `C.set_seed`, which CNTK has not, gives others. On a CPU
+`C.random` with a seed and a shape draws CNTK's numbers, too; dropout, samples and what has no seed
+draw their own.
 
 Where CNTK crashes, hangs or gives numbers of no meaning, rgraph does what was meant, or refuses
 with a hint.

@@ -254,6 +254,10 @@ class Engine(ABC):
             varies: the number in `seed` that is another in each run.
         """
 
+    def series(self, seed: int, turn: int) -> Any:
+        """As `generator`, of numbers that go on from turn to turn; turns begin with 1."""
+        return self.generator((seed, turn, 0), varies=1)
+
     def active(self) -> AbstractContextManager[Any]:
         """What is entered around all work on the engine's arrays."""
         return nullcontext()

@@ -12,6 +12,7 @@ from ..graph import Op
 from ..graph.node import Type
 from ..ops.fused import TAILED
 from .base import Array, Bound, Engine, Provider, Shape
+from .mersenne import Series
 from .numpy.pool import Pool
 
 # The providers of each engine that has a name of its own, which is its foremost provider's
@@ -69,6 +70,9 @@ class CpuEngine(Engine):
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return array
+
+    def series(self, seed: int, turn: int) -> Series:
+        return Series(seed, turn)
 
     def generator(self, seed: Any, varies: int | None = None) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))

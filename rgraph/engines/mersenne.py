@@ -6,6 +6,7 @@ They are made of the Mersenne twister's words of 64 bits (Matsumoto and Nishimur
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +16,7 @@ import numpy as np
 
 _SIZE, _MIDDLE = 312, 156  # numbers of the state, and how far apart those are that are combined
 _BLOCK = 1 << 16  # numbers that are made at once
+_REMEMBERED = 64  # ends of runs
 _WIDEST, _TAIL = 3.7130862467403632609, 3.4426198558966521214  # of the ziggurat's layers
 _MASK = (1 << 64) - 1
 _word = np.uint64
@@ -104,6 +106,55 @@ class Mersenne:
             y = -math.log1p(-float(one()) * 2.0**-64)
             if 2 * y > x * x:
                 return x + _TAIL, taken
+
+
+class Series:
+    """What CNTK's random operations draw in the n-th run, if all runs draw as many numbers.
+
+    Args:
+        turn: of the run; the first is 1.
+    """
+
+    def __init__(self, seed: int, turn: int) -> None:
+        self._seed, self._before = seed, turn - 1
+
+    def random(self, shape: Any, dtype: Any = float) -> np.ndarray:
+        return self._next(_uniform, shape).astype(dtype, copy=False)
+
+    def standard_normal(self, shape: Any, dtype: Any = float) -> np.ndarray:
+        return self._next(Mersenne.standard_normal, shape).astype(dtype, copy=False)
+
+    def _next(self, draw: Callable[[Mersenne, Any], np.ndarray], shape: Any) -> np.ndarray:
+        count = math.prod(np.atleast_1d(shape))
+        numbers = _after(self._seed, draw, count * self._before)
+        values = draw(numbers, shape)
+        _remember((self._seed, draw, count * (self._before + 1)), numbers)
+        return values
+
+
+def _uniform(numbers: Mersenne, shape: Any) -> np.ndarray:
+    return numbers.uniform(0.0, 1.0, shape)
+
+
+_Place = tuple[int, Callable[[Mersenne, Any], np.ndarray], int]  # seed, what is drawn, how often
+_known: dict[_Place, Mersenne] = {}  # where runs ended, the latest last
+
+
+def _after(seed: int, draw: Callable[[Mersenne, Any], np.ndarray], count: int) -> Mersenne:
+    """The source of a seed after so many draws: remembered, or made anew."""
+    found = _known.get((seed, draw, count))
+    if found is not None:
+        return copy.deepcopy(found)
+    numbers = Mersenne(seed)
+    while count > 0:
+        count -= draw(numbers, min(count, _BLOCK)).size
+    return numbers
+
+
+def _remember(place: _Place, numbers: Mersenne) -> None:
+    _known[place] = numbers
+    for old in list(_known)[:-_REMEMBERED]:
+        _known.pop(old, None)
 
 
 def _below(x: Any, layer: Any, word: Any) -> Any:

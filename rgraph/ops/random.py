@@ -58,11 +58,11 @@ def dropout(x: Any, dropout_rate: float = 0.0, seed: int | None = None) -> Any:
 
 # Values drawn from a distribution
 
-_DRAWS: dict[str, Any] = {  # from an array library and uniform numbers between 0 and 1, 0 left out
+_DRAWS: dict[str, Any] = {  # from an array library and uniform numbers from 0 on, below 1
     "uniform": lambda xp, u, low, high: low + (high - low) * u,
     "normal": lambda xp, u, mean, scale: mean + scale * u,
-    "gumbel": lambda xp, u, loc, scale: loc - scale * xp.log(-xp.log(u)),
-    "bernoulli": lambda xp, u, mean: u < mean,
+    "gumbel": lambda xp, u, loc, scale: loc - scale * xp.log(-xp.log(1 - u)),
+    "bernoulli": lambda xp, u, mean: 1 - u <= mean,
 }
 
 
@@ -76,12 +76,13 @@ def _draw(
     shape: Shape,
     dtype: Any,
 ) -> Any:
-    generator = run.random(seed, key)
+    has_seed = seed is not None and seed != AUTO_SEED
+    generator = run.series(seed) if has_seed and not like else run.random(seed, key)
     size = like[0].shape if like else shape
     if kind == "normal":
         u = generator.standard_normal(size, run.xp.float64)
     else:
-        u = 1 - generator.random(size, run.xp.float64)
+        u = generator.random(size, run.xp.float64)
     return _DRAWS[kind](run.xp, u, *by).astype(dtype)
 
 
@@ -115,6 +116,8 @@ def uniform(
     shape: Any, dtype: Any = None, low: float = 0.0, high: float = 1.0, seed: int | None = None
 ) -> Any:
     """New numbers in every run, each between `low` and `high` with equal chance.
+
+    Those of a seed are CNTK's on a CPU: each run goes on where the one before ended.
 
     >>> C.random.uniform((2, 3)).shape
     (2, 3)

@@ -74,3 +74,10 @@ class Run:
         if seed is None or seed == AUTO_SEED:
             return self.engine.generator((self.seed, key, row), varies=0)
         return self.engine.generator((int(seed), self.turn, row), varies=1)
+
+    def series(self, seed: int) -> Any:
+        """As `random`, for what draws as many numbers in each run: a run's go on where those of the
+        run before ended, if the engine can do that."""
+        if self.step or self.first_row:
+            return self.random(seed, 0)
+        return self.engine.series(int(seed), self.turn)
