@@ -141,6 +141,11 @@ class Source:
                 "is taken up again"
             )
 
+    def checksum(self) -> int:
+        """A number that is the same where the same data is read in the same order, as far as that
+        can be told at once; of several workers all must have the same."""
+        return 0
+
     def joined_state(self, states: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Where the parts of all data go on, dealt in another way, by where each part stood.
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ..runtime.arrays import NDArrayView, is_sparse
 from ..runtime.samples import frames_of
 from ..runtime.values import Value, dense
 from .base import MinibatchData, UserMinibatchSource
 from .streams import FULL_DATA_SWEEP, INFINITELY_REPEAT, StreamInformation
+
+LOOKED_AT = 100  # samples or sequences, by which data is told from other data
 
 
 class MinibatchSourceFromData(UserMinibatchSource):
@@ -137,12 +142,25 @@ class MinibatchSourceFromData(UserMinibatchSource):
         samples = max(self._max - self._given, 0)
         return round(samples / self.sweep_size * self._count) if in_sequences else samples
 
+    def checksum(self) -> int:
+        found = 0
+        for name, data in self._data.items():
+            seen = range(0, self._count, max(self._count // LOOKED_AT, 1))
+            some = [data[i].toarray() if is_sparse(data[i]) else np.asarray(data[i]) for i in seen]
+            for part in (name.encode(), repr(self._lengths[name]).encode(), *map(_bytes, some)):
+                found = zlib.crc32(part, found)
+        return found
+
     def get_checkpoint_state(self) -> dict[str, Any]:
         return {"cursor": self._cursor, "total_num_samples": self._given}
 
     def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         self._cursor = checkpoint["cursor"]
         self._given = checkpoint["total_num_samples"]
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    return repr((array.dtype, array.shape)).encode() + array.tobytes()
 
 
 def _sequences(name: str, items: list[Any], shape: tuple[int, ...] | None) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -98,6 +99,7 @@ class MinibatchSource(Source):
             self._data = SingleFrames(self._data)
         self._streams, self._count = self._data.stream_infos(), len(self._data.chunk_infos())
         self._order = _order(self._data, chunks or samples, bool(samples), randomization_seed)
+        self._setting = chunks, samples, randomization_seed
         self._max_samples, self._max_sweeps = max_samples, max_sweeps
         self._frame_mode, self._truncation = frame_mode, truncation_length
         self._chunks = Chunks(self._data.get_chunk)
@@ -222,6 +224,11 @@ class MinibatchSource(Source):
         """Goes back to where a source with the same arguments stood."""
         self._forget()
         self._state, self._place = dict(checkpoint), None
+
+    def checksum(self) -> int:
+        chunks = [(c.num_sequences, c.num_samples) for c in self._data.chunk_infos()]
+        told = chunks, self._streams, self._setting, self._max_samples, self._max_sweeps
+        return zlib.crc32(repr((*told, self._truncation, self._frame_mode)).encode())
 
     def joined_state(self, states: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         if self._truncation or isinstance(self._order, Tumbling):

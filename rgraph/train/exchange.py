@@ -11,12 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..graph import GraphError
+from ..io.base import Source
 from ..learners import Learner
 from ..runtime.arrays import on_cpu
 from ..runtime.evaluation import Feed
 from ..runtime.workers import checksums
 from .distributed import DistributedLearner
 
+SAME = (
+    "what sets parameters between steps must do so for all workers alike; all machines must have "
+    "processors of one type"
+)
 CHECK_EVERY = 100  # steps between two looks whether the workers' parameters are the same
 
 
@@ -145,7 +150,20 @@ class Exchange:
             values = [np.asarray(p.value) for p in self._all_parameters]
             self._agree(checksums(values), [repr(p) for p in self._all_parameters])
 
-    def _agree(self, own: Sequence[Any], names: Sequence[str]) -> None:
+    def check_data(self, source: Source) -> None:
+        """Looks whether all workers deal the same data, as far as a source can tell.
+
+        Raises:
+            GraphError: they do not.
+        """
+        self._agree(
+            [source.checksum()],
+            ["what the source reads"],
+            "all workers must read the same files, or shuffle arrays by one seed; the source "
+            "deals them",
+        )
+
+    def _agree(self, own: Sequence[Any], names: Sequence[str], hint: str = SAME) -> None:
         """Raises an error that names the first of these things that is not rank 0's everywhere."""
         found = self.workers.gather(list(own))
         if len({len(f) for f in found}) > 1:
@@ -158,8 +176,7 @@ class Exchange:
                 raise GraphError(
                     f"the workers have drifted apart: {name} of rank "
                     f"{', '.join(map(str, others))} is not rank 0's, in step {self._steps}",
-                    hint="what sets parameters between steps must do so for all workers alike; "
-                    "all machines must have processors of one type",
+                    hint=hint,
                 )
 
 

@@ -23,6 +23,7 @@ from ..eval import (
 )
 from ..graph import GraphError, Node
 from ..graph.node import describe
+from ..io.base import Source
 from ..learners import Learner
 from ..model.function import Function
 from ..model.tracing import nodes_of
@@ -143,6 +144,11 @@ class Trainer:
             self._wanted.append(total(self._metric))
         self._states = graph.updates([self._loss])  # running statistics, and what they become
         self._exchange = exchange_of(learners, list(map(hold, self._states)))
+        if self._exchange is not None and assigned(graph.order([self._loss])):
+            raise GraphError(
+                "the loss assigns values, which each worker would do by itself",
+                hint="assign them outside of the loss, on all workers alike",
+            )
         measured, is_loss = self._metric or self._loss, self._metric is None
         self._evaluator = Evaluator(measured, self.progress_writers, is_loss)
         self._steps: Latest[_Step] = Latest()
@@ -178,6 +184,11 @@ class Trainer:
     def workers(self) -> Workers:
         """Those that train together: of learners that are not distributed, this one."""
         return Workers() if self._exchange is None else self._exchange.workers
+
+    def check_data(self, source: Any) -> None:
+        """Raises `GraphError` if a source reads something else for another worker."""
+        if self._exchange is not None and isinstance(source, Source):
+            self._exchange.check_data(source)
 
     def is_dealt(self) -> bool:
         """Whether each worker is to read its part of the data from here on."""

@@ -275,6 +275,7 @@ class TrainingSession:
         newest = trainer.workers.of_main(newest)
         if newest is not None:
             self._restore(newest)
+        trainer.check_data(self.source)
         began_at = reader.seen
         for writer in trainer.progress_writers:
             writer.on_training_start(reader.left)

@@ -356,6 +356,16 @@ def test_mistakes_of_learners():
     together(2, run)
 
 
+def test_a_loss_that_assigns_is_refused():
+    def run(workers):
+        w, count = C.Parameter(2, init=1), C.Constant(0.0)
+        loss = C.reduce_sum(C.input_variable(2) * w) + C.assign(count, count + 1)
+        with pytest.raises(C.GraphError, match="the loss assigns values"):
+            C.Trainer(None, loss, data_parallel(C.sgd([w], 0.1), workers))
+
+    together(2, run)
+
+
 def test_a_learner_that_is_told_gradients_by_hand_sums_them():
     def run(workers):
         w = C.Parameter(1, init=1)

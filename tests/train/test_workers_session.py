@@ -246,3 +246,33 @@ def test_adam_s_state_is_rank_0_s_after_a_checkpoint_of_one(tmp_path):
 
     for found in together(2, run):
         assert_same(found, alone.values, 1e-12)
+
+
+def test_workers_that_shuffle_their_data_by_themselves_are_refused():
+    """The parts that are dealt would not be parts of the same."""
+
+    def run(workers):
+        film = Film()
+        order = np.random.default_rng(workers.rank).permutation(len(film.films))
+        film.films = [film.films[i] for i in order]
+        with pytest.raises(C.GraphError, match="what the source reads of rank 1 is not rank 0's"):
+            fit(film, workers)
+        return True
+
+    assert together(2, run) == [True, True]
+
+
+@pytest.mark.parametrize("other", ["file", "seed"])
+def test_workers_that_read_other_files_are_refused(tmp_path, other):
+    path, longer = table(tmp_path), tmp_path / "longer.ctf"
+    longer.write_text(path.read_text() + "|x 1 2 3 |t 4\n")
+
+    def run(workers):
+        mine = workers.rank == 1
+        source = {"randomization_seed": int(mine and other == "seed"), "max_sweeps": 1}
+        line = Line(longer if mine and other == "file" else path, workers, source=source)
+        with pytest.raises(C.GraphError, match="what the source reads of rank 1 is not rank 0's"):
+            line.session(40).train()
+        return True
+
+    assert together(2, run) == [True, True]
