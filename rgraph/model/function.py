@@ -66,6 +66,7 @@ class Function(Operand):
     _is_primitive: bool
     # Its leaves, and of these its arguments, once nothing below it can change any more
     _closed: list[Node] | None = None
+    _stored: list[Node] | None = None  # in the order of `parameters`, once it is closed
     _arguments: tuple[Variable, ...] | None = None
     custom_attributes: dict[str, Any]  # a user's own, saved along
 
@@ -359,9 +360,13 @@ class Function(Operand):
         >>> [p.name for p in C.layers.Dense(2).parameters]
         ['W', 'b']
         """
-        if not self._leaves(graph.Parameter):
-            return ()
-        found = search.stored(self._nodes)
+        found = self._stored
+        if found is None:
+            if not self._leaves(graph.Parameter):
+                return ()
+            found = search.stored(self._nodes)
+            if self._closed is not None:
+                self._stored = found
         return tuple(leaf(n) for n in found if isinstance(n, graph.Parameter))
 
     @property
