@@ -34,8 +34,8 @@ star import brings what CNTK's brings, and nothing that rgraph has on top (`C.wh
 
 Parameters begin with the values that CNTK draws for them on a CPU: with a seed, without one, and
 after `set_fixed_random_seed`. Only `C.set_seed`, which CNTK has not, gives others. On a CPU
-`C.random` with a seed and a shape draws CNTK's numbers, too; dropout, samples and what has no seed
-draw their own.
+`C.random` with a seed and a shape draws CNTK's numbers, too, and so does `random_sample` with a
+seed and duplicates; dropout and what has no seed draw their own.
 
 Where CNTK crashes, hangs or gives numbers of no meaning, rgraph does what was meant, or refuses
 with a hint.

@@ -76,8 +76,7 @@ def _draw(
     shape: Shape,
     dtype: Any,
 ) -> Any:
-    has_seed = seed is not None and seed != AUTO_SEED
-    generator = run.series(seed) if has_seed and not like else run.random(seed, key)
+    generator = run.series(seed) if has_seed(seed) and not like else run.random(seed, key)
     size = like[0].shape if like else shape
     if kind == "normal":
         u = generator.standard_normal(size, run.xp.float64)
@@ -100,8 +99,12 @@ DRAW = define(
 
 def count_seed(seed: int | None) -> None:
     """What is made without a seed takes CNTK's next one away from initial values."""
-    if seed is None or seed == AUTO_SEED:
+    if not has_seed(seed):
         context().random.next_seed()
+
+
+def has_seed(seed: int | None) -> bool:
+    return seed is not None and seed != AUTO_SEED
 
 
 def _drawn(like: Any, shape: Any, dtype: Any, kind: str, by: Sequence[float], seed: Any) -> Node:

@@ -9,7 +9,7 @@ import numpy as np
 from ..graph import Constant, GraphError, Node, apply
 from ..graph.free import elements
 from ..graph.node import Shape, random_key
-from .random import count_seed
+from .random import count_seed, has_seed
 from .records import as_node, define, operation
 
 
@@ -50,7 +50,8 @@ def _draw(
     xp, weights = run.xp, weights.ravel()
     classes = len(weights)
     _check(run.engine.to_numpy(weights), count, allow_duplicates)
-    random = run.random(seed, key)
+    goes_on = has_seed(seed) and allow_duplicates  # CNTK's numbers: as many in each run
+    random = run.series(seed) if goes_on else run.random(seed, key)
     if allow_duplicates:
         ends = xp.cumsum(weights.astype(xp.float64))
         places = random.random(count, xp.float64) * ends[-1]
@@ -124,7 +125,8 @@ def random_sample(
             one element in front as one likes.
         num_samples: how many to draw.
         allow_duplicates: whether a class may be drawn several times.
-        seed: for the same draws in every run of a program; by default `C.set_seed`'s.
+        seed: for the same draws in every run of a program; by default `C.set_seed`'s. With
+            duplicates they are CNTK's on a CPU.
 
     Source: CNTK's `random_sample`.
 

@@ -107,3 +107,13 @@ def test_runs_of_a_seed_go_on_as_cntks():
     np.testing.assert_allclose(second[:4], NEXT_RUN, rtol=1e-6)
     at_once = C.random.uniform((24,), seed=5).eval()
     np.testing.assert_array_equal(np.concatenate([first, second, third]), at_once)
+
+
+def test_classes_of_a_seed_are_those_that_cntk_draws():
+    """The classes of three runs, and the sums of five runs' classes, by CNTK 2.7 on a CPU."""
+    few = C.random_sample(np.array([1, 2, 0, 3, 4, 0.5], np.float32), 8, True, seed=5)
+    drawn = [few.eval().argmax(1).tolist() for _ in range(3)]
+    assert drawn == [[4, 0, 1, 4, 0, 1, 1, 4], [4, 1, 0, 4, 1, 4, 1, 3], [1, 3, 5, 4, 3, 4, 0, 3]]
+    many = C.random_sample(np.arange(1, 1001, dtype=np.float32), 32, True, seed=98052)
+    sums = [many.eval().argmax(1).sum() for _ in range(5)]
+    assert sums == [21782, 22536, 21072, 21159, 22415]
