@@ -5,6 +5,8 @@ import pytest
 
 import rgraph as C
 from rgraph.runtime.arrays import on_gpu
+from rgraph.runtime.workers import Workers
+from rgraph.train.distributed import Communicator, DistributedLearner
 from tests.engines.strict_arrays import LIBRARY, Array, State
 from tests.train.training import (
     LENGTHS,
@@ -354,3 +356,43 @@ def test_rows_that_are_no_samples(played):
         ends = np.array([v[-1] for v in frames]) + np.eye(3)
         found = f.eval({x: values, s: frames})
         np.testing.assert_allclose(found, np.tanh(values) + ends[:, None], rtol=1e-5, atol=1e-6)
+
+
+class Echo(Workers):
+    """The worker of rank 0 of two, of which the other never has data."""
+
+    size = 2
+
+    def gather(self, value):
+        return [value, value]
+
+
+def normalized_lstm():
+    C.set_seed(1)
+    x, t = C.sequence.input_variable(3), C.input_variable(2)
+    h = C.sequence.last(C.layers.Recurrence(C.layers.LSTM(4))(x))
+    y = C.layers.Dense(2)(C.layers.BatchNormalization(normalization_time_constant=8)(h))
+    return x, t, y, C.cross_entropy_with_softmax(y, t)
+
+
+def test_what_several_workers_sum_goes_to_the_cpu_and_back(played):
+    """A step beside a worker that has nothing is one's own; and one may have nothing oneself."""
+    random = np.random.default_rng(0)
+    films = [random.normal(size=(n, 3)).astype(np.float32) for n in (4, 2, 3)]
+    labels, found = np.eye(2, dtype=np.float32)[[0, 1, 1]], []
+    for workers in (None, Echo()):
+        x, t, y, loss = normalized_lstm()
+        learner = C.adam(y.parameters, 0.1, 0.9)
+        if workers is not None:
+            learner = DistributedLearner(learner, Communicator(workers))
+        trainer = C.Trainer(y, (loss, loss), [learner])
+        for _ in range(3):
+            trainer.train_minibatch({x: films, t: labels}, device=GPU)
+        if workers is not None:
+            assert trainer.train_minibatch({}, device=GPU) is False
+        kept = [*y.parameters, *(c for c in y.constants if c.name)]
+        average = trainer.previous_minibatch_loss_average
+        found.append([average, *(np.array(v.value) for v in kept)])
+    assert len(found[0]) > 8
+    for mine, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-6)
