@@ -3,8 +3,8 @@
 It is written for Python 3.6 and later and speaks CNTK's public Python alone, because the same file
 runs the program on CNTK 2.7 and on rgraph. What it changes for both alike:
 
-- Chance is off: dropout passes on, sources keep their order, crops are central, samples are drawn
-  by NumPy from the same seed.
+- Chance is off: dropout passes on, sources keep their order, crops are central, colors stay,
+  samples are drawn by NumPy from the same seed.
 - Both start from the same parameters: the first writes them down, the second takes them.
 - A trainer takes twenty minibatches, and then none; what counts samples is told that all are read.
 - Training begins at the beginning, whatever checkpoints earlier runs have left.
@@ -138,6 +138,8 @@ def make_certain(C, package):
         return crop("center", crop_size, ratio)
 
     replace(package, crop, central)
+    color = transforms.color
+    replace(package, color, lambda *_, **__: color(0.0, 0.0, 0.0))
     source = C.io.MinibatchSource.__init__
 
     def in_order(self, deserializers, *args, **kwargs):

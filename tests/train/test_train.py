@@ -10,6 +10,7 @@ import pytest
 import rgraph as C
 from rgraph.graph.context import context
 from rgraph.train.checkpoint import load_state, save_state
+from rgraph.train.reading import Reader
 
 N = 20
 rng = np.random.RandomState(0)
@@ -1133,6 +1134,14 @@ def test_all_checkpoints_kept(tmp_path):
 
 
 # Sources
+
+
+def test_a_source_s_stream_is_found_by_its_name():
+    """A test's images may be cut otherwise than training's, whose streams the session names."""
+    source = C.io.MinibatchSourceFromData({"x": np.ones((4, 2), np.float32)}, max_samples=4)
+    training, x = C.io.StreamInformation("x", 5, shape=(3, 8, 8)), C.input_variable(2)
+    reader = Reader(source, {x: training}, C.minibatch_size_schedule(4), 4, False)
+    assert reader.next()[x].num_samples == 4
 
 
 def test_minibatches_of_sequences_have_at_most_so_many_frames():
