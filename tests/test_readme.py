@@ -79,7 +79,8 @@ def same_operations():
 @pytest.mark.usefixtures("same_operations")
 def test_programs_of_pages_run(page, monkeypatch, tmp_path, capsys):
     """From top to bottom, one after the other, and print what stands under them."""
-    for module in re.findall(r"^(?:import|from) (\w+)", page.read_text(), re.MULTILINE):
+    programs = "".join(blocks("python", page.read_text()))
+    for module in re.findall(r"^(?:import|from) (\w+)", programs, re.MULTILINE):
         pytest.importorskip(module, reason=f"{module} is not installed")
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -198,6 +198,15 @@ def _where(condition: Node, yes: Node, no: Node) -> Node:
     return ops.element_select(condition, yes, no)
 
 
+def _log(x: Node) -> Node:
+    """ONNX's, without the least value that ours has: -inf at 0, NaN below."""
+    small = 1e-30  # its reciprocal brings what is smaller into the range of ours
+    log = ops.minus(ops.log(ops.element_times(x, 1 / small)), -math.log(small))
+    log = ops.element_select(ops.less(x, small), log, ops.log(x))
+    rest = ops.element_select(ops.equal(x, 0.0), -math.inf, math.nan)
+    return ops.element_select(ops.greater(x, 0.0), log, rest)
+
+
 OPERATIONS: dict[str, Read] = {
     "Identity": _same,
     "Dropout": _same,
@@ -214,7 +223,7 @@ OPERATIONS: dict[str, Read] = {
     "Neg": _pointwise(ops.negate),
     "Abs": _pointwise(ops.abs),
     "Exp": _pointwise(ops.exp),
-    "Log": _pointwise(ops.log),
+    "Log": _pointwise(_log),
     "Sqrt": _pointwise(ops.sqrt),
     "Reciprocal": _pointwise(ops.reciprocal),
     "Floor": _pointwise(ops.floor),

@@ -360,3 +360,14 @@ def test_files_that_are_cut_off_or_changed(path):
             changed[rng.integers(len(changed))] = rng.integers(256)
         with contextlib.suppress(C.GraphError):
             C.load_model(bytes(changed), format=C.ModelFormat.ONNX)
+
+
+def test_a_logarithm_is_onnx_s():
+    """Ours is at least -85.1; theirs is -inf at 0, NaN below, and goes on among the smallest."""
+    at = np.array([[0, 1, 1e-40, 1e-37, 3e-31, 5, -1, np.inf]], np.float32)
+    check(model([node("Log")], {"x": (8,)}), x=at)
+
+
+def test_our_own_logarithm_comes_back(path):
+    x = C.input_variable(4, name="x")
+    there_and_back(C.log(x), {x: np.array([[0, 1e-40, 1, 7]], np.float32)}, path)
