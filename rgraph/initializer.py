@@ -99,7 +99,8 @@ class Initializer:
         seed = random.next_seed()
         if seed is not None:
             return dataclasses.replace(self, seed=seed)
-        return dataclasses.replace(self, generator=random.next_generator())
+        drawn = int(random.next_generator().integers(1 << 62))
+        return dataclasses.replace(self, generator=np.random.default_rng(drawn))
 
     def __call__(self, shape: Shape, dtype: Any) -> np.ndarray:
         seeded = self.seeded()
