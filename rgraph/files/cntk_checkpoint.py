@@ -49,7 +49,7 @@ def load(filename: str | os.PathLike[str]) -> Checkpoint | None:
             f"CNTK wrote {os.fspath(filename)}, and {second} is not beside it",
             hint="a checkpoint is two files; C.load_model reads the model in the first alone",
         )
-    from . import cntk  # as SciPy's graphs, for who has such files
+    from . import cntk  # it imports SciPy, which only these files need
 
     with open(second, "rb") as file:
         found = read(file.read())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from .. import losses, metrics, ops
 from ..graph import Axis, Constant, GraphError, Node, apply
-from ..ops.records import TABLE, hold
+from ..ops.records import TABLE, as_node, hold
 from .cntk_dictionary import AxisIn
 
 sequence = ops.sequence
@@ -110,9 +109,7 @@ def _frames_after(at: At) -> Any:
     axis = -len(kernel.shape or ()) + 2  # of time, among the axes of what a filter covers
     stride, padded = (at.reverse(n, -axis + 1)[axis] for n in ("strides", "autoPadding"))
     size, step = (kernel.shape or ())[axis], int(at.reverse("dilation", -axis + 1)[axis])
-    ones = ops.reduce_sum(ops.ones_like(x), Axis.all_static_axes())
-    one_each = ops.element_divide(ones, float(math.prod(x.shape or ())))
-    frames = sequence.reduce_sum(one_each)
+    frames = sequence.reduce_sum(apply(TABLE["spread"], as_node(1.0), x))
     reach = 0 if padded else (size - 1) * step
     steps = ops.element_divide(ops.minus(frames, 1.0 + reach), float(stride))
     return ops.plus(ops.floor(steps), 1.0)

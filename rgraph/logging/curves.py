@@ -50,13 +50,11 @@ def plot_training(
     panels = figure.subplots(len(what), 1, sharex=True, squeeze=False)[:, 0]
     for name, panel in zip(what, panels, strict=True):
         for number, (run, found) in enumerate(runs.items()):
-            colour, many = f"C{number}", len(found.epoch_summaries) > 1
-            for values, style in ((found.updates, "-"), (found.epoch_summaries, "o")):
-                ends, means = _points(values, name)
-                if style == "-":
-                    panel.plot(ends, means, style, color=colour, linewidth=1, label=run)
-                elif many:
-                    panel.plot(ends, means, style, color=colour, markersize=4)
+            colour = f"C{number}"
+            panel.plot(*_points(found.updates, name), "-", color=colour, linewidth=1, label=run)
+            if len(found.epoch_summaries) > 1:
+                epochs = _points(found.epoch_summaries, name)
+                panel.plot(*epochs, "o", color=colour, markersize=4)
         panel.set_ylabel(name)
         panel.grid(alpha=0.3)
     panels[-1].set_xlabel("samples")

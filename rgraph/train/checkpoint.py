@@ -92,9 +92,14 @@ def state_for(trainer: Any, filename: str) -> dict[str, Any]:
     """
     try:
         found = cntk_checkpoint.load(filename)
-        return load_state(filename) if found is None else _of_cntk(trainer, found)
+        if found is not None:
+            return _of_cntk(trainer, found)
+    except GraphError as error:
+        problem = f"{filename} is no checkpoint of this trainer: {error.problem}"
+        raise GraphError(problem, hint=error.hint) from None
     except (AttributeError, KeyError, TypeError) as error:
         raise GraphError(f"{filename} is no checkpoint, or broken: {error!r:.200}") from None
+    return load_state(filename)
 
 
 def _of_cntk(trainer: Any, found: cntk_checkpoint.Checkpoint) -> dict[str, Any]:
@@ -137,8 +142,9 @@ def _by_place(own: Sequence[Node], others: Sequence[Node]) -> dict[Node, Any]:
         names = {mine.name, other.name} - {""}
         if mine.shape != other.shape or len(names) > 1:
             raise GraphError(
-                f"it is of another model: {describe(mine)} has shape {mine.shape}, "
-                f"{describe(other)} there {other.shape}"
+                f"it is of another model: where there is {describe(other)}, here is "
+                f"{describe(mine)}",
+                hint="what was learned is matched in the order of the graph, by shape and name",
             )
     return {mine: other.value for mine, other in zip(here, there, strict=True)}
 

@@ -535,8 +535,7 @@ class Trainer:
         self._settle()
         criterion = self._criterion
         signature = criterion._declared() if isinstance(criterion, Function) else None
-        parts = [n for n in (self._loss, self._metric, *self._model) if n is not None]
-        whole = Function(parts, signature)
+        whole = Function(self._program.nodes, signature)
         seen = self.total_number_of_samples_seen, self._skipped, self._program.random_state()
         more = self.parameter_learners, self.progress_writers, self._on_nan
         return _again, (whole, len(self._model), *more, seen)
