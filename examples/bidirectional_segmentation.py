@@ -1,24 +1,24 @@
-"""Finds a body in a volume, slice by slice, with convolutional GRUs that go up and down.
+"""Segments a body in a volume, slice by slice, with convolutional GRUs in both directions.
 
     python examples/bidirectional_segmentation.py            # a minute on two cores
     python examples/bidirectional_segmentation.py --quick    # a few seconds, to see that it works
 
 A volume (1, 40, 40, 40) is read as a sequence of 40 slices. A convolutional net runs on every
-slice, which takes no TimeDistributed: what is written for a frame runs on all frames of a sequence.
-Two convolutional GRUs of one map each go over the slices, one up and one down; a last convolution
-makes of both maps a probability for every pixel, and the slices become a volume again.
+slice; no TimeDistributed is needed, because layers apply to all frames of a sequence. Two
+convolutional GRUs with one channel each run over the slices, one upwards and one downwards. A last
+convolution turns both states into a probability for every pixel, and the slices form a volume
+again.
 
-The volumes are made so that no slice can be understood by itself. In each there is one body, a few
-balls that melt together, under noise. But in 60 % of the slices something else is seen as well, a
-ghost: a section through another body, which looks like any other section but is in this slice
-alone. And every fifth slice is missing, it is noise. Only the slices above and below tell what is
-body and what is not.
+The volumes are made so that no slice can be understood by itself. Each contains one body: a few
+overlapping balls, under noise. In 60 % of the slices there is also a ghost: a section through some
+other body, which looks like any other section but appears in this slice only. And every fifth slice
+is missing and replaced by noise. Only the slices above and below show what is body and what is not.
 
-The net is trained on whole volumes, and once more on single slices: the same program, but the
-volumes have a depth of 1 and the GRUs nothing to remember. Printed is how well the body is found in
-volumes that were not learned from, before and after: Dice's score, 2 |A & B| / (|A| + |B|), which
-is 1 if all is right. `--out` (default: bidirectional_segmentation/) gets segmentation.png: slices,
-the truth, and what both nets found, which needs Matplotlib: pip install '.[examples]'.
+The net is trained on whole volumes, and again on single slices: the same program, but with volumes
+of depth 1, so that the GRUs have nothing to remember. The program prints Dice scores on held-out
+volumes before and after training: 2 |A & B| / (|A| + |B|), which is 1 for a perfect segmentation.
+`--out` (default: bidirectional_segmentation/) receives segmentation.png, which shows slices, the
+truth, and the results of both nets. It needs Matplotlib: pip install '.[examples]'.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ def draw(path: Path, seen: np.ndarray, truth: np.ndarray, found: dict[str, np.nd
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--size", type=int, default=40, help="of a volume, in pixels (%(default)s)")
-    p.add_argument("--steps", type=int, default=160, help="volumes to learn from (%(default)s)")
-    p.add_argument("--seed", type=int, default=1, help="of all that is random (%(default)s)")
+    p.add_argument("--steps", type=int, default=160, help="training volumes (%(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
     p.add_argument("--out", type=Path, default=Path("bidirectional_segmentation"), help="folder")
     p.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     if p.parse_args(argv).quick:

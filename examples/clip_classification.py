@@ -1,27 +1,27 @@
-"""Tells what happens in a short clip, with an LSTM behind a convnet or with a convolutional GRU.
+"""Classifies motions in short clips, with an LSTM after a convnet or with a convolutional GRU.
 
     python examples/clip_classification.py            # a minute on two cores
     python examples/clip_classification.py --quick    # a few seconds, to see that it works
 
-A clip is a sequence of 4 to 8 noisy frames (1, 20, 20) with a star in it, and its class is what the
-star does: it moves right, left, down or up, grows, shrinks, turns either way, stands still or jumps
-about. Where it is, how large and how turned in the last frame is drawn in the same way for all ten
-classes, so that frame alone tells nothing. What leaves on one side comes in on the other.
+A clip is a sequence of 4 to 8 noisy frames (1, 20, 20) of a star, and its class is what the star
+does: it moves right, left, down or up, grows, shrinks, rotates either way, stands still or jumps
+about. Its position, size and angle in the last frame have the same distribution for all ten
+classes, so that frame alone tells nothing. What leaves the image on one side returns on the other.
 
-The simple way to have convolutions and a recurrence is an LSTM that reads what a convnet says:
+The simple way to combine convolutions and a recurrence is an LSTM on the output of a convnet:
 
     Sequential([convnet, Recurrence(LSTM(100)), Dense(10)])
 
-The other is a recurrence among the convolutions, a GRU whose memory is a picture:
+The other is a recurrence among the convolutions, a GRU whose memory is an image:
 
     Sequential([convnet, Recurrence(ConvolutionalGRU((3, 3), 16)), GlobalMaxPooling(), Dense(10)])
 
-Both have an answer after every frame, and both learn from the same clips what to say after the
-last one: `sequence.last(z)`. Printed are the numbers of parameters, the time that an epoch takes,
-and the accuracy on clips that were not learned from, whole and with their last frame alone, where a
-guess is right in 10 %. `--out` (default: clip_classification/) gets clips.png: a clip of each class
-and what is made of it, and how the accuracy grows with the frames that were seen. It needs
-Matplotlib: pip install '.[examples]'.
+Both give an answer after every frame, and both are trained on the answer after the last one:
+`sequence.last(z)`. The program prints the numbers of parameters, the time per epoch, and the
+accuracy on held-out clips, for whole clips and for their last frame alone, where guessing is right
+in 10 %. `--out` (default: clip_classification/) receives clips.png: a clip of each class with the
+answers, and the accuracy by the number of frames seen. It needs Matplotlib:
+pip install '.[examples]'.
 """
 
 from __future__ import annotations
@@ -225,9 +225,9 @@ def draw(path: Path, clips: Clips, labels: np.ndarray, told: dict[str, list[np.n
 
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--clips", type=int, default=1600, help="to learn from (%(default)s)")
-    p.add_argument("--epochs", type=int, default=10, help="how often (%(default)s)")
-    p.add_argument("--seed", type=int, default=1, help="of all that is random (%(default)s)")
+    p.add_argument("--clips", type=int, default=1600, help="for training (%(default)s)")
+    p.add_argument("--epochs", type=int, default=10, help="passes over the clips (%(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
     p.add_argument("--out", type=Path, default=Path("clip_classification"), help="folder")
     p.add_argument("--quick", action="store_true", help="few and short, to see that it works")
     if p.parse_args(argv).quick:

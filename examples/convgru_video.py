@@ -3,26 +3,26 @@
     python examples/convgru_video.py                    # the clip in examples/data; a minute or two
     python examples/convgru_video.py --video film.mp4   # any video: pip install '.[video]'
     python examples/convgru_video.py --quick            # a few seconds, to see that it works
-    python examples/convgru_video.py --live film.mp4    # then predict it frame by frame as it comes
+    python examples/convgru_video.py --live film.mp4    # then predict a film frame by frame
 
-The model is written as a step function, as one writes it for a single frame: a GRU with
-convolutions in the place of matrix products. `Recurrence` runs it over whole sequences to learn.
-Afterwards `stream()` runs the very same model on one frame after the other, and where the film is
-taken away from it, on its own predictions.
+The model is a step function, written for a single frame: a GRU with convolutions in place of matrix
+products. For training, `Recurrence` runs it over whole sequences. Afterwards `stream()` runs the
+same model frame by frame and, where the film ends, on its own predictions.
 
-It learns from the first 70 % of the frames, and prints its error on the others next to the error
-of simply repeating the last frame. Into `--out` (default: convgru_video/) come
+It is trained on the first 70 % of the frames. The program prints its error on the others next to
+the error of simply repeating the last frame. `--out` (default: convgru_video/) receives
 
-    model.npz         the parameters; --load goes on from them (Ctrl-C leaves them too)
-    prediction.png    frames that it was given, what followed, and what it makes of it by itself
+    model.npz         the parameters; --load continues from them (saved on Ctrl-C, too)
+    prediction.png    the frames it was given, what followed, and its own continuation
     prediction.gif    the same as a slow film
 
-Pictures need Pillow: pip install '.[examples]'. All the rest needs NumPy alone.
+Pictures need Pillow: pip install '.[examples]'. Everything else needs only NumPy and SciPy.
 
 The clip is a shot of Big Buck Bunny, (c) copyright 2008, Blender Foundation,
 www.bigbuckbunny.org, licensed under Creative Commons Attribution 3.0, scaled down. By default its
-first 56 frames are used, in which the bunny gets up; then it stands still for a long time. (With
---frames 132 what is left to predict is a sudden gesture, unlike all before: the model loses.)
+first 56 frames are used, in which the bunny gets up; after that it stands still for a long time.
+(With --frames 132 the frames to predict show a sudden gesture, unlike anything before, and the
+model does worse than repeating the last frame.)
 """
 
 from __future__ import annotations
@@ -312,13 +312,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     p.add_argument("--video", type=Path, default=CLIP, help="a video file (default: the clip)")
     p.add_argument("--frames", type=int, default=56, help="frames to use (%(default)s)")
     p.add_argument("--size", type=int, default=96, help="their width in pixels (%(default)s)")
-    p.add_argument("--hidden", type=int, default=16, help="maps in the memory (%(default)s)")
-    p.add_argument("--steps", type=int, default=400, help="minibatches to learn (%(default)s)")
-    p.add_argument("--seed", type=int, default=1, help="of all that is random (%(default)s)")
+    p.add_argument("--hidden", type=int, default=16, help="channels of the state (%(default)s)")
+    p.add_argument("--steps", type=int, default=400, help="training minibatches (%(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
     p.add_argument("--device", default="", help="cpu, or gpu[0] and so on (default: the best)")
     p.add_argument("--out", type=Path, default=Path("convgru_video"), help="folder for results")
-    p.add_argument("--load", type=Path, help="a model.npz to go on from; --steps 0 just uses it")
-    p.add_argument("--resume", action="store_true", help="go on where this run was ended")
+    p.add_argument("--load", type=Path, help="a model.npz to start from; --steps 0 just uses it")
+    p.add_argument("--resume", action="store_true", help="continue where the last run ended")
     p.add_argument("--live", type=Path, help="then predict this film, or a camera: '<video0>'")
     p.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     if p.parse_args(argv).quick:

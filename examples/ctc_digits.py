@@ -1,17 +1,17 @@
-"""Reads rows of handwritten digits without being told where one ends and the next begins.
+"""Reads rows of handwritten digits without being told where each digit is.
 
     python examples/ctc_digits.py           # a minute or two
     python examples/ctc_digits.py --quick   # a few seconds, to see that it works
 
-Three to six digits of scikit-learn's stand side by side, overlapping by up to two columns of
+Three to six digits from scikit-learn stand side by side, overlapping by up to two columns of
 pixels. A frame is a column, 8 numbers from top to bottom; two GRUs read the columns from left to
 right and from right to left. Connectionist temporal classification (`C.forward_backward`) learns
-from the rows and the digits in their order alone: of each column the model says one of ten digits
-or nothing (the blank), and what it says in a row is read once. It marks on which columns it has
-seen which digit, which it was never shown.
+from the rows and the sequence of digits alone: for each column the model outputs one of ten digits
+or a blank, and repeated outputs count once. So it learns at which columns it sees which digit,
+although it was never told.
 
-The digits come with scikit-learn: pip install '.[examples]'. What is printed at the end is the
-number of edits that make what is read into what stands there, per digit.
+The digits come with scikit-learn: pip install '.[examples]'. The program prints the edit distance
+between the output and the true digits, per digit.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--epochs", type=int, default=30, help="of 1,000 new rows each (%(default)s)")
     p.add_argument("--rows", type=int, default=1000, help="rows in an epoch (%(default)s)")
     p.add_argument("--cells", type=int, default=48, help="of each GRU (%(default)s)")
-    p.add_argument("--seed", type=int, default=1, help="of all that is random (%(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
     p.add_argument("--quick", action="store_true", help="a few rows and epochs")
     if p.parse_args(argv).quick:
         p.set_defaults(epochs=2, rows=64, cells=8)

@@ -1,4 +1,4 @@
-"""Reads an image quadrant by quadrant, with convolutions and an LSTM, and tells which digit it is.
+"""Classifies digits quadrant by quadrant, with convolutions and an LSTM.
 
     python examples/mnist_quadrants.py                  # scikit-learn's digits, a minute
     python examples/mnist_quadrants.py --mnist FOLDER   # MNIST's four files: 60,000 images, hours
@@ -10,17 +10,17 @@ An image is cut into four quadrants, which are read in four orders at once:
     -----  ->  1 2 3 4,  4 3 2 1,  1 3 2 4,  4 2 3 1
     3 | 4
 
-The four readings stand side by side along the width, so an image becomes a sequence of four
-frames. Those of MNIST are (1, 56, 14): one channel, width, height. Convolutions and pooling make
-(32, 26, 5) of each, an LSTM of just 5 cells reads these one after the other, and what it has in
-mind at the end tells the digit. No layer needs to be told about time: convolutions on a sequence
-run on every frame, and the LSTM, which takes vectors, wants the reshape before it.
+The four readings are placed side by side along the width, so an image becomes a sequence of four
+frames. For MNIST they have shape (1, 56, 14): one channel, width, height. Convolutions and pooling
+reduce each to (32, 26, 5), an LSTM with just 5 cells reads these one after the other, and its final
+state determines the digit. No layer needs to know about time: convolutions apply to every frame of
+a sequence, and the LSTM, which takes vectors, needs the reshape before it.
 
-The digits of scikit-learn come with its package: pip install '.[examples]'. They are 8x8,
-each pixel is doubled. MNIST's files may be gzipped (.gz) or not.
+The digits of scikit-learn come with its package: pip install '.[examples]'. They are 8x8 and are
+enlarged to twice the size. MNIST's files may be gzipped (.gz) or not.
 
-The accuracy on images that were not learned from is printed. `--out` (default: mnist_quadrants/)
-gets confusion.png: an image, its frames, and which digits were taken for which.
+The program prints the accuracy on held-out images. `--out` (default: mnist_quadrants/) receives
+confusion.png: an image, its frames, and the confusion matrix.
 """
 
 from __future__ import annotations
@@ -177,9 +177,11 @@ def draw(path: Path, image: np.ndarray, confusion: np.ndarray) -> None:
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--mnist", type=Path, metavar="FOLDER", help="where MNIST's four files are")
-    p.add_argument("--images", type=int, help="learn from so many (default: all)")
-    p.add_argument("--epochs", type=int, default=15, help="how often (15; with --mnist 3)")
-    p.add_argument("--seed", type=int, default=1, help="of all that is random (%(default)s)")
+    p.add_argument("--images", type=int, help="training images (default: all)")
+    p.add_argument(
+        "--epochs", type=int, default=15, help="passes over the images (15; with --mnist 3)"
+    )
+    p.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
     p.add_argument("--out", type=Path, default=Path("mnist_quadrants"), help="folder for results")
     p.add_argument("--quick", action="store_true", help="a few images and epochs")
     given = p.parse_args(argv)

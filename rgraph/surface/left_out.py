@@ -1,7 +1,7 @@
 """What CNTK has and rgraph leaves out, and what differs, by name: the page `docs/from-cntk.md`.
 
-The test of the surface holds these tables: what is neither here nor there is a fault, and so is
-what stands here and works.
+`tests/test_surface.py` checks these tables: a name that is missing from both the package and the
+tables fails the test, and so does a name that is listed here but works.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from typing import Any, NoReturn
 
 from ..graph import GraphError
 
-# Names, and members of classes as `Class.member`, by the reason why they are left out.
+# Names, and members of classes as `Class.member`, by the reason for leaving them out.
 LEFT_OUT: dict[str, str] = {
     "it runs C++ libraries that were compiled against CNTK": """
         native_user_function register_native_user_function custom_proxy_op
     """,
-    "it reads speech lattices, which CNTK itself does on GPUs only": """
+    "it reads speech lattices, which CNTK itself supports on GPUs only": """
         lattice_sequence_with_softmax LatticeDeserializer
     """,
     "it is part of CNTK's installation, not of its interface": """
         cntk_library_path contrib install_samples sample_installer
     """,
-    "it joins Python to CNTK's C++ library, of which nothing is here": """
+    "it connects Python to CNTK's C++ library, which rgraph does not contain": """
         cntk_py_init VariableMixin ArrayMixin
         sanitize_Function_attributes sanitize_convolution_args sanitize_pooling_args
         sanitize_permutation sanitize_var_map sanitize_variable_value_dict sanitize_random_args
@@ -32,7 +32,7 @@ LEFT_OUT: dict[str, str] = {
     "it is not written yet": """
         HTKMLFBinaryDeserializer
     """,
-    "a trainer sums what its workers found, and asks them in no other way": """
+    "the trainer sums the results of its workers, and communicates in no other way": """
         .on_write_distributed_sync_update
         Communicator.aggregate Communicator.aggregate_in_place Communicator.concatenate
         Communicator.all_reduce_sparse_block_column Communicator.gather Communicator.sub_group
@@ -40,7 +40,7 @@ LEFT_OUT: dict[str, str] = {
         DistributedLearner.is_metric_aggregator DistributedLearner.minibatch_size_scale_factor
         DistributedLearner.parallelization_after DistributedLearner.set_as_metric_aggregator
     """,
-    "C++ has it, and CNTK's Python does not document it; what it does is said otherwise": """
+    "CNTK's Python exposes it from C++ without documenting it; there is another way to do it": """
         .as_string .current_version .add_progress_writers .ignored_minibatch_size
         .set_need_to_update_master_parameter .get_data_type
         .get_storage_format .current_value_time_stamp .record_value_update .is_initialized
@@ -71,64 +71,65 @@ LEFT_OUT: dict[str, str] = {
         TrainingSession.on_cross_validation_start TrainingSession.on_minibatch_end
         TrainingSession.on_minibatch_start TrainingSession.restore_from_checkpoint
     """,
-    "CNTK says itself that it is deprecated": """
+    "it is deprecated in CNTK itself": """
         ProgressPrinter.reset_start ProgressPrinter.reset_last ProgressPrinter.end_progress_print
     """,
-    "it writes the format of CNTK 1, which nothing reads any more": """
+    "it writes the format of CNTK 1, which nothing reads anymore": """
         save_as_legacy_model
     """,
     "it is a helper of CNTK's own tests, or a list for its documentation": """
         internal.utils.eval AVAILABLE_TENSOR_OPS DEBUG_USAGE
     """,
-    "clone puts other functions in the place of those that find_all_with_name finds": """
+    "use clone to replace the functions that find_all_with_name finds": """
         convert
     """,
 }
 
-# What is declared otherwise than in CNTK 2.7, and how.
+# Declarations that differ from CNTK 2.7, and how.
 DECLARED: dict[str, str] = {
     "Convolution1D": "takes groups before the name, as Convolution2D does",
     "Variable": "variables are made by input_variable, placeholder, Parameter and Constant",
     **dict.fromkeys(
         ("Tensor", "SparseTensor", "ParameterTensor", "Sequence", "SequenceOver"),
-        "an object that is written as CNTK's class is: Tensor[3], Sequence[Tensor[3]]",
+        "an object that is used like CNTK's class: Tensor[3], Sequence[Tensor[3]]",
     ),
-    "UserLearner.update": "a user's own takes its arguments by position, in CNTK's order",
-    "UserFunction.clone": "clones as every function does; a user's own class need not say how",
-    "UserFunction.backward": "as_numpy is said when the function is made",
-    "DistributedLearner.total_number_of_samples_seen": "a method, as of every learner",
+    "UserLearner.update": "gets its arguments by position, in CNTK's order",
+    "UserFunction.clone": "works as for every function; a user's class need not define it",
+    "UserFunction.backward": "as_numpy is given when the function is created",
+    "DistributedLearner.total_number_of_samples_seen": "a method, as for every learner",
 }
 
-# What is declared as in CNTK 2.7 and does something else, with what it does.
+# Same declaration as in CNTK 2.7, different behaviour.
 BEHAVES: dict[str, str] = {
-    "cross_entropy_with_softmax": "of operands (4, 3) it gives (4, 1), along the last axis; CNTK "
-    "multiplies them into a (4, 4) of no meaning unless axis=1 is said",
-    "classification_error": "as cross_entropy_with_softmax: (4, 1) of operands (4, 3)",
+    "cross_entropy_with_softmax": "for operands of shape (4, 3) the result is (4, 1), along the "
+    "last axis; CNTK multiplies them into a meaningless (4, 4) unless axis=1 is given",
+    "classification_error": "like cross_entropy_with_softmax: (4, 1) for operands (4, 3)",
     "placeholder": "with a shape it stands for values of that shape alone; CNTK puts any in its "
     "place, and axes that were counted before then mean others",
-    "Function": "an argument that is an input takes values of its own shape; CNTK's takes "
-    "more axes in front, and axes that were counted before then mean others; `if f:` is an error, "
-    "but for programs that `python -m rgraph run` starts, where it is true, as in CNTK",
-    "Parameter": "an array as init is repeated to the shape that is said, and refused where it "
-    "can't be; CNTK takes the array's shape instead of it",
-    "forward_backward": "refuses sequences that are too short for their labels, where CNTK gives "
-    "1e11 and a gradient of no meaning; delayConstraint leaves the blank after the last label free",
+    "Function": "an input takes values of exactly its shape; CNTK allows additional leading axes, "
+    "which shifts the axes that operations refer to; `if f:` is an error, except in programs "
+    "started by `python -m rgraph run`, where it is true, as in CNTK",
+    "Parameter": "an array given as init is broadcast to the given shape, and refused if that is "
+    "impossible; CNTK uses the array's shape instead",
+    "forward_backward": "refuses sequences that are too short for their labels, where CNTK returns "
+    "1e11 and a meaningless gradient; delayConstraint does not apply to the blank after the last "
+    "label",
     "optimized_rnnstack": "runs on CPUs, too",
-    "ModelFormat": "CNTKv2 stands for rgraph's own format, which CNTK does not read",
-    "set_global_option": "keeps what it is given for the program; rgraph looks at align_axis, "
-    "and at on_nan and values_are_true, which CNTK lacks",
-    "get_data_type": "gives NumPy's types, as cntk_py.DataType_Float and the like are",
-    "sanitize_axis": "counts static axes from the front, as Python's; CNTK's from the back",
-    "data_parallel_distributed_learner": "sends all bits of gradients, whatever "
-    "num_quantization_bits says; by distributed_after all workers begin with what rank 0 has",
-    "block_momentum_distributed_learner": "ends a block by the samples of all workers together; a "
-    "worker of CNTK's goes by its own. Blocks begin at distributed_after; CNTK's first one takes "
-    "back some of what was learned before. Losses and metrics are all workers'",
+    "ModelFormat": "CNTKv2 means rgraph's own format, which CNTK cannot read",
+    "set_global_option": "stores any option for the program; rgraph itself uses align_axis, and "
+    "on_nan and values_are_true, which CNTK does not have",
+    "get_data_type": "returns NumPy types, as do cntk_py.DataType_Float and the like",
+    "sanitize_axis": "counts static axes from the front, as in Python; CNTK counts from the back",
+    "data_parallel_distributed_learner": "sends gradients in full precision, whatever "
+    "num_quantization_bits says; at distributed_after all workers take over rank 0's state",
+    "block_momentum_distributed_learner": "a block ends by the number of samples of all workers "
+    "together; in CNTK by those of one worker. Blocks begin at distributed_after; CNTK's first "
+    "block undoes some of what was learned before. Losses and metrics cover all workers",
 }
 
 
 class Refused:
-    """Stands for what is left out, so that a program that only imports it runs."""
+    """Placeholder for a name that is left out, so that programs that only import it run."""
 
     def __init__(self, name: str, reason: str) -> None:
         self._name, self._reason = name, reason
@@ -154,5 +155,5 @@ class Refused:
 
 
 def reason_for(name: str) -> str:
-    """Why a name is left out; "" if it isn't."""
+    """The reason why a name is left out, or "" if it is not."""
     return next((why for why, names in LEFT_OUT.items() if name in names.split()), "")
