@@ -75,6 +75,11 @@ class Initializer:
         for name, number in unsaid.items():
             if getattr(self, name) == number:
                 object.__setattr__(self, name, None)
+        if not self.scale > 0:
+            raise GraphError(
+                f"the scale of initial values must be above 0, got {self.scale}",
+                hint="init=0 makes them zeros",
+            )
 
     def fans(self, shape: Shape) -> tuple[int, int]:
         """How many values each sum is over, and in how many sums each value stands."""

@@ -21,7 +21,7 @@ def test_stops_forward_and_backward():
     forward, backward = text.split(" backward ")
     assert " forward " in forward
     assert "'features'" in forward and "'p'" in forward and "'z'" in forward
-    assert backward.index("'z'") < backward.index("'features'")
+    assert backward.index("z: Times") < backward.index("Input('features'")
 
 
 def test_values_are_those_of_the_model():

@@ -442,7 +442,7 @@ class TestShapes:
 
     def test_a_name_in_the_place_of_a_shape(self, told):
         with told("a shape is a whole number or a tuple", "got 'state'", hint="name='state'"):
-            C.placeholder("state")
+            C.input_variable("state")
         with told("got None", hint=""):
             C.input_variable(None)
 

@@ -158,6 +158,14 @@ def test_values_of_a_seed_are_cntks(name, scale, some, total):
     assert values.sum(dtype=float) == pytest.approx(total, abs=1e-6)
 
 
+@pytest.mark.parametrize("make", [C.uniform, C.normal, C.glorot_uniform, C.truncated_normal])
+@pytest.mark.parametrize("scale", [0, -1])
+def test_scales_are_above_0(make, scale):
+    """CNTK refuses the others, too."""
+    with pytest.raises(C.GraphError, match=f"above 0, got {scale}"):
+        make(scale)
+
+
 def test_what_has_no_seed_gets_cntks():
     """Which seed each parameter had was found out from the values that CNTK 2.7 drew; those that
     are left out are those of dropout and of random numbers."""

@@ -5,7 +5,7 @@ from .copying import copy
 from .errors import GraphError
 from .fitting import fit, follows_data
 from .free import FREE, Free, trials_of
-from .inference import apply, bind, complete
+from .inference import apply, bind, complete, stands_for
 from .layout import Layout
 from .leaves import INFERRED, Constant, Input, Parameter, Placeholder, State, Stored
 from .node import Node, Op
@@ -41,6 +41,7 @@ __all__ = [
     "number_type",
     "one_batch",
     "order",
+    "stands_for",
     "trials_of",
     "updates",
     "whole",

@@ -86,22 +86,8 @@ def _settle(node: Node, changed: _Filled) -> None:
             node.target = other
             node.shape, node.axes, node.dtype = other.shape, other.axes, other.dtype
             return
-        types = [Type.of(i) for i in node.inputs]
-        if op.infer and any(i.shape and INFERRED in i.shape for i in node.inputs):
-            shapes = [t.shape for t in types]
-            filled = (
-                tried(partial(op.infer, **node.attrs), shapes, INFERRED) or shapes
-                if any(map(is_free, shapes))
-                else op.infer(*shapes, **node.attrs)
-            )
-            for operand, shape in zip(node.inputs, filled, strict=True):
-                if operand.shape != tuple(shape) and isinstance(operand, (Constant, Stored)):
-                    changed.append((operand, operand.shape, operand._value))
-                    operand.shape = tuple(shape)
-                    if isinstance(operand, Constant) and INFERRED not in shape:
-                        operand._value = np.broadcast_to(operand.value, shape)
-            types = [Type.of(i) for i in node.inputs]
-        result = infer(node, types)
+        _fill(node, [i.shape for i in node.inputs], changed)
+        result = infer(node, [Type.of(i) for i in node.inputs])
         node.shape, node.axes, node.dtype = result.shape, result.axes, result.dtype
         if node.is_complete and not any(is_free(n.shape) for n in (node, *node.inputs)):
             assert node.axes is not None and node.dtype is not None
@@ -114,6 +100,37 @@ def _settle(node: Node, changed: _Filled) -> None:
         node.shape = node.axes = node.dtype = None
         _empty(changed, before)
         raise failed(node, error) from None
+
+
+def _fill(node: Node, shapes: Sequence[Shape | None], changed: _Filled) -> None:
+    """Gives leaves among the operands the dimensions that follow from the operands' shapes."""
+    op = node.op
+    assert op is not None
+    if not op.infer or not any(i.shape and INFERRED in i.shape for i in node.inputs):
+        return
+    filled = (
+        tried(partial(op.infer, **node.attrs), shapes, INFERRED) or shapes
+        if any(map(is_free, shapes))
+        else op.infer(*shapes, **node.attrs)
+    )
+    for operand, shape in zip(node.inputs, filled, strict=True):
+        if operand.shape != tuple(shape) and isinstance(operand, (Constant, Stored)):
+            changed.append((operand, operand.shape, operand._value))
+            operand.shape = tuple(shape)
+            if isinstance(operand, Constant) and INFERRED not in shape:
+                operand._value = np.broadcast_to(operand.value, shape)
+
+
+def _fill_ahead(nodes: Sequence[Node], changed: _Filled) -> None:
+    """Gives leaves the dimensions that follow from the shapes that placeholders were given."""
+    if not any(isinstance(n, Placeholder) and n.shape is not None for n in nodes):
+        return
+    seen: dict[Node, Shape | None] = {}
+    for node in nodes:
+        if node.op is not None:
+            shapes = [shape_ahead(i, seen) for i in node.inputs]
+            if None not in shapes:
+                _fill(node, shapes, changed)
 
 
 # Leaves whose inferred dimensions were filled in, and what they were: a mistake takes it back, so
@@ -145,6 +162,18 @@ def _is_open(node: Node) -> bool:
     return unbound and not node.is_complete
 
 
+def stands_for(declared: Shape | None, given: Shape | None) -> bool:
+    """Whether a value of a shape may be given where one was declared.
+
+    As in CNTK it may have more axes in front; whoever declared a shape may leave sizes open.
+    """
+    if declared is None or given is None:
+        return True
+    last = given[len(given) - len(declared) :] if len(given) >= len(declared) else ()
+    alike = (a == b or a < 0 or b < 0 for a, b in zip(declared, last, strict=False))
+    return len(last) == len(declared) and all(alike)
+
+
 def bind(placeholders: Mapping[Placeholder, Node]) -> None:
     """Makes each placeholder stand for its node from now on."""
     if placeholders:
@@ -155,7 +184,7 @@ def bind(placeholders: Mapping[Placeholder, Node]) -> None:
             raise GraphError(
                 f"placeholder '{placeholder.name}' is bound to itself\n  at {placeholder.origin}"
             )
-        if None not in (placeholder.shape, target.shape) and placeholder.shape != target.shape:
+        if not stands_for(placeholder.shape, target.shape):
             raise GraphError(
                 f"placeholder {describe(placeholder)} can't stand for {describe(target)}\n"
                 f"  at {placeholder.origin}"
@@ -195,6 +224,7 @@ def _complete(open_nodes: list[Node], filled: _Filled) -> None:
     unbound = dependents(open_nodes, [n for n in open_nodes if n.op is None])
     for node in unbound:
         node.open_since = _bindings.last
+    _fill_ahead([n for n in open_nodes if n in unbound], filled)
     open_nodes = [n for n in open_nodes if n not in unbound]
     below = {i for n in open_nodes for i in n.inputs}.difference(open_nodes)
     guesses: dict[Node, Type] = {}

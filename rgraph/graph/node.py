@@ -268,10 +268,14 @@ def describe(node: Node, type: Type | None = None) -> str:
     Args:
         type: what is known so far, if its own type is not settled yet.
     """
-    of = node if type is None or node.shape is not None else type
+    told = describe_type(node if type is None or node.shape is not None else type)
+    return f"'{node.name}' {told}" if node.name else told
+
+
+def describe_type(of: Node | Type) -> str:
+    """Shape, dynamic axes, dtype if it is not float32."""
     shape = "of unknown shape" if of.shape is None else str(of.shape).replace("-1", "inferred")
-    shape = shape.replace(str(FREE), "free")
-    text = f"'{node.name}' {shape}" if node.name else shape
+    text = shape.replace(str(FREE), "free")
     if of.axes:
         own = of.axes[0].is_made
         text += " per frame of a sequence" if len(of.axes) == 2 else "" if own else " per sample"

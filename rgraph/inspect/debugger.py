@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph import Constant, Node, order
-from ..model.function import Function
+from ..model.function import Function, single
 from ..model.tracing import nodes_of
 from ..model.user_function import UserFunction, output_variable
-from ..model.variables import Variable
 from ..ops.records import as_node
 from ..passes.rewriting import private
 
@@ -26,6 +25,8 @@ USAGE = """\
     d           start Python's debugger
     q           end the program
 """
+
+PROMPT = {which: f"[CNTK {which}] >>> " for which in ("forward", "backward")}
 
 Goal = Callable[[str, Any, Any], bool]  # the pass ("forward" or "backward"), a value, its variable
 
@@ -52,7 +53,7 @@ class _Console:
             return
         goal = None
         while goal is None:
-            self.say(f"[{which}] >>> ")
+            self.say(PROMPT[which])
             goal = self.command(self.read.readline().strip(), which, value)
         self.goal = goal
 
@@ -105,8 +106,9 @@ class _Stop(UserFunction):
     """A value passed on as it is, with a look at it on its way forward and back."""
 
     def __init__(self, operand: Node, console: _Console) -> None:
-        super().__init__([operand], name=operand.name)
-        self.console, self.seen = console, Variable(operand)
+        self.seen = single(operand)  # before the operation's operands are stops
+        super().__init__([operand], name=f"D_{self.seen.uid}")
+        self.console = console
 
     def infer_outputs(self) -> list[Any]:
         x = self.inputs[0]

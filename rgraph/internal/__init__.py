@@ -69,10 +69,12 @@ def data_type_to_dtype(data_type: Any) -> Any:
 
 
 def get_data_type(*args: Any) -> Any:
-    """The widest type among operands; None where none has one, as placeholders have none.
+    """The widest type among operands, or else among arrays; of numbers float32.
+
+    None where there are placeholders alone.
 
     >>> C.internal.get_data_type(C.input_variable(1), np.ones(1)).__name__
-    'float64'
+    'float32'
     """
     graph, arrays = [], []
     for arg in args:
@@ -81,7 +83,9 @@ def get_data_type(*args: Any) -> Any:
                 graph.append(np.dtype(arg.dtype))
         elif isinstance(arg, (np.ndarray, np.inexact)):
             arrays.append(np.dtype(arg.dtype))
-    found = graph + arrays
+        else:
+            arrays.append(np.dtype(np.float32))
+    found = graph or arrays
     return np.result_type(*found).type if found else None
 
 

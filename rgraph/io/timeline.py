@@ -169,11 +169,12 @@ class Timeline:
     def cut(self, place: Place, size: int) -> tuple[Cut, Place]:
         """The next sequences with up to `size` samples, but one at least; and where they end.
 
-        They may come from several sweeps.
+        They may come from several sweeps. A process whose part of a sweep is empty gets none.
         """
         parts: list[tuple[np.ndarray, ...]] = []
         room, end_of_sweep, begins_at = size, False, place.samples
-        while room > 0 and not self.ended(place):
+        passed = 0  # ends of sweeps in a row that brought nothing
+        while room > 0 and passed < 2 and not self.ended(place):
             if place.is_through:
                 place = place.following()
             block, begin = place.link.block, place.offset
@@ -185,7 +186,8 @@ class Timeline:
                 parts.append((block.chunks[own], block.indices[own], block.lengths[own]))
             room -= int(block.own_after[end] - block.own_after[begin])
             place = place.read_to(end)
-            end_of_sweep |= place.is_through and block.ends_sweep
+            if place.is_through and block.ends_sweep:
+                end_of_sweep, passed = True, 0 if parts else passed + 1
         empty = np.empty(0, np.int64)
         chunks, indices, lengths = (
             (np.concatenate(p) for p in zip(*parts, strict=True)) if parts else [empty] * 3

@@ -1143,17 +1143,8 @@ def _by_key(keys: Sequence[Any], values: Sequence[Any]) -> Any:
 
 
 def _refuse_another_shape(argument: Node, value: Node) -> None:
-    """Where an argument says its shape, so must be what it is given.
-
-    One may leave an axis open; axes of one element in front make no difference.
-    """
-    own, given = argument.shape, value.shape
-    if own is None or given is None:
-        return
-    while len(given) > len(own) and given[0] == 1:
-        given = given[1:]
-    alike = (a == b or FREE in (a, b) for a, b in zip(own, given, strict=False))
-    if len(own) != len(given) or not all(alike):
+    if not graph.stands_for(argument.shape, value.shape):
         raise GraphError(
-            f"argument {argument.name or '?'} has shape {own}, it is given a value of shape {given}"
+            f"argument {argument.name or '?'} has shape {argument.shape}, it is given a value of "
+            f"shape {value.shape}"
         )

@@ -13,7 +13,7 @@ from ..default_options import default_dtype
 from ..device import engine as device_engine
 from ..device import gpu
 from ..graph import BATCH, SEQUENCE, Axis, GraphError
-from ..graph.node import describe, resolve
+from ..graph.node import describe_type, resolve
 from ..ops.records import hold
 from ..runtime.arrays import DLPACK_CPU, as_numpy_asks, exported, on_cpu, on_gpu
 from ..runtime.values import dense
@@ -61,7 +61,9 @@ class Variable(Operand):
         return self
 
     def __repr__(self) -> str:
-        return f"{self.node.kind}({describe(self.node)})"
+        node = self.node
+        told = [f"'{node.name}'"] * bool(node.name) + [describe_type(node)]
+        return f"{node.kind}({', '.join(told)})"
 
 
 class Valued(Variable):
@@ -261,17 +263,21 @@ def input(
 
 
 def placeholder(
-    shape: int | Sequence[int] | None = None,
+    shape: int | Sequence[int] | str | None = None,
     dynamic_axes: Sequence[Axis] | None = None,
     name: str = "",
 ) -> Variable:
     """A value that is not known yet: to be bound by `replace_placeholders` or by a call.
+
+    Text in the place of the shape is its name: no shape is meant.
 
     >>> p = C.placeholder()
     >>> f = p * 2
     >>> f(C.constant([1, 2])).eval()
     array([2., 4.], dtype=float32)
     """
+    if isinstance(shape, str):
+        shape, name = None, name or shape
     dims = None if shape is None else ops.shaping.as_shape(shape)
     axes = None if dynamic_axes is None else tuple(dynamic_axes)
     return hold(graph.Placeholder(dims, axes, None, name))

@@ -190,9 +190,8 @@ def reshape_to(x: Node, shape: Shape) -> Node:
 def as_shape(shape: int | Sequence[int]) -> Shape:
     """A shape as a tuple, one number being a vector's."""
     try:
-        if isinstance(shape, (int, np.integer)):
-            return (int(shape),)
-        return tuple(whole(n, "a size") for n in shape)
+        sizes = (shape,) if np.isscalar(shape) and not isinstance(shape, str) else shape
+        return tuple(whole(n, "a size") for n in sizes)  # type: ignore[union-attr]
     except (TypeError, ValueError):
         raise GraphError(
             f"a shape is a whole number or a tuple of them, got {shape!r}",

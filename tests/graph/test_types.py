@@ -235,6 +235,32 @@ def test_types_stay_open_while_a_placeholder_is():
     assert f.node.shape is None
 
 
+@pytest.mark.parametrize(
+    "given, result, weights",
+    [((1, 2), (1, 3), (2, 3)), ((2, 2), (2, 3), (2, 3)), ((4, 5, 2), (4, 5, 3), (2, 3))],
+)
+def test_a_placeholders_shape_settles_weights(given, result, weights):
+    """CNTK's shapes: what is given may have more axes in front, and these stay."""
+    x = C.input_variable(given)
+    by_call = C.layers.Dense(3)(C.placeholder(2))(x)
+    p = C.placeholder(2)
+    bound = C.layers.Dense(3)(p).replace_placeholders({p: x})
+    for f in (by_call, bound):
+        assert (f.shape, f.parameters[0].shape) == (result, weights)
+        assert f.eval({x: np.ones((1, *given))}).shape == (1, *result)
+
+
+def test_whole_numbers_of_any_type_are_sizes():
+    """As in CNTK, for Python 2's `n / 2`."""
+    assert C.input_variable(4 / 2).shape == C.parameter(np.float32(2)).shape == (2,)
+    assert C.layers.Dense(6 / 2)(C.input_variable((2.0, 4))).shape == (3,)
+
+
+def test_text_in_the_place_of_a_placeholders_shape_is_its_name():
+    p = C.placeholder("state")
+    assert p.name == "state" and (p + 1)(C.input_variable(4)).shape == (4,)
+
+
 def test_a_placeholder_with_a_shape_holds_to_it():
     p = C.placeholder(3, name="p")
     f = C.exp(p)

@@ -99,6 +99,13 @@ def test_parts_for_several_processes(ten, options, rank, expected):
     assert read(ten(max_sweeps=1, **options), 4, **parts) == [e for e in expected.split(", ") if e]
 
 
+def test_a_part_without_data(ten):
+    """CNTK gives such a process empty minibatches, without end."""
+    source = ten(randomize=True)
+    for _ in range(3):
+        assert not source.next_minibatch(4, num_data_partitions=2, partition_index=1)
+
+
 def test_sequences(threes):
     """Of 7 samples only two whole sequences are taken."""
     assert read(threes(randomize=False, max_sweeps=1), 7)[::2] == [
