@@ -297,9 +297,13 @@ class Function(Operand):
         return tuple(map(resolve, self._nodes))
 
     def _current(self) -> list[Node]:
-        self._nodes[:] = [resolve(n) for n in self._nodes]  # in place: its runner has the list
-        graph.complete(self._nodes)
-        return self._nodes
+        nodes = self._nodes  # changed in place: its runner has the list
+        for i, node in enumerate(nodes):
+            if node.target is not None:
+                nodes[i] = resolve(node)
+        if self._closed is None:
+            graph.complete(nodes)
+        return nodes
 
     def _leaves(self, kind: type[Node] | tuple[type[Node], ...]) -> list[Variable]:
         leaves = self._closed
@@ -819,7 +823,7 @@ class Function(Operand):
         """The outputs that are asked for, as they were named and as nodes."""
         nodes = self._current()
         if outputs is None:
-            return list(self.outputs), nodes
+            return [as_variable(n) for n in nodes], nodes
         if isinstance(outputs, Function):
             outputs = outputs.outputs
         keys = [outputs] if isinstance(outputs, Operand) else list(outputs)
@@ -926,12 +930,12 @@ class Function(Operand):
         roots = () if root is None else (root,)
         updates = self._runner.updates(*nodes, root) if root is not None else ()
         request = Request(tuple(nodes), roots, tuple(wrt), updates=updates, window=window)
-        own = self.arguments
-        given = self._runner.feed(as_feed(arguments, own), device, training)
-        # What nothing depends on has a gradient, too: zeros, as many as it has frames.
-        nodes = (*(a.node for a in own), *wrt)
-        inputs = dict.fromkeys(n for n in nodes if isinstance(n, graph.Input))
-        return self._runner.run(request, given, list(inputs), as_numpy=as_numpy)
+        given = self._runner.feed(self._feed(arguments), device, training)
+        inputs = self._inputs()
+        if wrt:  # what nothing depends on has a gradient, too: zeros, as many as it has frames
+            more = [n for n in wrt if isinstance(n, graph.Input)]
+            inputs = list(dict.fromkeys([*inputs, *more]))
+        return self._runner.run(request, given, inputs, as_numpy=as_numpy)
 
     # Saving and training it
 

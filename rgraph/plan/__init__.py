@@ -59,6 +59,7 @@ class Plan:
             n for n in nodes if isinstance(n, Stored) or isinstance(n, Constant) and not n.is_fixed
         ]
         self.axes = {a for g in groups for n in g for a in (n.axes or ()) if a.source is None}
+        self.sequence_axes = [a for a in self.axes if a.is_sequence_axis]
         self.sizes = {  # of the batch axes of their own
             a: a.size for g in groups for n in g for a in (n.axes or ())[:1] if a.size is not None
         }
@@ -114,8 +115,8 @@ class Plan:
             first_row: the rows that went before these, of which this is a window; what is random
                 draws anew in each.
         """
-        for axis in self.axes:
-            if axis.is_sequence_axis and axis not in layouts:
+        for axis in self.sequence_axes:
+            if axis not in layouts:
                 raise GraphError(
                     f"nothing says how long the sequences along {axis.name} are",
                     hint="give the value of an input that has this time axis",

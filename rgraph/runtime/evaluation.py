@@ -8,7 +8,7 @@ and a plan is made for each size that comes by.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from .. import device as _device
 from .. import graph
@@ -19,13 +19,12 @@ from ..passes.windows import divide, time_axis_of
 from ..plan import Plan
 from . import minibatch
 from .carrying import Carry, Held, sources_of
-from .jobs import Feed, Job, Request, Traits, make_job, traits_of
+from .jobs import Feed, Job, Request, Traits, make_job
+from .latest import MOST, Latest
 from .minibatch import Minibatch
 from .values import Value
 from .watching import watching
 from .windows import Window
-
-MOST_PLANS = 32  # that a runner keeps
 
 
 def set_seed(seed: int) -> None:
@@ -40,31 +39,6 @@ def set_seed(seed: int) -> None:
     context().random = Random(int(seed))
 
 
-_Made = TypeVar("_Made")
-
-
-class Latest(Generic[_Made]):
-    """The latest of what was made, by key. Threads may share it; they may make a thing twice."""
-
-    def __init__(self) -> None:
-        self._found: dict[Any, _Made] = {}
-
-    def get(self, key: Any, make: Callable[[], _Made]) -> _Made:
-        found = self._found.get(key)
-        if found is None:
-            found = self._found.setdefault(key, make())
-            for old in list(self._found)[:-MOST_PLANS]:
-                self._found.pop(old, None)
-        return found
-
-    def discard(self, is_stale: Callable[[Any], bool]) -> None:
-        for key in [k for k in list(self._found) if is_stale(k)]:
-            self._found.pop(key, None)
-
-    def all(self) -> list[_Made]:
-        return list(self._found.values())
-
-
 class Runner:
     """Runs graphs, and keeps the plans that it made for them.
 
@@ -75,9 +49,9 @@ class Runner:
 
     def __init__(self, roots: Sequence[Node] = ()) -> None:
         self._roots = roots
-        self._jobs: Latest[Job] = Latest()
-        self._traits: Latest[Traits] = Latest()
-        self._updates: Latest[tuple[tuple[Node, Node], ...]] = Latest()
+        self._jobs: Latest[tuple[Any, ...], Job] = Latest()
+        self._traits: Latest[Request, Traits] = Latest()
+        self._updates: Latest[tuple[Node, ...], tuple[tuple[Node, Node], ...]] = Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
         self._held: dict[Request, Held] = {}  # what delays hold of sequences that go on
         self._latest: Held | None = None  # the latest of these
@@ -143,27 +117,28 @@ class Runner:
         carry = self._carry(request, given)
         if carry is not None and request.window is None:
             request = request._replace(window=Window())
-        traits = self._traits.get(request, lambda: traits_of(request))
+        traits = self._traits.get(request, Traits)
         flexible = traits.flexible
         sizes = self.sizes(flexible, given, inputs) if flexible else {}
         engine = _device.engine(given.device)
         training = given.training or not traits.learns
         observers = watching()
         edition = traits.edition()
-        key = (engine.name, request, training, tuple(sizes.items()), edition, observers)
 
-        def made() -> Job:
-            self._jobs.discard(lambda old: old[1] == request and old[4] != edition)
+        def made(key: Any) -> Job:
+            self._jobs.discard(lambda old: old[0] is traits and old[1] != edition)
             return make_job(request, flexible, sizes, engine, training, self._roots, observers)
 
+        key = (traits, edition, engine.name, training, (*sizes.items(),), observers)
         job = self._jobs.get(key, made)
-        data = {job.inputs.get(n, n): v for n, v in given.data.items()}
-        data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
-        known = [job.inputs.get(n, n) for n in inputs]
-        plan = job.plan
+        plan, data = job.plan, given.data
+        needed = job.needed(data, inputs)
+        if job.inputs:
+            data = {job.inputs.get(n, n): v for n, v in data.items()}
+            data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         options: dict[str, Any] = {} if carry is None else {"carry": carry}
         with engine.active():
-            batch = Minibatch(_needed(plan, data, known), data, engine, plan.inputs)
+            batch = Minibatch(needed, data, engine, plan.inputs)
             rows = plan.run(
                 batch.arrays,
                 batch.layouts,
@@ -182,15 +157,15 @@ class Runner:
                 batch.read(n, r, as_numpy and i >= later)
                 for i, (n, r) in enumerate(zip(read, rows, strict=False))
             ]
-            self._layouts, self._size = batch.layouts, batch.size
-            self._sizes = plan.sizes
+            self._layouts, self._size, self._sizes = batch.layouts, batch.size, plan.sizes
             if accept(rows):
                 if carry is not None and carry.after is not None:
                     self._held[carry.request] = self._latest = carry.after
-                # Assignments wait until a run of training has been gone back through.
-                waits = given.training and not request.roots
-                first = len(job.stored) - len(request.updates) if waits else 0
-                _store(job.stored[first:], rows[len(job.results) + first :], engine)
+                if job.stored:
+                    # Assignments wait until a run of training has been gone back through.
+                    waits = given.training and not request.roots
+                    first = len(job.stored) - len(request.updates) if waits else 0
+                    _store(job.stored[first:], rows[len(job.results) + first :], engine)
             return [*(values if as_numpy else map(Value.of_run, values)), *raw]
 
     def _carry(self, request: Request, given: Feed) -> Carry | None:
@@ -206,7 +181,7 @@ class Runner:
             return None
         if before is not None:
             self._held[request] = before  # until this run has been accepted
-        while len(self._held) > MOST_PLANS:
+        while len(self._held) > MOST:
             del self._held[next(iter(self._held))]
         nodes = [*request.values, *request.roots]
         try:
@@ -225,7 +200,7 @@ class Runner:
 
     def updates(self, *roots: Node) -> tuple[tuple[Node, Node], ...]:
         """What a step of training below `roots` sets running statistics to, by state."""
-        return self._updates.get(roots, lambda: tuple(graph.updates(roots).items()))
+        return self._updates.get(roots, lambda roots: tuple(graph.updates(roots).items()))
 
     @property
     def plans(self) -> list[Plan]:
@@ -259,14 +234,3 @@ def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Engine) -> None:
             node.value = engine.to_numpy(row)
         else:
             engine.store(node, row)
-
-
-def _needed(plan: Plan, data: Mapping[Node, Any], known: Sequence[Node]) -> list[Any]:
-    """The inputs that the plan reads, and those that say how long its sequences are."""
-    given = [n for n in known if n in data]
-    inputs = dict.fromkeys([*given, *plan.inputs])
-    axes: set[Axis] = {a for n in inputs for a in n.axes or ()}
-    for node in known:
-        if plan.axes.intersection(node.axes or ()) - axes:
-            inputs[node] = None
-    return list(inputs)

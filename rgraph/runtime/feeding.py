@@ -24,7 +24,7 @@ def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
     if arguments is None:
         return {}
     arguments, all_start = _parted(arguments)
-    if not isinstance(arguments, Mapping):
+    if not isinstance(arguments, (dict, Mapping)):
         if len(inputs) != 1:
             raise GraphError(
                 f"the function has {len(inputs)} inputs "
@@ -32,25 +32,34 @@ def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
                 hint="say which value is whose: {x: …, y: …}",
             )
         arguments = {inputs[0]: arguments}
-    known = {a.node: a for a in inputs}
-    named = {n.name: n for n in known if n.name}
     found = {}
     for key, value in arguments.items():
-        node = named.get(key) if isinstance(key, str) else getattr(key, "node", key)
-        if not isinstance(node, Node):
-            raise GraphError(f"the function has no input named '{key}'; it has {list(named)}")
-        node = resolve(node)
+        node = _node_of(key, inputs)
         value, start = _parted(value)
         start = start or all_start
-        if start is not None and node in known:
-            value = Value.create(known[node], value, start)
+        if start is not None:
+            declared = next((a for a in inputs if a.node is node), None)
+            value = value if declared is None else Value.create(declared, value, start)
         found[node] = value
     return found
 
 
+def _node_of(key: Any, inputs: Sequence[Any]) -> Node:
+    """The input that a key of what is fed stands for."""
+    node = getattr(key, "node", key)
+    if isinstance(node, Node):
+        return resolve(node)
+    named = {a.node.name: a.node for a in inputs if a.node.name}
+    if key not in named:
+        raise GraphError(f"the function has no input named '{key}'; it has {list(named)}")
+    return resolve(named[key])
+
+
 def _parted(value: Any) -> tuple[Any, list[bool] | None]:
     """CNTK's pairs of data and whether each sequence starts anew, taken apart."""
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], (list, tuple)):
+    if not isinstance(value, tuple):
+        return value, None
+    if len(value) == 2 and isinstance(value[1], (list, tuple)):
         data, starts = value
         if starts and all(isinstance(s, (bool, np.bool_)) for s in starts):
             return data, list(starts)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import graph, passes
 from ..device import engine as engine_of
 from ..engines.base import Engine
-from ..graph import Constant, Input, Node
+from ..graph import Axis, Constant, Input, Node
 from ..passes import autodiff
 from ..plan import Plan
 from ..plan.observe import Observer, observe
+from .latest import Latest
 from .windowed import WindowedPlan
 from .windows import Window
 
@@ -59,55 +60,72 @@ class Feed(NamedTuple):
     training: bool
 
 
-class Job(NamedTuple):
-    plan: Plan
-    results: list[Node]
-    inputs: dict[Node, Node]  # what stands for the inputs, and for the weights of the roots
-    stored: list[Node]  # what is set after the run, to the values that the plan gives last
+class Job:
+    """A plan, with what it takes to run it.
+
+    Attributes:
+        plan: the plan.
+        results: the nodes of the values and gradients that it gives first.
+        inputs: what stands for the inputs, and for the weights of the roots.
+        stored: what is set after the run, to the values that the plan gives last.
+    """
+
+    def __init__(
+        self, plan: Plan, results: list[Node], inputs: dict[Node, Node], stored: list[Node]
+    ) -> None:
+        self.plan, self.results, self.inputs, self.stored = plan, results, inputs, stored
+        self._needed: Latest[Any, tuple[Input, ...]] = Latest()
+
+    def needed(self, given: Iterable[Node], inputs: Sequence[Input]) -> tuple[Input, ...]:
+        """The inputs that the plan reads, and those that say how long its sequences are.
+
+        Args:
+            given: the nodes that have a value.
+            inputs: those of the function.
+        """
+        return self._needed.get(((*given,), (*inputs,)), self._find_needed)
+
+    def _find_needed(self, key: tuple[Sequence[Node], Sequence[Input]]) -> tuple[Input, ...]:
+        given, inputs = key
+        known = [self.inputs.get(n, n) for n in inputs]
+        there = {self.inputs.get(n, n) for n in given}
+        found: dict[Any, None] = dict.fromkeys([n for n in known if n in there])
+        found |= dict.fromkeys(self.plan.inputs)
+        axes: set[Axis] = {a for n in found for a in n.axes or ()}
+        for node in known:
+            if self.plan.axes.intersection(node.axes or ()) - axes:
+                found[node] = None
+        return tuple(found)
 
 
-class Traits(NamedTuple):
+class Traits:
     """What follows from a request's graph alone.
 
     Attributes:
         flexible: the nodes whose sizes follow the data.
         learns: whether training makes a difference.
-        constants: those that it reads, which may be set.
-        random: the operations that draw, whose attributes may be set.
     """
 
-    flexible: list[Node]
-    learns: bool
-    constants: list[Constant]
-    random: list[Node]
+    def __init__(self, request: Request) -> None:
+        news = [value for _, value in request.updates]
+        learned = [of for _, of in request.learned]
+        nodes = graph.order([*request.values, *request.roots, *request.wrt, *learned, *news])
+        ops = [n for n in nodes if n.op is not None]
+        self.flexible = [n for n in nodes if graph.follows_data(n)]
+        self.learns = any(n.op.inference_form for n in ops if n.op)
+        self._constants = [n for n in nodes if isinstance(n, Constant)]  # they may be set
+        random = [n for n in ops if n.op and n.op.random]
+        self._settable = [(n.attrs, k) for n in random for k in SETTABLE if k in n.attrs]
 
-    def edition(self) -> Any:
+    def edition(self) -> tuple[Any, ...]:
         """What a plan holds of all that may be set: if it is another now, so must be the plan."""
-        changed = [n for n in self.constants if not n.is_fixed]
-        drawn = [n.attrs.get(k) for n in self.random for k in SETTABLE]
-        return (*changed, *drawn) if changed or drawn else ()
+        changed = [n for n in self._constants if not n.is_fixed]
+        return (*changed, *[attrs[k] for attrs, k in self._settable])
 
 
 def assigned(nodes: Sequence[Node]) -> list[tuple[Node, Node]]:
     """What these nodes set after a run, each with the node of its new value; see `ops.assign`."""
     return [(n.inputs[0], n) for n in nodes if n.op is not None and n.op.assigns]
-
-
-def traits_of(request: Request) -> Traits:
-    news = [value for _, value in request.updates]
-    learned = [of for _, of in request.learned]
-    nodes = graph.order([*request.values, *request.roots, *request.wrt, *learned, *news])
-    flexible = [n for n in nodes if graph.follows_data(n)]
-    return Traits(
-        flexible,
-        any(n.op is not None and n.op.inference_form for n in nodes),
-        [n for n in nodes if isinstance(n, Constant)],
-        [
-            n
-            for n in nodes
-            if n.op is not None and n.op.random and not n.attrs.keys().isdisjoint(SETTABLE)
-        ],
-    )
 
 
 def make_job(

@@ -51,11 +51,11 @@ class Minibatch:
         self._order: np.ndarray | None = None
         lengths: dict[Axis, tuple[Input, list[int]]] = {}
         sequences = [n for n in inputs if len(n.axes or ()) == 2]
-        for node in sorted(sequences, key=_is_derived):  # the others decide the samples' order
+        sequences.sort(key=_is_derived)  # the others decide the samples' order
+        for node in sequences:
             self._add_layout(node, [len(s) for s in fed[node]], lengths)
-        self.arrays = {n: self._rows(n, fed[n]) for n in (inputs if read is None else read)}
         self._held: dict[int, Any] = {}  # memory that is someone else's, or was read before
-        self.hold(a for n, a in self.arrays.items() if not n.axes)
+        self.arrays = {n: self._rows(n, fed[n]) for n in (inputs if read is None else read)}
 
     def _add_layout(
         self, node: Input, own: list[int], lengths: dict[Axis, tuple[Input, list[int]]]
@@ -89,21 +89,24 @@ class Minibatch:
         axes, shape = node.axes or (), node.shape or ()
         engine = self.engine
         empty = engine.staging
-        parts = samples if isinstance(samples, list) else [samples]
-        if any(on_gpu(s) is not None for s in parts):
-            _refuse_on_cpu(node, engine)
-            if isinstance(samples, list):
-                return self._packed_there(self.layouts[axes[1]], samples)
-            empty = engine.empty
-        if not axes:
-            return engine.from_numpy(samples)
-        if len(axes) == 2:
+        if isinstance(samples, list):
             layout = self.layouts[axes[1]]
-            rows = layout.pack(samples, empty((layout.rows, *shape), node.dtype))
-        else:
-            rows = empty((len(samples), *shape), node.dtype)
-            order = self._order_along(node, len(samples))
-            rows[...] = samples if order is None else samples[order]
+            if any(on_gpu(s) is not None for s in samples):
+                _refuse_on_cpu(node, engine)
+                return self._packed_there(layout, samples)
+            return engine.from_numpy(layout.pack(samples, empty((layout.rows, *shape), node.dtype)))
+        if not isinstance(samples, np.ndarray):
+            _refuse_on_cpu(node, engine)
+            empty = engine.empty
+        order = self._order_along(node, len(samples)) if axes else None
+        if order is not None:
+            samples = samples[order]
+        elif not axes or _is_as_computed(samples):
+            rows = engine.from_numpy(samples)
+            self.hold([rows])
+            return rows
+        rows = empty((len(samples), *shape), node.dtype)
+        rows[...] = samples
         return engine.from_numpy(rows)
 
     def _packed_there(self, layout: Layout, samples: list[Any]) -> Any:
@@ -149,7 +152,9 @@ class Minibatch:
 
     def hold(self, arrays: Iterable[Any]) -> None:
         """Takes note of arrays whose memory is someone else's."""
-        self._held.update((id(m), m) for m in map(memory_of, arrays))
+        for array in arrays:
+            memory = memory_of(array)
+            self._held[id(memory)] = memory
 
     def own(self, array: Any) -> Any:
         """The array, or a copy where it is someone else's memory, or repeated."""
@@ -160,6 +165,12 @@ class Minibatch:
         return array
 
 
+def _is_as_computed(samples: Any) -> bool:
+    """Whether an array can be read where it is: images are better read with their channels last."""
+    flags = samples.flags
+    return samples.ndim < 4 and flags.c_contiguous and getattr(flags, "aligned", True)
+
+
 def _is_derived(node: Node) -> bool:
     """Whether its rows and frames lie as a computation says that stands beside it: weights do."""
     axes = node.axes or ()
@@ -168,7 +179,7 @@ def _is_derived(node: Node) -> bool:
 
 def _count(samples: Mapping[Input, Any]) -> int:
     sizes = {n: len(s) for n, s in samples.items() if n.axes and not n.axes[0].is_made}
-    if len(set(sizes.values())) > 1:
+    if len(sizes) > 1 and len(set(sizes.values())) > 1:
         raise GraphError(
             "the inputs have different numbers of samples or sequences:\n"
             + "\n".join(f"  {describe(n)}: {size}" for n, size in sizes.items())
@@ -178,6 +189,8 @@ def _count(samples: Mapping[Input, Any]) -> int:
 
 def samples_of(node: Input, data: Any) -> Any:
     """The input's value as one array, an array with a batch axis, or a list of sequences."""
+    if type(data) is np.ndarray:
+        return samples.samples_of(node, data)
     data = _as_declared(node, unwrapped(data)) if unwrapped(data) is not data else data
     if not isinstance(data, Value):
         return samples.samples_of(node, dense(data))

@@ -89,7 +89,8 @@ def _array(node: Node, data: Any, most: int) -> np.ndarray:
         array = array.view(node.dtype)  # C knows the type itself, not one that equals it
     array = _with_last_axis(array, shape)
     lead = array.ndim - len(shape)
-    if not 0 <= lead <= most or not _matches(array.shape[lead:], shape):
+    own = array.shape[lead:]
+    if not 0 <= lead <= most or own != shape and not _matches(own, shape):
         raise _misfit(node, array)
     return array
 

@@ -44,6 +44,8 @@ def dense(data: Any) -> Any:
 
 def unwrapped(data: Any) -> Any:
     """The data of a minibatch's part, as readers give it; all else as it is."""
+    if isinstance(data, np.ndarray):
+        return data
     return data.value if hasattr(data, "num_sequences") else data
 
 

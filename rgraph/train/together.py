@@ -80,7 +80,7 @@ class JointStep:
         n, m = len(asked), len(trainer._wanted)
         given = exchange.of_its_own(trainer._program.feed(arguments, device, training=True))
         in_windows = trainer._window is not None or sources_of(given.data) is not None
-        step = trainer._steps.get((asked, in_windows), lambda: trainer._step(asked, False))
+        step = trainer._steps.get((asked, in_windows), lambda key: trainer._step(asked, False))
         request, engine = step.request, device_engine(given.device)
         problem: str | None = None
 

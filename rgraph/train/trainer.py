@@ -30,8 +30,9 @@ from ..model.tracing import nodes_of
 from ..ops.records import as_node, hold
 from ..runtime.arrays import on_cpu
 from ..runtime.carrying import sources_of
-from ..runtime.evaluation import Feed, Latest, Request
+from ..runtime.evaluation import Feed, Request
 from ..runtime.jobs import assigned
+from ..runtime.latest import Latest
 from ..runtime.windows import window_of
 from ..runtime.workers import Workers
 from .checkpoint import load_all, save_all, set_state
@@ -151,7 +152,7 @@ class Trainer:
             )
         measured, is_loss = self._metric or self._loss, self._metric is None
         self._evaluator = Evaluator(measured, self.progress_writers, is_loss)
-        self._steps: Latest[_Step] = Latest()
+        self._steps: Latest[Any, _Step] = Latest()
         self._sums: tuple[Any, Any] = 0.0, None  # loss and metric, which may be under way yet
         self.previous_minibatch_sample_count = 0
         self.ended_sweep = False
@@ -258,7 +259,7 @@ class Trainer:
 
         given = self._program.feed(arguments, device, training=True)
         in_windows = self._window is not None or sources_of(given.data) is not None
-        step = self._steps.get((asked, in_windows), lambda: self._step(asked, not in_windows))
+        step = self._steps.get((asked, in_windows), lambda key: self._step(asked, not in_windows))
         request = step.request
         watching = self._watching(given)
         if not watching:
