@@ -16,7 +16,7 @@ MODULES = {
     "learners": "Learners", "train": "Training", "io": "Reading data", "eval": "Evaluation",
     "logging": "Progress and pictures", "testing": "Checking gradients",
     "initializer": "Initializers", "device": "Devices", "debugging": "Debugging",
-    "model.function": "Function", "model.variables": "Variables", "files.weights": "Weights",
+    "model.function": "Function", "operands.variables": "Variables", "files.weights": "Weights",
 }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ from .device import (
     use_default_device,
 )
 from .eval import Evaluator
-from .files import pickling, weights
+from .files import weights
 from .files.persistence import ModelFormat, load_model, register_udf_deserialize_callback
 from .graph import FREE as FreeDimension
 from .graph import INFERRED as InferredDimension
@@ -83,7 +83,7 @@ from .model.building import BlockFunction, as_block, combine
 from .model.cloning import CloneMethod
 from .model.function import Function, allow_renaming_functions
 from .model.user_function import UserFunction, as_composite, output_variable, user_function
-from .model.variables import (
+from .operands.variables import (
     Constant,
     Parameter,
     State,

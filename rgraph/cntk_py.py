@@ -24,7 +24,7 @@ from .io.base import Source as MinibatchSource
 from .learners import Learner, universal
 from .logging import ProgressWriter
 from .model.function import Function
-from .model.variables import Constant, Parameter, Variable
+from .operands.variables import Constant, Parameter, Variable
 from .ops import abs as abs
 from .ops import ceil as ceil
 from .ops import cos as cos

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from .device import gpu_convolutions
-from .engines.base import Engine
-from .graph import Constant, GraphError, Input, Node, Stored
 from .graph.context import context
-from .graph.node import describe
-from .inspect.debugger import debug_model
-from .inspect.explain import Profile, Stopwatch
+from .inspect import nans
+from .inspect.profile import Profile, Stopwatch, timing
+from .model.debugger import debug_model
 from .runtime import watching
-from .runtime.arrays import on_cpu
 from .runtime.evaluation import set_seed as _set_seed
 
 __all__ = [
@@ -33,59 +26,6 @@ __all__ = [
     "start_profiler",
     "stop_profiler",
 ]
-
-
-class _NaNFinder:
-    """An observer that stops a run at the operation that makes the first NaN."""
-
-    hindrance = "its results are searched for NaN"
-    separate = True
-
-    def around(
-        self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Engine
-    ) -> Callable[..., Any]:
-        (node,) = nodes
-
-        def checked(run: Any, *operands: Any, **options: Any) -> Any:
-            for leaf, array in zip(node.inputs, operands, strict=False):
-                if isinstance(leaf, (Input, Stored, Constant)) and (at := _first_nan(array)):
-                    kind = "input" if isinstance(leaf, Input) else leaf.kind.lower()
-                    raise GraphError(
-                        f"{kind} {describe(leaf)} has NaN, first {_place(run, leaf, at)}\n"
-                        f"  made at {leaf.origin}",
-                        hint="look where these values come from; np.nan_to_num replaces NaN",
-                    )
-            result = kernel(run, *operands, **options)
-            if at := _first_nan(result):
-                raise GraphError(f"the result is NaN, first {_place(run, node, at)}")
-            return result
-
-        return checked
-
-
-def _first_nan(array: Any) -> tuple[int, ...] | None:
-    """Where the first NaN is; an empty place, of a number, counts as one too."""
-    found = np.argwhere(np.isnan(on_cpu(array)))
-    return (*found[0].tolist(), 0) if len(found) else None
-
-
-def _place(run: Any, node: Node, at: tuple[int, ...]) -> str:
-    """A place in an array of rows, in the minibatch's own terms."""
-    row, element = at[0], at[1:-1] if node.axes else at[:-1]
-    where = f"at {element}" if element else "there"
-    if not node.axes:
-        return where
-    if len(node.axes) == 1:
-        order = run.order(node.batch_axis)
-        what = "row" if node.batch_axis.is_made else "sample"
-        return f"{where} of {what} {row if order is None else order[row]}"
-    layout = run.layouts[node.axes[1]]
-    row += run.block(node.axes[1]).start or 0
-    sequence = layout.order[layout.sequence_of_row[row]]
-    return f"{where} of frame {layout.step_of_row[row]} of sequence {sequence}"
-
-
-_finder = _NaNFinder()
 
 
 def set_checked_mode(enable: bool) -> None:
@@ -106,14 +46,7 @@ def set_checked_mode(enable: bool) -> None:
     sin: the result is NaN, first at (1,) of sample 0
     >>> C.debugging.set_checked_mode(False)
     """
-    watching.set_observer(_finder, enable)
-
-
-@contextmanager
-def checked_mode() -> Iterator[None]:
-    """The checked mode for a while: to run again what gave NaN, and hear where that came from."""
-    with watching.observed_by(_finder):
-        yield
+    watching.set_observer(nans.FINDER, enable)
 
 
 def force_deterministic(seed: int) -> None:
@@ -240,14 +173,6 @@ def stop_profiler() -> None:
     found.save(os.path.join(profiler.folder, "trace.json"))
 
 
-def _timing() -> Stopwatch:
-    own = context()
-    if own.timing is None:
-        own.timing = Stopwatch()
-    timing: Stopwatch = own.timing
-    return timing
-
-
 def set_node_timing(enable: bool) -> None:
     """Whether all runs note how long each operation takes, for `print_node_timing`.
 
@@ -262,15 +187,4 @@ def set_node_timing(enable: bool) -> None:
     ---------------------------------------
     exp -> 2           ...
     """
-    watching.set_observer(_timing(), enable)
-
-
-def print_node_timing() -> None:
-    """Prints what was timed since the last time, of all that ran."""
-    timing = _timing()
-    events = list(timing.events)
-    timing.events.clear()
-    if events:
-        print(Profile(events, sum(e.seconds for e in events)))
-    else:
-        print("no run was timed: debugging.set_node_timing(True) has them timed")
+    watching.set_observer(timing(), enable)

@@ -347,13 +347,6 @@ def use_cpu_engine(name: str) -> str:
     return name
 
 
-def reference_run() -> Any:
-    """What a kernel needs to run outside a plan, on constants."""
-    from .plan import Run
-
-    return Run(_cpu.made("numpy"), {}, 1)
-
-
 def engine(device: DeviceDescriptor | None = None) -> Engine:
     """The engine that computes on a device.
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from .debugging import print_node_timing
 from .graph import Axis, Node
+from .inspect.profile import print_node_timing
 from .logging import ProgressWriter
-from .model.function import Function
+from .operands.tracing import nodes_of
 from .ops.records import as_node, hold
 from .ops.reductions import row_count
 from .ops.repetition import sum_rows
@@ -69,7 +69,7 @@ class Program:
     """Nodes that are computed again and again: what they read is looked up once."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        self.nodes, self.function = tuple(nodes), Function(nodes)
+        self.nodes, self.function = tuple(nodes), hold(list(nodes))
         self._runner = evaluation.Runner(self.function._current())
 
     @cached_property
@@ -151,9 +151,7 @@ class Evaluator:
     def __init__(
         self, eval_function: Any, progress_writers: Any = None, is_loss: bool = False
     ) -> None:
-        if isinstance(eval_function, Function):
-            eval_function = eval_function.outputs[-1]
-        metric = as_node(eval_function)
+        metric = nodes_of(eval_function)[-1]
         self._program = Program([metric])
         self._request = Request((total(metric), count_samples(metric)))
         self.progress_writers = as_writers(progress_writers, not is_loss)

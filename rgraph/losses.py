@@ -11,7 +11,7 @@ import numpy as np
 from . import graph, ops
 from .graph import GraphError, Node, apply
 from .initializer import glorot_normal
-from .model.variables import Parameter, constant
+from .operands.variables import Parameter, constant
 from .ops import sampling, scoring
 from .ops.activations import logit_of
 from .ops.records import as_node, operation

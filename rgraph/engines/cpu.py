@@ -11,6 +11,7 @@ import numpy as np
 from ..graph import Op
 from ..graph.node import Type
 from ..ops.fused import TAILED
+from ..plan import Run
 from .base import Array, Bound, Engine, Provider, Shape
 from .mersenne import Series
 from .numpy.pool import Pool
@@ -126,6 +127,13 @@ def made(name: str) -> CpuEngine | None:
     engine = CpuEngine(name, names)
     needed = [name] if name in ENGINES else names
     return engine if {p.name for p in engine.providers}.issuperset(needed) else None
+
+
+def reference_run() -> Run:
+    """What a record's kernel needs to run outside of a plan."""
+    engine = made("numpy")
+    assert engine is not None
+    return Run(engine, {}, 1)
 
 
 def best() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -25,11 +25,13 @@ from ..graph import (
     bind,
     complete,
 )
-from ..model.function import Function
-from ..ops.records import named
+from ..ops.records import hold, named
 from . import cntk_operations as numbers
 from .cntk_dictionary import AxisIn, read
 from .cntk_operations import OPERATIONS, At
+
+if TYPE_CHECKING:
+    from ..model.function import Function
 
 _BROKEN = (
     *(AttributeError, IndexError, KeyError, NotImplementedError, OverflowError),
@@ -87,7 +89,7 @@ class _Reader:
             bind({placeholder: self._value(name) for placeholder, name in tied.items()})
         nodes = [self._value(name) for name in outputs]
         complete(nodes)
-        found = Function(nodes)
+        found: Function = hold(nodes)
         if self.content.get("name") and not found.name:
             found.name = self.content["name"]
         return found

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..graph import GraphError
-from ..model.function import Function
 from .cntk_dictionary import of_cntk, read
+
+if TYPE_CHECKING:
+    from ..model.function import Function
 
 # What a learner keeps of each parameter here, by its rule, in the order in which CNTK's has it.
 _KEPT: dict[str, tuple[str, ...]] = {

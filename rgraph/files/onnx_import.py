@@ -6,13 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import ops
 from ..graph import BATCH, FREE, SEQUENCE, Axis, Constant, GraphError, Input, Node, Parameter, order
-from ..model.function import Function
+from ..ops.records import hold
+
+if TYPE_CHECKING:
+    from ..model.function import Function
 
 _MOST = 1 << 28  # elements of an array that is made of constants, of 2 GB at most
 _GROWING = "ConstantOfShape", "Expand", "Tile", "Range"
@@ -141,7 +144,7 @@ def function(content: bytes) -> Function:
     """The function of a model, its inputs in the file's order; see `load`."""
     outputs, inputs = load(content)
     below = set(order(outputs))
-    return Function(outputs, [i for i in inputs if i in below])
+    return hold(outputs, [i for i in inputs if i in below])
 
 
 class Reader:

@@ -1,4 +1,4 @@
-"""Pickles and deep copies of what people hold, by the saved form of a function.
+"""Pickles and deep copies of functions, by their saved form.
 
 Leaves (inputs, parameters, constants) are objects of their own in it, so that what shares them goes
 on to share them: a function, its parameters and their learner, pickled together, stay together.
@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import INFERRED, Axis, Constant, Input, Node, Placeholder, Stored
-from ..graph.node import resolve
-from ..model.function import Function
-from ..model.user_function import UserFunction
-from ..model.variables import Variable
+from ..graph import Axis, Node
 from ..ops.records import hold
-from .persistence import LEAVES, Reader, Writer, described, has_value
+from ..ops.user import UserOperation
+from .graph_format import Reader, Writer, described
+
+if TYPE_CHECKING:
+    from ..model.function import Function
 
 
 class _Writer(Writer):
@@ -33,7 +33,7 @@ class _Writer(Writer):
         return self._given(hold(node))
 
     def attribute(self, value: Any, node: Node) -> Any:
-        if isinstance(value, UserFunction):
+        if isinstance(value, UserOperation):
             self.classes.append(type(value))
         return super().attribute(value, node)
 
@@ -63,7 +63,7 @@ class _Reader(Reader):
 def reduced_function(function: Function) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     writer = _Writer([*function._current(), *function._declared()])
     text = json.dumps(described(function, writer))
-    is_user = isinstance(function, UserFunction)
+    is_user = isinstance(function, UserOperation)
     return _function, (text, writer.arrays, writer.given, is_user, writer.classes)
 
 
@@ -77,38 +77,3 @@ def _function(
     named = {f"array{i}": np.asarray(a) for i, a in enumerate(arrays)}
     function = _Reader(json.loads(text), named, given).function()
     return hold(function._nodes[0]) if is_user else function
-
-
-def reduced_variable(variable: Variable) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    node: Any = resolve(variable.node)
-    if node.op is not None:
-        return _output, (Function([node]),)
-    more: dict[str, Any] = {}
-    if isinstance(node, Input):
-        more = {"needs_gradient": node.needs_gradient, "is_sparse": node.is_sparse}
-    elif isinstance(node, Stored):
-        known = INFERRED not in (node.shape or ())
-        more = {"value": node.value} if known else {"initializer": node.initializer}
-    elif isinstance(node, Constant):
-        of = None if node.root is node else hold(node.root)
-        more = {"of": of, "given": node.root.given, "weak": node.weak, "frozen": node.frozen}
-    return _leaf, (node.kind, node.shape, node.axes, node.dtype, node.name, more)
-
-
-def _output(function: Function) -> Variable:
-    return function.output
-
-
-def _leaf(kind: str, shape: Any, axes: Any, dtype: Any, name: str, more: dict[str, Any]) -> Any:
-    node: Any
-    if kind == Constant.__name__ and more["of"] is not None:
-        node = more["of"].node.as_dtype(dtype)
-    elif kind == Constant.__name__:
-        node = Constant(more["given"], shape, dtype, name)
-    elif kind in (Input.__name__, Placeholder.__name__):
-        node = LEAVES[kind](shape, axes, dtype, name)
-    else:
-        node = LEAVES[kind](shape, dtype, more.pop("initializer", has_value), name)
-    for key in more.keys() - {"of", "given"}:
-        setattr(node, key, more[key])
-    return hold(node)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..graph import INFERRED, Constant, GraphError, Node, Stored, order
-from ..model import search
-from ..model.function import Function
+from ..operands import search
+from ..operands.operand import Operand
 from ..ops.records import as_node
 from ..ops.shaping import RESHAPE
 from ..ops.slicing import SLICE
 from . import weight_layouts as layouts
 from .weight_layouts import Arrays
+
+if TYPE_CHECKING:
+    from ..model.function import Function
 
 Names = Mapping[str, Any] | None
 
@@ -36,7 +39,7 @@ class Layer(NamedTuple):
 
 
 def layers_of(function: Function) -> list[Layer]:
-    if not isinstance(function, Function):
+    if not isinstance(function, Operand):
         raise GraphError(
             f"weights are those of a function of rgraph, got a {type(function).__name__}",
             hint="from_torch(function, module): what is set comes first",

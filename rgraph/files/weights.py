@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import GraphError, Stored
-from ..model.function import Function
 from ..ops.records import as_node
 from . import weight_layouts as layouts
 from .weight_layers import Layer, Names, layers_of, pairs_of
@@ -29,6 +28,9 @@ from .weight_sources import (
     torch_targets,
     write_into,
 )
+
+if TYPE_CHECKING:
+    from ..model.function import Function
 
 
 def from_torch(function: Function, source: Any, names: Names = None, strict: bool = True) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -97,6 +97,7 @@ class Context:
         options: what `set_global_option` keeps.
         unit_gain: whether momentum has unit gain where a learner isn't told.
         renaming: whether a function that has a name may be given another.
+        user_loaders: what makes user functions that a file names, by their names.
         trace_level: how much programs that ask for it print.
     """
 
@@ -112,12 +113,14 @@ class Context:
         self.options: dict[str, Any] = {}
         self.unit_gain = True
         self.renaming = False
+        self.user_loaders: dict[str, Callable[..., Any]] = {}
         self.trace_level = 1
 
     def branch(self) -> Context:
         """A copy with random numbers of its own, which nobody looks on at."""
         new = copy.copy(self)
         new.random, new.options = self.random.branch(), dict(self.options)
+        new.user_loaders = dict(self.user_loaders)
         new.observers, new.profiler, new.timing = (), None, None
         return new
 

@@ -256,3 +256,11 @@ class Placeholder(Leaf):
         **kw: Any,
     ) -> None:
         super().__init__(shape, axes, dtype, name, **kw)
+
+
+KINDS: dict[str, Any] = {k.__name__: k for k in (Input, Parameter, State, Constant, Placeholder)}
+
+
+def has_value(shape: Any, dtype: Any) -> np.ndarray:
+    """The initializer of a parameter that is given its value."""
+    raise AssertionError("it has its value")

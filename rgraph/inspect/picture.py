@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..graph import Constant, Input, Node, Placeholder, Stored
 from ..graph.node import resolve
-from ..model.search import is_block, layer, operands
+from ..operands.search import is_block, layer, operands
 from .layout import Key, Layout, Point, placed
 
 MOST = 400  # boxes that a notebook shows

@@ -10,7 +10,7 @@ from typing import Any
 from ..graph import Constant, Input, Node, Parameter, Placeholder
 from ..graph.free import is_free
 from ..graph.node import resolve
-from ..model import search
+from ..operands import search
 from .explain import operations
 from .tables import Line, as_html, as_text
 

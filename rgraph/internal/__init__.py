@@ -10,10 +10,10 @@ import numpy as np
 
 from ..device import cpu, gpu, try_set_default_device
 from ..graph import Axis, GraphError
-from ..model.building import combine
-from ..model.function import Function
-from ..model.operand import Operand
-from ..model.variables import Variable, constant
+from ..operands.operand import Operand
+from ..operands.tracing import nodes_of
+from ..operands.variables import Variable, constant
+from ..ops.records import hold
 from ..runtime.values import Value, asarray
 from .helpers import map_if_possible, typemap
 
@@ -145,13 +145,13 @@ def sanitize_value(shape: Any, value: Any, dtype: Any, device: Any) -> Any:
     return NDArrayView.from_dense(array.copy(), device)
 
 
-def sanitize_function(arg: Any) -> Function:
+def sanitize_function(arg: Any) -> Any:
     """A function, of a variable too.
 
     >>> C.internal.sanitize_function(C.input_variable(2)).shape
     (2,)
     """
-    return arg if isinstance(arg, Function) else combine([sanitize_variable_or_function(arg)])
+    return hold(nodes_of(arg)) if isinstance(arg, Variable) else sanitize_variable_or_function(arg)
 
 
 def sanitize_variable_or_function(arg: Any) -> Any:

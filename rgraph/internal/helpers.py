@@ -6,9 +6,10 @@ from typing import Any
 
 from ..graph import INFERRED
 from ..initializer import initializer_with_rank
-from ..model.building import combine
-from ..model.function import Function
+from ..operands.operand import Operand
+from ..operands.tracing import nodes_of, trace
 from ..ops import alias
+from ..ops.records import hold
 
 _INFERRED = (INFERRED,)
 
@@ -27,9 +28,9 @@ def _inject_name(f: Any, name: str) -> Any:
     """A function under a name, if there is one."""
     if not name:
         return f
-    made = f if isinstance(f, Function) else Function(f)
-    several = len(made.outputs) > 1
-    return combine(list(made.outputs), name=name) if several else alias(made, name=name)
+    made = f if isinstance(f, Operand) else hold(*trace(f))
+    nodes = nodes_of(made)
+    return hold(nodes, None, name) if len(nodes) > 1 else alias(made, name=name)
 
 
 def _initializer_for(init: Any, rank_params: dict[str, Any] | None = None) -> Any:

@@ -19,7 +19,7 @@ from ..graph import INFERRED
 from ..initializer import glorot_uniform, initializer_with_rank
 from ..model.building import BlockFunction
 from ..model.function import Function
-from ..model.variables import Constant, Parameter
+from ..operands.variables import Constant, Parameter
 from ..ops.shaping import as_size
 
 Activate = Callable[[Any], Any] | None

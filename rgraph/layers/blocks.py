@@ -11,8 +11,8 @@ from ..default_options import overridable
 from ..graph import INFERRED, GraphError, Placeholder
 from ..model.building import BlockFunction
 from ..model.function import Function
-from ..model.tracing import nodes_of
-from ..model.variables import Parameter, Variable
+from ..operands.tracing import nodes_of
+from ..operands.variables import Parameter, Variable
 from ..ops.records import hold
 from ..ops.shaping import as_size, require_vector
 from .basic import GLOROT, identity, weight

@@ -14,7 +14,7 @@ from ..graph import INFERRED
 from ..initializer import initializer_with_rank
 from ..model.building import BlockFunction
 from ..model.function import Function
-from ..model.variables import Parameter
+from ..operands.variables import Parameter
 from ..ops.shaping import as_shape, as_size
 from .basic import GLOROT, Activate, activated, identity, weight
 

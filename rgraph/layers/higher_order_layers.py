@@ -11,7 +11,7 @@ from typing import Any, overload
 from ..graph import GraphError, apply
 from ..model.function import Function
 from ..model.piping import piped
-from ..model.tracing import trace
+from ..operands.tracing import trace
 from ..ops.records import named
 from ..ops.shaping import ALIAS
 

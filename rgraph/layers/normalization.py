@@ -9,7 +9,7 @@ from ..default_options import overridable
 from ..graph import INFERRED
 from ..model.building import BlockFunction
 from ..model.function import Function
-from ..model.variables import State
+from ..operands.variables import State
 from .basic import weight
 
 

@@ -10,7 +10,7 @@ from .. import ops
 from ..graph import INFERRED, GraphError
 from ..model.building import BlockFunction
 from ..model.function import Function
-from ..model.variables import Constant
+from ..operands.variables import Constant
 from ..ops.records import as_node, hold
 from ..ops.shaping import require_vector
 from .sequence import Recurrence

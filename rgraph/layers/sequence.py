@@ -11,8 +11,8 @@ from ..default_options import overridable
 from ..graph import Axis, GraphError, order
 from ..model.building import BlockFunction
 from ..model.function import Function
-from ..model.tracing import nodes_of
-from ..model.variables import Constant, placeholder
+from ..operands.tracing import nodes_of
+from ..operands.variables import Constant, placeholder
 
 Step = Callable[..., Any]
 

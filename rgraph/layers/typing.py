@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from ..graph import BATCH, SEQUENCE, Axis
-from ..model.tracing import annotated
-from ..model.types import Type
+from ..operands.tracing import annotated
+from ..operands.types import Type
 
 
 class _Tensors:

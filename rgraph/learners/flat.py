@@ -9,8 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..graph import Axis, GraphError
-from ..model.function import Function
-from ..model.variables import Parameter
+from ..operands.variables import Parameter
 
 
 class FlatObjective:
@@ -35,7 +34,7 @@ class FlatObjective:
     """
 
     def __init__(self, loss: Any, data: Any, parameters: Sequence[Parameter] | None = None) -> None:
-        self.loss = Function(ops.reduce_sum(loss, axis=Axis.all_axes()))
+        self.loss = ops.reduce_sum(loss, axis=Axis.all_axes())
         self.data = data
         self.parameters = list(self.loss.parameters if parameters is None else parameters)
         if not self.parameters:

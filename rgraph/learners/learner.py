@@ -12,7 +12,7 @@ import numpy as np
 from .. import graph
 from ..graph import GraphError, Input, Node
 from ..graph.context import context
-from ..model.variables import Parameter
+from ..operands.variables import Parameter
 from ..runtime.arrays import on_cpu
 from .memory import as_gradient, change_in_place
 from .options import Options

@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import graph
 from ..graph import Input, Stored
-from ..model.function import Function
+from ..operands.operand import Operand
+from ..operands.tracing import nodes_of
 from ..ops.records import as_node, hold
 from ..runtime.jobs import assigned
 from ..runtime.values import device_of
@@ -22,9 +23,9 @@ class _Universal(Learner):
         super().__init__(parameters, 1.0)
         gradients = [Input(p.shape, (), p.dtype, "gradient") for p in self.parameters]
         result = rule(list(self.parameters), list(map(hold, gradients)))
-        outputs = result.outputs if isinstance(result, Function) else result
+        outputs = nodes_of(result) if isinstance(result, Operand) else map(as_node, result)
         self._inputs = gradients
-        self._function = Function([as_node(o) for o in outputs])
+        self._function = hold(list(outputs))
         kept = (*self._function.parameters, *self._function.constants)
         self._memory = [v for v in kept if isinstance(v.node, Stored) and v not in self.parameters]
 

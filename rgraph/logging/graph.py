@@ -8,10 +8,9 @@ from typing import Any
 
 from ..graph import GraphError
 from ..inspect.picture import picture
-from ..model import search
-from ..model.function import Function, single
-from ..model.tracing import nodes_of
-from ..model.variables import Variable
+from ..operands import search
+from ..operands.tracing import nodes_of
+from ..operands.variables import Variable
 
 
 def depth_first_search(root: Any, visitor: Callable[[Any], bool], depth: int = 0) -> list[Any]:
@@ -31,7 +30,7 @@ def depth_first_search(root: Any, visitor: Callable[[Any], bool], depth: int = 0
     """
     nodes = nodes_of(root)
     found = [_inner(root)] if len(nodes) > 1 else []
-    found += [single(n) for n in search.walk(nodes, depth)]
+    found += [search.single(n) for n in search.walk(nodes, depth)]
     return [item for item in found if visitor(item)]
 
 
@@ -42,7 +41,7 @@ def _inner(value: Any) -> Any:
     return value.root_function
 
 
-def _operands(function: Function) -> tuple[Any, ...]:
+def _operands(function: Any) -> tuple[Any, ...]:
     return function.inputs if function.is_primitive else function.outputs
 
 
@@ -97,7 +96,7 @@ def get_node_outputs(node: Any, depth: int = 0) -> list[Any]:
     >>> [v.name for v in C.logging.graph.get_node_outputs(C.tanh(C.abs(x, name="a"), name="b"))]
     ['b', 'a']
     """
-    functions = depth_first_search(node, lambda v: isinstance(v, Function), depth)
+    functions = depth_first_search(node, lambda v: not isinstance(v, Variable), depth)
     return [output for f in functions for output in f.outputs]
 
 
@@ -129,7 +128,7 @@ def plot(root: Any, filename: str | os.PathLike[str] | None = None, depth: int =
     lines, dot = [], ["digraph {", "  node [shape=box]"]
     for item in depth_first_search(root, lambda v: True):
         label = f"{item.name}\\n" if item.name else ""
-        if not isinstance(item, Function):
+        if isinstance(item, Variable):
             kind = item.uid.rstrip("0123456789")
             shape = _SHAPES.get(kind, "ellipse")
             dot.append(f'  "{item.uid}" [label="{label}{kind} {item.shape}" shape={shape}]')

@@ -8,9 +8,9 @@ from typing import Any
 from .. import graph, ops
 from ..graph import Node
 from ..graph.node import resolve
+from ..operands.tracing import nodes_of, trace
 from .cloning import operand
 from .function import Function
-from .tracing import nodes_of, trace
 
 
 def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]], Function]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import graph
 from ..graph import Node, Placeholder
+from ..operands.operand import Operand
 from ..ops import records
-from .operand import Operand
 
 
 class CloneMethod(enum.Enum):

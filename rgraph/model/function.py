@@ -8,9 +8,16 @@ from functools import cached_property
 from typing import Any, overload
 
 from .. import graph
+from ..files import persistence, pickling
 from ..graph import FREE, GraphError, Node, Placeholder
 from ..graph.context import context
 from ..graph.node import describe, resolve
+from ..inspect import explain, picture, profile, summary
+from ..operands import search
+from ..operands.operand import Operand
+from ..operands.tracing import annotated, is_outer, nodes_of, trace
+from ..operands.types import Type
+from ..operands.variables import Variable, as_variable, leaf
 from ..ops import records
 from ..ops.records import hold
 from ..passes import autodiff
@@ -19,13 +26,9 @@ from ..runtime.evaluation import Feed, Request
 from ..runtime.feeding import as_feed
 from ..runtime.streams import Stream
 from ..runtime.windows import Window, window_of
-from . import search
+from ..train import functions as training
 from .cloning import copy
-from .operand import Operand
 from .piping import piped
-from .tracing import annotated, is_outer, nodes_of, trace
-from .types import Type
-from .variables import Variable, as_variable, leaf
 
 
 def allow_renaming_functions(allow: bool = True) -> None:
@@ -558,9 +561,7 @@ class Function(Operand):
 
     def _repr_svg_(self) -> str | None:
         """What a notebook shows: a picture, if it is not too large."""
-        from ..inspect.picture import picture
-
-        return picture(self._nodes)
+        return picture.picture(self._nodes)
 
     def __getitem__(self, key: Any) -> Any:
         """An output of several; of a single one a slice, as NumPy's."""
@@ -587,7 +588,7 @@ class Function(Operand):
             )
         if not found:
             raise AttributeError(f"{self!r} has no attribute or variable '{name}'")
-        return single(found[0])
+        return search.single(found[0])
 
     @property
     def uid(self) -> str:
@@ -620,7 +621,7 @@ class Function(Operand):
         >>> len(f.find_all_with_name("e"))
         2
         """
-        return [single(n) for n in search.named(name, self._current(), depth)]
+        return [search.single(n) for n in search.named(name, self._current(), depth)]
 
     # Running it
 
@@ -852,9 +853,7 @@ class Function(Operand):
         >>> model(C.input_variable(3)).summary().total
         26
         """
-        from ..inspect.summary import Summary
-
-        return Summary(self._current())
+        return summary.Summary(self._current())
 
     def explain(self, wrt: Sequence[Any] = (), frames: int | None = None) -> str:
         """What its plan does: once over all frames, per step of a loop, fused; with its costs.
@@ -877,13 +876,11 @@ class Function(Operand):
              ... MB  in 2 windows of 500 frames, 0.001 MB of it for states at their borders
         ...
         """
-        from ..inspect.explain import explain, explain_windows
-
         request = self._request(self._current(), wrt)
         if frames is None:
-            return explain(jobs.plan(request))
+            return explain.explain(jobs.plan(request))
         plan = jobs.windowed_plan(request._replace(window=window_of(frames, None)))
-        return explain_windows(plan, frames)
+        return explain.explain_windows(plan, frames)
 
     def profile(self, arguments: Any = None, wrt: Sequence[Any] = ()) -> Any:
         """How long each part of a run takes: a table, which can be saved for a trace viewer.
@@ -896,10 +893,8 @@ class Function(Operand):
         >>> "exp" in str(table)
         True
         """
-        from ..inspect.explain import profile
-
         request = self._request(self._current(), wrt)
-        return profile(request, self._runner.feed(self._feed(arguments)), self._inputs())
+        return profile.profile(request, self._runner.feed(self._feed(arguments)), self._inputs())
 
     def print_node_timing(self) -> None:
         """Prints how long operations took since the last time; see `debugging.set_node_timing`.
@@ -907,9 +902,7 @@ class Function(Operand):
         >>> C.exp(C.input_variable(2)).print_node_timing()
         no run was timed: debugging.set_node_timing(True) has them timed
         """
-        from ..debugging import print_node_timing
-
-        print_node_timing()
+        profile.print_node_timing()
 
     def _request(self, nodes: Sequence[Node], wrt: Sequence[Any]) -> Request:
         roots = (self.node,) if wrt else ()
@@ -967,9 +960,7 @@ class Function(Operand):
         array([[[3.],
                 [3.]]], dtype=float32)
         """
-        from ..files.persistence import save
-
-        save(self, filename, format)
+        persistence.save(self, filename, format)
 
     def restore(self, filename: str | os.PathLike[str]) -> None:
         """Gives its parameters and constants the values that a saved copy of it has.
@@ -977,32 +968,24 @@ class Function(Operand):
         Raises:
             GraphError: the file holds another function.
         """
-        from ..files.persistence import restore
-
-        restore(self, filename)
+        persistence.restore(self, filename)
 
     @staticmethod
     def load(
         model: str | os.PathLike[str] | bytes, device: Any = None, format: Any = None
     ) -> Function:
         """As `C.load_model`."""
-        from ..files.persistence import load_model
-
-        return load_model(model, device, format)
+        return persistence.load_model(model, device, format)
 
     @staticmethod
     def register_udf_deserialize_callback(
         op_name: str, callback: Callable[[Sequence[Any], str, Any], Any]
     ) -> None:
         """As `C.register_udf_deserialize_callback`."""
-        from ..files.persistence import register_udf_deserialize_callback
-
-        register_udf_deserialize_callback(op_name, callback)
+        persistence.register_udf_deserialize_callback(op_name, callback)
 
     def __reduce__(self) -> Any:
-        from ..files.pickling import reduced_function
-
-        return reduced_function(self)
+        return pickling.reduced_function(self)
 
     def train(
         self,
@@ -1055,9 +1038,7 @@ class Function(Operand):
         >>> [round(epoch.loss, 3) for epoch in progress.epoch_summaries]
         [5.625, 0.352, 0.022, 0.001, 0.0]
         """
-        from ..train.functions import train
-
-        return train(
+        return training.train(
             self,
             minibatch_source,
             minibatch_size,
@@ -1096,9 +1077,7 @@ class Function(Operand):
         >>> error.test((np.eye(2), np.eye(2)[::-1]))
         TestSummary(metric=1.0, samples=2)
         """
-        from ..train.functions import measure
-
-        return measure(
+        return training.measure(
             self,
             minibatch_source,
             minibatch_size,
@@ -1109,7 +1088,7 @@ class Function(Operand):
 
 
 @hold.register
-def _(node: Node) -> Any:
+def _(node: Node, signature: Sequence[Node] | None = None, name: str = "") -> Any:
     user = node.attrs.get("function")
     if isinstance(user, Function) and node in user._nodes:
         return user
@@ -1118,14 +1097,8 @@ def _(node: Node) -> Any:
 
 @hold.register(list)
 @hold.register(tuple)
-def _(nodes: Sequence[Node]) -> Function:
-    return Function(nodes)
-
-
-def single(node: Node) -> Any:
-    """What people hold for a node that was searched for: a leaf, or one operation or layer."""
-    held = hold(node)
-    return held.root_function if isinstance(held, Function) else held
+def _(nodes: Sequence[Node], signature: Sequence[Node] | None = None, name: str = "") -> Function:
+    return Function(nodes, signature, name)
 
 
 def _wrt(value: Any) -> Node:

@@ -10,17 +10,17 @@ import numpy as np
 from .. import graph
 from ..graph import Axis, GraphError, Input, Placeholder
 from ..graph.node import Type, resolve
+from ..operands.variables import Variable, as_variable
 from ..ops import records
-from ..ops.user import CALL, OUTPUT
+from ..ops.user import CALL, OUTPUT, UserOperation
 from ..runtime.values import Value, dense
 from .building import combine
 from .function import Function
-from .variables import Variable, as_variable
 
 _MADE = ("_nodes", "_signature", "_name", "_is_primitive", "_passes")
 
 
-class UserFunction(Function):
+class UserFunction(Function, UserOperation):
     """An operation with a forward and a backward of the user's own.
 
     A subclass has
@@ -132,11 +132,7 @@ class UserFunction(Function):
     @property
     def op_name(self) -> str:
         """The name by which a saved file knows the operation: module and class."""
-        return self._op_name()
-
-    @classmethod
-    def _op_name(cls) -> str:
-        return f"{cls.__module__}.{cls.__name__}"
+        return self.known_as()
 
     # What the subclass writes
 
@@ -150,19 +146,16 @@ class UserFunction(Function):
         """The gradients with respect to the operands."""
         raise GraphError(f"{type(self).__name__} has no backward, so it has no gradient")
 
-    def serialize(self) -> Any:
-        """Its state, what `deserialize` gets: numbers, texts, arrays, lists and dicts of them."""
-        return {}
+    # What the operation's record and files ask
 
-    @staticmethod
-    def deserialize(inputs: Sequence[Any], name: str, state: Any) -> UserFunction:
-        """The function, from its operands, its name and what `serialize` gave."""
-        raise NotImplementedError("a user function that is to be loaded must define deserialize")
+    @property
+    def instance_name(self) -> str:
+        return self.name
 
-    # What the operation's record asks
+    def set_output(self, index: int, node: graph.Node) -> None:
+        self._nodes[index] = node
 
     def output_type(self, types: Sequence[Type], index: int) -> Type:
-        """The type of an output, for operands of these types, which may not be known yet."""
         known = all(t.is_complete for t in types)
         stand_ins = [
             (Input if known else Placeholder)(t.shape, t.axes, t.dtype, n.name)
@@ -183,11 +176,9 @@ class UserFunction(Function):
         return Type(node.shape, node.axes, dtype)
 
     def passes_gradient(self, index: int) -> bool:
-        """Whether an output's gradient goes back through it."""
         return self._passes[index]
 
     def run_forward(self, arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
-        """Calls `forward` in its way: a state, and the outputs' values."""
         values = [a if self.as_numpy else Value(a) for a in arguments]
         given = values if len(values) > 1 else values[0]
         forward: Any = self.forward
@@ -202,7 +193,6 @@ class UserFunction(Function):
         return state, [dense(outputs[v]) for v in self.outputs]
 
     def run_backward(self, state: Any, results: Sequence[Any], index: int, g: Any) -> list[Any]:
-        """For each operand its gradient, or None."""
         wrap = (lambda v: v) if self.as_numpy else Value
         root: Any = wrap(g)
         if len(results) > 1:

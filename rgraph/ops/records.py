@@ -95,11 +95,14 @@ def as_node(value: Any) -> Node:
 
 
 @functools.singledispatch
-def hold(node: Any) -> Any:
+def hold(node: Any, signature: Sequence[Node] | None = None, name: str = "") -> Any:
     """What people hold for a node, or for several.
 
-    `model.function` says what that is, by registering it, so that operations give `Function`s
-    without the floors below knowing of them.
+    `model.function` says what that is, by registering it: all rooms below make functions by this.
+
+    Args:
+        signature: of a list of nodes: the function's arguments, in their order.
+        name: of a list of nodes: the function's name.
     """
     return node
 

@@ -22,7 +22,7 @@ from .repetition import SPREAD, over_time
 from .shaping import as_shape
 
 if TYPE_CHECKING:
-    from ..model.variables import Variable
+    from ..operands.variables import Variable
 
 Axes = tuple[Axis, ...]
 

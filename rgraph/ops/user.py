@@ -24,6 +24,49 @@ from ..graph.node import Type
 from .records import define
 
 
+class UserOperation:
+    """What the records and the files ask of a function that a user writes."""
+
+    @classmethod
+    def known_as(cls) -> str:
+        """The name by which a file knows it."""
+        return f"{cls.__module__}.{cls.__name__}"
+
+    @property
+    def instance_name(self) -> str:
+        """Its own name."""
+        raise NotImplementedError
+
+    def set_output(self, index: int, node: Node) -> None:
+        """Has a node that was read from a file be one of its outputs."""
+        raise NotImplementedError
+
+    def output_type(self, types: Sequence[Type], index: int) -> Type:
+        """The type of an output, for operands of these types, which may not be known yet."""
+        raise NotImplementedError
+
+    def passes_gradient(self, index: int) -> bool:
+        """Whether an output's gradient goes back through it."""
+        raise NotImplementedError
+
+    def run_forward(self, arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """A state for `run_backward`, and the outputs' values."""
+        raise NotImplementedError
+
+    def run_backward(self, state: Any, results: Sequence[Any], index: int, g: Any) -> list[Any]:
+        """For each operand its gradient from that of one output, or None."""
+        raise NotImplementedError
+
+    def serialize(self) -> Any:
+        """Its state, what `deserialize` gets: numbers, texts, arrays, lists and dicts of them."""
+        return {}
+
+    @staticmethod
+    def deserialize(inputs: Sequence[Any], name: str, state: Any) -> Any:
+        """The function, from its operands, its name and what `serialize` gave."""
+        raise NotImplementedError("a user function that is to be loaded must define deserialize")
+
+
 class _Called(NamedTuple):
     state: Any
     results: list[Any]
@@ -123,7 +166,7 @@ def _parts(run: Any, called: Any, axes: tuple[Axis, ...]) -> Iterator[tuple[Any,
 def _call(
     run: Any,
     *rows: Any,
-    function: Any,
+    function: UserOperation,
     axes: Sequence[tuple[Axis, ...]],
     own: tuple[Axis, ...],
     dtype: Any,
@@ -144,7 +187,7 @@ def _back(
     called: Any,
     g: Any,
     *,
-    function: Any,
+    function: UserOperation,
     index: int,
     own: tuple[Axis, ...],
     axes: tuple[Axis, ...],
@@ -190,7 +233,8 @@ def _number(types: Sequence[Type], **_: Any) -> Type:
 
 def _output_gradient(node: Node, g: Node) -> list[Node | None]:
     called, *operands = node.inputs
-    function, index = node.attrs["function"], node.attrs["index"]
+    function: UserOperation = node.attrs["function"]
+    index: int = node.attrs["index"]
     if not function.passes_gradient(index):
         return [None] * len(node.inputs)
     found = apply(BACK, called, g, function=function, index=index)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engines.cpu import reference_run
 from ..graph import Constant, Node, order
 from .rewriting import substitute
 
@@ -18,8 +19,6 @@ _LARGE = 1 << 16  # elements: what is larger is cheaper to compute than to keep
 
 def fold(outputs: Sequence[Node]) -> list[Node]:
     """Puts constants in the place of what is computed from constants."""
-    from ..device import reference_run
-
     instead: dict[Node, Node] = {}
     for node in order(outputs):
         operands: list[Any] = [instead.get(i, i) for i in node.inputs]

@@ -28,11 +28,11 @@ _READERS = (
 
 # Where names are looked up, in this order. No name of CNTK's stands for two things in these.
 HOMES = (
-    *("", "device", "model.variables", "default_options", "initializer", "losses", "metrics"),
+    *("", "device", "operands.variables", "default_options", "initializer", "losses", "metrics"),
     *("ops", "layers", "layers.typing", "layers.basic", "layers.rnn_stack", "learners"),
     *("logging", "logging.graph", "logging.progress_print", "io", "train", "train.distributed"),
-    *("eval", "debugging", "inspect.debugger", "random", "runtime.values", "model.operand"),
-    *("model.types", "internal", "internal.helpers"),
+    *("eval", "debugging", "model.debugger", "random", "runtime.values", "operands.operand"),
+    *("operands.types", "internal", "internal.helpers"),
     # imported when first asked for, and what is above has no such name
     *(f"io.{name}" for name in _READERS),
     "cntk_py",

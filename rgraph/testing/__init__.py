@@ -12,7 +12,7 @@ import numpy as np
 from ..graph import GraphError, Node
 from ..graph.node import describe
 from ..model.function import Function
-from ..model.variables import Variable
+from ..operands.variables import Variable
 from ..ops import records
 from ..passes import autodiff
 from .finite_differences import Compared, Differences, Point, probes

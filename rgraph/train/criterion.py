@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import graph
 from ..graph import Node
 from ..learners import Learner
-from ..model.function import Function
-from ..ops.records import as_node
+from ..operands.tracing import nodes_of
+from ..ops.records import as_node, hold
+
+if TYPE_CHECKING:
+    from ..model.function import Function
 
 
 def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
     """The nodes of loss and metric, of a function with one or two outputs or a tuple."""
-    if isinstance(criterion, Function):
-        criterion = criterion.outputs
-    parts = list(criterion) if isinstance(criterion, (tuple, list)) else [criterion]
+    parts = criterion if isinstance(criterion, (tuple, list)) else nodes_of(criterion)
     if not 1 <= len(parts) <= 2 or parts[0] is None:
         raise ValueError(
             f"a criterion is a loss, or a pair of a loss and a metric; got {len(parts)} values"
@@ -28,7 +29,7 @@ def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
 def loss_and_metric(criterion: Any) -> tuple[Function, Function | None]:
     """The same as functions: what some of CNTK's examples ask a trainer's class for."""
     loss, metric = as_criterion(criterion)
-    return Function([loss]), None if metric is None else Function([metric])
+    return hold([loss]), None if metric is None else hold([metric])
 
 
 def check_learners(learners: Sequence[Any]) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import graph
-from ..debugging import checked_mode, print_node_timing
 from ..default_options import get_global_option
 from ..device import engine as device_engine
 from ..eval import (
@@ -23,10 +22,11 @@ from ..eval import (
 )
 from ..graph import GraphError, Node
 from ..graph.node import describe
+from ..inspect.nans import checked_mode
+from ..inspect.profile import print_node_timing
 from ..io.base import Source
 from ..learners import Learner
-from ..model.function import Function
-from ..model.tracing import nodes_of
+from ..operands.tracing import nodes_of
 from ..ops.records import as_node, hold
 from ..runtime.arrays import on_cpu
 from ..runtime.carrying import sources_of
@@ -41,6 +41,9 @@ from .distributed import DistributedLearner
 from .exchange import exchange_of
 from .faults import HINT, NOTHING_CHANGED, Part, Step, Watch, fault, surely_finite
 from .together import JointStep
+
+if TYPE_CHECKING:
+    from ..model.function import Function
 
 
 class _Step(NamedTuple):
@@ -123,6 +126,7 @@ class Trainer:
         self._on_nan, self._skipped, self._watch = on_nan, 0, Watch()
         self._model = [] if model is None else nodes_of(model)
         self._criterion = criterion
+        self._is_function = hasattr(criterion, "signature")  # not a tuple, not a variable
         self._loss, self._metric = as_criterion(criterion)
         several = isinstance(parameter_learners, (list, tuple))
         learners: list[Learner] = list(parameter_learners) if several else [parameter_learners]
@@ -178,8 +182,7 @@ class Trainer:
     @property
     def arguments(self) -> tuple[Any, ...]:
         """The inputs, in the criterion's order."""
-        own = self._criterion if isinstance(self._criterion, Function) else self._program
-        return own.arguments
+        return self._criterion.arguments if self._is_function else self._program.arguments
 
     @property
     def workers(self) -> Workers:
@@ -534,9 +537,8 @@ class Trainer:
     def __reduce__(self) -> Any:
         """A pickle has model and criterion as one function, and the learners as they are."""
         self._settle()
-        criterion = self._criterion
-        signature = criterion._declared() if isinstance(criterion, Function) else None
-        whole = Function(self._program.nodes, signature)
+        signature = self._criterion._declared() if self._is_function else None
+        whole = hold(list(self._program.nodes), signature)
         seen = self.total_number_of_samples_seen, self._skipped, self._program.random_state()
         more = self.parameter_learners, self.progress_writers, self._on_nan
         return _again, (whole, len(self._model), *more, seen)
@@ -557,8 +559,8 @@ def _again(
 ) -> Trainer:
     """The trainer that was pickled."""
     nodes = whole._current()
-    criterion = Function(nodes[: len(nodes) - of_model], whole._signature)
-    model = Function(nodes[len(nodes) - of_model :]) if of_model else None
+    criterion = hold(nodes[: len(nodes) - of_model], whole._signature)
+    model = hold(nodes[len(nodes) - of_model :]) if of_model else None
     trainer = Trainer(model, criterion, learners, writers, on_nan)
     trainer.total_number_of_samples_seen, trainer._skipped, random = seen
     trainer._program.set_random_state(random)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rgraph import device
+from rgraph.engines.cpu import reference_run
 from rgraph.graph.context import context
 from rgraph.ops.fused import evaluate
 from rgraph.ops.records import TABLE
@@ -242,7 +243,7 @@ class Graph:
 
         def value(of):
             return TABLE[name].kernel(
-                device.reference_run(), of(first), of(second), **of_result(made.dim), **rest
+                reference_run(), of(first), of(second), **of_result(made.dim), **rest
             )
 
         made = self._made(value)

@@ -9,6 +9,7 @@ import pytest
 
 import rgraph as C
 from rgraph import device
+from rgraph.engines.cpu import reference_run
 from rgraph.engines.cuda import options
 from rgraph.engines.cuda import random as cuda_random
 from rgraph.ops.records import TABLE
@@ -409,7 +410,7 @@ def case(request, engine):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(11, *operand)).astype(np.float32)
     w = rng.normal(size=kernel).astype(np.float32)
-    run = device.reference_run()
+    run = reference_run()
     y = TABLE["convolution"].kernel(run, w, x, **at)
     g = rng.normal(size=y.shape).astype(np.float32)
     back = TABLE["convolution_transpose"].kernel(run, w, g, spatial=x.shape[2:], **at)
@@ -793,7 +794,7 @@ def test_a_profile_waits_for_each_call(engine, monkeypatch):
     engine.kernels["fused"] = begin
     monkeypatch.setattr(engine, "synchronize", synchronize)
     clocks = types.SimpleNamespace(perf_counter=lambda: clock[0])
-    monkeypatch.setattr("rgraph.inspect.explain.time", clocks)
+    monkeypatch.setattr("rgraph.inspect.profile.time", clocks)
     x = C.input_variable(3)
     profile = C.reduce_sum(C.tanh(x) * 2).profile(np.ones((2, 3), np.float32))
     assert [e.seconds for e in profile.events if e.nodes[0].op.name == "fused"] == [6]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import rgraph as C
-from rgraph import device, passes
+from rgraph import passes
+from rgraph.engines.cpu import reference_run
 from rgraph.engines.cuda import guard, pointwise, random, sums
 from rgraph.engines.cuda.convolution import FROM_BFLOAT16, TO_BFLOAT16
 from rgraph.engines.expressions import EXPRESSIONS
@@ -149,7 +150,7 @@ def test_an_expression_means_what_the_record_means(name, type_, records_on_cpu):
     out = np.empty_like(operands[0])
     call(records_on_cpu, f"{name}_{type_}", out.size, out, operands)
     with np.errstate(all="ignore"):
-        truth = op.kernel(device.reference_run(), *operands)
+        truth = op.kernel(reference_run(), *operands)
     tolerance = 1e-6 if dtype == np.float32 else 1e-14
     np.testing.assert_allclose(out, truth, rtol=4 * tolerance, atol=tolerance)
 

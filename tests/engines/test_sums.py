@@ -5,7 +5,7 @@ import pytest
 
 import rgraph as C
 from rgraph import device
-from rgraph.device import reference_run
+from rgraph.engines.cpu import reference_run
 from rgraph.ops.records import TABLE
 from rgraph.ops.sums import total
 

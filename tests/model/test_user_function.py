@@ -147,9 +147,9 @@ def test_a_file_can_only_name_what_the_program_has(tmp_path):
         pass
 
     x = C.input_variable(1)
-    Hidden._op_name = classmethod(lambda cls: "elsewhere.Hidden")
+    Hidden.known_as = classmethod(lambda cls: "elsewhere.Hidden")
     C.user_function(Hidden(x)).save(tmp_path / "f")
-    Hidden._op_name = classmethod(lambda cls: "gone")
+    Hidden.known_as = classmethod(lambda cls: "gone")
     with pytest.raises(GraphError, match=r"elsewhere\.Hidden.*not defined"):
         C.load_model(tmp_path / "f")
     C.Function.register_udf_deserialize_callback("elsewhere.Hidden", lambda i, n, s: Cube(i[0]))

@@ -18,6 +18,7 @@ from ..ops.records import hold
 from ..runtime.arrays import DLPACK_CPU, as_numpy_asks, exported, on_cpu, on_gpu
 from ..runtime.values import dense
 from .operand import Operand
+from .pickling import reduced_variable
 
 
 class Variable(Operand):
@@ -53,8 +54,6 @@ class Variable(Operand):
         return hold(ops.alias(self.node)).eval(arguments, **options)
 
     def __reduce__(self) -> Any:
-        from ..files.pickling import reduced_variable
-
         return reduced_variable(self)
 
     def __copy__(self) -> Variable:

@@ -16,7 +16,7 @@ from ..graph.node import describe
 from ..ops.records import Sameness, hold
 
 if TYPE_CHECKING:
-    from .function import Function
+    from ..model.function import Function
 
 
 class Operand:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph import Constant, Node, order
-from ..model.function import Function, single
-from ..model.tracing import nodes_of
-from ..model.user_function import UserFunction, output_variable
+from ..operands.search import single
+from ..operands.tracing import nodes_of
 from ..ops.records import as_node
 from ..passes.rewriting import private
+from .function import Function
+from .user_function import UserFunction, output_variable
 
 USAGE = """\
     n           go on to the next value (n 5: five values on)

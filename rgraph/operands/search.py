@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from .. import graph
 from ..graph import Node, Placeholder, Stored
 from ..graph.node import resolve
+from ..ops.records import hold
 
 EVERYWHERE = -1  # as a depth
 
@@ -56,6 +58,11 @@ def stored(roots: Iterable[Node]) -> list[Node]:
             right_first = node.op is not None and node.op.right_first
             pending += [(n, []) for n in (node.inputs if right_first else reversed(node.inputs))]
     return found
+
+
+def single(node: Node) -> Any:
+    """What people hold for a node that was searched for: a leaf, or one operation or layer."""
+    return hold(node).root_function if node.op else hold(node)
 
 
 def walk(roots: Iterable[Node], depth: int = 0, ends: Iterable[Node] = ()) -> Iterator[Node]:

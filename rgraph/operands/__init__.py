@@ -1,0 +1,1 @@
+"""What formulas are written with: variables, and the operators of Python on them."""
