@@ -144,8 +144,6 @@ def progress_writer() -> type:
     return type("ProgressWriter", (base,), {"__disown__": lambda self: None})
 
 
-set_seed: Callable[[int], object] = getattr(C, "set_seed", lambda seed: None)
-
 INTERNAL = {
     "_ones_like": ones_like,
     "_value_as_sequence_or_array": value_as_sequence_or_array,
@@ -248,4 +246,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def reset_random_seed() -> None:
-    set_seed(0)
+    """As CNTK's own conftest.py."""
+    C.cntk_py.reset_random_seed(0)

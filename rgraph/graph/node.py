@@ -92,6 +92,8 @@ class Op:
             nothing else does.
         right_first: whether CNTK counts its last operand as the first, which shows in the order of
             a function's parameters.
+        attributes: `attributes(node)`, what it was made with besides its operands, under CNTK's
+            names; by default its attrs.
         cases: operands to test it with: functions of a random generator that give
             (operand arrays, attrs); see `tests/ops`.
     """
@@ -137,6 +139,9 @@ class Op:
     inference_form: Callable[[Node], Node] | None = None
     updates: Callable[[Node, Mapping[Node, Node]], Mapping[Node, Node]] | None = None
     right_first: bool = False
+    attributes: Callable[[Node], Mapping[str, Any]] = lambda node: {
+        k: v for k, v in node.attrs.items() if k not in ("block", "layer")
+    }
     cases: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
 
 

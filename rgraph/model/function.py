@@ -523,14 +523,18 @@ class Function(Operand):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What the operation was made with, besides its operands.
+        """What the operation was made with, besides its operands, under CNTK's names.
 
         >>> C.dropout(C.input_variable(1), 0.3, seed=5).attributes["rngSeed"]
         5
         """
-        found = {k: v for k, v in self.node.attrs.items() if k not in ("block", "layer")}
-        for name, (node, key) in self._settings().items():
-            found[name] = node.attrs[key]
+        op, settings = self.node.op, self._settings()
+        found = dict(op.attributes(self.node)) if op is not None else {}
+        for name, (node, key) in settings.items():
+            assert node.op is not None
+            value = node.attrs[key]
+            value = node.attrs.get(f"own_{key}") if value is None else value
+            found |= {**node.op.attributes(node), name: value}
         return found
 
     def set_attribute(self, name: str, value: Any) -> None:

@@ -22,6 +22,7 @@ from .records import define
 from .shaping import RESHAPE
 from .windows import (
     Pads,
+    as_cntk_tells,
     check_fit,
     convolved_shape,
     geometry,
@@ -240,6 +241,7 @@ CONVOLUTION = define(
     into=True,
     takes_tail=True,
     work=lambda node: _work(node.inputs[0], node),
+    attributes=lambda node: as_cntk_tells(node, transpose=False),
     cases=(
         _case((3, 2, 3, 3), (2, 4, 5)),
         _case((3, 2, 2, 3), (2, 5, 5), strides=2, auto_padding=False),
@@ -268,6 +270,7 @@ CONVOLUTION_TRANSPOSE = define(
     into=True,
     takes_tail=True,
     work=lambda node: _work(*node.inputs),
+    attributes=lambda node: as_cntk_tells(node, transpose=True),
     cases=_adjoint_cases("kernel"),
 )
 CONVOLUTION_WEIGHTS = define(

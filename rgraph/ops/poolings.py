@@ -220,6 +220,20 @@ def _adjoint_arguments(node: Node) -> dict[str, Any]:
     return _windows_of(node, node.shape or (), node.inputs[0].shape or ())
 
 
+def _as_cntk_tells(node: Node, kind: int) -> dict[str, Any]:
+    at = node.attrs
+    return {
+        "poolingType": kind,
+        "poolingWindowShape": at["window"],
+        "strides": at["strides"],
+        "autoPadding": list(at["auto"]),
+        "ceilOutDim": at["ceil"],
+        "includePad": at.get("include_pad", False),
+        "lowerPad": (0,),
+        "upperPad": (0,),
+    }
+
+
 _EXAMPLE = {"window": (2, 2), "strides": (2, 1), "auto": (False, True), "ceil": False}
 
 POOL_PICK = define(
@@ -230,6 +244,7 @@ POOL_PICK = define(
     arguments=_arguments,
     gradient=lambda node, g: [apply(POOL_PLACE, g, node.inputs[1], **node.attrs), None],
     operands=("value", "guide"),
+    attributes=lambda node: _as_cntk_tells(node, MAX_POOLING),
     cases=(lambda rng: ([rng.normal(size=(2, 2, 4, 3)), rng.normal(size=(2, 2, 4, 3))], _EXAMPLE),),
 )
 POOL_PLACE = define(
@@ -248,6 +263,7 @@ POOL_MEAN = define(
     kernel=_mean,
     arguments=_arguments,
     gradient=lambda node, g: [apply(POOL_SPREAD, g, shape=node.inputs[0].shape, **node.attrs)],
+    attributes=lambda node: _as_cntk_tells(node, AVG_POOLING),
     cases=(
         lambda rng: ([rng.normal(size=(2, 2, 4, 3))], {"include_pad": False, **_EXAMPLE}),
         lambda rng: ([rng.normal(size=(2, 2, 4, 3))], {"include_pad": True, **_EXAMPLE}),

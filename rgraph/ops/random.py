@@ -15,6 +15,26 @@ from .records import as_node, define, operation
 from .shaping import as_shape
 
 
+def seeds(seed: int | None) -> dict[str, Any]:
+    """The attributes of what is made now: its seed, or CNTK's next one, which clones keep, too."""
+    given = has_seed(seed)
+    return {"seed": seed, "own_seed": seed if given else context().random.next_seed()}
+
+
+def has_seed(seed: int | None) -> bool:
+    return seed is not None and seed != AUTO_SEED
+
+
+def drawing(node: Node) -> dict[str, Any]:
+    """What the kernel of a random operation is given; once `C.set_seed` was called, that says what
+    is drawn by what has no seed."""
+    given = {**node.attrs, "key": random_key(node)}
+    own = given.pop("own_seed", None)
+    if not has_seed(given["seed"]) and context().random.initial_seeds is not None:
+        given["seed"] = own
+    return given
+
+
 def _mask(run: Any, like: Any, *, rate: float, seed: Any, key: int) -> Any:
     xp = run.xp
     if not run.training:
@@ -28,11 +48,12 @@ DROPOUT_MASK = define(
     title="dropout",
     shape=lambda s, **_: s,
     kernel=_mask,
-    arguments=lambda node: {**node.attrs, "key": random_key(node)},
+    arguments=drawing,
     guess=True,
     random=True,
     inference_form=lambda node: Constant(1, dtype=node.dtype),
     draws=True,
+    attributes=lambda node: {"rngOffset": 0},
 )
 
 
@@ -52,8 +73,8 @@ def dropout(x: Any, dropout_rate: float = 0.0, seed: int | None = None) -> Any:
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"dropout_rate must be at least 0 and below 1, got {dropout_rate}")
     node: Node = as_node(x)
-    count_seed(seed)
-    return element_times(node, apply(DROPOUT_MASK, node, rate=dropout_rate, seed=seed))
+    mask = apply(DROPOUT_MASK, node, rate=dropout_rate, **seeds(seed))
+    return element_times(node, mask)
 
 
 # Values drawn from a distribution
@@ -90,28 +111,22 @@ DRAW = define(
     shape=lambda *like, shape, **_: like[0] if like else shape,
     dtype=lambda dtypes, dtype, **_: dtypes[0] if dtypes else np.dtype(dtype),
     kernel=_draw,
-    arguments=lambda node: {**node.attrs, "key": random_key(node), "dtype": node.dtype},
+    arguments=lambda node: {**drawing(node), "dtype": node.dtype},
     operands=("like",),
     random=True,
     draws=True,
+    attributes=lambda node: {
+        "randomDistributionType": node.attrs["kind"],
+        "randomDistributionArgs": list(node.attrs["by"]),
+        "rngOffset": 0,
+    },
 )
-
-
-def count_seed(seed: int | None) -> None:
-    """What is made without a seed takes CNTK's next one away from initial values."""
-    if not has_seed(seed):
-        context().random.next_seed()
-
-
-def has_seed(seed: int | None) -> bool:
-    return seed is not None and seed != AUTO_SEED
 
 
 def _drawn(like: Any, shape: Any, dtype: Any, kind: str, by: Sequence[float], seed: Any) -> Node:
     operands = [] if like is None else [as_node(like)]
-    count_seed(seed)
-    attrs = {"shape": as_shape(shape), "dtype": number_type(dtype or np.float32), "seed": seed}
-    return apply(DRAW, *operands, kind=kind, by=tuple(map(float, by)), **attrs)
+    attrs: dict[str, Any] = {"shape": as_shape(shape), "dtype": number_type(dtype or np.float32)}
+    return apply(DRAW, *operands, kind=kind, by=tuple(map(float, by)), **seeds(seed), **attrs)
 
 
 @operation
@@ -120,7 +135,8 @@ def uniform(
 ) -> Any:
     """New numbers in every run, each between `low` and `high` with equal chance.
 
-    Those of a seed are CNTK's on a CPU: each run goes on where the one before ended.
+    They are CNTK's on a CPU, unless `C.set_seed` was called: each run goes on where the one before
+    ended.
 
     >>> C.random.uniform((2, 3)).shape
     (2, 3)

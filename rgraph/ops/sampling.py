@@ -8,8 +8,8 @@ import numpy as np
 
 from ..graph import Constant, GraphError, Node, apply
 from ..graph.free import elements
-from ..graph.node import Shape, random_key
-from .random import count_seed, has_seed
+from ..graph.node import Shape
+from .random import drawing, has_seed, seeds
 from .records import as_node, define, operation
 
 
@@ -78,10 +78,6 @@ def _weights(weights: Any) -> Node:
     return node
 
 
-def _arguments(node: Node) -> dict[str, Any]:
-    return {**node.attrs, "key": random_key(node)}
-
-
 def _frequency(run: Any, weights: Any, *, count: int, allow_duplicates: bool) -> Any:
     host = run.engine.to_numpy(weights)
     _check(host, count, allow_duplicates)
@@ -93,7 +89,7 @@ SAMPLE = define(
     "random_sample",
     shape=lambda weights, count, **_: (count, _classes(weights)),
     kernel=_draw,
-    arguments=_arguments,
+    arguments=drawing,
     operands=("weights",),
     random=True,
     waits=True,
@@ -134,13 +130,12 @@ def random_sample(
     array([[0., 1., 0.],
            [0., 1., 0.]], dtype=float32)
     """
-    count_seed(seed)
     return apply(
         SAMPLE,
         _weights(weights),
         count=_positive(num_samples),
         allow_duplicates=bool(allow_duplicates),
-        seed=seed,
+        **seeds(seed),
     )
 
 
@@ -157,7 +152,7 @@ def random_sample_inclusion_frequency(
     >>> C.random_sample_inclusion_frequency([1, 2, 1], 2, allow_duplicates=True).eval()
     array([0.5, 1. , 0.5], dtype=float32)
     """
-    count_seed(seed)
+    seeds(seed)  # as CNTK counts
     return apply(
         FREQUENCY,
         _weights(weights),

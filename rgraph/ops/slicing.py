@@ -73,6 +73,18 @@ def _part(node: Node) -> tuple[int, int, int] | None:
     return axis, kept.start, (node.shape or ())[axis]
 
 
+def _as_cntk_tells(node: Node) -> dict[str, Any]:
+    """CNTK counts static axes from the last, as its C++ has them."""
+    rank, cuts = rank_of(node), node.attrs["cuts"]
+    axes = [("ordered", "static", -1 - a if a < 0 else rank - 1 - a) for a, *_ in cuts]
+    names = "beginIndex", "endIndex", "sliceStrides"
+    columns = zip(*([begin or 0, end or 0, step] for _, begin, end, step in cuts), strict=True)
+    found = {"axis": axes, **dict(zip(names, map(list, columns), strict=True))}
+    if len(cuts) == 1:
+        return {name: values[0] for name, values in found.items()}
+    return {f"{name}Vec": values for name, values in found.items()}
+
+
 def _place(run: Any, g: Any, *, shape: Shape, where: Any, rank: int) -> Any:
     whole = run.empty(g.shape[: g.ndim - rank] + shape, g.dtype)
     whole[...] = 0
@@ -87,6 +99,7 @@ SLICE = define(
     arguments=lambda node: {"where": _slices(node.inputs[0].shape or (), node.attrs["cuts"])},
     gradient=lambda node, g: [apply(PLACE, g, cuts=node.attrs["cuts"], shape=node.inputs[0].shape)],
     part=_part,
+    attributes=_as_cntk_tells,
     cases=(
         lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((1, 1, 3, 1),)}),
         lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((0, 0, 3, 2), (1, 0, 4, -1))}),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import INFERRED, GraphError
+from ..graph import INFERRED, GraphError, Node
 from ..graph.node import Shape
 from .shaping import as_size
 
@@ -34,12 +34,36 @@ def steps(value: Any, rank: int, what: str) -> Shape:
 def geometry(
     rank: int, strides: Any, auto_padding: Any, dilation: Any, groups: int
 ) -> dict[str, Any]:
-    """A convolution's attributes: strides, automatic padding and dilation per spatial axis."""
+    """A convolution's attributes: strides, automatic padding and dilation per spatial axis; what
+    was given for the channels is without effect, and kept to be told."""
     return {
+        "channels": tuple(np.ravel(v)[0].item() for v in (strides, auto_padding, dilation)),
         "strides": steps(strides, rank, "strides"),
         "auto": tuple(map(bool, per_axis(auto_padding, rank, "auto_padding"))),
         "dilation": steps(dilation, rank, "dilation"),
         "groups": as_size(groups, "groups")[0],
+    }
+
+
+def as_cntk_tells(node: Node, transpose: bool) -> dict[str, Any]:
+    """A convolution's attributes as CNTK names them, with the channels' in front."""
+    kernel, at = node.inputs[0].shape or (), node.attrs
+    rank = max(len(kernel) - 1, len(at["strides"]) + 1)
+    own = ("strides", "auto", "dilation")
+    stride, auto, dilation = at.get("channels") or [at[k][0] for k in own]
+    return {
+        "kernelShape": kernel[1:],
+        "strides": (stride, *at["strides"]),
+        "autoPadding": [bool(auto), *at["auto"]],
+        "dilation": (dilation, *at["dilation"]),
+        "groups": at["groups"],
+        "transpose": transpose,
+        "outputShape": at.get("wanted") or (0,),
+        "sharing": [True] * rank,
+        "lowerPad": (0,) * rank,
+        "upperPad": (0,) * rank,
+        "sequential": False,
+        "maxTempMemSizeInSamples": 0,
     }
 
 

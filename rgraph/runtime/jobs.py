@@ -9,6 +9,7 @@ from .. import graph, passes
 from ..device import engine as engine_of
 from ..engines.base import Engine
 from ..graph import Axis, Constant, Input, Node
+from ..graph.context import context
 from ..passes import autodiff
 from ..plan import Plan
 from ..plan.observe import Observer, observe
@@ -120,7 +121,10 @@ class Traits:
     def edition(self) -> tuple[Any, ...]:
         """What a plan holds of all that may be set: if it is another now, so must be the plan."""
         changed = [n for n in self._constants if not n.is_fixed]
-        return (*changed, *[attrs[k] for attrs, k in self._settable])
+        drawn = [attrs[k] for attrs, k in self._settable]
+        if drawn:  # by CNTK's seeds, or by that of `set_seed`
+            drawn.append(context().random.initial_seeds is None)
+        return (*changed, *drawn)
 
 
 def assigned(nodes: Sequence[Node]) -> list[tuple[Node, Node]]:

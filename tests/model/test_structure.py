@@ -68,6 +68,49 @@ def test_a_block_is_applied_and_named():
     np.testing.assert_array_equal(f.clone("share").eval([[3]]), [[12]])
 
 
+W = C.Parameter((4, 2, 3, 3), init=1)
+# As real CNTK 2.7 prints them (of a pooling, paddings and strides as they were given)
+ATTRIBUTES = {
+    "convolution": (
+        lambda x: C.convolution(W, x, strides=(2, 1), auto_padding=[False, True, False]),
+        {
+            "strides": (2, 2, 1), "autoPadding": [False, True, False], "dilation": (1, 1, 1),
+            "kernelShape": (2, 3, 3), "outputShape": (0,), "groups": 1, "transpose": False,
+            "sharing": [True] * 3, "lowerPad": (0, 0, 0), "upperPad": (0, 0, 0),
+            "sequential": False, "maxTempMemSizeInSamples": 0,
+        },
+    ),
+    "pooling": (
+        lambda x: C.pooling(x, C.AVG_POOLING, (2, 2), (2, 2), [True, True], True, True),
+        {
+            "poolingType": 1, "poolingWindowShape": (2, 2), "strides": (2, 2),
+            "autoPadding": [True, True], "ceilOutDim": True, "includePad": True,
+            "lowerPad": (0,), "upperPad": (0,),
+        },
+    ),
+    "slice": (
+        lambda x: C.slice(x, -1, 1, -1, 2),
+        {"axis": ("ordered", "static", 0), "beginIndex": 1, "endIndex": -1, "sliceStrides": 2},
+    ),
+    "slices": (
+        lambda x: C.slice(x, [0, 1], [0, 1], [1, 3]),
+        {
+            "axisVec": [("ordered", "static", 2), ("ordered", "static", 1)],
+            "beginIndexVec": [0, 1], "endIndexVec": [1, 3], "sliceStridesVec": [1, 1],
+        },
+    ),
+    "dropout": (
+        lambda x: C.dropout(x, 0.5, 42), {"dropoutRate": 0.5, "rngSeed": 42, "rngOffset": 0}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attributes_are_cntks(name):
+    make, expected = ATTRIBUTES[name]
+    assert make(C.input_variable((2, 6, 6))).root_function.attributes == expected
+
+
 def test_a_placeholder_can_be_used_again_after_it_was_bound():
     p, a, b = C.placeholder(), C.constant(3), C.constant(5)
     first, second = p + 1, p + 10

@@ -70,6 +70,41 @@ def test_draws_belong_to_a_place_in_the_graph(tmp_path):
     assert (results[0][:, :20] != results[0][:, 40:]).any()
 
 
+@pytest.fixture
+def from_the_start():
+    """As if the program began here."""
+    C.cntk_py.reset_random_seed(0)
+    yield
+    C.set_seed(0)
+
+
+def test_what_has_no_seed_draws_cntks_numbers(from_the_start):
+    """Real CNTK 2.7's, of a program that begins with these lines."""
+    u, n = C.random.uniform((3,)), C.random.normal((2,))
+    s = C.random_sample([0.2, 0.3, 0.5], 3, True)
+    first, then = ((u.eval(), n.eval(), s.eval().argmax(1).tolist()) for _ in range(2))
+    np.testing.assert_allclose(first[0], [0.15979336, 0.9921452, 0.03956902], rtol=1e-6)
+    np.testing.assert_allclose(first[1], [-0.2277023, -0.25937724], rtol=1e-5)
+    np.testing.assert_allclose(then[0], [0.59749466, 0.54228497, 0.05715979], rtol=1e-6)
+    assert (first[2], then[2]) == ([2, 2, 2], [2, 1, 0])
+    np.testing.assert_array_equal(u.clone("clone").eval(), first[0])
+
+
+def test_a_clone_drops_what_its_original_drops(from_the_start):
+    x = C.input_variable(100)
+    f, g = C.dropout(x, 0.5), C.dropout(x, 0.5)
+    ones = np.ones((3, 100))
+    first = in_training(f, ones)
+    np.testing.assert_array_equal(in_training(f.clone("clone"), ones), first)
+    assert (in_training(g, ones) != first).any()
+    assert f.attributes["rngSeed"] != g.attributes["rngSeed"]
+    C.set_seed(3)  # says what is drawn from here on, of what was made before, too
+    once = in_training(f, ones)
+    assert (once != first).any()
+    C.set_seed(3)
+    np.testing.assert_array_equal(in_training(f, ones), once)
+
+
 def test_two_dropouts_in_one_run_differ():
     x = C.input_variable(100)
     a, b = C.dropout(x, 0.5), C.dropout(x, 0.5)
