@@ -253,10 +253,11 @@ class Learner:
 
     def _gradients(self, given: Mapping[Any, Any]) -> list[Array]:
         """The gradient of each parameter; an error before any is changed."""
-        for parameter in self.parameters:
-            if parameter not in given:
+        found = [given.get(p) for p in self.parameters]
+        for parameter, gradient in zip(self.parameters, found, strict=True):
+            if gradient is None:
                 raise GraphError(f"the update has no gradient for {parameter!r}")
-        return [as_gradient(p.node, given[p]) for p in self.parameters]
+        return [as_gradient(p.node, g) for p, g in zip(self.parameters, found, strict=True)]
 
     def _change(self, step: Step, gradients: Sequence[Array], now: Now) -> None:
         deviation = self._now(self.options.noise)
@@ -275,9 +276,7 @@ class Learner:
         """The gradient as the options want it, in an array that may be written over."""
         options = self.options
         mean = self.is_compatible_mode()
-        g = g.copy()
-        if mean:
-            g *= 1 / samples
+        g = g * g.dtype.type(1 / samples) if mean else g.copy()
         size = 1 if mean else samples
         limit = options.gradient_clipping_threshold_per_sample * size
         if limit < math.inf:

@@ -21,7 +21,7 @@ def on_gpu(data: Any) -> Any:
 
     Anything with DLPack will do: arrays of CuPy, PyTorch, JAX.
     """
-    if not is_foreign(data):
+    if isinstance(data, np.ndarray) or not is_foreign(data):
         return None
     try:
         kind = int(data.__dlpack_device__()[0])

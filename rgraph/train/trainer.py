@@ -447,7 +447,9 @@ class Trainer:
     def _learn(
         self, learner: Learner, gradients: Mapping[Any, Any], samples: int, sweep_end: bool
     ) -> bool:
-        own = {p: gradients[p] for p in learner.parameters}
+        own = gradients
+        if len(self._learners) > 1:
+            own = {p: gradients[p] for p in learner.parameters}
         if learner.as_numpy:
             own = {p: np.array(on_cpu(g)) for p, g in own.items()}
         return learner.update(own, samples, sweep_end)
