@@ -20,7 +20,7 @@ from ..ops.fused import FUSED, Program
 from ..plan import Plan, Run
 
 if TYPE_CHECKING:
-    from ..plan.tape import Entry, Place
+    from ..plan.program import LoopProgram
 
 Array = Any  # NumPy's, or of a library with NumPy's API
 Shape = tuple[int, ...]
@@ -37,11 +37,13 @@ class Bound(NamedTuple):
         provider: the name of who has it.
         in_place: whether it may write where an operand of the same form is that is pointwise in it:
             any of a pointwise operation's, or of a tail's.
+        takes_out: whether it takes `out` in a loop, whatever the record says.
     """
 
     kernel: Kernel
     provider: str
     in_place: bool = False
+    takes_out: bool = False
 
 
 class Provider:
@@ -80,6 +82,10 @@ class Provider:
         pointwise in it; `rest`: whether the kernel that it leaves work to may."""
         return False
 
+    def takes_out(self, kernel: Kernel) -> bool:
+        """Whether a kernel of its own takes `out` in a loop, whatever the record says."""
+        return False
+
 
 class Compiled(Protocol):
     """A pointwise program with one or several results, as one pass over memory."""
@@ -91,46 +97,17 @@ class Compiled(Protocol):
         """
 
 
-class Product(Protocol):
-    """The kernel of a product of matrices that may be one of the calls of a loop in one piece.
-
-    Attributes:
-        right: the number of the operand that is the right factor.
-        left_transposed: whether the left factor is.
-    """
-
-    right: int
-    left_transposed: bool
-
-    def panels(self, run: Any, b: Array) -> Array | None:
-        """A right factor that stays the same, as it is wanted by the compiler."""
-
-
 class Compiler(Protocol):
-    """What does the work of a loop's steps in one piece."""
-
-    @property
-    def copy(self) -> Compiled:
-        """The program that copies an array to another."""
+    """What does the work of a loop's steps without Python."""
 
     def program(self, program: Program) -> Compiled | None:
-        """A program of float32, made ready; None where it lacks one of the operations."""
+        """A pointwise program of float32, made ready; None where it lacks one of the operations."""
 
-    def product(self, kernel: Kernel) -> Product | None:
-        """The kernel, if it is a product that `frames` can call."""
+    def loop(self, program: LoopProgram) -> Callable[..., bool] | None:
+        """All steps of a loop: `go(run, arrays, layout, step)`, which says whether it could;
+        nothing has been done where it could not.
 
-    def frames(
-        self, places: Sequence[Place], entries: Sequence[Entry],
-        delays: Sequence[tuple[Place, int]], lasts: Sequence[tuple[int, int]], arrays: int,
-    ) -> Callable[..., bool] | None:  # fmt: skip
-        """All frames of a loop: `go(arrays, panels, starts, step)`, which says whether it could.
-
-        Args:
-            places: where each value is.
-            entries: the calls of a frame.
-            delays: the place of each delay, and the number of the array of its initial states.
-            lasts: values whose last rows are kept, and the numbers of their arrays.
-            arrays: how many there are.
+        None where it has no form of its own for an instruction.
         """
 
 

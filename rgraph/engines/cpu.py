@@ -52,7 +52,8 @@ class CpuEngine(Engine):
         for provider in reversed(self.providers):
             kernel = provider.bind(op, arguments, operands, bound.kernel)
             if kernel is not None:
-                bound = Bound(kernel, provider.name, provider.in_place(op, bound.in_place))
+                in_place = provider.in_place(op, bound.in_place)
+                bound = Bound(kernel, provider.name, in_place, provider.takes_out(kernel))
         return bound
 
     @property

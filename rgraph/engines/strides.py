@@ -83,14 +83,15 @@ def lies_densely(shape: Shape, strides: Shape, itemsize: int = 4) -> bool:
 
 
 def dense(run: Any, empty: Callable[..., Any], array: Any) -> Any:
-    """`array`, or a copy of it that is dense; the last copy is kept, others may want it too."""
+    """`array`, or a copy of it that is dense; the last copy is kept for others of this step."""
     if lies_densely(array.shape, array.strides, array.dtype.itemsize):
         return array
-    if run.memo.get("copied") is not array:
+    of, step, copy = run.memo.get("copied", (None, None, None))
+    if of is not array or step is not run.step:
         copy = empty_channels_last(empty, array.shape, array.dtype)
         copy[...] = array
-        run.memo["copied"], run.memo["copy"] = array, copy
-    return run.memo["copy"]
+        run.memo["copied"] = array, run.step, copy
+    return copy
 
 
 def dense_room(out: Any, empty: Callable[..., Any], shape: Sequence[int]) -> Any:

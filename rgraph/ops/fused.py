@@ -106,24 +106,26 @@ class OnArrays:
 
     Attributes:
         registers: how many arrays of the result's form it needs besides.
+        lines: each function, with the places of up to three operands, -1 for none, and that of its
+            result: the operands', the result's, then the registers'.
     """
 
     def __init__(self, program: Program, xp: Any) -> None:
         lines, self.registers = program.allocated()
         self._result, self._none = program.arity, [None] * self.registers
-        self._lines: list[tuple[Any, int, int, int, int]] = []
+        self.lines: list[tuple[Any, int, int, int, int]] = []
         for name, reads, target in lines:
             function = TABLE[name].function
             assert function is not None
             a, b, c = (*reads, _NONE, _NONE)[:3]
-            self._lines.append((function(xp), a, b, c, target))
+            self.lines.append((function(xp), a, b, c, target))
 
     def __call__(
         self, arrays: Sequence[Any], out: Any = None, registers: Sequence[Any] = ()
     ) -> Any:
         """The result, in `out` if that is given."""
         values = [*arrays, out, *(registers or self._none)]
-        for function, a, b, c, target in self._lines:
+        for function, a, b, c, target in self.lines:
             into = values[target]
             if b == _NONE:
                 values[target] = function(values[a], out=into)

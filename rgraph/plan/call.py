@@ -34,7 +34,8 @@ class Call:
         arguments = node.op.arguments(node)
         self.node = node
         types = list(map(Type.of, node.inputs))
-        self.kernel, self.provider, self.in_place = engine.bind(node.op, arguments, types)
+        bound = engine.bind(node.op, arguments, types)
+        self.kernel, self.provider, self.in_place = bound[:3]
         self.small_bytes = engine.small_bytes if node.axes or node.shape else 0  # bytes
         # the fused pointwise operations that it is, the part of its operand, the axis of a splice
         self.program: Any = node.attrs.get("program") if node.op.pointwise else None
@@ -45,6 +46,7 @@ class Call:
         self.values = values_of(self.operands)
         self.result = slot(node)
         self.into = node.op.into
+        self.into_in_loop = node.op.into or bound.takes_out
         self.follows = node.op.pointwise or self.joins_along is not None  # their memory order
         self.axes = node.axes or ()
         self.shape, self.dtype = node.shape, node.dtype

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from functools import cached_property, partial
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..graph import Axis, GraphError, Node
+from ..graph import Axis, GraphError, Layout, Node
 from ..graph.inference import check_loop
-from ..ops.delays import delayed_block, initial_rows
+from ..ops.delays import initial_rows
 from .call import Call, Env
+from .grouping import bring_together
+from .interpreter import Interpreter
+from .lowering import Delay, Lowering
+from .program import Buffer, Holds, Instruction, LoopProgram
 from .run import Run
-from .segments import Segment, Step, Uses, bring_together, is_light, units
-from .tape import Tape, tape_of
 
 if TYPE_CHECKING:
     from ..engines.base import Engine
@@ -26,6 +25,9 @@ class Loop:
 
     It keeps all frames of what others read (`whole`), of what they read the last frames of those
     (`lasts`), and of all else what its delays reach.
+
+    Attributes:
+        places: results that are written where a value is that dies here, by their slots.
     """
 
     def __init__(
@@ -36,216 +38,131 @@ class Loop:
         engine: Engine,
         slot: Callable[[Node], int],
     ) -> None:
-        self.nodes = nodes
+        self.nodes, self.engine = nodes, engine
         delays = [n for n in nodes if n.is_delay]
         self.axis, self.forward = _direction(nodes, delays)
         self.calls = bring_together([Call(n, engine, slot) for n in nodes if not n.is_delay])
-        self.delays = [
-            (
-                slot(d),
-                slot(d.inputs[0]),
-                slot(d.inputs[1]),
-                len(d.inputs[1].axes or ()),
-                d.attrs["offset"],
-                d.shape or (),
-            )
-            for d in delays
-        ]
+        self.delays = [_delay(d, slot) for d in delays]
         inside = set(nodes)
         read = {i: None for n in nodes for i in (n.inputs[1:] if n.is_delay else n.inputs)}
         outer = [i for i in read if i not in inside]
+        self.types = {slot(n): (n.shape or (), n.dtype) for n in (*outer, *nodes)}
         self.frames = [slot(i) for i in outer if len(i.axes or ()) == 2]
-        self.whole = [(slot(n), n.shape or (), n.dtype) for n in nodes if n in whole]
-        self.lasts = [(slot(n), n.shape or (), n.dtype) for n in nodes if n in lasts]
-        reach: dict[int, int] = {}
-        for _, source, *_, offset, _ in self.delays:
-            reach[source] = max(reach.get(source, 0), abs(offset))
-        self.reach = reach
-        self.types = {slot(i): (i.shape or (), i.dtype) for i in outer}
-        self.constants = {slot(i) for i in outer if not i.axes}
-        kept = {i for i, *_ in self.whole}
-        self.ahead = self._ahead(kept)
-        uses = Uses(kept, self.ahead.keys(), {*reach, *(i for i, *_ in self.lasts)})
-        self.parts = _parts(self.calls, uses, engine)
+        self.whole = [slot(n) for n in nodes if n in whole]
+        self.lasts = [slot(n) for n in nodes if n in lasts]
         self.result = {slot(n) for n in nodes}
-        self.reads = {slot(i) for i in outer} | {slot(d.inputs[1]) for d in delays}
+        self.reads = {slot(i) for i in outer} | {d.initial for d in self.delays}
         self.dead: list[int] = []
         self.places: dict[int, int] = {}
-        self.engine = engine
+        self.program = self._lowered()
+        self.interpreter = self._interpreted()
+
+    def _lowered(self, apart: bool = False) -> LoopProgram:
+        whole, lasts = ({i: self.types[i] for i in slots} for slots in (self.whole, self.lasts))
+        args = self.calls, self.delays, self.frames, whole, lasts, self.engine, apart
+        return Lowering(*args).program
+
+    def _interpreted(self) -> Interpreter:
+        step = 1 if self.forward else -1
+        return Interpreter(self.program, self.axis, step, self.engine.small_bytes)
 
     @cached_property
-    def tape(self) -> Tape | None:
-        return tape_of(self, self.engine)
+    def compiled(self) -> Callable[..., bool] | None:
+        """What goes through all steps without Python, if the engine has that."""
+        compiler = self.engine.compiler
+        return None if compiler is None else compiler.loop(self.program)
 
-    def _ahead(self, kept: Collection[int]) -> dict[int, int]:
-        """Results that are written where the next step has them as a delay's, which is kept."""
-        made = {c.result for c in self.calls if c.into} - set(kept)
-        return {
-            source: result
-            for result, source, _, _, offset, _ in self.delays
-            if abs(offset) == 1 and result in kept and source in made
-        }
+    def observe(self, around: Callable[..., Any], separate: bool) -> None:
+        """Has `around(kernel, *nodes)` called in place of its kernels.
+
+        Args:
+            separate: whether operations must be called one by one.
+        """
+        if separate or self.engine.compiler is None:
+            self.program = self._lowered(apart=True)
+        self.compiled, self.places = None, {}  # what was seen stays as it was
+        for instruction in self.program.instructions:
+            instruction.observe(around)
+        self.interpreter = self._interpreted()
 
     def take_places(self, lone: Sequence[int]) -> None:
         """Finds results that can be written where a value of the same form is that dies here.
 
-        A step reads its own frames of such a value only, so it is enough that no call after the
-        one that makes the result reads them.
+        A step reads its own frames of such a value only, so it is enough that no instruction after
+        the one that makes the result reads them.
 
         Args:
             lone: of the values that the steps read frames of, those in whose memory no other lies.
         """
-        initial = {first for _, _, first, *_ in self.delays}
+        program, initial = self.program, {d.initial for d in self.delays}
+        memory = program.memory()
+        first, last = program.first_writes(memory), program.last_reads(memory)
+        buffer = {(b.holds, b.of): n for n, b in enumerate(program.buffers)}
+        made = {c.result for c in self.calls}
         free = [i for i in lone if i in self.dead and i not in initial]
-        made: dict[int, tuple[int, Call]] = {}
-        last: dict[int, int] = {}
-        for number, unit in enumerate(u for part in self.parts for u in part.units):
-            for call in unit:
-                made[call.result] = number, call
-                last.update(dict.fromkeys(call.operands, number))
-        for result, *form in self.whole:
-            number, call = made.get(result, (-1, None))
+        for result in self.whole:
+            target = buffer[Holds.FRAMES, result]
+            if result not in made or target not in first:
+                continue
             for i in free:
-                if call is None or last[i] > number or self.types[i] != tuple(form):
+                source = buffer[Holds.OUTER, i]
+                if self.types[i] != self.types[result]:
                     continue
-                at = call.operands.index(i) if i in call.operands else None
-                if call.writes_over(at):
+                if last[source] < first[target] or (
+                    last[source] == first[target]
+                    and self._in_place(program.instructions[first[target]], result, i)
+                ):
                     self.places[result] = i
                     free.remove(i)
                     break
 
-    def _room(self, run: Run, env: Env, rows: int) -> dict[int, Any]:
-        """Arrays for what is kept of all frames."""
-        room = {}
-        for i, shape, dtype in self.whole:
-            place = self.places.get(i)
-            # A view: what kernels remember of the array that was there is not this one's.
-            room[i] = run.empty((rows, *shape), dtype) if place is None else env[place][...]
-        return room
+    def _in_place(self, instruction: Instruction, result: int, operand: int) -> bool:
+        """Whether an instruction may write a result where an operand is that it reads."""
+        call = next((c for c in instruction.calls if c.result == result), None)
+        if call is None:
+            return False
+        number = call.operands.index(operand) if operand in call.operands else None
+        return call.writes_over(number)
 
     def __call__(self, run: Run, env: Env) -> None:
         layout = run.layouts[self.axis]
-        going = _Going(self, run, env, self._room(run, env, layout.rows))
-        if not going.by_tape():
-            for t in range(layout.steps)[:: going.step]:
-                going.frame(t)
-        going.end()
+        arrays = [self._array(b, run, env, layout) for b in self.program.buffers]
+        step = 1 if self.forward else -1
+        done = layout.steps and self.compiled and self.compiled(run, arrays, layout, step)
+        if not done:
+            self.interpreter.run(run, arrays, layout)
+        for buffer, array in zip(self.program.buffers, arrays, strict=True):
+            if buffer.holds in (Holds.FRAMES, Holds.LAST):
+                env[buffer.of] = array
+
+    def _array(self, buffer: Buffer, run: Run, env: Env, layout: Layout) -> Any:
+        match buffer.holds:
+            case Holds.OUTER:
+                return env[buffer.of]
+            case Holds.INITIAL:
+                d = self.delays[buffer.of]
+                return initial_rows(run, env[d.initial], d.axes, layout, d.shape)
+            case Holds.FRAMES:
+                place = self.places.get(buffer.of)
+                if place is not None:
+                    # A view: what kernels remember of the array that was there is not this one's.
+                    return env[place][...]
+                rows = layout.rows
+            case Holds.LAST:
+                rows = len(layout)
+            case _:
+                rows = layout.counts[0] if layout.steps else 0
+        if buffer.holds is Holds.REGISTER:
+            rows = min(rows, self.engine.small_bytes // max(buffer.row_bytes, 1))
+        return run.empty((rows, *buffer.shape), buffer.dtype)
 
 
-class _Going:
-    """A loop as it runs.
-
-    Args:
-        kept: arrays for what is kept of all frames.
-    """
-
-    def __init__(self, loop: Loop, run: Run, env: Env, kept: dict[int, Any]) -> None:
-        self.loop, self.run, self.env, self.kept = loop, run, env, kept
-        self.layout = layout = run.layouts[loop.axis]
-        self.step = 1 if loop.forward else -1
-        self.lasts = {i: run.empty((len(layout), *shape), dtype) for i, shape, dtype in loop.lasts}
-        self.initial = [
-            initial_rows(run, env[first], own, layout, shape)
-            for _, _, first, own, _, shape in loop.delays
-        ]
-        self.frames = {i: env[i] for i in loop.frames}
-        self.history: dict[int, deque[Any]] = {i: deque(maxlen=n) for i, n in loop.reach.items()}
-        self.there: set[int] = set()  # delays whose values are in their places already
-
-    def by_tape(self) -> bool:
-        """Computes all frames without Python between them, if that can be; whether it could."""
-        if self.loop.tape is None or not self.layout.steps:
-            return False
-        arrays = {
-            "env": self.env, "kept": self.kept, "lasts": self.lasts, "initial": self.initial
-        }  # fmt: skip
-        return self.loop.tape(self.run, arrays, self.layout, self.step)
-
-    def frame(self, t: int) -> None:
-        loop, run, env, kept, history = self.loop, self.run, self.env, self.kept, self.history
-        starts, counts = self.layout.offsets, self.layout.counts
-        block, rows = slice(starts[t], starts[t + 1]), counts[t]
-        run.step = (loop.axis, block)
-        for i, value in self.frames.items():
-            env[i] = value[block]
-        for (result, source, _, _, offset, _), first in zip(loop.delays, self.initial, strict=True):
-            earlier = partial(_earlier, history[source], t)
-            env[result] = delayed_block(run, earlier, first, counts, t, offset)
-        for result, *_ in loop.delays:
-            if result in kept and result not in self.there:
-                kept[result][block] = env[result]
-        outs = {i: value[block] for i, value in kept.items()}
-        self.there = set()
-        after = t + self.step
-        if self._alike(t, after):
-            block = slice(starts[after], starts[after + 1])
-            outs |= {i: kept[delay][block] for i, delay in loop.ahead.items()}
-            self.there = set(loop.ahead.values())
-        for part in loop.parts:
-            part.on_rows(run, env, rows, outs)
-        for i, past in history.items():
-            past.append(env[i])
-        goes_on = counts[t + 1] if t + 1 < len(counts) else 0
-        for i, last in self.lasts.items():
-            if goes_on < rows:
-                last[goes_on:rows] = env[i][goes_on:]
-
-    def _alike(self, t: int, other: int) -> bool:
-        """Whether there is that other frame, with as many sequences."""
-        counts = self.layout.counts
-        return 0 <= other < len(counts) and counts[other] == counts[t]
-
-    def end(self) -> None:
-        self.run.step = None
-        for i in self.loop.result:
-            self.env[i] = self.kept.get(i, self.lasts.get(i))
-        for i, value in self.frames.items():
-            self.env[i] = value
-
-
-class _Part:
-    """Calls of a step that follow one another; light ones are done in one go."""
-
-    def __init__(self, calls: Sequence[Call], uses: Uses, engine: Engine) -> None:
-        self.light = is_light(calls[0])
-        self.together = self.light and engine.compiler is not None
-        self.units = list(units(calls, engine)) if self.light else [[c] for c in calls]
-        self.calls = [c for unit in self.units for c in unit]
-        self.row_bytes = max(c.row_bytes for c in calls)
-        # Programs that go together are worth it at any size.
-        self.small_bytes = math.inf if self.together else calls[0].small_bytes
-        self._make = partial(Segment, calls, uses, engine)
-
-    @cached_property
-    def in_one_go(self) -> Step:
-        return self._make()
-
-    def on_rows(self, run: Run, env: Env, rows: int, outs: dict[int, Any]) -> None:
-        """Args: `outs`: where results are to be written."""
-        if self.light and self.row_bytes * rows <= self.small_bytes:
-            self.in_one_go(run, env, outs, rows)
-            return
-        for call in self.calls:
-            call.on_rows(run, env, rows, outs.get(call.result))
-
-
-def _parts(calls: Sequence[Call], uses: Uses, engine: Engine) -> list[_Part]:
-    """Args: `uses`: of what is read, that which is read after the step."""
-    runs = groupby(enumerate(calls), lambda c: -1 if is_light(c[1]) else c[0])
-    groups = [[call for _, call in run] for _, run in runs]
-    users: dict[int, set[int]] = {}
-    for number, group in enumerate(groups):
-        for i in (i for c in group for i in c.operands):
-            users.setdefault(i, set()).add(number)
-    return [
-        _Part(g, uses._replace(read={i for i in users if users[i] - {n}}.union(uses.read)), engine)
-        for n, g in enumerate(groups)
-    ]
-
-
-def _earlier(history: Sequence[Any], t: int, step: int) -> Any:
-    """A value as it was at another step of a loop that is at step t."""
-    return history[-abs(t - step)]
+def _delay(node: Node, slot: Callable[[Node], int]) -> Delay:
+    source, initial = node.inputs
+    return Delay(
+        slot(node), slot(source), slot(initial), abs(node.attrs["offset"]),
+        len(initial.axes or ()), node.shape or (), node.dtype,
+    )  # fmt: skip
 
 
 def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, bool]:

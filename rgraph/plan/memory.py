@@ -23,7 +23,7 @@ def peak_bytes(plan: Plan, rows: int, sequences: int) -> int:
     most = 0
     for step in plan.steps:
         if isinstance(step, Loop):
-            kept = {slot for slot, *_ in step.whole} | {slot for slot, *_ in step.lasts}
+            kept = {*step.whole, *step.lasts}
             share = max(rows // max(sequences, 1), 1)  # the frames of one step
             made = {s: sizes[s] if s in kept else sizes[s] // share for s in step.result}
             # results that take the place of a value that dies

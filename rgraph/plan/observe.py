@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..graph import Node
 from . import Plan
-from .call import Call
 from .loop import Loop
 
 if TYPE_CHECKING:
@@ -37,15 +36,7 @@ def observe(plan: Plan, observer: Observer) -> None:
         return observer.around(kernel, nodes, plan.engine)
 
     for step in plan.steps:
-        calls = [step] if isinstance(step, Call) else []
         if isinstance(step, Loop):
-            step.tape = None
-            step.places = {}  # what was seen stays as it was
-        for part in step.parts if isinstance(step, Loop) else ():
-            if part.together and not observer.separate:
-                part.in_one_go = around(part.in_one_go, *(c.node for c in part.calls))
-            else:
-                part.light = False  # one by one
-                calls += part.calls
-        for call in calls:
-            call.kernel = around(call.kernel, call.node)
+            step.observe(around, observer.separate)
+        else:
+            step.kernel = around(step.kernel, step.node)

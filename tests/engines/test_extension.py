@@ -79,7 +79,7 @@ def test_a_convolution(module):
     w, y = numbers(32, 16, 3, 3), np.moveaxis(np.empty((2, 9, 13, 32), np.float32), -1, 1)
     u = np.empty((36, 32 * 16), np.float32)
     assert not module.kernels_at_points(u, w)
-    assert not module.convolve(y, x, u, 1, 1, None)
+    assert not module.convolve(module.convolution(1, 1, None), u, w, x, y)
     padded = np.pad(x.astype(float), ((0, 0), (0, 0), (1, 1), (1, 1)))
     expected = [[correlate(image, k, "valid")[0] for k in w] for image in padded]
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
@@ -128,16 +128,17 @@ def test_the_operations_are_those_of_the_records():
         lambda: C.run(PLUS, np.zeros(3, np.float32)),  # too few arrays
         lambda: C.run(C.product(False, False, False, None)),
         lambda: C.multiply(C.product(False, False, False, None), None, *[np.zeros((2, 2))] * 4),
-        lambda: C.convolve(*[np.zeros((1, 16, 8, 8), np.float32)] * 3, 0, 0),
-        lambda: C.tape(((9, 0, 0, 0, 0, 0),), (), (), (), COPY, 1),
-        lambda: C.tape(((2, 1, 0, 0, 0, 0),), (), (), (), COPY, 1),  # an array that there is not
-        lambda: C.tape(((7, 0, 0, 0, 1, 0),), (), (), (), COPY, 1),  # a part of itself
-        lambda: C.tape(((2, 0, 0, 0, 0, 0),), ((COPY, (0, 1)),), (), (), COPY, 1),
-        lambda: C.tape(((2, 0, 0, 0, 0, 0),), ((COPY, (0,)),), (), (), COPY, 1),
-        lambda: C.tape((), (), (((5, 0, 0, 0, 0, 0), 0),), (), COPY, 1),  # one array, not two
-        lambda: C.go_through(TAPE, (), (), np.arange(3), 1),
-        lambda: C.go_through(TAPE, (np.zeros((9, 1), np.float32),), (), np.arange(3.0), 1),
-        lambda: C.go_through(TAPE, (np.zeros((9, 1), np.float32),), (), np.array([0, 1, 5]), 1),
+        lambda: C.convolve(C.convolution(0, 0, None), *[np.zeros((1, 16, 8, 8), np.float32)] * 3),
+        lambda: C.loop(((9, 0, 0, 0, 0, 0),), (), (), (), COPY, 1),
+        lambda: C.loop(((2, 1, 0, 0, 0, 0),), (), (), (), COPY, 1),  # an array that there is not
+        lambda: C.loop(((6, 0, 0, 0, 1, 0),), (), (), (), COPY, 1),  # a part of itself
+        lambda: C.loop(((2, 0, 0, 0, 0, 0),), ((COPY, (0, 1)),), (), (), COPY, 1),
+        lambda: C.loop(((2, 0, 0, 0, 0, 0),), ((COPY, (0,)),), (), (), COPY, 1),
+        lambda: C.loop((), (), (((5, 0, 0, 1, 2, 0), 1, 0),), (), COPY, 1),  # one array, not two
+        lambda: C.loop((), (), (((4, 0, 0, 0, 0, 0), 1, 0),), (), COPY, 1),  # no delay's
+        lambda: C.go_through(LOOP, (), (), np.arange(3), 1),
+        lambda: C.go_through(LOOP, (np.zeros((9, 1), np.float32),), (), np.arange(3.0), 1),
+        lambda: C.go_through(LOOP, (np.zeros((9, 1), np.float32),), (), np.array([0, 1, 5]), 1),
         lambda: C.parse_text(b"", ((b"x", 4, False, *[np.zeros(3, np.float32)] * 4),)),
     ],
 )
@@ -148,7 +149,7 @@ def test_what_is_wrong_raises(call):
 
 PLUS = C.program((0, 2, 0, 1, 1), 2, 1, 0)
 COPY = C.program((C.operations.index("element_max"), 1, 0, 0, 0), 1, 1, 0)
-TAPE = C.tape(((2, 0, 0, 0, 0, 0),), ((COPY, (0, 0)),), (), (), COPY, 1)
+LOOP = C.loop(((2, 0, 0, 0, 0, 0),), ((COPY, (0, 0)),), (), (), COPY, 1)
 
 
 def test_what_does_not_suit_is_refused():
@@ -164,6 +165,7 @@ def test_what_does_not_suit_is_refused():
     assert C.multiply(product, x, x, x, out)  # no panels
     assert C.multiply(product, None, x, x, fixed)
     assert C.sum_rows(out[:3], x) and C.sum_rows(out[:, :3], x)
-    assert C.convolve(*[np.zeros((1, 16, 8, 8), np.float32)] * 3, 0, 0, None)  # channels first
-    assert C.go_through(TAPE, (np.zeros((1, 1), np.float32),), (), np.arange(3), 1)  # too few rows
+    images = [np.zeros((1, 16, 8, 8), np.float32)] * 2  # channels first
+    assert C.convolve(C.convolution(0, 0, None), np.zeros((36, 256), np.float32), x, *images)
+    assert C.go_through(LOOP, (np.zeros((1, 1), np.float32),), (), np.arange(3), 1)  # too few rows
     assert not out.any() and not fixed.any()

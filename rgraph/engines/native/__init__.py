@@ -13,10 +13,10 @@ import numpy as np
 from ...graph import Op
 from ..base import Kernel, Provider
 from .library import NativeError
-from .products import Products
+from .loops import Compiler
+from .products import BoundProduct, Products
 from .programs import Programs
 from .sums import Sums
-from .tapes import Compiler
 from .winograd import Winograd
 
 __all__ = ["Native", "NativeError"]
@@ -49,3 +49,6 @@ class Native(Provider):
 
     def in_place(self, op: Op, rest: bool) -> bool:
         return rest
+
+    def takes_out(self, kernel: Kernel) -> bool:
+        return isinstance(kernel, BoundProduct) and kernel.fixed

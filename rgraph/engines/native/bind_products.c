@@ -18,8 +18,8 @@ static PyObject *make_product(PyObject *self, PyObject *args)
         program = PyCapsule_GetPointer(tail, PROGRAM);
         if (!program)
             return NULL;
-        if (program->operands < 1 || program->results != 1 || program->operands > MOST_ARRAYS - 3)
-            return wrong("a tail has one result, and reads what it is the tail of");
+        if (!is_tail(program))
+            return NULL;
     }
     Product *product = PyMem_Malloc(sizeof *product);
     if (!product)
@@ -70,7 +70,7 @@ static PyObject *multiply(PyObject *self, PyObject *const *args, Py_ssize_t coun
     const Product *product = count > 2 ? PyCapsule_GetPointer(args[0], PRODUCT) : NULL;
     if (!product)
         return PyErr_Occurred() ? NULL : wrong("there is no product");
-    const int total = arrays_of(product), packed = args[1] != Py_None;
+    const int total = with_tail(product->tail), packed = args[1] != Py_None;
     if (count - 2 != (product->tail ? total - 1 : total))
         return wrong("a product needs its operands, the result, and what else its tail reads");
     if (!see_all(arrays, all, args + 2, count - 2) || !are_writeable(args + 4, 1)

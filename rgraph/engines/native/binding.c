@@ -3,7 +3,8 @@
 #define NO_IMPORT_ARRAY
 #include "binding.h"
 
-const char PROGRAM[] = "rgraph.program", PRODUCT[] = "rgraph.product", TAPE[] = "rgraph.tape";
+const char PROGRAM[] = "rgraph.program", PRODUCT[] = "rgraph.product",
+           CONVOLUTION[] = "rgraph.convolution", LOOP[] = "rgraph.loop";
 
 PyObject *wrong(const char *what)
 {
@@ -86,7 +87,7 @@ int whole_numbers(PyObject *tuple, int *to, int count, int limit)
         if (PyErr_Occurred())
             return 0;
         if (number < 0 || number >= limit) {
-            wrong("a number that is none of a program's, a product's or a tape's");
+            wrong("a number that is none of a program's or a loop's");
             return 0;
         }
         to[i] = (int)number;
@@ -94,7 +95,15 @@ int whole_numbers(PyObject *tuple, int *to, int count, int limit)
     return 1;
 }
 
-int arrays_of(const Product *product)
+int with_tail(const Program *tail)
 {
-    return product->tail ? 3 + product->tail->operands : 3;
+    return tail ? 3 + tail->operands : 3;
+}
+
+int is_tail(const Program *program)
+{
+    if (program->operands >= 1 && program->results == 1 && program->operands <= MOST_ARRAYS - 3)
+        return 1;
+    wrong("a tail has one result, and reads what it is the tail of");
+    return 0;
 }

@@ -1,8 +1,8 @@
 /* What the functions for Python have in common.
 
    They check what Python hands over, types and sizes: arrays that don't suit are refused, by True, with
-   nothing done to them; all else that is wrong raises. Programs, products and tapes are capsules, each
-   with what it refers to as its context. */
+   nothing done to them; all else that is wrong raises. Programs, products,
+   convolutions and loops are capsules, each with what it refers to as its context. */
 #pragma once
 
 /* One build serves Python 3.10 and all later, whichever it was made by. So no '#' in formats and no
@@ -19,10 +19,10 @@
 
 _Static_assert(sizeof(npy_intp) == sizeof(ptrdiff_t), "NumPy's sizes are those of C");
 
-extern const char PROGRAM[], PRODUCT[], TAPE[]; /* the capsules' names */
+extern const char PROGRAM[], PRODUCT[], CONVOLUTION[], LOOP[]; /* the capsules' names */
 
 /* The functions, by the file that has them; each ends with one that is all zeros. */
-extern PyMethodDef pointwise_methods[], product_methods[], convolution_methods[], tape_methods[],
+extern PyMethodDef pointwise_methods[], product_methods[], convolution_methods[], loop_methods[],
     text_methods[], random_methods[];
 
 #define FAST(function) ((PyCFunction)(void (*)(void))(function)), METH_FASTCALL
@@ -51,6 +51,9 @@ int are_writeable(PyObject *const *arrays, ptrdiff_t count);
 /* Whole numbers from a tuple, from 0 up to a limit each; 0 and an exception for others. */
 int whole_numbers(PyObject *tuple, int *to, int count, int limit);
 
-/* How many arrays a product has: both operands, the result, and with a tail what else that reads and the
-   result again. */
-int arrays_of(const Product *product);
+/* How many arrays a product or a convolution has: both operands, the result, and with a tail what else that
+   reads and the result again. */
+int with_tail(const Program *tail);
+
+/* Whether a program may be a tail; 0 and an exception if not. */
+int is_tail(const Program *program);

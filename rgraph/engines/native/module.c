@@ -3,6 +3,7 @@
 
 #include "binding.h"
 
+#include "loop.h"
 #include "operations.h"
 #include "processor.h"
 #include "threads.h"
@@ -37,6 +38,7 @@ static int fill_module(PyObject *module)
     return PyModule_AddStringConstant(module, "sources", SOURCES)
         || PyModule_AddIntConstant(module, "most_arrays", MOST_ARRAYS)
         || PyModule_AddIntConstant(module, "most_values", MOST_VALUES)
+        || PyModule_AddIntConstant(module, "most_loop_values", MOST_LOOP_VALUES)
         || PyModule_AddIntConstant(module, "lanes", LANES)
         || PyModule_AddIntConstant(module, "processor_level", processor_level())
         ? -1 : 0;
@@ -52,7 +54,7 @@ static PyModuleDef definition = {
 PyMODINIT_FUNC INIT(MODULE)(void)
 {
     import_array1(NULL);
-    PyMethodDef *const all[] = {pointwise_methods, product_methods, convolution_methods, tape_methods,
+    PyMethodDef *const all[] = {pointwise_methods, product_methods, convolution_methods, loop_methods,
                                 text_methods, random_methods};
     PyObject *module = PyModule_Create(&definition);
     int failed = !module || fill_module(module);

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...graph.node import Type
 from ..base import Kernel, Maker
+from ..strides import into
 from .programs import Compiled, Programs
 
 Array = np.ndarray[Any, Any]
@@ -75,8 +76,8 @@ class BoundProduct:
         rest: the kernel of large ones outside loops, and of what does not suit.
 
     Attributes:
-        product: the library's form of it.
-        left_transposed: whether the left factor is.
+        form: the library's form of it.
+        rows_apart: whether each row of the result comes from that row of the left factor.
         fixed: whether the right factor has no rows.
         right: the number of the operand that is the right factor.
     """
@@ -85,21 +86,26 @@ class BoundProduct:
         self, products: Products, recipe: Any, tail: Compiled | None, rest: Kernel
     ) -> None:
         self._products, self._rest = products, rest
+        self._rest_takes_out = tail is not None
         self.fixed = recipe.fixed
         self._left, self.right = (1, 0) if recipe.turned else (0, 1)
         transposed = recipe.transposed
-        self.left_transposed = transposed[0]
+        self.rows_apart = not transposed[0]
         self._rows, self._columns = int(transposed[0]), int(not transposed[1])
         library = products.library
-        self.product = library.product(recipe.turned, *transposed, tail and tail.program)
-        self._multiply = partial(library.multiply, self.product)
+        self.form = library.product(recipe.turned, *transposed, tail and tail.program)
+        self._multiply = partial(library.multiply, self.form)
 
-    def __call__(self, run: Any, a: Any, b: Any, *more: Any, **room: Any) -> Any:
+    def __call__(self, run: Any, a: Any, b: Any, *more: Any, out: Any = None) -> Any:
         suits = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2
         found = None
         if suits and (self._is_small(a, b) if run.step is None else self.fixed):
-            found = self._computed(run, a, b, *more, **room)
-        return self._rest(run, a, b, *more, **room) if found is None else found
+            found = self._computed(run, a, b, *more, out=out)
+        if found is not None:
+            return found
+        if self._rest_takes_out:
+            return self._rest(run, a, b, *more, out=out)
+        return into(out, self._rest(run, a, b))
 
     def _is_small(self, a: Array, b: Array) -> bool:
         left, right = (a, b)[self._left], (a, b)[self.right]
@@ -117,17 +123,17 @@ class BoundProduct:
             out = self._products.empty(shape, _FLOAT)
         panels = None  # of a factor that need not be kept
         if self.fixed:
-            panels = self.panels(run, factors[self.right])
+            panels = self.prepared(run, factors[self.right])
             if panels is None:
                 return None
         return None if self._multiply(panels, a, b, out, *more) else out
 
-    def panels(self, run: Any, b: Array) -> Array | None:
+    def prepared(self, run: Any, b: Array, rows: int = 0, shape: Any = None) -> Array | None:
         """A right factor that stays the same, in panels: it is brought there once in a run."""
         key = id(b), self._columns
         if key not in run.memo:
             depth, columns = b.shape[not self._columns], b.shape[self._columns]
             panels = self._products.empty((depth, self._in_panels(columns)), _FLOAT)
-            refused = self._products.library.pack(self.product, b, panels)
+            refused = self._products.library.pack(self.form, b, panels)
             run.memo[key] = None if refused else panels, b
         return run.memo[key][0]

@@ -84,11 +84,11 @@ typedef struct {
     const float *x, *u;
     const Program *tail;
     Path path;
-} Convolution;
+} Shared;
 
 static void share_of_convolution(const void *what, ptrdiff_t unit, int thread)
 {
-    const Convolution *k = what;
+    const Shared *k = what;
     const Geometry *at = k->at;
     const Cut *c = &k->c;
     float *mine = k->scratch + thread * room(at, c, 0);
@@ -104,15 +104,45 @@ static void share_of_convolution(const void *what, ptrdiff_t unit, int thread)
               0, at->results);
 }
 
-int winograd(const Geometry *at, float *y, const float *x, const float *u, const Program *tail,
-             const Array *const *arrays)
+/* Images (images, channels, height, width) with the channels innermost and no gaps. */
+static int is_channels_last(const Array *array)
 {
-    const int threads = threads_at_hand();
-    Convolution k = {at, cut(at, threads), y, NULL, x, u, tail, {0}};
-    const ptrdiff_t rows = at->images * at->high * at->wide;
-    if (tail && !rows_and_columns(&k.path, tail, arrays, rows, at->results))
+    static const int order[] = {1, 3, 2, 0};
+    ptrdiff_t step = sizeof(float);
+    for (int i = 0; i < 4; step *= array->shape[order[i]], ++i)
+        if (array->shape[order[i]] != 1 && array->strides[order[i]] != step)
+            return 0;
+    return 1;
+}
+
+int geometry_of(Geometry *at, const Array *y, const Array *x, ptrdiff_t top, ptrdiff_t left)
+{
+    if (y->rank != 4 || x->rank != 4 || !is_channels_last(y) || !is_channels_last(x))
+        return 0;
+    *at = (Geometry){.images = x->shape[0], .channels = x->shape[1], .results = y->shape[1],
+                     .height = x->shape[2], .width = x->shape[3], .high = y->shape[2],
+                     .wide = y->shape[3], .top = top, .left = left};
+    return y->shape[0] == at->images && at->images && at->channels && at->results && at->high && at->wide
+        && at->channels % LANES == 0 && at->results % LANES == 0;
+}
+
+int convolution(const Convolution *of, const Array *const *arrays, const Array *u, int only_look)
+{
+    const Array *x = arrays[1], *y = arrays[2];
+    Geometry at;
+    if (!geometry_of(&at, y, x, of->top, of->left) || u->rank != 2 || u->shape[0] != POINTS
+        || u->shape[1] != at.channels * at.results || u->strides[1] != sizeof(float)
+        || u->strides[0] != u->shape[1] * (ptrdiff_t)sizeof(float))
         return 1;
-    k.scratch = scratch_of(at, &k.c, threads, 0);
+    const int threads = threads_at_hand();
+    Shared k = {&at, cut(&at, threads), (float *)y->data, NULL, (const float *)x->data,
+                (const float *)u->data, of->tail, {0}};
+    const ptrdiff_t rows = at.images * at.high * at.wide;
+    if (of->tail && !rows_and_columns(&k.path, of->tail, arrays + 2, rows, at.results))
+        return 1;
+    if (only_look)
+        return 0;
+    k.scratch = scratch_of(&at, &k.c, threads, 0);
     if (!k.scratch)
         return 1;
     in_parts(share_of_convolution, &k, k.c.units, threads);

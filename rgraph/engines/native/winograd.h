@@ -15,13 +15,23 @@ typedef struct {
    two vectors), with one vector where no more is left. */
 void winograd_kernels(const Geometry *at, float *to, const float *w);
 
-/* Computes y from x and kernels at the points; then, if there is one, the tail, unit by unit.
+/* A convolution as it stands in a program: how much of zeros is before the operand, and a tail or none. */
+typedef struct {
+    ptrdiff_t top, left;
+    const Program *tail;
+} Convolution;
 
-   arrays: the tail's, of which the first is not read: it stands for the convolution's result and
-   has the form of the last, the tail's. Returns 1 for arrays that the tail can't take: nothing has
-   been done then. */
-int winograd(const Geometry *at, float *y, const float *x, const float *u, const Program *tail,
-             const Array *const *arrays);
+/* The geometry of a convolution of x to y, both channels-last; 0 for what does not suit. */
+int geometry_of(Geometry *at, const Array *y, const Array *x, ptrdiff_t top, ptrdiff_t left);
+
+/* Computes a convolution and its tail, unit by unit. Returns 0, or 1 for arrays that it can't take or if
+   there is no memory: nothing has been done to them then.
+
+   arrays: the kernels, which are not read, the images, the result, what else the tail reads, the result
+   again.
+   u: the kernels at the points, (POINTS, numbers).
+   only_look: does nothing else. */
+int convolution(const Convolution *of, const Array *const *arrays, const Array *u, int only_look);
 
 /* The gradient to the kernels, (results, channels, 3, 3). Returns 1 if there is no memory for it. */
 int winograd_gradient(const Geometry *at, float *w, const float *x, const float *g);

@@ -58,7 +58,11 @@ class Winograd:
     def _convolution(
         self, name: str, rest: Kernel, operands: Sequence[Type], /, **at: Any
     ) -> Kernel | None:
-        return self._bound(name, at, None, rest) if _suits(at) else None
+        return self._bound(operands, name, at, None, rest) if _suits(at) else None
+
+    def _bound(self, operands: Sequence[Type], *what: Any) -> Kernel | None:
+        bound = BoundConvolution(self, *what)
+        return bound if bound.suits(operands) else None
 
     def _tailed(self, rest: Kernel, operands: Sequence[Type], /, **what: Any) -> Kernel | None:
         """A convolution, and its tail on each strip of the result while that is in the cache."""
@@ -66,59 +70,7 @@ class Winograd:
         if name not in ("convolution", "convolution_transpose") or not _suits(at):
             return None
         tail = self.programs.compiled(what["program"])
-        return self._bound(name, at, tail, rest) if tail else None
-
-    def _bound(self, name: str, at: Any, tail: Compiled | None, rest: Kernel) -> Kernel:
-        prepared = lru_cache(maxsize=1024)(partial(self._prepared, name, at["padding"]))
-
-        def kernel(run: Any, w: Array, x: Array, *more: Any, out: Any = None) -> Any:
-            job = prepared(w.shape, x.shape) if w.dtype == x.dtype == _FLOAT else None
-            least = _LEAST_TILES if run.step is None else _LEAST_IN_LOOP
-            if job is not None and job.tiles >= least:
-                target = dense_room(out, self.empty, job.shape)
-                if not self._compute(run, job, name, w, x, target, tail, more):
-                    return into(out, target)
-            return rest(run, w, x, *more, out=out)
-
-        return kernel
-
-    def _prepared(self, name: str, padding: Any, kernels: Shape, operand: Shape) -> _Job | None:
-        """None for shapes that don't suit."""
-        if len(operand) != 4 or kernels[2:] != (3, 3):
-            return None
-        results, channels = kernels[:2]
-        if name == "convolution_transpose":
-            results, channels = channels, results
-            padding = [(2 - low, 2 - high) for low, high in padding]
-        rows, _, *size = operand
-        high, wide = (n + sum(p) - 2 for n, p in zip(size, padding, strict=True))
-        if min(rows, results, high, wide) < 1 or results % self.lanes or channels % self.lanes:
-            return None
-        tiles = -(-high // 4) * -(-wide // 4)
-        if high * wide < _LEAST_FILLED * 16 * tiles or results * channels > _MOST_KERNELS:
-            return None
-        return _Job((rows, results, high, wide), rows * tiles, padding[0][0], padding[1][0])
-
-    def _compute(
-        self, run: Any, job: _Job, name: str, w: Array, x: Array, target: Array,
-        tail: Compiled | None, more: Sequence[Any],
-    ) -> bool:  # fmt: skip
-        """Whether it could not be done; nothing has been done then."""
-        x = dense(run, self.empty, x)
-        u = self._kernels(run, name, w)
-        program = tail and tail.program
-        return self.library.convolve(target, x, u, job.top, job.left, program, *more)
-
-    def _kernels(self, run: Any, name: str, w: Array) -> Array:
-        """Kernels at the points; once in a run."""
-        key = (id(w), name, "winograd")
-        if key not in run.memo:
-            turned = np.flip(w, (2, 3)).swapaxes(0, 1) if name == "convolution_transpose" else w
-            plain = np.ascontiguousarray(turned)
-            u = self.empty((_POINTS, plain.shape[0] * plain.shape[1]), np.float32)
-            self.library.kernels_at_points(u, plain)
-            run.memo[key] = (w, u)  # w stays alive
-        return run.memo[key][1]
+        return self._bound(operands, name, at, tail, rest) if tail else None
 
     def _weights(
         self, rest: Kernel, operands: Sequence[Type], /, *, kernel: Any, **at: Any
@@ -130,8 +82,8 @@ class Winograd:
         def weights(run: Any, x: Array, g: Array, *, out: Any = None) -> Array:
             job = None
             shape = (g.shape[1], x.shape[1], *kernel)
-            if x.dtype == g.dtype == _FLOAT and x.ndim == 4:
-                job = self._prepared("convolution", at["padding"], shape, x.shape)
+            if x.dtype == g.dtype == _FLOAT:
+                job = job_of(self.lanes, at["padding"], shape, x.shape)
             target = np.empty(shape, np.float32)
             few = job is None or job.tiles < _LEAST_TILES
             if few or self._compute_weights(run, job, x, g, target):
@@ -143,6 +95,91 @@ class Winograd:
     def _compute_weights(self, run: Any, job: _Job, x: Array, g: Array, target: Array) -> bool:
         x, g = dense(run, self.empty, x), dense(run, self.empty, g)
         return self.library.convolve_weights(target, x, g, job.top, job.left)
+
+
+class BoundConvolution:
+    """The kernel of a convolution as it stands in a program.
+
+    Args:
+        winograd: what computes it.
+        name: whether it is a convolution or a transposed one.
+        at: its arguments.
+        tail: what is pointwise after it.
+        rest: the kernel of what does not suit.
+
+    Attributes:
+        form: the library's form of it.
+        right: the number of the operand that has the kernels.
+    """
+
+    right, rows_apart = 0, True
+
+    def __init__(
+        self, winograd: Winograd, name: str, at: Mapping[str, Any], tail: Compiled | None,
+        rest: Kernel,
+    ) -> None:  # fmt: skip
+        self._rest, self._empty, self._library = rest, winograd.empty, winograd.library
+        self._transposed = name == "convolution_transpose"
+        padding = at["padding"]
+        if self._transposed:
+            padding = [(2 - low, 2 - high) for low, high in padding]
+        (top, _), (left, _) = padding if len(padding) == 2 else ((0, 0), (0, 0))
+        self.form = self._library.convolution(top, left, tail and tail.program)
+        self._convolve = partial(self._library.convolve, self.form)
+        self._job = lru_cache(maxsize=1024)(partial(job_of, winograd.lanes, padding))
+
+    def suits(self, operands: Sequence[Type]) -> bool:
+        """Whether it may be that it takes operands of these types."""
+        w, x = (o.shape for o in operands[:2])
+        if w is None or x is None or min((*w, *x), default=0) < 0:
+            return True
+        return self._suiting(w, (1, *x) if operands[1].axes else x, 0) is not None
+
+    def _suiting(self, w: Shape, x: Shape, least: int) -> _Job | None:
+        kernels = (w[1], w[0], *w[2:]) if self._transposed else w
+        job = self._job(kernels, x)
+        return job if job is not None and job.tiles >= least else None
+
+    def __call__(self, run: Any, w: Array, x: Array, *more: Any, out: Any = None) -> Any:
+        least = _LEAST_TILES if run.step is None else _LEAST_IN_LOOP
+        job = self._suiting(w.shape, x.shape, least) if w.dtype == x.dtype == _FLOAT else None
+        if job is not None:
+            target = dense_room(out, self._empty, job.shape)
+            x, u = dense(run, self._empty, x), self._at_points(run, w)
+            if not self._convolve(u, w, x, target, *more):
+                return into(out, target)
+        return self._rest(run, w, x, *more, out=out)
+
+    def prepared(self, run: Any, w: Array, rows: int, shape: Shape) -> Array | None:
+        """The kernels, for so many images of a shape; None where they don't suit."""
+        suits = w.dtype == _FLOAT and self._suiting(w.shape, (rows, *shape), _LEAST_IN_LOOP)
+        return self._at_points(run, w) if suits else None
+
+    def _at_points(self, run: Any, w: Array) -> Array:
+        """Kernels at the points; once in a run."""
+        key = (id(w), self._transposed, "winograd")
+        if key not in run.memo:
+            turned = np.flip(w, (2, 3)).swapaxes(0, 1) if self._transposed else w
+            plain = np.ascontiguousarray(turned)
+            u = self._empty((_POINTS, plain.shape[0] * plain.shape[1]), np.float32)
+            self._library.kernels_at_points(u, plain)
+            run.memo[key] = (w, u)  # w stays alive
+        return run.memo[key][1]
+
+
+def job_of(lanes: int, padding: Any, kernels: Shape, operand: Shape) -> _Job | None:
+    """None for shapes that don't suit."""
+    if len(operand) != 4 or kernels[2:] != (3, 3):
+        return None
+    results, channels = kernels[:2]
+    rows, _, *size = operand
+    high, wide = (n + sum(p) - 2 for n, p in zip(size, padding, strict=True))
+    if min(rows, results, high, wide) < 1 or results % lanes or channels % lanes:
+        return None
+    tiles = -(-high // 4) * -(-wide // 4)
+    if high * wide < _LEAST_FILLED * 16 * tiles or results * channels > _MOST_KERNELS:
+        return None
+    return _Job((rows, results, high, wide), rows * tiles, padding[0][0], padding[1][0])
 
 
 def _suits(at: Mapping[str, Any]) -> bool:

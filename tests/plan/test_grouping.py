@@ -1,4 +1,4 @@
-"""What is small in a step of a loop, written out: the same values as call by call."""
+"""What is done together in a step of a loop: the same values as call by call."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,8 @@ from rgraph import device, passes
 from rgraph.graph import Layout
 from rgraph.passes import autodiff
 from rgraph.plan import Loop, Plan
+from rgraph.plan.observe import observe
+from rgraph.plan.program import Holds
 
 RNG = np.random.default_rng(0)
 
@@ -67,13 +69,19 @@ def test_values_and_gradients(model, differentiated):
     feed = {x.node: packed}
     layouts = {x.node.time_axis: layout}
     found = plan.run(feed, layouts, 3)
-    loops = [s for s in plan.steps if isinstance(s, Loop)]
-    assert any(part.light for loop in loops for part in loop.parts)
-    for loop in loops:
-        for part in loop.parts:
-            part.light = False
+    observe(plan, CallByCall())
     for a, b in zip(found, plan.run(feed, layouts, 3), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+class CallByCall:
+    """An observer that does nothing but look at each call."""
+
+    hindrance, separate = "", True
+
+    def around(self, kernel, nodes, engine):
+        (_,) = nodes
+        return kernel
 
 
 def test_light_calls_follow_one_another():
@@ -81,4 +89,23 @@ def test_light_calls_follow_one_another():
     _, y = lstm()
     (*_, loop) = Plan(passes.optimize([y.node]), device.engine()).steps
     assert isinstance(loop, Loop)
-    assert [len(part.calls) > 1 for part in loop.parts] == [False, True]
+    if device.engine().compiler is None:
+        pytest.skip("nothing is done together without a compiler")
+    assert [len(i.calls) > 1 for i in loop.program.instructions] == [False, True]
+
+
+def test_values_of_a_step_share_memory():
+    """Of four in a row that are alike, the first is not wanted once there is the third."""
+    x = C.sequence.input_variable((2, 5))
+    W = C.Parameter((5, 5), init=C.glorot_uniform(seed=1))
+
+    def step(h, x):
+        for _ in range(4):
+            h = C.reduce_sum(h, axis=0) * x
+        return C.tanh(h)
+
+    y = C.layers.Recurrence(step)(x @ W)
+    (*_, loop) = Plan(passes.optimize([C.sequence.last(y).node]), device.engine()).steps[:-1]
+    assert isinstance(loop, Loop)
+    steps = [b for b in loop.program.buffers if b.holds is Holds.STEP]
+    assert 2 <= len(steps) <= 4

@@ -1,0 +1,221 @@
+"""Goes through the steps of a loop in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+from ..graph import Axis, GraphError, Layout
+from ..graph.node import failed
+from .call import Call, values_of
+from .program import Instruction, LoopProgram, Place, Rule
+from .run import Run
+
+Values = list[Any]
+Action = Callable[[Run, Values], Any]
+
+
+class Interpreter:
+    """What goes through the steps of a loop in Python.
+
+    Args:
+        axis: the time axis.
+        step: 1, or -1 where it goes from the last step to the first.
+        small_bytes: results of up to so many bytes are computed function by function.
+    """
+
+    def __init__(self, program: LoopProgram, axis: Axis, step: int, small_bytes: int) -> None:
+        self.program, self.axis, self.step, self.small_bytes = program, axis, step, small_bytes
+        places = list(enumerate(program.places))
+        by_rule = {rule: [(v, p) for v, p in places if p.rule is rule] for rule in Rule}
+        self._whole = [(v, p.source) for v, p in by_rule[Rule.WHOLE]]
+        self._first_rows = [(v, p.source) for v, p in by_rule[Rule.FIRST_ROWS]]
+        self._frames = [(v, p.source) for v, p in by_rule[Rule.FRAME]]
+        self._rings = by_rule[Rule.RING]
+        self._others = [*by_rule[Rule.BEFORE], *by_rule[Rule.AFTER]]
+        fixed = {v for v, p in places if p.rule in (Rule.WHOLE, Rule.FIRST_ROWS)}
+        self._fixed_parts: list[tuple[int, int, Any]] = []
+        self._parts: list[tuple[int, int, Any]] = []  # of what is elsewhere at each step
+        for v, p in by_rule[Rule.PART]:
+            is_fixed = p.source in fixed
+            fixed.update([v] * is_fixed)
+            (self._fixed_parts if is_fixed else self._parts).append((v, p.source, p.at))
+        self._ahead = [p for _, p in by_rule[Rule.AFTER]]
+        self._reach = max((s.back for s in program.starts), default=0)
+
+    @cached_property
+    def _actions(self) -> list[tuple[Action, Action | None, int]]:
+        """Each instruction, how it is done where it is small, and the bytes of a row."""
+        return [_actions_of(i) for i in self.program.instructions]
+
+    def run(self, run: Run, arrays: Sequence[Any], layout: Layout) -> None:
+        """Goes through all steps.
+
+        Args:
+            arrays: those of the buffers.
+        """
+        counts, offsets, steps = layout.counts, layout.offsets, layout.steps
+        values: Values = [None] * len(self.program.places)
+        for v, source in self._whole:
+            values[v] = arrays[source]
+        at_ends = [(end.value, arrays[end.buffer]) for end in self.program.ends]
+        grows = self.step < 0 and counts[:1] != counts[-1:]
+        actions: list[Action] = []
+        rings: list[tuple[int, list[Any], int]] = []
+        rows = -1
+        for turn in range(steps):
+            t = turn if self.step > 0 else steps - 1 - turn
+            if counts[t] != rows:
+                rows = counts[t]
+                actions = [
+                    small if small is not None and size * rows <= self.small_bytes else action
+                    for action, small, size in self._actions
+                ]
+                rings = self._look_at(values, arrays, rows)
+            block = slice(offsets[t], offsets[t] + rows)
+            run.step = (self.axis, block)
+            for v, source in self._frames:
+                values[v] = arrays[source][block]
+            for v, ring, back in rings:
+                values[v] = ring[(turn - back) % len(ring)]
+            for v, place in self._others:
+                values[v] = self._other(place, arrays, layout, t, rows)
+            for v, source, index in self._parts:
+                values[v] = values[source][index]
+            if turn < self._reach or grows:
+                self._begin(arrays, layout, turn, t, rows)
+            for action in actions:
+                action(run, values)
+            if self._ahead:
+                self._end(arrays, layout, t, rows)
+            if at_ends:
+                goes_on = counts[t + 1] if t + 1 < steps else 0
+                if goes_on < rows:
+                    for v, last in at_ends:
+                        last[goes_on:rows] = values[v][goes_on:]
+        run.step = None
+
+    def _look_at(
+        self, values: Values, arrays: Sequence[Any], rows: int
+    ) -> list[tuple[int, list[Any], int]]:
+        """Sets the values that are the same at all steps of so many rows, and gives those that are
+        in turn in several buffers."""
+        for v, source in self._first_rows:
+            array = arrays[source]
+            values[v] = array if array is None else array[:rows]
+        for v, source, index in self._fixed_parts:
+            values[v] = values[source][index]
+        return [
+            (v, [a[:rows] for a in arrays[p.source : p.source + p.size]], p.start)
+            for v, p in self._rings
+        ]
+
+    def _rows_at(self, layout: Layout, t: int) -> int:
+        return layout.counts[t] if 0 <= t < layout.steps else 0
+
+    def _other(self, place: Place, arrays: Sequence[Any], layout: Layout, t: int, rows: int) -> Any:
+        """A value at another step, or a spare array."""
+        other = t + self.step if place.rule == Rule.AFTER else t - self.step * place.start
+        if self._rows_at(layout, other) < rows:
+            return arrays[place.spare][:rows]
+        start = layout.offsets[other]
+        return arrays[place.source][start : start + rows]
+
+    def _begin(self, arrays: Sequence[Any], layout: Layout, turn: int, t: int, rows: int) -> None:
+        """Where sequences begin, sets what delays read to their initial states."""
+        for place, back, initial in self.program.starts:
+            other = t - self.step * back
+            before = self._rows_at(layout, other)
+            if before >= rows:
+                continue
+            target, first = arrays[place.source], 0
+            if place.rule == Rule.RING:
+                target = arrays[place.source + (turn - back) % place.size]
+            elif place.rule == Rule.FRAME:
+                first = layout.offsets[t]
+            else:
+                target = arrays[place.spare]
+                if before:
+                    start = layout.offsets[other]
+                    target[:before] = arrays[place.source][start : start + before]
+            target[first + before : first + rows] = arrays[initial][before:rows]
+
+    def _end(self, arrays: Sequence[Any], layout: Layout, t: int, rows: int) -> None:
+        """Brings what was to be the next step's from spare arrays."""
+        after = self._rows_at(layout, t + self.step)
+        if after < rows and after:
+            start = layout.offsets[t + self.step]
+            for place in self._ahead:
+                arrays[place.source][start : start + after] = arrays[place.spare][:after]
+
+
+def _actions_of(instruction: Instruction) -> tuple[Action, Action | None, int]:
+    calls = instruction.calls
+    if not calls:
+        return _copy(*instruction.operands, *instruction.results), None, 0
+    if instruction.together is not None:
+        return _together(instruction), None, 0
+    small = _lines(instruction) if instruction.lines else None
+    return (
+        _kernel(calls[0], instruction.operands, instruction.results[0]),
+        small,
+        calls[0].row_bytes,
+    )
+
+
+def _copy(source: int, target: int) -> Action:
+    def copy(run: Run, values: Values) -> None:
+        values[target][...] = values[source]
+
+    return copy
+
+
+def _kernel(call: Call, operands: Sequence[int], result: int) -> Action:
+    kernel, read, node = call.kernel, values_of(operands), call.node
+
+    def into(run: Run, values: Values) -> None:
+        try:
+            kernel(run, *read(values), out=values[result])
+        except GraphError as error:
+            raise failed(node, error) from None
+
+    def gives(run: Run, values: Values) -> None:
+        try:
+            values[result] = kernel(run, *read(values))
+        except GraphError as error:
+            raise failed(node, error) from None
+
+    return into if call.into_in_loop else gives
+
+
+def _together(instruction: Instruction) -> Action:
+    together, calls, wanted = instruction.together, instruction.calls, instruction.wanted
+    assert together is not None
+    arrays = values_of((*instruction.operands, *instruction.results))
+    inside = {c.result for c in calls}
+    outer = list(dict.fromkeys(i for c in calls for i in c.operands if i not in inside))
+
+    def compute(run: Run, values: Values) -> None:
+        given = arrays(values)
+        if not together(*given):
+            return
+        # One by one, and then to their places: these may be those of what others still read.
+        found = dict(zip(outer, given, strict=False))
+        for call in calls:
+            found[call.result] = call.kernel(run, *[found[i] for i in call.operands])
+        for i, target in zip(wanted, given[len(outer) :], strict=True):
+            target[...] = found[i]
+
+    return compute
+
+
+def _lines(instruction: Instruction) -> Action:
+    """A program's functions one after the other."""
+    lines = instruction.lines
+
+    def compute(run: Run, values: Values) -> None:
+        for function, *reads, target in lines:
+            function(*[values[i] for i in reads], out=values[target])
+
+    return compute

@@ -1,0 +1,278 @@
+"""From a cycle of the graph to the program of a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..ops.fused import on_arrays
+from .call import Call
+from .grouping import as_one, grouped, joins
+from .program import Buffer, End, Holds, Instruction, LoopProgram, Place, Rule, Start
+
+if TYPE_CHECKING:
+    from ..engines.base import Engine
+
+Form = tuple[tuple[int, ...], Any]  # the shape and type of a row
+
+
+class Delay(NamedTuple):
+    """A delay in a loop.
+
+    Attributes:
+        result, source, initial: the slots of its value, of what it delays, and of what stands for
+            that where a sequence begins.
+        back: by how many steps.
+        axes: how many dynamic axes the initial state has.
+    """
+
+    result: int
+    source: int
+    initial: int
+    back: int
+    axes: int
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+class Lowering:
+    """Makes the program of a loop.
+
+    Args:
+        calls: what a step computes, in order.
+        frames: the slots of values from outside of which a step reads its frames.
+        whole, lasts: of what is kept, all frames or the last of each sequence, by its slot.
+        apart: whether each operation is to be called by itself, as an observer wants it.
+    """
+
+    def __init__(
+        self, calls: Sequence[Call], delays: Sequence[Delay], frames: Sequence[int],
+        whole: dict[int, Form], lasts: dict[int, Form], engine: Engine, apart: bool = False,
+    ) -> None:  # fmt: skip
+        self._order, self._delays, self._engine, self._apart = calls, delays, engine, apart
+        self._frames, self._whole = set(frames), whole
+        self._calls = {c.result: c for c in calls}
+        self._delay_of = {d.result: d for d in delays}
+        self._own = {*whole, *lasts, *(d.source for d in delays)}  # read by more than this step
+        self._buffer_of: dict[Any, int] = {}
+        self._value_of: dict[int, int] = {}
+        self.program = LoopProgram()
+        self._ahead = self._delays_ahead()
+        self._rings = self._make_rings()
+        self._joined = {} if apart else joins(calls, self._own)
+        self._parts = {
+            operand: (joined, part)
+            for joined, parts in self._joined.items()
+            for operand, part in parts.items()
+        }
+        self._instructions()
+        for number, d in enumerate(delays):
+            initial = self._buffer(Holds.INITIAL, number, d.shape, d.dtype)
+            self.program.starts.append(Start(self._place_of_delay(d), d.back, initial))
+        for slot, form in lasts.items():
+            end = End(self._value(slot), self._buffer(Holds.LAST, slot, *form))
+            self.program.ends.append(end)
+        self._share_memory()
+
+    # What delays read
+
+    def _delays_ahead(self) -> dict[int, Delay]:
+        """Results that are written where the next step has them as a delay's, which is kept."""
+        return {
+            d.source: d
+            for d in self._delays
+            if d.back == 1 and d.result in self._whole and d.source not in self._whole
+            and d.source in self._calls and self._calls[d.source].into_in_loop
+        }  # fmt: skip
+
+    def _make_rings(self) -> dict[tuple[int, int], Place]:
+        """Buffers in turn for what delays read of earlier steps; by the slots of their sources and
+        of their initial states."""
+        back: dict[tuple[int, int], int] = {}
+        forms: dict[tuple[int, int], Form] = {}
+        for d in self._delays:
+            if d.source not in self._whole and self._ahead.get(d.source) is not d:
+                key = d.source, d.initial
+                back[key] = max(back.get(key, 0), d.back)
+                forms[key] = d.shape, d.dtype
+        rings = {}
+        for key, most in back.items():
+            first, *_ = [
+                self._buffer(Holds.STEP, key[0], *forms[key], key[1], n) for n in range(most + 1)
+            ]
+            rings[key] = Place(Rule.RING, first, size=most + 1)
+        return rings
+
+    def _place_of_delay(self, d: Delay) -> Place:
+        if d.source in self._whole:
+            frames = self._all_frames(d.source)
+            spare = self._buffer(Holds.STEP, d.result, d.shape, d.dtype)
+            return Place(Rule.BEFORE, frames, start=d.back, spare=spare)
+        if self._ahead.get(d.source) is d:
+            return Place(Rule.FRAME, self._all_frames(d.result))
+        return self._rings[d.source, d.initial]._replace(start=d.back)
+
+    # Buffers, and what is in them
+
+    def _buffer(
+        self, holds: Holds, of: int, shape: tuple[int, ...] = (), dtype: Any = None, *more: Any
+    ) -> int:
+        """The number of a buffer, `more` telling it from others of the same value."""
+        key = holds, of, shape, dtype, more
+        if key not in self._buffer_of:
+            self._buffer_of[key] = len(self.program.buffers)
+            self.program.buffers.append(Buffer(holds, of, shape, dtype))
+        return self._buffer_of[key]
+
+    def _all_frames(self, slot: int) -> int:
+        return self._buffer(Holds.FRAMES, slot, *self._whole[slot])
+
+    def _add(self, place: Place) -> int:
+        self.program.places.append(place)
+        return len(self.program.places) - 1
+
+    def _value(self, slot: int) -> int:
+        """The number of a value."""
+        if slot not in self._value_of:
+            place = self._place(slot)
+            self._value_of[slot] = self._add(place)
+        return self._value_of[slot]
+
+    def _place(self, slot: int) -> Place:
+        if slot in self._delay_of:
+            return self._place_of_delay(self._delay_of[slot])
+        call = self._calls.get(slot)
+        if call is None:
+            rule = Rule.FRAME if slot in self._frames else Rule.WHOLE
+            return Place(rule, self._buffer(Holds.OUTER, slot))
+        if call.part is not None and not self._apart:
+            source = self._value(call.operands[0])
+            if self.program.places[source].rule != Rule.RESULT:
+                return Place(Rule.PART, source, *call.part)
+        if not call.into_in_loop:
+            return Place(Rule.RESULT)
+        own = self._own_place(slot)
+        if own is not None:
+            return own
+        if slot in self._parts:
+            joined, part = self._parts[slot]
+            axis = self._calls[joined].joins_along or 0
+            return Place(Rule.PART, self._value(joined), axis, part.start, part.stop - part.start)
+        return Place(Rule.FIRST_ROWS, self._buffer(Holds.STEP, slot, call.shape, call.dtype))
+
+    def _own_place(self, slot: int) -> Place | None:
+        """Where a result is to be for other steps, or for what comes after the loop."""
+        if slot in self._whole:
+            return Place(Rule.FRAME, self._all_frames(slot))
+        if slot in self._ahead:
+            d = self._ahead[slot]
+            spare = self._buffer(Holds.STEP, slot, d.shape, d.dtype)
+            return Place(Rule.AFTER, self._all_frames(d.result), spare=spare)
+        return next((ring for (source, _), ring in self._rings.items() if source == slot), None)
+
+    # Instructions
+
+    def _instructions(self) -> None:
+        for slot in sorted(self._whole.keys() & self._delay_of.keys()):
+            self._copy_to(slot, self._own_place(slot))
+        for group in grouped(self._order, self._engine.compiler is not None and not self._apart):
+            if group[0].program is None or self._apart or not self._compute_together(group):
+                for call in group:
+                    self._compute(call)
+        for (source, _), ring in self._rings.items():
+            if source not in self._whole:
+                self._copy_to(source, ring)
+
+    def _copy_to(self, slot: int, place: Place | None) -> None:
+        value = self._value(slot)
+        if place is not None and place != self.program.places[value]:
+            self.program.instructions.append(Instruction((), (value,), (self._add(place),)))
+
+    def _compute_together(self, group: Sequence[Call]) -> bool:
+        """Programs as one with several results; whether that can be."""
+        inside = {c.result for c in group}
+        read = {i for c in self._order if c.result not in inside for i in c.operands}
+        results = [c.result for c in group if c.result in read | self._own]
+        together, operands = as_one(group, results, self._engine)
+        if together is None or not results:
+            return False
+        reads, writes = (tuple(map(self._value, slots)) for slots in (operands, results))
+        instruction = Instruction(tuple(group), reads, writes, together, tuple(results))
+        self.program.instructions.append(instruction)
+        return True
+
+    def _compute(self, call: Call) -> None:
+        value = self._value(call.result)
+        is_part = self.program.places[value].rule == Rule.PART and call.part is not None
+        if not is_part and call.result not in self._joined:
+            reads = tuple(map(self._value, call.operands))
+            lines = self._lines(call, reads, value)
+            instruction = Instruction((call,), reads, (value,), lines=lines)
+            self.program.instructions.append(instruction)
+        if call.result in self._whole:
+            self._copy_to(call.result, self._own_place(call.result))
+
+    def _lines(self, call: Call, reads: Sequence[int], result: int) -> tuple[tuple[Any, ...], ...]:
+        """A pointwise program's functions on the values of the loop, where there is no compiler."""
+        if self._apart or self._engine.compiler is not None or not call.program or not call.axes:
+            return ()
+        if not call.small_bytes:
+            return ()
+        functions = on_arrays(call.program, self._engine.xp)
+        values = [*reads, result]
+        for n in range(functions.registers):
+            register = self._buffer(Holds.REGISTER, n, call.shape, call.dtype)
+            values.append(self._add(Place(Rule.FIRST_ROWS, register)))
+        return tuple(
+            (function, *(values[i] for i in numbers if i >= 0))
+            for function, *numbers in functions.lines
+        )
+
+    # Lifetimes
+
+    def _share_memory(self) -> None:
+        """Has values of one form that are not wanted at the same time in one buffer."""
+        program = self.program
+        memory = program.memory()
+        first, last = program.first_writes(memory), program.last_reads(memory)
+        only_first_rows = {p.source for p in program.places if p.rule == Rule.FIRST_ROWS}
+        others = {
+            b
+            for v, p in enumerate(program.places)
+            if p.rule not in (Rule.FIRST_ROWS, Rule.PART, Rule.RESULT)
+            for b in memory[v]
+        }
+        ends: dict[int, list[int]] = {}
+        stands_for: dict[int, int] = {}
+        free: dict[Form, list[int]] = {}
+        begins: dict[int, list[int]] = {}
+        for b in only_first_rows - others:
+            if program.buffers[b].holds is Holds.STEP and b in first:
+                begins.setdefault(first[b], []).append(b)
+                ends.setdefault(max(last.get(b, -1), first[b]), []).append(b)
+        for number in range(len(program.instructions)):
+            for b in sorted(begins.get(number, ())):
+                same = free.get(program.buffers[b][2:], [])
+                stands_for[b] = same.pop() if same else b
+            for b in ends.get(number, ()):
+                free.setdefault(program.buffers[b][2:], []).append(stands_for[b])
+        gone = {b for b, other in stands_for.items() if b != other}
+        numbers: dict[int, int] = {}
+        kept: list[Buffer] = []
+        for b, buffer in enumerate(program.buffers):
+            if b not in gone:
+                numbers[b] = len(kept)
+                kept.append(buffer)
+        numbers |= {b: numbers[stands_for[b]] for b in gone}
+        program.buffers[:] = kept
+
+        def renumbered(place: Place) -> Place:
+            if place.rule in (Rule.PART, Rule.RESULT):
+                return place
+            return place._replace(source=numbers[place.source], spare=numbers[place.spare])
+
+        program.places[:] = map(renumbered, program.places)
+        program.starts[:] = [
+            Start(renumbered(s.place), s.back, numbers[s.initial]) for s in program.starts
+        ]
+        program.ends[:] = [End(e.value, numbers[e.buffer]) for e in program.ends]

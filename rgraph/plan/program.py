@@ -1,0 +1,188 @@
+"""The program of a loop: what each step does, as instructions over numbered values.
+
+One step differs from another only in where its arrays begin and how many rows they have. Both
+follow from rules, so the program is made once, with the plan, and whoever has it can go through all
+steps: Python (`interpreter`), or a provider that has a form of its own for each instruction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import Any, NamedTuple
+
+from .call import Call
+
+
+class Rule(IntEnum):
+    """Where a value is at a step: see `engines/native/loop.h`."""
+
+    WHOLE = 0  # a buffer, as it is
+    FIRST_ROWS = 1  # its first rows, as many as the step has
+    FRAME = 2  # the step's rows
+    BEFORE = 3  # those of an earlier step, `start` steps back
+    AFTER = 4  # those of the next step
+    RING = 5  # the first rows of one of `size` buffers in turn, that of `start` steps back
+    PART = 6  # `size` elements from `start` on along an axis of another value
+    RESULT = 7  # whatever the instruction gives that computes it
+
+
+class Place(NamedTuple):
+    """Where a value is.
+
+    Attributes:
+        source: the number of a buffer, of the first of a ring; for a part, of a value.
+        axis: counted from the last.
+        spare: the buffer that is taken where not all of the step's sequences have that other step.
+    """
+
+    rule: Rule
+    source: int = 0
+    axis: int = 0
+    start: int = 0
+    size: int = 0
+    spare: int = 0
+
+    @property
+    def at(self) -> tuple[Any, ...]:
+        """A part, as NumPy takes it."""
+        inner = (slice(None),) * (-self.axis - 1)
+        return (..., slice(self.start, self.start + self.size), *inner)
+
+
+class Holds(Enum):
+    """What a buffer holds."""
+
+    OUTER = "a value that was there before the loop"
+    FRAMES = "all frames of a value of the loop"
+    LAST = "the last frame of each sequence"
+    INITIAL = "the initial state of each sequence"
+    STEP = "a value of one step"
+    REGISTER = "what a small pointwise program has between two functions"
+
+
+class Buffer(NamedTuple):
+    """An array that a loop works on.
+
+    Attributes:
+        of: the slot of the value in the plan; of an initial state, the number of the delay.
+        shape: of a row.
+    """
+
+    holds: Holds
+    of: int
+    shape: tuple[int, ...] = ()
+    dtype: Any = None
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass
+class Instruction:
+    """What is done with some values of a step.
+
+    Attributes:
+        calls: what it computes: one, or several pointwise programs of one shape; none for what
+            copies a value.
+        operands: the numbers of the values that it reads.
+        results: of those that it writes.
+        together: what computes several programs at once: see `engines.base.Compiled`.
+        wanted: their results that are, by their slots in the plan.
+        lines: of a pointwise program where there is no compiler: each of its functions, with the
+            numbers of the values that it reads, and of its result.
+    """
+
+    calls: tuple[Call, ...]
+    operands: tuple[int, ...]
+    results: tuple[int, ...]
+    together: Callable[..., Any] | None = None
+    wanted: tuple[int, ...] = ()
+    lines: tuple[tuple[Any, ...], ...] = ()
+
+    def observe(self, around: Callable[..., Any]) -> None:
+        """Has `around(kernel, *nodes)` called in place of its kernels."""
+        if self.together is not None:
+            self.together = around(self.together, *(c.node for c in self.calls))
+            return
+        for call in self.calls:
+            call.kernel = around(call.kernel, call.node)
+
+
+class Start(NamedTuple):
+    """Where a sequence begins, what a delay reads there is its initial state."""
+
+    place: Place
+    back: int
+    initial: int
+
+
+class End(NamedTuple):
+    """Where a sequence ends, a value is copied to its row of a buffer."""
+
+    value: int
+    buffer: int
+
+
+@dataclass
+class LoopProgram:
+    """All that a loop does.
+
+    Attributes:
+        buffers: the arrays that it works on.
+        places: where each value is; a part comes after what it is a part of.
+        instructions: what a step does, in order.
+    """
+
+    buffers: list[Buffer] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    instructions: list[Instruction] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
+
+    def memory(self) -> list[frozenset[int]]:
+        """For each value, the buffers in which it may lie.
+
+        What a kernel gives may lie where its operands do.
+        """
+        found: dict[int, frozenset[int]] = {}
+        made = {r: i.operands for i in self.instructions for r in i.results}
+
+        def of(value: int) -> frozenset[int]:
+            if value not in found:
+                found[value] = at(self.places[value], value)
+            return found[value]
+
+        def at(place: Place, value: int) -> frozenset[int]:
+            if place.rule == Rule.PART:
+                return of(place.source)
+            if place.rule == Rule.RESULT:
+                return frozenset[int]().union(*map(of, made[value]))
+            if place.rule in (Rule.BEFORE, Rule.AFTER):
+                return frozenset((place.source, place.spare))
+            return frozenset(range(place.source, place.source + max(place.size, 1)))
+
+        return [of(v) for v in range(len(self.places))]
+
+    def last_reads(self, memory: list[frozenset[int]]) -> dict[int, int]:
+        """For each buffer, the number of the last instruction that reads what is in it."""
+        last = {
+            b: number
+            for number, instruction in enumerate(self.instructions)
+            for v in instruction.operands
+            for b in memory[v]
+        }
+        return last | {b: len(self.instructions) for end in self.ends for b in memory[end.value]}
+
+    def first_writes(self, memory: list[frozenset[int]]) -> dict[int, int]:
+        """For each buffer, the number of the first instruction that writes to it."""
+        first: dict[int, int] = {}
+        for number, instruction in enumerate(self.instructions):
+            for v in instruction.results:
+                if self.places[v].rule != Rule.RESULT:
+                    for b in memory[v]:
+                        first.setdefault(b, number)
+        return first
