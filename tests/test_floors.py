@@ -82,6 +82,18 @@ def test_imports_go_downward(name, path):
     assert not above, f"{name} imports {above} from above it"
 
 
+def test_a_module_is_read_in_one_sitting():
+    """At most 400 lines of code, docstrings and blank lines aside."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for name, path in modules():
+        lines = {i: s for i, s in enumerate(path.read_text().splitlines(), 1) if s.strip()}
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, documented) and ast.get_docstring(node) is not None:
+                for i in range(node.body[0].lineno, node.body[0].end_lineno + 1):
+                    lines.pop(i, None)
+        assert len(lines) <= 400, f"{name} has {len(lines)} lines of code"
+
+
 def _names_an_operation(node, names):
     """Whether an expression looks a record up by its name, or compares it or its name with one."""
     if isinstance(node, ast.Subscript):

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from .. import graph
 from ..files import persistence, pickling
-from ..graph import FREE, GraphError, Node, Placeholder
+from ..graph import GraphError, Node, Placeholder
 from ..graph.context import context
 from ..graph.node import describe, resolve
 from ..inspect import explain, picture, profile, summary
@@ -18,15 +18,14 @@ from ..operands.operand import Operand
 from ..operands.tracing import annotated, is_outer, nodes_of, trace
 from ..operands.types import Type
 from ..operands.variables import Variable, as_variable, leaf
-from ..ops import records
 from ..ops.records import hold
-from ..passes import autodiff
 from ..runtime import evaluation, jobs
-from ..runtime.evaluation import Feed, Request
+from ..runtime.evaluation import Feed
 from ..runtime.feeding import as_feed
 from ..runtime.streams import Stream
-from ..runtime.windows import Window, window_of
+from ..runtime.windows import window_of
 from ..train import functions as training
+from . import binding, running, structure
 from .cloning import copy
 from .piping import piped
 
@@ -113,47 +112,11 @@ class Function(Operand):
         >>> values, places
         (array([[7.]], dtype=float32), array([[1.]], dtype=float32))
         """
-        given = self._match(args, kwargs)
+        given = binding.match(self, args, kwargs)
         if given and not any(isinstance(v, (Operand, Node)) for v in given.values()):
-            values = self._run(self._current(), given)
+            values = running.run(self, self._current(), given)
             return tuple(values) if len(values) > 1 else values[0]
-        replace = {k.node: records.as_node(v) for k, v in given.items()}
-        for argument, value in replace.items():
-            _refuse_another_shape(argument, value)
-        nodes = graph.copy(self._current(), replace)
-        return Function(nodes, self._left_open(given), self._name)
-
-    def _left_open(self, given: Mapping[Variable, Any]) -> list[Node] | None:
-        """The signature once arguments are given: a function's own stand in its place."""
-        declared = given if self._signature is None else map(leaf, self._declared())
-        found: list[Node] = []
-        for argument in declared:
-            value = given.get(argument, argument)
-            if isinstance(value, Function):
-                found += value._declared()
-            elif value is argument:
-                found.append(argument.node)
-        return list(dict.fromkeys(found)) or None
-
-    def _match(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[Variable, Any]:
-        parameters = [a for a in self.arguments if not is_outer(a.node)]
-        if len(args) > len(parameters):
-            raise GraphError(
-                f"{self.name or 'the function'} takes {len(parameters)} arguments "
-                f"({', '.join(describe(p.node) for p in parameters)}), got {len(args)}"
-            )
-        given: dict[Variable, Any] = {}
-        for parameter, value in zip(parameters, args, strict=False):
-            given[parameter] = value
-        for name, value in kwargs.items():
-            named = [p for p in parameters if p.name == name]
-            if not named or named[0] in given:
-                raise GraphError(
-                    f"{self.name or 'the function'} has no free argument '{name}'; it has "
-                    f"{', '.join(describe(p.node) for p in parameters)}"
-                )
-            given[named[0]] = value
-        return given
+        return Function(*binding.applied(self, given), self._name)
 
     def __rshift__(self, other: Any) -> Any:
         """`f >> g` is g applied to the results of f, as in `layers.Sequential([f, g])`."""
@@ -181,20 +144,7 @@ class Function(Operand):
                [3.],
                [6.]], dtype=float32)
         """
-        bindings = {records.as_node(k): records.as_node(v) for k, v in substitutions.items()}
-        for node in bindings:
-            if not isinstance(node, Placeholder):
-                raise GraphError(f"{describe(node)} is no placeholder, it is bound already")
-        try:
-            graph.bind(bindings)  # type: ignore[arg-type]
-            self._current()
-        except GraphError:
-            for node in bindings:
-                node.target = None
-            raise
-        for node in bindings:
-            if isinstance(node.handle, Variable):
-                node.handle.stand_anew()
+        binding.replace_placeholders(self, substitutions)
         vars(self).pop("_runner", None)
         return self
 
@@ -222,7 +172,7 @@ class Function(Operand):
         >>> f.W.shape
         (3, 2)
         """
-        given = self._match(types, named)
+        given = binding.match(self, types, named)
         inputs = {v: Type.of(t).new(v.name) for v, t in given.items() if t is not None}
         self.replace_placeholders(inputs)
 
@@ -233,10 +183,7 @@ class Function(Operand):
         >>> f.replace_placeholder(C.constant([1, 2])).eval()
         array([2., 4.], dtype=float32)
         """
-        own = [p for p in self.placeholders if not is_outer(p.node)]
-        if len(own) != 1:
-            raise GraphError(f"{self!r} has {len(own)} placeholders, not one")
-        return self.replace_placeholders({own[0]: substitution})
+        return self.replace_placeholders({binding.only_placeholder(self): substitution})
 
     def clone(self, method: str = "clone", substitutions: Mapping[Any, Any] | None = None) -> Any:
         """A copy.
@@ -266,14 +213,7 @@ class Function(Operand):
         >>> first.grad({x: [[2.0]]}, wrt=[x])
         array([[12.]], dtype=float32)
         """
-        free = [n for n in graph.order([self.node]) if FREE in (n.shape or ())]
-        if free:  # rules of gradients count elements, and there is nothing to count yet
-            raise GraphError(
-                f"a run decides the size of {describe(free[-1])}, and gradients as functions must "
-                f"know it\n  made at {free[-1].origin}",
-                hint="grad(at, wrt=[…]) computes them when the size is known",
-            )
-        nodes = autodiff.gradients(self.node, [records.as_node(w) for w in wrt])
+        nodes = running.gradients(self, wrt)
         signature = [a.node for a in self.arguments]  # one may only say how long sequences are
         return [Function([n], signature) for n in nodes]
 
@@ -471,14 +411,7 @@ class Function(Operand):
         >>> (C.input_variable(1) + 1).op_name, C.layers.Dense(2).op_name
         ('Plus', 'Dense')
         """
-        if len(self._nodes) != 1:
-            return "Combine"
-        node = self.node
-        if node.op is None:
-            return node.kind
-        if self.is_block:
-            return node.attrs["block"]
-        return "".join(word.capitalize() for word in node.op.name.split("_"))
+        return structure.op_name(self._current())
 
     @property
     def is_primitive(self) -> bool:
@@ -528,14 +461,7 @@ class Function(Operand):
         >>> C.dropout(C.input_variable(1), 0.3, seed=5).attributes["rngSeed"]
         5
         """
-        op, settings = self.node.op, self._settings()
-        found = dict(op.attributes(self.node)) if op is not None else {}
-        for name, (node, key) in settings.items():
-            assert node.op is not None
-            value = node.attrs[key]
-            value = node.attrs.get(f"own_{key}") if value is None else value
-            found |= {**node.op.attributes(node), name: value}
-        return found
+        return structure.attributes(self.node)
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Sets one of the attributes that may change: `dropoutRate`, `rngSeed`.
@@ -545,17 +471,7 @@ class Function(Operand):
         >>> f.attributes["dropoutRate"]
         0.5
         """
-        settings = self._settings()
-        if name not in settings:
-            raise GraphError(f"{name!r} can't be set; what can is {sorted(settings)}")
-        node, key = settings[name]
-        node.attrs[key] = value
-
-    def _settings(self) -> dict[str, tuple[Node, str]]:
-        """Where the attributes that may change stand: here, or in an operand that is random."""
-        names = {"rate": "dropoutRate", "seed": "rngSeed"}
-        nodes = [n for n in (self.node, *self.node.inputs) if n.op and n.op.random]
-        return {names[k]: (n, k) for n in nodes for k in n.attrs if k in names}
+        structure.set_attribute(self.node, name, value)
 
     def __repr__(self) -> str:
         arguments = ", ".join(describe(a.node) for a in self.arguments)
@@ -581,11 +497,7 @@ class Function(Operand):
         """A parameter, input, layer or named value inside: `model.encoder.dense1.W`."""
         if name.startswith("_") or "_nodes" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        roots: Sequence[Node] = self._current()
-        ends: Sequence[Node] = ()
-        if self._is_primitive and self.is_block:  # a layer found by its name: what is in it
-            roots, ends = roots[0].inputs[:1], roots[0].inputs[1:]
-        found = search.named(name, roots, 1, ends)
+        found = structure.inside(self._current(), name, self._is_primitive)
         if len(found) > 1:
             raise AttributeError(
                 f"{self!r} has {len(found)} values named '{name}': find_all_with_name gives all"
@@ -650,8 +562,7 @@ class Function(Operand):
         >>> np.allclose(found, y.eval({x: [frames]})[0])
         True
         """
-        inputs = [a.node for a in self.arguments if isinstance(a.node, graph.Input)]
-        return Stream(self._current(), inputs, device)
+        return Stream(self._current(), running.inputs_of(self), device)
 
     def eval(
         self,
@@ -693,10 +604,7 @@ class Function(Operand):
         [array([[0.],
                [5.]], dtype=float32), array([[0.]], dtype=float32)]
         """
-        keys, nodes = self._chosen(outputs)
-        among = window_of(window, memory_limit)
-        values = self._run(nodes, arguments, device, as_numpy=as_numpy, window=among)
-        return _by_key(keys, values)
+        return running.evaluate(self, arguments, outputs, device, as_numpy, window, memory_limit)
 
     def grad(
         self,
@@ -732,23 +640,9 @@ class Function(Operand):
         >>> C.square(x).grad({x: [[1, 2]]})
         array([[2., 4.]], dtype=float32)
         """
-        if wrt is None:
-            wrt = [a for a in self.arguments if a.needs_gradient]
-        single = not isinstance(wrt, (list, tuple, set, frozenset))
-        chosen = [wrt] if single else list(wrt)
-        if not chosen:
-            raise GraphError(
-                "no input of the function needs a gradient",
-                hint="say which: grad(at, wrt=[…]), or declare the input with needs_gradient=True",
-            )
-        root = self.node if grad_root is None else records.as_node(grad_root)
-        keys, nodes = ([], []) if outputs is None else self._chosen(outputs)
-        inner = list(map(_wrt, chosen))
-        values = self._run(
-            nodes, at, device, True, root, inner, as_numpy, window_of(window, memory_limit)
+        return running.gradient(
+            self, at, wrt, outputs, device, as_numpy, grad_root, window, memory_limit
         )
-        result = _by_key(chosen, values[len(nodes) :])
-        return result if outputs is None else (result, _by_key(keys, values[: len(nodes)]))
 
     def forward(
         self,
@@ -778,12 +672,7 @@ class Function(Operand):
         >>> f.backward(state, {f.output: [[1, 10]]}, [x])[x]
         array([[ 2., 40.]], dtype=float32)
         """
-        keys, nodes = self._chosen(outputs)
-        given = self._runner.feed(self._feed(arguments), device, bool(keep_for_backward))
-        updates = self._runner.updates(*nodes) if given.training else ()
-        request = Request(tuple(nodes), updates=updates)
-        values = self._runner.run(request, given, self._inputs(), as_numpy=as_numpy)
-        return (given if given.training else None), dict(zip(keys, values, strict=True))
+        return running.forward(self, arguments, outputs, keep_for_backward, device, as_numpy)
 
     def backward(
         self,
@@ -809,43 +698,7 @@ class Function(Operand):
         >>> f.backward(state, np.array([[1, 10]]), [w])[w]
         array([ 1., 20.], dtype=float32)
         """
-        if state is None:
-            raise GraphError(
-                "there is nothing to go back from",
-                hint="name the outputs in forward(…, keep_for_backward={f.output})",
-            )
-        if not isinstance(root_gradients, Mapping):
-            root_gradients = {self: root_gradients}
-        chosen = list(variables)
-        roots = tuple(records.as_node(r) for r in root_gradients)
-        wrt = tuple(map(_wrt, chosen))
-        request = Request((), roots, wrt, weighted=True)
-        weights = list(root_gradients.values())
-        found = self._runner.run(request, state, self._inputs(), weights, as_numpy)
-        return dict(zip(chosen, found, strict=True))
-
-    def _chosen(self, outputs: Any) -> tuple[list[Any], list[Node]]:
-        """The outputs that are asked for, as they were named and as nodes."""
-        nodes = self._current()
-        if outputs is None:
-            return [as_variable(n) for n in nodes], nodes
-        if isinstance(outputs, Function):
-            outputs = outputs.outputs
-        keys = [outputs] if isinstance(outputs, Operand) else list(outputs)
-        if not all(isinstance(k, (Operand, Node)) for k in keys):
-            raise TypeError("outputs must be variables or functions, or a list of them")
-        wanted = [resolve(records.as_node(k)) for k in keys]
-        below = set(graph.order(nodes))
-        for node in wanted:
-            if node not in below:
-                raise GraphError(f"{describe(node)} is not computed by {self!r}")
-        return keys, wanted
-
-    def _inputs(self) -> list[graph.Input]:
-        return [a.node for a in self.arguments if isinstance(a.node, graph.Input)]
-
-    def _feed(self, arguments: Any) -> dict[Node, Any]:
-        return as_feed(arguments, self.arguments)
+        return running.backward(self, state, root_gradients, variables, as_numpy)
 
     def summary(self) -> Any:
         """A table of its layers: output shapes, parameters, operations, connections.
@@ -880,7 +733,7 @@ class Function(Operand):
              ... MB  in 2 windows of 500 frames, 0.001 MB of it for states at their borders
         ...
         """
-        request = self._request(self._current(), wrt)
+        request = running.request(self, wrt)
         if frames is None:
             return explain.explain(jobs.plan(request))
         plan = jobs.windowed_plan(request._replace(window=window_of(frames, None)))
@@ -897,8 +750,9 @@ class Function(Operand):
         >>> "exp" in str(table)
         True
         """
-        request = self._request(self._current(), wrt)
-        return profile.profile(request, self._runner.feed(self._feed(arguments)), self._inputs())
+        request = running.request(self, wrt)
+        given = self._runner.feed(as_feed(arguments, self.arguments))
+        return profile.profile(request, given, running.inputs_of(self))
 
     def print_node_timing(self) -> None:
         """Prints how long operations took since the last time; see `debugging.set_node_timing`.
@@ -907,32 +761,6 @@ class Function(Operand):
         no run was timed: debugging.set_node_timing(True) has them timed
         """
         profile.print_node_timing()
-
-    def _request(self, nodes: Sequence[Node], wrt: Sequence[Any]) -> Request:
-        roots = (self.node,) if wrt else ()
-        return Request(tuple(nodes), roots, tuple(map(_wrt, wrt)))
-
-    def _run(
-        self,
-        nodes: Sequence[Node],
-        arguments: Any,
-        device: Any = None,
-        training: bool = False,
-        root: Node | None = None,
-        wrt: Sequence[Node] = (),
-        as_numpy: bool = True,
-        window: Window | None = None,
-    ) -> list[Any]:
-        """The values of nodes, then the gradients of the sum of `root`."""
-        roots = () if root is None else (root,)
-        updates = self._runner.updates(*nodes, root) if root is not None else ()
-        request = Request(tuple(nodes), roots, tuple(wrt), updates=updates, window=window)
-        given = self._runner.feed(self._feed(arguments), device, training)
-        inputs = self._inputs()
-        if wrt:  # what nothing depends on has a gradient, too: zeros, as many as it has frames
-            more = [n for n in wrt if isinstance(n, graph.Input)]
-            inputs = list(dict.fromkeys([*inputs, *more]))
-        return self._runner.run(request, given, inputs, as_numpy=as_numpy)
 
     # Saving and training it
 
@@ -1103,29 +931,3 @@ def _(node: Node, signature: Sequence[Node] | None = None, name: str = "") -> An
 @hold.register(tuple)
 def _(nodes: Sequence[Node], signature: Sequence[Node] | None = None, name: str = "") -> Function:
     return Function(nodes, signature, name)
-
-
-def _wrt(value: Any) -> Node:
-    """The node that a gradient is asked for."""
-    if not isinstance(getattr(value, "node", value), Node):
-        raise GraphError(
-            f"a gradient is with respect to an input, a parameter or another value of the graph, "
-            f"got {value!r:.60}"
-        )
-    return records.as_node(value)
-
-
-def _by_key(keys: Sequence[Any], values: Sequence[Any]) -> Any:
-    """The value, or a dict if there are several; what was asked for twice is one."""
-    if len(keys) == 1:
-        return values[0]
-    found = dict(zip(keys, values, strict=True))
-    return values[0] if len(found) == 1 else found
-
-
-def _refuse_another_shape(argument: Node, value: Node) -> None:
-    if not graph.stands_for(argument.shape, value.shape):
-        raise GraphError(
-            f"argument {argument.name or '?'} has shape {argument.shape}, it is given a value of "
-            f"shape {value.shape}"
-        )

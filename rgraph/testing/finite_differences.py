@@ -17,6 +17,7 @@ from ..model.function import Function
 from ..passes import autodiff
 from ..plan import Plan
 from ..runtime.evaluation import Runner
+from ..runtime.feeding import as_feed
 from ..runtime.minibatch import Minibatch
 
 
@@ -40,7 +41,8 @@ class Point:
         for a in function.arguments:
             if a.is_input and a.node not in self.inputs:  # it may say how long sequences are
                 self._leaf(a.node)
-        given = function._feed(at) if at is not None else _random(self.inputs, generator)
+        known = at is not None
+        given = as_feed(at, function.arguments) if known else _random(self.inputs, generator)
         data: dict[Node, Any] = {self.inputs[n]: v for n, v in given.items() if n in self.inputs}
         for node, copied in self.inputs.items():
             if isinstance(node, graph.Stored):

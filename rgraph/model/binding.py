@@ -1,0 +1,96 @@
+"""What stands for a function's arguments and placeholders: calls, and bindings for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from .. import graph
+from ..graph import GraphError, Node, Placeholder
+from ..graph.node import describe
+from ..operands.operand import Operand
+from ..operands.tracing import is_outer
+from ..operands.variables import Variable, leaf
+from ..ops.records import as_node
+
+if TYPE_CHECKING:
+    from .function import Function
+
+
+def match(
+    function: Function, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[Variable, Any]:
+    """What a call gives for each argument, in its place or by name.
+
+    Raises:
+        GraphError: there are too many, or there is no such name.
+    """
+    parameters = [a for a in function.arguments if not is_outer(a.node)]
+    if len(args) > len(parameters):
+        raise GraphError(
+            f"{function.name or 'the function'} takes {len(parameters)} arguments "
+            f"({', '.join(describe(p.node) for p in parameters)}), got {len(args)}"
+        )
+    given: dict[Variable, Any] = dict(zip(parameters, args, strict=False))
+    for name, value in kwargs.items():
+        named = [p for p in parameters if p.name == name]
+        if not named or named[0] in given:
+            raise GraphError(
+                f"{function.name or 'the function'} has no free argument '{name}'; it has "
+                f"{', '.join(describe(p.node) for p in parameters)}"
+            )
+        given[named[0]] = value
+    return given
+
+
+def applied(
+    function: Function, given: Mapping[Variable, Any]
+) -> tuple[list[Node], list[Node] | None]:
+    """A function's nodes with operands in the place of arguments, and what is open of these."""
+    replace = {k.node: as_node(v) for k, v in given.items()}
+    for argument, value in replace.items():
+        if not graph.stands_for(argument.shape, value.shape):
+            raise GraphError(
+                f"argument {argument.name or '?'} has shape {argument.shape}, it is given a value "
+                f"of shape {value.shape}"
+            )
+    return graph.copy(function._current(), replace), _left_open(function, given)
+
+
+def _left_open(function: Function, given: Mapping[Variable, Any]) -> list[Node] | None:
+    """The signature once arguments are given: a function's own stand in its place."""
+    declared = given if function._signature is None else map(leaf, function._declared())
+    found: list[Node] = []
+    for argument in declared:
+        value = given.get(argument, argument)
+        if isinstance(value, Operand) and not isinstance(value, Variable):
+            found += cast("Function", value)._declared()
+        elif value is argument:
+            found.append(argument.node)
+    return list(dict.fromkeys(found)) or None
+
+
+def replace_placeholders(function: Function, substitutions: Mapping[Any, Any]) -> None:
+    """See `Function.replace_placeholders`; nothing is bound if something doesn't fit."""
+    bindings = {as_node(k): as_node(v) for k, v in substitutions.items()}
+    for node in bindings:
+        if not isinstance(node, Placeholder):
+            raise GraphError(f"{describe(node)} is no placeholder, it is bound already")
+    try:
+        graph.bind(bindings)  # type: ignore[arg-type]
+        function._current()
+    except GraphError:
+        for node in bindings:
+            node.target = None
+        raise
+    for node in bindings:
+        if isinstance(node.handle, Variable):
+            node.handle.stand_anew()
+
+
+def only_placeholder(function: Function) -> Variable:
+    """The one that `replace_placeholder` binds."""
+    own = [p for p in function.placeholders if not is_outer(p.node)]
+    if len(own) != 1:
+        raise GraphError(f"{function!r} has {len(own)} placeholders, not one")
+    return own[0]

@@ -1,0 +1,182 @@
+"""Values and gradients of functions: what `eval`, `grad`, `forward` and `backward` do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import graph
+from ..graph import FREE, GraphError, Input, Node
+from ..graph.node import describe, resolve
+from ..operands.operand import Operand
+from ..operands.variables import Variable
+from ..ops.records import as_node
+from ..passes import autodiff
+from ..runtime.evaluation import Feed, Request
+from ..runtime.feeding import as_feed
+from ..runtime.windows import Window, window_of
+
+if TYPE_CHECKING:
+    from .function import Function
+
+
+def run(
+    function: Function,
+    nodes: Sequence[Node],
+    arguments: Any,
+    device: Any = None,
+    training: bool = False,
+    root: Node | None = None,
+    wrt: Sequence[Node] = (),
+    as_numpy: bool = True,
+    window: Window | None = None,
+) -> list[Any]:
+    """The values of nodes, then the gradients of the sum of `root`."""
+    runner, own = function._runner, function.arguments
+    roots = () if root is None else (root,)
+    updates = runner.updates(*nodes, root) if root is not None else ()
+    request = Request(tuple(nodes), roots, tuple(wrt), updates=updates, window=window)
+    given = runner.feed(as_feed(arguments, own), device, training)
+    # What nothing depends on has a gradient, too: zeros, as many as it has frames.
+    nodes = (*(a.node for a in own), *wrt)
+    inputs = dict.fromkeys(n for n in nodes if isinstance(n, Input))
+    return runner.run(request, given, list(inputs), as_numpy=as_numpy)
+
+
+def evaluate(
+    function: Function,
+    arguments: Any,
+    outputs: Any,
+    device: Any,
+    as_numpy: bool,
+    window: int | None,
+    memory_limit: int | None,
+) -> Any:
+    """See `Function.eval`."""
+    keys, nodes = _chosen(function, outputs)
+    among = window_of(window, memory_limit)
+    values = run(function, nodes, arguments, device, as_numpy=as_numpy, window=among)
+    return _by_key(keys, values)
+
+
+def gradient(
+    function: Function,
+    at: Any,
+    wrt: Any,
+    outputs: Any,
+    device: Any,
+    as_numpy: bool,
+    grad_root: Any,
+    window: int | None,
+    memory_limit: int | None,
+) -> Any:
+    """See `Function.grad`."""
+    if wrt is None:
+        wrt = [a for a in function.arguments if a.needs_gradient]
+    chosen = list(wrt) if isinstance(wrt, (list, tuple, set, frozenset)) else [wrt]
+    if not chosen:
+        raise GraphError(
+            "no input of the function needs a gradient",
+            hint="say which: grad(at, wrt=[…]), or declare the input with needs_gradient=True",
+        )
+    root = function.node if grad_root is None else as_node(grad_root)
+    keys, nodes = ([], []) if outputs is None else _chosen(function, outputs)
+    among = window_of(window, memory_limit)
+    inner = list(map(_wrt, chosen))
+    values = run(function, nodes, at, device, True, root, inner, as_numpy, among)
+    result = _by_key(chosen, values[len(nodes) :])
+    return result if outputs is None else (result, _by_key(keys, values[: len(nodes)]))
+
+
+def forward(
+    function: Function, arguments: Any, outputs: Any, kept: Any, device: Any, as_numpy: bool
+) -> tuple[Feed | None, dict[Any, Any]]:
+    """See `Function.forward`."""
+    keys, nodes = _chosen(function, outputs)
+    runner = function._runner
+    given = runner.feed(as_feed(arguments, function.arguments), device, bool(kept))
+    updates = runner.updates(*nodes) if given.training else ()
+    request = Request(tuple(nodes), updates=updates)
+    values = runner.run(request, given, inputs_of(function), as_numpy=as_numpy)
+    return (given if given.training else None), dict(zip(keys, values, strict=True))
+
+
+def backward(
+    function: Function,
+    state: Feed | None,
+    root_gradients: Any,
+    variables: Iterable[Any],
+    as_numpy: bool,
+) -> dict[Any, Any]:
+    """See `Function.backward`."""
+    if state is None:
+        raise GraphError(
+            "there is nothing to go back from",
+            hint="name the outputs in forward(…, keep_for_backward={f.output})",
+        )
+    if not isinstance(root_gradients, Mapping):
+        root_gradients = {function: root_gradients}
+    chosen = list(variables)
+    roots = tuple(as_node(r) for r in root_gradients)
+    request = Request((), roots, tuple(map(_wrt, chosen)), weighted=True)
+    weights = list(root_gradients.values())
+    found = function._runner.run(request, state, inputs_of(function), weights, as_numpy)
+    return dict(zip(chosen, found, strict=True))
+
+
+def gradients(function: Function, wrt: Sequence[Any]) -> list[Node]:
+    """See `Function.gradients`."""
+    free = [n for n in graph.order([function.node]) if FREE in (n.shape or ())]
+    if free:  # rules of gradients count elements, and there is nothing to count yet
+        raise GraphError(
+            f"a run decides the size of {describe(free[-1])}, and gradients as functions must "
+            f"know it\n  made at {free[-1].origin}",
+            hint="grad(at, wrt=[…]) computes them when the size is known",
+        )
+    return autodiff.gradients(function.node, [as_node(w) for w in wrt])
+
+
+def request(function: Function, wrt: Sequence[Any]) -> Request:
+    """What a run of a function and of gradients along with it asks for."""
+    roots = (function.node,) if wrt else ()
+    return Request(tuple(function._current()), roots, tuple(map(_wrt, wrt)))
+
+
+def inputs_of(function: Function) -> list[Input]:
+    """The nodes of the inputs that it is fed with."""
+    return [a.node for a in function.arguments if isinstance(a.node, Input)]
+
+
+def _chosen(function: Function, outputs: Any) -> tuple[list[Any], list[Node]]:
+    """The outputs that are asked for, as they were named and as nodes."""
+    nodes = function._current()
+    if outputs is None:
+        return list(function.outputs), nodes
+    several = () if isinstance(outputs, Variable) else getattr(outputs, "outputs", outputs)
+    keys = list(several) or [outputs]
+    if not all(isinstance(k, (Operand, Node)) for k in keys):
+        raise TypeError("outputs must be variables or functions, or a list of them")
+    wanted = [resolve(as_node(k)) for k in keys]
+    below = set(graph.order(nodes))
+    for node in wanted:
+        if node not in below:
+            raise GraphError(f"{describe(node)} is not computed by {function!r}")
+    return keys, wanted
+
+
+def _wrt(value: Any) -> Node:
+    """The node that a gradient is asked for."""
+    if not isinstance(getattr(value, "node", value), Node):
+        raise GraphError(
+            f"a gradient is with respect to an input, a parameter or another value of the graph, "
+            f"got {value!r:.60}"
+        )
+    return as_node(value)
+
+
+def _by_key(keys: Sequence[Any], values: Sequence[Any]) -> Any:
+    """The value, or a dict if there are several; what was asked for twice is one."""
+    if len(keys) == 1:
+        return values[0]
+    found = dict(zip(keys, values, strict=True))
+    return values[0] if len(found) == 1 else found
