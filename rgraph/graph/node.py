@@ -79,6 +79,10 @@ class Op:
         instead: for a message, what to do where it stands in a loop and may not.
         into: whether the kernel takes `out=`, an array to write the result to.
         new_axis: whether the result's time axis is its own, attrs["axis"].
+        sparse: `sparse(node)`, whether its result is sparse vectors, with a few elements that are
+            not 0.
+        chosen_rows: `chosen_rows(node)`, the operand of which sparse vectors choose rows, so that
+            no others have a gradient; None where there is none.
         random: whether two equal calls may give different results.
         draws: whether its kernel draws random numbers.
         waits: whether its kernel looks at values in the CPU's memory, and so waits for them.
@@ -132,6 +136,8 @@ class Op:
     instead: str = "take it out of the step function, or put past_value in its place"
     into: bool = False
     new_axis: bool = False
+    sparse: Callable[[Node], bool] = lambda node: False
+    chosen_rows: Callable[[Node], int | None] = lambda node: None
     random: bool = False
     draws: bool = False
     waits: bool = False

@@ -65,7 +65,8 @@ class SparseValue(Value):
     def content(self) -> Any:
         """An array of sequences, or a list of them."""
         stream = StreamInformation("", shape=self._shape)
-        return value_of(self._frames.toarray(), self._lengths, stream).content
+        frames = self._frames.toarray().reshape(-1, *self._shape)
+        return value_of(frames, self._lengths, stream).content
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -84,7 +84,11 @@ def gradient(
     among = window_of(window, memory_limit)
     inner = list(map(_wrt, chosen))
     values = run(function, nodes, at, device, True, root, inner, as_numpy, among)
-    result = _by_key(chosen, values[len(nodes) :])
+    found = values[len(nodes) :]
+    if not as_numpy:
+        for node, value in zip(inner, found, strict=True):
+            value.is_sparse = value.is_sparse or autodiff.is_sparse(root, node)
+    result = _by_key(chosen, found)
     return result if outputs is None else (result, _by_key(keys, values[: len(nodes)]))
 
 

@@ -265,6 +265,10 @@ def _times_gradient(node: Node, g: Node) -> list[Node]:
     return [_back(g, b, a, out, right, left), _back(g, a, b, out, left, right)]
 
 
+def _is_sparse(node: Node) -> bool:
+    return getattr(node, "is_sparse", False) if node.op is None else node.op.sparse(node)
+
+
 TIMES = define(
     "times",
     shape=_times_shape,
@@ -274,6 +278,7 @@ TIMES = define(
     gradient=_times_gradient,
     takes_tail=True,
     work=_work,
+    chosen_rows=lambda node: 1 if _is_sparse(node.inputs[0]) else None,
     operands=_TIMES_OPERANDS,
     right_first=True,
     guess=True,

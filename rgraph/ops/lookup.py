@@ -168,6 +168,7 @@ def _one_hot_shape(shape: Shape, *, num_classes: int, axis: int, **_: Any) -> Sh
 ONE_HOT = define(
     "one_hot",
     shape=_one_hot_shape,
+    sparse=lambda node: node.attrs.get("sparse", False),
     kernel=_one_hot,
     arguments=lambda node: {
         "num_classes": node.attrs["num_classes"],
@@ -187,7 +188,7 @@ def one_hot(x: Any, num_classes: int, sparse_output: bool = False, axis: int | A
     Args:
         x: numbers from 0 to num_classes - 1, whose fractions are cut off, of shape `shape`. Others
             are an error (on a GPU, which would have to be waited for, they are no class).
-        sparse_output: accepted for CNTK's sake, without effect.
+        sparse_output: whether they count as sparse vectors, as an input with `is_sparse`.
         axis: where the new axis of `num_classes` elements stands in the result.
 
     Returns:
@@ -198,7 +199,8 @@ def one_hot(x: Any, num_classes: int, sparse_output: bool = False, axis: int | A
            [0., 0., 1.]], dtype=float32)
     """
     (count,) = as_size(num_classes, "num_classes")
-    return apply(ONE_HOT, as_node(x), num_classes=count, axis=axis_number(axis))
+    at = axis_number(axis)
+    return apply(ONE_HOT, as_node(x), num_classes=count, axis=at, sparse=bool(sparse_output))
 
 
 # The k largest, and their adjoint

@@ -91,6 +91,7 @@ SAMPLE = define(
     kernel=_draw,
     arguments=drawing,
     operands=("weights",),
+    sparse=lambda node: True,
     random=True,
     waits=True,
     draws=True,

@@ -34,6 +34,13 @@ def gradients(output: Node, wrt: Sequence[Node], adjoint: Node | None = None) ->
     return pull_back({output: adjoint or filled(output, 1.0)}, wrt)
 
 
+def is_sparse(output: Node, leaf: Node) -> bool:
+    """Whether the gradient with respect to a leaf has no rows but those that sparse vectors choose,
+    such as those of an embedding whose input is sparse."""
+    uses = [(n, i) for n in order([output]) for i, x in enumerate(n.inputs) if x is leaf]
+    return bool(uses) and all(n.op is not None and n.op.chosen_rows(n) == i for n, i in uses)
+
+
 def pull_back(seeds: Mapping[Node, Node], wrt: Sequence[Node]) -> list[Node]:
     """As `gradients`, for several outputs with their adjoints."""
     nodes = order(seeds)

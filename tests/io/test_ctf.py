@@ -79,6 +79,9 @@ def test_sparse_samples(parser, tmp_path):
     minibatch = s.next_minibatch(10)
     x = minibatch[s.streams.x]
     assert x.is_sparse and x.shape == (2, 2, 6) and (x.num_sequences, x.num_samples) == (2, 3)
+    shaped = source(tmp_path, text, {"x": StreamDef("x", (2, 3), is_sparse=True), "y": Y})
+    shaped = shaped.next_minibatch(10)[shaped.streams.x].data
+    assert shaped.shape == (2, 2, 2, 3) and shaped.content[0].shape[1:] == (2, 3)
     first, second = x.as_sequences()
     assert first.toarray().tolist() == [[0, 2, 0, 0, 0, 7], [1, 0, 0, 0, 0, 0]]
     assert second.nnz == 0 and "content" not in vars(x.data)  # nobody needed it dense

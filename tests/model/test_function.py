@@ -5,6 +5,7 @@ import operator
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import rgraph as C
 from rgraph.graph import GraphError
@@ -349,6 +350,31 @@ def test_what_a_function_is_made_of(x):
     # what a variable tells, a function of one output tells of that
     assert f.is_output and not (f.is_parameter or f.is_constant or f.is_input or f.is_placeholder)
     assert not (f.is_sparse or f.needs_gradient)
+
+
+class TestSparseGradients:
+    """What real CNTK 2.7 says of the same; of the sum, of which every row has one, it says True."""
+
+    USES = (
+        (lambda x, w: C.times(x, w), True),
+        (lambda x, w: C.tanh(C.times(x, w)) + C.times(x, w), True),
+        (lambda x, w: C.times(x, w) + C.reduce_sum(w), False),
+        (lambda x, w: C.times(C.one_hot(C.argmax(x), 3, sparse_output=True), w), True),
+        (lambda x, w: C.times(C.one_hot(C.argmax(x), 3), w), False),
+    )
+
+    @pytest.mark.parametrize(("use", "sparse"), USES)
+    def test_rows_that_are_chosen(self, use, sparse):
+        x, w = C.input_variable(3, is_sparse=True), C.Parameter((3, 2), init=1)
+        at = {x: scipy.sparse.csr_matrix(np.eye(3, dtype="f")[[2, 2]])}
+        found = use(x, w).grad(at, wrt=[w], as_numpy=False)
+        assert found.is_sparse == scipy.sparse.issparse(found.data.asarray()) == sparse
+        expected = use(x, w).grad(at, wrt=[w])
+        np.testing.assert_array_equal(found.asarray(), expected)
+
+    def test_a_dense_input(self):
+        x, w = C.input_variable(3), C.Parameter((3, 2), init=1)
+        assert not C.times(x, w).grad({x: np.eye(3)}, wrt=[w], as_numpy=False).is_sparse
 
 
 @pytest.mark.parametrize("init", [[1, 3], np.ones((2, 2)), 5])
