@@ -153,7 +153,7 @@ INTERNAL = {
 CNTK_PY = {
     "ProgressWriter": progress_writer(),
 }
-PROMPTS = getattr(module_or_none(f"{PACKAGE}.inspect.debugger"), "PROMPT", {})
+PROMPTS = getattr(module_or_none(f"{PACKAGE}.model.debugger"), "PROMPT", {})
 DEBUG = {
     "_DebugNode": type("_DebugNode", (), {f"PROMPT_{k.upper()}": v for k, v in PROMPTS.items()})
 }

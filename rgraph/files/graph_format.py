@@ -109,7 +109,7 @@ class Writer:
             return {"dict": {k: self.attribute(v, node) for k, v in value.items()}}
         if isinstance(value, UserOperation):
             state = self.attribute(value.serialize(), node)
-            return {"user": value.known_as(), "name": value.instance_name, "values": state}
+            return {"user": value.op_name, "name": value.instance_name, "values": state}
         raise GraphError(
             f"{node.title} can't be saved: it holds a "
             f"{type(value).__name__}\n  made at {node.origin}"

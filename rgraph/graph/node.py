@@ -85,6 +85,7 @@ class Op:
             no others have a gradient; None where there is none.
         random: whether two equal calls may give different results.
         draws: whether its kernel draws random numbers.
+        calls_back: whether its kernel, or that of its gradient, calls a user's own code.
         waits: whether its kernel looks at values in the CPU's memory, and so waits for them.
         assigns: whether its first operand, which stays from run to run, is set to its result once a
             run is over.
@@ -140,6 +141,7 @@ class Op:
     chosen_rows: Callable[[Node], int | None] = lambda node: None
     random: bool = False
     draws: bool = False
+    calls_back: bool = False
     waits: bool = False
     assigns: bool = False
     inference_form: Callable[[Node], Node] | None = None

@@ -131,7 +131,8 @@ class UserFunction(Function, UserOperation):
 
     @property
     def op_name(self) -> str:
-        """The name by which a saved file knows the operation: module and class."""
+        """The name by which a saved file knows the operation: module and class, or what a subclass
+        says, which `register_udf_deserialize_callback` must be told then."""
         return self.known_as()
 
     # What the subclass writes

@@ -33,6 +33,11 @@ class UserOperation:
         return f"{cls.__module__}.{cls.__name__}"
 
     @property
+    def op_name(self) -> str:
+        """The name by which a file knows this one; a user's class may say another."""
+        return self.known_as()
+
+    @property
     def instance_name(self) -> str:
         """Its own name."""
         raise NotImplementedError
@@ -272,6 +277,7 @@ OUTPUT = define(
     "user_output",
     title="user_function",
     shape=_unused,
+    calls_back=True,
     type=lambda types, function, index: function.output_type(types[1:], index),
     align=None,
     kernel=_output,

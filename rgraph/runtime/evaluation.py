@@ -165,7 +165,8 @@ class Runner:
                     # Assignments wait until a run of training has been gone back through.
                     waits = given.training and not request.roots
                     first = len(job.stored) - len(request.updates) if waits else 0
-                    _store(job.stored[first:], rows[len(job.results) + first :], engine)
+                    begin, end = (len(job.results) + n for n in (first, len(job.stored)))
+                    _store(job.stored[first:], rows[begin:end], engine)
             return [*(values if as_numpy else map(Value.of_run, values)), *raw]
 
     def _carry(self, request: Request, given: Feed) -> Carry | None:

@@ -32,6 +32,8 @@ class Request(NamedTuple):
         learned: pairs of an input that stands in `updates` for a gradient of the sum of `roots`,
             and the node with respect to which. These gradients are not given.
         window: how much of each sequence is computed at once; None: all.
+        shown: with respect to which gradients are computed, too, for the functions of users on the
+            way. These are not given.
     """
 
     values: tuple[Node, ...] = ()
@@ -41,6 +43,7 @@ class Request(NamedTuple):
     updates: tuple[tuple[Node, Node], ...] = ()
     learned: tuple[tuple[Node, Node], ...] = ()
     window: Window | None = None
+    shown: tuple[Node, ...] = ()
 
 
 class Feed(NamedTuple):
@@ -132,6 +135,18 @@ def assigned(nodes: Sequence[Node]) -> list[tuple[Node, Node]]:
     return [(n.inputs[0], n) for n in nodes if n.op is not None and n.op.assigns]
 
 
+def shown_to_users(root: Node) -> tuple[Node, ...]:
+    """The inputs for whose sake a step of training goes back through users' own functions.
+
+    As in CNTK: gradients that nobody learns from go to inputs that are declared to need one, and a
+    function on the way, such as one that looks on, is called.
+    """
+    nodes = graph.order([root])
+    if not any(n.op is not None and n.op.calls_back for n in nodes):
+        return ()
+    return tuple(n for n in nodes if isinstance(n, Input) and n.needs_gradient)
+
+
 def make_job(
     request: Request,
     flexible: Sequence[Node],
@@ -144,10 +159,10 @@ def make_job(
     fitted = {}
     learned = [of for _, of in request.learned]
     news = [value for _, value in request.updates]
-    parts = request.values, request.roots, request.wrt, learned, news
+    parts = request.values, request.roots, request.wrt, learned, news, request.shown
     if flexible:
         fitted = graph.fit([n for part in parts for n in part], flexible, sizes)
-    values, roots, wrt, learned, news = ([fitted.get(n, n) for n in part] for part in parts)
+    values, roots, wrt, learned, news, shown = ([fitted.get(n, n) for n in part] for part in parts)
     inputs: dict[Node, Node] = {n: fitted[n] for n in fitted if isinstance(n, Input)}
     if request.weighted:
         weights: list[Node] = [
@@ -174,10 +189,11 @@ def make_job(
         later = [*now, *news]
         plan: Any = WindowedPlan(values, seeds, wrt, later, request.window, engine, planned)
     else:
-        found = autodiff.pull_back(seeds, [*wrt, *learned])
-        gradients = dict(zip((g for g, _ in request.learned), found[len(wrt) :], strict=True))
+        found = autodiff.pull_back(seeds, [*wrt, *learned, *shown])
+        end = len(found) - len(shown)
+        gradients = dict(zip((g for g, _ in request.learned), found[len(wrt) : end], strict=True))
         news = graph.copy(news, gradients, same_random=True) if gradients else news
-        plan = planned([*values, *found[: len(wrt)], *now, *news])
+        plan = planned([*values, *found[: len(wrt)], *now, *news, *found[end:]])
     stored = [stored for stored, _ in (*assignments, *request.updates)]
     return Job(plan, [*values, *wrt], inputs, stored)
 

@@ -31,7 +31,7 @@ from ..ops.records import as_node, hold
 from ..runtime.arrays import on_cpu
 from ..runtime.carrying import sources_of
 from ..runtime.evaluation import Feed, Request
-from ..runtime.jobs import assigned
+from ..runtime.jobs import assigned, shown_to_users
 from ..runtime.latest import Latest
 from ..runtime.windows import window_of
 from ..runtime.workers import Workers
@@ -426,6 +426,7 @@ class Trainer:
             updates=tuple(updates),
             learned=tuple(learned),
             window=self._window,
+            shown=shown_to_users(self._loss),
         )
         return _Step(request, given, joined)
 

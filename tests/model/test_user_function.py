@@ -156,6 +156,45 @@ def test_a_file_can_only_name_what_the_program_has(tmp_path):
     np.testing.assert_allclose(C.load_model(tmp_path / "f").eval([[3]]), [[27]])
 
 
+def test_an_operation_name_of_its_own(tmp_path):
+    class Named(Cube):
+        op_name = "cube"
+
+    C.user_function(Named(C.input_variable(1))).save(tmp_path / "f")
+    C.Function.register_udf_deserialize_callback("cube", lambda i, n, s: Named(i[0]))
+    np.testing.assert_allclose(C.load_model(tmp_path / "f").eval([[3]]), [[27]])
+
+
+def test_training_goes_back_to_inputs_that_need_a_gradient():
+    """As in CNTK: for who looks on, though nothing is learned from it."""
+
+    class Seen(C.UserFunction):
+        found = ()
+
+        def __init__(self, x):
+            super().__init__([x])
+
+        def infer_outputs(self):
+            x = self.inputs[0]
+            return [C.output_variable(x.shape, x.dtype, x.dynamic_axes)]
+
+        def forward(self, x, device=None, outputs_to_retain=None):
+            return None, x
+
+        def backward(self, state, g):
+            self.found = (*self.found, g.tolist())
+            return g
+
+    for needed in (True, False):
+        x, w = C.input_variable(2, needs_gradient=needed), C.Parameter(2, init=[3, 5])
+        seen = Seen(x)
+        loss = C.reduce_sum(C.user_function(seen) * w)
+        trainer = C.Trainer(None, loss, C.sgd([w], C.learning_parameter_schedule(0.0)))
+        for _ in range(2):
+            trainer.train_minibatch({x: [[1, 1]]})
+        assert seen.found == ([[3, 5]], [[3, 5]]) * needed
+
+
 def test_without_a_backward_there_is_no_gradient():
     class OneWay(C.UserFunction):
         def __init__(self, x):
