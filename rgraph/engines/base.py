@@ -184,12 +184,17 @@ class Engine(ABC):
         """
 
     def staging(self, shape: Shape, dtype: Any) -> np.ndarray:
-        """An array of the CPU's, to be written and then given to `from_numpy`."""
+        """An array of the CPU's, to be written and then given to `to_feed`."""
         return self.empty(shape, dtype)
 
     @abstractmethod
     def from_numpy(self, array: np.ndarray) -> Array:
         """The array in the engine's memory; one that is there already stays where it is."""
+
+    def to_feed(self, array: np.ndarray) -> Array:
+        """The array as `Plan.run` is fed with it: what is small may stay in the CPU's memory until
+        then, and be copied with the others."""
+        return self.from_numpy(array)
 
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:

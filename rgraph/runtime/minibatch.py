@@ -94,7 +94,7 @@ class Minibatch:
             if any(on_gpu(s) is not None for s in samples):
                 _refuse_on_cpu(node, engine)
                 return self._packed_there(layout, samples)
-            return engine.from_numpy(layout.pack(samples, empty((layout.rows, *shape), node.dtype)))
+            return engine.to_feed(layout.pack(samples, empty((layout.rows, *shape), node.dtype)))
         if not isinstance(samples, np.ndarray):
             _refuse_on_cpu(node, engine)
             empty = engine.empty
@@ -102,12 +102,12 @@ class Minibatch:
         if order is not None:
             samples = samples[order]
         elif not axes or _is_as_computed(samples):
-            rows = engine.from_numpy(samples)
+            rows = engine.to_feed(samples)
             self.hold([rows])
             return rows
         rows = empty((len(samples), *shape), node.dtype)
         rows[...] = samples
-        return engine.from_numpy(rows)
+        return engine.to_feed(rows)
 
     def _packed_there(self, layout: Layout, samples: list[Any]) -> Any:
         """The sequences in packed rows, without a loop over them on the GPU."""

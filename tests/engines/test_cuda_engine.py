@@ -663,6 +663,34 @@ def test_what_is_large_is_copied_beside_the_work(engine, monkeypatch, count, wai
         np.testing.assert_allclose(value, np.tanh(1), rtol=1e-6)
 
 
+def test_what_is_small_is_copied_at_once(engine):
+    """Inputs of several shapes, types and orders of memory, in one copy; ragged sequences too."""
+    x = C.sequence.input_variable((2, 3, 4))
+    y, z = C.input_variable(5, dtype=np.float64), C.input_variable((2, 3, 4))
+    f = C.sequence.last(x) * 2 + z
+    both = C.combine(f, C.reduce_sum(y, axis=0))
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        data = {
+            x: [rng.normal(size=(n, 2, 3, 4)).astype(np.float32) for n in (2, 3)],
+            y: rng.normal(size=(2, 5)),
+            z: np.moveaxis(rng.normal(size=(2, 3, 4, 2)).astype(np.float32), -1, 1),
+        }
+        copies = len(State.copied_in)
+        found = both.eval(data)
+        if i > 1:  # captured: the layout's indices are in the graph
+            assert len(State.copied_in) == copies + 1
+        for a, b in zip(found.values(), on_cpu(both.eval, data).values()):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+    there = {**data, z: Array(data[z])}
+    for given in (there, data):  # some on the GPU: the graph is the same
+        for a, b in zip(both.eval(given).values(), found.values()):
+            np.testing.assert_array_equal(a, b)
+    (plan,) = (p for p in both._runner.plans if p.engine is engine)
+    (captured,) = plan._shapes.values()
+    assert captured.graph.launches == 5
+
+
 # Errors
 
 

@@ -5,6 +5,7 @@ Importing this imports none of these; making a `CudaEngine` does.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -27,7 +28,7 @@ from .plan import CudaPlan
 from .pointwise import Pointwise
 from .random import Random
 from .sums import Sums
-from .transfer import Place, Transfers
+from .transfer import SMALL, Place, Transfers
 
 __all__ = ["CudaEngine"]
 
@@ -175,8 +176,15 @@ class CudaEngine(Engine):
         return memory.transpose([order.index(i) for i in range(len(shape))])
 
     def staging(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """An array of the CPU to be written and then given to `from_numpy`: pinned memory."""
+        """An array of the CPU to be written and then given to `to_feed`; pinned if it is large."""
+        if math.prod(shape) * np.dtype(dtype).itemsize <= SMALL:
+            return np.empty(shape, dtype)
         return self.transfers.pinned(shape, dtype)
+
+    def to_feed(self, array: Any) -> Any:
+        """The array on the GPU, or where it is if it is small: see `Together`."""
+        small = isinstance(array, np.ndarray) and 0 < array.nbytes <= SMALL
+        return array if small else self.from_numpy(array)
 
     def from_numpy(self, array: Any) -> Any:
         """The array on the GPU; one that is there already stays where it is."""

@@ -7,11 +7,13 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...graph import Axis, Constant, GraphError, Input, Layout, Node, Stored, order
 from ...graph.node import describe
 from ...plan import Plan
 from . import library, options
-from .transfer import NotCapturable
+from .transfer import NotCapturable, Together
 
 if TYPE_CHECKING:
     from . import CudaEngine
@@ -127,7 +129,13 @@ class CudaPlan(Plan):
             plan._shapes[key] = None
 
     def _plain(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
-        with self.engine.transfers.known(), self._range("run"):
+        transfers, small = self.engine.transfers, _on_cpu(feed)
+        if small:
+            together = Together(transfers, list(small.values()))
+            together.write(list(small.values()))
+            transfers.keep(together)
+            feed = {**feed, **dict(zip(small, together.arrays, strict=True))}
+        with transfers.known(), self._range("run"):
             return super().run(feed, *arguments, **others)
 
     @contextlib.contextmanager
@@ -164,11 +172,10 @@ class CudaPlan(Plan):
         return None
 
     def _capture(self, feed: Any, arguments: Any, others: Any) -> Captured:
-        engine, cupy = self.engine, self.engine.cupy
-        transfers, stream = engine.transfers, engine.stream
+        engine, transfers, stream = self.engine, self.engine.transfers, self.engine.stream
         made = Captured(engine)
-        with cupy.cuda.using_allocator(made.pool.malloc), transfers.known() as known:
-            made.inputs = {n: cupy.empty_like(feed[n]) for n in self.inputs}
+        with engine.cupy.cuda.using_allocator(made.pool.malloc), transfers.known() as known:
+            made.make_room({n: feed[n] for n in self.inputs})
             transfers.capturing = True
             collects = gc.isenabled()
             gc.disable()  # what it lets go of might make the CPU wait for the GPU
@@ -201,12 +208,27 @@ class Captured:
         self.size = self.used = 0
         self.graph: Any = None
         self.inputs: dict[Input, Any] = {}
+        self.small: dict[Input, Any] = {}  # those of `inputs` that are copied together
+        self.together: Together | None = None
         self.results: list[Any] = []
         self.held: Any = None
 
+    def make_room(self, feed: Mapping[Input, Any]) -> None:
+        """Makes arrays for the inputs."""
+        small = _on_cpu(feed)
+        if small:
+            self.together = Together(self.engine.transfers, list(small.values()))
+            self.small = dict(zip(small, self.together.arrays, strict=True))
+        cupy = self.engine.cupy
+        self.inputs = {n: self.small[n] if n in small else cupy.empty_like(feed[n]) for n in feed}
+
     def replay(self, feed: Mapping[Input, Any]) -> list[Any]:
-        for node, array in self.inputs.items():
-            array[...] = feed[node]
+        small, others = _on_cpu(feed), list(self.inputs)
+        if self.together is not None and small.keys() == self.small.keys():
+            self.together.write([small[n] for n in self.small])
+            others = [n for n in others if n not in small]
+        for node in others:
+            self.inputs[node][...] = self.engine.from_numpy(feed[node])
         self.graph.launch(self.engine.stream)
         return self.results
 
@@ -214,7 +236,7 @@ class Captured:
         # A pool that is forgotten does not give its free blocks back.
         with contextlib.suppress(Exception):  # as when Python ends
             self.graph = self.held = None
-            self.inputs, self.results = {}, []
+            self.inputs, self.small, self.together, self.results = {}, {}, None, []
             with self.engine.device:
                 self.pool.free_all_blocks()
 
@@ -236,6 +258,11 @@ def minibatch_shape(
 
 def _numbers(seed: int = 0, turn: int = 0, first_row: int = 0) -> tuple[int, int]:
     return seed, turn
+
+
+def _on_cpu(feed: Mapping[Input, Any]) -> dict[Input, np.ndarray]:
+    """What is still in the CPU's memory: see `Engine.to_feed`."""
+    return {node: array for node, array in feed.items() if isinstance(array, np.ndarray)}
 
 
 def _hindrance(names: set[str]) -> str:

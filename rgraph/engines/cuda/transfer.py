@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-_SMALL = 1 << 18  # bytes: fewer are copied sooner than another stream is waited for
+SMALL = 1 << 18  # bytes: fewer are copied sooner than another stream is waited for
+_APART = 256  # bytes that each array in a piece of memory begins at a multiple of
 
 
 class NotCapturable(Exception):
@@ -67,7 +68,7 @@ class Transfers:
             np.copyto(source, plain)
         else:
             order = list(range(array.ndim))
-        small = source.nbytes <= _SMALL and not self.capturing
+        small = source.nbytes <= SMALL and not self.capturing
         stream = self.stream if small else self.copies
         with stream:
             target = self.cupy.empty(source.shape, source.dtype)
@@ -132,6 +133,57 @@ class Transfers:
             yield self._known
         finally:
             self._known = outer
+
+
+class _Part(NamedTuple):
+    """Where an array is in a piece of memory, and how it lies there."""
+
+    bytes: slice
+    dtype: np.dtype
+    shape: tuple[int, ...]  # outermost in memory first
+    order: list[int]
+
+    def of(self, memory: Any) -> Any:
+        return _back_in_order(memory[self.bytes].view(self.dtype).reshape(self.shape), self.order)
+
+
+class Together:
+    """Arrays that lie in one piece of the GPU's memory and are copied there at once.
+
+    Args:
+        transfers: to and from the GPU.
+        like: arrays of the CPU's, of the same shapes, types and orders of memory.
+
+    Attributes:
+        arrays: those on the GPU.
+    """
+
+    def __init__(self, transfers: Transfers, like: Sequence[np.ndarray]) -> None:
+        self.transfers, self.size = transfers, 0
+        self._parts: list[_Part] = []
+        for a in like:
+            order, start = _memory_order(a), self.size
+            shape = tuple(a.shape[i] for i in order)
+            self._parts.append(_Part(slice(start, start + a.nbytes), a.dtype, shape, order))
+            self.size += -(-a.nbytes // _APART) * _APART
+        self._memory = transfers.cupy.empty(self.size, np.uint8)
+        self.arrays = [p.of(self._memory) for p in self._parts]
+        # Two, so that one can be written while the other is still being copied
+        self._staged: deque[tuple[np.ndarray, list[np.ndarray], Any]] = deque()
+
+    def write(self, arrays: Sequence[np.ndarray]) -> None:
+        """Copies arrays of the CPU's, which may be written again at once."""
+        stream = self.transfers.stream
+        if len(self._staged) < 2:
+            staged = self.transfers.pinned((self.size,), np.uint8)
+            parts = [p.of(staged) for p in self._parts]
+        else:
+            staged, parts, copied = self._staged.popleft()
+            copied.synchronize()
+        for part, array in zip(parts, arrays, strict=True):
+            np.copyto(part, array)
+        self._memory.data.copy_from_host_async(staged.ctypes.data, self.size, stream)
+        self._staged.append((staged, parts, stream.record()))
 
 
 class Place:
