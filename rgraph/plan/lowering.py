@@ -235,44 +235,23 @@ class Lowering:
         program = self.program
         memory = program.memory()
         first, last = program.first_writes(memory), program.last_reads(memory)
-        only_first_rows = {p.source for p in program.places if p.rule == Rule.FIRST_ROWS}
-        others = {
+        fixed = {  # what is not written anew in each step, or is read in another
             b
-            for v, p in enumerate(program.places)
-            if p.rule not in (Rule.FIRST_ROWS, Rule.PART, Rule.RESULT)
-            for b in memory[v]
+            for place, buffers in zip(program.places, memory, strict=True)
+            if place.rule not in (Rule.FIRST_ROWS, Rule.PART, Rule.RESULT)
+            for b in buffers
         }
-        ends: dict[int, list[int]] = {}
-        stands_for: dict[int, int] = {}
-        free: dict[Form, list[int]] = {}
-        begins: dict[int, list[int]] = {}
-        for b in only_first_rows - others:
-            if program.buffers[b].holds is Holds.STEP and b in first:
-                begins.setdefault(first[b], []).append(b)
-                ends.setdefault(max(last.get(b, -1), first[b]), []).append(b)
-        for number in range(len(program.instructions)):
-            for b in sorted(begins.get(number, ())):
-                same = free.get(program.buffers[b][2:], [])
-                stands_for[b] = same.pop() if same else b
-            for b in ends.get(number, ()):
-                free.setdefault(program.buffers[b][2:], []).append(stands_for[b])
-        gone = {b for b, other in stands_for.items() if b != other}
-        numbers: dict[int, int] = {}
-        kept: list[Buffer] = []
-        for b, buffer in enumerate(program.buffers):
-            if b not in gone:
-                numbers[b] = len(kept)
-                kept.append(buffer)
-        numbers |= {b: numbers[stands_for[b]] for b in gone}
-        program.buffers[:] = kept
-
-        def renumbered(place: Place) -> Place:
-            if place.rule in (Rule.PART, Rule.RESULT):
-                return place
-            return place._replace(source=numbers[place.source], spare=numbers[place.spare])
-
-        program.places[:] = map(renumbered, program.places)
-        program.starts[:] = [
-            Start(renumbered(s.place), s.back, numbers[s.initial]) for s in program.starts
-        ]
-        program.ends[:] = [End(e.value, numbers[e.buffer]) for e in program.ends]
+        free_after: dict[int, int] = {}  # of each shared buffer, the last instruction that needs it
+        instead: dict[int, int] = {}
+        for b in sorted(first.keys() - fixed, key=lambda b: first[b]):
+            alike = (
+                o
+                for o, end in free_after.items()
+                if end < first[b] and program.buffers[o][2:] == program.buffers[b][2:]
+            )
+            instead[b] = shared = next(alike, b)
+            free_after[shared] = max(last.get(b, 0), first[b])
+        kept = [b for b in range(len(program.buffers)) if instead.get(b, b) == b]
+        number = {b: n for n, b in enumerate(kept)}
+        number |= {b: number[other] for b, other in instead.items()}
+        program.renumber(kept, number)

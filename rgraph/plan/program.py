@@ -8,7 +8,7 @@ steps: Python (`interpreter`), or a provider that has a form of its own for each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any, NamedTuple
@@ -186,3 +186,20 @@ class LoopProgram:
                     for b in memory[v]:
                         first.setdefault(b, number)
         return first
+
+    def renumber(self, kept: Sequence[int], number: Mapping[int, int]) -> None:
+        """Lets go of all buffers but those that are kept.
+
+        Args:
+            number: what is to be each buffer's number.
+        """
+
+        def moved(place: Place) -> Place:
+            if place.rule == Rule.PART:
+                return place
+            return place._replace(source=number[place.source], spare=number[place.spare])
+
+        self.buffers = [self.buffers[b] for b in kept]
+        self.places = list(map(moved, self.places))
+        self.starts = [Start(moved(s.place), s.back, number[s.initial]) for s in self.starts]
+        self.ends = [End(e.value, number[e.buffer]) for e in self.ends]
