@@ -215,7 +215,12 @@ def _lines(instruction: Instruction) -> Action:
     lines = instruction.lines
 
     def compute(run: Run, values: Values) -> None:
-        for function, *reads, target in lines:
-            function(*[values[i] for i in reads], out=values[target])
+        for function, a, b, c, target in lines:
+            if b < 0:
+                function(values[a], out=values[target])
+            elif c < 0:
+                function(values[a], values[b], out=values[target])
+            else:
+                function(values[a], values[b], values[c], out=values[target])
 
     return compute

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..ops.fused import on_arrays
+from ..ops.fused import Program, on_arrays
 from .call import Call
 from .grouping import as_one, grouped, joins
 from .program import Buffer, End, Holds, Instruction, LoopProgram, Place, Rule, Start
@@ -206,25 +206,26 @@ class Lowering:
         is_part = self.program.places[value].rule == Rule.PART and call.part is not None
         if not is_part and call.result not in self._joined:
             reads = tuple(map(self._value, call.operands))
-            lines = self._lines(call, reads, value)
-            instruction = Instruction((call,), reads, (value,), lines=lines)
-            self.program.instructions.append(instruction)
+            small = self._engine.compiler is None and call.small_bytes > 0 and not self._apart
+            program = call.node.attrs.get("program") if small else None
+            lines = self._lines(call, program, reads, value) if program else ()
+            self.program.instructions.append(Instruction((call,), reads, (value,), lines=lines))
         if call.result in self._whole:
             self._copy_to(call.result, self._own_place(call.result))
 
-    def _lines(self, call: Call, reads: Sequence[int], result: int) -> tuple[tuple[Any, ...], ...]:
+    def _lines(
+        self, call: Call, program: Program, reads: Sequence[int], result: int
+    ) -> tuple[tuple[Any, ...], ...]:
         """A pointwise program's functions on the values of the loop, where there is no compiler."""
-        if self._apart or self._engine.compiler is not None or not call.program or not call.axes:
+        if not call.is_pointwise:
             return ()
-        if not call.small_bytes:
-            return ()
-        functions = on_arrays(call.program, self._engine.xp)
+        functions = on_arrays(program, self._engine.xp)
         values = [*reads, result]
         for n in range(functions.registers):
             register = self._buffer(Holds.REGISTER, n, call.shape, call.dtype)
             values.append(self._add(Place(Rule.FIRST_ROWS, register)))
         return tuple(
-            (function, *(values[i] for i in numbers if i >= 0))
+            (function, *(i if i < 0 else values[i] for i in numbers))
             for function, *numbers in functions.lines
         )
 

@@ -93,7 +93,7 @@ class Instruction:
         together: what computes several programs at once: see `engines.base.Compiled`.
         wanted: their results that are, by their slots in the plan.
         lines: of a pointwise program where there is no compiler: each of its functions, with the
-            numbers of the values that it reads, and of its result.
+            numbers of up to three values that it reads, -1 for none, and that of its result.
     """
 
     calls: tuple[Call, ...]

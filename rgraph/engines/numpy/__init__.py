@@ -13,6 +13,7 @@ from ...graph.node import Type
 from ...plan import Run
 from ..base import Kernel, Maker, Provider
 from . import convolution, pointwise, pooling
+from .products import Product
 from .threads import Array
 
 
@@ -28,11 +29,16 @@ class Numpy(Provider):
             "convolution_weights": _with(_convolution_weights),
             "fused": lambda rest, operands, /, program: pointwise.kernel(program),
             "tailed": _tailed,
+            "times": Product.make,
+            "contract": Product.make,
             **{name: _with(kernel) for name, kernel in pooling.kernels().items()},
         }
 
     def in_place(self, op: Op, rest: bool) -> bool:
         return op.pointwise
+
+    def takes_out(self, kernel: Kernel) -> bool:
+        return isinstance(kernel, Product)
 
 
 def _with(kernel: Callable[..., Any]) -> Maker:
