@@ -131,8 +131,8 @@ class Engine(ABC):
         name: what people call it.
         xp: the array library, with NumPy's API.
         is_gpu: whether its memory is a GPU's.
-        small_bytes: pointwise results of a loop's steps of up to so many bytes are computed by one
-            function for all of them, where there is no compiler.
+        small_bytes: pointwise results of a loop's steps of up to so many bytes are computed
+            function by function, where there is no compiler.
         compiler: what does a loop's steps in one piece, where there is such.
         guard: while there is one, what stays is changed only if it has found all finite.
     """

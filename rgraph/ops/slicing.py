@@ -66,11 +66,14 @@ def _slices(shape: Shape, cuts: Any) -> tuple[Any, ...]:
 def _part(node: Node) -> tuple[int, int, int] | None:
     shape = node.inputs[0].shape or ()
     _, *where = _slices(shape, node.attrs["cuts"])
-    cut = [(i - len(where), w) for i, w in enumerate(where) if w != builtins.slice(None)]
-    if len(cut) != 1 or cut[0][1].step not in (None, 1):
+    if None in where or min(shape, default=0) < 0:
         return None
-    axis, kept = cut[0]
-    return axis, kept.start, (node.shape or ())[axis]
+    ranges = [w.indices(n) for w, n in zip(where, shape, strict=True)]
+    cut = [i for i, n in enumerate(shape) if ranges[i] != (0, n, 1)]
+    if len(cut) != 1 or ranges[cut[0]][2] != 1:
+        return None
+    axis = cut[0] - len(shape)
+    return axis, ranges[axis][0], (node.shape or ())[axis]
 
 
 def _as_cntk_tells(node: Node) -> dict[str, Any]:

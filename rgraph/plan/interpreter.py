@@ -41,7 +41,7 @@ class Interpreter:
             is_fixed = p.source in fixed
             fixed.update([v] * is_fixed)
             (self._fixed_parts if is_fixed else self._parts).append((v, p.source, p.at))
-        self._ahead = [p for _, p in by_rule[Rule.AFTER]]
+        self._after = [p for _, p in by_rule[Rule.AFTER]]
         self._reach = max((s.back for s in program.starts), default=0)
 
     @cached_property
@@ -87,7 +87,7 @@ class Interpreter:
                 self._begin(arrays, layout, turn, t, rows)
             for action in actions:
                 action(run, values)
-            if self._ahead:
+            if self._after:
                 self._end(arrays, layout, t, rows)
             if at_ends:
                 goes_on = counts[t + 1] if t + 1 < steps else 0
@@ -146,7 +146,7 @@ class Interpreter:
         after = self._rows_at(layout, t + self.step)
         if after < rows and after:
             start = layout.offsets[t + self.step]
-            for place in self._ahead:
+            for place in self._after:
                 arrays[place.source][start : start + after] = arrays[place.spare][:after]
 
 

@@ -57,9 +57,9 @@ class Loop:
         self.program = self._lowered()
         self.interpreter = self._interpreted()
 
-    def _lowered(self, apart: bool = False) -> LoopProgram:
+    def _lowered(self, separate: bool = False) -> LoopProgram:
         whole, lasts = ({i: self.types[i] for i in slots} for slots in (self.whole, self.lasts))
-        args = self.calls, self.delays, self.frames, whole, lasts, self.engine, apart
+        args = self.calls, self.delays, self.frames, whole, lasts, self.engine, separate
         return Lowering(*args).program
 
     def _interpreted(self) -> Interpreter:
@@ -79,7 +79,7 @@ class Loop:
             separate: whether operations must be called one by one.
         """
         if separate or self.engine.compiler is None:
-            self.program = self._lowered(apart=True)
+            self.program = self._lowered(separate=True)
         self.compiled, self.places = None, {}  # what was seen stays as it was
         for instruction in self.program.instructions:
             instruction.observe(around)

@@ -42,14 +42,14 @@ class Lowering:
         calls: what a step computes, in order.
         frames: the slots of values from outside of which a step reads its frames.
         whole, lasts: of what is kept, all frames or the last of each sequence, by its slot.
-        apart: whether each operation is to be called by itself, as an observer wants it.
+        separate: whether each operation is to be called by itself, as an observer wants it.
     """
 
     def __init__(
         self, calls: Sequence[Call], delays: Sequence[Delay], frames: Sequence[int],
-        whole: dict[int, Form], lasts: dict[int, Form], engine: Engine, apart: bool = False,
+        whole: dict[int, Form], lasts: dict[int, Form], engine: Engine, separate: bool = False,
     ) -> None:  # fmt: skip
-        self._order, self._delays, self._engine, self._apart = calls, delays, engine, apart
+        self._order, self._delays, self._engine, self._separate = calls, delays, engine, separate
         self._frames, self._whole = set(frames), whole
         self._calls = {c.result: c for c in calls}
         self._delay_of = {d.result: d for d in delays}
@@ -57,9 +57,9 @@ class Lowering:
         self._buffer_of: dict[Any, int] = {}
         self._value_of: dict[int, int] = {}
         self.program = LoopProgram()
-        self._ahead = self._delays_ahead()
+        self._early = self._delays_written_early()
         self._rings = self._make_rings()
-        self._joined = {} if apart else joins(calls, self._own)
+        self._joined = {} if separate else joins(calls, self._own)
         self._parts = {
             operand: (joined, part)
             for joined, parts in self._joined.items()
@@ -76,7 +76,7 @@ class Lowering:
 
     # What delays read
 
-    def _delays_ahead(self) -> dict[int, Delay]:
+    def _delays_written_early(self) -> dict[int, Delay]:
         """Results that are written where the next step has them as a delay's, which is kept."""
         return {
             d.source: d
@@ -91,7 +91,7 @@ class Lowering:
         back: dict[tuple[int, int], int] = {}
         forms: dict[tuple[int, int], Form] = {}
         for d in self._delays:
-            if d.source not in self._whole and self._ahead.get(d.source) is not d:
+            if d.source not in self._whole and self._early.get(d.source) is not d:
                 key = d.source, d.initial
                 back[key] = max(back.get(key, 0), d.back)
                 forms[key] = d.shape, d.dtype
@@ -108,7 +108,7 @@ class Lowering:
             frames = self._all_frames(d.source)
             spare = self._buffer(Holds.STEP, d.result, d.shape, d.dtype)
             return Place(Rule.BEFORE, frames, start=d.back, spare=spare)
-        if self._ahead.get(d.source) is d:
+        if self._early.get(d.source) is d:
             return Place(Rule.FRAME, self._all_frames(d.result))
         return self._rings[d.source, d.initial]._replace(start=d.back)
 
@@ -145,7 +145,7 @@ class Lowering:
         if call is None:
             rule = Rule.FRAME if slot in self._frames else Rule.WHOLE
             return Place(rule, self._buffer(Holds.OUTER, slot))
-        if call.part is not None and not self._apart:
+        if call.part is not None and not self._separate:
             source = self._value(call.operands[0])
             if self.program.places[source].rule != Rule.RESULT:
                 return Place(Rule.PART, source, *call.part)
@@ -164,8 +164,8 @@ class Lowering:
         """Where a result is to be for other steps, or for what comes after the loop."""
         if slot in self._whole:
             return Place(Rule.FRAME, self._all_frames(slot))
-        if slot in self._ahead:
-            d = self._ahead[slot]
+        if slot in self._early:
+            d = self._early[slot]
             spare = self._buffer(Holds.STEP, slot, d.shape, d.dtype)
             return Place(Rule.AFTER, self._all_frames(d.result), spare=spare)
         return next((ring for (source, _), ring in self._rings.items() if source == slot), None)
@@ -175,8 +175,8 @@ class Lowering:
     def _instructions(self) -> None:
         for slot in sorted(self._whole.keys() & self._delay_of.keys()):
             self._copy_to(slot, self._own_place(slot))
-        for group in grouped(self._order, self._engine.compiler is not None and not self._apart):
-            if group[0].program is None or self._apart or not self._compute_together(group):
+        for group in grouped(self._order, self._engine.compiler is not None and not self._separate):
+            if group[0].program is None or self._separate or not self._compute_together(group):
                 for call in group:
                     self._compute(call)
         for (source, _), ring in self._rings.items():
@@ -206,7 +206,7 @@ class Lowering:
         is_part = self.program.places[value].rule == Rule.PART and call.part is not None
         if not is_part and call.result not in self._joined:
             reads = tuple(map(self._value, call.operands))
-            small = self._engine.compiler is None and call.small_bytes > 0 and not self._apart
+            small = self._engine.compiler is None and call.small_bytes > 0 and not self._separate
             program = call.node.attrs.get("program") if small else None
             lines = self._lines(call, program, reads, value) if program else ()
             self.program.instructions.append(Instruction((call,), reads, (value,), lines=lines))

@@ -74,7 +74,7 @@ def two_initial_states():
     return x, C.sequence.last(y.replace_placeholders({h: y}))
 
 
-def convolutional_gru(**options):
+def convolutional_gru():
     """With kernels of 3x3, and channels in whole vectors of any processor."""
     shapes = [(16, n, 3, 3) for n in (1, 1, 1, 16, 16, 16)]
     Wz, Wr, Wc, Uz, Ur, Uc = (C.Parameter(s, init=C.glorot_uniform(seed=1)) for s in shapes)
@@ -86,7 +86,7 @@ def convolutional_gru(**options):
         c = C.tanh(C.convolution(Wc, x) + C.convolution(Uc, h * r))
         return z * h + (1 - z) * c
 
-    return recurrence(step, (1, 12, 12), **options)
+    return recurrence(step, (1, 12, 12))
 
 
 GRU, LSTM = C.layers.GRU, C.layers.LSTM
@@ -114,7 +114,9 @@ MODELS = {
     ),
     "two initial states": two_initial_states,
     "convolutional gru": convolutional_gru,
-    "convolutional gru backwards": lambda: convolutional_gru(go_backwards=True),
+    "convolutional lstm backwards": lambda: recurrence(
+        C.layers.ConvolutionalLSTM((3, 3), 16, use_peepholes=True), (1, 12, 12), go_backwards=True
+    ),
 }
 PARTLY = {"a slice is the state", "joined with a constant"}  # not what goes back through a slice
 UNFIT = {
