@@ -177,8 +177,8 @@ def as_index(index: Any) -> Any:
     return tuple(index) if slices else index
 
 
-def taking_ragged(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as until NumPy 1.23: lists of arrays of several shapes are arrays of objects."""
+def taking_ragged(function: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The function as until NumPy 1.23, for which lists of arrays of several shapes are arrays."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -186,7 +186,7 @@ def taking_ragged(function: Callable[..., Any]) -> Callable[..., Any]:
         except ValueError as error:
             if "inhomogeneous" not in str(error):
                 raise
-            return function(*map(as_objects, args), **kwargs)
+            return function(*map(read, args), **kwargs)
 
     return call
 
@@ -199,12 +199,18 @@ def as_objects(value: Any) -> Any:
     return objects
 
 
+def as_numbers(value: Any) -> Any:
+    """Arrays of one element among numbers, which counted as numbers."""
+    return [np.asarray(v).item() for v in value] if isinstance(value, list) else value
+
+
 def restore_numpy() -> None:
     """What the tests use of NumPy and what has gone since."""
     for name, value in GONE_FROM_NUMPY.items():
         setattr(np, name, value)
-    for module, name in ((np, "atleast_1d"), (np.testing, "assert_array_almost_equal")):
-        setattr(module, name, taking_ragged(getattr(module, name)))
+    np.atleast_1d = taking_ragged(np.atleast_1d, as_objects)
+    compare = np.testing.assert_array_almost_equal
+    np.testing.assert_array_almost_equal = taking_ragged(compare, as_numbers)
     np.lib.pad = np.pad
     builtins.as_index = as_index
     rewrite_asserts = rewrite.rewrite_asserts

@@ -52,6 +52,8 @@ DataType_Unknown = None
 DataType_Float, DataType_Double, DataType_Float16 = np.float32, np.float64, np.float16
 DataType_Int8, DataType_Int16, DataType_UChar = np.int8, np.int16, np.uint8
 
+Dictionary = dict  # of configurations, whose values are of any type
+
 DeviceKind_CPU, DeviceKind_GPU = DeviceKind.CPU, DeviceKind.GPU
 TraceLevel_Error, TraceLevel_Warning, TraceLevel_Info = 0, 1, 2
 PoolingType_Max, PoolingType_Average = 0, 1

@@ -72,6 +72,7 @@ class Writer:
             entry["array"] = self.array(node.value, node.name)
         elif isinstance(node, Constant):
             entry |= {"array": self.array(node.value, node.name), "weak": node.weak}
+            entry |= {"implied": True} if node.implied else {}
         elif isinstance(node, Input):
             entry |= {"needs_gradient": node.needs_gradient, "is_sparse": node.is_sparse}
         return entry
@@ -198,7 +199,7 @@ class Reader:
         if kind is Constant:
             value = self._array(entry["array"])
             constant = Constant(value, shape, dtype, name)
-            constant.weak = entry["weak"]
+            constant.weak, constant.implied = entry["weak"], entry.get("implied", False)
             return constant
         if issubclass(kind, Stored):
             stored: Any = kind(shape or (), dtype, has_value, name)

@@ -174,17 +174,18 @@ class Constant(Leaf):
         root: the one that it is a form of, in another dtype, or itself: both have one value.
         weak: whether it was given without a dtype.
         frozen: whether it was a parameter once.
+        implied: whether it is an operation's own setting, and none of a function's constants.
         edition: the number of times that it was set.
     """
 
-    __slots__ = ("_edition", "_seen", "_value", "frozen", "given", "root", "weak")
+    __slots__ = ("_edition", "_seen", "_value", "frozen", "given", "implied", "root", "weak")
 
     def __init__(
         self, value: Any, shape: Shape | None = None, dtype: Any = None, name: str = "", **kw: Any
     ) -> None:
         array = as_numbers(value, "a constant")
         self.weak = dtype is None
-        self.frozen = False
+        self.frozen = self.implied = False
         if dtype is None:
             exact = isinstance(value, np.ndarray) and array.dtype == np.float64
             dtype = np.float64 if exact else np.float32
@@ -238,7 +239,7 @@ class Constant(Leaf):
         """One of the same value that is set by itself."""
         shape, dtype = self.shape, dtype or self.dtype
         new = Constant(self.root.given, shape, dtype, self.name, where=self.origin)
-        new.weak, new.frozen = self.weak, self.frozen
+        new.weak, new.frozen, new.implied = self.weak, self.frozen, self.implied
         return new
 
 

@@ -119,7 +119,7 @@ def sanitize_input(arg: Any, fallback_dtype: Any = np.float32, reshape: Any = No
 def sanitize_batch(var: Variable, batch: Any, seq_starts: Any = None, device: Any = None) -> Value:
     """As `Value.create`; a `Value` stays as it is.
 
-    >>> C.internal.sanitize_batch(C.input_variable(1), [[1], [2]]).shape
+    >>> C.internal.sanitize_batch(C.input_variable(1), np.array([[1], [2]])).shape
     (2, 1)
     """
     if isinstance(batch, Value):
@@ -184,6 +184,19 @@ def sanitize_axis(axis: Any) -> Axis:
     if axis is None:
         return Axis.all_static_axes()
     return axis if isinstance(axis, Axis) else Axis(int(axis))
+
+
+def sanitize_permutation(perm: Sequence[int]) -> list[int]:
+    """The permutation that does to axes in reverse order what this one does to axes.
+
+    >>> C.internal.sanitize_permutation([3, 0, 2, 1])
+    [2, 1, 3, 0]
+    """
+    count = len(perm)
+    places = [p + count if p < 0 else p for p in perm]
+    if sorted(places) != list(range(count)):
+        raise ValueError(f"{perm} is no permutation of 0 to {count - 1}")
+    return [count - 1 - p for p in reversed(places)]
 
 
 def sanitize_axis_list(axes: Any) -> list[Axis]:
@@ -293,6 +306,7 @@ __all__ = [
     "sanitize_2d_number",
     "sanitize_axis",
     "sanitize_axis_list",
+    "sanitize_permutation",
     "sanitize_batch",
     "sanitize_dtype_cntk",
     "sanitize_dtype_numpy",

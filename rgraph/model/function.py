@@ -320,10 +320,13 @@ class Function(Operand):
     def constants(self) -> tuple[Any, ...]:
         """The constants that it reads, running statistics among them.
 
+        What an operation adds of its own, such as batch normalization's epsilon, is none of them.
+
         >>> len((C.input_variable(1) * 2 + 1).constants)
         2
         """
-        return tuple(self._leaves((graph.Constant, graph.State)))
+        found = self._leaves((graph.Constant, graph.State))
+        return tuple(c for c in found if not getattr(c.node, "implied", False))
 
     @property
     def placeholders(self) -> tuple[Variable, ...]:

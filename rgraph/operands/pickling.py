@@ -27,7 +27,8 @@ def reduced_variable(variable: Variable) -> tuple[Callable[..., Any], tuple[Any,
         more = {"value": node.value} if known else {"initializer": node.initializer}
     elif isinstance(node, Constant):
         of = None if node.root is node else hold(node.root)
-        more = {"of": of, "given": node.root.given, "weak": node.weak, "frozen": node.frozen}
+        kept = {key: getattr(node, key) for key in ("weak", "frozen", "implied")}
+        more = {"of": of, "given": node.root.given, **kept}
     return _leaf, (node.kind, node.shape, node.axes, node.dtype, node.name, more)
 
 

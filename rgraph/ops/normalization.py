@@ -217,7 +217,9 @@ def batch_normalization(
 
     own_mean = _mean(x, spatial)
     own_variance = _mean(square(minus(x, placed(own_mean))), spatial)
-    deviation = sqrt(plus(statistic(own_variance, variance, True), epsilon))
+    added = Constant(epsilon)
+    added.implied = True
+    deviation = sqrt(plus(statistic(own_variance, variance, True), added))
     factor = element_divide(placed(as_node(scale)), placed(deviation))
     centered = minus(x, placed(statistic(own_mean, mean, False)))
     return plus(element_times(centered, factor), placed(as_node(bias)))

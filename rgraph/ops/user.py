@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import BATCH, Axis, GraphError, Node, apply, as_numbers
+from ..graph import BATCH, FREE, Axis, GraphError, Node, apply, as_numbers
 from ..graph.node import Type
 from .records import define
 
@@ -101,6 +101,11 @@ def _as_people(run: Any, rows: Any, axes: tuple[Axis, ...]) -> Any:
 
 def _as_rows(run: Any, value: Any, kind: Type) -> Any:
     shape, axes = kind.shape or (), kind.axes or ()
+    if FREE in shape:
+        raise GraphError(
+            "the size of a user function's result must be known before it runs, and is free",
+            hint="give output_variable a size: an input's, self.inputs[0].shape, or a number",
+        )
     if len(axes) < 2:
         if run.step:
             raise GraphError(

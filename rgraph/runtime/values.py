@@ -112,7 +112,7 @@ class Value:
         Args:
             var: what it will be fed to.
             data: an array (a batch), or a list of sequences or samples, each an array, a sparse
-                matrix, or a list of samples.
+                matrix, or a list of samples. Of a list of samples each has an axis of one frame.
             seq_starts: for each sequence whether it starts anew or goes on from the minibatch
                 before, from the sequence with its number there. Delays then hold what they held
                 at that one's end. Gradients do not go back into that minibatch.
@@ -131,7 +131,11 @@ class Value:
         if axes == 0 and sparse:
             raise GraphError("a list was given for a variable that has no batch axis")
         if axes < 2:
-            value = Value(_stacked([np.asarray(dense(d), var.dtype) for d in data]), device=device)
+            samples = [np.asarray(dense(d), var.dtype) for d in data]
+            rank = len(var.shape)
+            if axes:  # CNTK: each is a sequence of one
+                samples = [s[None] if s.ndim == rank else s for s in samples]
+            value = Value(_stacked(samples), device=device)
         else:
             value = Value(samples_of(var.node, dense(data)), device=device)
             value.starts = None if seq_starts is None else list(seq_starts)
@@ -329,7 +333,7 @@ def asvalue(variable: Any, data_array: Any) -> Value:
 
     >>> x = C.input_variable(2)
     >>> C.asvalue(x, [[1, 2], [3, 4]]).shape
-    (2, 2)
+    (2, 1, 2)
     """
     return Value.create(variable, data_array)
 
@@ -343,7 +347,7 @@ def asarray(value: Any, dtype: Any = None) -> Any:
     Raises:
         GraphError: sequences have different lengths; `value.as_sequences()` takes them.
 
-    >>> C.asarray(C.asvalue(C.input_variable(2), [[1, 2]]))
+    >>> C.asarray(C.asvalue(C.input_variable(2), np.array([[1.0, 2]], "f")))
     array([[1., 2.]], dtype=float32)
     """
     array = value.asarray() if hasattr(value, "asarray") else np.asarray(value)

@@ -24,9 +24,9 @@ LEFT_OUT: dict[str, str] = {
     "it connects Python to CNTK's C++ library, which rgraph does not contain": """
         cntk_py_init VariableMixin ArrayMixin
         sanitize_Function_attributes sanitize_convolution_args sanitize_pooling_args
-        sanitize_permutation sanitize_var_map sanitize_variable_value_dict sanitize_random_args
+        sanitize_var_map sanitize_variable_value_dict sanitize_random_args
         associative_multi_arg bounded_cache is_byte_buffer is_string map_function_arguments
-        get_python_function_arguments Dictionary DictionaryValue DictionaryValueFromDict
+        get_python_function_arguments DictionaryValue DictionaryValueFromDict
         DictionaryValueFromNDArrayView UntestedBranchError NDShape SequenceOverMeta
     """,
     "it is not written yet": """

@@ -212,3 +212,12 @@ def test_statistics_may_be_constants_whose_shape_follows(dtype):
     data = np.arange(12, dtype=dtype).reshape(2, 2, 3)
     np.testing.assert_allclose(f.eval({x: data}), data - 2)
     assert (mean.shape, variance.shape) == ((2,), (2,))
+
+
+def test_the_constants_of_batch_normalization_are_its_statistics(tmp_path):
+    """As in CNTK: a program that sets them all leaves epsilon alone, in a loaded model, too."""
+    f = C.layers.BatchNormalization()(C.input_variable(3))
+    f.save(tmp_path / "f")
+    for g in (f, f.clone("clone"), C.load_model(tmp_path / "f")):
+        names = sorted(c.name for c in g.constants)
+        assert names == ["aggregate_count", "aggregate_mean", "aggregate_variance"]

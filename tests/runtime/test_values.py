@@ -15,6 +15,25 @@ def x():
     return C.sequence.input_variable(2)
 
 
+@pytest.mark.parametrize(
+    "shape, data, expected",
+    [
+        ((2,), [np.ones(2)] * 3, (3, 1, 2)),
+        ((2,), [[1, 2], [3, 4]], (2, 1, 2)),
+        ((2,), [np.ones((1, 2))] * 3, (3, 1, 2)),
+        ((2,), np.ones((3, 2)), (3, 2)),
+        ((4, 2), [np.ones((4, 2))], (1, 1, 4, 2)),
+        ((), [np.float32(1), np.float32(2)], (2, 1)),
+    ],
+)
+def test_a_list_of_samples_is_one_of_sequences_of_one(shape, data, expected):
+    """Real CNTK 2.7's shapes; what it is fed to sees samples."""
+    x = C.input_variable(shape)
+    value = C.asvalue(x, data)
+    assert value.shape == value.asarray().shape == expected
+    assert (x * 1).eval({x: value}).shape == (len(data), *shape)
+
+
 def test_results_as_values_can_be_fed_again(x):
     value = (x * 2).eval({x: SEQUENCES}, as_numpy=False)
     assert isinstance(value, C.Value) and value.shape == (2, 2, 2)
