@@ -31,8 +31,8 @@ A star import imports the same names as CNTK's, without rgraph's additions (`C.w
 
 Parameters have the same initial values as in CNTK on a CPU: with a seed, without one, and after
 `set_fixed_random_seed`. Only `C.set_seed`, which CNTK does not have, gives other values. On a CPU,
-`C.random` with a shape, and `random_sample` with duplicates, also give CNTK's numbers, with a seed and
-without; dropout gives numbers of its own.
+`C.random` with a shape, and `random_sample` with duplicates, also give CNTK's numbers, with and
+without a seed; dropout gives numbers of its own.
 
 Where CNTK crashes, hangs or returns meaningless numbers, rgraph does what was meant, or refuses
 with a hint.
