@@ -440,7 +440,7 @@ class Function(Operand):
         """What a layer computes inside.
 
         >>> C.layers.Dense(2, activation=C.relu).block_root.op_name
-        'Relu'
+        'ReLU'
         """
         if not self.is_block:
             raise GraphError(f"{self!r} is no block")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..graph import GraphError, Node
 from ..operands import search
+from ..ops.cntk_names import cntk_name
 
 _SETTINGS = {"rate": "dropoutRate", "seed": "rngSeed"}  # what may change, by CNTK's names
 
@@ -20,7 +21,7 @@ def op_name(nodes: Sequence[Node]) -> str:
         return node.kind
     if search.is_block(node):
         return node.attrs["block"]
-    return "".join(word.capitalize() for word in node.op.name.split("_"))
+    return cntk_name(node)
 
 
 def attributes(node: Node) -> dict[str, Any]:

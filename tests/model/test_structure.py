@@ -47,7 +47,7 @@ def test_layers_are_closed_unless_looked_into():
     assert names(outside) == ["dense", "W", "b", "x"]
     assert outside[0].op_name == "Dense"
     inside = {v.op_name for v in graph.depth_first_search(f, lambda v: hasattr(v, "op_name"), -1)}
-    assert {"Dense", "Relu", "Plus", "Times"} <= inside
+    assert {"Dense", "ReLU", "Plus", "Times"} <= inside
 
 
 def test_plot_names_operations_in_order(model, tmp_path):
@@ -109,6 +109,29 @@ ATTRIBUTES = {
 def test_attributes_are_cntks(name):
     make, expected = ATTRIBUTES[name]
     assert make(C.input_variable((2, 6, 6))).root_function.attributes == expected
+
+
+def test_kinds_of_operations_are_cntks():
+    """Real CNTK 2.7's names, by which programs look for operations."""
+    v, s, x = C.input_variable(3), C.sequence.input_variable(3), C.input_variable((2, 4, 4))
+    found = {
+        "Pooling": C.pooling(x, C.MAX_POOLING, (2, 2)),
+        "Convolution": C.convolution(W, x),
+        "ReLU": C.relu(v),
+        "ReduceElements": C.reduce_max(v),
+        "TransposeAxes": C.transpose(x, (1, 0, 2)),
+        "PastValue": C.sequence.past_value(s),
+        "FutureValue": C.sequence.future_value(s),
+        "Sequence::IsLast": C.sequence.is_last(s),
+        "Sequence::Slice": C.sequence.first(s),
+        "OneHotOp": C.one_hot(v, 4),
+        "Select": C.element_select(v, v, v),
+        "LogPlus": C.log_add_exp(v, v),
+        "NoOp": C.alias(v),
+        "ElementTimes": v * 2,
+        "Times": C.times(v, np.ones((3, 2))),
+    }
+    assert {name: f.root_function.op_name for name, f in found.items()} == {n: n for n in found}
 
 
 def test_a_placeholder_can_be_used_again_after_it_was_bound():
