@@ -17,8 +17,10 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _BETWEEN = (contextlib.__file__, functools.__file__)  # frames that stand between the library's own
 
 
-class GraphError(ValueError):
+class GraphError(ValueError, RuntimeError):
     """A mistake in how a graph was built, fed or asked for.
+
+    CNTK says either the one or the other.
 
     Args:
         problem: what is wrong: what was expected and what was got.

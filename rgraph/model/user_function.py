@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -182,16 +183,32 @@ class UserFunction(Function, UserOperation):
     def run_forward(self, arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
         values = [a if self.as_numpy else Value(a) for a in arguments]
         given = values if len(values) > 1 else values[0]
-        forward: Any = self.forward
         if len(self._passes) == 1:
-            state, result = forward(given, None, None)
+            state, result = self._called(self.forward, given, None, None)
             return state, [dense(result)]
         outputs: dict[Any, Any] = dict.fromkeys(self.outputs)
-        state = forward(given, outputs, None, None)
+        state = self._called(self.forward, given, outputs, None, None)
         missing = [v for v in self.outputs if outputs[v] is None]
         if missing:
             raise GraphError(f"forward of {self.op_name} gave no value for {missing}")
         return state, [dense(outputs[v]) for v in self.outputs]
+
+    def _called(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a user's function returns. Raises `GraphError` if it takes other arguments."""
+        try:
+            return function(*arguments)
+        except TypeError:
+            try:
+                inspect.signature(function).bind(*arguments)
+            except TypeError as error:
+                raise GraphError(
+                    f"{function.__name__} of {self.op_name}: {error}",
+                    hint="with one output it is forward(self, arguments, device, "
+                    "outputs_to_retain), with several forward(self, arguments, outputs, device, "
+                    "outputs_to_retain); with one input backward(self, state, root_gradients), "
+                    "with several backward(self, state, root_gradients, variables)",
+                ) from None
+            raise
 
     def run_backward(self, state: Any, results: Sequence[Any], index: int, g: Any) -> list[Any]:
         wrap = (lambda v: v) if self.as_numpy else Value
@@ -204,9 +221,9 @@ class UserFunction(Function, UserOperation):
             zero[index] = g
             root = {v: wrap(z) for v, z in zip(self.outputs, zero, strict=True)}
         if len(self._operands) == 1:
-            return [dense(self.backward(state, root))]
+            return [dense(self._called(self.backward, state, root))]
         variables: dict[Any, Any] = {v: None for v in self.inputs if not v.is_constant}
-        self.backward(state, root, variables)
+        self._called(self.backward, state, root, variables)
         return [dense(variables.get(v)) for v in self.inputs]
 
 

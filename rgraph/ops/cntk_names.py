@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..graph import Node
 
-_REDUCTIONS = "sum mean max min prod log_sum_exp".split()
+_REDUCTIONS = ("sum", "mean", "max", "min", "prod", "log_sum_exp")
 
 # CNTK builds some of its operations of others; these have the names of their records.
 CNTK_NAMES: dict[str, str | Callable[[Node], str]] = {

@@ -195,6 +195,17 @@ def test_training_goes_back_to_inputs_that_need_a_gradient():
         assert seen.found == ([[3, 5]], [[3, 5]]) * needed
 
 
+def test_a_forward_that_takes_other_arguments():
+    class Two(Cube):
+        def infer_outputs(self):
+            return super().infer_outputs() * 2
+
+    f = C.user_function(Two(C.input_variable(1)))  # whose forward is for one output
+    for kind in (ValueError, RuntimeError):  # CNTK's is a RuntimeError
+        with pytest.raises(kind, match=r"forward of .*Two: too many positional arguments"):
+            f.eval([[1]])
+
+
 def test_without_a_backward_there_is_no_gradient():
     class OneWay(C.UserFunction):
         def __init__(self, x):
