@@ -46,7 +46,7 @@ class Call:
         self.values = values_of(self.operands)
         self.result = slot(node)
         self.into = node.op.into
-        self.into_in_loop = node.op.into or bound.takes_out
+        self.takes_out = node.op.into or bound.takes_out  # in a loop
         self.follows = node.op.pointwise or self.joins_along is not None  # their memory order
         self.axes = node.axes or ()
         self.shape, self.dtype = node.shape, node.dtype
@@ -58,18 +58,15 @@ class Call:
         self.dead: list[int] = []
 
     def __call__(self, run: Run, env: Env) -> None:
-        self.on_rows(run, env, run.rows(self.axes) if self.axes and self.into else None)
-
-    def on_rows(self, run: Run, env: Env, rows: int | None, out: Any = None) -> None:
-        """Computes the result, into `out` if that is given."""
         operands = self.values(env)
         try:
             if not self.into:
-                env[self.result] = self._copied(self.kernel(run, *operands), out)
+                env[self.result] = self.kernel(run, *operands)
                 return
+            rows = run.rows(self.axes) if self.axes else None
             size = self.row_bytes if rows is None else self.row_bytes * rows
-            if out is None and (self.is_compiled or size >= _SMALL):
-                out = self._room(run, operands, rows, size)
+            with_room = self.is_compiled or size >= _SMALL
+            out = self._room(run, operands, rows, size) if with_room else None
             env[self.result] = self.kernel(run, *operands, out=out)
         except GraphError as error:
             raise failed(self.node, error) from None
@@ -94,13 +91,6 @@ class Call:
             return run.xp.empty(lead + self.shape, self.dtype)
         like = _model(operands, len(lead + self.shape)) if self.follows else None
         return run.empty(lead + self.shape, self.dtype, like)
-
-    @staticmethod
-    def _copied(result: Any, out: Any) -> Any:
-        if out is None:
-            return result
-        out[...] = result
-        return out
 
 
 def _model(operands: Sequence[Any], rank: int) -> Any:

@@ -72,7 +72,7 @@ class Interpreter:
                     small if small is not None and size * rows <= self.small_bytes else action
                     for action, small, size in self._actions
                 ]
-                rings = self._look_at(values, arrays, rows)
+                rings = self._set_fixed(values, arrays, rows)
             block = slice(offsets[t], offsets[t] + rows)
             run.step = (self.axis, block)
             for v, source in self._frames:
@@ -96,14 +96,13 @@ class Interpreter:
                         last[goes_on:rows] = values[v][goes_on:]
         run.step = None
 
-    def _look_at(
+    def _set_fixed(
         self, values: Values, arrays: Sequence[Any], rows: int
     ) -> list[tuple[int, list[Any], int]]:
         """Sets the values that are the same at all steps of so many rows, and gives those that are
         in turn in several buffers."""
         for v, source in self._first_rows:
-            array = arrays[source]
-            values[v] = array if array is None else array[:rows]
+            values[v] = arrays[source][:rows]
         for v, source, index in self._fixed_parts:
             values[v] = values[source][index]
         return [
@@ -156,12 +155,8 @@ def _actions_of(instruction: Instruction) -> tuple[Action, Action | None, int]:
         return _copy(*instruction.operands, *instruction.results), None, 0
     if instruction.together is not None:
         return _together(instruction), None, 0
-    small = _lines(instruction) if instruction.lines else None
-    return (
-        _kernel(calls[0], instruction.operands, instruction.results[0]),
-        small,
-        calls[0].row_bytes,
-    )
+    kernel = _kernel(calls[0], instruction.operands, instruction.results[0])
+    return kernel, _lines(instruction) if instruction.lines else None, calls[0].row_bytes
 
 
 def _copy(source: int, target: int) -> Action:
@@ -186,7 +181,7 @@ def _kernel(call: Call, operands: Sequence[int], result: int) -> Action:
         except GraphError as error:
             raise failed(node, error) from None
 
-    return into if call.into_in_loop else gives
+    return into if call.takes_out else gives
 
 
 def _together(instruction: Instruction) -> Action:

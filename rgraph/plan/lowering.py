@@ -82,7 +82,7 @@ class Lowering:
             d.source: d
             for d in self._delays
             if d.back == 1 and d.result in self._whole and d.source not in self._whole
-            and d.source in self._calls and self._calls[d.source].into_in_loop
+            and d.source in self._calls and self._calls[d.source].takes_out
         }  # fmt: skip
 
     def _make_rings(self) -> dict[tuple[int, int], Place]:
@@ -149,7 +149,7 @@ class Lowering:
             source = self._value(call.operands[0])
             if self.program.places[source].rule != Rule.RESULT:
                 return Place(Rule.PART, source, *call.part)
-        if not call.into_in_loop:
+        if not call.takes_out:
             return Place(Rule.RESULT)
         own = self._own_place(slot)
         if own is not None:
