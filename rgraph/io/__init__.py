@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .htk import HTKFeatureDeserializer
     from .image_deserializer import Base64ImageDeserializer, ImageDeserializer
     from .mlf import HTKMLFDeserializer
+    from .mlf_binary import HTKMLFBinaryDeserializer
     from .source import MinibatchSource
     from .text_format import sequence_to_cntk_text_format
     from .user_deserializer import UserDeserializer
@@ -36,6 +37,7 @@ __all__ = [
     "CBFDeserializer",
     "CTFDeserializer",
     "HTKFeatureDeserializer",
+    "HTKMLFBinaryDeserializer",
     "HTKMLFDeserializer",
     "ImageDeserializer",
     "MinibatchData",

@@ -19,8 +19,8 @@ _TICKS = 100000.0  # of 100 ns in a frame
 _BEGINS = 2.0  # the value of a frame on which a phone begins, see `labels_to_graph`
 
 
-class _Entry(NamedTuple):
-    """Where an utterance's labels are in a file."""
+class Entry(NamedTuple):
+    """Where an utterance's labels are in a file, and in which line (or its version, if binary)."""
 
     key: str
     path: str
@@ -61,7 +61,7 @@ class HTKMLFDeserializer(Deserializer):
         phoneBoundaries: bool = False,
     ) -> None:
         if len(streams) != 1:
-            raise ValueError("HTKMLFDeserializer has one stream")
+            raise ValueError(f"{type(self).__name__} has one stream")
         ((name, stream),) = streams.items()
         if stream.get("stream_alias") is not None:
             raise ValueError(f"stream '{name}': labels have no names in their files")
@@ -87,11 +87,11 @@ class HTKMLFDeserializer(Deserializer):
         return states
 
     @cached_property
-    def _chunks(self) -> list[list[_Entry]]:
-        chunks: list[list[_Entry]] = []
+    def _chunks(self) -> list[list[Entry]]:
+        chunks: list[list[Entry]] = []
         for path in self.files:
             begin = -_CHUNK
-            for entry in _index(path):
+            for entry in self._index(path):
                 if entry.offset >= begin + _CHUNK:
                     chunks.append([])
                     begin = entry.offset
@@ -131,7 +131,10 @@ class HTKMLFDeserializer(Deserializer):
         starts = np.concatenate([[0], np.cumsum(self.lengths(chunk_id))])
         return {self._stream.name: Part(frames, starts)}
 
-    def _labels(self, file: Any, entry: _Entry) -> tuple[np.ndarray, np.ndarray]:
+    def _index(self, path: str) -> list[Entry]:
+        return _index(path)
+
+    def _labels(self, file: Any, entry: Entry) -> tuple[np.ndarray, np.ndarray]:
         """The labels of an utterance, and for how many frames each holds."""
         file.readline()  # its name
         numbers, counts, at, line = [], [], 0, entry.line
@@ -178,9 +181,9 @@ def _lines(path: str) -> list[bytes]:
         raise GraphError(f"there is no file {path}") from None
 
 
-def _index(path: str) -> list[_Entry]:
+def _index(path: str) -> list[Entry]:
     """The utterances of a file; nothing is kept of it but where they are."""
-    found: list[_Entry] = []
+    found: list[Entry] = []
     key, begin, first, last = None, 0, 0, b""
     try:
         with open(path, "rb") as file:
@@ -195,7 +198,7 @@ def _index(path: str) -> list[_Entry]:
                     if not last:
                         raise GraphError(f"{path}, line {first}: the utterance has no labels")
                     frames = _frames(last.split(), path, number - 1)[1]
-                    found.append(_Entry(key, path, begin, first, frames))
+                    found.append(Entry(key, path, begin, first, frames))
                     key = None
                 elif line:
                     last = line

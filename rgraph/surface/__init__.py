@@ -23,7 +23,7 @@ PACKAGE = __name__.partition(".")[0]
 
 _READERS = (
     *("source", "ctf", "user_deserializer", "text_format", "image_deserializer", "cbf"),
-    *("htk", "mlf"),
+    *("htk", "mlf", "mlf_binary"),
 )
 
 # Where names are looked up, in this order. No name of CNTK's stands for two things in these.

@@ -29,9 +29,6 @@ LEFT_OUT: dict[str, str] = {
         get_python_function_arguments DictionaryValue DictionaryValueFromDict
         DictionaryValueFromNDArrayView UntestedBranchError NDShape SequenceOverMeta
     """,
-    "it is not written yet": """
-        HTKMLFBinaryDeserializer
-    """,
     "the trainer sums the results of its workers, and communicates in no other way": """
         .on_write_distributed_sync_update
         Communicator.aggregate Communicator.aggregate_in_place Communicator.concatenate

@@ -10,6 +10,7 @@ import pytest
 import rgraph as C
 from rgraph.io import (
     HTKFeatureDeserializer,
+    HTKMLFBinaryDeserializer,
     HTKMLFDeserializer,
     MinibatchSource,
     StreamDef,
@@ -135,6 +136,47 @@ def refused(deserializers, *parts):
         read(deserializers)
     for part in parts:
         assert part in str(caught.value)
+
+
+def binary(version, *utterances):
+    """A binary label file; real CNTK 2.7 reads both versions as is expected here."""
+    data = struct.pack("<3sh", b"MLF", version)
+    for key, labels in utterances:
+        named = struct.pack("<H", len(str(key))) + str(key).encode()
+        data += struct.pack("<I", key) if version == 1 else named
+        data += struct.pack("<IH", sum(n for _, n in labels), len(labels))
+        data += b"".join(struct.pack("<2H", *pair) for pair in labels)
+    return data
+
+
+OF_A, OF_B = [(0, 1), (1, 2)], [(2, 2), (0, 2)]
+
+
+@pytest.mark.parametrize("version, keys", [(1, (7, 9)), (2, ("say/a", "say/b"))])
+def test_binary_labels(folder, version, keys):
+    a, b = keys
+    (folder / "x.scp").write_text(f"{a}.mfc=all.feat[0,2]\n{b}.mfc=all.feat[5,8]\n")
+    (folder / "y.bin").write_bytes(binary(version, (b, OF_B), (a, OF_A)))
+    labels = HTKMLFBinaryDeserializer(StreamDefs(y=StreamDef(shape=3, mlf="y.bin")))
+    found = read([x(), labels])["y"]
+    assert [f.toarray().argmax(1).tolist() for f in found] == [[0, 1, 1], [2, 2, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (b"MLX" + binary(2, ("say/a", OF_A))[3:], "does not begin with MLF"),
+        (binary(3, ("say/a", OF_A)), "is of version 3; versions 1 and 2 are read"),
+        (binary(2, ("say/a", OF_A))[:-3], "y.bin ends within utterance 'say/a'"),
+        (binary(2, ("say/a", [(3, 3)])), "utterance 'say/a': label 3 of 3, counted from 0"),
+        (binary(2, ("say/a", OF_A))[:-2] + b"\1\0", "labels for 2 frames, and says 3"),
+    ],
+)
+def test_what_is_wrong_with_binary_labels(folder, data, message):
+    (folder / "y.bin").write_bytes(data)
+    labels = HTKMLFBinaryDeserializer(StreamDefs(y=StreamDef(shape=3, mlf="y.bin")))
+    with pytest.raises(C.GraphError, match=message):
+        read([x(), labels])
 
 
 def test_what_is_wrong_is_named_with_file_and_line(folder):
