@@ -278,11 +278,26 @@ def test_the_librarys_names_are_its_own():
 
 
 def test_private_helpers_that_programs_import():
-    from rgraph.internal import _as_tuple
-    from rgraph.layers.blocks import _INFERRED, _initializer_for, _inject_name
+    from rgraph.layers.layers import _pad_to_shape, _window
 
+    from rgraph.internal import _as_tuple
+    from rgraph.layers.blocks import (
+        _INFERRED,
+        _get_initial_state_or_default,
+        _initializer_for,
+        _inject_name,
+    )
+    from rgraph.learners import _infer_learning_rate_schedule_and_ref_minibatch_size as both
+
+    s = C.sequence.input_variable(1)  # the previous frame, this one, the next one
+    window = _window(s, 0, -1, 2, 1, 1, initial_state=0).eval({s: [[[1], [2]]]})[0]
+    assert window.tolist() == [[0, 1, 2], [1, 2, 0]]
+    assert both(None, 4, 0.5, None)[0].minibatch_size == both(None, 4, 0.5, None)[1] == 4
     x = C.input_variable(3)
     assert _inject_name(x * 2, "twice").name == "twice" and _inject_name(x, "") is x
     assert _inject_name(lambda v: (v, 2 * v), "two").name == "two"
+    zero, state, given = _get_initial_state_or_default((None, 0.1, x))
+    assert (zero.value, state.shape, given) == (0, (1,), x)
+    assert _pad_to_shape((3, 3), 2, "strides") == (2, 2) == _pad_to_shape((3, 3), (2, 2), "")
     w = C.Parameter(_INFERRED + _as_tuple(2), init=_initializer_for(C.glorot_uniform(), {}))
     assert C.times(x, w).shape == (2,) and _initializer_for(0.5) == 0.5

@@ -32,7 +32,7 @@ HOMES = (
     *("ops", "layers", "layers.typing", "layers.basic", "layers.rnn_stack", "learners"),
     *("logging", "logging.graph", "logging.progress_print", "io", "train", "train.distributed"),
     *("eval", "debugging", "model.debugger", "random", "runtime.values", "operands.operand"),
-    *("operands.types", "internal", "internal.helpers"),
+    *("operands.types", "internal", "internal.helpers", "learners.helpers"),
     # imported when first asked for, and what is above has no such name
     *(f"io.{name}" for name in _READERS),
     "cntk_py",

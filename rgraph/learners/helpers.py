@@ -1,0 +1,39 @@
+"""Names that CNTK's learners have for themselves and other people's learners import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .schedules import IGNORE, Schedule, as_schedule
+
+
+def _verify_learning_rate_type(learning_rate: Any) -> None:
+    """Raises where this is no schedule."""
+    if not isinstance(learning_rate, Schedule):
+        raise ValueError(f"a schedule is wanted, got {type(learning_rate).__name__}")
+
+
+def _infer_learning_parameter_schedule(
+    number_or_schedule: Any,
+    ref_minibatch_size: int | None,
+    epoch_size: int | None,
+    use_mean_gradient: bool | None = None,
+) -> Schedule:
+    """What a learner was given as a number or a schedule, as a schedule."""
+    return as_schedule(number_or_schedule, ref_minibatch_size, epoch_size, bool(use_mean_gradient))
+
+
+def _infer_learning_rate_schedule_and_ref_minibatch_size(
+    use_mean_gradient: bool | None,
+    ref_minibatch_size: int | None,
+    schedule: Any,
+    epoch_size: int | None,
+) -> tuple[Schedule, int | None]:
+    """A learner's schedule, and the minibatch size that it is meant for, if one was said."""
+    if ref_minibatch_size is None and use_mean_gradient:
+        ref_minibatch_size = IGNORE
+    made = as_schedule(schedule, ref_minibatch_size, epoch_size, bool(use_mean_gradient))
+    return made, ref_minibatch_size
+
+
+_verify_momentum_type = _verify_learning_rate_type
