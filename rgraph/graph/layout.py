@@ -100,9 +100,19 @@ class Layout:
             out[place] = frames
         return out
 
-    def unpack(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The sequences, in the minibatch's order: views if all are equally long, else copies."""
-        return [rows[place] for place in self._places]
+    def unpack(self, rows: Any) -> list[Any]:
+        """The sequences, in the minibatch's order: views of the rows if all are equally long, else
+        of one copy of them."""
+        if len(self) and self.lengths[-1] == self.steps:
+            return [rows[place] for place in self._places]
+        joined = rows[self._rows_in_order]
+        ends = np.cumsum(self.given).tolist()
+        return [joined[end - n : end] for end, n in zip(ends, self.given.tolist(), strict=True)]
+
+    @cached_property
+    def _rows_in_order(self) -> np.ndarray:
+        """For each frame of the sequences one after the other: its row."""
+        return np.concatenate(self.rows_of_sequences or [np.empty(0, np.intp)])
 
     @cached_property
     def _places(self) -> Sequence[Any]:

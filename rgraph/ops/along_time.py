@@ -22,7 +22,9 @@ def _ends(run: Any, x: Any, *, last: bool, axis: Axis) -> Any:
 
 def _rows_of_ends(run: Any, layout: Any, last: bool) -> Any:
     _refuse_empty(layout)
-    return run.index(layout, "last_row") if last else slice(0, len(layout))
+    if last and len(layout) and layout.lengths[-1] < layout.steps:
+        return run.index(layout, "last_row")
+    return slice(layout.rows - len(layout), None) if last else slice(0, len(layout))
 
 
 def _at_ends(run: Any, x: Any, *, last: bool, axes: Axes) -> Any:

@@ -103,6 +103,8 @@ class Plan:
         seed: int = 0,
         turn: int = 0,
         first_row: int = 0,
+        places: Mapping[int, Any] | None = None,
+        is_part: bool = False,
     ) -> list[Any]:
         """The outputs' arrays, in rows.
 
@@ -114,6 +116,8 @@ class Plan:
             turn: for what is random and has a seed of its own: it draws anew in each.
             first_row: the rows that went before these, of which this is a window; what is random
                 draws anew in each.
+            places: arrays for some outputs, by number. What comes out of a loop is written there.
+            is_part: whether it is part of a run, whose end the caller marks.
         """
         for axis in self.sequence_axes:
             if axis not in layouts:
@@ -122,6 +126,8 @@ class Plan:
                     hint="give the value of an input that has this time axis",
                 )
         run = Run(self.engine, layouts, batch, training, seed, turn, first_row)
+        if places:
+            run.places = {self.results[n]: array for n, array in places.items()}
         env: Env = [None] * len(self.slots)
         for node in self.inputs:
             env[self.slots[node]] = feed[node]
@@ -134,7 +140,8 @@ class Plan:
                 step(run, env)
                 for i in step.dead:
                     env[i] = None
-        self.engine.finish()
+        if not is_part:
+            self.engine.finish()
         return [env[i] for i in self.results]
 
     def kept(self) -> list[Any]:

@@ -143,6 +143,8 @@ class Loop:
                 d = self.delays[buffer.of]
                 return initial_rows(run, env[d.initial], d.axes, layout, d.shape)
             case Holds.FRAMES:
+                if buffer.of in run.places:
+                    return run.places[buffer.of]
                 place = self.places.get(buffer.of)
                 if place is not None:
                     # A view: what kernels remember of the array that was there is not this one's.

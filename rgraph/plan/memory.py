@@ -18,7 +18,7 @@ def peak_bytes(plan: Plan, rows: int, sequences: int) -> int:
         rows: the frames of a minibatch.
         sequences: how many sequences they belong to.
     """
-    sizes = {slot: _bytes(node, rows, sequences) for node, slot in plan.slots.items()}
+    sizes = {slot: bytes_of(node, rows, sequences) for node, slot in plan.slots.items()}
     held: dict[int, int] = {}
     most = 0
     for step in plan.steps:
@@ -38,7 +38,8 @@ def peak_bytes(plan: Plan, rows: int, sequences: int) -> int:
     return most
 
 
-def _bytes(node: Node, rows: int, sequences: int) -> int:
+def bytes_of(node: Node, rows: int, sequences: int) -> int:
+    """The bytes of a value of a minibatch of so many sequences with so many frames in all."""
     count = (1, sequences, rows)[len(node.axes or ())]
     item = node.dtype.itemsize if node.dtype is not None else 0
     return count * math.prod(node.shape or ()) * item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..graph import Axis, Layout
@@ -23,6 +24,7 @@ class Run:
         training: whether what is random in training only is random.
         memo: what an engine wants to remember until the run ends.
         step: the step of the loop that is being run, as (axis, rows), or None.
+        places: arrays that loops write results to, by slot.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Run:
         self.empty = engine.empty
         self.matmul = engine.matmul
         self.step: tuple[Axis, slice] | None = None
+        self.places: Mapping[int, Any] = {}
         self.memo: dict[Any, Any] = {}
 
     def rows(self, axes: tuple[Axis, ...]) -> int:

@@ -131,7 +131,8 @@ class Runner:
 
         key = (traits, edition, engine.name, training, (*sizes.items(),), observers)
         job = self._jobs.get(key, made)
-        plan, data = job.plan, given.data
+        plan: Any = job.plan
+        data = given.data
         needed = job.needed(data, inputs)
         if job.inputs:
             data = {job.inputs.get(n, n): v for n, v in data.items()}
@@ -139,6 +140,8 @@ class Runner:
         options: dict[str, Any] = {} if carry is None else {"carry": carry}
         with engine.active():
             batch = Minibatch(needed, data, engine, plan.inputs)
+            if job.forward is not None:
+                plan = job.forward.plan(batch.layouts)
             rows = plan.run(
                 batch.arrays,
                 batch.layouts,

@@ -13,6 +13,7 @@ from ..graph.context import context
 from ..passes import autodiff
 from ..plan import Plan
 from ..plan.observe import Observer, observe
+from .forward import Forward, forward_of
 from .latest import Latest
 from .windowed import WindowedPlan
 from .windows import Window
@@ -72,12 +73,19 @@ class Job:
         results: the nodes of the values and gradients that it gives first.
         inputs: what stands for the inputs, and for the weights of the roots.
         stored: what is set after the run, to the values that the plan gives last.
+        forward: chooses another plan where that takes less memory.
     """
 
     def __init__(
-        self, plan: Plan, results: list[Node], inputs: dict[Node, Node], stored: list[Node]
+        self,
+        plan: Plan,
+        results: list[Node],
+        inputs: dict[Node, Node],
+        stored: list[Node],
+        forward: Forward | None,
     ) -> None:
         self.plan, self.results, self.inputs, self.stored = plan, results, inputs, stored
+        self.forward = forward
         self._needed: Latest[Any, tuple[Input, ...]] = Latest()
 
     def needed(self, given: Iterable[Node], inputs: Sequence[Input]) -> tuple[Input, ...]:
@@ -188,14 +196,17 @@ def make_job(
     if request.window:
         later = [*now, *news]
         plan: Any = WindowedPlan(values, seeds, wrt, later, request.window, engine, planned)
+        forward = None
     else:
         found = autodiff.pull_back(seeds, [*wrt, *learned, *shown])
         end = len(found) - len(shown)
         gradients = dict(zip((g for g, _ in request.learned), found[len(wrt) : end], strict=True))
         news = graph.copy(news, gradients, same_random=True) if gradients else news
         plan = planned([*values, *found[: len(wrt)], *now, *news, *found[end:]])
+        only_values = not (roots or now or news or shown or observers)
+        forward = forward_of(plan, values, planned) if only_values else None
     stored = [stored for stored, _ in (*assignments, *request.updates)]
-    return Job(plan, [*values, *wrt], inputs, stored)
+    return Job(plan, [*values, *wrt], inputs, stored, forward)
 
 
 def _take_places(outputs: Sequence[Node], roots: Sequence[Node]) -> None:

@@ -34,7 +34,6 @@ class WindowedRun:
         self.plan, self.feed, self.layouts = plan, dict(feed), layouts
         self.batch, self.how, self.windows = batch, how, windows
         self.engine = plan.engine
-        self.xp = self.engine.xp
         self.layout = layouts[plan.axis]
         self.carry = carry
         # Of each sequence the frames that it had before this run, the longest first
@@ -59,6 +58,7 @@ class WindowedRun:
         frames = iter(framed)
         results = [next(frames if along else values) for along in plan.along]
         gradients = self._go_back(borders, wholes, adjoints) if plan.backward else []
+        self.engine.finish()
         first = len(plan.request[0])
         return [*results[:first], *gradients, *results[first:]]
 
@@ -98,10 +98,16 @@ class WindowedRun:
         feed = {**self.feed, **more}
         given = {n: feed[n] for n in plan.inputs}
         # Results may be memory that the next run writes again.
-        return [a.copy() for a in plan.run(given, dict(self.layouts), self.batch, *self.how)]
+        found = plan.run(given, dict(self.layouts), self.batch, *self.how, is_part=True)
+        return list(map(self._copy, found))
 
     def _in_window(
-        self, plan: Plan, window: WindowOfFrames, held: Sequence[Array], more: Mapping[Input, Array]
+        self,
+        plan: Plan,
+        window: WindowOfFrames,
+        held: Sequence[Array],
+        more: Mapping[Input, Array],
+        places: Mapping[int, Array] | None = None,
     ) -> list[Array]:
         d = self.plan.division
         states = (s.before for s in d.states)
@@ -116,7 +122,8 @@ class WindowedRun:
                 feed[node] = array[window.rows] if len(node.axes or ()) == 2 else array
         given = {n: feed[n] for n in plan.inputs}
         layouts = {self.plan.axis: window.layout}
-        return plan.run(given, layouts, window.alive, *self.how, first_row=window.rows.start)
+        more_of_it = {"first_row": window.rows.start, "places": places, "is_part": True}
+        return plan.run(given, layouts, window.alive, *self.how, **more_of_it)
 
     def _count(self, window: WindowOfFrames, ahead: bool) -> Array:
         """How many frames come before each frame of a window, or after it."""
@@ -134,28 +141,31 @@ class WindowedRun:
     ) -> tuple[list[list[Array]], list[Array], list[Array]]:
         """What delays hold at the borders, the parts of all frames, and values with frames."""
         plan, d = self.plan, self.plan.division
-        nodes = plan.forward.outputs[len(starts) + len(plan.parts) :]
-        framed = [self._zeros(n, self.layout.rows, empty=True) for n in nodes]
+        count = len(starts) + len(plan.parts)
+        framed = [self._empty(n, self.layout.rows) for n in plan.forward.outputs[count:]]
         parts = [self._zeros(p.whole, len(self.layout)) for p in plan.parts]
         borders, held, ends = [], list(starts), list(starts)
         if self.carry is not None:
-            ends = [a.copy() for a in starts]
+            ends = [self._copy(a) for a in starts]
         for window in self.windows:
             held = [a[: window.alive] for a in held]
-            borders.append(held)
+            if plan.backward:
+                borders.append(held)
             is_last = window is self.windows[-1] and self.carry is None
             if is_last and not plan.parts and not framed:
                 break
-            found = self._in_window(plan.forward, window, held, {})
+            own = {count + n: whole[window.rows] for n, whole in enumerate(framed)}
+            found = self._in_window(plan.forward, window, held, {}, own)
             if self.carry is not None:
                 for end, a in zip(ends, found, strict=False):
                     end[window.go_on : window.alive] = a[window.go_on :]
-            held = [a[: window.go_on].copy() for a in found[: len(d.states)]]
-            found = found[len(d.states) :]
-            for part, whole, a in zip(plan.parts, parts, found, strict=False):
+            held = [self._copy(a[: window.go_on]) for a in found[: len(d.states)]]
+            for part, whole, a in zip(plan.parts, parts, found[len(starts) :], strict=False):
                 _join(part.joined, bool(part.whole.axes), whole, a, window)
-            for whole, a in zip(framed, found[len(plan.parts) :], strict=True):
-                whole[window.rows] = a
+            for n, place in own.items():
+                if found[n] is not place:
+                    place[...] = found[n]
+            del found  # its memory is the next window's
         if self.carry is not None:
             self._leave(self.carry, ends)
         return borders, parts, framed
@@ -188,7 +198,7 @@ class WindowedRun:
                 self._add(total[w], a, w, window)
             for i, whole, a in zip(d.given.values(), given, found[n:], strict=False):
                 self._add(whole, a, i, window)
-            held = [a.copy() for a in found[n + m :]]
+            held = [self._copy(a) for a in found[n + m :]]
         first = [self._zeros(s.before, len(self.layout)) for s in d.states]
         for whole, a in zip(first, held, strict=True):
             whole[: len(a)] = a
@@ -222,10 +232,20 @@ class WindowedRun:
         else:
             whole += a
 
-    def _zeros(self, node: Node, rows: int, empty: bool = False) -> Array:
+    def _empty(self, node: Node, rows: int) -> Array:
         lead = (rows,) if node.axes else ()
-        make = self.xp.empty if empty else self.xp.zeros
-        return make((*lead, *(node.shape or ())), node.dtype)
+        return self.engine.empty((*lead, *(node.shape or ())), node.dtype)
+
+    def _zeros(self, node: Node, rows: int) -> Array:
+        zeros = self._empty(node, rows)
+        zeros[...] = 0
+        return zeros
+
+    def _copy(self, array: Array) -> Array:
+        """A copy in the memory order that kernels want."""
+        copy = self.engine.empty(array.shape, array.dtype)
+        copy[...] = array
+        return copy
 
     def _sorted(self, node: Node, array: Array) -> Array:
         """A value of each sequence, from the minibatch's order to the longest first."""

@@ -34,6 +34,17 @@ def test_a_free_buffer_is_used_again_for_about_the_same_size():
     assert address(pool.take((100, 199), np.float32)) == where
 
 
+def test_a_free_buffer_serves_what_needs_half_of_it_and_gives_way_to_a_larger_one():
+    pool = Pool()
+    pool.take((100, 400), np.float32)
+    first = pool.take(SHAPE, np.float32)
+    assert [len(free) for free in pool._free.values() if free] == []
+    del first
+    pool.take((100, 500), np.float32)
+    sizes = [buffer.size for free in pool._free.values() for buffer in free]
+    assert len(sizes) == 1 and sizes[0] >= 4 * 100 * 500
+
+
 def test_what_no_run_uses_is_given_back():
     pool = Pool()
     pool.take(SHAPE, np.float64)

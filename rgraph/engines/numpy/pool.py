@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 _SMALL = 1 << 15  # below this NumPy's own allocator is as good
+_SIZES = 8  # from one to twice that
 _LINE = 64  # bytes: vector instructions are slower across two lines of the cache
 
 
@@ -52,19 +53,30 @@ class Pool:
         if size < _SMALL:
             return np.empty(shape, dtype)
         size = _rounded(size)
-        free = self._free.get(size)
-        if free is None:
-            free = self._free.setdefault(size, deque())
-        try:
-            buffer = free.pop()
-        except IndexError:
-            buffer = _Buffer(size)
+        buffer = self._free_buffer(size) or _Buffer(size)
         buffer.used_in = self._run
         array = np.ndarray(shape, dtype, buffer.memory, buffer.start)
         loan = _Loan(array, _give_back)
         loan.buffer, loan.pool = buffer, self
         self._loans[id(loan)] = loan
         return array
+
+    def _free_buffer(self, size: int) -> _Buffer | None:
+        """The smallest free buffer of at least that size, and at most twice that.
+
+        Where there is none, the largest smaller one, to half that, is given back: a new one will
+        do in its place from now on.
+        """
+        larger = smaller = size
+        for _ in range(_SIZES + 1):
+            if buffer := _popped(self._free.get(larger)):
+                return buffer
+            larger = _rounded(larger + 1)
+        for _ in range(_SIZES):
+            smaller = _next_smaller(smaller)
+            if _popped(self._free.get(smaller)):
+                break
+        return None
 
     def next_run(self) -> None:
         """Gives back what neither this run nor the one before used."""
@@ -79,13 +91,29 @@ class Pool:
                     free.append(buffer)
 
 
+def _popped(buffers: deque[_Buffer] | None) -> _Buffer | None:
+    try:
+        return buffers.pop() if buffers else None
+    except IndexError:  # another thread has taken it
+        return None
+
+
 def _give_back(loan: _Loan) -> None:
     pool, buffer = loan.pool, loan.buffer
     del pool._loans[id(loan)]
-    pool._free[buffer.size].append(buffer)
+    pool._free.setdefault(buffer.size, deque()).append(buffer)
 
 
 def _rounded(size: int) -> int:
     """Sizes come in eighths of powers of two, so that ragged minibatches share buffers."""
-    step = 1 << max(size.bit_length() - 4, 12)
+    step = _step(size)
     return -(-size // step) * step
+
+
+def _next_smaller(size: int) -> int:
+    """The size before one that is rounded."""
+    return size - _step(size - 1)
+
+
+def _step(size: int) -> int:
+    return 1 << max(size.bit_length() - 4, 12)
