@@ -11,6 +11,7 @@ from ..files import archives, cntk_checkpoint
 from ..graph import GraphError, Node, Parameter, order, updates
 from ..graph.node import describe
 from ..learners import Learner
+from ..ops.records import hold
 
 _ARRAY, _TUPLE = "__array__", "__tuple__"
 
@@ -103,7 +104,7 @@ def state_for(trainer: Any, filename: str) -> dict[str, Any]:
 
 
 def _of_cntk(trainer: Any, found: cntk_checkpoint.Checkpoint) -> dict[str, Any]:
-    own = trainer._state()
+    own = state_of(trainer)
     values = _by_place(trainer._roots(), found.model._current())
     learners = trainer.parameter_learners
     if len(found.learners) != len(learners):
@@ -114,7 +115,7 @@ def _of_cntk(trainer: Any, found: cntk_checkpoint.Checkpoint) -> dict[str, Any]:
     ]
     return {
         **own,
-        "parameters": [values.get(v.node, v.value) for v in trainer._kept()],
+        "parameters": [values.get(v.node, v.value) for v in _kept(trainer)],
         "learners": states,
         "samples": states[0]["samples"],
         "external": found.external,
@@ -155,13 +156,39 @@ def _stored(roots: Sequence[Node]) -> list[Any]:
     return [n for n in order(roots) if isinstance(n, Parameter) or n in changed]
 
 
+def _kept(trainer: Any) -> list[Any]:
+    """What checkpoints hold of a trainer's values, in their order."""
+    steps = trainer._steps
+    nodes = [n for n in order(steps.program.nodes) if isinstance(n, Parameter)]
+    return [*map(hold, nodes), *map(hold, steps.states)]
+
+
+def _learned(trainer: Any) -> list[list[int]]:
+    """Of each learner, which of `_kept` its parameters are."""
+    places = {v.node: i for i, v in enumerate(_kept(trainer))}
+    return [[places[p.node] for p in k.parameters] for k in trainer.parameter_learners]
+
+
+def state_of(trainer: Any) -> dict[str, Any]:
+    """All that a trainer needs to go on."""
+    program = trainer._steps.program
+    return {
+        "parameters": [v.value for v in _kept(trainer)],
+        "learners": [learner.create_checkpoint() for learner in trainer.parameter_learners],
+        "learned": _learned(trainer),
+        "samples": trainer.total_number_of_samples_seen,
+        "random": program.random_state(),
+        "carried": program.carried(),
+    }
+
+
 def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
-    """Has a trainer be in a state, as its `_state` gives it.
+    """Has a trainer be in a state, as `state_of` gives it.
 
     Raises:
         ValueError: it is of another model, or of other learners.
     """
-    kept, learners = trainer._kept(), trainer.parameter_learners
+    kept, learners = _kept(trainer), trainer.parameter_learners
     for what, own, given in (
         ("parameters and statistics", kept, state["parameters"]),
         ("learners", learners, state["learners"]),
@@ -173,14 +200,32 @@ def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
             there = f"shape {value.shape} and type {value.dtype}"
             raise ValueError(f"it is of another model: {holder!r} has {there} there")
         holder.value = value
-    own = trainer._learned()
+    own = _learned(trainer)
     before = state.get("learned", list(map(sorted, own)))  # so in older checkpoints
     for learner, learned, here, there in zip(learners, state["learners"], own, before, strict=True):
         learner.restore_from_checkpoint(_in_order(learned, here, there))
     trainer.total_number_of_samples_seen = int(state["samples"])
+    program = trainer._steps.program
     if "random" in state:  # older checkpoints have none
-        trainer._program.set_random_state(state["random"])
-    trainer._program.set_carried(state.get("carried"))
+        program.set_random_state(state["random"])
+    program.set_carried(state.get("carried"))
+
+
+def restore(trainer: Any, filename: str) -> Any:
+    """Has a trainer be in the state that a file holds; what was kept with it.
+
+    Raises:
+        ValueError: the file is no checkpoint, or one of another model or other learners. All stays
+            as it was then.
+    """
+    state, before = load_all(trainer, filename), state_of(trainer)
+    try:
+        set_state(trainer, state)
+        return state["external"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        set_state(trainer, before)
+        problem = error if isinstance(error, ValueError) else f"{error!r} in what it holds"
+        raise ValueError(f"{filename} is no checkpoint of this trainer: {problem}") from None
 
 
 # Of several workers
@@ -190,7 +235,7 @@ _OWN = "random", "carried", "external"  # what each has of its own
 
 def save_all(trainer: Any, filename: str, external: Any) -> None:
     """Saves a trainer's state, by rank 0; with what each worker has of its own."""
-    state = {**trainer._state(), "external": external}
+    state = {**state_of(trainer), "external": external}
     workers = trainer.workers
     if workers.size > 1:
         state["workers"] = workers.gather({name: state[name] for name in _OWN})

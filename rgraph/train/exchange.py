@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import GraphError
+from ..graph import GraphError, Node, order
 from ..io.base import Source
 from ..learners import Learner
 from ..runtime.arrays import on_cpu
 from ..runtime.evaluation import Feed
+from ..runtime.jobs import assigned
 from ..runtime.workers import checksums
 from .distributed import DistributedLearner
 
@@ -193,11 +194,14 @@ def _seed(seed: int, rank: int) -> int:
     return int(np.random.SeedSequence(key, spawn_key=(rank,)).generate_state(1)[0])
 
 
-def exchange_of(learners: Sequence[Learner], statistics: Sequence[Any]) -> Exchange | None:
+def exchange_of(
+    learners: Sequence[Learner], statistics: Sequence[Any], loss: Node
+) -> Exchange | None:
     """What joins the steps of these learners; None for a single worker.
 
     Raises:
-        GraphError: some of several workers' learners are distributed, some are not.
+        GraphError: some of several workers' learners are distributed, some are not; or the loss
+            assigns values.
     """
     distributed = [k for k in learners if isinstance(k, DistributedLearner)]
     if not distributed or distributed[0].workers.size == 1:
@@ -209,6 +213,11 @@ def exchange_of(learners: Sequence[Learner], statistics: Sequence[Any]) -> Excha
         )
     if len({k.distributed_after for k in distributed}) > 1:
         raise GraphError("the learners of a trainer must have the same distributed_after")
+    if assigned(order([loss])):
+        raise GraphError(
+            "the loss assigns values, which each worker would do by itself",
+            hint="assign them outside of the loss, on all workers alike",
+        )
     return Exchange(distributed, statistics)
 
 

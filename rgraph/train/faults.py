@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..device import engine as engine_of
 from ..engines.base import Engine
+from ..graph import GraphError, Node
+from ..graph.node import describe
+from ..inspect.nans import checked_mode
+from ..learners import Learner
+from ..ops.records import hold
 from ..runtime.arrays import on_cpu
 from ..runtime.evaluation import Feed, Request
+from .steps import Steps
 
 NOTHING_CHANGED = "\n  no parameter was changed"
 HINT = (
@@ -58,7 +65,7 @@ def surely_finite(arrays: Iterable[Any]) -> bool:
     return math.isfinite(float(total))
 
 
-class Step(NamedTuple):
+class Pending(NamedTuple):
     """A step of training whose outcome is not known yet.
 
     Attributes:
@@ -84,7 +91,7 @@ class Watch:
     def __init__(self) -> None:
         self._guards: dict[str, Any] = {}  # by engine
         self._engine: Engine = None  # while a step is made
-        self._latest: Step | None = None
+        self._latest: Pending | None = None
 
     def look(self, engine: Engine, parts: Iterable[Part]) -> None:
         """Looks at what a step found; until `release`, what it changes depends on that."""
@@ -101,7 +108,7 @@ class Watch:
         guard, self._engine.guard, self._engine = self._engine.guard, None, None
         return guard.later()
 
-    def before(self, step: Step | None) -> Step | None:
+    def before(self, step: Pending | None) -> Pending | None:
         """Notes a step that was just made, or that there is none; the one before, if it failed."""
         earlier, self._latest = self._latest, step
         if earlier is None or not earlier.failed():
@@ -110,3 +117,107 @@ class Watch:
         for guard in self._guards.values():
             guard.clear()
         return earlier
+
+
+class Faults:
+    """What a trainer does about steps that are not finite.
+
+    Args:
+        on_nan: "raise", "skip" or "ignore": see `Trainer`.
+        steps: the trainer's.
+        learners: all that learn in them.
+        write: `write(key, number)`, for the progress writers.
+
+    Attributes:
+        skipped: how many minibatches were not learned from.
+    """
+
+    def __init__(
+        self,
+        on_nan: str,
+        steps: Steps,
+        learners: Sequence[Learner],
+        write: Callable[[str, float], None],
+    ) -> None:
+        self.on_nan, self.skipped = on_nan, 0
+        self._steps, self._learners, self._write = steps, learners, write
+        self._watch = Watch()
+
+    def watching(self, given: Feed) -> Engine | None:
+        """The engine, if it is a GPU's and nobody need wait to see whether a step is sound."""
+        engine = engine_of(given.device)
+        ours = all(k.is_by_step for k in self._learners)
+        return engine if self.on_nan == "raise" and ours and engine.is_gpu else None
+
+    def look(self, engine: Engine, request: Request, loss: Any, found: Sequence[Any]) -> None:
+        """Has a GPU look at what a step found; until `release`, what it changes depends on that."""
+        self._watch.look(engine, self._found(request, loss, found))
+
+    def release(self) -> Callable[[], bool] | None:
+        """Ends a step; see `Watch.release`."""
+        return self._watch.release()
+
+    def problem(self, request: Request, loss: Any, found: Sequence[Any]) -> str | None:
+        """What is not finite of a loss and of what else a minibatch gave."""
+        if self.on_nan == "ignore" or surely_finite([loss, *found]):
+            return None
+        before = [Part(f"{p!r}, before the step,", p.value) for p in self._steps.parameters]
+        return fault([*before, *self._found(request, loss, found)])
+
+    def settle(self, latest: Pending | None = None) -> None:
+        """Raises what was wrong with the step before the latest, or with the last there was.
+
+        All is as it was before that step then.
+        """
+        failed = self._watch.before(latest)
+        if failed is None:
+            return
+        failed.go_back()
+        problem: str | None = None
+
+        def look(rows: Sequence[Any]) -> bool:
+            nonlocal problem
+            found = rows[len(failed.request.values) :]
+            problem = self.problem(failed.request, rows[0], found)
+            return False
+
+        self._steps.program.run(failed.request, failed.given, raw_gradients=True, accept=look)
+        self.refuse(problem or "a minibatch gave NaN", failed.request, failed.given)
+
+    def refuse(self, problem: str, request: Request, given: Feed) -> None:
+        """A minibatch that nothing is learned from, by what is wrong with it."""
+        if not self.counts_as_skipped():
+            raise GraphError(self.traced(problem, request, given) + NOTHING_CHANGED, hint=HINT)
+
+    def counts_as_skipped(self) -> bool:
+        """Counts a minibatch that nothing is learned from; whether it is to be no error."""
+        self.skipped += 1
+        if self.on_nan == "skip":
+            self._write("Minibatches skipped for NaN", self.skipped)
+        return self.on_nan == "skip"
+
+    def traced(self, problem: str, request: Request, given: Feed) -> str:
+        """What is wrong with a minibatch, with the operation in which that began."""
+        try:
+            with checked_mode():  # again, with the same random numbers, to hear where it began
+                self._steps.program.run(request, given, accept=lambda rows: False)
+        except GraphError as error:
+            problem += f"\n  {error.problem}"
+        return problem
+
+    def _found(self, request: Request, loss: Any, found: Sequence[Any]) -> list[Part]:
+        """What a step found: the loss, gradients, and what running statistics, and parameters that
+        are learned by a graph, are to become."""
+        own = [k.parameters for k in self._learners if k.options.cuts_gradients]
+        cut = {p.node for parameters in own for p in parameters}
+        gradients = zip(request.wrt, found, strict=False)
+        last = found[len(found) - len(request.updates) :]  # what the loss assigns comes before
+        news = zip(request.updates, last, strict=True)
+        return [
+            Part("the loss", loss, may_be_infinite=True),
+            *(Part(f"the gradient of {hold(p)!r}", g, p in cut) for p, g in gradients),
+            *(Part(f"{self._new_value(stored)} {describe(stored)}", v) for (stored, _), v in news),
+        ]
+
+    def _new_value(self, stored: Node) -> str:
+        return "the running statistic" if stored in self._steps.states else "the new value of"

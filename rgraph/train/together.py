@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from ..device import engine as device_engine
 from ..eval import has_samples
 from ..graph import GraphError
-from ..ops.records import as_node
-from ..runtime.carrying import sources_of
 from .exchange import Exchange, Found
 from .faults import HINT, NOTHING_CHANGED, surely_finite
 
@@ -54,7 +52,7 @@ class JointStep:
             self._join(self.own, device_engine(device))
             if self.is_made:
                 self._exchange.set_statistics(self.joined.statistics)
-        if not self.is_sound and trainer._counts_as_skipped():
+        if not self.is_sound and trainer._faults.counts_as_skipped():
             return values
         if not self.is_sound:
             told = self._exchange.workers.gather(problem)
@@ -76,11 +74,11 @@ class JointStep:
     def _compute(self, arguments: Any, wanted: Sequence[Any], device: Any) -> tuple[list[Any], str]:
         """As `run`, of a worker that has data; and what is wrong with what it found itself."""
         trainer, exchange = self._trainer, self._exchange
-        asked = (*trainer._wanted, *map(as_node, wanted))
-        n, m = len(asked), len(trainer._wanted)
-        given = exchange.of_its_own(trainer._program.feed(arguments, device, training=True))
-        in_windows = trainer._window is not None or sources_of(given.data) is not None
-        step = trainer._steps.get((asked, in_windows), lambda key: trainer._step(asked, False))
+        steps, faults = trainer._steps, trainer._faults
+        given = exchange.of_its_own(steps.program.feed(arguments, device, training=True))
+        step = steps.step(wanted, given, may_join=False)
+        m = len(steps.wanted)
+        n = m + len(wanted)
         request, engine = step.request, device_engine(given.device)
         problem: str | None = None
 
@@ -90,27 +88,27 @@ class JointStep:
             self.own = Found(
                 float(rows[0]),
                 float(rows[2]) if m > 2 else 0.0,
-                trainer._program.rows(trainer._counted),
+                steps.samples(),
                 dict(zip(step.given, rows[n:], strict=False)),
                 rows[news],
                 True,
                 self.own.ends_sweep,
             )
             if self.own.samples:
-                problem = trainer._problem(request, rows[0], rows[n:])
+                problem = faults.problem(request, rows[0], rows[n:])
             self._join(self.own, engine)
             rows[news] = self.joined.statistics
             return self.is_made
 
-        values = trainer._program.run(request, given, raw_gradients=True, later=m, accept=accept)
-        if problem and not self.is_sound and trainer._on_nan == "raise":
-            problem = trainer._traced(problem, request, given)
+        values = steps.program.run(request, given, raw_gradients=True, later=m, accept=accept)
+        if problem and not self.is_sound and faults.on_nan == "raise":
+            problem = faults.traced(problem, request, given)
         return values[m:n], problem or ""
 
     def _join(self, own: Found, engine: Any) -> None:
         joined = self._exchange.join(own)
         arrays = [*joined.gradients.values(), *joined.statistics]
-        if self._trainer._on_nan != "ignore" and joined.samples:
+        if self._trainer._faults.on_nan != "ignore" and joined.samples:
             self.is_sound = surely_finite([joined.loss, *arrays])
         gradients = {p: engine.from_numpy(g) for p, g in joined.gradients.items()}
         statistics = [engine.from_numpy(s) for s in joined.statistics]

@@ -9,7 +9,7 @@ import pytest
 
 import rgraph as C
 from rgraph.graph.context import context
-from rgraph.train.checkpoint import load_state, save_state
+from rgraph.train.checkpoint import load_state, save_state, state_of
 from rgraph.train.reading import Reader
 
 N = 20
@@ -239,7 +239,7 @@ def normalized():
 
 
 def everything(trainer):
-    return str([trainer._state()["parameters"], trainer.parameter_learners[0].create_checkpoint()])
+    return str([state_of(trainer)["parameters"], trainer.parameter_learners[0].create_checkpoint()])
 
 
 def test_the_operation_that_made_nan_is_named():

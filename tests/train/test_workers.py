@@ -180,7 +180,7 @@ def test_running_statistics_are_the_mean_of_all_workers():
         for step in range(3):
             rows = DEALS["unevenly"](step, workers.rank, workers.size)
             trainer.train_minibatch(film.part(rows) if step != 1 or workers.is_main else {})
-        return [np.array(s.value) for s in map(C.ops.records.hold, trainer._states)]
+        return [np.array(s.value) for s in map(C.ops.records.hold, trainer._steps.states)]
 
     first, second = together(2, run)
     assert len(first) >= 2
