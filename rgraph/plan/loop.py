@@ -13,7 +13,7 @@ from .call import Call, Env
 from .grouping import bring_together
 from .interpreter import Interpreter
 from .lowering import Delay, Lowering
-from .program import Buffer, Holds, Instruction, LoopProgram
+from .program import Buffer, Holds, Instruction, LoopProgram, Rule
 from .run import Run
 
 if TYPE_CHECKING:
@@ -108,32 +108,31 @@ class Loop:
                 source = buffer[Holds.OUTER, i]
                 if self.types[i] != self.types[result]:
                     continue
+                writer = program.instructions[first[target]]
+                reads = [v for v in writer.operands if source in memory[v]]
                 if last[source] < first[target] or (
                     last[source] == first[target]
-                    and self._in_place(program.instructions[first[target]], result, i)
+                    and all(program.places[v].rule == Rule.FRAME for v in reads)
+                    and _writes_over(writer, result, i)
                 ):
                     self.places[result] = i
                     free.remove(i)
                     break
 
-    def _in_place(self, instruction: Instruction, result: int, operand: int) -> bool:
-        """Whether an instruction may write a result where an operand is that it reads."""
-        call = next((c for c in instruction.calls if c.result == result), None)
-        if call is None:
-            return False
-        number = call.operands.index(operand) if operand in call.operands else None
-        return call.writes_over(number)
-
     def __call__(self, run: Run, env: Env) -> None:
         layout = run.layouts[self.axis]
-        arrays = [self._array(b, run, env, layout) for b in self.program.buffers]
+        buffers, shared = self.program.buffers, self.program.shared
+        made = (n in shared or self._array(b, run, env, layout) for n, b in enumerate(buffers))
+        arrays: list[Any] = list(made)
+        for buffer, other in shared.items():
+            arrays[buffer] = arrays[other]
         step = 1 if self.forward else -1
         done = layout.steps and self.compiled and self.compiled(run, arrays, layout, step)
         if not done:
             self.interpreter.run(run, arrays, layout)
-        for buffer, array in zip(self.program.buffers, arrays, strict=True):
-            if buffer.holds in (Holds.FRAMES, Holds.LAST):
-                env[buffer.of] = array
+        for b, array in zip(buffers, arrays, strict=True):
+            if b.holds in (Holds.FRAMES, Holds.LAST):
+                env[b.of] = array
 
     def _array(self, buffer: Buffer, run: Run, env: Env, layout: Layout) -> Any:
         match buffer.holds:
@@ -157,6 +156,14 @@ class Loop:
         if buffer.holds is Holds.REGISTER:
             rows = min(rows, self.engine.small_bytes // max(buffer.row_bytes, 1))
         return run.empty((rows, *buffer.shape), buffer.dtype)
+
+
+def _writes_over(instruction: Instruction, result: int, operand: int) -> bool:
+    """Whether an instruction may write a result where an operand is whose elements it reads."""
+    call = next((c for c in instruction.calls if c.result == result), None)
+    if call is None:
+        return False
+    return call.writes_over(call.operands.index(operand) if operand in call.operands else None)
 
 
 def _delay(node: Node, slot: Callable[[Node], int]) -> Delay:

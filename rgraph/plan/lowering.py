@@ -242,17 +242,14 @@ class Lowering:
             if place.rule not in (Rule.FIRST_ROWS, Rule.PART, Rule.RESULT)
             for b in buffers
         }
-        free_after: dict[int, int] = {}  # of each shared buffer, the last instruction that needs it
-        instead: dict[int, int] = {}
+        needed: dict[int, int] = {}  # until which instruction
         for b in sorted(first.keys() - fixed, key=lambda b: first[b]):
             alike = (
-                o
-                for o, end in free_after.items()
-                if end < first[b] and program.buffers[o][2:] == program.buffers[b][2:]
+                other
+                for other, until in needed.items()
+                if until < first[b] and program.buffers[other][2:] == program.buffers[b][2:]
             )
-            instead[b] = shared = next(alike, b)
-            free_after[shared] = max(last.get(b, 0), first[b])
-        kept = [b for b in range(len(program.buffers)) if instead.get(b, b) == b]
-        number = {b: n for n, b in enumerate(kept)}
-        number |= {b: number[other] for b, other in instead.items()}
-        program.renumber(kept, number)
+            whose = next(alike, b)
+            needed[whose] = max(last.get(b, 0), first[b])
+            if whose != b:
+                program.shared[b] = whose

@@ -8,7 +8,7 @@ steps: Python (`interpreter`), or a provider that has a form of its own for each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any, NamedTuple
@@ -135,6 +135,7 @@ class LoopProgram:
         buffers: the arrays that it works on.
         places: where each value is; a part comes after what it is a part of.
         instructions: what a step does, in order.
+        shared: buffers that have the memory of others, by their numbers.
     """
 
     buffers: list[Buffer] = field(default_factory=list)
@@ -142,6 +143,7 @@ class LoopProgram:
     instructions: list[Instruction] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
+    shared: dict[int, int] = field(default_factory=dict)
 
     def memory(self) -> list[frozenset[int]]:
         """For each value, the buffers in which it may lie.
@@ -186,20 +188,3 @@ class LoopProgram:
                     for b in memory[v]:
                         first.setdefault(b, number)
         return first
-
-    def renumber(self, kept: Sequence[int], number: Mapping[int, int]) -> None:
-        """Lets go of all buffers but those that are kept.
-
-        Args:
-            number: what is to be each buffer's number.
-        """
-
-        def moved(place: Place) -> Place:
-            if place.rule == Rule.PART:
-                return place
-            return place._replace(source=number[place.source], spare=number[place.spare])
-
-        self.buffers = [self.buffers[b] for b in kept]
-        self.places = list(map(moved, self.places))
-        self.starts = [Start(moved(s.place), s.back, number[s.initial]) for s in self.starts]
-        self.ends = [End(e.value, number[e.buffer]) for e in self.ends]

@@ -145,7 +145,16 @@ def is_given_back(x):
     return C.layers.Recurrence(lambda h, y: C.tanh(h * 0.5 + y))(y) + 0 * C.reduce_sum(y)
 
 
-@pytest.mark.parametrize("model", [has_a_view, is_read_twice, is_given_back])
+def is_read_at_another_place(x):
+    """The first element of what a step reads meets all others."""
+    y = C.tanh(x * 2)
+    step = lambda h, y: C.tanh(h * 0.5 + y - C.slice(y, 0, 0, 1))  # noqa: E731
+    return C.layers.Recurrence(step)(y)
+
+
+@pytest.mark.parametrize(
+    "model", [has_a_view, is_read_twice, is_given_back, is_read_at_another_place]
+)
 def test_what_others_read_is_not_written_over(engine, model):
     x = C.sequence.input_variable(6)
     together, _ = run(x, model(x), True)

@@ -80,21 +80,16 @@ class Winograd:
             return None
 
         def weights(run: Any, x: Array, g: Array, *, out: Any = None) -> Array:
-            job = None
             shape = (g.shape[1], x.shape[1], *kernel)
-            if x.dtype == g.dtype == _FLOAT:
-                job = job_of(self.lanes, at["padding"], shape, x.shape)
-            target = np.empty(shape, np.float32)
-            few = job is None or job.tiles < _LEAST_TILES
-            if few or self._compute_weights(run, job, x, g, target):
+            suits = x.dtype == g.dtype == _FLOAT
+            job = job_of(self.lanes, at["padding"], shape, x.shape) if suits else None
+            if job is None or job.tiles < _LEAST_TILES:
                 return rest(run, x, g, out=out)
-            return into(out, target)
+            target, both = np.empty(shape, np.float32), (dense(run, self.empty, a) for a in (x, g))
+            refused = self.library.convolve_weights(target, *both, job.top, job.left)
+            return rest(run, x, g, out=out) if refused else into(out, target)
 
         return weights
-
-    def _compute_weights(self, run: Any, job: _Job, x: Array, g: Array, target: Array) -> bool:
-        x, g = dense(run, self.empty, x), dense(run, self.empty, g)
-        return self.library.convolve_weights(target, x, g, job.top, job.left)
 
 
 class BoundConvolution:
