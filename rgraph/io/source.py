@@ -194,6 +194,7 @@ class MinibatchSource(Source):
         chunks = self._chunks.get(cut.chunks, cut.window)
         self._expect(after)
         if not len(cut.chunks):
+            self._chunks.get((), frozenset())  # no data is held once there is no more
             return {}, after, True
         if self._frame_mode and cut.lengths.max() > 1:
             raise GraphError(

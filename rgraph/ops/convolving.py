@@ -68,6 +68,8 @@ def convolution(
 
 def _along_time(w: Node, x: Node, *, reduction_rank: int, groups: int, **given: Any) -> Node:
     """The convolution whose first spatial axis is time: over each frame and its neighbours."""
+    if reduction_rank and x.shape is not None and len(w.shape or ()) == len(x.shape) + 1:
+        w = with_ones(w, 0)  # one filter
     rank = len(w.shape or ()) - 1 - reduction_rank
     if rank not in (1, 2, 3):
         raise GraphError(

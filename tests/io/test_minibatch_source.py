@@ -1,6 +1,7 @@
 """Minibatches: their order, sizes and ends, all as real CNTK 2.7 gave them."""
 
 import os
+import weakref
 
 import numpy as np
 import pytest
@@ -352,3 +353,24 @@ def test_a_list_of_single_samples():
 
     with pytest.raises(C.GraphError, match="only one stream"):
         MinibatchSource(Twice(), randomize=False)
+
+
+def test_nothing_is_held_once_there_is_no_more():
+    made = []
+
+    class Fresh(UserDeserializer):
+        def stream_infos(self):
+            return [StreamInformation("x", 0, "dense", np.float32, (2,))]
+
+        def num_chunks(self):
+            return 3
+
+        def get_chunk(self, chunk_id):
+            array = np.ones((4, 2), np.float32)
+            made.append(weakref.ref(array))
+            return {"x": array}
+
+    source = MinibatchSource(Fresh(), randomize=False, max_sweeps=1)
+    while source.next_minibatch(3):
+        pass
+    assert len(made) == 3 and not any(array() is not None for array in made)

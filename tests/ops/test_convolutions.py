@@ -291,3 +291,11 @@ class TestWhatMayBeLeftOut:
         assert y.shape == (2, 1)
         assert frames.ravel()[:3].tolist() == [1593, 4347, 2511]
         assert frames.shape == (4, 2, 1)
+
+    def test_one_filter_along_time(self):
+        """Real CNTK 2.7's numbers: the axis of filters is left out."""
+        x = C.sequence.input_variable(3)
+        w, values = np.arange(6, dtype="f").reshape(3, 2), np.arange(12, dtype="f").reshape(4, 3)
+        for pad, expected in ((False, [50, 95, 140]), (True, [50, 95, 140, 64])):
+            y = C.convolution(w, x, sequential=True, auto_padding=[False, pad])
+            assert y.shape == (1,) and y.eval({x: [values]})[0].ravel().tolist() == expected
