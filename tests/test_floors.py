@@ -144,12 +144,22 @@ def test_methods_are_written_where_their_class_is():
 
 
 def test_settings_stand_in_the_context():
-    """Threads would share what a `global` statement sets; engines have the machine's resources."""
+    """Threads would share what a `global` statement sets; the CPU's threads are the process's."""
     for name, path in modules():
         found = [
             n.names for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Global)
         ]
-        assert not found or name.split(".")[0] == "engines", f"{name} sets {found}"
+        assert not found or name == "engines.numpy.threads", f"{name} sets {found}"
+
+
+def test_caches_are_bounded():
+    """`functools.cache` is for what is found out once: functions without arguments."""
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                marks = {ast.unparse(d).removeprefix("functools.") for d in node.decorator_list}
+                unbounded = marks & {"cache", "lru_cache(None)", "lru_cache(maxsize=None)"}
+                assert not unbounded or not node.args.args, f"{name}.{node.name} keeps everything"
 
 
 def test_import_is_light():

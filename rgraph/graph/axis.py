@@ -164,9 +164,6 @@ def batch_of(rows: Trials, size: int | None = None) -> Axis:
     return axis
 
 
-_others: dict[Trials, int] = {}  # numbers of batch axes whose rows can't be told in words
-
-
 def _count_of(rows: Trials) -> str:
     (one, other), (a, b) = rows, SAMPLES
     if one == other:
@@ -175,7 +172,7 @@ def _count_of(rows: Trials) -> str:
         return f"of {one // a} × samples"
     if one * b == other * a and a % one == 0:
         return f"of samples / {a // one}"
-    return f"#{_others.setdefault(rows, len(_others) + 1)}"
+    return f"#{one}:{other}"  # what can't be told in words
 
 
 def union(operands: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:

@@ -91,6 +91,7 @@ class Context:
         seed_is_set: whether a program chose the seed.
         device: the default device; None: not chosen yet.
         excluded_devices: those that are never chosen by themselves.
+        gpu_options: how a GPU's convolutions are computed; None: as by default.
         cpu_engine: the name of the CPU's engine; "": not chosen yet.
         observers: what looks on at all runs.
         profiler, timing: of these, the one that was started, and that of `set_node_timing`.
@@ -106,6 +107,7 @@ class Context:
         self.seed_is_set = False
         self.device: Any = None
         self.excluded_devices: frozenset[Any] = frozenset()
+        self.gpu_options: Any = None
         self.cpu_engine = ""
         self.observers: tuple[Any, ...] = ()
         self.profiler: Any = None

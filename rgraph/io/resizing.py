@@ -6,7 +6,7 @@ OpenCV does: `BITS` for the weights along each axis; of two rows the sum is cut 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def _fixed(weights: np.ndarray) -> np.ndarray:
     return np.rint(weights * (1 << BITS)).astype(np.int32)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _taps(old: int, new: int, kernel: str) -> tuple[np.ndarray, np.ndarray]:
     """For each new pixel of a row which old ones count, and how much: both (new, taps)."""
     centers = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)

@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
+from weakref import WeakSet
 
 from ..runtime.workers import another_prints
 from .progress_writer import ProgressWriter, mean
 
-_on_screen: list[ProgressBar] = []
+_on_screen: WeakSet[ProgressBar] = WeakSet()  # the process has one terminal
 
 
 @contextmanager
@@ -78,8 +79,7 @@ class ProgressBar(ProgressWriter):
                 text += f"  {minutes}:{seconds:02} left"
             self._line = text
             self._show(text)
-            if self not in _on_screen:
-                _on_screen.append(self)
+            _on_screen.add(self)
 
     def _show(self, text: str) -> None:
         self._file.write(f"\r{text}\x1b[K")
@@ -102,7 +102,7 @@ class ProgressBar(ProgressWriter):
         """Leaves the line as it is; what is printed next stands below."""
         if self in _on_screen:
             self._file.write("\n")
-            _on_screen.remove(self)
+            _on_screen.discard(self)
 
     close = on_training_end
 

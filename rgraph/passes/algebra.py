@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from itertools import permutations
 
 from ..graph import Node, Op, order
@@ -64,7 +64,7 @@ def _applied(rewrite: Rewrite, node: Node, readers: _Readers) -> Node | None:
     return None
 
 
-@cache
+@lru_cache(maxsize=1024)  # more than there are rewrites
 def _root(rewrite: Rewrite) -> Op:
     return _operation(rewrite.parsed[0])[0]
 

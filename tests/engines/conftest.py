@@ -21,7 +21,7 @@ def played(monkeypatch):
     monkeypatch.setattr(device, "_cuda_engine", lambda number: made)
     monkeypatch.setattr(device, "_gpu_count", lambda: 1)
     monkeypatch.setattr(context(), "device", device.gpu(0))
-    monkeypatch.setattr(options, "current", options.Options())
+    monkeypatch.setattr(context(), "gpu_options", options.Options())
     return made
 
 

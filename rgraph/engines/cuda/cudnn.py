@@ -289,7 +289,7 @@ class Cudnn:
 
     @property
     def options(self) -> Options:
-        return options.current
+        return options.current()
 
     @property
     def times(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ...graph.context import context
+
 PRECISIONS = ("tf32", "float32", "bfloat16")
 
 
@@ -15,14 +17,15 @@ class Options(NamedTuple):
     timed: bool = True
 
 
-current = Options()
+def current() -> Options:
+    """Those in force."""
+    return context().gpu_options or Options()
 
 
 def choose(**changes: object) -> Options:
     """Changes the options that are given, from here on; gives all that are in force."""
-    global current
     given = {name: value for name, value in changes.items() if value is not None}
     if given.get("precision", "tf32") not in PRECISIONS:
         raise ValueError(f"precision is one of {PRECISIONS}, got {given['precision']!r}")
-    current = current._replace(**given)  # type: ignore[arg-type]
-    return current
+    chosen = context().gpu_options = current()._replace(**given)  # type: ignore[arg-type]
+    return chosen

@@ -253,7 +253,7 @@ def minibatch_shape(
         for axis, layout in layouts.items()
     }
     inputs = {(node, array.shape) for node, array in feed.items()}
-    return frozenset(inputs), frozenset(lengths), batch, training, options.current
+    return frozenset(inputs), frozenset(lengths), batch, training, options.current()
 
 
 def _numbers(seed: int = 0, turn: int = 0, first_row: int = 0) -> tuple[int, int]:
