@@ -145,7 +145,7 @@ class _Export:
         names = [known[i] if i in known else self._name(i) for i in node.inputs]
         if node.op.pointwise:
             double = any(map(_is_double, (node, *node.inputs)))
-            return pointwise(node.op.name, node.op.expression, names, build, double)
+            return pointwise(node.op, names, build, double)
         make = OPERATIONS.get(node.op.name)
         if make is None:
             raise failed(node, GraphError("it can't be exported to ONNX"))

@@ -48,9 +48,8 @@ class Op:
         pointwise: each element of the result depends on the operands' elements at its place.
         function: of a pointwise operation: `function(xp)`, what it is on whole arrays of an array
             library; it takes `out=`, too.
-        expression: of a pointwise operation: what it is in C and CUDA. `{0}`, `{1}`, … are the
-            operands, variables of the result's type `T`. It means what the kernel means, NaN and
-            infinities included.
+        expression: of a pointwise operation: what it is of single numbers, by its operands' names;
+            see `ops.expressions`. It means what the kernel means, NaN and infinities included.
         cheap: whether to compute it again costs less than to write its result and read it.
         takes_tail: whether pointwise operations on its result may be done along with it.
         work: `work(node)`, its floating-point operations for one row (for all, if it has no rows);

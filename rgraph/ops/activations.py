@@ -14,43 +14,24 @@ from .arithmetic import (
     element_times,
     minus,
     negate,
-    negative,
     plus,
 )
 from .comparison import greater, less
-from .pointwise import PAIR, at_least, pointwise
+from .pointwise import PAIR, pointwise
 from .records import TABLE, as_node, operation
-
-
-def _sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
-    out = xp.exp(negative(xp, x, out=out), out=out)  # 1 / infinity is right
-    return xp.divide(1, xp.add(out, 1, out=out), out=out)
-
-
-def _softplus(xp: Any, x: Any, out: Any = None) -> Any:
-    tail = xp.log1p(xp.exp(-xp.absolute(x)))
-    return xp.add(xp.maximum(x, 0, out=out), tail, out=out)
-
-
-def _difference(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
-    same, none = xp.equal(a, b), a.dtype.type(0)
-    return xp.subtract(xp.where(same, none, a), xp.where(same, none, b), out=out)
-
 
 difference = pointwise(
     "difference",
-    _difference,
+    "0 if left == right else left - right",
     lambda g, *_: g,
     lambda g, *_: negate(g),
     operands=PAIR,
-    expression="({0} == {1} ? T(0) : {0} - {1})",
     doc="left - right; 0 of equal infinities.",
 )
 sigmoid = pointwise(
     "sigmoid",
-    _sigmoid,
+    "1 / (1 + exp(-x))",
     lambda g, y, _: element_times(g, element_times(y, minus(1.0, y))),
-    expression="T(1) / (T(1) + exp(-{0}))",
     doc="""The logistic function, 1 / (1 + exp(-x)).
 
     >>> C.sigmoid([0]).eval()
@@ -68,13 +49,13 @@ def logit_of(y: Node) -> Node | None:
 
 log_add_exp = pointwise(
     "log_add_exp",
-    "logaddexp",
+    "left + 0.6931471805599453 if left == right else (left if left > right else right)"
+    " + log1p(exp(right - left if left > right else left - right))",
     lambda g, _, a, b: element_times(g, sigmoid(difference(a, b))),
     lambda g, _, a, b: element_times(g, sigmoid(difference(b, a))),
     operands=PAIR,
     variadic=True,
-    expression="({0} == {1} ? {0} + T(0.693147180559945309)"
-    " : ({0} > {1} ? {0} : {1}) + log1p(exp({0} > {1} ? {1} - {0} : {0} - {1})))",
+    arrays="logaddexp",
     doc="""log(exp(left) + exp(right) + …), without overflow.
 
     Two equal infinities have half of the gradient each.
@@ -85,16 +66,14 @@ log_add_exp = pointwise(
 )
 softplus_of = pointwise(
     "softplus",
-    _softplus,
+    "at_least(x, 0) + log1p(exp(-abs(x)))",
     lambda g, _, x: element_times(g, sigmoid(x)),
-    expression=f"{at_least('{0}', 'T(0)')} + log1p(exp(-fabs({{0}})))",
     doc="log(1 + exp(x)).",
 )
 relu = pointwise(
     "relu",
-    lambda xp, x, out=None: xp.maximum(x, 0, out=out),
+    "at_least(x, 0)",
     lambda g, y, _: element_times(g, greater(y, 0.0)),
-    expression=at_least("{0}", "T(0)"),
     doc="""The larger of `x` and 0; its gradient at 0 is 0.
 
     >>> C.relu([-1, 2]).eval()
@@ -104,9 +83,8 @@ relu = pointwise(
 # exp(x) - 1 below zero, 0 above: what elu and selu are made of
 _expm1_negative = pointwise(
     "expm1_negative",
-    lambda xp, x, out=None: xp.expm1(xp.minimum(x, 0, out=out), out=out),
+    "expm1(at_most(x, 0))",
     lambda g, y, x: element_times(g, element_times(less(x, 0.0), plus(y, 1.0))),
-    expression="expm1({0} > T(0) ? T(0) : {0})",
     doc="exp(x) - 1 where x is below 0, else 0.",
 )
 

@@ -9,25 +9,14 @@ docs/ACCURACY.md says how exact they are.
 from __future__ import annotations
 
 import math
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from .comparison import element_select, floor, greater, greater_equal, less, less_equal, sign
-from .pointwise import PAIR, at_least, may_be_infinite, pointwise
+from .expressions import SMALLEST_IN_LOG
+from .pointwise import PAIR, may_be_infinite, pointwise
 from .records import as_node, operation
-
-# What `log` cuts off at, by the bytes of a number: CNTK's, and its like in float64
-SMALLEST_IN_LOG = {4: math.exp(-85.1), 8: math.exp(-708)}
-_FLOOR = "(sizeof({{0}}) == 4 ? T({!r}) : T({!r}))".format(*map(SMALLEST_IN_LOG.get, (4, 8)))
-
-# What is divided by 0 is 0: so the divisor is infinity then
-_DIVISOR = "({0} == T(0) ? T(1) / T(0) : {0})"
-
-# The larger and the smaller of two, NaN if either is
-_MAX = "({0} >= {1} || {0} != {0} ? {0} : {1})"
-_MIN = "({0} <= {1} || {0} != {0} ? {0} : {1})"
 
 
 def _divide(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
@@ -38,28 +27,9 @@ def _divide(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
     return xp.divide(a, b, out=out)
 
 
-def _power(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
-    poles = xp.logical_and(xp.equal(a, 0), xp.less(b, 0))
-    return xp.power(xp.where(poles, a.dtype.type(math.inf), a), b, out=out)
-
-
-def _log(xp: Any, x: Any, out: Any = None) -> Any:
-    return xp.log(xp.maximum(x, SMALLEST_IN_LOG[x.dtype.itemsize], out=out), out=out)
-
-
 def _log_gradient(g: Any, y: Any, x: Any) -> Any:
-    smallest = SMALLEST_IN_LOG[np.dtype(y.dtype).itemsize]
+    smallest = SMALLEST_IN_LOG.of(np.dtype(y.dtype).itemsize)
     return element_divide(g, element_select(less(x, smallest), 0.0, x))
-
-
-def _special(xp: Any) -> Any:
-    """The special functions that go with an array library: SciPy's, or cupyx's for CuPy."""
-    return import_module(("" if xp.__name__ == "numpy" else f"{xp.__name__}x.") + "scipy.special")
-
-
-def negative(xp: Any, x: Any, out: Any = None) -> Any:
-    """-x. NumPy 2.4's `negative` is wrong for two elements that lie apart, into places apart."""
-    return xp.multiply(x, -1, out=out)
 
 
 def _adjoint_times(xp: Any, g: Any, slope: Any, out: Any = None) -> Any:
@@ -68,11 +38,11 @@ def _adjoint_times(xp: Any, g: Any, slope: Any, out: Any = None) -> Any:
 
 adjoint_times = pointwise(
     "adjoint_times",
-    _adjoint_times,
+    "0 if adjoint == 0 else adjoint * slope",
     lambda h, _, g, slope: carried(h, slope),
     lambda h, _, g, slope: adjoint_times(g, h),
     operands="adjoint slope",
-    expression="({0} == T(0) ? T(0) : {0} * {1})",
+    arrays=_adjoint_times,
     doc="The product; 0 where the adjoint is 0, whatever the slope.",
 )
 
@@ -86,12 +56,11 @@ def carried(g: Any, slope: Any) -> Any:
 
 plus = pointwise(
     "plus",
-    "add",
+    "left + right",
     lambda g, *_: g,
     lambda g, *_: g,
     operands=PAIR,
     variadic=True,
-    expression="{0} + {1}",
     cheap=True,
     doc="""The sum of two or more operands, shapes broadcast as NumPy's.
 
@@ -101,11 +70,10 @@ plus = pointwise(
 )
 minus = pointwise(
     "minus",
-    "subtract",
+    "left - right",
     lambda g, *_: g,
     lambda g, *_: negate(g),
     operands=PAIR,
-    expression="{0} - {1}",
     cheap=True,
     doc="""The difference of two operands, shapes broadcast.
 
@@ -115,12 +83,11 @@ minus = pointwise(
 )
 element_times = pointwise(
     "element_times",
-    "multiply",
+    "left * right",
     lambda g, _, a, b: carried(g, b),
     lambda g, _, a, b: carried(g, a),
     operands=PAIR,
     variadic=True,
-    expression="{0} * {1}",
     cheap=True,
     doc="""The product of two or more operands, element by element, shapes broadcast.
 
@@ -130,12 +97,12 @@ element_times = pointwise(
 )
 element_divide = pointwise(
     "element_divide",
-    _divide,
+    "left / (inf if right == 0 else right)",
     lambda g, _, a, b: element_divide(g, b),
     lambda g, y, a, b: negate(element_divide(carried(g, y), b)),
     operands=PAIR,
     low=0.5,
-    expression=f"{{0}} / {_DIVISOR.format('{1}')}",
+    arrays=_divide,
     doc="""The quotient of two operands, element by element, shapes broadcast.
 
     What is divided by 0 is 0, and the gradient to both operands is 0 there (as in CNTK): so a
@@ -147,13 +114,12 @@ element_divide = pointwise(
 )
 pow = pointwise(
     "pow",
-    _power,
+    "pow(inf if base == 0 and exponent < 0 else base, exponent)",
     lambda g, _, a, b: carried(g, element_times(b, pow(a, minus(b, 1.0)))),
     lambda g, y, a, b: carried(g, element_select(greater(a, 0.0), element_times(y, log(a)), 0.0)),
     finite=False,
     operands="base exponent",
     low=0.5,
-    expression="pow({0} == T(0) && {1} < T(0) ? T(1) / T(0) : {0}, {1})",
     doc="""`base` to the power of `exponent`, element by element, shapes broadcast.
 
     0 to a negative power is 0 (as in CNTK: what is divided by 0 is 0), to the power of 0 it is 1.
@@ -166,12 +132,11 @@ pow = pointwise(
 )
 element_max = pointwise(
     "element_max",
-    "maximum",
+    "maximum(left, right)",
     lambda g, _, a, b: element_times(g, greater_equal(a, b)),
     lambda g, _, a, b: element_times(g, less(a, b)),
     operands=PAIR,
     variadic=True,
-    expression=_MAX,
     doc="""The larger of two or more operands, element by element, shapes broadcast.
 
     Of equal ones the first has the gradient.
@@ -182,12 +147,11 @@ element_max = pointwise(
 )
 element_min = pointwise(
     "element_min",
-    "minimum",
+    "minimum(left, right)",
     lambda g, _, a, b: element_times(g, less_equal(a, b)),
     lambda g, _, a, b: element_times(g, greater(a, b)),
     operands=PAIR,
     variadic=True,
-    expression=_MIN,
     doc="""The smaller of two or more operands, element by element, shapes broadcast.
 
     Of equal ones the first has the gradient.
@@ -198,9 +162,8 @@ element_min = pointwise(
 )
 negate = pointwise(
     "negate",
-    negative,
+    "-x",
     lambda g, *_: negate(g),
-    expression="-{0}",
     cheap=True,
     doc="""Minus `x`.
 
@@ -210,10 +173,9 @@ negate = pointwise(
 )
 exp = pointwise(
     "exp",
-    "exp",
+    "exp(x)",
     lambda g, y, _: carried(g, y),
     finite=False,
-    expression="exp({0})",
     doc="""The exponential of `x`.
 
     >>> C.exp([0, 1]).eval()
@@ -222,10 +184,9 @@ exp = pointwise(
 )
 log = pointwise(
     "log",
-    _log,
+    "log(at_least(x, smallest_in_log))",
     _log_gradient,
     low=0.5,
-    expression=f"log({at_least('{0}', _FLOOR)})",
     doc="""The natural logarithm of `x`, at least -85.1 (as in CNTK), in float64 at least -708.
 
     What is 0, negative, or smaller than exp(-85.1) (exp(-708) in float64) gives that number, and
@@ -237,10 +198,9 @@ log = pointwise(
 )
 expm1 = pointwise(
     "expm1",
-    "expm1",
+    "expm1(x)",
     lambda g, y, _: carried(g, plus(y, 1.0)),
     finite=False,
-    expression="expm1({0})",
     doc="""exp(x) - 1, exact near 0.
 
     >>> C.expm1([0, 1e-10]).eval()
@@ -249,11 +209,10 @@ expm1 = pointwise(
 )
 log1p = pointwise(
     "log1p",
-    "log1p",
+    "log1p(x)",
     lambda g, _, x: element_divide(g, plus(x, 1.0)),
     finite=False,
     low=-0.5,
-    expression="log1p({0})",
     doc="""log(1 + x), exact near 0; -inf at -1 and NaN below it, as NumPy's.
 
     >>> C.log1p([0, 1e-10]).eval()
@@ -262,9 +221,8 @@ log1p = pointwise(
 )
 erf = pointwise(
     "erf",
-    lambda xp, x, out=None: _special(xp).erf(x, out=out),
+    "erf(x)",
     lambda g, _, x: element_times(g, element_times(2 / math.sqrt(math.pi), exp(negate(square(x))))),
-    expression="erf({0})",
     doc="""The error function, 2 / sqrt(π) times the integral of exp(-t²) from 0 to `x`.
 
     >>> C.erf([0, 1]).eval()
@@ -273,13 +231,14 @@ erf = pointwise(
 )
 mod = pointwise(
     "mod",
-    "remainder",
+    "fmod(left, right) + right"
+    " if fmod(left, right) != 0 and ((fmod(left, right) < 0) ^ (right < 0))"
+    " else fmod(left, right)",
     lambda g, *_: g,
     lambda g, _, a, b: negate(element_times(g, floor(element_divide(a, b)))),
     operands=PAIR,
     low=0.5,
-    expression="(fmod({0}, {1}) != T(0) && (fmod({0}, {1}) < T(0)) != ({1} < T(0))"
-    " ? fmod({0}, {1}) + {1} : fmod({0}, {1}))",
+    arrays="remainder",
     doc="""What is left of the first operand when it is divided by the second, of the second's sign.
 
     Source: NumPy's `mod`; where the second operand is 0 it is NaN.
@@ -290,10 +249,9 @@ mod = pointwise(
 )
 sqrt = pointwise(
     "sqrt",
-    lambda xp, x, out=None: xp.sqrt(xp.maximum(x, 0, out=out), out=out),
+    "sqrt(at_least(x, 0))",
     lambda g, y, _: element_divide(g, element_times(2.0, y)),
     low=0.5,
-    expression=f"sqrt({at_least('{0}', 'T(0)')})",
     doc="""The square root of `x`, 0 where `x` is negative (as in CNTK).
 
     The gradient is 0 where the root is 0: what is divided by 0 is 0, as in `element_divide`.
@@ -304,9 +262,9 @@ sqrt = pointwise(
 )
 square = pointwise(
     "square",
-    "square",
+    "x * x",
     lambda g, _, x: carried(g, element_times(2.0, x)),
-    expression="{0} * {0}",
+    arrays="square",
     doc="""The square of `x`.
 
     >>> C.square([1, -3]).eval()
@@ -315,10 +273,10 @@ square = pointwise(
 )
 reciprocal = pointwise(
     "reciprocal",
-    lambda xp, x, out=None: _divide(xp, 1, x, out),
+    "1 / (inf if x == 0 else x)",
     lambda g, y, _: negate(element_times(g, square(y))),
     low=0.5,
-    expression=f"T(1) / {_DIVISOR}",
+    arrays=lambda xp, x, out=None: _divide(xp, 1, x, out),
     doc="""One over `x`; where `x` is 0 it is 0 and has gradient 0 (as in CNTK).
 
     >>> C.reciprocal([2, -4]).eval()
@@ -327,9 +285,8 @@ reciprocal = pointwise(
 )
 abs = pointwise(
     "abs",
-    "absolute",
+    "abs(x)",
     lambda g, _, x: element_times(g, sign(x)),
-    expression="fabs({0})",
     doc="""The absolute value of `x`; its gradient at 0 is 0.
 
     >>> C.abs([-1, 2]).eval()

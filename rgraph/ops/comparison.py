@@ -8,20 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .pointwise import PAIR, pointwise
-
-
-def _truth(name: str) -> Callable[..., Any]:
-    """A kernel that gives the truth values of the library's function as 1 and 0."""
-
-    def kernel(xp: Any, *operands: Any, out: Any = None) -> Any:
-        if out is None:
-            return getattr(xp, name)(*operands).astype(np.result_type(*operands))
-        return getattr(xp, name)(*operands, out=out)
-
-    return kernel
 
 
 def _comparing(name: str, sign: str, words: str, example: str) -> Callable[..., Any]:
@@ -30,8 +17,7 @@ def _comparing(name: str, sign: str, words: str, example: str) -> Callable[..., 
     >>> C.{name}([1, 2, 3], 2).eval()
     array({example}, dtype=float32)
     """
-    expression = f"T({{0}} {sign} {{1}})"
-    return pointwise(name, _truth(name), operands=PAIR, expression=expression, doc=doc)
+    return pointwise(name, f"left {sign} right", operands=PAIR, doc=doc)
 
 
 equal = _comparing("equal", "==", "equal to", "[0., 1., 0.]")
@@ -43,9 +29,8 @@ greater_equal = _comparing("greater_equal", ">=", "at least", "[0., 1., 1.]")
 # Steps: no gradient flows through them.
 floor = pointwise(
     "floor",
-    "floor",
+    "floor(arg)",
     operands="arg",
-    expression="floor({0})",
     doc="""The largest integer not above `arg`. No gradient flows through it.
 
     >>> C.floor([0.2, -1.5]).eval()
@@ -54,9 +39,8 @@ floor = pointwise(
 )
 ceil = pointwise(
     "ceil",
-    "ceil",
+    "ceil(arg)",
     operands="arg",
-    expression="ceil({0})",
     doc="""The smallest integer not below `arg`. No gradient flows through it.
 
     >>> C.ceil([0.2, -1.5]).eval()
@@ -65,16 +49,10 @@ ceil = pointwise(
 )
 
 
-def _round(xp: Any, x: Any, out: Any = None) -> Any:
-    whole = xp.floor(x)
-    return xp.add(whole, xp.greater_equal(x - whole, 0.5), out=out)
-
-
 round = pointwise(
     "round",
-    _round,
+    "floor(arg) + (arg - floor(arg) >= 0.5)",
     operands="arg",
-    expression="floor({0}) + T({0} - floor({0}) >= T(0.5))",
     doc="""The nearest integer, halves going up as in CNTK. No gradient flows through it.
 
     >>> C.round([0.5, 1.2, -0.5]).eval()
@@ -83,8 +61,8 @@ round = pointwise(
 )
 sign = pointwise(
     "sign",
-    "sign",
-    expression="({0} != {0} ? {0} : T({0} > T(0)) - T({0} < T(0)))",
+    "x if x != x else (x > 0) - (x < 0)",
+    arrays="sign",
     doc="""-1, 0 or 1. No gradient flows through it.
 
     >>> C.ops.sign([-3, 0, 2]).eval()
@@ -93,22 +71,13 @@ sign = pointwise(
 )
 
 
-def _select(xp: Any, condition: Any, a: Any, b: Any, out: Any = None) -> Any:
-    chosen = xp.where(condition != 0, a, b)
-    if out is None:
-        return chosen
-    out[...] = chosen
-    return out
-
-
 element_select = pointwise(
     "element_select",
-    _select,
+    "value_if_true if flag != 0 else value_if_false",
     None,
     lambda g, _, c, a, b: element_select(c, g, 0.0),
     lambda g, _, c, a, b: element_select(c, 0.0, g),
     operands="flag value_if_true value_if_false",
-    expression="({0} != T(0) ? {1} : {2})",
     doc="""`value_if_true` where `flag` is not 0, `value_if_false` elsewhere, shapes broadcast.
 
     >>> C.element_select([1, 0], [5, 6], [7, 8]).eval()
@@ -119,8 +88,7 @@ element_select = pointwise(
 
 element_not = pointwise(
     "element_not",
-    _truth("logical_not"),
-    expression="T({0} == T(0))",
+    "x == 0",
     doc="""1 where `x` is 0, else 0.
 
     >>> C.element_not([0, 1]).eval()
@@ -129,9 +97,8 @@ element_not = pointwise(
 )
 element_and = pointwise(
     "element_and",
-    _truth("logical_and"),
+    "x != 0 and y != 0",
     operands="x y",
-    expression="T({0} != T(0) && {1} != T(0))",
     doc="""1 where neither operand is 0, else 0.
 
     >>> C.element_and([0, 1], [1, 1]).eval()
@@ -140,9 +107,8 @@ element_and = pointwise(
 )
 element_or = pointwise(
     "element_or",
-    _truth("logical_or"),
+    "x != 0 or y != 0",
     operands="x y",
-    expression="T({0} != T(0) || {1} != T(0))",
     doc="""1 where one operand is not 0, else 0.
 
     >>> C.element_or([0, 0], [1, 0]).eval()
@@ -151,9 +117,8 @@ element_or = pointwise(
 )
 element_xor = pointwise(
     "element_xor",
-    _truth("logical_xor"),
+    "(x != 0) ^ (y != 0)",
     operands="x y",
-    expression="T(({0} != T(0)) != ({1} != T(0)))",
     doc="""1 where one operand is 0 and the other is not, else 0.
 
     >>> C.element_xor([0, 1], [1, 1]).eval()
@@ -162,9 +127,8 @@ element_xor = pointwise(
 )
 stop_gradient = pointwise(
     "stop_gradient",
-    "positive",
+    "input",
     operands="input",
-    expression="{0}",
     constant=True,
     doc="""`input`, through which no gradient flows.
 

@@ -27,9 +27,8 @@ NEVER = -1e30  # the logarithm of no probability: finite, so that differences ar
 
 labels_to_graph = pointwise(
     "labels_to_graph",
-    "positive",
+    "labels",
     operands="labels",
-    expression="{0}",
     constant=True,
     doc="""`labels` as `forward_backward` takes them. No gradient flows through it.
 

@@ -7,21 +7,17 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.node import Shape
+from .expressions import on_arrays, parsed
 from .records import Operation, as_node, define, follow_axes, operation
 from .repetition import sum_rows, sum_to
 from .shaping import reshape_to
 
 PAIR = "left right"  # the operands of most
-
-
-def at_least(x: str, least: str) -> str:
-    """The expression of the larger of two, NaN if `x` is."""
-    return f"({x} < {least} ? {least} : {x})"
 
 
 def broadcast(*shapes: Shape | None, **_: Any) -> Shape | None:
@@ -107,10 +103,10 @@ def shrink(g: Node, like: Node) -> Node:
 
 def pointwise(
     name: str,
-    kernel: Callable[..., Any] | str,
-    *partials: Callable[..., Node] | None,
     expression: str,
+    *partials: Callable[..., Node] | None,
     doc: str,
+    arrays: Callable[..., Any] | str = "",
     operands: str = "x",
     cheap: bool = False,
     constant: bool = False,
@@ -122,16 +118,23 @@ def pointwise(
     """Enters a pointwise record and gives the function that people call.
 
     Args:
-        kernel: `kernel(xp, *arrays, out=None)`, or the name of the array library's function.
+        expression: what it is of single numbers, by its operands' names; see `expressions`.
         partials: for each operand, `partial(g, y, *operands)`: the adjoint g of the result y
             carried back to that operand; None for all of them: no gradient flows.
-        expression, cheap, constant, finite: see `Op`.
+        arrays: what does it on arrays, `arrays(xp, *arrays, out=None)` or the name of the library's
+            function, where that is faster or more exact than the expression.
+        cheap, constant, finite: see `Op`.
         low, high: the range of values to test it on.
     """
     names = tuple(operands.split())
 
+    by_functions = on_arrays(parsed(expression, names))
+
+    @lru_cache(maxsize=8)
     def on_library(xp: Any) -> Callable[..., Any]:
-        return getattr(xp, kernel) if isinstance(kernel, str) else partial(kernel, xp)
+        if not arrays:
+            return by_functions(xp)
+        return getattr(xp, arrays) if isinstance(arrays, str) else partial(arrays, xp)
 
     def compute(run: Any, *arrays: Any, out: Any = None) -> Any:
         if out is None and not any(a.ndim for a in arrays):  # NumPy would make a number of it

@@ -15,9 +15,8 @@ def _leg(x: Any) -> Any:
 
 tanh = pointwise(
     "tanh",
-    "tanh",
+    "tanh(x)",
     lambda g, y, _: element_times(g, minus(1.0, square(y))),
-    expression="tanh({0})",
     doc="""The hyperbolic tangent of `x`.
 
     >>> C.tanh([0, 1]).eval()
@@ -26,9 +25,8 @@ tanh = pointwise(
 )
 sin = pointwise(
     "sin",
-    "sin",
+    "sin(x)",
     lambda g, _, x: element_times(g, cos(x)),
-    expression="sin({0})",
     doc="""The sine of `x` (radians).
 
     >>> C.sin([0, 1]).eval()
@@ -37,9 +35,8 @@ sin = pointwise(
 )
 cos = pointwise(
     "cos",
-    "cos",
+    "cos(x)",
     lambda g, _, x: negate(element_times(g, sin(x))),
-    expression="cos({0})",
     doc="""The cosine of `x` (radians).
 
     >>> C.cos([0]).eval()
@@ -48,11 +45,10 @@ cos = pointwise(
 )
 tan = pointwise(
     "tan",
-    "tan",
+    "tan(x)",
     lambda g, y, _: element_times(g, plus(1.0, square(y))),
     high=1,
     low=-1,
-    expression="tan({0})",
     doc="""The tangent of `x` (radians).
 
     >>> C.tan([0]).eval()
@@ -61,10 +57,9 @@ tan = pointwise(
 )
 sinh = pointwise(
     "sinh",
-    "sinh",
+    "sinh(x)",
     lambda g, _, x: carried(g, cosh(x)),
     finite=False,
-    expression="sinh({0})",
     doc="""The hyperbolic sine of `x`.
 
     >>> C.sinh([0]).eval()
@@ -73,10 +68,9 @@ sinh = pointwise(
 )
 cosh = pointwise(
     "cosh",
-    "cosh",
+    "cosh(x)",
     lambda g, _, x: carried(g, sinh(x)),
     finite=False,
-    expression="cosh({0})",
     doc="""The hyperbolic cosine of `x`.
 
     >>> C.cosh([0]).eval()
@@ -85,12 +79,11 @@ cosh = pointwise(
 )
 asin = pointwise(
     "asin",
-    "arcsin",
+    "asin(x)",
     lambda g, _, x: element_divide(g, _leg(x)),
     finite=False,
     low=-0.8,
     high=0.8,
-    expression="asin({0})",
     doc="""The angle (radians) whose sine is `x`; its gradient at -1 and 1 is 0.
 
     >>> C.asin([0]).eval()
@@ -99,12 +92,11 @@ asin = pointwise(
 )
 acos = pointwise(
     "acos",
-    "arccos",
+    "acos(x)",
     lambda g, _, x: negate(element_divide(g, _leg(x))),
     finite=False,
     low=-0.8,
     high=0.8,
-    expression="acos({0})",
     doc="""The angle (radians) whose cosine is `x`; its gradient at -1 and 1 is 0.
 
     >>> C.acos([1]).eval()
@@ -113,9 +105,8 @@ acos = pointwise(
 )
 atan = pointwise(
     "atan",
-    "arctan",
+    "atan(x)",
     lambda g, _, x: element_divide(g, plus(1.0, square(x))),
-    expression="atan({0})",
     doc="""The angle (radians) whose tangent is `x`.
 
     >>> C.atan([0]).eval()
@@ -124,9 +115,8 @@ atan = pointwise(
 )
 asinh = pointwise(
     "asinh",
-    "arcsinh",
+    "asinh(x)",
     lambda g, _, x: element_divide(g, sqrt(plus(1.0, square(x)))),
-    expression="asinh({0})",
     doc="""The inverse of the hyperbolic sine.
 
     >>> C.asinh([0]).eval()
@@ -135,12 +125,11 @@ asinh = pointwise(
 )
 atanh = pointwise(
     "atanh",
-    "arctanh",
+    "atanh(x)",
     lambda g, _, x: element_divide(g, element_times(minus(1.0, x), plus(1.0, x))),
     finite=False,
     low=-0.8,
     high=0.8,
-    expression="atanh({0})",
     doc="""The inverse of the hyperbolic tangent; its gradient at -1 and 1 is 0.
 
     >>> C.atanh([0]).eval()

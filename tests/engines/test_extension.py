@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from rgraph.engines.expressions import EXPRESSIONS
 from rgraph.engines.native import library
 from rgraph.engines.native.programs import Programs
+from rgraph.ops import expressions
 from rgraph.ops.fused import Program
+from rgraph.ops.records import TABLE
 
 MODULES = library.built()
 if not MODULES:
@@ -113,7 +114,8 @@ def test_the_operations_are_those_of_the_records():
     text = header.read_text()
     written = dict(re.findall(r"^OPERATION\((\w+), (.*)\)$", text, flags=re.M))
     written.pop("sigmoid")
-    assert written == {name: EXPRESSIONS[name].format("x", "y", "z") for name in written}
+    rendered = {n: expressions.in_c(expressions.of(TABLE[n]), ("x", "y", "z")) for n in written}
+    assert written == rendered
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...ops import expressions
 from ...ops.fused import Program, Steps
-from ..expressions import expression
+from ...ops.records import TABLE
 from ..strides import joined
 
 THREADS = 256  # of a block
@@ -122,7 +123,8 @@ def body(program: Program, types: Sequence[str], at: Layout) -> str:
     inner += [f"T v{len(operands) + i} = c{i};" for i in range(program.numbers)]
     count = len(operands) + program.numbers
     for name, reads in program.steps:
-        inner.append(f"T v{count} = {expression(name, [f'v{i}' for i in reads])};")
+        value = expressions.in_c(expressions.of(TABLE[name]), [f"v{i}" for i in reads])
+        inner.append(f"T v{count} = {value};")
         count += 1
     for i, (number, type_) in enumerate(zip(program.results, results, strict=True)):
         inner.append(f"packed{i}.item[k] = {type_}(v{number % count});")

@@ -1,0 +1,323 @@
+"""What pointwise operations are of single numbers, and how each target writes that.
+
+A record says it once, in Python's syntax, of its operands' names: "1 / (1 + exp(-x))". By one table
+it is written in C and CUDA, done by an array library's functions, or built of ONNX's operators.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from ..graph import Op
+
+
+class Scalar(NamedTuple):
+    """How the targets write a function of numbers.
+
+    Attributes:
+        arrays: the array library's function, or what gives it of the library.
+        c: in C and CUDA.
+        onnx: the operator; "" where it takes several.
+    """
+
+    arrays: str | Callable[[Any], Callable[..., Any]]
+    c: str
+    onnx: str = ""
+
+
+class Smallest(NamedTuple):
+    """What a logarithm cuts off at: it depends on how many bytes a number has."""
+
+    by_bytes: tuple[tuple[int, float], ...]
+
+    def of(self, size: int) -> float:
+        return dict(self.by_bytes)[size]
+
+
+class Call(NamedTuple):
+    """A function of the table, with what it is given."""
+
+    name: str
+    operands: tuple[Tree, ...]
+
+    @property
+    def is_truth(self) -> bool:
+        return self.name in _TRUTHS
+
+    @property
+    def takes_truths(self) -> Sequence[int]:
+        """Which of its operands are truth values."""
+        return range(1 if self.name == "where" else 2 if self.name in _LOGIC else 0)
+
+
+Tree = Call | int | float | Smallest  # an int is an operand's number
+
+
+def _erf(xp: Any) -> Callable[..., Any]:
+    """SciPy's, or cupyx's for CuPy; of float16 they know nothing."""
+    name = ("" if xp.__name__ == "numpy" else f"{xp.__name__}x.") + "scipy.special"
+
+    def erf(x: Any, out: Any = None) -> Any:
+        found = import_module(name).erf(x, out=out)
+        return found if found.dtype == x.dtype else found.astype(x.dtype)
+
+    return erf
+
+
+def negative(xp: Any, x: Any, out: Any = None) -> Any:
+    """-x. NumPy 2.4's `negative` is wrong for two elements that lie apart, into places apart."""
+    return xp.multiply(x, -1, out=out)
+
+
+def _same(name: str, arrays: str = "", onnx: str = "") -> Scalar:
+    return Scalar(arrays or name, name + "({0})", onnx or name.capitalize())
+
+
+FUNCTIONS: dict[str, Scalar] = {
+    "add": Scalar("add", "{0} + {1}", "Add"),
+    "subtract": Scalar("subtract", "{0} - {1}", "Sub"),
+    "multiply": Scalar("multiply", "{0} * {1}", "Mul"),
+    "divide": Scalar("divide", "{0} / {1}", "Div"),
+    "negative": Scalar(lambda xp: lambda x, out=None: negative(xp, x, out), "-{0}", "Neg"),
+    "less": Scalar("less", "{0} < {1}", "Less"),
+    "less_equal": Scalar("less_equal", "{0} <= {1}", "LessOrEqual"),
+    "greater": Scalar("greater", "{0} > {1}", "Greater"),
+    "greater_equal": Scalar("greater_equal", "{0} >= {1}", "GreaterOrEqual"),
+    "equal": Scalar("equal", "{0} == {1}", "Equal"),
+    "not_equal": Scalar("not_equal", "{0} != {1}"),
+    "and": Scalar("logical_and", "{0} && {1}", "And"),
+    "or": Scalar("logical_or", "{0} || {1}", "Or"),
+    "xor": Scalar("logical_xor", "{0} != {1}", "Xor"),
+    "where": Scalar("where", "{0} ? {1} : {2}", "Where"),
+    "maximum": Scalar("maximum", "({0} >= {1} || {0} != {0} ? {0} : {1})", "Max"),
+    "minimum": Scalar("minimum", "({0} <= {1} || {0} != {0} ? {0} : {1})", "Min"),
+    # Of what and a number: in fewer steps
+    "at_least": Scalar("maximum", "({0} < {1} ? {1} : {0})", "Max"),
+    "at_most": Scalar("minimum", "({0} > {1} ? {1} : {0})", "Min"),
+    "abs": Scalar("absolute", "fabs({0})", "Abs"),
+    "pow": Scalar("power", "pow({0}, {1})", "Pow"),
+    "fmod": Scalar("fmod", "fmod({0}, {1})"),
+    "erf": Scalar(_erf, "erf({0})", "Erf"),
+    "expm1": Scalar("expm1", "expm1({0})"),
+    "log1p": Scalar("log1p", "log1p({0})"),
+    **{n: _same(n) for n in ("exp", "log", "sqrt", "floor", "ceil", "sin", "cos", "tan")},
+    **{n: _same(n) for n in ("sinh", "cosh", "tanh")},
+    **{f"a{n}": _same(f"a{n}", f"arc{n}") for n in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+}
+
+_OPERATORS: dict[type[ast.AST], str] = {
+    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide",
+    ast.USub: "negative", ast.Lt: "less", ast.LtE: "less_equal", ast.Gt: "greater",
+    ast.GtE: "greater_equal", ast.Eq: "equal", ast.NotEq: "not_equal", ast.And: "and",
+    ast.Or: "or", ast.BitXor: "xor",
+}  # fmt: skip
+_LOGIC = {"and", "or", "xor"}  # of truth values
+_TRUTHS = _LOGIC | {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"}
+
+# CNTK's, and its like in float64; in float16 the least number that is not 0
+SMALLEST_IN_LOG = Smallest(((2, 2.0**-24), (4, math.exp(-85.1)), (8, math.exp(-708))))
+CONSTANTS: dict[str, Tree] = {"inf": math.inf, "smallest_in_log": SMALLEST_IN_LOG}
+
+
+@lru_cache(maxsize=1024)
+def parsed(text: str, operands: tuple[str, ...]) -> Tree:
+    """The tree of an expression.
+
+    Args:
+        text: in Python's syntax, with the table's functions and the constants.
+        operands: the names that its operands have.
+    """
+
+    def tree(node: Any) -> Tree:
+        match node:
+            case ast.Constant(value=int() | float() as value):
+                return float(value)
+            case ast.Name(id=name) if name in operands:
+                return operands.index(name)
+            case ast.Name(id=name) if name in CONSTANTS:
+                return CONSTANTS[name]
+            case ast.UnaryOp():
+                return Call(_OPERATORS[type(node.op)], (tree(node.operand),))
+            case ast.BinOp():
+                return Call(_OPERATORS[type(node.op)], (tree(node.left), tree(node.right)))
+            case ast.Compare():
+                sides = tree(node.left), tree(node.comparators[0])
+                return Call(_OPERATORS[type(node.ops[0])], sides)
+            case ast.BoolOp():
+                left, right = node.values
+                return Call(_OPERATORS[type(node.op)], (tree(left), tree(right)))
+            case ast.IfExp():
+                return Call("where", (tree(node.test), tree(node.body), tree(node.orelse)))
+            case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+                return Call(name, tuple(map(tree, node.args)))
+        raise ValueError(f"an expression that can't be read: {text}")
+
+    return tree(ast.parse(text, mode="eval").body)
+
+
+def of(op: Op) -> Tree:
+    """What a pointwise operation is of single numbers."""
+    return parsed(op.expression, op.operands)
+
+
+# In C and CUDA
+
+
+def in_c(tree: Tree, variables: Sequence[str]) -> str:
+    """The expression on variables of the type `T`; a truth value is 1 or 0."""
+    return f"T({_c(tree, variables)})" if _is_truth(tree) else _c(tree, variables)
+
+
+def _is_truth(tree: Tree) -> bool:
+    return isinstance(tree, Call) and tree.is_truth
+
+
+def _c(tree: Tree, variables: Sequence[str]) -> str:
+    if isinstance(tree, Call):
+        form, truths = FUNCTIONS[tree.name].c, tree.takes_truths
+        parts = []
+        for i, operand in enumerate(tree.operands):
+            part = (_c if i in truths else in_c)(operand, variables)
+            # What is no call of a function stands in parentheses, but as the operand of one.
+            parts.append(f"({part})" if " " in form and _is_open(part) else part)
+        if tree.name == "negative" and _is_open(parts[0]):
+            parts = [f"({parts[0]})"]
+        return form.format(*parts)
+    if isinstance(tree, Smallest):
+        return f"(sizeof(T(0)) == 4 ? {_c(tree.of(4), ())} : {_c(tree.of(8), ())})"
+    if isinstance(tree, float):
+        if math.isinf(tree):
+            return "T(1) / T(0)"
+        return f"T({int(tree) if tree.is_integer() else repr(tree)})"
+    return variables[tree]
+
+
+def _is_open(part: str) -> bool:
+    """Whether what stands beside it could bind to a part of it."""
+    depth = 0
+    for i, sign in enumerate(part):
+        depth += (sign == "(") - (sign == ")")
+        if depth == 0 and (sign == " " or sign == "-" and i == 0):
+            return True
+    return False
+
+
+# By an array library's functions
+
+
+Part = Callable[[Sequence[Any], Any], Any]  # part(arrays, out), its value, in `out` if it is given
+
+
+def on_arrays(tree: Tree) -> Callable[[Any], Callable[..., Any]]:
+    """`of(xp)` gives the function `f(*arrays, out=None)` that does it with a library's."""
+    if not isinstance(tree, Call):
+        return lambda xp: xp.positive
+    count = len({*_reads(tree)})
+    if tree.operands == tuple(range(count)) and not tree.is_truth and tree.name != "where":
+        return lambda xp: _function(tree.name, xp)
+    once = len(_reads(tree)) == 1  # what is read no more may be written over
+
+    def bound(xp: Any) -> Callable[..., Any]:
+        part = _part(tree, xp, once)
+        if not tree.is_truth:
+            return lambda *arrays, out=None: part(arrays, out)
+
+        def truth(*arrays: Any, out: Any = None) -> Any:
+            found = part(arrays, out)
+            return found.astype(arrays[0].dtype) if out is None else found
+
+        return truth
+
+    return bound
+
+
+def _reads(tree: Tree) -> list[int]:
+    """The operands that it reads, each as often as it does."""
+    if isinstance(tree, Call):
+        return [i for part in tree.operands for i in _reads(part)]
+    return [tree] if isinstance(tree, int) else []
+
+
+def _function(name: str, xp: Any) -> Callable[..., Any]:
+    own = FUNCTIONS[name].arrays
+    return getattr(xp, own) if isinstance(own, str) else own(xp)
+
+
+def _part(tree: Tree, xp: Any, over: bool) -> Part:
+    """A part of an expression on arrays.
+
+    Args:
+        over: whether parts of it may be written to its result's place.
+    """
+    if isinstance(tree, Smallest):
+        return lambda arrays, out: tree.of(arrays[0].dtype.itemsize)
+    if isinstance(tree, float):
+        return lambda arrays, out: tree
+    if isinstance(tree, int):
+        return lambda arrays, out: arrays[tree]
+    function = _function(tree.name, xp)
+    if tree.name == "where":
+        return _where(function, *(_part(p, xp, False) for p in tree.operands))
+    calls = [p for p in tree.operands if isinstance(p, Call)]
+    parts = [_part(p, xp, over) for p in tree.operands]
+    if calls and all(c.is_truth for c in calls) and len(calls) == len(parts) and not tree.is_truth:
+        parts = [_as_numbers(p) for p in parts]
+    if len(parts) == 1:
+        return _unary(function, parts[0], over, bool(calls))
+    first, second = parts
+    if len(calls) == 1 and not calls[0].is_truth and len(_reads(tree)) == len(_reads(calls[0])):
+        return _with_number(function, parts, over, tree.operands.index(calls[0]), tree.is_truth)
+    return lambda arrays, out: function(first(arrays, None), second(arrays, None), out=out)
+
+
+def _unary(function: Callable[..., Any], part: Part, over: bool, is_made: bool) -> Part:
+    """A function of a part, written over that part's value if it was made here."""
+    if not is_made:
+        return lambda arrays, out: function(part(arrays, None), out=out)
+
+    def compute(arrays: Sequence[Any], out: Any) -> Any:
+        value = part(arrays, out if over else None)
+        if out is None and value.ndim:
+            out = value
+        return function(value, out=out)
+
+    return compute
+
+
+def _with_number(
+    function: Callable[..., Any], parts: Sequence[Part], over: bool, made: int, is_truth: bool
+) -> Part:
+    """A function of a part that is made here and a number, as `_unary`."""
+    part, number = parts[made], parts[1 - made]
+
+    def compute(arrays: Sequence[Any], out: Any) -> Any:
+        value = part(arrays, out if over else None)
+        if out is None and value.ndim and not is_truth:
+            out = value
+        other = number(arrays, None)
+        return function(other, value, out=out) if made else function(value, other, out=out)
+
+    return compute
+
+
+def _where(function: Callable[..., Any], condition: Part, yes: Part, no: Part) -> Part:
+    def compute(arrays: Sequence[Any], out: Any) -> Any:
+        type_ = arrays[0].dtype.type  # of numbers, which would be of 64 bits
+        sides = (p(arrays, None) for p in (yes, no))
+        a, b = (type_(s) if isinstance(s, float) else s for s in sides)
+        chosen = function(condition(arrays, None), a, b)
+        if out is None:
+            return chosen
+        out[...] = chosen
+        return out
+
+    return compute
+
+
+def _as_numbers(part: Part) -> Part:
+    return lambda arrays, out: part(arrays, None).astype(arrays[0].dtype)
