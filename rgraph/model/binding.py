@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import graph
-from ..graph import GraphError, Node, Placeholder
+from ..graph import GraphError, Input, Node, Placeholder
 from ..graph.node import describe
 from ..operands.operand import Operand
 from ..operands.tracing import is_outer
@@ -49,7 +49,12 @@ def applied(
     """A function's nodes with operands in the place of arguments, and what is open of these."""
     replace = {k.node: as_node(v) for k, v in given.items()}
     for argument, value in replace.items():
-        if not graph.stands_for(argument.shape, value.shape):
+        own, other = argument.shape, value.shape
+        fits = graph.stands_for(own, other)
+        if isinstance(argument, Input) and own is not None and other is not None:
+            # Axes in front would shift those that operations refer to; those of one element don't.
+            fits = fits and all(n == 1 for n in other[: len(other) - len(own)])
+        if not fits:
             raise GraphError(
                 f"argument {argument.name or '?'} has shape {argument.shape}, it is given a value "
                 f"of shape {value.shape}"

@@ -101,8 +101,8 @@ BEHAVES: dict[str, str] = {
     "cross_entropy_with_softmax": "for operands of shape (4, 3) the result is (4, 1), along the "
     "last axis; CNTK multiplies them into a meaningless (4, 4) unless axis=1 is given",
     "classification_error": "like cross_entropy_with_softmax: (4, 1) for operands (4, 3)",
-    "placeholder": "with a shape it stands for values of that shape alone; CNTK puts any in its "
-    "place, and axes that were counted before then mean others",
+    "placeholder": "with a shape it stands for values whose last axes have that shape; CNTK puts "
+    "any in its place",
     "Function": "an input takes values of exactly its shape; CNTK allows additional leading axes, "
     "which shifts the axes that operations refer to; `if f:` is an error, except in programs "
     "started by `python -m rgraph run`, where it is true, as in CNTK",

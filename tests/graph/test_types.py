@@ -353,3 +353,12 @@ def test_shapes_of_what_free_dimensions_meet(name):
     made, shape = FREE_SHAPES[name]
     operands = [C.input_variable(s) for s in ((F, 3), (2, F), (F, F), (4, 3), (3, F, F))]
     assert made(*operands).shape == shape
+
+
+def test_an_input_takes_values_of_its_shape():
+    x = C.input_variable(2)
+    f = C.reduce_sum(x, axis=0)
+    with pytest.raises(
+        GraphError, match=r"has shape \(2,\), it is given a value of shape \(3, 2\)"
+    ):
+        f(C.input_variable((3, 2)))
