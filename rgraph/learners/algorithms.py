@@ -10,19 +10,20 @@ from typing import Any, TypeVar
 
 from ..default_options import bound_to
 from ..graph.context import context
-from .learner import Learner, Step
+from .learner import Learner
 from .options import Options
 from .schedules import learning_parameter_schedule_per_sample, momentum_schedule_per_sample
 from .steps import (
-    adadelta_step,
-    adagrad_step,
-    adam_step,
-    adamax_step,
-    fsadagrad_step,
-    momentum_step,
-    nesterov_step,
-    rmsprop_step,
-    sgd_step,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    FsAdagrad,
+    Momentum,
+    Nesterov,
+    RmsProp,
+    Sgd,
+    Step,
 )
 
 F = TypeVar("F", bound=Callable[..., Learner])
@@ -99,7 +100,7 @@ def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
     >>> w.value
     array([0.75, 1.25], dtype=float32)
     """
-    return Learner(parameters, lr, sgd_step, Options(**options))
+    return Learner(parameters, lr, Sgd(), Options(**options))
 
 
 @_takes_options
@@ -125,7 +126,7 @@ def momentum_sgd(
     >>> w.value.round(4)
     array([-0.45], dtype=float32)
     """
-    return _smoothing(parameters, lr, momentum_step, options, momentum, unit_gain)
+    return _smoothing(parameters, lr, Momentum(), options, momentum, unit_gain)
 
 
 @_takes_options
@@ -142,7 +143,7 @@ def nesterov(
     >>> w.value.round(4)
     array([0.7], dtype=float32)
     """
-    return _smoothing(parameters, lr, nesterov_step, options, momentum, unit_gain)
+    return _smoothing(parameters, lr, Nesterov(), options, momentum, unit_gain)
 
 
 @_takes_options
@@ -168,7 +169,7 @@ def adagrad(
     >>> w.value.round(4)
     array([0.9], dtype=float32)
     """
-    return Learner(parameters, lr, adagrad_step(need_ave_multiplier), Options(**options))
+    return Learner(parameters, lr, Adagrad(need_ave_multiplier), Options(**options))
 
 
 @_takes_options
@@ -195,7 +196,7 @@ def adadelta(
     array([-0.4142], dtype=float32)
     """
     rate = learning_parameter_schedule_per_sample(1.0) if lr is None else lr
-    return Learner(parameters, rate, adadelta_step(rho, epsilon), Options(**options))
+    return Learner(parameters, rate, Adadelta(rho, epsilon), Options(**options))
 
 
 @_takes_options
@@ -239,7 +240,7 @@ def rmsprop(
             "rmsprop needs 0 < gamma < 1, inc > 1, 0 < dec < 1 and 0 < min < max, got "
             f"gamma={gamma}, inc={inc}, dec={dec}, min={min}, max={max}"
         )
-    step = rmsprop_step(gamma, inc, dec, max, min, need_ave_multiplier)
+    step = RmsProp(gamma, inc, dec, max, min, need_ave_multiplier)
     return Learner(parameters, lr, step, Options(**options))
 
 
@@ -273,7 +274,7 @@ def fsadagrad(
     array([0.9], dtype=float32)
     """
     decay = _default_decay() if variance_momentum is None else variance_momentum
-    return _smoothing(parameters, lr, fsadagrad_step, options, momentum, unit_gain, decay)
+    return _smoothing(parameters, lr, FsAdagrad(), options, momentum, unit_gain, decay)
 
 
 @_takes_options
@@ -314,7 +315,7 @@ def adam(
     if epsilon < 0:
         raise ValueError(f"epsilon must not be negative, got {epsilon}")
     decay = _default_decay() if variance_momentum is None else variance_momentum
-    step = adamax_step(epsilon) if adamax else adam_step(epsilon)
+    step = Adamax(epsilon) if adamax else Adam(epsilon)
     return _smoothing(parameters, lr, step, options, momentum, unit_gain, decay)
 
 

@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
-from .. import graph
-from ..graph import GraphError, Input, Node
+from ..graph import GraphError, Input, Node, Stored
 from ..graph.context import context
 from ..operands.variables import Parameter
-from ..runtime.arrays import on_cpu
-from .memory import as_gradient, change_in_place
+from ..runtime.evaluation import Request, Runner
+from ..runtime.values import device_of
 from .options import Options
+from .rule import Rule, Updates, as_gradient
 from .schedules import IGNORE, Schedule, as_schedule
+from .steps import Now, Step, rest
 
 Array = np.ndarray
-_NUMBERS = (bool, int, float, np.generic)
 State = dict[str, Any]
-
-
-@dataclass
-class Now:
-    """The numbers that are in force for one minibatch.
-
-    Attributes:
-        rate: the factor of the gradient as the step gets it: the sum over the minibatch, or its
-            mean for a learner of `minibatch_size=IGNORE`.
-        samples: in the minibatch.
-        momentum: the part of the smoothed gradient that stays.
-        gain: the factor with which the gradient comes into the smoothed one.
-        decay: the part of the smoothed squared gradient that stays.
-    """
-
-    rate: float
-    samples: int
-    momentum: float = 0.0
-    gain: float = 1.0
-    decay: float = 0.0
-
-
-class Rule(NamedTuple):
-    """What a learner does, as a graph.
-
-    Attributes:
-        gradients: an input for each parameter, in their order.
-        updates: what is set, each with the node of its new value.
-    """
-
-    gradients: tuple[Input, ...]
-    updates: tuple[tuple[Node, Node], ...]
-
-    @property
-    def reads(self) -> set[Node]:
-        """What its new values are computed from."""
-        return set(graph.order([value for _, value in self.updates]))
-
-
-# Changes a parameter's array (first) by its gradient (second), which may be written over. What it
-# keeps from update to update is in the dict. All arrays are in one memory, the CPU's or a GPU's:
-# steps are written with NumPy's functions, which take both.
-Step = Callable[[Array, Array, State, Now], None]
 
 
 class Learner:
@@ -114,7 +70,9 @@ class Learner:
         self._step = step
         self._size = size
         self._samples = self._minibatches = self._sweeps = 0
-        self._state: list[State] = [{} for _ in self.parameters]
+        self._kept = [_stored(step, p) for p in self.parameters]
+        self._count: float = 0  # as the step counts
+        self._begun = False  # whether there was an update, at a rate that is not 0
         self._noise: tuple[int, int] | None = None  # the seed, and how often it was used
         if any(options.noise.values):
             self._noise = int(context().random.next_generator().integers(1 << 62)), 0
@@ -123,7 +81,16 @@ class Learner:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle has of it; the trainer that it tells things is not its own."""
-        return {**vars(self), "tell": None, "_state": list(map(_copied, self._state))}
+        made = {"_kept", "_updates", "_rules", "_runner"}
+        own = {k: v for k, v in vars(self).items() if k not in made}
+        return {**own, "tell": None, "state": self._state()}
+
+    def __setstate__(self, pickled: Mapping[str, Any]) -> None:
+        own = dict(pickled)
+        states = own.pop("state")
+        vars(self).update(own)
+        self._kept = [_stored(self._step, p) for p in self.parameters]
+        self._set_state(states)
 
     @property
     def minibatch_size(self) -> int:
@@ -142,13 +109,35 @@ class Learner:
     def rule(self) -> Rule | None:
         """What it does as a graph, which a trainer computes along with the gradients.
 
-        None: it is given the gradients.
+        None: it is given the gradients. So it is at a rate of 0, which changes nothing.
         """
-        return None
+        if self._step is None or self.learning_rate() == 0:
+            return None
+        return self._rule_now()
+
+    def _rule_now(self) -> Rule:
+        has_noise = self._now(self.options.noise) > 0
+        if has_noise not in self._rules:
+            self._rules[has_noise] = self._updates.rule(has_noise)
+        return self._rules[has_noise]
+
+    @cached_property
+    def _updates(self) -> Updates:
+        assert self._step is not None
+        mean = self.is_compatible_mode()
+        return Updates(self._step, self.options, self.parameters, self._kept, mean)
+
+    @cached_property
+    def _rules(self) -> dict[bool, Rule]:
+        return {}
+
+    @cached_property
+    def _runner(self) -> Runner:
+        return Runner()
 
     @property
     def is_by_step(self) -> bool:
-        """Whether it changes each parameter by a step of ours, which a GPU's engine can watch."""
+        """Whether its step is one of ours: what that gives is finite if the gradients are."""
         return self._step is not None
 
     # Schedules
@@ -184,6 +173,9 @@ class Learner:
             now.gain = 1 - now.momentum if self._unit_gain else 1.0
         if self._decay is not None:
             now.decay = self._left(self._decay, samples)
+        if self._step is not None and self._step.counts:
+            now.count = self._step.count(self._count, now)
+        now.first = not self._begun
         return now
 
     def _left(self, schedule: Schedule, samples: int) -> float:
@@ -236,20 +228,53 @@ class Learner:
         if samples < 1:
             raise ValueError("a learner can't learn from an empty minibatch")
         gradients = self._gradients(gradient_values)
-        self._report("Learning rate", self._rate)
-        now = self._numbers(samples)
-        if now.rate != 0:
-            if self._momentum is not None:
-                self._report("Momentum", self._momentum)
-            self._change(self._step, gradients, now)
+        rule = self.rule
+        if rule is not None:
+            fed = zip(rule.gradients, gradients, strict=True)
+            data = dict[Node, Array]((*fed, *self.feed(samples).items()))
+            given = self._runner.feed(data, device_of(gradients[0]))
+            self._runner.run(Request(updates=rule.updates), given, [])
         return self.count(samples, is_sweep_end)
+
+    def feed(self, samples: int) -> dict[Input, Array]:
+        """What its rule is fed with for a minibatch of so many samples, besides the gradients."""
+        if self._step is None:
+            return {}
+        rule, now = self._rule_now(), self._numbers(samples)
+        by_type: dict[Any, dict[str, float]] = {}
+        fed: dict[Input, Array] = {}
+        for node in rule.numbers:
+            if node.dtype not in by_type:
+                own = self._step.numbers(now, partial(rest, node.dtype.type))
+                by_type[node.dtype] = {**self._updates.numbers(now.rate, samples), **own}
+            fed[node] = np.array(by_type[node.dtype][node.name], node.dtype)
+        if rule.noise and self._noise is not None:
+            seed, count = self._noise
+            deviation = self._now(self.options.noise)
+            for i, node in enumerate(rule.noise):
+                noise = np.random.default_rng((seed, count + i)).normal(0, deviation, node.shape)
+                fed[node] = np.asarray(noise, node.dtype)
+        return fed
 
     def count(self, samples: int, is_sweep_end: bool) -> bool:
         """Notes an update with so many samples; whether there is more to learn."""
+        if self._step is not None:
+            self._note(self._numbers(samples))
         self._samples += samples
         self._minibatches += 1
         self._sweeps += bool(is_sweep_end)
         return True
+
+    def _note(self, now: Now) -> None:
+        """Notes, and reports, the numbers of a step that was made."""
+        self._report("Learning rate", self._rate)
+        if now.rate == 0:
+            return
+        if self._momentum is not None:
+            self._report("Momentum", self._momentum)
+        self._count, self._begun = now.count, True
+        if self._noise is not None and self._now(self.options.noise) > 0:
+            self._noise = self._noise[0], self._noise[1] + len(self.parameters)
 
     def _gradients(self, given: Mapping[Any, Any]) -> list[Array]:
         """The gradient of each parameter; an error before any is changed."""
@@ -258,46 +283,6 @@ class Learner:
             if gradient is None:
                 raise GraphError(f"the update has no gradient for {parameter!r}")
         return [as_gradient(p.node, g) for p, g in zip(self.parameters, found, strict=True)]
-
-    def _change(self, step: Step, gradients: Sequence[Array], now: Now) -> None:
-        deviation = self._now(self.options.noise)
-        finishes = deviation > 0 or self.options.l1_regularization_weight > 0
-
-        def change(p: Array, g: Array, state: State) -> None:
-            step(p, self._prepared(p, g, now.samples), state, now)
-            if finishes:
-                self._finish(p, now, deviation)
-
-        memo: dict[Any, Any] = {}
-        for parameter, g, state in zip(self.parameters, gradients, self._state, strict=True):
-            change_in_place(parameter.node, g, state, change, memo)
-
-    def _prepared(self, p: Array, g: Array, samples: int) -> Array:
-        """The gradient as the options want it, in an array that may be written over."""
-        options = self.options
-        mean = self.is_compatible_mode()
-        g = g * g.dtype.type(1 / samples) if mean else g.copy()
-        size = 1 if mean else samples
-        limit = options.gradient_clipping_threshold_per_sample * size
-        if limit < math.inf:
-            if options.gradient_clipping_with_truncation:
-                np.clip(g, -limit, limit, out=g)
-            else:  # fmax: a norm that is NaN changes nothing
-                g *= limit / np.fmax(np.sqrt(np.vdot(g, g)), limit)
-        if options.l2_regularization_weight > 0:
-            g += options.l2_regularization_weight * size * p
-        return g
-
-    def _finish(self, p: Array, now: Now, deviation: float) -> None:
-        if deviation > 0 and self._noise is not None:
-            seed, count = self._noise
-            noise = np.random.default_rng((seed, count)).normal(0, deviation, p.shape)
-            p += np.asarray(noise.astype(p.dtype), like=p)
-            self._noise = seed, count + 1
-        if self.options.l1_regularization_weight > 0:
-            size = 1 if self.is_compatible_mode() else now.samples
-            threshold = now.rate * self.options.l1_regularization_weight * size
-            p -= np.clip(p, -threshold, threshold)
 
     def _report(self, name: str, schedule: Schedule) -> None:
         """Reports a schedule's value when it changes."""
@@ -309,36 +294,29 @@ class Learner:
 
     def reset_smoothed_gradients(self) -> None:
         """Sets all arrays that it keeps from update to update to 0."""
-        for state in self._state:
-            for value in state.values():
-                if np.ndim(value):
-                    value[...] = 0
+        if self._begun:
+            for kept in self._kept:
+                for stored in kept.values():
+                    stored.value = 0
 
     def position(self) -> Callable[[], None]:
-        """What goes back to where it is now, but for arrays on a GPU, which stay as they are."""
-        own = {k: getattr(self, k) for k in ("_samples", "_minibatches", "_sweeps", "_noise")}
-        states = [dict(state) for state in self._state]
-
-        def go_back() -> None:
-            vars(self).update(own)
-            for state, before in zip(self._state, states, strict=True):
-                state.clear()
-                state.update(before)
-
-        return go_back
+        """What goes back to where it is now, but for arrays."""
+        names = "_samples", "_minibatches", "_sweeps", "_noise", "_count", "_begun"
+        own = {k: vars(self)[k] for k in names}
+        return lambda: vars(self).update(own)
 
     # Checkpoints
 
     def create_checkpoint(self) -> dict[str, Any]:
         """All that it must know to go on: numbers, lists, dicts and arrays."""
         return {
-            "rule": self._rule,
+            "rule": self._name,
             "samples": self._samples,
             "minibatches": self._minibatches,
             "sweeps": self._sweeps,
             "rate": self._rate.state(),
             "noise": list(self._noise or ()),
-            "state": list(map(_copied, self._state)),
+            "state": self._state(),
         }
 
     def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
@@ -350,10 +328,10 @@ class Learner:
         missing = self.create_checkpoint().keys() - checkpoint.keys()
         if missing:
             raise ValueError(f"the learner's checkpoint lacks {', '.join(sorted(missing))}")
-        if checkpoint["rule"] != self._rule:
+        if checkpoint["rule"] != self._name:
             raise ValueError(
                 f"the checkpoint is of a learner by {checkpoint['rule']}, this one's rule is "
-                f"{self._rule}"
+                f"{self._name}"
             )
         states = checkpoint["state"]
         shapes = [[np.shape(v) for v in s.values() if np.ndim(v)] for s in states]
@@ -364,18 +342,37 @@ class Learner:
         self._samples, self._sweeps = checkpoint["samples"], checkpoint["sweeps"]
         self._minibatches = checkpoint["minibatches"]
         self._noise = tuple(checkpoint["noise"]) or None
-        self._state = list(map(_copied, states))
+        self._set_state(states)
+
+    def _state(self) -> list[State]:
+        """What is kept of each parameter, in the CPU's memory; nothing before the first update."""
+        if not self._begun:
+            return [{} for _ in self.parameters]
+        counted = {"count": self._count} if self._step is not None and self._step.counts else {}
+        return [{k: v.value.copy() for k, v in kept.items()} | counted for kept in self._kept]
+
+    def _set_state(self, states: Sequence[Mapping[str, Any]]) -> None:
+        self._begun = any(map(len, states))
+        self._count = states[0].get("count", 0)
+        for kept, state in zip(self._kept, states, strict=True):
+            for name, stored in kept.items():
+                stored.value = np.array(state.get(name, 0))
 
     @property
-    def _rule(self) -> str:
+    def _name(self) -> str:
         """What a checkpoint must be of, to be restored: the name of how it learns."""
-        if self._step is None:
-            return type(self).__name__
-        return self._step.__qualname__.partition("_step")[0]
+        return type(self).__name__ if self._step is None else self._step.name
 
 
-def _copied(state: Mapping[str, Any]) -> State:
-    return {k: v if isinstance(v, _NUMBERS) else np.array(on_cpu(v)) for k, v in state.items()}
+def _stored(step: Step | None, parameter: Any) -> dict[str, Stored]:
+    """What a step keeps of a parameter."""
+    node = parameter.node
+    names = () if step is None else step.kept
+    return {name: Stored(node.shape, node.dtype, _zeros, name) for name in names}
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    return np.zeros(shape, dtype)
 
 
 def _check(parameters: tuple[Any, ...]) -> None:

@@ -1,171 +1,238 @@
-"""How each learner turns a gradient into a step: see `learner.Step`. In place, on whole arrays."""
+"""How each learner turns a gradient into a step, written with operations: see `Step`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import numpy as np
+from ..operands.operand import Operand
+from ..ops import (
+    abs,
+    element_max,
+    element_min,
+    element_select,
+    greater,
+    reduce_mean,
+    sign,
+    sqrt,
+    square,
+)
 
-from .learner import Array, Now, State, Step
+Kept = Mapping[str, Operand]
+New = tuple[Operand, dict[str, Operand]]
 
 
-def _kept(state: State, name: str, p: Array) -> Array:
-    """An array like `p` that is kept from update to update, 0 at first."""
-    if name not in state:
-        state[name] = np.zeros_like(p)
-    return state[name]
+def rest(dtype: Any, x: float) -> float:
+    """1 - x in a type's precision, as CNTK has it: of 1 - 0.99999 a float32 keeps two digits."""
+    return float(dtype(1) - dtype(x))
 
 
-def _smooth(v: Array, x: Array, part: float, gain: float | None = None) -> None:
-    """v becomes part * v + gain * x; x is lost.
+@dataclass
+class Now:
+    """The numbers that are in force for one minibatch.
 
-    The gain is by default 1 - part, in the arrays' precision as CNTK has it: of 1 - 0.99999
-    a float32 keeps two digits.
+    Attributes:
+        rate: the factor of the gradient as the step gets it: the sum over the minibatch, or its
+            mean for a learner of `minibatch_size=IGNORE`.
+        samples: in the minibatch.
+        momentum: the part of the smoothed gradient that stays.
+        gain: the factor with which the gradient comes into the smoothed one.
+        decay: the part of the smoothed squared gradient that stays.
+        count: of samples, or of updates, this one included, as the step counts them.
+        first: whether nothing is kept from an update before.
     """
-    one = v.dtype.type(1)
-    v *= part
-    x *= one - v.dtype.type(part) if gain is None else gain
-    v += x
+
+    rate: float
+    samples: int
+    momentum: float = 0.0
+    gain: float = 1.0
+    decay: float = 0.0
+    count: float = 0
+    first: bool = False
 
 
-class _MadeStep:
-    """A step with numbers of its own. It is pickled as what makes it, and these."""
+class Step:
+    """How a gradient becomes a change.
 
-    def __init__(self, make: Callable[..., Step], numbers: tuple[float, ...]) -> None:
-        self._made_by, self._step = (make, numbers), make(*numbers)
-        self.__qualname__ = self._step.__qualname__
+    What changes from minibatch to minibatch (`numbers`) is fed, so that it makes no new plan.
 
-    def __call__(self, p: Array, g: Array, state: State, now: Now) -> None:
-        self._step(p, g, state, now)
+    Attributes:
+        kept: what is kept of each parameter from update to update: arrays of its shape, 0 at
+            first.
+        counts: whether it counts updates, or samples.
+    """
 
-    def __reduce__(self) -> Any:
-        make, numbers = self._made_by
-        return _again, (make.__name__, numbers)
+    kept: ClassVar[tuple[str, ...]] = ()
+    counts: ClassVar[bool] = False
 
+    @property
+    def name(self) -> str:
+        """As checkpoints call it."""
+        return type(self).__name__.lower()
 
-def _again(name: str, numbers: tuple[float, ...]) -> Step:
-    return globals()[name](*numbers)
+    def count(self, before: float, now: Now) -> float:
+        """Its count after an update."""
+        return before + 1
 
+    def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
+        """The numbers that it reads.
 
-def _made(make: Callable[..., Step]) -> Callable[..., Step]:
-    return wraps(make)(lambda *numbers: _MadeStep(make, numbers))
+        Args:
+            rest: gives 1 - x in the parameters' precision; see `rest`.
+        """
+        return {"rate": now.rate}
 
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        """The new values of a parameter and of what is kept.
 
-def sgd_step(p: Array, g: Array, state: State, now: Now) -> None:
-    g *= now.rate
-    p -= g
-
-
-def momentum_step(p: Array, g: Array, state: State, now: Now) -> None:
-    v = _kept(state, "v", p)
-    _smooth(v, g, now.momentum, now.gain * now.rate)
-    p -= v
-
-
-def nesterov_step(p: Array, g: Array, state: State, now: Now) -> None:
-    v = _kept(state, "v", p)
-    g *= now.rate * now.gain
-    p -= g
-    _smooth(v, g, now.momentum, 1.0)
-    np.multiply(v, now.momentum, out=g)
-    p -= g
+        Args:
+            g: the gradient.
+            now: `numbers`.
+        """
+        raise NotImplementedError
 
 
-@_made
-def adagrad_step(average: bool) -> Step:
-    def step(p: Array, g: Array, state: State, now: Now) -> None:
-        s = _kept(state, "s", p)
-        s += g * g
-        root = np.sqrt(s + 1e-16)
-        g /= root
-        g *= now.rate / (np.mean(1 / root) if average else 1.0)
-        p -= g
-
-    return step
+@dataclass(frozen=True)
+class Sgd(Step):
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        return p - now["rate"] * g, {}
 
 
-@_made
-def adadelta_step(rho: float, epsilon: float) -> Step:
-    def step(p: Array, g: Array, state: State, now: Now) -> None:
-        s, moved = _kept(state, "s", p), _kept(state, "moved", p)
-        _smooth(s, g * g, rho)
-        g *= np.sqrt((moved + epsilon) / (s + epsilon))
-        _smooth(moved, g * g, rho)
-        g *= now.rate
-        p -= g
+@dataclass(frozen=True)
+class Momentum(Step):
+    kept = ("v",)
 
-    return step
+    def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
+        return {"momentum": now.momentum, "gain": now.gain * now.rate}
 
-
-@_made
-def rmsprop_step(
-    gamma: float, inc: float, dec: float, most: float, least: float, average: bool
-) -> Step:
-    most = min(most, 1e18)  # far beyond use, and what a float32 holds of sums of it
-
-    def step(p: Array, g: Array, state: State, now: Now) -> None:
-        if "s" not in state:
-            state.update(s=g * g, sign=np.zeros_like(p), scale=np.full_like(p, 0.02))
-        s, scale = state["s"], state["scale"]
-        _smooth(s, g * g, gamma)
-        sign = np.sign(g)
-        grow = state["sign"] * sign > 0
-        scale *= np.where(grow, p.dtype.type(inc), p.dtype.type(dec))
-        np.copyto(scale, np.where(grow, np.minimum(scale, most), np.maximum(scale, least)))
-        state["sign"] = sign
-        factor = scale / np.sqrt(s + 1e-6)
-        g *= factor
-        g *= now.rate / (np.mean(factor) if average else 1.0)
-        p -= g
-
-    return step
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        v = now["momentum"] * kept["v"] + now["gain"] * g
+        return p - v, {"v": v}
 
 
-def fsadagrad_step(p: Array, g: Array, state: State, now: Now) -> None:
-    s, v = _kept(state, "s", p), _kept(state, "v", p)
-    count = now.decay * state.get("count", 0.0) + (1 - now.decay) * now.samples
-    state["count"] = count  # of samples in s
-    _smooth(s, g * g, now.decay)
-    with np.errstate(divide="ignore"):
-        g *= np.minimum(math.sqrt(count) / np.sqrt(s), 10)
-    if now.momentum > 0:
-        _smooth(v, g, now.momentum, now.gain)
-        g[...] = v
-    g *= now.rate
-    p -= g
+@dataclass(frozen=True)
+class Nesterov(Momentum):
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        v = now["momentum"] * kept["v"] + now["gain"] * g
+        return p - now["gain"] * g - now["momentum"] * v, {"v": v}
 
 
-@_made
-def adam_step(epsilon: float) -> Step:
-    def step(p: Array, g: Array, state: State, now: Now) -> None:
-        s, v = _kept(state, "s", p), _kept(state, "v", p)
-        state["count"] = count = state.get("count", 0) + 1
-        correction = math.sqrt(1 - now.decay**count) / (1 - now.momentum**count)
-        scale = np.multiply(g, g, out=np.empty_like(g))
-        _smooth(s, scale, now.decay)
-        np.sqrt(s, out=scale)
-        scale += epsilon
-        _smooth(v, g, now.momentum, now.gain)
-        np.divide(v, scale, out=g)
-        g *= now.rate * correction
-        p -= g
+@dataclass(frozen=True)
+class Adagrad(Step):
+    average: bool
+    kept = ("s",)
 
-    return step
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        s = kept["s"] + square(g)
+        root = sqrt(s + 1e-16)
+        mean = reduce_mean(1 / root) if self.average else 1.0
+        return p - now["rate"] / mean * (g / root), {"s": s}
 
 
-@_made
-def adamax_step(epsilon: float) -> Step:
-    def step(p: Array, g: Array, state: State, now: Now) -> None:
-        s, v = _kept(state, "s", p), _kept(state, "v", p)
-        state["count"] = count = state.get("count", 0) + 1
-        s *= now.decay
-        np.maximum(s, np.abs(g), out=s)
-        _smooth(v, g, now.momentum, now.gain)
-        np.divide(v, s + epsilon, out=g)
-        g *= now.rate / (1 - now.momentum**count)
-        p -= g
+@dataclass(frozen=True)
+class Adadelta(Step):
+    rho: float
+    epsilon: float
+    kept = ("s", "moved")
 
-    return step
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        gain = rest(p.dtype, self.rho)
+        s = self.rho * kept["s"] + gain * square(g)
+        move = g * sqrt((kept["moved"] + self.epsilon) / (s + self.epsilon))
+        moved = self.rho * kept["moved"] + gain * square(move)
+        return p - now["rate"] * move, {"s": s, "moved": moved}
+
+
+@dataclass(frozen=True)
+class RmsProp(Step):
+    gamma: float
+    inc: float
+    dec: float
+    most: float
+    least: float
+    average: bool
+    kept = ("s", "sign", "scale")
+
+    def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
+        return {"rate": now.rate, "first": float(now.first)}
+
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        most = min(self.most, 1e18)  # far beyond use, and what a float32 holds of sums of it
+        before = element_select(now["first"], square(g), kept["s"])
+        s = self.gamma * before + rest(p.dtype, self.gamma) * square(g)
+        signs, scale = sign(g), element_select(now["first"], 0.02, kept["scale"])
+        scale = element_select(
+            greater(kept["sign"] * signs, 0),
+            element_min(scale * self.inc, most),
+            element_max(scale * self.dec, self.least),
+        )
+        factor = scale / sqrt(s + 1e-6)
+        mean = reduce_mean(factor) if self.average else 1.0
+        return p - now["rate"] / mean * (g * factor), {"s": s, "sign": signs, "scale": scale}
+
+
+@dataclass(frozen=True)
+class FsAdagrad(Step):
+    kept = ("s", "v")
+    counts = True
+
+    def count(self, before: float, now: Now) -> float:
+        return now.decay * before + (1 - now.decay) * now.samples  # of samples in s
+
+    def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
+        return {
+            "rate": now.rate,
+            "decay": now.decay,
+            "decay gain": rest(now.decay),
+            "root": math.sqrt(now.count),
+            "smooths": float(now.momentum > 0),
+            "momentum": now.momentum,
+            "gain": now.gain,
+        }
+
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        s = now["decay"] * kept["s"] + now["decay gain"] * square(g)
+        move = g * element_min(now["root"] / sqrt(s), 10)
+        smoothed = now["momentum"] * kept["v"] + now["gain"] * move
+        v = element_select(now["smooths"], smoothed, kept["v"])
+        return p - now["rate"] * element_select(now["smooths"], smoothed, move), {"s": s, "v": v}
+
+
+@dataclass(frozen=True)
+class Adam(Step):
+    epsilon: float
+    kept = ("s", "v")
+    counts = True
+
+    def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
+        unbiased = math.sqrt(1 - now.decay**now.count) / (1 - now.momentum**now.count)
+        return {
+            "rate": now.rate * unbiased,
+            "decay": now.decay,
+            "decay gain": rest(now.decay),
+            "momentum": now.momentum,
+            "gain": now.gain,
+        }
+
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        s = now["decay"] * kept["s"] + now["decay gain"] * square(g)
+        v = now["momentum"] * kept["v"] + now["gain"] * g
+        return p - now["rate"] * (v / (sqrt(s) + self.epsilon)), {"s": s, "v": v}
+
+
+@dataclass(frozen=True)
+class Adamax(Step):
+    epsilon: float
+    kept = ("s", "v")
+    counts = True
+
+    def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
+        rate = now.rate / (1 - now.momentum**now.count)
+        return {"rate": rate, "decay": now.decay, "momentum": now.momentum, "gain": now.gain}
+
+    def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
+        s = element_max(now["decay"] * kept["s"], abs(g))
+        v = now["momentum"] * kept["v"] + now["gain"] * g
+        return p - now["rate"] * (v / (s + self.epsilon)), {"s": s, "v": v}

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from .. import graph
-from ..graph import Input, Stored
+from ..graph import Input, Node, Stored
 from ..operands.operand import Operand
 from ..operands.tracing import nodes_of
 from ..ops.records import as_node, hold
 from ..runtime.jobs import assigned
 from ..runtime.values import device_of
-from .learner import Learner, Rule
+from .learner import Learner
+from .rule import Rule
 
 
 class _Universal(Learner):
@@ -25,6 +26,7 @@ class _Universal(Learner):
         result = rule(list(self.parameters), list(map(hold, gradients)))
         outputs = nodes_of(result) if isinstance(result, Operand) else map(as_node, result)
         self._inputs = gradients
+        self._made: tuple[Sequence[Node], Rule | None] | None = None
         self._function = hold(list(outputs))
         kept = (*self._function.parameters, *self._function.constants)
         self._memory = [v for v in kept if isinstance(v.node, Stored) and v not in self.parameters]
@@ -32,7 +34,13 @@ class _Universal(Learner):
     @property
     def rule(self) -> Rule | None:
         """See `Learner.rule`; None where a step of training would compute something else."""
-        nodes = graph.order(self._function._current())
+        current = self._function._current()
+        if self._made is None or self._made[0] != current:
+            self._made = current, self._rule_of(current)
+        return self._made[1]
+
+    def _rule_of(self, current: Sequence[Node]) -> Rule | None:
+        nodes = graph.order(current)
         fed = {n for n in nodes if isinstance(n, Input)}
         if fed - set(self._inputs) or any(n.op is not None and n.op.inference_form for n in nodes):
             return None

@@ -139,9 +139,11 @@ class Runner:
             data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         options: dict[str, Any] = {} if carry is None else {"carry": carry}
         with engine.active():
-            batch = Minibatch(needed, data, engine, plan.inputs)
+            batch = Minibatch(needed, data, engine, job.fed)
             if job.forward is not None:
                 plan = job.forward.plan(batch.layouts)
+            self._layouts, self._size, self._sizes = batch.layouts, batch.size, plan.sizes
+            batch.arrays.update(job.numbers(given, engine))
             rows = plan.run(
                 batch.arrays,
                 batch.layouts,
@@ -160,7 +162,6 @@ class Runner:
                 batch.read(n, r, as_numpy and i >= later)
                 for i, (n, r) in enumerate(zip(read, rows, strict=False))
             ]
-            self._layouts, self._size, self._sizes = batch.layouts, batch.size, plan.sizes
             if accept(rows):
                 if carry is not None and carry.after is not None:
                     self._held[carry.request] = self._latest = carry.after

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import graph, passes
@@ -35,6 +35,7 @@ class Request(NamedTuple):
         window: how much of each sequence is computed at once; None: all.
         shown: with respect to which gradients are computed, too, for the functions of users on the
             way. These are not given.
+        numbers: inputs that are given when it is known how many samples there are: `Feed.numbers`.
     """
 
     values: tuple[Node, ...] = ()
@@ -45,6 +46,7 @@ class Request(NamedTuple):
     learned: tuple[tuple[Node, Node], ...] = ()
     window: Window | None = None
     shown: tuple[Node, ...] = ()
+    numbers: tuple[Input, ...] = ()
 
 
 class Feed(NamedTuple):
@@ -55,6 +57,7 @@ class Feed(NamedTuple):
         seed: the seed in force.
         run: the number of the run, of all; on it depends what is random.
         turn: the number of the run among its runner's; on it depends what has a seed of its own.
+        numbers: gives the values of the request's `numbers`; the runner's `rows` are known then.
     """
 
     data: Mapping[Node, Any]
@@ -63,6 +66,7 @@ class Feed(NamedTuple):
     turn: int
     device: Any
     training: bool
+    numbers: Callable[[], Mapping[Input, Any]] = dict
 
 
 class Job:
@@ -74,6 +78,7 @@ class Job:
         inputs: what stands for the inputs, and for the weights of the roots.
         stored: what is set after the run, to the values that the plan gives last.
         forward: chooses another plan where that takes less memory.
+        fed: the inputs that the plan reads, but for the request's `numbers`.
     """
 
     def __init__(
@@ -83,10 +88,19 @@ class Job:
         inputs: dict[Node, Node],
         stored: list[Node],
         forward: Forward | None,
+        numbers: Sequence[Input] = (),
     ) -> None:
         self.plan, self.results, self.inputs, self.stored = plan, results, inputs, stored
         self.forward = forward
+        self._late = {inputs.get(n, n): n for n in numbers}
+        self.fed = [n for n in plan.inputs if n not in self._late]
         self._needed: Latest[Any, tuple[Input, ...]] = Latest()
+
+    def numbers(self, given: Feed, engine: Engine) -> dict[Input, Any]:
+        """The request's numbers as the plan is fed with them."""
+        found = given.numbers()
+        late = [n for n in self.plan.inputs if n in self._late]
+        return {n: engine.to_feed(found[self._late[n]]) for n in late}
 
     def needed(self, given: Iterable[Node], inputs: Sequence[Input]) -> tuple[Input, ...]:
         """The inputs that the plan reads, and those that say how long its sequences are.
@@ -102,7 +116,7 @@ class Job:
         known = [self.inputs.get(n, n) for n in inputs]
         there = {self.inputs.get(n, n) for n in given}
         found: dict[Any, None] = dict.fromkeys([n for n in known if n in there])
-        found |= dict.fromkeys(self.plan.inputs)
+        found |= dict.fromkeys(self.fed)
         axes: set[Axis] = {a for n in found for a in n.axes or ()}
         for node in known:
             if self.plan.axes.intersection(node.axes or ()) - axes:
@@ -206,7 +220,7 @@ def make_job(
         only_values = not (roots or now or news or shown or observers)
         forward = forward_of(plan, values, planned) if only_values else None
     stored = [stored for stored, _ in (*assignments, *request.updates)]
-    return Job(plan, [*values, *wrt], inputs, stored, forward)
+    return Job(plan, [*values, *wrt], inputs, stored, forward, request.numbers)
 
 
 def _take_places(outputs: Sequence[Node], roots: Sequence[Node]) -> None:

@@ -16,8 +16,8 @@ from ..inspect.nans import checked_mode
 from ..learners import Learner
 from ..ops.records import hold
 from ..runtime.arrays import on_cpu
-from ..runtime.evaluation import Feed, Request
-from .steps import Steps
+from ..runtime.evaluation import Feed
+from .steps import Step, Steps
 
 NOTHING_CHANGED = "\n  no parameter was changed"
 HINT = (
@@ -69,13 +69,13 @@ class Pending(NamedTuple):
     """A step of training whose outcome is not known yet.
 
     Attributes:
-        request: what was computed.
+        step: what was computed.
         given: what it was given.
         go_back: makes all that the CPU keeps what it was before the step.
         failed: waits until it is known whether something was not finite.
     """
 
-    request: Request
+    step: Step
     given: Feed
     go_back: Callable[[], None]
     failed: Callable[[], bool]
@@ -149,20 +149,21 @@ class Faults:
         ours = all(k.is_by_step for k in self._learners)
         return engine if self.on_nan == "raise" and ours and engine.is_gpu else None
 
-    def look(self, engine: Engine, request: Request, loss: Any, found: Sequence[Any]) -> None:
+    def look(self, engine: Engine, step: Step, loss: Any, found: Sequence[Any]) -> None:
         """Has a GPU look at what a step found; until `release`, what it changes depends on that."""
-        self._watch.look(engine, self._found(request, loss, found))
+        self._watch.look(engine, self._found(step, loss, found))
 
     def release(self) -> Callable[[], bool] | None:
         """Ends a step; see `Watch.release`."""
         return self._watch.release()
 
-    def problem(self, request: Request, loss: Any, found: Sequence[Any]) -> str | None:
+    def problem(self, step: Step, loss: Any, found: Sequence[Any]) -> str | None:
         """What is not finite of a loss and of what else a minibatch gave."""
-        if self.on_nan == "ignore" or surely_finite([loss, *found]):
+        looked_at = found[: len(found) - step.unchecked]
+        if self.on_nan == "ignore" or surely_finite([loss, *looked_at]):
             return None
         before = [Part(f"{p!r}, before the step,", p.value) for p in self._steps.parameters]
-        return fault([*before, *self._found(request, loss, found)])
+        return fault([*before, *self._found(step, loss, found)])
 
     def settle(self, latest: Pending | None = None) -> None:
         """Raises what was wrong with the step before the latest, or with the last there was.
@@ -177,17 +178,17 @@ class Faults:
 
         def look(rows: Sequence[Any]) -> bool:
             nonlocal problem
-            found = rows[len(failed.request.values) :]
-            problem = self.problem(failed.request, rows[0], found)
+            found = rows[len(failed.step.request.values) :]
+            problem = self.problem(failed.step, rows[0], found)
             return False
 
-        self._steps.program.run(failed.request, failed.given, raw_gradients=True, accept=look)
-        self.refuse(problem or "a minibatch gave NaN", failed.request, failed.given)
+        self._steps.program.run(failed.step.request, failed.given, raw_gradients=True, accept=look)
+        self.refuse(problem or "a minibatch gave NaN", failed.step, failed.given)
 
-    def refuse(self, problem: str, request: Request, given: Feed) -> None:
+    def refuse(self, problem: str, step: Step, given: Feed) -> None:
         """A minibatch that nothing is learned from, by what is wrong with it."""
         if not self.counts_as_skipped():
-            raise GraphError(self.traced(problem, request, given) + NOTHING_CHANGED, hint=HINT)
+            raise GraphError(self.traced(problem, step, given) + NOTHING_CHANGED, hint=HINT)
 
     def counts_as_skipped(self) -> bool:
         """Counts a minibatch that nothing is learned from; whether it is to be no error."""
@@ -196,23 +197,25 @@ class Faults:
             self._write("Minibatches skipped for NaN", self.skipped)
         return self.on_nan == "skip"
 
-    def traced(self, problem: str, request: Request, given: Feed) -> str:
+    def traced(self, problem: str, step: Step, given: Feed) -> str:
         """What is wrong with a minibatch, with the operation in which that began."""
         try:
             with checked_mode():  # again, with the same random numbers, to hear where it began
-                self._steps.program.run(request, given, accept=lambda rows: False)
+                self._steps.program.run(step.request, given, accept=lambda rows: False)
         except GraphError as error:
             problem += f"\n  {error.problem}"
         return problem
 
-    def _found(self, request: Request, loss: Any, found: Sequence[Any]) -> list[Part]:
+    def _found(self, step: Step, loss: Any, found: Sequence[Any]) -> list[Part]:
         """What a step found: the loss, gradients, and what running statistics, and parameters that
-        are learned by a graph, are to become."""
+        are learned by a user's graph, are to become."""
+        request = step.request
         own = [k.parameters for k in self._learners if k.options.cuts_gradients]
         cut = {p.node for parameters in own for p in parameters}
         gradients = zip(request.wrt, found, strict=False)
         last = found[len(found) - len(request.updates) :]  # what the loss assigns comes before
-        news = zip(request.updates, last, strict=True)
+        news = list(zip(request.updates, last, strict=True))
+        news = news[: len(news) - step.unchecked]
         return [
             Part("the loss", loss, may_be_infinite=True),
             *(Part(f"the gradient of {hold(p)!r}", g, p in cut) for p, g in gradients),

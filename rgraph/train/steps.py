@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from .. import graph
 from ..eval import Program, count_samples, counted_axes, total
-from ..graph import Node
+from ..graph import Input, Node
 from ..learners import Learner
+from ..learners.rule import Rule
 from ..ops.records import as_node
 from ..runtime.carrying import sources_of
 from ..runtime.evaluation import Feed, Request
@@ -24,11 +25,13 @@ class Step(NamedTuple):
         request: the loss and what else is wanted, gradients and updates, as one plan.
         given: the parameters whose gradients are given to their learners.
         joined: the learners whose updates are in the plan.
+        unchecked: how many of the last updates are finite if the gradients are.
     """
 
     request: Request
     given: list[Any]
     joined: list[Learner]
+    unchecked: int
 
 
 class Steps:
@@ -40,6 +43,7 @@ class Steps:
         learners: what learns, in their order.
         parameters: what they learn.
         window: how much of each sequence is computed at once; None: all.
+        looks: whether gradients that nobody is given are computed, to be looked at.
 
     Attributes:
         program: what runs them.
@@ -56,9 +60,10 @@ class Steps:
         learners: Sequence[Learner],
         parameters: Sequence[Any],
         window: Window | None,
+        looks: bool,
     ) -> None:
         self.loss, self._learners, self.parameters = loss, learners, parameters
-        self._window = window
+        self._window, self._looks = window, looks
         parts = [n for n in (loss, metric, *model) if n is not None]
         self.program = Program(parts)
         # If the loss has no rows, what it is computed from says how many samples there are.
@@ -80,41 +85,58 @@ class Steps:
         Args:
             wanted: values to compute along with it.
             may_join: whether rules of learners that are graphs have their part in it. They have
-                none in a step in windows, which finds its gradients last.
+                none in a step in windows, which finds its gradients last, and where the samples are
+                counted in the run: what rules are given depends on how many there are.
         """
         asked = (*self.wanted, *map(as_node, wanted))
         in_windows = self._window is not None or sources_of(given.data) is not None
-        joins = may_join and not in_windows
-        return self._steps.get((asked, joins), self._made)
+        counted_before = not any(a.source or a.is_made for a in self._counted)
+        joins = may_join and counted_before and not in_windows
+        rules = tuple(k.rule if joins else None for k in self._learners)
+        return self._steps.get((asked, rules), self._made)
 
-    def _made(self, key: tuple[tuple[Node, ...], bool]) -> Step:
-        asked, may_join = key
-        joined = self._joined(asked) if may_join else []
-        updates, learned = list(self.states.items()), list[tuple[Node, Node]]()
+    def with_numbers(self, given: Feed, step: Step) -> Feed:
+        """A minibatch, with what rules are given once its samples are counted."""
+
+        def numbers() -> dict[Input, Any]:
+            fed: dict[Input, Any] = {}
+            for learner in step.joined:
+                fed |= learner.feed(max(self.samples(), 1))
+            return fed
+
+        return given._replace(numbers=numbers)
+
+    def _made(self, key: tuple[tuple[Node, ...], tuple[Rule | None, ...]]) -> Step:
+        joined = self._joined(*key)
+        news, ours = list(self.states.items()), list[tuple[Node, Node]]()
+        learned = list[tuple[Node, Node]]()
         for learner, rule in joined:
-            updates += rule.updates
+            (ours if learner.is_by_step else news).extend(rule.updates)
             learned += zip(rule.gradients, (p.node for p in learner.parameters), strict=True)
-        inside = {p for learner, _ in joined for p in learner.parameters}
+        inside = {p for k, _ in joined for p in k.parameters}
         given = [p for p in self.parameters if p not in inside]
+        seen = [p for k, _ in joined if k.is_by_step and self._looks for p in k.parameters]
         request = Request(
-            asked,
+            key[0],
             (self.loss,),
-            tuple(p.node for p in given),
-            updates=tuple(updates),
+            tuple(p.node for p in (*given, *seen)),
+            updates=(*news, *ours),
             learned=tuple(learned),
             window=self._window,
             shown=shown_to_users(self.loss),
+            numbers=tuple(n for _, rule in joined for n in rule.fed),
         )
-        return Step(request, given, [learner for learner, _ in joined])
+        return Step(request, given, [learner for learner, _ in joined], len(ours))
 
-    def _joined(self, asked: Sequence[Node]) -> list[tuple[Learner, Any]]:
-        """The learners whose rules are graphs that do not read what else a step changes: they
-        would have to come after that."""
+    def _joined(
+        self, asked: Sequence[Node], rules: Sequence[Rule | None]
+    ) -> list[tuple[Learner, Rule]]:
+        """The learners whose rules do not read what else a step changes: they would have to come
+        after that."""
         changed = {*self.states, *(stored for stored, _ in assigned(graph.order(asked)))}
         joined = []
-        for learner in self._learners:
+        for learner, rule in zip(self._learners, rules, strict=True):
             others = {p.node for p in self.parameters if p not in learner.parameters}
-            rule = learner.rule
             if rule is not None and rule.reads.isdisjoint(changed | others):
                 joined.append((learner, rule))
         return joined

@@ -95,14 +95,14 @@ class JointStep:
                 self.own.ends_sweep,
             )
             if self.own.samples:
-                problem = faults.problem(request, rows[0], rows[n:])
+                problem = faults.problem(step, rows[0], rows[n:])
             self._join(self.own, engine)
             rows[news] = self.joined.statistics
             return self.is_made
 
         values = steps.program.run(request, given, raw_gradients=True, later=m, accept=accept)
         if problem and not self.is_sound and faults.on_nan == "raise":
-            problem = faults.traced(problem, request, given)
+            problem = faults.traced(problem, step, given)
         return values[m:n], problem or ""
 
     def _join(self, own: Found, engine: Any) -> None:

@@ -108,7 +108,7 @@ class Trainer:
             learner.tell = self._write
         parts = self._loss, self._metric, self._model
         learned, among = learned_by(learners, self._loss), window_of(window, memory_limit)
-        self._steps = Steps(*parts, self._learners, learned, among)
+        self._steps = Steps(*parts, self._learners, learned, among, on_nan != "ignore")
         self._faults = Faults(on_nan, self._steps, self._learners, self._write)
         self._program = self._steps.program
         self._exchange = exchange_of(learners, list(map(hold, self._steps.states)), self._loss)
@@ -215,6 +215,7 @@ class Trainer:
             return (False, {}) if wanted else False
         given = self._program.feed(arguments, device, training=True)
         step = self._steps.step(wanted, given)
+        given = self._steps.with_numbers(given, step)
         request, m = step.request, len(self._steps.wanted)
         n = m + len(wanted)
         problem: str | None = None
@@ -227,25 +228,29 @@ class Trainer:
             nonlocal problem
             samples = self.previous_minibatch_sample_count = self._steps.samples()
             if samples and watching:
-                self._faults.look(watching, request, rows[0], rows[n:])
+                self._faults.look(watching, step, rows[0], rows[n:])
             elif samples:
-                problem = self._faults.problem(request, rows[0], rows[n:])
-            return samples > 0 and problem is None
+                problem = self._faults.problem(step, rows[0], rows[n:])
+            if not samples or problem is not None:
+                return False
+            for distributed in self._distributed:
+                distributed.before_step()
+            return True
 
         goes_on = True
         try:
             values = self._program.run(request, given, raw_gradients=True, later=m, accept=accept)
             self._sums = values[0], values[2] if m > 2 else None
             if problem is not None:
-                self._faults.refuse(problem, request, given)
+                self._faults.refuse(problem, step, given)
             elif self.previous_minibatch_sample_count > 0:
-                gradients = dict(zip(step.given, values[n:], strict=True))
+                gradients = dict(zip(step.given, values[n:], strict=False))
                 goes_on = self._update(step, gradients, ends)
         finally:
             failed = self._faults.release()
         self.total_number_of_samples_seen += self.previous_minibatch_sample_count
         if failed is not None:
-            self._faults.settle(Pending(request, given, go_back, failed))
+            self._faults.settle(Pending(step, given, go_back, failed))
         if not wanted:
             return goes_on
         return goes_on, dict(zip(wanted, values[m:n], strict=True))
@@ -286,8 +291,6 @@ class Trainer:
 
     def _update(self, step: Step, gradients: Mapping[Any, Any], sweep_end: bool) -> bool:
         samples, results = self.previous_minibatch_sample_count, []
-        for distributed in self._distributed:
-            distributed.before_step()
         for learner in self._learners:
             if learner in step.joined:
                 results.append(learner.count(samples, sweep_end))

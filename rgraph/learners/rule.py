@@ -1,0 +1,146 @@
+"""What a learner does, as a graph: a trainer computes it in one plan with the gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import graph
+from ..graph import GraphError, Input, Node, Stored
+from ..graph.node import describe
+from ..operands.operand import Operand
+from ..operands.variables import Parameter
+from ..ops import element_max, element_min, element_select, greater, reduce_sum, sqrt, square
+from ..ops.records import as_node, hold
+from ..runtime.arrays import as_array
+from ..runtime.values import dense
+from .options import Options
+from .steps import Step
+
+
+@dataclass(eq=False)
+class Rule:
+    """What a learner does, as a graph.
+
+    Attributes:
+        gradients: an input for each parameter, in their order.
+        updates: what is set, each with the node of its new value.
+        numbers: the inputs that are numbers of the minibatch, each by its name.
+        noise: inputs for noise, one for each parameter; none where none is added.
+    """
+
+    gradients: tuple[Input, ...]
+    updates: tuple[tuple[Node, Node], ...]
+    numbers: tuple[Input, ...] = ()
+    noise: tuple[Input, ...] = ()
+
+    @property
+    def reads(self) -> set[Node]:
+        """What its new values are computed from."""
+        return set(graph.order([value for _, value in self.updates]))
+
+    @property
+    def fed(self) -> tuple[Input, ...]:
+        """What is given when it is known how many samples a minibatch has."""
+        return (*self.numbers, *self.noise)
+
+
+class _Numbers(dict[str, Operand]):
+    """Numbers of one type by their names; inputs, made when they are first asked for."""
+
+    def __init__(self, dtype: Any) -> None:
+        super().__init__()
+        self._dtype, self.inputs = dtype, list[Input]()
+
+    def __missing__(self, name: str) -> Operand:
+        self.inputs.append(Input((), (), self._dtype, name))
+        made: Operand = hold(self.inputs[-1])
+        self[name] = made
+        return made
+
+
+@dataclass
+class Updates:
+    """Makes the rules of a learner by a step.
+
+    Attributes:
+        options: what there is to do besides the step.
+        kept: of each parameter, what the step keeps.
+        is_mean: whether the step is given the mean gradient.
+    """
+
+    step: Step
+    options: Options
+    parameters: Sequence[Parameter]
+    kept: Sequence[Mapping[str, Stored]]
+    is_mean: bool
+    _numbers: dict[Any, _Numbers] = field(default_factory=dict)  # by type
+
+    def rule(self, has_noise: bool) -> Rule:
+        gradients, noise, updates = [], [], list[tuple[Node, Node]]()
+        for parameter, kept in zip(self.parameters, self.kept, strict=True):
+            p = parameter.node
+            now = self._numbers.setdefault(p.dtype, _Numbers(p.dtype))
+            gradients.append(Input(p.shape, (), p.dtype, "gradient"))
+            if has_noise:
+                noise.append(Input(p.shape, (), p.dtype, "noise"))
+            g = self._prepared(parameter, hold(gradients[-1]), now)
+            of = {name: hold(stored) for name, stored in kept.items()}
+            new, news = self.step.step(parameter, g, of, now)
+            new = self._finished(new, hold(noise[-1]) if has_noise else None, now)
+            updates.append((p, as_node(new)))
+            updates += [(kept[name], as_node(value)) for name, value in news.items()]
+        numbers = (n for of in self._numbers.values() for n in of.inputs)
+        return Rule(tuple(gradients), tuple(updates), tuple(numbers), tuple(noise))
+
+    def _prepared(self, p: Operand, g: Operand, now: Mapping[str, Operand]) -> Operand:
+        """The gradient as the options want it."""
+        options = self.options
+        if self.is_mean:
+            g = g * now["part"]
+        if options.gradient_clipping_threshold_per_sample < math.inf:
+            limit = now["limit"]
+            if options.gradient_clipping_with_truncation:
+                g = element_max(element_min(g, limit), -limit)
+            else:  # a norm that is NaN changes nothing
+                norm = sqrt(reduce_sum(square(g)))
+                g = g * element_select(greater(norm, limit), limit / norm, 1.0)
+        if options.l2_regularization_weight > 0:
+            g = g + now["l2"] * p
+        return g
+
+    def _finished(self, p: Operand, noise: Operand | None, now: Mapping[str, Operand]) -> Operand:
+        """The new value as the options want it."""
+        if noise is not None:
+            p = p + noise
+        if self.options.l1_regularization_weight > 0:
+            p = p - element_max(element_min(p, now["l1"]), -now["l1"])
+        return p
+
+    def numbers(self, rate: float, samples: int) -> dict[str, float]:
+        """The numbers that the options want; see `Now`."""
+        options, size = self.options, 1 if self.is_mean else samples
+        return {
+            "part": 1 / samples,
+            "limit": options.gradient_clipping_threshold_per_sample * size,
+            "l2": options.l2_regularization_weight * size,
+            "l1": rate * options.l1_regularization_weight * size,
+        }
+
+
+def as_gradient(node: Any, given: Any) -> Any:
+    """A gradient as an array of its node's type and shape.
+
+    Raises:
+        GraphError: it has another number of elements.
+    """
+    if type(given) is np.ndarray and given.dtype == node.dtype and given.shape == node.shape:
+        return given
+    g = as_array(dense(given)).astype(node.dtype, copy=False)
+    if g.size != math.prod(node.shape):
+        raise GraphError(f"the gradient of {describe(node)} has shape {g.shape}")
+    return g if g.shape == node.shape else g.reshape(node.shape)
