@@ -20,6 +20,7 @@ from .engines.mersenne import Mersenne
 from .graph import GraphError
 from .graph.context import context
 from .graph.node import AUTO_SEED
+from .graph.types import DTypeLike
 
 Shape = tuple[int, ...]
 Generator = np.random.Generator | Mersenne
@@ -107,7 +108,7 @@ class Initializer:
         drawn = int(random.next_generator().integers(1 << 62))
         return dataclasses.replace(self, generator=np.random.default_rng(drawn))
 
-    def __call__(self, shape: Shape, dtype: Any) -> np.ndarray:
+    def __call__(self, shape: Shape, dtype: DTypeLike) -> np.ndarray:
         seeded = self.seeded()
         generator: Generator | None = copy.deepcopy(seeded.generator)
         if seeded.seed is not None:
@@ -247,7 +248,7 @@ def bilinear(kernel_width: int, kernel_height: int) -> Callable[[Shape, Any], np
         reach = (size + 1) // 2
         return 1 - abs(np.arange(size) - (size - 1) / 2) / reach
 
-    def init(shape: Shape, dtype: Any) -> np.ndarray:
+    def init(shape: Shape, dtype: DTypeLike) -> np.ndarray:
         if len(shape) != 4 or shape[0] != shape[1] or shape[2:] != (kernel_height, kernel_width):
             raise GraphError(
                 f"bilinear kernels have shape (channels, channels, {kernel_height}, "

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import graph, ops
 from .graph import GraphError, Node, apply
+from .graph.types import OperandLike
 from .initializer import glorot_normal
 from .operands.variables import Parameter, constant
 from .ops import sampling, scoring
@@ -23,7 +24,9 @@ _SMALL = 1e-6  # added to probabilities before their logarithm is taken
 
 
 @operation
-def cross_entropy_with_softmax(output_vector: Any, target_vector: Any, axis: Any = -1) -> Any:
+def cross_entropy_with_softmax(
+    output_vector: OperandLike, target_vector: OperandLike, axis: Any = -1
+) -> Node:
     """The cross entropy between a distribution and the softmax of scores along an axis.
 
     Args:
@@ -45,7 +48,7 @@ def cross_entropy_with_softmax(output_vector: Any, target_vector: Any, axis: Any
 
 
 @operation
-def squared_error(output: Any, target: Any) -> Any:
+def squared_error(output: OperandLike, target: OperandLike) -> Node:
     """The sum of the squares of the differences: one number per sample or frame, of shape ().
 
     Source: CNTK's `squared_error`.
@@ -67,7 +70,7 @@ def _log_loss(y: Node, t: Node) -> Node:
 
 
 @operation
-def binary_cross_entropy(output: Any, target: Any) -> Any:
+def binary_cross_entropy(output: OperandLike, target: OperandLike) -> Node:
     """The cross entropy of probabilities, -t log(y) - (1 - t) log(1 - y), for each element.
 
     Args:
@@ -87,7 +90,9 @@ def binary_cross_entropy(output: Any, target: Any) -> Any:
 
 
 @operation
-def weighted_binary_cross_entropy(output: Any, target: Any, weight: Any) -> Any:
+def weighted_binary_cross_entropy(
+    output: OperandLike, target: OperandLike, weight: OperandLike
+) -> Node:
     """`binary_cross_entropy`, weighted and summed over the minibatch: one number for all of it.
 
     Args:
@@ -115,7 +120,7 @@ def _unit(x: Node) -> Node:
 
 
 @operation
-def cosine_distance(x: Any, y: Any) -> Any:
+def cosine_distance(x: OperandLike, y: OperandLike) -> Node:
     """The cosine of the angle between two vectors: one number per sample or frame, of shape ().
 
     Vectors of any shape; 0 if one of them is zero, which then has no gradient.
@@ -130,8 +135,8 @@ def cosine_distance(x: Any, y: Any) -> Any:
 
 @operation
 def cosine_distance_with_negative_samples(
-    x: Any, y: Any, shift: int, num_negative_samples: int
-) -> Any:
+    x: OperandLike, y: OperandLike, shift: int, num_negative_samples: int
+) -> Node:
     """`cosine_distance` of each x to its y, and to the y of other samples of the minibatch.
 
     Args:
@@ -159,7 +164,7 @@ def cosine_distance_with_negative_samples(
 
 
 @operation
-def lambda_rank(output: Any, gain: Any, group: Any) -> Any:
+def lambda_rank(output: OperandLike, gain: OperandLike, group: OperandLike) -> Node:
     """How far samples are from being ranked by their gains, one number for the minibatch.
 
     It is 1 minus the mean over groups of the normalized discounted cumulative gain, times 100
@@ -182,7 +187,7 @@ def lambda_rank(output: Any, gain: Any, group: Any) -> Any:
 
 
 @operation
-def fmeasure(output: Any, target: Any, beta: float = 1) -> Any:
+def fmeasure(output: OperandLike, target: OperandLike, beta: float = 1) -> Node:
     """1 minus the F-measure: for the two-fold masks of a segmentation, or for classes.
 
     F = (1 + beta²) P R / (beta² P + R), with precision P = sum(y t) / sum(y) and recall
@@ -206,15 +211,15 @@ def fmeasure(output: Any, target: Any, beta: float = 1) -> Any:
 
 @operation
 def nce_loss(
-    weights: Any,
-    biases: Any,
-    inputs: Any,
-    labels: Any,
-    noise_distribution: Any,
+    weights: OperandLike,
+    biases: OperandLike,
+    inputs: OperandLike,
+    labels: OperandLike,
+    noise_distribution: OperandLike,
     num_samples: int = 32,
     allow_duplicates: bool = True,
     seed: int | None = None,
-) -> Any:
+) -> Node:
     """Noise contrastive estimation: a softmax over many classes, learned by telling the true
     class from `num_samples` classes drawn at random, the same ones for all samples.
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import ops
-from .graph import apply
+from .graph import Node, apply
+from .graph.types import OperandLike
 from .ops import scoring
 from .ops.records import as_node, operation
 from .ops.repetition import sum_rows
@@ -15,8 +16,8 @@ from .ops.softmax import hardmax_along
 
 @operation
 def classification_error(
-    output_vector: Any, target_vector: Any, axis: Any = -1, topN: int = 1
-) -> Any:
+    output_vector: OperandLike, target_vector: OperandLike, axis: Any = -1, topN: int = 1
+) -> Node:
     """Whether the largest score is not at the target's class.
 
     Args:
@@ -52,14 +53,14 @@ def classification_error(
 
 @operation
 def edit_distance_error(
-    input_a: Any,
-    input_b: Any,
+    input_a: OperandLike,
+    input_b: OperandLike,
     subPen: float = 1,
     delPen: float = 1,
     insPen: float = 1,
     squashInputs: bool = False,
     tokensToIgnore: Sequence[int] = (),
-) -> Any:
+) -> Node:
     """The edits that turn one sequence of labels into another, one number for the minibatch.
 
     The label of a frame is the place of its largest element.
@@ -92,7 +93,7 @@ def edit_distance_error(
 
 
 @operation
-def ndcg_at_1(output: Any, gain: Any, group: Any) -> Any:
+def ndcg_at_1(output: OperandLike, gain: OperandLike, group: OperandLike) -> Node:
     """The gain of each group's sample with the best score over the group's best gain.
 
     Args:

@@ -13,6 +13,7 @@ from .errors import GraphError, Origin
 from .free import FREE
 from .node import Node, Shape, describe
 from .numbers import as_numbers, number_type
+from .types import DTypeLike
 
 INFERRED = -1  # a parameter's dimension that follows from what it is applied to
 
@@ -26,7 +27,7 @@ class Leaf(Node):
         self,
         shape: Shape | None,
         axes: tuple[Axis, ...] | None,
-        dtype: Any,
+        dtype: DTypeLike,
         name: str = "",
         where: Origin | None = None,
     ) -> None:
@@ -46,7 +47,7 @@ class Input(Leaf):
     __slots__ = ("is_sparse", "needs_gradient")
 
     def __init__(
-        self, shape: Shape, axes: tuple[Axis, ...], dtype: Any, name: str = "", **kw: Any
+        self, shape: Shape, axes: tuple[Axis, ...], dtype: DTypeLike, name: str = "", **kw: Any
     ) -> None:
         for n in shape:
             if n < 0 and n not in (INFERRED, FREE):
@@ -77,7 +78,7 @@ class Stored(Leaf):
     def __init__(
         self,
         shape: Shape,
-        dtype: Any,
+        dtype: DTypeLike,
         initializer: Callable[[Shape, np.dtype], np.ndarray],
         name: str = "",
         **kw: Any,
@@ -181,7 +182,12 @@ class Constant(Leaf):
     __slots__ = ("_edition", "_seen", "_value", "frozen", "given", "implied", "root", "weak")
 
     def __init__(
-        self, value: Any, shape: Shape | None = None, dtype: Any = None, name: str = "", **kw: Any
+        self,
+        value: Any,
+        shape: Shape | None = None,
+        dtype: DTypeLike = None,
+        name: str = "",
+        **kw: Any,
     ) -> None:
         array = as_numbers(value, "a constant")
         self.weak = dtype is None
@@ -252,7 +258,7 @@ class Placeholder(Leaf):
         self,
         shape: Shape | None = None,
         axes: tuple[Axis, ...] | None = None,
-        dtype: Any = None,
+        dtype: DTypeLike = None,
         name: str = "",
         **kw: Any,
     ) -> None:
@@ -262,6 +268,6 @@ class Placeholder(Leaf):
 KINDS: dict[str, Any] = {k.__name__: k for k in (Input, Parameter, State, Constant, Placeholder)}
 
 
-def has_value(shape: Any, dtype: Any) -> np.ndarray:
+def has_value(shape: Any, dtype: DTypeLike) -> np.ndarray:
     """The initializer of a parameter that is given its value."""
     raise AssertionError("it has its value")

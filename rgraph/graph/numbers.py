@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from .errors import GraphError
+from .types import DTypeLike
 
 _TYPES = {t: t for t in map(np.dtype, (np.float16, np.float32, np.float64))}
 _SPELLINGS: dict[Any, Any] = {int: np.float32, "float": np.float32}  # as CNTK reads them
 
 
-def number_type(dtype: Any) -> np.dtype:
+def number_type(dtype: DTypeLike) -> np.dtype:
     """The type of number that is meant by `dtype`.
 
     A graph computes with floating-point numbers: of integers, 0.5 would be 0.

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..device import cpu, gpu, try_set_default_device
 from ..graph import Axis, GraphError
+from ..graph.types import DTypeLike, ShapeLike
 from ..operands.operand import Operand
 from ..operands.tracing import nodes_of
 from ..operands.variables import Variable, constant
@@ -25,7 +26,7 @@ _DTYPES = {
 }
 
 
-def sanitize_dtype_numpy(dtype: Any) -> Any:
+def sanitize_dtype_numpy(dtype: DTypeLike) -> Any:
     """The NumPy type that CNTK understands by this; whole numbers are float32 to it.
 
     >>> C.internal.sanitize_dtype_numpy("float").__name__
@@ -41,7 +42,7 @@ def sanitize_dtype_numpy(dtype: Any) -> Any:
     return np.float32 if whole else found.type
 
 
-def sanitize_dtype_cntk(dtype: Any) -> Any:
+def sanitize_dtype_cntk(dtype: DTypeLike) -> Any:
     """As `sanitize_dtype_numpy`; None stays None. (CNTK numbers its types.)
 
     >>> C.internal.sanitize_dtype_cntk(np.float64) is C.cntk_py.DataType_Double
@@ -89,13 +90,13 @@ def get_data_type(*args: Any) -> Any:
     return np.result_type(*found).type if found else None
 
 
-def sanitize_shape(shape: Any) -> tuple[int, ...]:
+def sanitize_shape(shape: ShapeLike) -> tuple[int, ...]:
     """A shape as a tuple.
 
     >>> C.internal.sanitize_shape(3)
     (3,)
     """
-    return (shape,) if np.isscalar(shape) else tuple(shape)  # type: ignore[return-value]
+    return (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
 
 
 def sanitize_input(arg: Any, fallback_dtype: Any = np.float32, reshape: Any = None) -> Any:
@@ -129,7 +130,7 @@ def sanitize_batch(var: Variable, batch: Any, seq_starts: Any = None, device: An
     return Value.create(var, batch, seq_starts, device)
 
 
-def sanitize_value(shape: Any, value: Any, dtype: Any, device: Any) -> Any:
+def sanitize_value(shape: ShapeLike, value: Any, dtype: DTypeLike, device: Any) -> Any:
     """An array of a shape and type, as an `NDArrayView`.
 
     >>> C.internal.sanitize_value((2,), 1, np.float32, C.cpu()).asarray()

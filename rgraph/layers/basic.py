@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..default_options import (
     overridable,
 )
 from ..graph import INFERRED
+from ..graph.types import ShapeLike
 from ..initializer import glorot_uniform, initializer_with_rank
 from ..model.building import BlockFunction
 from ..model.function import Function
@@ -36,7 +37,7 @@ def identity(keep: Any) -> Any:
     return keep
 
 
-def weight(shape: int | Sequence[int], init: Any, name: str) -> Parameter:
+def weight(shape: ShapeLike, init: Any, name: str) -> Parameter:
     """A parameter of the default dtype, whatever the type of an array that it starts with."""
     return Parameter(shape, init, default_dtype(), name=name)
 
@@ -47,7 +48,7 @@ def activated(activation: Activate, x: Any) -> Any:
 
 @overridable("activation", "init", "bias", "init_bias")
 def Dense(
-    shape: int | Sequence[int],
+    shape: ShapeLike,
     activation: Activate = identity,
     init: Any = GLOROT,
     input_rank: int | None = None,
@@ -97,7 +98,7 @@ def Dense(
 
 
 def Embedding(
-    shape: int | Sequence[int] | None = None,
+    shape: ShapeLike | None = None,
     init: Any = default_override_or(GLOROT),
     weights: Any = None,
     name: str = "",

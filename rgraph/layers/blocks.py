@@ -9,6 +9,7 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import INFERRED, GraphError, Placeholder
+from ..graph.types import ShapeLike
 from ..model.building import BlockFunction
 from ..model.function import Function
 from ..operands.tracing import nodes_of
@@ -57,7 +58,7 @@ class _Cell:
     def __init__(
         self,
         kind: str,
-        shape: Any,
+        shape: ShapeLike,
         cell_shape: Any,
         gates: int,
         state_gates: int,
@@ -109,7 +110,7 @@ class _Cell:
 
 @overridable("activation", "use_peepholes", "init", "init_bias", "enable_self_stabilization")
 def LSTM(
-    shape: int | Sequence[int],
+    shape: ShapeLike,
     cell_shape: int | Sequence[int] | None = None,
     activation: Callable[[Any], Any] = ops.tanh,
     use_peepholes: bool = False,
@@ -165,7 +166,7 @@ def LSTM(
 
 @overridable("activation", "init", "init_bias", "enable_self_stabilization")
 def GRU(
-    shape: int | Sequence[int],
+    shape: ShapeLike,
     cell_shape: int | Sequence[int] | None = None,
     activation: Callable[[Any], Any] = ops.tanh,
     init: Any = GLOROT,
@@ -215,7 +216,7 @@ def GRU(
 
 @overridable("activation", "init", "init_bias", "enable_self_stabilization")
 def RNNStep(
-    shape: int | Sequence[int],
+    shape: ShapeLike,
     cell_shape: int | Sequence[int] | None = None,
     activation: Callable[[Any], Any] = ops.sigmoid,
     init: Any = GLOROT,

@@ -11,6 +11,7 @@ import numpy as np
 from .. import ops
 from ..default_options import bound_to, overridable
 from ..graph import INFERRED
+from ..graph.types import ShapeLike
 from ..initializer import initializer_with_rank
 from ..model.building import BlockFunction
 from ..model.function import Function
@@ -48,9 +49,9 @@ class _Geometry:
 
     def __init__(
         self,
-        filter_shape: Any,
+        filter_shape: ShapeLike,
         pad: Any,
-        strides: Any,
+        strides: ShapeLike,
         dilation: Any,
         groups: int = 1,
         reduction_rank: int = 1,

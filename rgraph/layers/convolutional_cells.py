@@ -8,6 +8,7 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import INFERRED, GraphError
+from ..graph.types import ShapeLike
 from ..model.building import BlockFunction
 from ..model.function import Function
 from ..ops.shaping import as_size
@@ -23,7 +24,7 @@ class _Cell:
     def __init__(
         self,
         kind: str,
-        filter_shape: Any,
+        filter_shape: ShapeLike,
         num_filters: Any,
         gates: int,
         init: Any,

@@ -7,12 +7,15 @@ from typing import Any
 
 from .. import ops
 from ..default_options import overridable
+from ..graph.types import ShapeLike
 from ..model.building import BlockFunction
 from ..model.function import Function
 from ..ops.shaping import as_shape
 
 
-def _pooling(kind: str, type_: int, window: Any, strides: Any, pad: Any, name: str) -> Function:
+def _pooling(
+    kind: str, type_: int, window: Any, strides: ShapeLike, pad: Any, name: str
+) -> Function:
     @BlockFunction(kind, name)
     def pool(x: Any) -> Any:
         return ops.pooling(x, type_, as_shape(window), strides=strides, auto_padding=pad)

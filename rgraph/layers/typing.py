@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import BATCH, SEQUENCE, Axis
+from ..graph.types import ShapeLike
 from ..operands.tracing import annotated
 from ..operands.types import Type
 
@@ -31,7 +32,7 @@ class _Tensors:
     def __init__(self, name: str, axes: tuple[Axis, ...], is_sparse: bool = False) -> None:
         self._name, self._axes, self._is_sparse = name, axes, is_sparse
 
-    def __getitem__(self, shape: Any) -> Type:
+    def __getitem__(self, shape: ShapeLike) -> Type:
         items = shape if isinstance(shape, tuple) else (shape,)
         dtype = None
         if items and isinstance(items[0], type) and issubclass(items[0], np.floating):

@@ -81,7 +81,7 @@ class _Console:
 def _after(count: int) -> Goal:
     left = [count]
 
-    def goal(*_: Any) -> bool:
+    def goal(*_: object) -> bool:
         left[0] -= 1
         return left[0] <= 0
 
@@ -115,7 +115,7 @@ class _Stop(UserFunction):
         x = self.inputs[0]
         return [output_variable(x.shape, x.dtype, x.dynamic_axes)]
 
-    def forward(self, argument: Any, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+    def forward(self, argument: Any, *_: object, **__: Any) -> Any:  # type: ignore[override]
         self.console.stop("forward", argument, self.seen)
         return None, argument
 

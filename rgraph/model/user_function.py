@@ -11,6 +11,7 @@ import numpy as np
 from .. import graph
 from ..graph import Axis, GraphError, Input, Placeholder
 from ..graph.node import Type, resolve
+from ..graph.types import DTypeLike, ShapeLike
 from ..operands.variables import Variable, as_variable
 from ..ops import records
 from ..ops.user import CALL, OUTPUT, UserOperation
@@ -234,8 +235,8 @@ class OutputVariable(Variable):
 
 
 def output_variable(
-    shape: Any,
-    dtype: Any,
+    shape: ShapeLike,
+    dtype: DTypeLike,
     dynamic_axes: Sequence[Axis] = (),
     needs_gradient: bool = True,
     name: str = "",

@@ -13,6 +13,7 @@ from ..default_options import get_global_option
 from ..graph import Axis, GraphError
 from ..graph.inference import shape_ahead
 from ..graph.node import describe
+from ..graph.types import DTypeLike
 from ..ops.records import Sameness, hold
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Operand:
             )
         return function(*inputs)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
         raise GraphError(
             f"{describe(self.node)} has no array, it is computed when the graph runs",
             hint="f.eval({x: …}) gives its array",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..graph import INFERRED, Constant, Input, Placeholder, Stored
 from ..graph.leaves import KINDS, has_value
-from ..graph.node import resolve
+from ..graph.node import Shape, resolve
+from ..graph.types import DTypeLike
 from ..ops.records import hold
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def _output(function: Function) -> Variable:
     return function.output
 
 
-def _leaf(kind: str, shape: Any, axes: Any, dtype: Any, name: str, more: dict[str, Any]) -> Any:
+def _leaf(
+    kind: str, shape: Shape | None, axes: Any, dtype: DTypeLike, name: str, more: dict[str, Any]
+) -> Any:
     node: Any
     if kind == Constant.__name__ and more["of"] is not None:
         node = more["of"].node.as_dtype(dtype)

@@ -14,6 +14,7 @@ from ..device import engine as device_engine
 from ..device import gpu
 from ..graph import BATCH, SEQUENCE, Axis, GraphError
 from ..graph.node import describe_type, resolve
+from ..graph.types import DTypeLike, ShapeLike
 from ..ops.records import hold
 from ..runtime.arrays import DLPACK_CPU, as_numpy_asks, exported, on_cpu, on_gpu
 from ..runtime.values import dense
@@ -105,7 +106,7 @@ class Valued(Variable):
         """As `value`."""
         return self.value
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
         return as_numpy_asks(self.value, dtype, copy, True)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -131,7 +132,11 @@ class State(Valued):
     """
 
     def __init__(
-        self, shape: int | Sequence[int] = (), value: Any = 0, dtype: Any = None, name: str = ""
+        self,
+        shape: ShapeLike = (),
+        value: Any = 0,
+        dtype: DTypeLike = None,
+        name: str = "",
     ) -> None:
         dims = ops.shaping.as_shape(shape)
         super().__init__(graph.State(dims, dtype or default_dtype(), _initializer(value), name))
@@ -155,9 +160,9 @@ class Parameter(Valued):
 
     def __init__(
         self,
-        shape: int | Sequence[int] | None = None,
+        shape: ShapeLike | None = None,
         init: Any = None,
-        dtype: Any = None,
+        dtype: DTypeLike = None,
         device: Any = None,
         name: str = "",
     ) -> None:
@@ -196,8 +201,8 @@ class Constant(Valued):
     def __init__(
         self,
         value: Any = None,
-        shape: int | Sequence[int] | None = None,
-        dtype: Any = None,
+        shape: ShapeLike | None = None,
+        dtype: DTypeLike = None,
         device: Any = None,
         name: str = "",
     ) -> None:
@@ -214,13 +219,13 @@ def _initializer(init: Any) -> Callable[..., np.ndarray]:
     return partial(_filled, value)
 
 
-def _filled(value: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def _filled(value: Any, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     return np.broadcast_to(np.asarray(value, dtype), shape)
 
 
 def input_variable(
-    shape: int | Sequence[int],
-    dtype: Any = None,
+    shape: ShapeLike,
+    dtype: DTypeLike = None,
     needs_gradient: bool = False,
     is_sparse: bool = False,
     dynamic_axes: Sequence[Axis] | Axis | None = None,
@@ -246,8 +251,8 @@ def input_variable(
 
 
 def input(
-    shape: int | Sequence[int],
-    dtype: Any = None,
+    shape: ShapeLike,
+    dtype: DTypeLike = None,
     needs_gradient: bool = False,
     is_sparse: bool = False,
     dynamic_axes: Sequence[Axis] | Axis | None = None,
@@ -262,7 +267,7 @@ def input(
 
 
 def placeholder(
-    shape: int | Sequence[int] | str | None = None,
+    shape: ShapeLike | str | None = None,
     dynamic_axes: Sequence[Axis] | None = None,
     name: str = "",
 ) -> Variable:
@@ -283,7 +288,11 @@ def placeholder(
 
 
 def parameter(
-    shape: Any = None, init: Any = None, dtype: Any = None, device: Any = None, name: str = ""
+    shape: ShapeLike = None,
+    init: Any = None,
+    dtype: DTypeLike = None,
+    device: Any = None,
+    name: str = "",
 ) -> Parameter:
     """As `Parameter`.
 
@@ -294,7 +303,11 @@ def parameter(
 
 
 def constant(
-    value: Any = None, shape: Any = None, dtype: Any = None, device: Any = None, name: str = ""
+    value: Any = None,
+    shape: ShapeLike = None,
+    dtype: DTypeLike = None,
+    device: Any = None,
+    name: str = "",
 ) -> Constant:
     """As `Constant`.
 

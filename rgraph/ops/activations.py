@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 from ..graph import Node
+from ..graph.types import OperandLike
 from .arithmetic import (
     abs,
     element_divide,
@@ -100,7 +101,7 @@ def _leaky(x: Node, alpha: Any) -> Node:
 
 
 @operation
-def leaky_relu(x: Any, alpha: float = 0.01) -> Any:
+def leaky_relu(x: OperandLike, alpha: float = 0.01) -> Node:
     """`x` where it is positive, `alpha` times `x` elsewhere.
 
     >>> C.leaky_relu([-1, 2], 0.1).eval()
@@ -113,7 +114,7 @@ def leaky_relu(x: Any, alpha: float = 0.01) -> Any:
 
 
 @operation
-def param_relu(alpha: Any, x: Any) -> Any:
+def param_relu(alpha: OperandLike, x: OperandLike) -> Node:
     """`leaky_relu` whose `alpha` is learned (He et al., 2015), broadcast to `x`.
 
     >>> C.param_relu(C.constant([0.5, 0.5]), [-1, 2]).eval()
@@ -123,7 +124,7 @@ def param_relu(alpha: Any, x: Any) -> Any:
 
 
 @operation
-def elu(x: Any, alpha: float = 1.0) -> Any:
+def elu(x: OperandLike, alpha: float = 1.0) -> Node:
     """`x` where it is positive, `alpha * (exp(x) - 1)` elsewhere (Clevert et al., 2015).
 
     >>> C.elu([-1, 2]).eval()
@@ -134,7 +135,9 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
 
 
 @operation
-def selu(x: Any, scale: float = 1.0507009873554805, alpha: float = 1.6732632423543772) -> Any:
+def selu(
+    x: OperandLike, scale: float = 1.0507009873554805, alpha: float = 1.6732632423543772
+) -> Node:
     """`scale` times `elu(x, alpha)`: self-normalizing (Klambauer et al., 2017).
 
     >>> C.selu([-1, 0]).eval()
@@ -144,7 +147,7 @@ def selu(x: Any, scale: float = 1.0507009873554805, alpha: float = 1.67326324235
 
 
 @operation
-def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
+def hard_sigmoid(x: OperandLike, alpha: float, beta: float) -> Node:
     """`alpha * x + beta` cut to between 0 and 1; the gradient in these bounds is 0.
 
     >>> C.hard_sigmoid([-2.5, 0, 4], 0.2, 0.5).eval()
@@ -154,7 +157,7 @@ def hard_sigmoid(x: Any, alpha: float, beta: float) -> Any:
 
 
 @operation
-def softplus(x: Any, steepness: float = 1) -> Any:
+def softplus(x: OperandLike, steepness: float = 1) -> Node:
     """log(1 + exp(steepness * x)) / steepness.
 
     Source: CNTK's `softplus`.
@@ -172,7 +175,7 @@ _ONE_FROM = 1e30  # where softsign has long been 1, in float64 too
 
 
 @operation
-def softsign(x: Any, steepness: float = 1) -> Any:
+def softsign(x: OperandLike, steepness: float = 1) -> Node:
     """`x / (1 + |x|)`.
 
     Args:
@@ -181,5 +184,5 @@ def softsign(x: Any, steepness: float = 1) -> Any:
     >>> C.softsign([-1, 1]).eval()
     array([-0.5,  0.5], dtype=float32)
     """
-    x = element_min(element_max(as_node(x), -_ONE_FROM), _ONE_FROM)  # not infinity over infinity
-    return element_divide(x, plus(1.0, abs(x)))
+    node = element_min(element_max(as_node(x), -_ONE_FROM), _ONE_FROM)  # not infinity over infinity
+    return element_divide(node, plus(1.0, abs(node)))

@@ -7,16 +7,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import GraphError, Node, Op, apply
 from ..graph.node import Shape
+from ..graph.types import Array, Library
 from .pointwise import shrink
 from .records import TABLE, define
 from .repetition import spread
 from .shaping import joined, rank_of, static_index
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 SPACE = "space"  # stands for all static axes but the first, the channels
 
@@ -38,12 +42,12 @@ def chosen_of_some(shape: Shape, *, axis: Any) -> Shape:
     return axes
 
 
-def flattened(xp: Any, x: Any, axis: Shape) -> Any:
+def flattened(xp: Library, x: Array, axis: Shape) -> Array:
     """`x` with these axes as one, the last."""
     return joined(xp.moveaxis(x, axis, tuple(range(-len(axis), 0))), -len(axis))
 
 
-def unflattened(xp: Any, flat: Any, shape: Shape, axis: Shape) -> Any:
+def unflattened(xp: Library, flat: Array, shape: Shape, axis: Shape) -> Array:
     """Undoes `flattened` of an array of this shape."""
     last = tuple(range(-len(axis), 0))
     moved = xp.moveaxis(xp.empty(shape, bool), axis, last).shape
@@ -93,7 +97,7 @@ def along_axes(
     """
     _GRADIENTS[name] = gradient
 
-    def compute(run: Any, *arrays: Any, axis: Shape) -> Any:
+    def compute(run: Run, *arrays: Array, axis: Shape) -> Array:
         if not arrays[0].size:
             return arrays[0].copy()
         if axis:
@@ -136,7 +140,7 @@ _ALONG_ROWS = define(
 # The product of all other elements: the gradient of a product, right where elements are 0 too
 
 
-def _products(xp: Any, a: Any, b: Any) -> Any:
+def _products(xp: Library, a: Array, b: Array) -> Array:
     """The products of two sums over subsets of small numbers whose squares are 0.
 
     The first axis counts the subsets, by their bits.
@@ -149,7 +153,7 @@ def _products(xp: Any, a: Any, b: Any) -> Any:
     return result
 
 
-def _others(xp: Any, x: Any) -> Any:
+def _others(xp: Library, x: Array) -> Array:
     """For each element along the last axis the product of the others, by halves of halves."""
     count = x.shape[-1]
     one = xp.zeros_like(x[..., :1])
@@ -165,7 +169,7 @@ def _others(xp: Any, x: Any) -> Any:
     return xp.concatenate(both, axis=-1)[..., :count]
 
 
-def _product_of_others(xp: Any, x: Any, *steps: Any, axis: Shape) -> Any:
+def _product_of_others(xp: Library, x: Array, *steps: Array, axis: Shape) -> Array:
     """The others' product, derived along each of `steps`.
 
     That is its part with all of the small numbers e, f, … of x + e step + f other step + ….

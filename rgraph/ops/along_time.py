@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..graph import Axis, GraphError, Node, apply
+from ..graph.types import Array
 from .arithmetic import element_times
 from .frames import needs_time
 from .records import carried, define
 from .repetition import spread
 
+if TYPE_CHECKING:
+    from ..plan import Run
+
 Axes = tuple[Axis, ...]
 
 
-def _ends(run: Any, x: Any, *, last: bool, axis: Axis) -> Any:
+def _ends(run: Run, x: Array, *, last: bool, axis: Axis) -> Array:
     layout = run.layouts[axis]
     return in_batch_order(run, x[_rows_of_ends(run, layout, last)], axis=axis)
 
 
-def _rows_of_ends(run: Any, layout: Any, last: bool) -> Any:
+def _rows_of_ends(run: Run, layout: Array, last: bool) -> Array:
     _refuse_empty(layout)
     if last and len(layout) and layout.lengths[-1] < layout.steps:
         return run.index(layout, "last_row")
     return slice(layout.rows - len(layout), None) if last else slice(0, len(layout))
 
 
-def _at_ends(run: Any, x: Any, *, last: bool, axes: Axes) -> Any:
+def _at_ends(run: Run, x: Array, *, last: bool, axes: Axes) -> Array:
     layout = run.layouts[axes[1]]
     out = run.empty((layout.rows, *x.shape[1:]), x.dtype, x)
     out[...] = 0
@@ -43,14 +47,14 @@ def _refuse_empty(layout: Any, lacks: str = "no first and no last frame") -> Non
         )
 
 
-def in_batch_order(run: Any, frames: Any, *, axis: Axis) -> Any:
+def in_batch_order(run: Run, frames: Array, *, axis: Axis) -> Array:
     """A frame of each sequence, longest first, as rows of the minibatch."""
     layout = run.layouts[axis]
     _refuse_empty(layout)
     return frames if layout.sorted_as_batch else frames[run.index(layout, "sorted_rows")]
 
 
-def _no_time(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
+def _no_time(axes: Sequence[Axes | None], **_: object) -> Axes | None:
     needs_time(axes[0], "this")
     return None if axes[0] is None else axes[0][:1]
 
@@ -84,7 +88,7 @@ AT_ENDS = define(  # each value where it was taken from, zeros everywhere else
 )
 
 
-def _maximum(run: Any, x: Any, *, axis: Axis, of_none: bool) -> Any:
+def _maximum(run: Run, x: Array, *, axis: Axis, of_none: bool) -> Array:
     layout = run.layouts[axis]
     if not of_none:
         _refuse_empty(layout, "no largest frame")
@@ -94,7 +98,7 @@ def _maximum(run: Any, x: Any, *, axis: Axis, of_none: bool) -> Any:
     return best if layout.sorted_as_batch else best[run.index(layout, "sorted_rows")]
 
 
-def _largest_first(run: Any, x: Any, largest: Any, *, axis: Axis) -> Any:
+def _largest_first(run: Run, x: Array, largest: Array, *, axis: Axis) -> Array:
     """1 at the first of each sequence's frames that is the largest, element by element."""
     layout = run.layouts[axis]
     found = x == largest
@@ -138,7 +142,9 @@ MAXIMUM = define(
 )
 
 
-def _reconciled(run: Any, x: Any, like: Any, *, axis: Axis | None, source: Axis | None) -> Any:
+def _reconciled(
+    run: Run, x: Array, like: Array, *, axis: Axis | None, source: Axis | None
+) -> Array:
     """The rows as they are: sequences of the same lengths are in the same order."""
     if axis != source and run.step is None:
         own, other = (run.layouts[a].given for a in (source, axis))
@@ -154,7 +160,7 @@ def _time_axis(node: Node) -> Axis | None:
     return (node.axes or ())[1] if len(node.axes or ()) == 2 else None
 
 
-def _on_axes_of(inputs: Sequence[Node], axes: Axes, /, **_: Any) -> list[Node]:
+def _on_axes_of(inputs: Sequence[Node], axes: Axes, /, **_: object) -> list[Node]:
     x, like = inputs
     if len(x.axes or ()) == 1:
         x = carried(x, like)

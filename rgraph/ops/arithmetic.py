@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import Node
+from ..graph.types import Array, Library, OperandLike
 from .comparison import element_select, floor, greater, greater_equal, less, less_equal, sign
 from .expressions import SMALLEST_IN_LOG
 from .pointwise import PAIR, may_be_infinite, pointwise
 from .records import as_node, operation
 
 
-def _divide(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
+def _divide(xp: Library, a: Array, b: Array, out: Array | None = None) -> Array:
     seen = b if any(b.strides) else b[(slice(1),) * b.ndim]  # of a repeated number one
     poles = xp.equal(seen, 0)
     if xp is not np or poles.any():  # nobody waits for a GPU
@@ -32,7 +34,7 @@ def _log_gradient(g: Any, y: Any, x: Any) -> Any:
     return element_divide(g, element_select(less(x, smallest), 0.0, x))
 
 
-def _adjoint_times(xp: Any, g: Any, slope: Any, out: Any = None) -> Any:
+def _adjoint_times(xp: Library, g: Array, slope: Array, out: Array | None = None) -> Array:
     return xp.multiply(g, xp.where(xp.equal(g, 0), slope.dtype.type(0), slope), out=out)
 
 
@@ -296,7 +298,7 @@ abs = pointwise(
 
 
 @operation
-def clip(x: Any, min_value: Any, max_value: Any) -> Any:
+def clip(x: OperandLike, min_value: OperandLike, max_value: OperandLike) -> Node:
     """`x` cut to between `min_value` and `max_value`, numbers or arrays.
 
     Where it equals one of these it has the gradient.

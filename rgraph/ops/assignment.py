@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from ..graph import Axis, Constant, GraphError, Stored, apply
+from ..graph import Axis, Constant, GraphError, Node, Stored, apply
 from ..graph.node import Shape
+from ..graph.types import OperandLike
 from .records import as_node, define, operation
 
 
@@ -39,7 +39,7 @@ ASSIGN = define(
 
 
 @operation
-def assign(ref: Any, input: Any) -> Any:
+def assign(ref: OperandLike, input: OperandLike) -> Node:
     """`input`, which `ref` is set to when a run that computes this is over.
 
     What else the run computes from `ref` sees the value before; what comes after it the new one.

@@ -7,12 +7,16 @@ whatever their number, and one of its own otherwise: `graph.batch_of`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..graph import FREE, Axis, Free, GraphError, apply, batch_of, trials_of
+from ..graph import FREE, Axis, Free, GraphError, Node, apply, batch_of, trials_of
 from ..graph.free import SAMPLES
 from ..graph.node import Shape, Type
+from ..graph.types import Array, OperandLike
 from .records import as_node, define, operation
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 def _unpacked_type(types: Sequence[Type], *, unpacked: Shape) -> Type:
@@ -45,7 +49,7 @@ def _batch_type(types: Sequence[Type], *, rows: Any = None) -> Type:
     return Type(x.shape[1:], (axis,), x.dtype)
 
 
-def _unpack(run: Any, x: Any, *, axis: Axis) -> Any:
+def _unpack(run: Run, x: Array, *, axis: Axis) -> Array:
     order = run.order(axis)
     if order is None:
         return x
@@ -54,12 +58,12 @@ def _unpack(run: Any, x: Any, *, axis: Axis) -> Any:
     return result
 
 
-def _pack(run: Any, x: Any, *, axis: Axis) -> Any:
+def _pack(run: Run, x: Array, *, axis: Axis) -> Array:
     check_count(len(x), run.rows((axis,)))
     return _ordered(run, x, axis)
 
 
-def _ordered(run: Any, x: Any, axis: Axis) -> Any:
+def _ordered(run: Run, x: Array, axis: Axis) -> Array:
     """Rows in the minibatch's order as those of an axis."""
     order = run.order(axis)
     return x if order is None else x[run.engine.from_numpy(order)]
@@ -80,13 +84,13 @@ def _carried_axes(
     return None if target is None else target[:1]
 
 
-def _carry(run: Any, x: Any, like: Any = None, *, axis: Axis, source: Axis) -> Any:
+def _carry(run: Run, x: Array, like: Array = None, *, axis: Axis, source: Axis) -> Array:
     if like is not None:
         check_count(len(x), run.rows((axis,)))
     return _ordered(run, _unpack(run, x, axis=source), axis)
 
 
-def _unused(*_: Any, **__: Any) -> Any:
+def _unused(*_: object, **__: Any) -> Any:
     raise AssertionError("its shape comes from `type`")
 
 
@@ -125,7 +129,7 @@ CARRY_ROWS = define(  # to the batch axis of `like`, or to that of `axes`: whoev
 
 
 @operation
-def unpack_batch(x: Any) -> Any:
+def unpack_batch(x: OperandLike) -> Node:
     """The batch as a first static axis.
 
     Args:
@@ -146,7 +150,7 @@ def unpack_batch(x: Any) -> Any:
 
 
 @operation
-def to_batch(x: Any) -> Any:
+def to_batch(x: OperandLike) -> Node:
     """The first static axis as a batch axis.
 
     Args:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ..graph import GraphError
+from ..graph import GraphError, Node
+from ..graph.types import OperandLike
 from .arithmetic import clip, element_divide, element_times, exp, log, minus, plus, sqrt, square
 from .comparison import greater, stop_gradient
 from .poolings import AVG_POOLING, pooling
@@ -13,7 +15,7 @@ from .reductions import over_space, reduce_mean
 
 
 @operation
-def sum(*operands: Any) -> Any:
+def sum(*operands: OperandLike) -> Node:
     """The sum of operands, shapes broadcast.
 
     >>> C.sum([1, 2], [3, 4], 5).eval()
@@ -24,7 +26,7 @@ def sum(*operands: Any) -> Any:
 
 
 @operation
-def mean(*operands: Any) -> Any:
+def mean(*operands: OperandLike) -> Node:
     """The mean of operands, element by element, shapes broadcast.
 
     >>> C.mean([1, 2], [3, 4]).eval()
@@ -36,7 +38,9 @@ def mean(*operands: Any) -> Any:
 
 
 @operation
-def per_dim_mean_variance_normalize(operand: Any, mean: Any, inv_stddev: Any) -> Any:
+def per_dim_mean_variance_normalize(
+    operand: OperandLike, mean: OperandLike, inv_stddev: OperandLike
+) -> Node:
     """(operand - mean) * inv_stddev, for each element.
 
     >>> C.per_dim_mean_variance_normalize([3, 1], [2, 2], [0.5, 0.5]).eval()
@@ -47,11 +51,11 @@ def per_dim_mean_variance_normalize(operand: Any, mean: Any, inv_stddev: Any) ->
 
 @operation
 def mean_variance_normalization(
-    operand: Any,
+    operand: OperandLike,
     epsilon: float = 0.00001,
     use_stats_across_channels: bool = False,
     do_variance_scaling: bool = True,
-) -> Any:
+) -> Node:
     """(operand - mean) / (standard deviation + epsilon), with the statistics of each sample.
 
     Args:
@@ -80,8 +84,8 @@ def mean_variance_normalization(
 
 @operation
 def local_response_normalization(
-    operand: Any, depth_radius: int, bias: float, alpha: float, beta: float
-) -> Any:
+    operand: OperandLike, depth_radius: int, bias: float, alpha: float, beta: float
+) -> Node:
     """Each element divided by (bias + alpha * m) ** beta, m the mean square of its neighbours.
 
     Args:
@@ -105,7 +109,7 @@ def local_response_normalization(
 
 
 @operation
-def straight_through_impl(x: Any) -> Any:
+def straight_through_impl(x: OperandLike) -> Node:
     """1 where `x` is above 0, else -1; gradients pass as they are where `x` is within -1 and 1.
 
     Source: Hubara et al., 2016; CNTK's `straight_through_impl`.
@@ -120,7 +124,7 @@ def straight_through_impl(x: Any) -> Any:
 
 
 @operation
-def image_scaler(x: Any, scalar: float, biases: Any) -> Any:
+def image_scaler(x: OperandLike, scalar: float, biases: Sequence[float]) -> Node:
     """Images times a number, plus a number for each channel.
 
     Args:

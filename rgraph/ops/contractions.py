@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply, whole
 from ..graph import axis as _axis
 from ..graph.free import elements
 from ..graph.node import Shape
+from ..graph.types import Array, OperandLike
 from .records import as_node, define, follow_axes, operation
 from .repetition import over_time, spread
 from .shaping import TRANSPOSE, reshape_to
 from .sums import total
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 Labels = tuple[int, ...]
 _ROWS = -1  # the label of the rows in a recipe
@@ -31,7 +35,9 @@ def _sizes(a: Shape, b: Shape, left: Labels, right: Labels) -> dict[int, int]:
     return sizes
 
 
-def _contracted(a: Shape, b: Shape, *, left: Labels, right: Labels, out: Labels, **_: Any) -> Shape:
+def _contracted(
+    a: Shape, b: Shape, *, left: Labels, right: Labels, out: Labels, **_: object
+) -> Shape:
     sizes = _sizes(a, b, left, right)
     return tuple(sizes[label] for label in out)
 
@@ -85,7 +91,7 @@ def _recipe(left: Labels, right: Labels, out: Labels) -> _Recipe:
     return _Recipe(turned, lone, to_left, to_right, len(stack), len(inner), to_out, plain, fixed)
 
 
-def _contract(run: Any, a: Any, b: Any, *, recipe: _Recipe) -> Any:
+def _contract(run: Run, a: Array, b: Array, *, recipe: _Recipe) -> Array:
     if recipe.plain:
         return run.matmul(*recipe.matrices(a, b))
     if recipe.turned:
@@ -117,12 +123,12 @@ def _contract_arguments(node: Node) -> dict[str, Any]:
 
 
 def _contract_axes(
-    operands: Sequence[tuple[Axis, ...] | None], *, over_rows: bool, **_: Any
+    operands: Sequence[tuple[Axis, ...] | None], *, over_rows: bool, **_: object
 ) -> tuple[Axis, ...] | None:
     return () if over_rows else _axis.union(operands)
 
 
-def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
+def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: object) -> list[Node]:
     whole = _axis.union([i.axes for i in inputs]) or ()
     return follow_axes(inputs, whole)
 
@@ -139,7 +145,7 @@ def _back(g: Node, other: Node, to: Node, out: Labels, others: Labels, own: Labe
     return spread(result, to.axes or ())
 
 
-def _infer(a: Shape, b: Shape, *, left: Labels, right: Labels, **_: Any) -> list[Shape]:
+def _infer(a: Shape, b: Shape, *, left: Labels, right: Labels, **_: object) -> list[Shape]:
     known: dict[int, int] = {}
     for labels, shape in ((left, a), (right, b)):
         known.update({n: s for n, s in zip(labels, shape, strict=True) if s != INFERRED})
@@ -297,8 +303,11 @@ TIMES = define(
 
 @operation
 def times(
-    left: Any, right: Any, output_rank: int = 1, infer_input_rank_to_map: int | None = None
-) -> Any:
+    left: OperandLike,
+    right: OperandLike,
+    output_rank: int = 1,
+    infer_input_rank_to_map: int | None = None,
+) -> Node:
     """The matrix product; of tensors, a sum over the axes that both operands share.
 
     The last `output_rank` axes of `right` are the result's last; the axes of `right` before
@@ -330,7 +339,7 @@ def times(
 
 
 @operation
-def times_transpose(left: Any, right: Any) -> Any:
+def times_transpose(left: OperandLike, right: OperandLike) -> Node:
     """The product with the transpose of `right`, a matrix (or a vector, seen as a row).
 
     >>> C.times_transpose([[1, 2], [3, 4]], [[5, 6]]).eval()

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.free import elements
 from ..graph.node import Shape
+from ..graph.types import Array
 from .records import define
 from .shaping import RESHAPE
 from .windows import (
@@ -32,10 +33,13 @@ from .windows import (
     transposed_shape,
 )
 
+if TYPE_CHECKING:
+    from ..plan import Run
+
 Axes = tuple[Axis, ...]
 
 
-def _infer(kernel: Shape, operand: Shape, *, groups: int, **_: Any) -> list[Shape]:
+def _infer(kernel: Shape, operand: Shape, *, groups: int, **_: object) -> list[Shape]:
     check_fit(kernel, operand, groups)
     return [(kernel[0], operand[0] // groups, *kernel[2:]), operand]
 
@@ -61,7 +65,7 @@ def _stored(result: Any, out: Any) -> Any:
     return out
 
 
-def _padded(run: Any, x: Any, padding: Pads) -> Any:
+def _padded(run: Run, x: Array, padding: Pads) -> Array:
     added = [(max(low, 0), max(high, 0)) for low, high in padding]
     x = run.xp.pad(x, ((0, 0), (0, 0), *added)) if any(map(any, added)) else x
     kept = (slice(max(-low, 0), min(high, 0) or None) for low, high in padding)
@@ -74,16 +78,16 @@ def _groups(count: int, *sizes: int) -> Iterator[tuple[slice, ...]]:
 
 
 def _forward(
-    run: Any,
-    w: Any,
-    x: Any,
+    run: Run,
+    w: Array,
+    x: Array,
     *,
     strides: Shape,
     padding: Pads,
     dilation: Shape,
     groups: int,
-    out: Any = None,
-) -> Any:
+    out: Array | None = None,
+) -> Array:
     xp = run.xp
     x, single = (x, False) if x.ndim == w.ndim else (x[None], True)
     x = _padded(run, x, padding)
@@ -101,17 +105,17 @@ def _forward(
 
 
 def _data(
-    run: Any,
-    w: Any,
-    g: Any,
+    run: Run,
+    w: Array,
+    g: Array,
     *,
     spatial: Shape,
     strides: Shape,
     padding: Pads,
     dilation: Shape,
     groups: int,
-    out: Any = None,
-) -> Any:
+    out: Array | None = None,
+) -> Array:
     xp = run.xp
     g, single = (g, False) if g.ndim == w.ndim else (g[None], True)
     padded = tuple(n + low + high for n, (low, high) in zip(spatial, padding, strict=True))
@@ -125,17 +129,17 @@ def _data(
 
 
 def _weights(
-    run: Any,
-    x: Any,
-    g: Any,
+    run: Run,
+    x: Array,
+    g: Array,
     *,
     kernel: Shape,
     strides: Shape,
     padding: Pads,
     dilation: Shape,
     groups: int,
-    out: Any = None,
-) -> Any:
+    out: Array | None = None,
+) -> Array:
     xp = run.xp
     if x.ndim == len(kernel) + 1:
         x, g = x[None], g[None]
@@ -164,7 +168,7 @@ def _shape_of(node: Node, operand: int) -> Shape:
     return node.inputs[operand].shape or ()
 
 
-def _operand_axes(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
+def _operand_axes(axes: Sequence[Axes | None], **_: object) -> Axes | None:
     if axes[0]:
         raise GraphError(
             "the kernels differ from sample to sample; a convolution's are the same for all",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import GraphError, Node, apply
+from ..graph.types import OperandLike
 from .convolutions import CONVOLUTION_TRANSPOSE, convolved, full_kernel, with_ones
 from .delays import delayed
 from .frames import chosen_frames
@@ -19,8 +20,8 @@ from .windows import geometry, per_axis, readable
 
 @operation
 def convolution(
-    convolution_map: Any,
-    operand: Any,
+    convolution_map: OperandLike,
+    operand: OperandLike,
     strides: int | Sequence[int] = (1,),
     sharing: Sequence[bool] = (True,),
     auto_padding: bool | Sequence[bool] = (True,),
@@ -29,7 +30,7 @@ def convolution(
     reduction_rank: int = 1,
     groups: int = 1,
     max_temp_mem_size_in_samples: int = 0,
-) -> Any:
+) -> Node:
     """The convolution (cross-correlation) of each sample with a set of kernels.
 
     Args:
@@ -107,8 +108,8 @@ def _windows(x: Node, size: int, stride: int, pad: bool, dilation: int) -> Node:
 
 @operation
 def convolution_transpose(
-    convolution_map: Any,
-    operand: Any,
+    convolution_map: OperandLike,
+    operand: OperandLike,
     strides: int | Sequence[int] = (1,),
     sharing: Sequence[bool] = (True,),
     auto_padding: bool | Sequence[bool] = (True,),
@@ -116,7 +117,7 @@ def convolution_transpose(
     dilation: int | Sequence[int] = (1,),
     reduction_rank: int = 1,
     max_temp_mem_size_in_samples: int = 0,
-) -> Any:
+) -> Node:
     """The transposed convolution: what a convolution's gradient does to its operand.
 
     Args:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..graph import GraphError, Node, apply, order
 from ..graph.node import Shape
+from ..graph.types import OperandLike
 from .records import as_node, define, operation
 from .slicing import PLACE
 
@@ -55,7 +56,9 @@ CROP = define(
 
 
 @operation
-def crop_manual(node_input: Any, node_referent: Any, offset_x: int, offset_y: int) -> Any:
+def crop_manual(
+    node_input: OperandLike, node_referent: OperandLike, offset_x: int, offset_y: int
+) -> Node:
     """The part of images that is as large as others, from (`offset_x`, `offset_y`) on.
 
     Args:
@@ -71,7 +74,7 @@ def crop_manual(node_input: Any, node_referent: Any, offset_x: int, offset_y: in
 
 
 @operation
-def crop_automatic(node_input: Any, node_referent: Any) -> Any:
+def crop_automatic(node_input: OperandLike, node_referent: OperandLike) -> Node:
     """The part of images that lies over others, computed from the same images.
 
     Args:
@@ -96,8 +99,11 @@ def crop_automatic(node_input: Any, node_referent: Any) -> Any:
 
 @operation
 def crop_automatic_with_ancestors(
-    node_input: Any, node_referent: Any, ancestor_input: Any, ancestor_referent: Any
-) -> Any:
+    node_input: OperandLike,
+    node_referent: OperandLike,
+    ancestor_input: OperandLike,
+    ancestor_referent: OperandLike,
+) -> Node:
     """As `crop_automatic`, for two networks of their own.
 
     Args:

@@ -10,16 +10,20 @@ log-probabilities is minus the share of the paths that go through each class the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Layout, Node, apply, whole
 from ..graph.node import Shape
+from ..graph.types import Array, OperandLike
 from .arithmetic import element_times
 from .pointwise import pointwise
 from .records import as_node, define, operation
 from .softmax import log_softmax
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 Axes = tuple[Axis, ...]
 
@@ -83,7 +87,7 @@ class _Paths:
     """
 
     def __init__(
-        self, run: Any, labels: Any, scores: Any, *, axes: Axes, blank: int, delay: int
+        self, run: Run, labels: Any, scores: Any, *, axes: Axes, blank: int, delay: int
     ) -> None:
         xp, on_device = run.xp, run.engine.from_numpy
         layout = run.layouts[axes[1]] if len(axes) == 2 else Layout([1] * len(scores))
@@ -174,11 +178,11 @@ class _Paths:
         return summed.reshape(rows, classes)
 
 
-def _loss(run: Any, labels: Any, scores: Any, **options: Any) -> Any:
+def _loss(run: Run, labels: Array, scores: Array, **options: Any) -> Array:
     return run.xp.asarray(-_Paths(run, labels, scores, **options).total.sum(), scores.dtype)
 
 
-def _slope(run: Any, labels: Any, scores: Any, **options: Any) -> Any:
+def _slope(run: Run, labels: Array, scores: Array, **options: Any) -> Array:
     return (-_Paths(run, labels, scores, **options).shares()).astype(scores.dtype)
 
 
@@ -199,7 +203,7 @@ def _one_number(labels: Shape, scores: Shape, **options: int) -> Shape:
     return ()
 
 
-def _same_frames(axes: Sequence[Axes | None], **_: Any) -> Axes:
+def _same_frames(axes: Sequence[Axes | None], **_: object) -> Axes:
     labels, scores = axes
     if not labels or labels != scores:
         raise GraphError(
@@ -249,8 +253,8 @@ LOSS = define(
 
 @operation
 def forward_backward(
-    graph: Any, features: Any, blankTokenId: int, delayConstraint: int = -1
-) -> Any:
+    graph: OperandLike, features: OperandLike, blankTokenId: int, delayConstraint: int = -1
+) -> Node:
     """The loss of connectionist temporal classification (CTC), summed over the minibatch.
 
     It is minus the logarithm of the probability that the frames of each sequence, read one after

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply, one_batch, whole
 from ..graph.node import Shape, failed
+from ..graph.types import Array, DTypeLike, OperandLike
 from .arithmetic import element_times, plus
 from .batching import check_count
 from .comparison import less
 from .frames import CONTINUATION, GATHER, needs_time
 from .pointwise import broadcast, shrink
 from .records import TABLE, as_node, define, operation
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 Axes = tuple[Axis, ...]
 
@@ -65,7 +69,7 @@ def _frame_before(inputs: Sequence[Node], axes: Axes, /, *, offset: int) -> list
     return [x, initial]
 
 
-def initial_rows(run: Any, initial: Any, own: int, layout: Any, shape: Shape) -> Any:
+def initial_rows(run: Run, initial: Array, own: int, layout: Array, shape: Shape) -> Array:
     """The initial state of each sequence, longest first: shape (sequences, *shape)."""
     if own:
         check_count(len(initial), len(layout))
@@ -78,7 +82,9 @@ def initial_rows(run: Any, initial: Any, own: int, layout: Any, shape: Shape) ->
     return run.xp.broadcast_to(initial, lead + shape)
 
 
-def delayed_block(run: Any, past: Any, initial: Any, counts: Any, t: int, offset: int) -> Any:
+def delayed_block(
+    run: Run, past: Array, initial: Array, counts: Array, t: int, offset: int
+) -> Array:
     """The frames of step t, `offset` steps later (earlier if negative).
 
     Args:
@@ -96,8 +102,15 @@ def delayed_block(run: Any, past: Any, initial: Any, counts: Any, t: int, offset
 
 
 def _delay(
-    run: Any, x: Any, initial: Any, *, offset: int, axis: Axis, own: int, out: Any = None
-) -> Any:
+    run: Run,
+    x: Array,
+    initial: Array,
+    *,
+    offset: int,
+    axis: Axis,
+    own: int,
+    out: Array | None = None,
+) -> Array:
     layout = run.layouts[axis]
     first = initial_rows(run, initial, own, layout, x.shape[1:])
     out = run.empty(x.shape, x.dtype) if out is None else out
@@ -141,7 +154,7 @@ def delayed(x: Node, initial: Any, offset: int) -> Node:
     return apply(DELAY, x, as_node(initial), offset=offset)
 
 
-def _outside(run: Any, like: Any, *, offset: int, axis: Axis, dtype: np.dtype) -> Any:
+def _outside(run: Run, like: Array, *, offset: int, axis: Axis, dtype: np.dtype) -> Array:
     layout = run.layouts[axis]
     step = run.index(layout, "step_of_row")[run.block(axis)]
     if offset > 0:
@@ -150,12 +163,12 @@ def _outside(run: Any, like: Any, *, offset: int, axis: Axis, dtype: np.dtype) -
     return (step >= lengths + offset).astype(dtype)
 
 
-def _sequence_axes(axes: Sequence[Axes | None], **_: Any) -> Axes | None:
+def _sequence_axes(axes: Sequence[Axes | None], **_: object) -> Axes | None:
     needs_time(axes[0], "this")
     return axes[0]
 
 
-def is_early(passed: Node, frames: int, dtype: Any) -> Node:
+def is_early(passed: Node, frames: int, dtype: DTypeLike) -> Node:
     """1 while fewer than so many frames have passed, then 0."""
     early = less(passed, float(frames))
     return early if early.dtype == dtype else apply(TABLE["cast"], early, dtype=dtype)
@@ -197,7 +210,7 @@ OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
 
 
 @operation
-def past_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
+def past_value(x: OperandLike, initial_state: Any = None, time_step: int = 1) -> Node:
     """`x` as it was `time_step` frames ago.
 
     Args:
@@ -216,7 +229,7 @@ def past_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
 
 
 @operation
-def future_value(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
+def future_value(x: OperandLike, initial_state: Any = None, time_step: int = 1) -> Node:
     """`x` as it will be in `time_step` frames; otherwise as `past_value`.
 
     >>> x = C.sequence.input_variable(1)
@@ -239,7 +252,7 @@ def _steps_away(time_step: Any) -> int:
 
 
 @operation
-def delay(x: Any, initial_state: Any = None, time_step: int = 1) -> Any:
+def delay(x: OperandLike, initial_state: Any = None, time_step: int = 1) -> Node:
     """`past_value` for a positive `time_step`, `future_value` for a negative one.
 
     Args:

@@ -5,11 +5,13 @@ Where the result's sequences have other lengths, they are on a time axis of thei
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Node, apply, one_batch
+from ..graph.types import Array, DTypeLike, OperandLike
 from .arithmetic import element_divide, element_times, minus, plus
 from .delays import delayed
 from .frames import SCATTER, chosen_frames, needs_time, on_new_axis
@@ -18,16 +20,19 @@ from .records import as_node, define, operation
 from .repetition import SPREAD, over_time
 from .slicing import splice
 
+if TYPE_CHECKING:
+    from ..plan import Run
+
 
 def _axis_of(node: Node) -> dict[str, Any]:
     return {"axis": node.inputs[0].time_axis}
 
 
-def _reversed(run: Any, x: Any, *, axis: Axis) -> Any:
+def _reversed(run: Run, x: Array, *, axis: Axis) -> Array:
     return x[run.index(run.layouts[axis], "mirrored_row")]
 
 
-def _sequence(axes: Any, **_: Any) -> Any:
+def _sequence(axes: Any, **_: object) -> Any:
     needs_time(axes[0], "this")
     return axes[0]
 
@@ -44,7 +49,7 @@ REVERSE = define(
 )
 
 
-def _numbers(run: Any, x: Any, *, axis: Axis, dtype: Any) -> Any:
+def _numbers(run: Run, x: Array, *, axis: Axis, dtype: DTypeLike) -> Array:
     return run.index(run.layouts[axis], "step_of_row").astype(dtype)
 
 
@@ -59,14 +64,16 @@ NUMBERS = define(
 )
 
 
-def _longer(run: Any, *parts: Any, extra: int, sources: Any, axis: Axis, dtype: Any) -> Any:
+def _longer(
+    run: Run, *parts: Array, extra: int, sources: Sequence[Axis], axis: Axis, dtype: DTypeLike
+) -> Array:
     layout = run.layouts[sources[0]]
-    given = sum(run.layouts[s].given for s in sources) + extra
+    given: np.ndarray = np.sum([run.layouts[s].given for s in sources], axis=0) + extra
     chosen = [np.arange(n) for n in given[layout.order]]
     return on_new_axis(run, chosen, axis, layout, dtype)
 
 
-def _longer_axes(axes: Any, *, axis: Axis, **_: Any) -> tuple[Axis, ...] | None:
+def _longer_axes(axes: Any, *, axis: Axis, **_: object) -> tuple[Axis, ...] | None:
     for a in axes:
         needs_time(a, "this")
     one_batch(axes)
@@ -98,7 +105,7 @@ def _on_longer_axis(*parts: Node, extra: int = 0) -> Node:
 
 
 @operation
-def reverse(seq: Any) -> Any:
+def reverse(seq: OperandLike) -> Node:
     """Each sequence's frames in the opposite order.
 
     >>> x = C.sequence.input_variable(1)
@@ -111,7 +118,7 @@ def reverse(seq: Any) -> Any:
 
 
 @operation
-def length(seq: Any) -> Any:
+def length(seq: OperandLike) -> Node:
     """How many frames each sequence has.
 
     >>> x = C.sequence.input_variable(2)
@@ -124,7 +131,7 @@ def length(seq: Any) -> Any:
 
 
 @operation
-def reduce_mean(seq: Any) -> Any:
+def reduce_mean(seq: OperandLike) -> Node:
     """The mean of each sequence's frames; 0 for a sequence of no frames.
 
     >>> x = C.sequence.input_variable(1)
@@ -137,7 +144,7 @@ def reduce_mean(seq: Any) -> Any:
 
 
 @operation
-def stride(seq: Any, step: int, begin: int = 0) -> Any:
+def stride(seq: OperandLike, step: int, begin: int = 0) -> Node:
     """Every `step`-th frame of each sequence, from frame `begin` on, on a new time axis.
 
     >>> x = C.sequence.input_variable(1)
@@ -151,7 +158,7 @@ def stride(seq: Any, step: int, begin: int = 0) -> Any:
 
 
 @operation
-def pad(seq: Any, before: int = 0, after: int = 0, value: float = 0) -> Any:
+def pad(seq: OperandLike, before: int = 0, after: int = 0, value: float = 0) -> Node:
     """Each sequence with frames of `value` before and after it, on a new time axis.
 
     >>> x = C.sequence.input_variable(1)
@@ -174,7 +181,7 @@ def pad(seq: Any, before: int = 0, after: int = 0, value: float = 0) -> Any:
 
 
 @operation
-def join(*seqs: Any) -> Any:
+def join(*seqs: OperandLike) -> Node:
     """The sequences of several operands, one after the other, on a new time axis.
 
     >>> x = C.sequence.input_variable(1)
@@ -197,7 +204,7 @@ def join(*seqs: Any) -> Any:
 
 
 @operation
-def window(seq: Any, size: int, stride: int = 1) -> Any:
+def window(seq: OperandLike, size: int, stride: int = 1) -> Node:
     """Windows of `size` frames in each sequence, every `stride` frames, on a new time axis.
 
     A window's frames lie along a new first static axis, the earliest first. Windows that are not

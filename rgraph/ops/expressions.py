@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from ..graph import Op
+from ..graph.types import Array, Library
 
 
 class Scalar(NamedTuple):
@@ -58,7 +59,7 @@ class Call(NamedTuple):
 Tree = Call | int | float | Smallest  # an int is an operand's number
 
 
-def _erf(xp: Any) -> Callable[..., Any]:
+def _erf(xp: Library) -> Callable[..., Any]:
     """SciPy's, or cupyx's for CuPy; of float16 they know nothing."""
     name = ("" if xp.__name__ == "numpy" else f"{xp.__name__}x.") + "scipy.special"
 
@@ -69,7 +70,7 @@ def _erf(xp: Any) -> Callable[..., Any]:
     return erf
 
 
-def negative(xp: Any, x: Any, out: Any = None) -> Any:
+def negative(xp: Library, x: Array, out: Array | None = None) -> Array:
     """-x. NumPy 2.4's `negative` is wrong for two elements that lie apart, into places apart."""
     return xp.multiply(x, -1, out=out)
 
@@ -222,7 +223,7 @@ def on_arrays(tree: Tree) -> Callable[[Any], Callable[..., Any]]:
         return lambda xp: _function(tree.name, xp)
     once = len(_reads(tree)) == 1  # what is read no more may be written over
 
-    def bound(xp: Any) -> Callable[..., Any]:
+    def bound(xp: Library) -> Callable[..., Any]:
         part = _part(tree, xp, once)
         if not tree.is_truth:
             return lambda *arrays, out=None: part(arrays, out)
@@ -243,12 +244,12 @@ def _reads(tree: Tree) -> list[int]:
     return [tree] if isinstance(tree, int) else []
 
 
-def _function(name: str, xp: Any) -> Callable[..., Any]:
+def _function(name: str, xp: Library) -> Callable[..., Any]:
     own = FUNCTIONS[name].arrays
     return getattr(xp, own) if isinstance(own, str) else own(xp)
 
 
-def _part(tree: Tree, xp: Any, over: bool) -> Part:
+def _part(tree: Tree, xp: Library, over: bool) -> Part:
     """A part of an expression on arrays.
 
     Args:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import Axis, GraphError, apply, number_type
+from ..graph import Axis, GraphError, Node, apply, number_type
 from ..graph.node import Shape
+from ..graph.types import Array, DTypeLike, OperandLike
 from .records import as_node, define, operation
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 FILL = define(
     "fill_like",
@@ -21,7 +25,7 @@ FILL = define(
 
 
 @operation
-def zeros_like(x: Any) -> Any:
+def zeros_like(x: OperandLike) -> Node:
     """Zeros of the shape and the dynamic axes of `x`.
 
     >>> C.zeros_like([1, 2]).eval()
@@ -31,7 +35,7 @@ def zeros_like(x: Any) -> Any:
 
 
 @operation
-def ones_like(x: Any) -> Any:
+def ones_like(x: OperandLike) -> Node:
     """Ones of the shape and the dynamic axes of `x`.
 
     >>> C.ones_like([1, 2]).eval()
@@ -47,7 +51,7 @@ def _eye_axes(operands: Any, sparse_output: bool) -> Any:
     return axes
 
 
-def _eye(run: Any, x: Any, *, axis: Axis | None, sparse_output: bool) -> Any:
+def _eye(run: Run, x: Array, *, axis: Axis | None, sparse_output: bool) -> Array:
     eye = run.xp.eye(x.shape[0], x.shape[1], dtype=x.dtype)
     order = run.order(axis) if axis else None
     return eye if order is None else eye[run.engine.from_numpy(order)]
@@ -73,7 +77,7 @@ def _check_matrix(shape: Shape | None, axes: Any) -> None:
 
 
 @operation
-def eye_like(x: Any, sparse_output: bool = True) -> Any:
+def eye_like(x: OperandLike, sparse_output: bool = True) -> Node:
     """The identity of the shape of a matrix: ones on the diagonal, zeros elsewhere.
 
     Args:
@@ -100,7 +104,7 @@ CAST = define(
 
 
 @operation
-def cast(node_input: Any, dtype: Any) -> Any:
+def cast(node_input: OperandLike, dtype: DTypeLike) -> Node:
     """`node_input` in another type of number; its gradient comes back in its own.
 
     Args:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Layout, Node, apply, one_batch
+from ..graph.types import Array, DTypeLike
 from .records import define
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 def needs_time(axes: tuple[Axis, ...] | None, what: str) -> None:
@@ -27,8 +31,8 @@ def needs_time(axes: tuple[Axis, ...] | None, what: str) -> None:
 
 
 def on_new_axis(
-    run: Any, chosen: Sequence[np.ndarray], axis: Axis, layout: Layout, dtype: Any
-) -> Any:
+    run: Run, chosen: Sequence[np.ndarray], axis: Axis, layout: Layout, dtype: DTypeLike
+) -> Array:
     """The chosen frames' numbers, given for each sequence, longest first, as rows on `axis`."""
     in_batch_order = [chosen[i] for i in layout.order.argsort()]
     new = Layout([len(c) for c in in_batch_order], layout.batch_order)
@@ -40,7 +44,7 @@ def on_new_axis(
     return run.engine.from_numpy(new.pack(in_batch_order, np.empty(new.rows, dtype)))
 
 
-def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
+def _where(run: Run, condition: Array, *, axis: Axis, source: Axis) -> Array:
     layout = run.layouts[source]
     counts = run.engine.to_numpy(condition)
     counts = counts.reshape(layout.rows, math.prod(counts.shape[1:]))[:, 0]
@@ -58,22 +62,22 @@ def _where(run: Any, condition: Any, *, axis: Axis, source: Axis) -> Any:
 
 
 def _steps(
-    run: Any,
-    like: Any,
+    run: Run,
+    like: Array,
     *,
     begin: int | None,
     end: int | None,
     step: int,
     axis: Axis,
     source: Axis,
-    dtype: Any,
-) -> Any:
+    dtype: DTypeLike,
+) -> Array:
     layout = run.layouts[source]
     chosen = [np.arange(n)[begin:end:step] for n in layout.lengths]
     return on_new_axis(run, chosen, axis, layout, dtype)
 
 
-def _chosen_rows(run: Any, index: Any, axis: Axis, source: Axis) -> Any:
+def _chosen_rows(run: Run, index: Array, axis: Axis, source: Axis) -> Array:
     """For each chosen frame: the row that it is in the sequence that it was chosen from."""
     new, layout = run.layouts[axis], run.layouts[source]
     step = run.engine.to_numpy(index).astype(int)
@@ -81,18 +85,18 @@ def _chosen_rows(run: Any, index: Any, axis: Axis, source: Axis) -> Any:
     return run.engine.from_numpy(layout.row(sequence, step))
 
 
-def _gather(run: Any, x: Any, index: Any, *, axis: Axis, source: Axis) -> Any:
+def _gather(run: Run, x: Array, index: Array, *, axis: Axis, source: Axis) -> Array:
     return x[_chosen_rows(run, index, axis, source)]
 
 
-def _scatter(run: Any, g: Any, index: Any, like: Any, *, axis: Axis, source: Axis) -> Any:
+def _scatter(run: Run, g: Array, index: Array, like: Array, *, axis: Axis, source: Axis) -> Array:
     out = run.xp.zeros((run.layouts[source].rows, *g.shape[1:]), g.dtype)
     run.xp.add.at(out, _chosen_rows(run, index, axis, source), g)
     return out
 
 
 def _on_axis(
-    axes: Sequence[tuple[Axis, ...] | None], *, axis: Axis, **_: Any
+    axes: Sequence[tuple[Axis, ...] | None], *, axis: Axis, **_: object
 ) -> tuple[Axis, ...] | None:
     needs_time(axes[0], "choosing frames")
     return None if axes[0] is None else (axes[0][0], axis)
@@ -223,8 +227,8 @@ def frames_where(condition: Node) -> Node:
 
 
 def _continuation(
-    run: Any, x: Any, outer: Any, *, offset: int, axis: Axis, source: Axis, dtype: Any
-) -> Any:
+    run: Run, x: Array, outer: Array, *, offset: int, axis: Axis, source: Axis, dtype: DTypeLike
+) -> Array:
     layout, other = run.layouts[axis], run.layouts[source]
     step = layout.step_of_row
     if offset < 0:

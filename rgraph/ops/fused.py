@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..graph import Node, Op
 from ..graph.free import elements
+from ..graph.types import Array, Library
 from .records import TABLE
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 Steps = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -110,7 +114,7 @@ class OnArrays:
             result: the operands', the result's, then the registers'.
     """
 
-    def __init__(self, program: Program, xp: Any) -> None:
+    def __init__(self, program: Program, xp: Library) -> None:
         lines, self.registers = program.allocated()
         self._result, self._none = program.arity, [None] * self.registers
         self.lines: list[tuple[Any, int, int, int, int]] = []
@@ -139,7 +143,7 @@ class OnArrays:
 on_arrays = lru_cache(maxsize=1024)(OnArrays)
 
 
-def evaluate(run: Any, *arrays: Any, program: Program, out: Any = None) -> Any:
+def evaluate(run: Run, *arrays: Array, program: Program, out: Array | None = None) -> Array:
     """Runs a program on whole arrays; the kernel of `FUSED`."""
     small = on_arrays(program, run.xp)
     if arrays[0].ndim or any(a.ndim for a in arrays):
@@ -160,8 +164,8 @@ FUSED = Op(
 
 
 def _tailed(
-    run: Any, *arrays: Any, head: Op, arguments: Any, program: Program, out: Any = None
-) -> Any:
+    run: Run, *arrays: Array, head: Op, arguments: Any, program: Program, out: Array | None = None
+) -> Array:
     count = len(arrays) - program.arity + 1
     result = head.kernel(run, *arrays[:count], **arguments)
     return evaluate(run, result, *arrays[count:], program=program, out=out)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Node, apply, whole
 from ..graph.node import Shape
+from ..graph.types import Array, Library, OperandLike
 from .records import as_node, define, operation
 from .shaping import as_size, axis_number, static_index
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 # gather, and its adjoint, which adds each element back to where it was taken from
 
 
-def _gathered(reference: Shape, indices: Shape, *, axis: int, **_: Any) -> Shape:
+def _gathered(reference: Shape, indices: Shape, *, axis: int, **_: object) -> Shape:
     at = static_index(axis, len(reference)) + len(reference)
     return reference[:at] + indices + reference[at + 1 :]
 
@@ -29,7 +33,7 @@ class _Places:
         self.chosen = bool(indices.axes)
         self.count = len(indices.shape or ())
 
-    def lead(self, xp: Any, indices: Any, rows: int, size: int) -> Any:
+    def lead(self, xp: Library, indices: Any, rows: int, size: int) -> Any:
         """What picks out of the reference with its gathered axis (behind the rows) in front.
 
         Args:
@@ -43,7 +47,7 @@ class _Places:
         return xp.arange(rows).reshape(-1, *[1] * self.count), index
 
 
-def _whole(xp: Any, indices: Any, size: int) -> Any:
+def _whole(xp: Library, indices: Array, size: int) -> Array:
     """Indices out of arithmetic as whole numbers: fractions are cut off, as in CNTK."""
     if xp is np:  # on a GPU it would have to be waited for
         outside = ~((indices > -1) & (indices < size))  # NaN too
@@ -55,7 +59,7 @@ def _whole(xp: Any, indices: Any, size: int) -> Any:
     return indices.astype(int)
 
 
-def _gather(run: Any, x: Any, indices: Any, *, places: _Places) -> Any:
+def _gather(run: Run, x: Array, indices: Array, *, places: _Places) -> Array:
     at = places.before + places.own
     moved = run.xp.moveaxis(x, at, int(places.own))
     found = moved[places.lead(run.xp, indices, len(x), x.shape[at])]
@@ -69,7 +73,7 @@ def _moves(places: _Places) -> tuple[Any, Any]:
     return source, tuple(i + places.before for i in source)
 
 
-def _scatter(run: Any, g: Any, indices: Any, *, places: _Places, shape: Shape) -> Any:
+def _scatter(run: Run, g: Array, indices: Array, *, places: _Places, shape: Shape) -> Array:
     source, target = _moves(places)
     g = run.xp.moveaxis(g, target, source)
     rows = g.shape[:1] if places.own else ()
@@ -131,7 +135,7 @@ SCATTER = define(
 
 
 @operation
-def gather(reference: Any, indices: Any, axis: int | Axis | None = None) -> Any:
+def gather(reference: OperandLike, indices: OperandLike, axis: int | Axis | None = None) -> Node:
     """The elements of `reference` along an axis that `indices` says.
 
     Args:
@@ -155,12 +159,12 @@ def gather(reference: Any, indices: Any, axis: int | Axis | None = None) -> Any:
 # one_hot
 
 
-def _one_hot(run: Any, x: Any, *, num_classes: int, axis: int) -> Any:
+def _one_hot(run: Run, x: Array, *, num_classes: int, axis: int) -> Array:
     found = _whole(run.xp, x, num_classes)[..., None] == run.xp.arange(num_classes)
     return run.xp.moveaxis(found.astype(x.dtype), -1, axis)
 
 
-def _one_hot_shape(shape: Shape, *, num_classes: int, axis: int, **_: Any) -> Shape:
+def _one_hot_shape(shape: Shape, *, num_classes: int, axis: int, **_: object) -> Shape:
     at = static_index(axis, len(shape) + 1) + len(shape) + 1
     return (*shape[:at], num_classes, *shape[at:])
 
@@ -182,7 +186,9 @@ ONE_HOT = define(
 
 
 @operation
-def one_hot(x: Any, num_classes: int, sparse_output: bool = False, axis: int | Axis = -1) -> Any:
+def one_hot(
+    x: OperandLike, num_classes: int, sparse_output: bool = False, axis: int | Axis = -1
+) -> Node:
     """Class numbers as vectors that are 1 at the class and 0 elsewhere. No gradient flows.
 
     Args:
@@ -217,12 +223,12 @@ def _top_arguments(node: Node) -> dict[str, Any]:
     return {"axis": static_index(node.attrs["axis"], len(node.inputs[0].shape or ()))}
 
 
-def _top(run: Any, x: Any, *, axis: int, k: int) -> Any:
+def _top(run: Run, x: Array, *, axis: int, k: int) -> Array:
     order = run.xp.argsort(-x, axis=axis, kind="stable")
     return run.xp.take(order, run.xp.arange(k), axis=axis).astype(x.dtype)
 
 
-def _put(run: Any, g: Any, indices: Any, *, axis: int, size: int) -> Any:
+def _put(run: Run, g: Array, indices: Array, *, axis: int, size: int) -> Array:
     shape = list(g.shape)
     shape[axis] = size
     whole = run.xp.zeros(shape, g.dtype)
@@ -273,7 +279,7 @@ PUT = define(
 
 
 @operation
-def top_k(x: Any, k: int, axis: int | Axis = -1) -> Any:
+def top_k(x: OperandLike, k: int, axis: int | Axis = -1) -> tuple[Node, Node]:
     """The `k` largest elements along a static axis, the largest first.
 
     Returns:

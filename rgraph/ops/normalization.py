@@ -10,18 +10,22 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import INFERRED, Axis, Constant, GraphError, Node, State, Stored, apply
 from ..graph.node import Shape, resolve
+from ..graph.types import Array, OperandLike
 from .arithmetic import element_divide, element_max, element_times, exp, minus, plus, sqrt, square
 from .comparison import element_select, equal, not_equal
 from .records import as_node, define, operation
 from .reductions import over_space, row_count
 from .repetition import sum_rows
 from .shaping import RESHAPE, reshape_to
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 def _placed(value: Shape, like: Shape, *, spatial: bool) -> Shape:
@@ -53,7 +57,7 @@ PER_ELEMENT = define(
 )
 
 
-def _only_in_training(run: Any, g: Any) -> Any:
+def _only_in_training(run: Run, g: Array) -> Array:
     return g if run.training else run.xp.zeros_like(g)
 
 
@@ -68,7 +72,7 @@ ONLY_IN_TRAINING = define(
 )
 
 
-def _statistic_axes(axes: Sequence[tuple[Axis, ...] | None], **_: Any) -> tuple[Axis, ...]:
+def _statistic_axes(axes: Sequence[tuple[Axis, ...] | None], **_: object) -> tuple[Axis, ...]:
     if axes[3] == ():
         raise GraphError(
             "batch normalization is over the samples of a minibatch; the operand has no batch axis"
@@ -146,11 +150,11 @@ def _mean(x: Node, spatial: bool) -> Node:
 
 @operation
 def batch_normalization(
-    operand: Any,
-    scale: Any,
-    bias: Any,
-    running_mean: Any,
-    running_inv_std: Any,
+    operand: OperandLike,
+    scale: OperandLike,
+    bias: OperandLike,
+    running_mean: OperandLike,
+    running_inv_std: OperandLike,
     spatial: bool,
     normalization_time_constant: float = 5000,
     blend_time_constant: float = 0,
@@ -159,7 +163,7 @@ def batch_normalization(
     disable_regularization: bool = False,
     *,
     running_count: Any = None,
-) -> Any:
+) -> Node:
     """(operand - mean) / sqrt(variance + epsilon) * scale + bias.
 
     In training mean and variance are those of the minibatch, over all samples and frames;

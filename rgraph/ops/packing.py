@@ -7,17 +7,21 @@ a time axis for what becomes a sequence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import FREE, Axis, GraphError, Layout, Node, apply, one_batch
 from ..graph.node import Shape, Type
+from ..graph.types import Array, DTypeLike, OperandLike
 from .frames import needs_time
 from .records import as_node, carried, define, operation
 
+if TYPE_CHECKING:
+    from ..plan import Run
 
-def _unpack(run: Any, x: Any, *, unpacked: Shape, padding: float, axis: Axis) -> Any:
+
+def _unpack(run: Run, x: Array, *, unpacked: Shape, padding: float, axis: Axis) -> Array:
     layout, steps = run.layouts[axis], unpacked[-1]
     if layout.steps > steps:
         raise GraphError(f"a sequence of {layout.steps} frames does not fit into {steps}")
@@ -26,7 +30,7 @@ def _unpack(run: Any, x: Any, *, unpacked: Shape, padding: float, axis: Axis) ->
     return out
 
 
-def _pack(run: Any, x: Any, like: Any, *, axis: Axis) -> Any:
+def _pack(run: Run, x: Array, like: Array, *, axis: Axis) -> Array:
     layout = run.layouts[axis]
     if layout.steps > x.shape[1]:
         raise GraphError(
@@ -36,8 +40,8 @@ def _pack(run: Any, x: Any, like: Any, *, axis: Axis) -> Any:
 
 
 def _steps_of(
-    run: Any, x: Any, lengths: Any = None, *, axis: Axis, source: Axis, dtype: Any
-) -> Any:
+    run: Run, x: Array, lengths: Array = None, *, axis: Axis, source: Axis, dtype: DTypeLike
+) -> Array:
     most = x.shape[1]
     order = run.order(source)
     order = np.arange(len(x)) if order is None else order
@@ -75,7 +79,7 @@ def _steps_along(axis: Axis) -> int:
     return (source.inputs[0].shape or (FREE,))[0]
 
 
-def _frame_shape(x: Shape, *_: Any, **__: Any) -> Shape:
+def _frame_shape(x: Shape, *_: object, **__: Any) -> Shape:
     if not x:
         raise GraphError("a sequence is made of an operand's first static axis, it has none")
     return x[1:]
@@ -162,8 +166,8 @@ def unpacked(x: Node, padding: float) -> Node:
 
 @operation
 def to_sequence(
-    x: Any, sequence_lengths: Any = None, sequence_axis_name_prefix: str = "toSequence_"
-) -> Any:
+    x: OperandLike, sequence_lengths: Any = None, sequence_axis_name_prefix: str = "toSequence_"
+) -> Node:
     """The slices along the first static axis, as a sequence on a new time axis.
 
     Args:
@@ -191,7 +195,7 @@ def to_sequence(
 
 
 @operation
-def to_sequence_like(x: Any, dynamic_axes_like: Any) -> Any:
+def to_sequence_like(x: OperandLike, dynamic_axes_like: OperandLike) -> Node:
     """The slices along the first static axis as a sequence, as long as another operand's.
 
     Args:

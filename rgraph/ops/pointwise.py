@@ -8,19 +8,23 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.node import Shape
+from ..graph.types import Array, Library
 from .expressions import on_arrays, parsed
 from .records import Operation, as_node, define, follow_axes, operation
 from .repetition import sum_rows, sum_to
 from .shaping import reshape_to
 
+if TYPE_CHECKING:
+    from ..plan import Run
+
 PAIR = "left right"  # the operands of most
 
 
-def broadcast(*shapes: Shape | None, **_: Any) -> Shape | None:
+def broadcast(*shapes: Shape | None, **_: object) -> Shape | None:
     """NumPy's broadcasting; an unknown shape agrees with the others."""
     known = [s for s in shapes if s is not None]
     if not known:
@@ -59,7 +63,7 @@ def _broadcast_hint(shapes: list[Shape]) -> str:
     return ""
 
 
-def _fill_in(*shapes: Shape, **_: Any) -> list[Shape]:
+def _fill_in(*shapes: Shape, **_: object) -> list[Shape]:
     whole = broadcast(*shapes) or ()
     return [
         tuple(w if n == INFERRED else n for n, w in zip(s[::-1], whole[::-1], strict=False))[::-1]
@@ -67,7 +71,7 @@ def _fill_in(*shapes: Shape, **_: Any) -> list[Shape]:
     ]
 
 
-def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
+def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: object) -> list[Node]:
     """Rows come first in memory, so an operand with rows must have the result's rank."""
     rank = max(len(i.shape or ()) for i in inputs)
     return [
@@ -131,12 +135,12 @@ def pointwise(
     by_functions = on_arrays(parsed(expression, names))
 
     @lru_cache(maxsize=8)
-    def on_library(xp: Any) -> Callable[..., Any]:
+    def on_library(xp: Library) -> Callable[..., Any]:
         if not arrays:
             return by_functions(xp)
         return getattr(xp, arrays) if isinstance(arrays, str) else partial(arrays, xp)
 
-    def compute(run: Any, *arrays: Any, out: Any = None) -> Any:
+    def compute(run: Run, *arrays: Array, out: Array | None = None) -> Array:
         if out is None and not any(a.ndim for a in arrays):  # NumPy would make a number of it
             out = run.empty((), arrays[0].dtype)
         return on_library(run.xp)(*arrays, out=out)

@@ -10,18 +10,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import INFERRED, GraphError, Node, apply
 from ..graph.node import Shape
+from ..graph.types import Array, DTypeLike, Library, OperandLike, ShapeLike
 from .arithmetic import element_divide, element_max
 from .filling import FILL
 from .records import as_node, define, operation
 from .shaping import as_size
 from .sums import total
 from .windows import Flags, Pads, automatic, per_axis, steps
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 LARGE_WINDOW = 256  # elements that no sum is made of one after the other: digits would be lost
 
@@ -49,7 +53,7 @@ def _along(size: int, window: int, stride: int, auto: bool, ceil: bool) -> tuple
 
 
 def _pooled(
-    shape: Shape, *, window: Shape, strides: Shape, auto: Flags, ceil: bool, **_: Any
+    shape: Shape, *, window: Shape, strides: Shape, auto: Flags, ceil: bool, **_: object
 ) -> Shape:
     lead = len(shape) - len(window)
     if lead < 0:
@@ -95,11 +99,11 @@ def _windows(
             yield (Ellipsis, *source), (Ellipsis, *target)
 
 
-def _overlap(window: Shape, strides: Shape, **_: Any) -> bool:
+def _overlap(window: Shape, strides: Shape, **_: object) -> bool:
     return any(k > s for k, s in zip(window, strides, strict=True))
 
 
-def _result(run: Any, out: Any, sizes: Shape, fill: float, *operands: Any) -> Any:
+def _result(run: Run, out: Array, sizes: Shape, fill: float, *operands: Array) -> Array:
     """`out`, or an array in the first operand's memory order, with windows of these sizes."""
     if out is None:
         leads = [a.shape[: a.ndim - len(sizes)] for a in operands]
@@ -111,14 +115,14 @@ def _result(run: Any, out: Any, sizes: Shape, fill: float, *operands: Any) -> An
     return out
 
 
-def _largest(run: Any, out: Any, x: Any, at: dict[str, Any]) -> Any:
+def _largest(run: Run, out: Array, x: Array, at: dict[str, Any]) -> Array:
     result = _result(run, out, at["counts"], -math.inf, x)
     for source, target in _windows(x.shape, **at):
         run.xp.maximum(result[target], x[source], out=result[target])
     return result
 
 
-def _choices(run: Any, guide: Any, at: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+def _choices(run: Run, guide: Array, at: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     """As `_windows`, and for each window whether `guide` is largest there (the first such)."""
     largest = _largest(run, None, guide, at)
     free = run.empty(largest.shape, np.bool_, largest)
@@ -130,7 +134,7 @@ def _choices(run: Any, guide: Any, at: dict[str, Any]) -> Iterator[tuple[Any, An
         yield source, target, chosen
 
 
-def _pick(run: Any, value: Any, guide: Any, *, out: Any = None, **at: Any) -> Any:
+def _pick(run: Run, value: Array, guide: Array, *, out: Array | None = None, **at: Any) -> Array:
     if value is guide:
         return _largest(run, out, guide, at)
     result = _result(run, out, at["counts"], 0, guide, value)
@@ -139,7 +143,7 @@ def _pick(run: Any, value: Any, guide: Any, *, out: Any = None, **at: Any) -> An
     return result
 
 
-def _place(run: Any, value: Any, guide: Any, *, out: Any = None, **at: Any) -> Any:
+def _place(run: Run, value: Array, guide: Array, *, out: Array | None = None, **at: Any) -> Array:
     result = _result(run, out, guide.shape[guide.ndim - len(at["window"]) :], 0, guide, value)
     overlap = _overlap(**at)
     for source, target, chosen in _choices(run, guide, at):
@@ -150,7 +154,9 @@ def _place(run: Any, value: Any, guide: Any, *, out: Any = None, **at: Any) -> A
     return result
 
 
-def _divisor(run: Any, shape: Shape, dtype: Any, at: dict[str, Any], include_pad: bool) -> Any:
+def _divisor(
+    run: Run, shape: Shape, dtype: DTypeLike, at: dict[str, Any], include_pad: bool
+) -> Array:
     """How many elements each window's mean is over."""
     if include_pad:
         return math.prod(at["window"])
@@ -160,7 +166,7 @@ def _divisor(run: Any, shape: Shape, dtype: Any, at: dict[str, Any], include_pad
     return count
 
 
-def _mean(run: Any, x: Any, *, include_pad: bool, out: Any = None, **at: Any) -> Any:
+def _mean(run: Run, x: Array, *, include_pad: bool, out: Array | None = None, **at: Any) -> Array:
     divisor = _divisor(run, x.shape, x.dtype, at, include_pad)
     if math.prod(at["window"]) > LARGE_WINDOW:
         sums = _window_sums(run.xp, x, **at)
@@ -173,8 +179,8 @@ def _mean(run: Any, x: Any, *, include_pad: bool, out: Any = None, **at: Any) ->
 
 
 def _window_sums(
-    xp: Any, x: Any, window: Shape, strides: Shape, padding: Pads, counts: Shape
-) -> Any:
+    xp: Library, x: Array, window: Shape, strides: Shape, padding: Pads, counts: Shape
+) -> Array:
     """The sum of each of few large windows: along one axis after the other."""
     for axis, moves in enumerate(zip(window, strides, padding, counts, strict=True), -len(window)):
         size, stride, (low, _), count = moves
@@ -187,8 +193,8 @@ def _window_sums(
 
 
 def _spread(
-    run: Any, g: Any, *, include_pad: bool, shape: Shape, out: Any = None, **at: Any
-) -> Any:
+    run: Run, g: Array, *, include_pad: bool, shape: Shape, out: Array | None = None, **at: Any
+) -> Array:
     result = _result(run, out, shape[len(shape) - len(at["window"]) :], 0, g)
     g = g / _divisor(run, shape, g.dtype, at, include_pad)
     overlap = _overlap(**at)
@@ -289,14 +295,14 @@ POOL_SPREAD = define(
 
 @operation
 def pooling(
-    operand: Any,
+    operand: OperandLike,
     pooling_type: int,
     pooling_window_shape: int | Sequence[int],
     strides: int | Sequence[int] = (1,),
     auto_padding: bool | Sequence[bool] = (False,),
     ceil_out_dim: bool = False,
     include_pad: bool = False,
-) -> Any:
+) -> Node:
     """The largest or the mean element of each window that slides over the last axes.
 
     Of several that are equally large the first has the gradient.
@@ -326,7 +332,7 @@ def pooling(
     return apply(POOL_PICK, x, x, **at)
 
 
-def _moves(window: Any, strides: Any, auto_padding: Any, ceil: bool) -> dict[str, Any]:
+def _moves(window: Any, strides: ShapeLike, auto_padding: Any, ceil: bool) -> dict[str, Any]:
     shape = as_size(window, "pooling_window_shape")
     rank = len(shape)
     if not rank:
@@ -342,13 +348,13 @@ def _moves(window: Any, strides: Any, auto_padding: Any, ceil: bool) -> dict[str
 
 @operation
 def unpooling(
-    operand: Any,
-    pooling_input: Any,
+    operand: OperandLike,
+    pooling_input: OperandLike,
     unpooling_type: int,
     unpooling_window_shape: int | Sequence[int],
     strides: int | Sequence[int] = (1,),
     auto_padding: bool | Sequence[bool] = (False,),
-) -> Any:
+) -> Node:
     """Puts each element back to where max pooling took it from; zeros everywhere else.
 
     Where several overlapping windows took the same element it gets the mean of what comes back.

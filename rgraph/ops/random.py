@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Constant, Node, apply, number_type
 from ..graph.context import context
 from ..graph.node import AUTO_SEED, Shape, random_key
+from ..graph.types import Array, DTypeLike, OperandLike, ShapeLike
 from .arithmetic import element_times
 from .records import as_node, define, operation
 from .shaping import as_shape
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 def seeds(seed: int | None) -> dict[str, Any]:
@@ -35,7 +39,7 @@ def drawing(node: Node) -> dict[str, Any]:
     return given
 
 
-def _mask(run: Any, like: Any, *, rate: float, seed: Any, key: int) -> Any:
+def _mask(run: Run, like: Array, *, rate: float, seed: Any, key: int) -> Array:
     xp = run.xp
     if not run.training:
         return xp.broadcast_to(xp.ones((), like.dtype), like.shape)
@@ -58,7 +62,7 @@ DROPOUT_MASK = define(
 
 
 @operation
-def dropout(x: Any, dropout_rate: float = 0.0, seed: int | None = None) -> Any:
+def dropout(x: OperandLike, dropout_rate: float = 0.0, seed: int | None = None) -> Node:
     """`x` with a random part of its elements set to 0 and the others scaled up; in training only.
 
     Args:
@@ -88,15 +92,15 @@ _DRAWS: dict[str, Any] = {  # from an array library and uniform numbers from 0 o
 
 
 def _draw(
-    run: Any,
-    *like: Any,
+    run: Run,
+    *like: Array,
     kind: str,
     by: tuple[float, ...],
     seed: Any,
     key: int,
     shape: Shape,
-    dtype: Any,
-) -> Any:
+    dtype: DTypeLike,
+) -> Array:
     generator = run.series(seed) if has_seed(seed) and not like else run.random(seed, key)
     size = like[0].shape if like else shape
     if kind == "normal":
@@ -123,7 +127,9 @@ DRAW = define(
 )
 
 
-def _drawn(like: Any, shape: Any, dtype: Any, kind: str, by: Sequence[float], seed: Any) -> Node:
+def _drawn(
+    like: Any, shape: ShapeLike, dtype: DTypeLike, kind: str, by: Sequence[float], seed: Any
+) -> Node:
     operands = [] if like is None else [as_node(like)]
     attrs: dict[str, Any] = {"shape": as_shape(shape), "dtype": number_type(dtype or np.float32)}
     return apply(DRAW, *operands, kind=kind, by=tuple(map(float, by)), **seeds(seed), **attrs)
@@ -131,8 +137,12 @@ def _drawn(like: Any, shape: Any, dtype: Any, kind: str, by: Sequence[float], se
 
 @operation
 def uniform(
-    shape: Any, dtype: Any = None, low: float = 0.0, high: float = 1.0, seed: int | None = None
-) -> Any:
+    shape: ShapeLike,
+    dtype: DTypeLike = None,
+    low: float = 0.0,
+    high: float = 1.0,
+    seed: int | None = None,
+) -> Node:
     """New numbers in every run, each between `low` and `high` with equal chance.
 
     They are CNTK's on a CPU, unless `C.set_seed` was called: each run goes on where the one before
@@ -145,7 +155,9 @@ def uniform(
 
 
 @operation
-def uniform_like(x: Any, low: float = 0.0, high: float = 1.0, seed: int | None = None) -> Any:
+def uniform_like(
+    x: OperandLike, low: float = 0.0, high: float = 1.0, seed: int | None = None
+) -> Node:
     """As `uniform`, with the shape, the dynamic axes and the dtype of `x`.
 
     >>> C.random.uniform_like(C.input_variable(4)).shape
@@ -156,8 +168,12 @@ def uniform_like(x: Any, low: float = 0.0, high: float = 1.0, seed: int | None =
 
 @operation
 def normal(
-    shape: Any, dtype: Any = None, mean: float = 0.0, scale: float = 1.0, seed: int | None = None
-) -> Any:
+    shape: ShapeLike,
+    dtype: DTypeLike = None,
+    mean: float = 0.0,
+    scale: float = 1.0,
+    seed: int | None = None,
+) -> Node:
     """New numbers in every run, normal with this mean and this standard deviation.
 
     >>> C.random.normal((2, 3)).shape
@@ -167,7 +183,9 @@ def normal(
 
 
 @operation
-def normal_like(x: Any, mean: float = 0.0, scale: float = 1.0, seed: int | None = None) -> Any:
+def normal_like(
+    x: OperandLike, mean: float = 0.0, scale: float = 1.0, seed: int | None = None
+) -> Node:
     """As `normal`, with the shape, the dynamic axes and the dtype of `x`.
 
     >>> C.random.normal_like(C.input_variable(4)).shape
@@ -178,8 +196,12 @@ def normal_like(x: Any, mean: float = 0.0, scale: float = 1.0, seed: int | None 
 
 @operation
 def gumbel(
-    shape: Any, dtype: Any = None, loc: float = 0.0, scale: float = 1.0, seed: int | None = None
-) -> Any:
+    shape: ShapeLike,
+    dtype: DTypeLike = None,
+    loc: float = 0.0,
+    scale: float = 1.0,
+    seed: int | None = None,
+) -> Node:
     """New numbers in every run, loc - scale * log(-log(u)) with u uniform between 0 and 1.
 
     >>> C.random.gumbel((2, 3)).shape
@@ -189,7 +211,9 @@ def gumbel(
 
 
 @operation
-def gumbel_like(x: Any, loc: float = 0.0, scale: float = 1.0, seed: int | None = None) -> Any:
+def gumbel_like(
+    x: OperandLike, loc: float = 0.0, scale: float = 1.0, seed: int | None = None
+) -> Node:
     """As `gumbel`, with the shape, the dynamic axes and the dtype of `x`.
 
     >>> C.random.gumbel_like(C.input_variable(4)).shape
@@ -199,7 +223,9 @@ def gumbel_like(x: Any, loc: float = 0.0, scale: float = 1.0, seed: int | None =
 
 
 @operation
-def bernoulli(shape: Any, dtype: Any = None, mean: float = 0.5, seed: int | None = None) -> Any:
+def bernoulli(
+    shape: ShapeLike, dtype: DTypeLike = None, mean: float = 0.5, seed: int | None = None
+) -> Node:
     """New numbers in every run, 1 with probability `mean`, else 0.
 
     >>> C.random.bernoulli((2, 3)).shape
@@ -209,7 +235,7 @@ def bernoulli(shape: Any, dtype: Any = None, mean: float = 0.5, seed: int | None
 
 
 @operation
-def bernoulli_like(x: Any, mean: float = 0.5, seed: int | None = None) -> Any:
+def bernoulli_like(x: OperandLike, mean: float = 0.5, seed: int | None = None) -> Node:
     """As `bernoulli`, with the shape, the dynamic axes and the dtype of `x`.
 
     >>> C.random.bernoulli_like(C.input_variable(4)).shape

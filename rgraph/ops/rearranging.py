@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..graph import Axis, GraphError, Node, Op, apply
 from ..graph.axis import END
 from ..graph.node import Shape
+from ..graph.types import Array, OperandLike
 from .records import as_node, define, operation
 from .shaping import as_size, axis_number, rank_of, reshape, reshape_to, static_index, transpose
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 CONSTANT_PAD, REFLECT_PAD, SYMMETRIC_PAD = 0, 1, 2
 _MODES = ("constant", "reflect", "symmetric")
@@ -63,7 +67,7 @@ _FLATTEN = _reshaping("flatten", _flattened, {"axis": 0}, {"axis": 2})
 
 
 @operation
-def squeeze(x: Any, axes: int | Axis | Sequence[int | Axis] | None = None) -> Any:
+def squeeze(x: OperandLike, axes: int | Axis | Sequence[int | Axis] | None = None) -> Node:
     """`x` without static axes of one element.
 
     Args:
@@ -78,7 +82,7 @@ def squeeze(x: Any, axes: int | Axis | Sequence[int | Axis] | None = None) -> An
 
 
 @operation
-def expand_dims(x: Any, axis: int | Axis) -> Any:
+def expand_dims(x: OperandLike, axis: int | Axis) -> Node:
     """`x` with a static axis of one element more.
 
     Args:
@@ -103,7 +107,7 @@ def insert_axis(x: Node, at: int) -> Node:
 
 
 @operation
-def flatten(x: Any, axis: int | Axis | None = None) -> Any:
+def flatten(x: OperandLike, axis: int | Axis | None = None) -> Node:
     """`x` as a matrix: the axes before `axis` become one, and those from it on another.
 
     Args:
@@ -116,7 +120,7 @@ def flatten(x: Any, axis: int | Axis | None = None) -> Any:
 
 
 @operation
-def depth_to_space(operand: Any, block_size: int) -> Any:
+def depth_to_space(operand: OperandLike, block_size: int) -> Node:
     """Blocks of channels laid out as blocks of pixels.
 
     Args:
@@ -135,7 +139,7 @@ def depth_to_space(operand: Any, block_size: int) -> Any:
 
 
 @operation
-def space_to_depth(operand: Any, block_size: int) -> Any:
+def space_to_depth(operand: OperandLike, block_size: int) -> Node:
     """Blocks of pixels laid out as channels: undoes `depth_to_space`.
 
     Args:
@@ -155,7 +159,7 @@ def space_to_depth(operand: Any, block_size: int) -> Any:
 # Padding, and its adjoint
 
 
-def _padded(shape: Shape, *, pattern: Any, mode: int, **_: Any) -> Shape:
+def _padded(shape: Shape, *, pattern: Any, mode: int, **_: object) -> Shape:
     if len(pattern) != len(shape):
         raise GraphError(f"{len(pattern)} pairs of widths were given for shape {shape}")
     if mode != CONSTANT_PAD:
@@ -165,13 +169,13 @@ def _padded(shape: Shape, *, pattern: Any, mode: int, **_: Any) -> Shape:
     return tuple(n + low + high for n, (low, high) in zip(shape, pattern, strict=True))
 
 
-def _pad(run: Any, x: Any, *, pattern: Any, mode: int, value: float, rank: int) -> Any:
+def _pad(run: Run, x: Array, *, pattern: Any, mode: int, value: float, rank: int) -> Array:
     widths = ((0, 0),) * (x.ndim - rank) + pattern
     options = {"constant_values": value} if mode == CONSTANT_PAD else {}
     return run.xp.pad(x, widths, mode=_MODES[mode], **options)
 
 
-def _fold(run: Any, g: Any, *, pattern: Any, mode: int, rank: int) -> Any:
+def _fold(run: Run, g: Array, *, pattern: Any, mode: int, rank: int) -> Array:
     for axis, (low, high) in zip(range(g.ndim - rank, g.ndim), pattern, strict=True):
         g = run.xp.moveaxis(g, axis, 0)
         size = len(g) - low - high
@@ -217,8 +221,11 @@ FOLD = define(
 
 @operation
 def pad(
-    x: Any, pattern: Sequence[tuple[int, int]], mode: int = CONSTANT_PAD, constant_value: float = 0
-) -> Any:
+    x: OperandLike,
+    pattern: Sequence[tuple[int, int]],
+    mode: int = CONSTANT_PAD,
+    constant_value: float = 0,
+) -> Node:
     """`x` with elements added in front of and behind each static axis.
 
     Args:

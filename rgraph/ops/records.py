@@ -43,7 +43,7 @@ def define(name: str, **fields: Any) -> Op:
     return op
 
 
-def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
+def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: object) -> list[Node]:
     """What is the same for a whole sequence is given to each of its frames; rows are put on the
     batch axis that they meet."""
     inputs = list(inputs)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Node, Op, apply, whole
 from ..graph.node import Shape
+from ..graph.types import Array, Library, OperandLike
 from .along_axes import SPACE, Along, Rows, StaticAxes, chosen, chosen_of_some, flattened
 from .arithmetic import abs as absolute
 from .arithmetic import element_divide, element_times, negate, sqrt, square
@@ -17,6 +18,9 @@ from .records import TABLE, as_node, define, operation
 from .repetition import broadcast_to, spread
 from .shaping import rank_of, reshape_to
 from .sums import total
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 Axes = int | Axis | Sequence[int | Axis] | None
 
@@ -63,7 +67,7 @@ def _reduction(
 
     _FORMULAS[name] = kernel, gradient
 
-    def compute(run: Any, x: Any, *, axis: Shape, shape: Shape, rank: int) -> Any:
+    def compute(run: Run, x: Array, *, axis: Shape, shape: Shape, rank: int) -> Array:
         result = kernel(run.xp, x, axis) if axis else kernel(run.xp, x[..., None], (-1,))
         return result.reshape(x.shape[: x.ndim - rank] + shape)
 
@@ -89,7 +93,7 @@ def _reduction(
     )
 
 
-def below_top(xp: Any, x: Any, axis: Shape) -> tuple[Any, Any]:
+def below_top(xp: Library, x: Array, axis: Shape) -> tuple[Any, Any]:
     """The largest elements along axes, and how far all are from them; equal infinities are not."""
     top = xp.max(x, axis=axis, keepdims=True)
     distance = x - top
@@ -98,17 +102,17 @@ def below_top(xp: Any, x: Any, axis: Shape) -> tuple[Any, Any]:
     return top, xp.where(x == top, x.dtype.type(0), distance)
 
 
-def _log_sum_exp(xp: Any, x: Any, axis: Shape) -> Any:
+def _log_sum_exp(xp: Library, x: Array, axis: Shape) -> Array:
     top, distance = below_top(xp, x, axis)
     return xp.log(total(xp, xp.exp(distance), axis, keepdims=True)) + top
 
 
-def _mean(xp: Any, x: Any, axis: Shape) -> Any:
+def _mean(xp: Library, x: Array, axis: Shape) -> Array:
     return total(xp, x, axis) / (math.prod(x.shape[a] for a in axis) or 1)  # of none: 0
 
 
 def _index_of(find: str) -> Callable[..., Any]:
-    def kernel(xp: Any, x: Any, axis: Shape) -> Any:
+    def kernel(xp: Library, x: Array, axis: Shape) -> Array:
         return getattr(xp, find)(flattened(xp, x, axis), axis=-1).astype(x.dtype)
 
     return kernel
@@ -208,7 +212,7 @@ def _over_rows_axes(operands: Sequence[Any], *, how: str, whole: bool) -> Any:
     return () if axes is not None else None
 
 
-def _over_rows(run: Any, x: Any, *, how: str, rows: bool) -> Any:
+def _over_rows(run: Run, x: Array, *, how: str, rows: bool) -> Array:
     if not rows:
         return x
     if not len(x) and TABLE[how].shape is _reduced_to_one:
@@ -256,13 +260,13 @@ def row_count(x: Node) -> Node:
 
 
 @operation
-def over_space(x: Any, op: str) -> Any:
+def over_space(x: OperandLike, op: str) -> Node:
     """The reduction of this name over all static axes but the first, which stay with size 1."""
     return apply(TABLE[op], as_node(x), axis=SPACE, keepdims=True)
 
 
 @operation
-def reduce_sum(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+def reduce_sum(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The sum over static axes.
 
     Args:
@@ -278,7 +282,7 @@ def reduce_sum(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 
 @operation
-def reduce_mean(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+def reduce_mean(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The mean over static axes; arguments as `reduce_sum`.
 
     >>> C.reduce_mean([[1, 2], [3, 4]], axis=1).eval()
@@ -289,7 +293,7 @@ def reduce_mean(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 
 @operation
-def reduce_max(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+def reduce_max(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The largest element over static axes; arguments as `reduce_sum`.
 
     Of several that are equally large the first has the gradient: so it is in all that choose the
@@ -303,7 +307,7 @@ def reduce_max(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 
 @operation
-def reduce_min(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+def reduce_min(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The smallest element over static axes; arguments as `reduce_sum`.
 
     Of several that are equally small the first has the gradient.
@@ -316,7 +320,7 @@ def reduce_min(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 
 @operation
-def reduce_prod(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+def reduce_prod(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The product over static axes; arguments as `reduce_sum`.
 
     >>> C.reduce_prod([[1, 2], [3, 4]], axis=1).eval()
@@ -327,7 +331,7 @@ def reduce_prod(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 
 @operation
-def reduce_log_sum_exp(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+def reduce_log_sum_exp(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """log of the sum of exp(x) over static axes, without overflow; arguments as `reduce_sum`.
 
     Its gradient is `softmax`.
@@ -339,7 +343,7 @@ def reduce_log_sum_exp(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 
 @operation
-def reduce_l1(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+def reduce_l1(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The sum of absolute values over static axes; arguments as `reduce_sum`.
 
     >>> C.reduce_l1([1, -2]).eval()
@@ -349,7 +353,7 @@ def reduce_l1(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 
 @operation
-def reduce_sum_square(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+def reduce_sum_square(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The sum of squares over static axes; arguments as `reduce_sum`.
 
     >>> C.reduce_sum_square([1, -2]).eval()
@@ -359,7 +363,7 @@ def reduce_sum_square(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 
 @operation
-def reduce_l2(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
+def reduce_l2(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The square root of the sum of squares over static axes; arguments as `reduce_sum`.
 
     The gradient at a vector of zeros is 0.
@@ -371,7 +375,7 @@ def reduce_l2(x: Any, axis: Axes = None, keepdims: bool = True) -> Any:
 
 
 @operation
-def argmax(x: Any, axis: int | Axis | None = None) -> Any:
+def argmax(x: OperandLike, axis: int | Axis | None = None) -> Node:
     """The index of the largest element along an axis (kept, with size 1); None: of all.
 
     >>> C.argmax([1, 5, 2]).eval()
@@ -381,7 +385,7 @@ def argmax(x: Any, axis: int | Axis | None = None) -> Any:
 
 
 @operation
-def argmin(x: Any, axis: int | Axis | None = None) -> Any:
+def argmin(x: OperandLike, axis: int | Axis | None = None) -> Node:
     """The index of the smallest element along an axis (kept, with size 1); None: of all.
 
     >>> C.argmin([4, 5, 2]).eval()

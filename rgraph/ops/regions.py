@@ -6,16 +6,20 @@ ROI_TAKE     the elements of these numbers;  ROI_PUT is its adjoint
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import GraphError, Node, apply
 from ..graph.node import Shape
+from ..graph.types import Array, OperandLike
 from .poolings import MAX_POOLING
 from .records import as_node, define, operation
 from .shaping import as_size, joined
 from .windows import per_axis
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 def _bins(start: Any, size: Any, count: int, most: int) -> list[tuple[int, int]]:
@@ -25,7 +29,7 @@ def _bins(start: Any, size: Any, count: int, most: int) -> list[tuple[int, int]]
     return [(min(max(a, 0), most), min(max(b, 0), most)) for a, b in zip(low, high, strict=True)]
 
 
-def _largest(run: Any, x: Any, rois: Any, *, out: Shape, scale: float, single: bool) -> Any:
+def _largest(run: Run, x: Array, rois: Array, *, out: Shape, scale: float, single: bool) -> Array:
     xp = run.xp
     x, rois = x if x.ndim == 4 else x[None], rois if rois.ndim == 3 else rois[None]
     count = max(len(x), len(rois))
@@ -50,7 +54,7 @@ def _largest(run: Any, x: Any, rois: Any, *, out: Shape, scale: float, single: b
     return result[0] if single else result
 
 
-def _region_shape(x: Shape, rois: Shape, *, out: Shape, **_: Any) -> Shape:
+def _region_shape(x: Shape, rois: Shape, *, out: Shape, **_: object) -> Shape:
     if len(x) != 3 or len(rois) != 2 or rois[1] != 4:
         raise GraphError(
             f"roipooling needs images (channels, height, width) and regions (regions, 4), got "
@@ -59,7 +63,7 @@ def _region_shape(x: Shape, rois: Shape, *, out: Shape, **_: Any) -> Shape:
     return (rois[0], x[0], *out)
 
 
-def _take(run: Any, x: Any, index: Any, *, single: bool) -> Any:
+def _take(run: Run, x: Array, index: Array, *, single: bool) -> Array:
     xp = run.xp
     x, index = x if x.ndim == 4 else x[None], index if index.ndim == 5 else index[None]
     flat = joined(x, 2)[:, None]
@@ -69,7 +73,7 @@ def _take(run: Any, x: Any, index: Any, *, single: bool) -> Any:
     return found[0] if single else found
 
 
-def _put(run: Any, g: Any, index: Any, *, shape: Shape, rows: bool) -> Any:
+def _put(run: Run, g: Array, index: Array, *, shape: Shape, rows: bool) -> Array:
     xp = run.xp
     g, index = g if g.ndim == 5 else g[None], index if index.ndim == 5 else index[None]
     whole = xp.zeros((len(g) if rows else 1, shape[0], shape[1] * shape[2]), g.dtype)
@@ -131,12 +135,12 @@ ROI_PUT = define(
 
 @operation
 def roipooling(
-    operand: Any,
-    rois: Any,
+    operand: OperandLike,
+    rois: OperandLike,
     pooling_type: int,
     roi_output_shape: int | tuple[int, int],
     spatial_scale: float,
-) -> Any:
+) -> Node:
     """The largest elements of regions of images, each region cut into equally many bins.
 
     Args:

@@ -6,13 +6,17 @@ Dynamic axes: `spread` and `sum_rows`. Static axes: `broadcast_to` and `sum_to`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.axis import is_fixed
 from ..graph.node import Shape
+from ..graph.types import Array
 from .records import carried, define
 from .sums import IN_A_ROW, total
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 def _spread_axes(
@@ -38,7 +42,7 @@ def _gathered_axes(
     return axes if axes is not None else None if own is None else own[:1]
 
 
-def _spread(run: Any, x: Any, like: Any = None, *, axes: tuple[Axis, ...], own: int) -> Any:
+def _spread(run: Run, x: Array, like: Array = None, *, axes: tuple[Axis, ...], own: int) -> Array:
     if own == len(axes):
         return x
     if not own:
@@ -49,7 +53,7 @@ def _spread(run: Any, x: Any, like: Any = None, *, axes: tuple[Axis, ...], own: 
     return x[run.index(layout, "batch_row_of_row")[run.block(axes[1])]]
 
 
-def _sum_rows(run: Any, x: Any, *, axes: tuple[Axis, ...], over: tuple[Axis, ...]) -> Any:
+def _sum_rows(run: Run, x: Array, *, axes: tuple[Axis, ...], over: tuple[Axis, ...]) -> Array:
     if axes == over:
         return x
     if not axes:
@@ -105,13 +109,13 @@ def over_time(x: Node) -> Node:
     return apply(GATHER_UP, x, axes=None)
 
 
-def _broadcast_to(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:
+def _broadcast_to(run: Run, x: Array, *, shape: Shape, rank: int) -> Array:
     rows = x.shape[: x.ndim - rank]
     ones = (1,) * (len(shape) - rank)
     return run.xp.broadcast_to(x.reshape(rows + ones + x.shape[x.ndim - rank :]), rows + shape)
 
 
-def _sum_to(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:
+def _sum_to(run: Run, x: Array, *, shape: Shape, rank: int) -> Array:
     rows = x.shape[: x.ndim - rank]
     own = x.shape[x.ndim - rank :]
     padded = (1,) * (rank - len(shape)) + shape

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Constant, GraphError, Node, apply
 from ..graph.free import elements
 from ..graph.node import Shape
+from ..graph.types import Array, OperandLike
 from .random import drawing, has_seed, seeds
 from .records import as_node, define, operation
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 def inclusion(weights: np.ndarray, count: int, allow_duplicates: bool) -> np.ndarray:
@@ -45,8 +49,8 @@ def _check(weights: np.ndarray, count: int, allow_duplicates: bool) -> None:
 
 
 def _draw(
-    run: Any, weights: Any, *, count: int, allow_duplicates: bool, seed: Any, key: int
-) -> Any:
+    run: Run, weights: Array, *, count: int, allow_duplicates: bool, seed: Any, key: int
+) -> Array:
     xp, weights = run.xp, weights.ravel()
     classes = len(weights)
     _check(run.engine.to_numpy(weights), count, allow_duplicates)
@@ -78,7 +82,7 @@ def _weights(weights: Any) -> Node:
     return node
 
 
-def _frequency(run: Any, weights: Any, *, count: int, allow_duplicates: bool) -> Any:
+def _frequency(run: Run, weights: Array, *, count: int, allow_duplicates: bool) -> Array:
     host = run.engine.to_numpy(weights)
     _check(host, count, allow_duplicates)
     found = inclusion(host.ravel().astype(np.float64), count, allow_duplicates)
@@ -113,8 +117,8 @@ def _positive(num_samples: int) -> int:
 
 @operation
 def random_sample(
-    weights: Any, num_samples: int, allow_duplicates: bool, seed: int | None = None
-) -> Any:
+    weights: OperandLike, num_samples: int, allow_duplicates: bool, seed: int | None = None
+) -> Node:
     """Classes drawn at random, as one-hot rows: shape (num_samples, classes).
 
     Args:
@@ -142,8 +146,8 @@ def random_sample(
 
 @operation
 def random_sample_inclusion_frequency(
-    weights: Any, num_samples: int, allow_duplicates: bool, seed: int | None = None
-) -> Any:
+    weights: OperandLike, num_samples: int, allow_duplicates: bool, seed: int | None = None
+) -> Node:
     """How often each class is expected in a `random_sample` with the same arguments.
 
     Without duplicates it is an estimate, exact for equal weights.

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import BATCH, Axis, GraphError, Node, apply, one_batch
 from ..graph.node import Shape
+from ..graph.types import Array
 from .arithmetic import element_times
 from .pointwise import broadcast
 from .records import carried, define
 from .repetition import broadcast_to
 from .shaping import joined, rank_of
 
+if TYPE_CHECKING:
+    from ..plan import Run
+
 Axes = tuple[Axis, ...]
 
 
-def _class_sum(run: Any, x: Any, *, shape: Shape, rank: int) -> Any:
+def _class_sum(run: Run, x: Array, *, shape: Shape, rank: int) -> Array:
     rows = x.shape[: x.ndim - rank]
     return joined(x, len(rows) + len(shape[:1])).sum(-1).reshape(rows + shape)
 
@@ -46,7 +50,7 @@ def class_sum(x: Node) -> Node:
 # Samples beside one another
 
 
-def _roll(run: Any, x: Any, *, by: int, axes: Axes) -> Any:
+def _roll(run: Run, x: Array, *, by: int, axes: Axes) -> Array:
     order = run.order(axes[0]) if len(axes) == 1 else None
     rows = np.arange(len(x)) if order is None else order
     place = np.argsort(rows)
@@ -80,7 +84,7 @@ def _per_row(shapes: Sequence[Shape], what: str) -> None:
 
 
 def _groups(
-    run: Any, score: Any, gain: Any, group: Any, axis: Axis
+    run: Run, score: Array, gain: Array, group: Array, axis: Axis
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """The samples that stand together in a group: (rows, scores, gains, ranks by score)."""
     order = run.order(axis)
@@ -99,7 +103,7 @@ def _ideal(gains: np.ndarray) -> float:
     return float(np.sum(-np.sort(-gains) / np.log(2 + np.arange(len(gains)))))
 
 
-def _lambda_rank(run: Any, score: Any, gain: Any, group: Any, axis: Axis) -> Any:
+def _lambda_rank(run: Run, score: Array, gain: Array, group: Array, axis: Axis) -> Array:
     total, count = 0.0, 0
     for _, _, g, rank in _groups(run, score, gain, group, axis):
         ideal = _ideal(g)
@@ -108,7 +112,7 @@ def _lambda_rank(run: Any, score: Any, gain: Any, group: Any, axis: Axis) -> Any
     return run.xp.asarray((1 - total / count) * 100 * len(score), score.dtype)
 
 
-def _lambda_rank_slope(run: Any, score: Any, gain: Any, group: Any, axis: Axis) -> Any:
+def _lambda_rank_slope(run: Run, score: Array, gain: Array, group: Array, axis: Axis) -> Array:
     result = np.zeros(len(score))
     for rows, s, g, rank in _groups(run, score, gain, group, axis):
         ideal, weight = _ideal(g), 1 / np.log(2 + rank)
@@ -121,7 +125,7 @@ def _lambda_rank_slope(run: Any, score: Any, gain: Any, group: Any, axis: Axis) 
     return run.engine.from_numpy(result.astype(score.dtype).reshape(score.shape))
 
 
-def _ndcg_at_1(run: Any, score: Any, gain: Any, group: Any, axis: Axis) -> Any:
+def _ndcg_at_1(run: Run, score: Array, gain: Array, group: Array, axis: Axis) -> Array:
     parts = [
         g[rank.argmin()] / g.max() if len(g) and g.max() else 0.0
         for _, _, g, rank in _groups(run, score, gain, group, axis)
@@ -134,11 +138,11 @@ def _ranked_shape(score: Shape, gain: Shape, group: Shape) -> Shape:
     return ()
 
 
-def _on_one_batch(inputs: Sequence[Node], axes: Axes, /, **_: Any) -> list[Node]:
+def _on_one_batch(inputs: Sequence[Node], axes: Axes, /, **_: object) -> list[Node]:
     return [carried(i, inputs[0]) for i in inputs]
 
 
-def _for_all(axes: Sequence[Axes | None], **_: Any) -> Axes:
+def _for_all(axes: Sequence[Axes | None], **_: object) -> Axes:
     """One value for the whole minibatch."""
     one_batch(axes)
     return ()
@@ -189,7 +193,7 @@ NDCG = define(
 # Edits
 
 
-def _labels(run: Any, x: Any, axes: Axes, squash: bool, ignore: tuple[int, ...]) -> list[Any]:
+def _labels(run: Run, x: Array, axes: Axes, squash: bool, ignore: tuple[int, ...]) -> list[Any]:
     """For each sequence, in the minibatch's order: the places of the largest elements."""
     best = joined(run.engine.to_numpy(x), 1).argmax(-1)
     if len(axes) == 2:
@@ -218,15 +222,15 @@ def _edits(a: Sequence[int], b: Sequence[int], sub: float, delete: float, insert
 
 
 def _edit_distance(
-    run: Any,
-    a: Any,
-    b: Any,
+    run: Run,
+    a: Array,
+    b: Array,
     *,
     axes: Sequence[Axes],
     penalties: tuple[float, float, float],
     squash: bool,
     ignore: tuple[int, ...],
-) -> Any:
+) -> Array:
     first, second = (
         _labels(run, x, ax, squash, ignore) for x, ax in zip((a, b), axes, strict=True)
     )
@@ -236,7 +240,7 @@ def _edit_distance(
     return run.xp.asarray(edits * len(a) / labels if labels else float(edits), a.dtype)
 
 
-def _same_classes(a: Shape, b: Shape, **_: Any) -> Shape:
+def _same_classes(a: Shape, b: Shape, **_: object) -> Shape:
     broadcast(a, b)
     return ()
 

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..default_options import default_dtype
-from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, apply, whole
+from ..graph import BATCH, SEQUENCE, Axis, GraphError, Input, Node, apply, whole
+from ..graph.types import DTypeLike, OperandLike, ShapeLike
 from .activations import difference
 from .along_time import ENDS, MAXIMUM, RECONCILE
 from .arithmetic import element_divide, exp
@@ -28,8 +28,8 @@ Axes = tuple[Axis, ...]
 
 
 def input_variable(
-    shape: int | Sequence[int],
-    dtype: Any = None,
+    shape: ShapeLike,
+    dtype: DTypeLike = None,
     needs_gradient: bool = False,
     is_sparse: bool = False,
     sequence_axis: Axis = SEQUENCE,
@@ -50,8 +50,8 @@ def input_variable(
 
 
 def input(
-    shape: int | Sequence[int],
-    dtype: Any = None,
+    shape: ShapeLike,
+    dtype: DTypeLike = None,
     needs_gradient: bool = False,
     is_sparse: bool = False,
     sequence_axis: Axis = SEQUENCE,
@@ -66,7 +66,7 @@ def input(
 
 
 def new_input(
-    shape: Any, dtype: Any, needs_gradient: bool, is_sparse: bool, axes: Axes, name: str
+    shape: ShapeLike, dtype: DTypeLike, needs_gradient: bool, is_sparse: bool, axes: Axes, name: str
 ) -> Variable:
     dims = as_shape(shape)
     node = Input(dims, axes, dtype or default_dtype(), name)
@@ -75,7 +75,7 @@ def new_input(
 
 
 @operation
-def first(seq: Any) -> Any:
+def first(seq: OperandLike) -> Node:
     """The first frame of each sequence. An empty one has none: a `GraphError`.
 
     >>> x = C.sequence.input_variable(1)
@@ -86,7 +86,7 @@ def first(seq: Any) -> Any:
 
 
 @operation
-def last(seq: Any) -> Any:
+def last(seq: OperandLike) -> Node:
     """The last frame of each sequence. An empty one has none: a `GraphError`.
 
     >>> x = C.sequence.input_variable(1)
@@ -97,7 +97,7 @@ def last(seq: Any) -> Any:
 
 
 @operation
-def is_first(seq: Any) -> Any:
+def is_first(seq: OperandLike) -> Node:
     """1 on the first frame of each sequence, 0 on the others.
 
     >>> x = C.sequence.input_variable(1)
@@ -108,7 +108,7 @@ def is_first(seq: Any) -> Any:
 
 
 @operation
-def is_last(seq: Any) -> Any:
+def is_last(seq: OperandLike) -> Node:
     """1 on the last frame of each sequence, 0 on the others.
 
     >>> x = C.sequence.input_variable(1)
@@ -119,7 +119,7 @@ def is_last(seq: Any) -> Any:
 
 
 @operation
-def broadcast_as(operand: Any, broadcast_as_operand: Any) -> Any:
+def broadcast_as(operand: OperandLike, broadcast_as_operand: OperandLike) -> Node:
     """A value per sequence (or one for all) given to each frame of another operand's sequences.
 
     >>> x = C.sequence.input_variable(1)
@@ -132,7 +132,7 @@ def broadcast_as(operand: Any, broadcast_as_operand: Any) -> Any:
 
 
 @operation
-def reduce_sum(seq: Any) -> Any:
+def reduce_sum(seq: OperandLike) -> Node:
     """The sum of each sequence's frames.
 
     >>> x = C.sequence.input_variable(1)
@@ -145,7 +145,7 @@ def reduce_sum(seq: Any) -> Any:
 
 
 @operation
-def reduce_max(seq: Any) -> Any:
+def reduce_max(seq: OperandLike) -> Node:
     """The largest of each sequence's frames, element by element.
 
     Of several that are equally large the first has the gradient. Of a sequence without frames there
@@ -159,7 +159,9 @@ def reduce_max(seq: Any) -> Any:
 
 
 @operation
-def unpack(x: Any, padding_value: float, no_mask_output: bool = False) -> Any:
+def unpack(
+    x: OperandLike, padding_value: float, no_mask_output: bool = False
+) -> Node | tuple[Node, Node]:
     """A sequence's frames along a new first static axis, padded to the longest sequence.
 
     Args:
@@ -187,7 +189,7 @@ def unpack(x: Any, padding_value: float, no_mask_output: bool = False) -> Any:
 
 
 @operation
-def softmax(seq: Any) -> Any:
+def softmax(seq: OperandLike) -> Node:
     """exp(x) over the sum of exp(x) along time, element by element.
 
     >>> x = C.sequence.input_variable(1)
@@ -203,7 +205,7 @@ def softmax(seq: Any) -> Any:
 
 
 @operation
-def where(condition: Any) -> Any:
+def where(condition: OperandLike) -> Node:
     """The numbers of the frames on which `condition` is 1, as a sequence on a new time axis.
 
     Args:
@@ -222,8 +224,10 @@ def where(condition: Any) -> Any:
 
 @operation
 def gather(
-    seq: Any, condition: Any, new_sequence_axis_typeinfo: tuple[int, int] | None = None
-) -> Any:
+    seq: OperandLike,
+    condition: OperandLike,
+    new_sequence_axis_typeinfo: tuple[int, int] | None = None,
+) -> Node:
     """The frames of `seq` on which `condition` is 1.
 
     Args:
@@ -250,8 +254,10 @@ def gather(
 
 @operation
 def scatter(
-    seq: Any, condition: Any, new_sequence_axis_typeinfo: tuple[int, int] | None = None
-) -> Any:
+    seq: OperandLike,
+    condition: OperandLike,
+    new_sequence_axis_typeinfo: tuple[int, int] | None = None,
+) -> Node:
     """The frames of `seq` where `condition` is 1, in their order, and zeros elsewhere.
 
     Args:
@@ -279,7 +285,7 @@ def scatter(
 
 
 @operation
-def slice(seq: Any, begin_index: int, end_index: int) -> Any:
+def slice(seq: OperandLike, begin_index: int, end_index: int) -> Node:
     """The frames of each sequence from `begin_index` up to `end_index` (0: to the end).
 
     Negative numbers count from the end. The result is a sequence on a new time axis.
@@ -300,7 +306,7 @@ def slice(seq: Any, begin_index: int, end_index: int) -> Any:
 
 
 @operation
-def reconcile_dynamic_axes(x: Any, dynamic_axes_as: Any) -> Any:
+def reconcile_dynamic_axes(x: OperandLike, dynamic_axes_as: OperandLike) -> Node:
     """`x` on the dynamic axes of another operand, whose sequences must be as long.
 
     >>> x = C.sequence.input_variable(1)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import FREE, INFERRED, Axis, GraphError, Node, apply, whole
 from ..graph.axis import END
 from ..graph.node import Shape, Type
+from ..graph.types import Array, OperandLike, ShapeLike
 from .records import as_node, define, operation
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
@@ -67,7 +71,7 @@ def mark_block(
 
 
 @operation
-def alias(x: Any) -> Any:
+def alias(x: OperandLike) -> Node:
     """`x` under another name.
 
     >>> C.alias(C.constant([1, 2]), name="y").name
@@ -187,7 +191,7 @@ def reshape_to(x: Node, shape: Shape) -> Node:
     return x if x.shape == shape else apply(RESHAPE, x, to=tuple(shape))
 
 
-def as_shape(shape: int | Sequence[int]) -> Shape:
+def as_shape(shape: ShapeLike) -> Shape:
     """A shape as a tuple, one number being a vector's."""
     try:
         sizes = (shape,) if np.isscalar(shape) and not isinstance(shape, str) else shape
@@ -199,7 +203,7 @@ def as_shape(shape: int | Sequence[int]) -> Shape:
         ) from None
 
 
-def as_size(shape: int | Sequence[int], of: str, least: int = 1) -> Shape:
+def as_size(shape: ShapeLike, of: str, least: int = 1) -> Shape:
     """`as_shape` of what can't be inferred. `of`: what that is, for an error."""
     size = as_shape(shape)
     if min(size, default=least) < least:
@@ -213,11 +217,11 @@ def axis_number(axis: int | Axis | None) -> int | None:
 
 @operation
 def reshape(
-    x: Any,
-    shape: int | Sequence[int],
+    x: OperandLike,
+    shape: ShapeLike,
     begin_axis: int | Axis | None = None,
     end_axis: int | Axis | None = None,
-) -> Any:
+) -> Node:
     """The elements of each sample in another shape, in the same (row-major) order.
 
     Args:
@@ -249,7 +253,7 @@ def _permutation(rank: int, perm: Sequence[int] | None, swap: Sequence[int] = ()
     return result
 
 
-def _transpose(run: Any, x: Any, *, perm: Shape) -> Any:
+def _transpose(run: Run, x: Array, *, perm: Shape) -> Array:
     rows = x.ndim - len(perm)
     return x.transpose(*range(rows), *(rows + p for p in perm))
 
@@ -273,7 +277,7 @@ TRANSPOSE = define(
 
 
 @operation
-def transpose(x: Any, perm: Sequence[int | Axis] | None = None) -> Any:
+def transpose(x: OperandLike, perm: Sequence[int | Axis] | None = None) -> Node:
     """`x` with its static axes in another order; reversed if `perm` is left out.
 
     >>> C.transpose(C.constant([[0, 1], [2, 3], [4, 5]]), (1, 0)).eval()
@@ -285,7 +289,7 @@ def transpose(x: Any, perm: Sequence[int | Axis] | None = None) -> Any:
 
 
 @operation
-def swapaxes(x: Any, axis1: int | Axis = 0, axis2: int | Axis = 1) -> Any:
+def swapaxes(x: OperandLike, axis1: int | Axis = 0, axis2: int | Axis = 1) -> Node:
     """`x` with two static axes in each other's place.
 
     >>> C.swapaxes([[0, 1], [2, 3], [4, 5]], 0, 1).eval()

@@ -6,16 +6,20 @@ import builtins
 import itertools
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..default_options import default_override_or, get_default_override, get_global_option
 from ..graph import INFERRED, Axis, GraphError, Node, apply, whole
 from ..graph.node import Shape
+from ..graph.types import Array, OperandLike
 from .records import as_node, define, follow_axes, operation
 from .repetition import sum_rows
 from .shaping import axis_number, rank_of, reshape_to, static_index
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 # Slice, and its adjoint that puts a slice back where it was
 
@@ -88,7 +92,7 @@ def _as_cntk_tells(node: Node) -> dict[str, Any]:
     return {f"{name}Vec": values for name, values in found.items()}
 
 
-def _place(run: Any, g: Any, *, shape: Shape, where: Any, rank: int) -> Any:
+def _place(run: Run, g: Array, *, shape: Shape, where: Any, rank: int) -> Array:
     whole = run.empty(g.shape[: g.ndim - rank] + shape, g.dtype)
     whole[...] = 0
     whole[where] = g
@@ -124,7 +128,7 @@ PLACE = define(
 
 
 @operation
-def slice_axes(x: Any, cuts: Sequence[tuple[int, int | None, int | None, int]]) -> Any:
+def slice_axes(x: OperandLike, cuts: Sequence[tuple[int, int | None, int | None, int]]) -> Node:
     """`x` cut along several static axes; each cut is (axis, begin, end, stride)."""
     return apply(SLICE, as_node(x), cuts=tuple(cuts))
 
@@ -158,7 +162,9 @@ def _spliced(*given: Shape | None, axis: int) -> Shape | None:
     return tuple(result)
 
 
-def _splice(run: Any, *arrays: Any, axis: int, new: bool, shape: Shape, out: Any = None) -> Any:
+def _splice(
+    run: Run, *arrays: Array, axis: int, new: bool, shape: Shape, out: Array | None = None
+) -> Array:
     if new:
         arrays = tuple(
             a.reshape(a.shape[: a.ndim + axis + 1] + (1,) + a.shape[a.ndim + axis + 1 :])
@@ -174,7 +180,7 @@ def _splice(run: Any, *arrays: Any, axis: int, new: bool, shape: Shape, out: Any
     return out
 
 
-def same_rank(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: Any) -> list[Node]:
+def same_rank(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: object) -> list[Node]:
     rank = max(len(i.shape or ()) for i in inputs)
     return [
         reshape_to(i, (1,) * (rank - len(i.shape or ())) + (i.shape or ()))
@@ -227,7 +233,7 @@ SPLICE = define(
 
 
 @operation
-def splice(*inputs: Any, axis: int | Axis = -1) -> Any:
+def splice(*inputs: OperandLike, axis: int | Axis = -1) -> Node:
     """The inputs joined along a static axis; all other axes must agree.
 
     >>> C.splice(C.constant([[1, 2]]), C.constant([[3, 4]]), axis=0).eval()
@@ -241,12 +247,12 @@ def splice(*inputs: Any, axis: int | Axis = -1) -> Any:
 
 @operation
 def slice(
-    x: Any,
+    x: OperandLike,
     axis: int | Axis | Sequence[int | Axis],
     begin_index: int | Sequence[int],
     end_index: int | Sequence[int],
     strides: int | Sequence[int] | None = None,
-) -> Any:
+) -> Node:
     """`x` from `begin_index` up to `end_index` (0: to the end) along one axis or several.
 
     Args:
@@ -273,7 +279,7 @@ def slice(
 
 
 @operation
-def get_item(x: Any, key: Any) -> Any:
+def get_item(x: OperandLike, key: OperandLike) -> Node:
     """`x[key]` for Python's indices and slices of static axes, lists of indices, and `...`.
 
     An index drops no axis, as in CNTK. After `set_global_option("align_axis", 1)` the dynamic axes

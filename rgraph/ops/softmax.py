@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
+from ..graph.types import Array, Library, OperandLike
 from .along_axes import Along, along_axes, chosen, chosen_of_some, flattened, unflattened
 from .arithmetic import element_times, exp, minus, negate
 from .pointwise import broadcast, shrink
@@ -17,18 +18,21 @@ from .shaping import rank_of
 from .slicing import same_rank
 from .sums import total
 
+if TYPE_CHECKING:
+    from ..plan import Run
 
-def _softmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
+
+def _softmax_kernel(xp: Library, x: Array, *, axis: Shape) -> Array:
     e = xp.exp(below_top(xp, x, axis)[1])
     return e / total(xp, e, axis, keepdims=True)
 
 
-def _log_softmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
+def _log_softmax_kernel(xp: Library, x: Array, *, axis: Shape) -> Array:
     z = below_top(xp, x, axis)[1]
     return z - xp.log(total(xp, xp.exp(z), axis, keepdims=True))
 
 
-def _hardmax_kernel(xp: Any, x: Any, *, axis: Shape) -> Any:
+def _hardmax_kernel(xp: Library, x: Array, *, axis: Shape) -> Array:
     flat = flattened(xp, x, axis)
     found = xp.zeros(flat.shape, x.dtype)
     xp.put_along_axis(found, xp.argmax(flat, axis=-1)[..., None], 1, -1)
@@ -64,7 +68,7 @@ def _entropy_arguments(node: Node) -> dict[str, Any]:
     return {"axis": chosen(node.attrs["axis"], rank), "shape": node.shape, "rank": rank}
 
 
-def _entropy(run: Any, z: Any, t: Any, *, axis: Shape, shape: Shape, rank: int) -> Any:
+def _entropy(run: Run, z: Array, t: Array, *, axis: Shape, shape: Shape, rank: int) -> Array:
     xp = run.xp
     if not axis:
         return _entropy(run, z[..., None], t[..., None], axis=(-1,), shape=shape, rank=1)
@@ -105,7 +109,7 @@ CROSS_ENTROPY = define(
 
 
 @operation
-def softmax(x: Any, axis: int | Axis | None = None) -> Any:
+def softmax(x: OperandLike, axis: int | Axis | None = None) -> Node:
     """exp(x) over the sum of exp(x) along an axis (None: over all static axes).
 
     Where all are -infinity, and among several that are infinity, the shares are equal.
@@ -117,7 +121,7 @@ def softmax(x: Any, axis: int | Axis | None = None) -> Any:
 
 
 @operation
-def log_softmax(x: Any, axis: int | Axis | None = None) -> Any:
+def log_softmax(x: OperandLike, axis: int | Axis | None = None) -> Node:
     """The logarithm of `softmax`, without overflow.
 
     >>> C.log_softmax([1, 1]).eval()
@@ -127,7 +131,7 @@ def log_softmax(x: Any, axis: int | Axis | None = None) -> Any:
 
 
 @operation
-def hardmax(x: Any) -> Any:
+def hardmax(x: OperandLike) -> Node:
     """1 at the largest element of each sample (the first such), 0 elsewhere. No gradient flows.
 
     >>> C.hardmax([1, 1, 2, 3]).eval()

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..graph.types import Array, Library
+
 IN_A_ROW = 64  # numbers that are added one after the other
 
 
-def total(xp: Any, x: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
+def total(xp: Library, x: Array, axis: tuple[int, ...], keepdims: bool = False) -> Array:
     """The sum over axes, as the library's function.
 
     NumPy adds pairs, and pairs of these, but only along what is innermost in memory; all else it

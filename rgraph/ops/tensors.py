@@ -6,11 +6,12 @@ They are for static axes; samples and frames stay apart. Their names and meaning
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Axis, Constant, GraphError, Node, apply
+from ..graph.types import Array, OperandLike
 from .arithmetic import element_max, element_min, element_times
 from .comparison import element_select
 from .contractions import contract
@@ -20,6 +21,9 @@ from .records import as_node, define, operation
 from .reductions import reduce_sum
 from .shaping import axis_number, rank_of, static_index, transpose
 from .slicing import splice
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 def _labels(subscripts: str, operands: int) -> tuple[list[str], str]:
@@ -73,7 +77,7 @@ def _diagonal(x: Node, labels: str, letter: str) -> tuple[Node, str]:
 
 
 @operation
-def einsum(subscripts: Any, *operands: Any) -> Any:
+def einsum(subscripts: str, *operands: OperandLike) -> Node:
     """A sum of products over axes that are named by letters.
 
     Args:
@@ -102,7 +106,7 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     return transpose(result, [labels.index(n) for n in output]) if labels != output else result
 
 
-def _cumulated(run: Any, x: Any, *, axis: int, reverse: bool) -> Any:
+def _cumulated(run: Run, x: Array, *, axis: int, reverse: bool) -> Array:
     x = run.xp.flip(x, axis) if reverse else x
     # one after the other: in float64, lest digits are lost with each
     sums = run.xp.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype)
@@ -129,7 +133,7 @@ CUMSUM = define(
 
 
 @operation
-def cumsum(x: Any, axis: int | Axis = -1, reverse: bool = False) -> Any:
+def cumsum(x: OperandLike, axis: int | Axis = -1, reverse: bool = False) -> Node:
     """The sums of the elements so far along a static axis.
 
     Args:
@@ -158,7 +162,7 @@ ARGSORT = define(
 
 
 @operation
-def argsort(x: Any, axis: int | Axis = -1) -> Any:
+def argsort(x: OperandLike, axis: int | Axis = -1) -> Node:
     """The indices that sort `x` along a static axis. No gradient flows.
 
     Source: NumPy's `argsort`, stable.
@@ -170,7 +174,7 @@ def argsort(x: Any, axis: int | Axis = -1) -> Any:
 
 
 @operation
-def sort(x: Any, axis: int | Axis = -1) -> Any:
+def sort(x: OperandLike, axis: int | Axis = -1) -> Node:
     """`x` sorted along a static axis, the smallest first.
 
     Source: NumPy's `sort`.
@@ -183,7 +187,7 @@ def sort(x: Any, axis: int | Axis = -1) -> Any:
 
 
 @operation
-def stack(*operands: Any, axis: int | Axis = 0) -> Any:
+def stack(*operands: OperandLike, axis: int | Axis = 0) -> Node:
     """Values of one shape along a new static axis.
 
     Args:
@@ -197,13 +201,14 @@ def stack(*operands: Any, axis: int | Axis = 0) -> Any:
            [3., 4.]], dtype=float32)
     """
     listed = len(operands) == 1 and isinstance(operands[0], (list, tuple))
-    nodes = list(map(as_node, operands[0] if listed else operands))
+    given: Any = operands[0] if listed else operands
+    nodes = list(map(as_node, given))
     at = axis_number(axis)
     return splice(*[insert_axis(n, at) for n in nodes], axis=at)
 
 
 @operation
-def where(condition: Any, x: Any, y: Any) -> Any:
+def where(condition: OperandLike, x: OperandLike, y: OperandLike) -> Node:
     """`x` where the condition is not 0, `y` elsewhere: NumPy's name for `element_select`.
 
     (`sequence.where` gives the numbers of frames.)
@@ -215,7 +220,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 
 @operation
-def maximum(*operands: Any) -> Any:
+def maximum(*operands: OperandLike) -> Node:
     """NumPy's name for `element_max`.
 
     >>> C.maximum([1, 5], 3).eval()
@@ -225,7 +230,7 @@ def maximum(*operands: Any) -> Any:
 
 
 @operation
-def minimum(*operands: Any) -> Any:
+def minimum(*operands: OperandLike) -> Node:
     """NumPy's name for `element_min`.
 
     >>> C.minimum([1, 5], 3).eval()

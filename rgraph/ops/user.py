@@ -15,13 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..graph import BATCH, FREE, Axis, GraphError, Node, apply, as_numbers
 from ..graph.node import Type
+from ..graph.types import Array, DTypeLike
 from .records import define
+
+if TYPE_CHECKING:
+    from ..plan import Run
 
 
 class UserOperation:
@@ -77,7 +81,7 @@ class _Called(NamedTuple):
     results: list[Any]
 
 
-def _rows_of_sequences(run: Any, axis: Axis) -> list[np.ndarray]:
+def _rows_of_sequences(run: Run, axis: Axis) -> list[np.ndarray]:
     """For each sequence, in the minibatch's order: its rows among those that are computed."""
     layout = run.layouts[axis]
     if not run.step:
@@ -85,7 +89,7 @@ def _rows_of_sequences(run: Any, axis: Axis) -> list[np.ndarray]:
     return [np.array([i]) for i in np.argsort(layout.order[: run.rows((BATCH, axis))])]
 
 
-def _as_people(run: Any, rows: Any, axes: tuple[Axis, ...]) -> Any:
+def _as_people(run: Run, rows: Array, axes: tuple[Axis, ...]) -> Array:
     array = run.engine.to_numpy(rows)
     if len(axes) == 2:
         if not run.step:
@@ -99,7 +103,7 @@ def _as_people(run: Any, rows: Any, axes: tuple[Axis, ...]) -> Any:
     return array
 
 
-def _as_rows(run: Any, value: Any, kind: Type) -> Any:
+def _as_rows(run: Run, value: Array, kind: Type) -> Array:
     shape, axes = kind.shape or (), kind.axes or ()
     if FREE in shape:
         raise GraphError(
@@ -149,17 +153,17 @@ def _check_count(count: int, wanted: int, of: str) -> None:
 # What the user's code gave, and by which number a graph's values know it.
 
 
-def _kept(run: Any) -> list[Any]:
+def _kept(run: Run) -> list[Any]:
     return run.memo.setdefault("user calls", [])
 
 
-def _keep(run: Any, what: Any, axes: tuple[Axis, ...], dtype: Any) -> Any:
+def _keep(run: Run, what: Array, axes: tuple[Axis, ...], dtype: DTypeLike) -> Array:
     _kept(run).append(what)
     shape = (run.rows(axes),) if axes else ()
     return run.xp.full(shape, len(_kept(run)) - 1, dtype)
 
 
-def _parts(run: Any, called: Any, axes: tuple[Axis, ...]) -> Iterator[tuple[Any, slice]]:
+def _parts(run: Run, called: Array, axes: tuple[Axis, ...]) -> Iterator[tuple[Any, slice]]:
     """What was kept, with the rows that it is for: step by step if a loop made it."""
     numbers = run.engine.to_numpy(called).astype(int).ravel()
     if run.step or len(axes) < 2 or not (numbers != numbers[:1]).any():
@@ -174,35 +178,35 @@ def _parts(run: Any, called: Any, axes: tuple[Axis, ...]) -> Iterator[tuple[Any,
 
 
 def _call(
-    run: Any,
-    *rows: Any,
+    run: Run,
+    *rows: Array,
     function: UserOperation,
     axes: Sequence[tuple[Axis, ...]],
     own: tuple[Axis, ...],
-    dtype: Any,
-) -> Any:
+    dtype: DTypeLike,
+) -> Array:
     arguments = [_as_people(run, r, a) for r, a in zip(rows, axes, strict=True)]
     return _keep(run, _Called(*function.run_forward(arguments)), own, dtype)
 
 
 def _output(
-    run: Any, called: Any, *rows: Any, index: int, kind: Type, axes: tuple[Axis, ...]
-) -> Any:
+    run: Run, called: Array, *rows: Array, index: int, kind: Type, axes: tuple[Axis, ...]
+) -> Array:
     parts = [_as_rows(run, c.results[index], kind) for c, _ in _parts(run, called, axes)]
     return parts[0] if len(parts) == 1 else _joined(run, parts, kind)
 
 
 def _back(
-    run: Any,
-    called: Any,
-    g: Any,
+    run: Run,
+    called: Array,
+    g: Array,
     *,
     function: UserOperation,
     index: int,
     own: tuple[Axis, ...],
     axes: tuple[Axis, ...],
-    dtype: Any,
-) -> Any:
+    dtype: DTypeLike,
+) -> Array:
     parts = [
         _keep(
             run,
@@ -216,8 +220,8 @@ def _back(
 
 
 def _gradient(
-    run: Any, found: Any, like: Any, *, index: int, kind: Type, axes: tuple[Axis, ...]
-) -> Any:
+    run: Run, found: Array, like: Array, *, index: int, kind: Type, axes: tuple[Axis, ...]
+) -> Array:
     parts = [
         run.xp.zeros_like(like[rows] if kind.axes else like)
         if gradients[index] is None
@@ -227,12 +231,12 @@ def _gradient(
     return parts[0] if len(parts) == 1 else _joined(run, parts, kind)
 
 
-def _joined(run: Any, parts: Sequence[Any], kind: Type) -> Any:
+def _joined(run: Run, parts: Sequence[Any], kind: Type) -> Array:
     empty = run.xp.zeros((0,) * len((kind.axes or ())[:1]) + (kind.shape or ()), kind.dtype)
     return run.xp.concatenate(parts) if parts else empty
 
 
-def _number(types: Sequence[Type], **_: Any) -> Type:
+def _number(types: Sequence[Type], **_: object) -> Type:
     """The type of a call's number: one for each frame, for a loop keeps values by frames."""
     known = [t.axes for t in types if t.axes is not None]
     axes = max(known, key=len, default=()) if len(known) == len(types) else None
@@ -258,7 +262,7 @@ def _refuse_gradient(node: Node, g: Node) -> list[Node | None]:
     )
 
 
-def _unused(*_: Any, **__: Any) -> Any:
+def _unused(*_: object, **__: Any) -> Any:
     raise AssertionError("a user function's type comes from `type`")
 
 

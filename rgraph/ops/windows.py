@@ -8,6 +8,7 @@ import numpy as np
 
 from ..graph import INFERRED, GraphError, Node
 from ..graph.node import Shape
+from ..graph.types import ShapeLike
 from .shaping import as_size
 
 Pads = tuple[tuple[int, int], ...]
@@ -32,7 +33,7 @@ def steps(value: Any, rank: int, what: str) -> Shape:
 
 
 def geometry(
-    rank: int, strides: Any, auto_padding: Any, dilation: Any, groups: int
+    rank: int, strides: ShapeLike, auto_padding: Any, dilation: Any, groups: int
 ) -> dict[str, Any]:
     """A convolution's attributes: strides, automatic padding and dilation per spatial axis; what
     was given for the channels is without effect, and kept to be told."""
@@ -193,7 +194,7 @@ def convolved_shape(
     auto: Flags,
     dilation: Shape,
     groups: int,
-    **_: Any,
+    **_: object,
 ) -> Shape | None:
     if kernel is None or operand is None:
         return None

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..device import DeviceDescriptor, cpu
 from ..graph import GraphError
+from ..graph.types import DTypeLike
 
 
 def is_sparse(data: Any) -> bool:
@@ -93,7 +94,9 @@ def exported(array: Any, options: Mapping[str, Any]) -> Any:
     return array.__dlpack__(**options)
 
 
-def as_numpy_asks(array: np.ndarray, dtype: Any, copy: bool | None, is_copy: bool) -> np.ndarray:
+def as_numpy_asks(
+    array: np.ndarray, dtype: DTypeLike, copy: bool | None, is_copy: bool
+) -> np.ndarray:
     """What `__array__` gives: an array in the type and, with `copy`, the memory that is asked for.
 
     Args:
@@ -225,7 +228,7 @@ class NDArrayView:
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
         array = on_cpu(self.array)
         return as_numpy_asks(array, dtype, copy, array is not self.array)
 

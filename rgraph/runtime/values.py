@@ -10,6 +10,7 @@ import numpy as np
 
 from ..device import DeviceDescriptor, cpu, gpu
 from ..graph import GraphError
+from ..graph.types import DTypeLike
 from .arrays import (
     NDArrayView,
     as_array,
@@ -154,7 +155,7 @@ class Value:
 
     @staticmethod
     def one_hot(
-        batch: Any, num_classes: int | Sequence[int], dtype: Any = None, device: Any = None
+        batch: Any, num_classes: int | Sequence[int], dtype: DTypeLike = None, device: Any = None
     ) -> Value:
         """One-hot vectors from their indices.
 
@@ -212,7 +213,7 @@ class Value:
         found: dict[str, Any] = self._padded().__cuda_array_interface__
         return found
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
         padded = self._padded()
         array = on_cpu(padded)
         return as_numpy_asks(array, dtype, copy, self._pads or array is not padded)
@@ -338,7 +339,7 @@ def asvalue(variable: Any, data_array: Any) -> Value:
     return Value.create(variable, data_array)
 
 
-def asarray(value: Any, dtype: Any = None) -> Any:
+def asarray(value: Any, dtype: DTypeLike = None) -> Any:
     """What holds data, a `Value` or a list of numbers, as one array of NumPy's.
 
     Args:

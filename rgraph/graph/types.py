@@ -1,0 +1,25 @@
+"""Names for the types that many modules speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+from numpy.typing import ArrayLike, DTypeLike
+
+from .node import Node
+
+
+class HasNode(Protocol):
+    """A variable or a function with one output."""
+
+    @property
+    def node(self) -> Node: ...
+
+
+Array: TypeAlias = Any  # NumPy's, or of a library with NumPy's API
+Library: TypeAlias = Any  # NumPy, or a library with its API
+ShapeLike: TypeAlias = int | Sequence[int]  # a size is a vector's
+OperandLike: TypeAlias = Node | HasNode | ArrayLike  # what an operation takes
+
+__all__ = ["Array", "ArrayLike", "DTypeLike", "HasNode", "Library", "OperandLike", "ShapeLike"]
