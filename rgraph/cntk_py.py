@@ -1,6 +1,7 @@
 """What programs reach for in CNTK's C++ library: seeds, switches and numbers of kinds.
 
-Most of CNTK's `cntk_py` is what its own Python is made of; of that there is nothing here.
+Most of CNTK's `cntk_py` is what its own Python is made of; of that there are the operations, as
+Python has them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import losses, metrics, ops
 from .device import DeviceDescriptor, DeviceKind, gpu_convolutions
 from .eval import Evaluator
 from .graph import FREE as FreeDimension
@@ -25,24 +27,6 @@ from .learners import Learner, universal
 from .logging import ProgressWriter
 from .model.function import Function
 from .operands.variables import Constant, Parameter, Variable
-from .ops import abs as abs
-from .ops import ceil as ceil
-from .ops import cos as cos
-from .ops import element_divide as element_divide
-from .ops import element_times as element_times
-from .ops import exp as exp
-from .ops import floor as floor
-from .ops import log as log
-from .ops import minus as minus
-from .ops import negate as negate
-from .ops import plus as plus
-from .ops import reciprocal as reciprocal
-from .ops import round as round
-from .ops import sigmoid as sigmoid
-from .ops import sin as sin
-from .ops import sqrt as sqrt
-from .ops import square as square
-from .ops import tanh as tanh
 from .runtime.arrays import NDArrayView
 from .runtime.values import Value
 from .train import CheckpointConfig, CrossValidationConfig, TestConfig, Trainer, TrainingSession
@@ -164,6 +148,15 @@ set_computation_network_trace_level = _without_effect
 set_gpumemory_allocation_trace_level = set_math_lib_trace_level = _without_effect
 set_mpipack_threshold = _without_effect
 use_sparse_gradient_aggregation_in_data_parallel_sgd = _without_effect
+
+
+def __getattr__(name: str) -> Any:
+    """An operation under its own name."""
+    for module in (ops, losses, metrics):
+        if name in module.__all__:
+            return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Axis",

@@ -275,6 +275,9 @@ def test_an_update_made_beforehand_learns():
 def test_the_librarys_names_are_its_own():
     assert set(C.cntk_py.__all__) <= LIBRARY.keys()
     assert C.cntk_py.square is C.square
+    assert C.cntk_py.squared_error is C.squared_error  # an example imports it from there
+    with pytest.raises(AttributeError, match="no attribute 'Dense'"):
+        C.cntk_py.Dense  # noqa: B018
 
 
 def test_private_helpers_that_programs_import():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from .context import Count
 from .errors import GraphError
 from .free import FREE, is_free, tried
 from .leaves import INFERRED, Constant, Placeholder, Stored
-from .node import Node, Op, Shape, Type, describe, failed, resolve
+from .node import Node, Op, Shape, Type, failed, resolve
 from .traverse import dependents, order
 
 
@@ -61,18 +62,27 @@ def infer(node: Node, types: Sequence[Type]) -> Type:
     return Type(shape, result_axes, dtype)
 
 
-def shape_ahead(node: Node, seen: dict[Node, Shape | None] | None = None) -> Shape | None:
-    """The shape that follows from placeholders' shapes where all else of them is not known yet."""
-    if node.shape is not None or node.op is None or node.is_delay:
-        return node.shape
+def type_ahead(node: Node, seen: dict[Node, Type] | None = None, guessing: bool = False) -> Type:
+    """What follows from placeholders' shapes and axes where all else of them is not known yet.
+
+    Guessing goes through recurrences too: what is unknown is taken to agree with what is known.
+    """
+    delay = node.is_delay
+    if node.shape is not None or node.op is None or delay and not guessing:
+        return Type.of(node)
     seen = {} if seen is None else seen
     if node not in seen:
-        types = [Type(shape_ahead(i, seen), i.axes, i.dtype) for i in node.inputs]
-        try:
-            known = all(t.shape is not None for t in types)
-            seen[node] = infer(node, types).shape if known else None
-        except GraphError:
-            seen[node] = None
+        seen[node] = _UNKNOWN
+        types = [type_ahead(i, seen, guessing) for i in node.inputs]
+        known = [t.shape is not None for t in types]
+        said = [
+            k and not getattr(i, "weak", False) for i, k in zip(node.inputs, known, strict=True)
+        ]
+        with suppress(GraphError):
+            if all(known):
+                seen[node] = infer(node, types)
+            elif guessing and (said[0] if delay else node.op.guess and any(said)):
+                seen[node] = _guess(node, types, True)
     return seen[node]
 
 
@@ -125,10 +135,10 @@ def _fill_ahead(nodes: Sequence[Node], changed: _Filled) -> None:
     """Gives leaves the dimensions that follow from the shapes that placeholders were given."""
     if not any(isinstance(n, Placeholder) and n.shape is not None for n in nodes):
         return
-    seen: dict[Node, Shape | None] = {}
+    seen: dict[Node, Type] = {}
     for node in nodes:
         if node.op is not None:
-            shapes = [shape_ahead(i, seen) for i in node.inputs]
+            shapes = [type_ahead(i, seen).shape for i in node.inputs]
             if None not in shapes:
                 _fill(node, shapes, changed)
 
@@ -183,11 +193,6 @@ def bind(placeholders: Mapping[Placeholder, Node]) -> None:
         if target is placeholder:
             raise GraphError(
                 f"placeholder '{placeholder.name}' is bound to itself\n  at {placeholder.origin}"
-            )
-        if not stands_for(placeholder.shape, target.shape):
-            raise GraphError(
-                f"placeholder {describe(placeholder)} can't stand for {describe(target)}\n"
-                f"  at {placeholder.origin}"
             )
         placeholder.target = target
 

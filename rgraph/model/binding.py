@@ -49,7 +49,8 @@ def applied(
     """A function's nodes with operands in the place of arguments, and what is open of these."""
     replace = {k.node: as_node(v) for k, v in given.items()}
     for argument, value in replace.items():
-        own, other = argument.shape, value.shape
+        own = None if isinstance(argument, Placeholder) else argument.shape
+        other = value.shape
         fits = graph.stands_for(own, other)
         if isinstance(argument, Input) and own is not None and other is not None:
             # Axes in front would shift those that operations refer to; those of one element don't.

@@ -73,7 +73,8 @@ def gradient(
     """See `Function.grad`."""
     if wrt is None:
         wrt = [a for a in function.arguments if a.needs_gradient]
-    chosen = list(wrt) if isinstance(wrt, (list, tuple, set, frozenset)) else [wrt]
+    several = isinstance(wrt, Iterable) and not isinstance(wrt, (Operand, Node))
+    chosen = list(wrt) if several else [wrt]
     if not chosen:
         raise GraphError(
             "no input of the function needs a gradient",

@@ -11,7 +11,7 @@ import numpy as np
 from .. import graph, ops
 from ..default_options import get_global_option
 from ..graph import Axis, GraphError
-from ..graph.inference import shape_ahead
+from ..graph.inference import type_ahead
 from ..graph.node import describe
 from ..graph.types import DTypeLike
 from ..ops.records import Sameness, hold
@@ -164,7 +164,7 @@ class Operand:
         A dimension that is inferred later is -1, a free one -3; (-2,) is a shape that is not known
         yet at all, rank included.
         """
-        shape = shape_ahead(self.node)
+        shape = type_ahead(self.node, guessing=True).shape
         return (-2,) if shape is None else shape
 
     @property
@@ -214,7 +214,7 @@ class Operand:
     @property
     def dynamic_axes(self) -> tuple[Axis, ...]:
         """() for what is the same for all samples, (batch,), or (batch, time)."""
-        return self.node.axes or ()
+        return type_ahead(self.node, guessing=True).axes or ()
 
     @property
     def uid(self) -> str:

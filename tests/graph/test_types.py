@@ -261,13 +261,30 @@ def test_text_in_the_place_of_a_placeholders_shape_is_its_name():
     assert p.name == "state" and (p + 1)(C.input_variable(4)).shape == (4,)
 
 
-def test_a_placeholder_with_a_shape_holds_to_it():
+def test_a_placeholders_shape_says_what_follows_until_it_is_bound():
+    """As in CNTK 2.7: what it is bound to may have another shape."""
     p = C.placeholder(3, name="p")
     f = C.exp(p)
-    with pytest.raises(GraphError, match=r"'p' \(3,\)"):
-        f.replace_placeholders({p: C.input_variable(4)})
+    assert f.shape == (3,)
+    assert f(C.input_variable((2, 2))).shape == (2, 2)
     with pytest.raises(GraphError, match="bound to itself"):
         f.replace_placeholders({p: p})
+    f.replace_placeholders({p: C.input_variable(4)})
+    assert f.shape == (4,)
+
+
+def test_shapes_ahead_of_a_placeholders_binding():
+    """All of these are what CNTK 2.7 says."""
+    axes = (C.Axis.default_batch_axis(), C.Axis.default_dynamic_axis())
+    p = C.placeholder(4, axes)
+    frames = C.sequence.unpack(C.layers.Dense(3)(p), 0, True)
+    scores = C.softmax(C.times_transpose(frames, frames))
+    weighted = C.to_sequence_like(C.times(scores, frames), p)
+    assert frames.shape == (-3, 3) and scores.shape == (-3, -3) and weighted.shape == (3,)
+    assert weighted.dynamic_axes == axes
+    assert (p + C.layers.Dense(4)(C.splice(weighted, weighted))).shape == (4,)
+    counted = C.layers.Recurrence(C.plus)(C.ones_like(p))
+    assert counted.shape == (4,) and C.sequence.unpack(counted, 0, True).shape == (-3, 4)
 
 
 def test_parameters_and_inputs_of_different_dtypes():
