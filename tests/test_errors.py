@@ -519,7 +519,7 @@ class TestTypes:
         assert p.value.tolist() == [5, 5]
         if value is not None:
             with told("of a parameter is a number", hint=""):
-                C.Parameter(2, init=value)
+                C.parameter(2, init=value)
             with told("of a constant is a number", hint=""):
                 C.constant(value)
 
@@ -527,7 +527,7 @@ class TestTypes:
         with told("a ragged list", hint=""):
             C.constant([[1], [2, 3]])
         with told("a ragged list", hint=""):
-            C.Parameter(init=[[1], [2, 3]])
+            C.parameter(init=[[1], [2, 3]])
 
     def test_a_gradient_with_respect_to_a_number(self, told):
         x = C.input_variable(2)
@@ -636,7 +636,7 @@ class TestFeeding:
             (y + 1).eval({x: [np.zeros((4, 2)), [[0, 1], [0, 1], [0, 1]]]})
 
     def test_a_parameter_that_is_nan(self, told):
-        w = C.Parameter(2, init=np.array([1, np.nan], np.float32), name="w")
+        w = C.parameter(2, init=np.array([1, np.nan], np.float32), name="w")
         C.debugging.set_checked_mode(True)
         with told("parameter 'w' (2,) has NaN, first at (1,)", hint="NaN"):
             (w * C.input_variable(2)).eval([[1, 2]])

@@ -164,7 +164,7 @@ def test_noise_contrastive_estimation():
         assert any(np.allclose(p, cntk, atol=1e-5) for p in pairs)
 
     x, t = C.input_variable(2), C.input_variable(4)
-    loss = C.nce_loss(C.Parameter(init=weights), C.Parameter(init=biases), x, t, noise, 2)
+    loss = C.nce_loss(C.parameter(init=weights), C.parameter(init=biases), x, t, noise, 2)
     assert loss.shape == ()
     found = set()
     for _ in range(300):

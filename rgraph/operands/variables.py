@@ -151,7 +151,7 @@ class Parameter(Valued):
             parameter is applied to.
         init: a number, an array, or an initializer (`C.glorot_uniform()`). With an array a shape
             of () stands for the array's own.
-        dtype: np.float32 (default) or np.float64.
+        dtype: np.float32 (default) or np.float64; an array as init does not say it.
 
     >>> C.Parameter((2, 3), init=1).value
     array([[1., 1., 1.],
@@ -174,12 +174,10 @@ class Parameter(Valued):
         if not callable(init):
             init = on_cpu(init)
             graph.as_numbers(0 if init is None else init, "a parameter")
-        if not callable(init) and (isinstance(init, np.ndarray) or np.ndim(init)):
-            kind = np.asarray(init).dtype
-            dtype = dtype or (kind if kind.kind == "f" else None)
-            if not isinstance(shape, (int, np.integer, tuple, list)) or shape in ((), []):
-                shape = np.shape(init)
-        shape = np.shape(init) if shape is None else shape
+        array = not callable(init) and (isinstance(init, np.ndarray) or np.ndim(init) > 0)
+        sized = isinstance(shape, (int, np.integer, tuple, list)) and shape not in ((), [])
+        if array and not sized or shape is None:
+            shape = np.shape(init)
         node = graph.Parameter(
             ops.shaping.as_shape(shape), dtype or default_dtype(), _initializer(init), name
         )
@@ -207,9 +205,11 @@ class Constant(Valued):
         name: str = "",
     ) -> None:
         dims = None if shape is None else ops.shaping.as_shape(shape)
-        value = on_cpu(value)
-        super().__init__(graph.Constant(0 if value is None else value, dims, dtype, name))
-        self._node.handle = self
+        value = 0 if value is None else on_cpu(value)
+        node = graph.Constant(value, dims, dtype or default_dtype(), name)
+        node.weak = dtype is None
+        super().__init__(node)
+        node.handle = self
 
 
 def _initializer(init: Any) -> Callable[..., np.ndarray]:
@@ -294,12 +294,21 @@ def parameter(
     device: Any = None,
     name: str = "",
 ) -> Parameter:
-    """As `Parameter`.
+    """As `Parameter`, but without a dtype it has that of an array given as init, as in CNTK.
 
     >>> C.parameter((2,), init=0.5).value
     array([0.5, 0.5], dtype=float32)
+    >>> C.parameter(init=np.ones(1)).value, C.Parameter(init=np.ones(1)).value
+    (array([1.]), array([1.], dtype=float32))
     """
-    return Parameter(shape, init, dtype, device, name)
+    init = init if callable(init) else on_cpu(init)
+    return Parameter(shape, init, dtype or _own_dtype(init), device, name)
+
+
+def _own_dtype(value: Any) -> Any:
+    """The dtype of an array of floating-point numbers."""
+    kind = getattr(value, "dtype", None)
+    return kind if kind is not None and np.ndim(value) and np.dtype(kind).kind == "f" else None
 
 
 def constant(
@@ -309,12 +318,15 @@ def constant(
     device: Any = None,
     name: str = "",
 ) -> Constant:
-    """As `Constant`.
+    """As `Constant`, but on its own an array has its own dtype, as in CNTK.
 
     >>> C.constant([1, 2]).shape
     (2,)
+    >>> C.constant(np.ones(1)).value, C.Constant(np.ones(1)).value
+    (array([1.]), array([1.], dtype=float32))
     """
-    return Constant(value, shape, dtype, device, name)
+    dims = None if shape is None else ops.shaping.as_shape(shape)
+    return hold(graph.Constant(0 if value is None else on_cpu(value), dims, dtype, name))
 
 
 _KINDS: dict[type, type[Variable]] = {

@@ -317,7 +317,7 @@ def test_values_are_known_to_libraries_without_dlpack(engine):
 
 def test_arrays_on_the_gpu_are_values_of_parameters_without_a_copy_to_the_cpu(engine):
     w, k = C.Parameter((2, 3), init=0), C.Constant(Array(np.array([1, 2, 3])), dtype=np.float32)
-    made = C.Parameter(init=Array(np.full((2, 3), 5, np.float32)))
+    made = C.parameter(init=Array(np.full((2, 3), 5, np.float32)))
     np.testing.assert_array_equal(made.value, np.full((2, 3), 5))
     x = C.input_variable(())
     f = x * w + k
@@ -722,7 +722,7 @@ def test_a_tail_is_hung_on_a_convolution(engine, monkeypatch, supported, faster,
     if in_order:
         b = C.Parameter((3, 1, 1), init=0.2)
     else:
-        b = C.slice(C.Parameter(init=np.arange(6, dtype=np.float32).reshape(6, 1, 1)), 0, 0, 6, 2)
+        b = C.slice(C.parameter(init=np.arange(6, dtype=np.float32).reshape(6, 1, 1)), 0, 0, 6, 2)
     f = C.sigmoid(b - C.convolution(w, x)) * y
     nodes = tails.hang(private([f.node]))
     assert nodes[0].op.name == "tailed"

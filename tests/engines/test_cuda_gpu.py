@@ -322,7 +322,7 @@ def test_a_number_per_channel_that_does_not_lie_in_order(engine):
     options.choose(precision="float32")
     x = C.input_variable((2, 6, 5))
     w = C.Parameter((4, 2, 3, 3), init=C.glorot_uniform(seed=1))
-    b = C.slice(C.Parameter(init=np.arange(8, dtype=np.float32).reshape(8, 1, 1)), 0, 0, 8, 2)
+    b = C.slice(C.parameter(init=np.arange(8, dtype=np.float32).reshape(8, 1, 1)), 0, 0, 8, 2)
     f = C.sigmoid(C.convolution(w, x) - b)
     a = np.random.default_rng(0).normal(size=(3, 2, 6, 5)).astype(np.float32)
     for _ in range(3):

@@ -31,7 +31,7 @@ def gradients_there(parameters, i):
 def test_six_updates_on_the_gpu_are_cntks(number, compiled):
     """Nothing is copied to the CPU for them."""
     spec = SPECS[number]
-    parameters = [C.Parameter(init=UPDATES["a"]), C.Parameter(init=UPDATES["b"])]
+    parameters = [C.parameter(init=UPDATES["a"]), C.parameter(init=UPDATES["b"])]
     options = {k: made(v) for k, v in spec.items() if k != "learner"}
     learner = getattr(C, spec["learner"])(parameters, **options)
     for i, count in enumerate(UPDATES["counts"]):

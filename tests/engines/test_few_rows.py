@@ -95,8 +95,8 @@ def test_few_rows(shapes, build, engine, engines):
     np.testing.assert_allclose(exact[0][0], value[0], rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(exact[1][0], gradient[0], rtol=1e-9, atol=1e-9)
     engines(engine)
-    single = C.Parameter(x.shape, init=x)
-    turned = C.Parameter(x.shape[::-1], init=x.T)
+    single = C.parameter(x.shape, init=x)
+    turned = C.parameter(x.shape[::-1], init=x.T)
     found = results(lambda x, *w: build(reversed_axes(x), *w), [turned, *parameters()], {})
     found[1] = found[1].T
     for got in (rows(x[None]), results(build, [single, *parameters()], {}), found):

@@ -40,7 +40,7 @@ def engine(request):
 def found(make, shape, data):
     """The result, and gradients to the operand and to a weight beside it."""
     if data.ndim == len(shape):
-        x, feed = C.Parameter(shape, init=data), {}
+        x, feed = C.parameter(shape, init=data), {}
     else:
         x = C.input_variable(shape, needs_gradient=True)
         feed = {x: data}

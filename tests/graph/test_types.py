@@ -287,6 +287,19 @@ def test_shapes_ahead_of_a_placeholders_binding():
     assert counted.shape == (4,) and C.sequence.unpack(counted, 0, True).shape == (-3, 4)
 
 
+def test_classes_have_the_default_dtype_and_functions_an_arrays():
+    """As CNTK 2.7: `C.Parameter(init=double)` learns in float32, `C.parameter(init=double)` not."""
+    double = np.eye(2)
+    made = [C.Parameter(init=double), C.Constant(double), C.Parameter((2, 2), init=double)]
+    assert {m.dtype for m in made} == {np.float32}
+    made = [C.parameter(init=double), C.constant(double), C.Parameter(init=double, dtype=float)]
+    assert {m.dtype for m in made} == {np.float64}
+    with C.default_options(dtype=np.float64):
+        assert C.Parameter(init=np.ones(2, np.float32)).dtype == np.float64
+    x = C.input_variable(2)
+    assert C.times(x, C.Parameter(init=double)).eval({x: [[1, 2]]}).dtype == np.float32
+
+
 def test_parameters_and_inputs_of_different_dtypes():
     x, w = C.input_variable(2), C.Parameter(2, dtype=np.float64, name="w")
     with pytest.raises(GraphError, match="float32 and float64") as caught:

@@ -398,7 +398,7 @@ class TestAStateThatIsASequence:
 
 def test_a_knot_tied_by_hand_is_the_recurrence():
     x = C.sequence.input_variable(2, np.float64)
-    w = C.Parameter(init=np.array([[0.5, -1], [1, 0.25]]))
+    w = C.parameter(init=np.array([[0.5, -1], [1, 0.25]]))
     state = C.layers.ForwardDeclaration("state")
     by_hand = C.tanh(C.times(C.sequence.past_value(state, 0.1), w) + x)
     state.resolve_to(by_hand)

@@ -12,7 +12,7 @@ def test_six_updates_are_cntks(number):
     """Minibatches of 1 to 7 samples, two of them at the end of a sweep."""
     spec = SPECS[number]
     options = {k: made(v) for k, v in spec.items() if k != "learner"}
-    parameters = [C.Parameter(init=UPDATES["a"]), C.Parameter(init=UPDATES["b"])]
+    parameters = [C.parameter(init=UPDATES["a"]), C.parameter(init=UPDATES["b"])]
     learner = getattr(C, spec["learner"])(parameters, **options)
     for i, count in enumerate(UPDATES["counts"]):
         gradients = {parameters[0]: UPDATES["grad_a"][i], parameters[1]: UPDATES["grad_b"][i]}
@@ -170,7 +170,7 @@ def test_noise_has_its_deviation_and_is_each_learners_own():
 
 @pytest.mark.parametrize("truncate", [True, False])
 def test_clipping(truncate):
-    w = C.Parameter(init=np.zeros(2, np.float32))
+    w = C.parameter(init=np.zeros(2, np.float32))
     options = {"gradient_clipping_with_truncation": truncate}
     C.sgd([w], rate(1.0), gradient_clipping_threshold_per_sample=0.5, **options).update(
         {w: np.array([3.0, 4.0])}, 2
@@ -179,7 +179,7 @@ def test_clipping(truncate):
 
 
 def test_l1_pulls_to_0_and_not_beyond():
-    w = C.Parameter(init=np.array([1, -1, 0.01], np.float32))
+    w = C.parameter(init=np.array([1, -1, 0.01], np.float32))
     C.sgd([w], rate(0.1), l1_regularization_weight=0.5).update({w: np.zeros(3)}, 2)
     np.testing.assert_allclose(w.value, [0.9, -0.9, 0], rtol=1e-6)
 

@@ -8,7 +8,7 @@ import rgraph as C
 
 @pytest.mark.parametrize("make", [C.Parameter, lambda n: C.constant(0, n)])
 def test_the_value_is_set_after_the_run(make):
-    ref, value = make(2), C.Parameter(init=np.array([1, 2], np.float32))
+    ref, value = make(2), C.parameter(init=np.array([1, 2], np.float32))
     assign, reading = C.assign(ref, value), ref + value
     together = C.combine([reading, assign])
     first = together.eval()

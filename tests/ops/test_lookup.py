@@ -17,7 +17,7 @@ TABLE = RNG.normal(size=(5, 4, 3))
 def test_gather_is_numpys_take(axis, own, chosen):
     tables = RNG.normal(size=(2, 5, 4, 3))
     indices = RNG.integers(0, 3, (2, 2, 2)).astype(float)
-    x = C.input_variable((5, 4, 3), np.float64) if own else C.Parameter(init=tables[0])
+    x = C.input_variable((5, 4, 3), np.float64) if own else C.parameter(init=tables[0])
     i = C.input_variable((2, 2), np.float64) if chosen else C.constant(indices[0])
     f = C.gather(x, i, axis=axis)
     feed = ({x: tables} if own else {}) | ({i: indices} if chosen else {})

@@ -76,7 +76,7 @@ def test_unpacked_rows_are_in_the_minibatchs_order():
     sequences = [np.ones(1), np.ones(3), np.ones(2)]
     rows = C.unpack_batch(x + C.sequence.reduce_sum(s))
     np.testing.assert_array_equal(rows.eval({x: [10, 20, 30], s: sequences}), [11, 23, 32])
-    parameter = C.Parameter(init=np.array([10.0, 20, 30]))
+    parameter = C.parameter(init=np.array([10.0, 20, 30]))
     f = C.to_batch(parameter) + C.sequence.reduce_sum(s)
     np.testing.assert_array_equal(f.eval({s: sequences}), [11, 23, 32])
 

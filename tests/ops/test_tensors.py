@@ -38,7 +38,7 @@ def test_einsum(subscripts, shapes):
     found = f.eval(feed)
     np.testing.assert_allclose(found, np.stack([truth, truth * 2 ** len(shapes)]), rtol=1e-12)
     C.testing.check_gradients(f, feed, inputs, order=2)
-    kept = [C.Parameter(init=a) for a in arrays[1:]]
+    kept = [C.parameter(init=a) for a in arrays[1:]]
     one = C.einsum(subscripts, inputs[0], *kept)
     np.testing.assert_allclose(one.eval({inputs[0]: arrays[0][None]})[0], truth, rtol=1e-12)
     C.testing.check_gradients(one, {inputs[0]: feed[inputs[0]]}, [inputs[0], *kept])

@@ -50,7 +50,7 @@ def test_tensors_are_sequences(form):
 def test_tensors_are_values_of_parameters_and_constants(form):
     p = C.Parameter((3, 2), init=0)
     p.value = form(TENSOR)
-    made = [p, C.Parameter(init=form(TENSOR)), C.Constant(form(TENSOR))]
+    made = [p, C.parameter(init=form(TENSOR)), C.Constant(form(TENSOR))]
     for leaf in made:
         np.testing.assert_array_equal(leaf.value, TENSOR.numpy())
     assert made[1].dtype == np.float32
@@ -58,7 +58,7 @@ def test_tensors_are_values_of_parameters_and_constants(form):
 
 def test_a_parameter_does_not_follow_the_tensor_it_was_set_to():
     tensor = TENSOR.clone()
-    p, made, c = C.Parameter((3, 2)), C.Parameter(init=tensor), C.Constant(tensor)
+    p, made, c = C.Parameter((3, 2)), C.parameter(init=tensor), C.Constant(tensor)
     p.value = tensor
     tensor.zero_()
     for leaf in (p, made, c):
@@ -86,7 +86,7 @@ def test_what_gives_no_array_is_refused(tensor, why):
     x, p = C.input_variable(2), C.Parameter((2, 2), init=0)
     for use in (
         lambda: x.eval({x: tensor}),
-        lambda: C.Parameter(init=tensor),
+        lambda: C.parameter(init=tensor),
         lambda: setattr(p, "value", tensor),
     ):
         with pytest.raises(GraphError, match=f"(?s){why}.*hint"):

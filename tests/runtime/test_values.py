@@ -123,7 +123,7 @@ def test_parts_of_a_view():
 
 def test_free_dimensions_follow_the_data():
     x = C.input_variable((C.FreeDimension, 2), np.float64, needs_gradient=True)
-    w = C.Parameter(init=np.array([[1.0, 2], [3, 4]]))
+    w = C.parameter(init=np.array([[1.0, 2], [3, 4]]))
     f = C.times(x, w)
     assert f.shape == (C.FreeDimension, 2)
     for size in (3, 1, 3):

@@ -35,7 +35,7 @@ def test_a_right_gradient_gives_a_report():
 
 def test_a_wrong_gradient_names_variable_element_and_both_numbers(wrong):
     half = wrong("square", lambda node, g: [element_times(g, node.inputs[0])])
-    w = C.Parameter(3, init=np.array([0.1, 3.0, 0.5]), name="W")
+    w = C.parameter(3, init=np.array([0.1, 3.0, 0.5]), name="W")
     with pytest.raises(testing.GradientError) as caught:
         testing.check_gradients(wrongly(half, w), epsilon=1e-4)
     error = caught.value

@@ -25,7 +25,7 @@ class Program:
 
     def __init__(self, writers=None, metric=True):
         self.x, self.t = C.input_variable(2, name="x"), C.input_variable(2, name="t")
-        self.w = C.Parameter(init=START)
+        self.w = C.parameter(init=START)
         self.z = C.times(self.x, self.w)
         self.loss = C.cross_entropy_with_softmax(self.z, self.t)
         self.error = C.classification_error(self.z, self.t)

@@ -25,7 +25,7 @@ def adam(parameters):
 
 def least_squares(workers, learner, deal, steps=6):
     """What CNTK was asked: after each step the samples, the loss and the weights."""
-    w = C.Parameter(init=(np.arange(3).reshape(3, 1) / 10).astype(np.float32))
+    w = C.parameter(init=(np.arange(3).reshape(3, 1) / 10).astype(np.float32))
     x, t = C.input_variable(3), C.input_variable(1)
     y = C.times(x, w)
     trainer = C.Trainer(y, (C.squared_error(y, t), C.abs(y - t)), learner([w], workers))

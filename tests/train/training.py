@@ -54,7 +54,7 @@ def train_on_a_ragged_film(name, learner=None, **options):
     """A convolutional GRU; its losses and the weights that come out are to be CNTK's."""
     data = np.load(FOLDER / f"train_{name}.npz")
     parameters = {
-        k[6:]: C.Parameter(init=data[k], name=k[6:]) for k in data.files if k[:6] == "param/"
+        k[6:]: C.parameter(init=data[k], name=k[6:]) for k in data.files if k[:6] == "param/"
     }
     x, t = C.sequence.input_variable((1, 5, 5)), C.sequence.input_variable((2, 5, 5))
     y = convolutional_gru(parameters)(x)
