@@ -49,7 +49,8 @@ def explain(plan: Plan) -> str:
     """The plan as a table: what runs once over all rows, and what runs in each step of a loop.
 
     Operations and bytes are for one row: one sample, or one frame of a sequence. What stands under
-    "by" is whose kernel it is; small work may go to another's.
+    "by" is whose kernel it is; small work may go to another's. A loop's steps run in C where each
+    call has a form there; a minibatch whose arrays don't suit is left to Python.
     """
     lines = []
     for step in plan.steps:
@@ -61,6 +62,7 @@ def explain(plan: Plan) -> str:
         lines.append(
             f"loop {way} along {step.axis.name}: {len(step.calls)} calls a step, "
             f"{kept} of its values kept for all frames"
+            + (", steps run in C" if step.compiled else "")
         )
         lines += [_row("  step", call) for call in step.calls]
     nodes = [n for s in plan.steps for n in ([s.node] if isinstance(s, Call) else s.nodes)]

@@ -726,7 +726,7 @@ class Function(Operand):
         >>> x = C.sequence.input_variable(2)
         >>> print(C.layers.Recurrence(lambda h, x: C.tanh(h + x))(x).explain())
                             result     MFLOP       MB  by      what
-        loop forward along defaultDynamicAxis: 1 calls a step, 1 of its values kept for all frames
+        loop forward along defaultDynamicAxis: 1 calls a step, 1 of its values kept...
           step              rows×2     4e-06  2.4e-05  ...plus tanh
         in all 4e-06 MFLOP a row, on the ... engine
         >>> h = C.layers.Recurrence(C.layers.LSTM(64))(C.sequence.input_variable(32))

@@ -37,6 +37,20 @@ def test_layers_and_parameters_are_named():
     assert step <= 1e6 * work <= step + 4 * 5  # and some sums and a function of each state
 
 
+@pytest.mark.skipif("native" not in C.device.cpu_engines(), reason="there is no C")
+def test_whether_the_steps_of_a_loop_run_in_c():
+    x = C.sequence.input_variable(3)
+    in_c, in_python = (C.layers.Recurrence(lambda h, x, f=f: f(h + x))(x) for f in (C.tanh, C.sin))
+    before = C.device.engine(C.cpu()).name
+    for engine, function, expected in (
+        ("native", in_c, True), ("native", in_python, False), ("numpy", in_c, False)
+    ):  # fmt: skip
+        C.device.use_cpu_engine(engine)
+        (loop,) = [n for n in function.explain().splitlines() if n.startswith("loop")]
+        assert loop.endswith(", steps run in C") == expected
+    C.device.use_cpu_engine(before)
+
+
 def test_what_gradients_cost_is_said_of_their_layer():
     x = C.input_variable(3)
     y = C.layers.Dense(4, name="only", bias=False)(x)
