@@ -16,15 +16,16 @@ import numpy as np
 
 import rgraph
 
-from . import neighbours, overhead, ranks, reading, report, sides, windows
+from . import memory, neighbours, overhead, ranks, reading, report, sides, windows
 from .compare import COLUMNS, Row, compare
 from .measure import LEAST, Neighbours, matrix_peak
 from .programs import PARTS as WITH_PROGRAMS
 from .programs import PROGRAMS, Program
 
-PARTS = (*WITH_PROGRAMS, "overhead", "neighbours", "reading", "windows", "ranks")
+PARTS = (*WITH_PROGRAMS, "overhead", "neighbours", "reading", "memory", "windows", "ranks")
 PEERS = ("eager", "channels-last", "compiled")
 OVERHEAD = ("what", "side", "ms", "others")
+MEMORY = ("what", "MB", "PyTorch", "its MB", "measured", "at most")
 WINDOWS = ("what", "s", "MB", "of the time", "of the memory")
 READ = ("what", "measured", "at most", "at least")
 BESIDE = ("program", "run", "busy", "ms", "one thread's", "over one's")
@@ -124,13 +125,20 @@ class Bench:
         """Reading: steps from a text file beside steps from arrays"""
         return reading.reading(4 if self.options.quick else 40, self.options.quick)
 
+    def part_memory(self) -> list[Row]:
+        """Memory of forward passes, beside PyTorch's"""
+        if self.options.quick:  # the smallest that shows among a process's pages
+            return memory.forward_passes([PROGRAMS["T16"]], ())
+        programs = [p for part in WITH_PROGRAMS for p in self.programs(part)]
+        return memory.forward_passes(programs, self.peers)
+
     def part_windows(self) -> list[Row]:
         """Windows of frames: gradients of long films, beside whole ones"""
         return windows.measure(self.options.quick, *self.rounds)
 
     def part_ranks(self) -> list[Row]:
         """Two workers under MPI beside one, each with one thread: the video example's net"""
-        return ranks.measure(self.rounds[0], self.options.quick)
+        return ranks.measure(self.rounds[0], self.options.quick, self.options.real_time)
 
 
 def _usable(peers: Sequence[str]) -> list[str]:
@@ -169,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
             print()  # after the list of all times
         if found:
             columns = {"overhead": OVERHEAD, "neighbours": BESIDE}
-            columns |= {"reading": READ, "windows": WINDOWS, "ranks": READ}
+            columns |= {"reading": READ, "memory": MEMORY, "windows": WINDOWS, "ranks": READ}
             print(report.table(found, columns.get(part, COLUMNS)))
         rows += found
     if judged := report.held(rows):
@@ -220,6 +228,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=engines, help=f"rgraph's (default: {engines[0]})")
     parser.add_argument("--repeat", type=int, default=5, help="rounds, at least (default: 5)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round")
+    real_time = "run the part ranks before all other programs of the machine (needs chrt)"
+    parser.add_argument("--real-time", action="store_true", help=real_time)
     parser.add_argument("--record", metavar="FILE", help="write all numbers as JSON")
     parser.add_argument("--plot", metavar="FILE", help="draw the ratios; needs Matplotlib")
     return parser

@@ -8,10 +8,11 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import rgraph
 
@@ -20,6 +21,13 @@ from .programs.base import Way
 from .sides import make, why_not_compiled
 
 Make = Callable[[], Callable[[], Any]]
+
+
+class Cost(NamedTuple):
+    """What a run takes."""
+
+    bytes: int
+    seconds: float
 
 
 def peak_memory(program: Program, way: Way | str, train: bool) -> int:
@@ -42,16 +50,47 @@ def peak_of(warm_up: Make, make: Make, engine: str = "") -> int:
         warm_up: gives something of the kind that is small.
         engine: rgraph's.
     """
+    return cost_of(warm_up, make, engine).bytes
+
+
+def cost_of(warm_up: Make, make: Make, engine: str = "", once: bool = False) -> Cost:
+    """As `peak_of`, with the seconds that the run took whose memory counts.
+
+    Args:
+        once: whether that is the first: for what takes minutes.
+    """
     engine = engine or rgraph.device.engine().name
     child = subprocess.run(
         [sys.executable, "-m", __name__],
         cwd=Path(__file__).parents[1],
         env={**os.environ, "RGRAPH_CPU_ENGINE": engine},
-        input=pickle.dumps((warm_up, make)),
+        input=pickle.dumps((warm_up, make, once)),
         check=True,
         stdout=subprocess.PIPE,
     )
-    return int(child.stdout)
+    taken, seconds = child.stdout.split()
+    return Cost(int(taken), float(seconds))
+
+
+def forward_passes(programs: Sequence[Program], peers: Sequence[str]) -> list[dict[str, Any]]:
+    """Megabytes of each program's forward pass, and of PyTorch's way that takes the least.
+
+    Args:
+        peers: the ways that may be run; compiled ones are left out.
+    """
+    rows = []
+    for program in programs:
+        row: dict[str, Any] = {"part": "memory", "what": f"{program}, forward"}
+        row["MB"] = peak_memory(program, "", False) / 1e6
+        ways = [w for w in program.ways if w.peer in peers and not w.compiled]
+        if ways:
+            least = {w.name: peak_memory(program, w, False) / 1e6 for w in ways}
+            name = min(least, key=least.__getitem__)
+            row |= {"PyTorch": name, "its MB": least[name]}
+            row |= {"measured": row["MB"] / least[name], "at most": 1.0}
+        print(f"- {row['what']}: {row['MB']:.3g} MB", flush=True)
+        rows.append(row)
+    return rows
 
 
 def _run(program: Program, way: Way | str, train: bool) -> Callable[[], Any]:
@@ -76,19 +115,21 @@ def _status(field: str) -> int:
     raise OSError(f"this system does not say {field}")
 
 
-def _child(warm_up: Make, make: Make) -> int:
+def _child(warm_up: Make, make: Make, once: bool) -> Cost:
     warm_up()()
     gc.collect()
     before = _status("VmRSS")
     run = make()
-    run()
-    gc.collect()
-    with contextlib.suppress(OSError):  # where it can't be reset, the first run counts too
+    if not once:
+        run()
+        gc.collect()
+    with contextlib.suppress(OSError):  # where it can't be reset, what was before counts too
         Path("/proc/self/clear_refs").write_text("5")
+    begin = time.perf_counter()
     run()
-    return _status("VmHWM") - before
+    return Cost(_status("VmHWM") - before, time.perf_counter() - begin)
 
 
 if __name__ == "__main__":
     given = pickle.load(sys.stdin.buffer)
-    print(_child(*given))
+    print(*_child(*given))
