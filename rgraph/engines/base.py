@@ -124,6 +124,22 @@ class Guard(Protocol):
         """What tells whether it is set now: called later, it hardly waits."""
 
 
+class Collective(Protocol):
+    """What sums arrays over several processes in an engine's own memory.
+
+    Attributes:
+        gpu: a name of this process's GPU that no other of its machine has.
+    """
+
+    gpu: str
+
+    def new_id(self) -> Any:
+        """What one process makes and all then join by."""
+
+    def join(self, size: int, unique: Any, rank: int) -> Callable[[Array], None]:
+        """Joins so many processes; what sets an array to its sum over all of them."""
+
+
 class Engine(ABC):
     """Kernels and memory of one processor.
 
@@ -253,6 +269,10 @@ class Engine(ABC):
 
     def synchronize(self) -> None:  # noqa: B027
         """Waits until everything that was begun is done."""
+
+    def collective(self) -> Collective | None:
+        """What sums arrays over processes in this engine's memory; None: it is done on the CPU."""
+        return None
 
     def make_guard(self) -> Guard | None:
         """A guard, where results are looked at without waiting for them."""

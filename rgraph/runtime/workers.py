@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engines.base import Engine
 from ..graph import GraphError
 
 # What MPI's launchers tell a process: how many there are.
@@ -51,6 +52,20 @@ class Workers:
     def start_sum(self, buffer: np.ndarray) -> Callable[[], None]:
         """Begins a sum; what waits for it. Until then the array is not to be touched."""
         return _done
+
+    def gpu_sum(self, engine: Engine) -> Callable[[Any], None] | None:
+        """What sets an array of a GPU's to its sum over all workers, without the CPU's memory.
+
+        All workers must ask. None where one of them does not compute on a GPU, or two on the same
+        one (NCCL takes no such), or NCCL is not installed.
+        """
+        own = engine.collective()
+        found = self.gather(None if own is None else (self.host, own.gpu))
+        if own is None or None in found or len(set(found)) < self.size:
+            return None
+        unique = self.of_main(own.new_id() if self.is_main else None)
+        with engine.active():
+            return own.join(self.size, unique, self.rank)
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all workers, by rank."""

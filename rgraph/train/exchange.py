@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..engines.base import Engine
 from ..graph import GraphError, Node, order
 from ..io.base import Source
 from ..learners import Learner
@@ -54,7 +55,8 @@ class Exchange:
         learners: the trainer's, all of them distributed.
         statistics: holders of running statistics.
 
-    Until the learners' `distributed_after` all workers do the same, and rank 0 counts.
+    Until the learners' `distributed_after` all workers do the same, and rank 0 counts. Sums are
+    made in the CPU's memory, or on the GPUs where each worker has one and NCCL is there.
     """
 
     def __init__(self, learners: Sequence[DistributedLearner], statistics: Sequence[Any]) -> None:
@@ -65,8 +67,10 @@ class Exchange:
         self._after = max(k.distributed_after for k in learners)
         self._begun = False
         self._steps = 0
-        self._buffers: list[np.ndarray] = []
-        self._views: list[np.ndarray] = []
+        self._engine: Engine | None = None  # whose sums are made
+        self._add_up: Callable[[Any], None] | None = None  # sums on its GPU
+        self._buffers: list[Any] = []
+        self._views: list[Any] = []
 
     def parallel_at(self, samples: int) -> bool:
         """Whether the workers share the work once so many samples were seen."""
@@ -100,8 +104,8 @@ class Exchange:
         seed = _seed(given.seed, rank) if rank else given.seed
         return given._replace(seed=seed, turn=given.turn * size + rank)
 
-    def join(self, own: Found) -> Found:
-        """What all workers found. Its arrays are good until the next step."""
+    def join(self, own: Found, engine: Engine) -> Found:
+        """What all workers found, on an engine. Its arrays are good until the next step."""
         numbers = np.array([own.loss, own.metric, own.samples, own.has_data, own.ends_sweep], float)
         if not self.workers.is_main:
             numbers[-1] = 0
@@ -110,27 +114,47 @@ class Exchange:
         if not self._begun:
             self.workers.sum(numbers)
             return _read(numbers, own.gradients, own.statistics)
-        self._pack(own)
-        self.workers.sum(numbers, *self._buffers)
-        count, samples = len(self._parameters), max(numbers[2], 1)
+        self._prepare(engine)
+        count = len(self._parameters)
+        with engine.active():
+            self._pack(own)
+            if self._add_up is None:
+                self.workers.sum(numbers, *self._buffers)
+            else:
+                self.workers.sum(numbers)  # first: who waits here hears of workers that have ended
+                for buffer in self._buffers:
+                    self._add_up(buffer)
+            for view in self._views[count:]:
+                view /= max(numbers[2], 1)
         summed = dict(zip(self._parameters, self._views, strict=False))
-        for view in self._views[count:]:
-            view /= samples
         if self._steps % CHECK_EVERY == 0:
             self.check()
         return _read(numbers, {**own.gradients, **summed}, self._views[count:])
 
+    def _prepare(self, engine: Engine) -> None:
+        """Makes the buffers where sums are made for this engine."""
+        if self._engine is engine:
+            return
+        self._engine, self._add_up = engine, self.workers.gpu_sum(engine)
+        buffers, self._views = _buffers([*self._parameters, *self._statistics], self._zeros)
+        self._buffers = buffers
+
+    def _zeros(self, size: int, dtype: Any) -> Any:
+        zeros = np.zeros(size, dtype)
+        if self._add_up is None or self._engine is None:
+            return zeros
+        with self._engine.active():
+            return self._engine.from_numpy(zeros)
+
     def _pack(self, own: Found) -> None:
         """Puts this worker's arrays into the buffers, or zeros."""
-        if not self._buffers:
-            self._buffers, self._views = _buffers([*self._parameters, *self._statistics])
         if not own.samples:
             for buffer in self._buffers:
                 buffer.fill(0)
             return
         arrays = [*(own.gradients[p] for p in self._parameters), *own.statistics]
         for view, array in zip(self._views, arrays, strict=True):
-            view[...] = on_cpu(array)
+            view[...] = on_cpu(array) if self._add_up is None else array
         for view in self._views[len(self._parameters) :]:
             view *= own.samples
 
@@ -221,12 +245,14 @@ def exchange_of(
     return Exchange(distributed, statistics)
 
 
-def _buffers(holders: Sequence[Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _buffers(
+    holders: Sequence[Any], zeros: Callable[[int, Any], Any]
+) -> tuple[list[Any], list[Any]]:
     """A flat buffer for each type, and in them an array for each holder."""
     sizes: dict[Any, int] = {}
     for holder in holders:
         sizes[holder.dtype] = sizes.get(holder.dtype, 0) + math.prod(holder.shape)
-    buffers = {dtype: np.zeros(size, dtype) for dtype, size in sizes.items()}
+    buffers = {dtype: zeros(size, dtype) for dtype, size in sizes.items()}
     begins = dict.fromkeys(buffers, 0)
     views = []
     for holder in holders:

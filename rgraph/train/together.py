@@ -106,7 +106,7 @@ class JointStep:
         return values[m:n], problem or ""
 
     def _join(self, own: Found, engine: Any) -> None:
-        joined = self._exchange.join(own)
+        joined = self._exchange.join(own, engine)
         arrays = [*joined.gradients.values(), *joined.statistics]
         if self._trainer._faults.on_nan != "ignore" and joined.samples:
             self.is_sound = surely_finite([joined.loss, *arrays])

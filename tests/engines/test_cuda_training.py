@@ -1,11 +1,15 @@
 """Training on the played GPU: what is learned, and what stays in the GPU's memory meanwhile."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import rgraph as C
+from rgraph.engines.cuda.collective import Collective
 from rgraph.runtime.workers import Workers
 from rgraph.train.distributed import Communicator, DistributedLearner
+from tests.engines.played_gpu import at_address
 from tests.engines.strict_arrays import LIBRARY, Array, State
 from tests.train.training import (
     LENGTHS,
@@ -357,11 +361,78 @@ class Echo(Workers):
         return [value, value]
 
 
-def normalized_lstm():
+class Nccl:
+    """NCCL between two processes that have the same arrays: their sum is twice one's own."""
+
+    NCCL_FLOAT32, NCCL_FLOAT64, NCCL_SUM = 7, 8, 0  # nccl.h
+
+    def __init__(self):
+        self.calls = []
+
+    def get_unique_id(self):
+        return (1, 2, 3)
+
+    def NcclCommunicator(self, size, unique, rank):
+        assert (size, unique, rank) == (2, (1, 2, 3), 0)
+        return self
+
+    def allReduce(self, sent, received, count, kind, operation, stream):
+        assert (sent, operation) == (received, 0)
+        dtype = {7: np.float32, 8: np.float64}[kind]
+        at_address(sent, (count,), (1,), dtype)[:] *= 2
+        self.calls.append(count)
+
+
+WITH_BUS_IDS = SimpleNamespace(
+    cuda=SimpleNamespace(runtime=SimpleNamespace(deviceGetPCIBusId=lambda number: "0000:01:00.0"))
+)
+
+
+class Twin(Workers):
+    """The worker of rank 0 of two that have the same data, each with a GPU of its own."""
+
+    size = 2
+
+    def start_sum(self, buffer):
+        buffer *= 2
+        return lambda: None
+
+    def gather(self, value):
+        is_gpu = isinstance(value, tuple) and value[1:] == ("0000:01:00.0",)
+        return [value, ("", "0000:02:00.0") if is_gpu else value]
+
+
+def test_what_several_workers_sum_stays_on_their_gpus_where_nccl_is(played, monkeypatch):
+    """Of two with the same data, gradients are those of a minibatch that has everything twice."""
+    nccl = Nccl()
+    monkeypatch.setattr(
+        played, "collective", lambda: Collective(WITH_BUS_IDS, nccl, 0, played.stream)
+    )
+    random = np.random.default_rng(0)
+    films = [random.normal(size=(n, 3)).astype(np.float32) for n in (4, 2, 3)]
+    labels, found = np.eye(2, dtype=np.float32)[[0, 1, 1]], []
+    for workers in (None, Twin()):
+        x, t, y, loss = classifier()
+        learner = C.adam(y.parameters, 0.1, 0.9)
+        times = 2
+        if workers is not None:
+            learner, times = DistributedLearner(learner, Communicator(workers)), 1
+        trainer = C.Trainer(y, (loss, loss), [learner])
+        fed = {x: films * times, t: np.concatenate([labels] * times)}
+        for _ in range(3):
+            trainer.train_minibatch(fed, device=GPU)
+        average = trainer.previous_minibatch_loss_average
+        found.append([average, *(np.array(p.value) for p in y.parameters)])
+    assert nccl.calls == [sum(p.value.size for p in y.parameters)] * 3
+    for mine, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-6)
+
+
+def classifier(between=C.layers.identity):
     C.set_seed(1)
     x, t = C.sequence.input_variable(3), C.input_variable(2)
     h = C.sequence.last(C.layers.Recurrence(C.layers.LSTM(4))(x))
-    y = C.layers.Dense(2)(C.layers.BatchNormalization(normalization_time_constant=8)(h))
+    y = C.layers.Dense(2)(between(h))
     return x, t, y, C.cross_entropy_with_softmax(y, t)
 
 
@@ -371,7 +442,7 @@ def test_what_several_workers_sum_goes_to_the_cpu_and_back(played):
     films = [random.normal(size=(n, 3)).astype(np.float32) for n in (4, 2, 3)]
     labels, found = np.eye(2, dtype=np.float32)[[0, 1, 1]], []
     for workers in (None, Echo()):
-        x, t, y, loss = normalized_lstm()
+        x, t, y, loss = classifier(C.layers.BatchNormalization(normalization_time_constant=8))
         learner = C.adam(y.parameters, 0.1, 0.9)
         if workers is not None:
             learner = DistributedLearner(learner, Communicator(workers))

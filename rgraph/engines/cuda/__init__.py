@@ -21,6 +21,7 @@ from ...ops.records import TABLE
 from ..base import Bound, Engine, Kernel
 from . import library, noting
 from .blas import Blas
+from .collective import Collective, collective
 from .convolution import Convolutions
 from .cudnn import Cudnn
 from .guard import Guard
@@ -134,6 +135,11 @@ class CudaEngine(Engine):
                     state[key] = self.from_numpy(value).copy()
             noting.change(self.pointwise, place.array, other, state, function, memo, self.guard)
             place.changed()
+
+    def collective(self) -> Collective | None:
+        """NCCL, if it is installed."""
+        with self.active():
+            return collective(self.cupy, self.number, self.stream)
 
     def make_guard(self) -> Guard:
         """See `Guard`; while it is the engine's `guard`, what stays is changed under it."""
