@@ -124,8 +124,8 @@ class Cublas:
         self, _handle, of_a, of_b, m, n, k, _alpha, a, kind, lda, step_a,
         b, _kind_b, ldb, step_b, _beta, c, _kind_c, ldc, step_c, count, compute, _algorithm,
     ):  # fmt: skip
-        dtype = {0: np.float32, 1: np.float64}[kind.value]
-        assert compute.value == {np.float32: 68, np.float64: 70}[dtype]
+        dtype = {0: np.float32, 1: np.float64, 2: np.float16}[kind.value]
+        assert compute.value == (70 if dtype is np.float64 else 68)
 
         def matrices(pointer, operation, rows, columns, leading, step):
             if operation.value:

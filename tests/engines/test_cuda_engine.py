@@ -627,6 +627,41 @@ def test_what_cudnn_has_no_engine_for_is_captured_too(engine, monkeypatch):
     assert all(plan._shapes.values()), plan.hindrance
 
 
+# Numbers of 16 bits
+
+
+def test_values_of_float16_with_parameters_of_float32(compiled):
+    """A convolution with a tail, a product and their gradients, plain and captured: cuDNN, cuBLAS
+    and generated kernels get numbers of 16 bits; parameters and their gradients have 32."""
+    half = np.float16
+    x = C.input_variable((2, 5, 5), dtype=half)
+    w = C.Parameter((3, 2, 3, 3), init=C.glorot_uniform(seed=1))
+    v = C.Parameter((75, 2), init=C.glorot_uniform(seed=2))
+    h = C.tanh(C.convolution(C.cast(w, half), x, auto_padding=[False, True, True]))
+    y = C.times(C.reshape(h, 75), C.cast(v, half))
+    loss = C.reduce_sum(C.square(C.cast(y, np.float32)))
+    data = {x: np.random.default_rng(0).normal(size=(3, 2, 5, 5)).astype(half)}
+    truth = on_cpu(loss.grad, data, wrt=[w, v])
+    for _ in range(4):
+        found = y.eval(data)
+        assert found.dtype == half
+        close(Array(found), on_cpu(y.eval, data), 5e-3)
+        for p, g in loss.grad(data, wrt=[w, v]).items():
+            assert g.dtype == np.float32
+            close(Array(g), truth[p], 5e-3)
+    assert {key[2] for key in compiled.cudnn.plans} == {"float16"}
+    assert all(compiled.cudnn.plans.values())
+    plans = [p for f in (y, loss) for p in f._runner.plans if p.engine is compiled]
+    assert all(all(p._shapes.values()) for p in plans)
+
+
+def test_what_is_not_finite_of_float16_is_seen(compiled):
+    guard = compiled.make_guard()
+    for value, infinite_too, seen in ((65504, True, 0), (np.inf, False, 0), (np.inf, True, 1)):
+        guard.look(Array(np.array([1, value], np.float16)), infinite_too)
+        assert guard.found.memory == seen
+
+
 # Copies
 
 

@@ -54,7 +54,7 @@ def everything():
 
 
 @pytest.mark.parametrize("architecture", [80, 90, 100])
-@pytest.mark.parametrize("type_", TYPES)
+@pytest.mark.parametrize("type_", [*TYPES, "Half"])
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_compiles_for_gpus(architecture, type_, width):
     source = pointwise.source(everything(), [type_] * 4, flat(3, width))
@@ -72,6 +72,7 @@ def test_strided_and_mixed_types_compile(wide):
 def test_the_other_kernels_compile(architecture):
     assert b"to_bfloat16" in cubin(TO_BFLOAT16, architecture)
     assert b"from_bfloat16" in cubin(FROM_BFLOAT16, architecture)
+    assert b"look" in cubin(guard.source("float16"), architecture)
     for type_ in ("float32", "float64"):
         assert b"draw" in cubin(random.source(type_), architecture)
         assert b"look" in cubin(guard.source(type_), architecture)
@@ -99,11 +100,10 @@ def compiled(functions, folder):
     """Functions of C++ on the CPU: a dict from names to (program, types, layout)."""
     code = ["#include <cmath>", "using namespace std;"]
     for name, (program, types, at) in functions.items():
-        compute = "double" if "double" in types else "float"
         statements = pointwise.body(program, types, at).replace("#pragma unroll", "")
         code += [
             f"namespace {name}_ {{",
-            pointwise.prelude(compute, False),
+            pointwise.prelude(types, False),
             f'extern "C" void {name}(int pieces, {pointwise.parameters(program, types)}) {{',
             "for (index piece = 0; piece < pieces; ++piece) {",
             statements,
@@ -131,6 +131,20 @@ def records_on_cpu(tmp_path_factory):
         n = len(op.operands)
         functions[f"{name}_{type_}"] = one(name), [type_] * (n + 1), flat(n)
     return compiled(functions, tmp_path_factory.mktemp("records"))
+
+
+@needs_compiler
+def test_numbers_of_16_bits_are_computed_in_32(tmp_path):
+    """Rounded once, at the end, even where values on the way have no place in 16 bits."""
+    program = Program((("element_times", (0, 0)), ("minus", (2, 1))), 2)
+    library = compiled({"half": (program, ["Half"] * 3, flat(2))}, tmp_path)
+    x = np.array([300, 2.5, np.nan, 0.1], np.float16)
+    y = np.array([65504, -1, 1, 0], np.float16)
+    out = np.empty_like(x)
+    call(library, "half", 4, out, [x, y])
+    wide = x.astype(np.float32) * x.astype(np.float32) - y.astype(np.float32)
+    np.testing.assert_array_equal(out, wide.astype(np.float16))
+    assert out[0] == 24496
 
 
 @needs_compiler

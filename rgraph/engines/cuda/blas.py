@@ -17,7 +17,11 @@ WORKSPACE = 32 << 20  # bytes; what cuBLAS recommends for sm_90
 
 # cublasOperation_t, cudaDataType_t, cublasComputeType_t, cublasGemmAlgo_t
 _PLAIN, _TRANSPOSED = 0, 1
-_TYPES = {"float32": (0, 68, ctypes.c_float), "float64": (1, 70, ctypes.c_double)}
+_TYPES = {
+    "float16": (2, 68, ctypes.c_float),  # sums are of float32
+    "float32": (0, 68, ctypes.c_float),
+    "float64": (1, 70, ctypes.c_double),
+}
 _DEFAULT = -1
 
 

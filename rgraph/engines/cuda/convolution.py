@@ -179,7 +179,7 @@ class Convolutions:
             warnings.warn(f"{said}; products, one for each tap, compute it, slower", stacklevel=2)
 
     def _fits(self, where: _Where, a: Any, b: Any) -> bool:
-        known = a.dtype == b.dtype and a.dtype.name in ("float32", "float64")
+        known = a.dtype == b.dtype and a.dtype.name in ("float16", "float32", "float64")
         return known and where.is_whole and bool(a.size and b.size)
 
     def _blocks(self, rows: int) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...ops.fused import Program
-from .pointwise import Pointwise
+from .pointwise import HALF, Pointwise
 from .transfer import Transfers, in_memory_order
 
 _THREADS, _MOST = 256, 1 << 18  # of a block, and in all
@@ -22,17 +22,17 @@ extern "C" __global__ void look(long long size, long long threads, const T* x, i
     bool bad = false;
     for (long long i = (long long)blockIdx.x * 256 + threadIdx.x; i < size; i += threads) {
         T v = x[i];
-        bad = bad || v != v || (infinite_too && v - v != T(0));
+        bad = bad || v != v || (infinite_too && v - v != 0);
     }
     if (bad) *found = 1;
 }
 """  # noqa: E501
-_TYPES = {"float32": "float", "float64": "double"}
+_TYPES = {"float16": "Half", "float32": "float", "float64": "double"}
 
 
 def source(dtype: str) -> str:
-    """The CUDA source of `look` for float32 or float64."""
-    return f"typedef {_TYPES[dtype]} T;\n" + LOOK
+    """The CUDA source of `look` for numbers of a type."""
+    return (HALF if dtype == "float16" else "") + f"typedef {_TYPES[dtype]} T;\n" + LOOK
 
 
 class Guard:

@@ -23,6 +23,7 @@ THREADS = 256  # of a block
 WIDEST = 16  # bytes that a thread loads at once
 
 C_TYPES = {
+    "float16": "Half",
     "float32": "float",
     "float64": "double",
     "int32": "int",
@@ -30,6 +31,25 @@ C_TYPES = {
     "uint8": "unsigned char",
     "bool": "bool",
 }
+
+
+# Numbers of 16 bits, which are computed in float; the header that has them is not everywhere.
+HALF = r"""
+#ifdef __CUDACC_RTC__
+struct Half {
+    unsigned short bits;
+    Half() = default;
+    __device__ Half(float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x)); }
+    __device__ operator float() const {
+        float x;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+        return x;
+    }
+};
+#else
+typedef _Float16 Half;
+#endif
+"""
 
 
 class Layout(NamedTuple):
@@ -145,15 +165,16 @@ def body(program: Program, types: Sequence[str], at: Layout) -> str:
     return "\n".join([*code, *inner, *stores])
 
 
-def prelude(compute: str, wide_index: bool) -> str:
+def prelude(types: Sequence[str], wide_index: bool) -> str:
     """The types that `body` is written with.
 
     Args:
-        compute: the C++ type that values are computed in.
+        types: C++ types of the results and operands; values are computed in double if one is.
         wide_index: whether 32 bits are too few to number the elements.
     """
     return (
-        f"typedef {compute} T;\n"
+        (HALF if "Half" in types else "")
+        + f"typedef {'double' if 'double' in types else 'float'} T;\n"
         f"typedef {'long long' if wide_index else 'int'} index;\n"
         "template <class E, int n> struct alignas(sizeof(E) * n) Pack { E item[n]; };\n"
     )
@@ -179,11 +200,10 @@ def source(
     Args:
         in_place: whether an operand may be a result's own array.
     """
-    compute = "double" if "double" in types else "float"
     given = parameters(program, types, "" if in_place else " __restrict__")
     code = "\n    ".join(body(program, types, at).splitlines())
     return (
-        prelude(compute, wide_index) + f'extern "C" __global__ void __launch_bounds__({THREADS})\n'
+        prelude(types, wide_index) + f'extern "C" __global__ void __launch_bounds__({THREADS})\n'
         f"pointwise(index pieces, {given}) {{\n"
         f"    index piece = (index)blockIdx.x * {THREADS} + threadIdx.x;\n"
         "    if (piece >= pieces) return;\n"
