@@ -34,8 +34,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("tests/ops", "tests/layers", "tests/passes")
-MODULES = ("plan", "function", "autodiff", "learners", "train", "minibatch", "values")
+FOLDERS = ("ops", "train", "learners", "layers", "runtime", "model", "passes", "plan")  # in order
 PART_SECONDS = 540
 PYTEST = ("-m", "pytest", "-v", "-W", "default", "--tb=short", "-p", "no:cacheprovider")
 VERSIONS = """
@@ -161,19 +160,23 @@ class Check:
 
     def second(self) -> None:
         """What needs a GPU, and other precisions."""
-        self.python("gpu-tests", *PYTEST, "-m", "gpu", "tests/engines", most=360)
+        # What is generated for each operation is compiled by each test of it: that comes last.
+        for name, which, most in (
+            ("gpu-tests", "not generated", 270),
+            ("kernels", "generated", 90),
+        ):
+            self.python(name, *PYTEST, "-m", "gpu", "-k", which, "tests/engines", most=most)
         for precision in ("bfloat16", "float32"):
             given = ("--precision", precision, "--programs", "W3", "W2", "--ways", "graphed")
             self.times(f"times-{precision}", *given, most=90)
 
     def third(self) -> None:
         """The rest."""
-        files = [str(f.relative_to(ROOT)) for t in FOLDERS for f in (ROOT / t).glob("test_*.py")]
-        files += [f"tests/test_{n}.py" for n in MODULES]
-        engine = "cuda"
+        found = [f for t in FOLDERS for f in sorted((ROOT / "tests" / t).glob("test_*.py"))]
+        files, engine = [str(f.relative_to(ROOT)) for f in found], "cuda"
         if self.options.rehearse:
             files, engine = files[-2:], "played"
-        self.python("tests", *PYTEST, "--engine", engine, *sorted(files), most=240)
+        self.python("tests", *PYTEST, "--engine", engine, *files, most=240)
         self.times("times-compiled", "--ways", "compiled", "reduce-overhead", most=220)
         tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
         if Path(tool).exists():

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import gpu, gpu_check
 from rgraph import device
-from rgraph.engines.cuda import options
+from rgraph.graph.context import context
 from tests.engines import played_gpu
 from tests.engines.strict_arrays import LIBRARY
 
@@ -40,7 +40,7 @@ def test_all_is_recorded(played, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gpu.library, "problem", lambda: None)
     monkeypatch.setattr(gpu, "bandwidth", lambda engine: 1e12)
     monkeypatch.setattr(played.cudnn.cudnn, "supports", lambda name, padding: "weights" not in name)
-    monkeypatch.setattr(options, "current", options.Options())
+    monkeypatch.setattr(context(), "gpu_options", None)
     monkeypatch.setattr("warnings.warn", lambda *args, **more: None)
     path = tmp_path / "times.json"
     gpu.main(["--ways", "--record", str(path), "--programs", "W3", "broken"])
@@ -101,12 +101,36 @@ def test_the_smoke_test_passes_and_tells_what_was_refused(monkeypatch, played, t
 
     monkeypatch.setattr(device, "_gpu_count", lambda: 1)
     monkeypatch.setattr(gpu_smoke, "PROGRAM", gpu_smoke.PROGRAM.quick())
-    monkeypatch.setattr(options, "current", options.Options())
+    monkeypatch.setattr(context(), "gpu_options", None)
     assert gpu_smoke.outcome("tf32")["passed"]
     monkeypatch.setattr(played.cudnn.cudnn, "supports", lambda name, padding: False)
     monkeypatch.setattr("warnings.warn", lambda *args, **more: None)
     found = gpu_smoke.outcome("float32")
     assert found["refusals"] and not found["passed"]
+
+
+def test_what_is_to_be_tested_is_there():
+    for folder in gpu_check.FOLDERS:
+        assert list((gpu_check.ROOT / "tests" / folder).glob("test_*.py")), folder
+
+
+def test_a_precision_that_fails_does_not_keep_the_others_from_being_tried(monkeypatch, tmp_path):
+    from benchmarks import gpu_smoke
+
+    def outcome(precision):
+        if precision == "tf32":
+            raise RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")
+        return {"precision": precision, "passed": True}
+
+    record = tmp_path / "smoke.json"
+    monkeypatch.setattr(gpu_smoke, "outcome", outcome)
+    monkeypatch.setattr("sys.argv", ["gpu_smoke", "--record", str(record)])
+    with pytest.raises(SystemExit) as ended:
+        gpu_smoke.main()
+    found = json.loads(record.read_text())
+    assert ended.value.code == 1
+    assert [f["passed"] for f in found] == [False, True, True]
+    assert "EXECUTION_FAILED" in found[0]["error"]
 
 
 def test_wheels_stand_before_what_python_has(check, tmp_path):

@@ -9,6 +9,7 @@ import rgraph as C
 from rgraph import device
 from rgraph.engines.cpu import reference_run
 from rgraph.engines.cuda import options
+from rgraph.graph.context import context
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
 from tests.train.training import LENGTHS, minibatch, ragged_lstm
@@ -31,7 +32,7 @@ TOLERANCES = {"float32": 1e-5, "tf32": 3e-3, "bfloat16": 3e-2}
 
 @pytest.fixture
 def engine(monkeypatch):
-    monkeypatch.setattr(options, "current", options.Options())
+    monkeypatch.setattr(context(), "gpu_options", None)
     return device.engine(C.gpu(0))
 
 
@@ -140,6 +141,23 @@ def test_captured_runs_give_what_plain_ones_give(engine):
     assert any(c is not None for p in plans for c in p._shapes.values()), [
         p.hindrance for p in plans
     ]
+
+
+def test_values_of_float16(engine):
+    """A convolution with a tail, a product and their gradients; parameters are of float32."""
+    x = C.input_variable((8, 12, 12), dtype=np.float16)
+    w = C.Parameter((16, 8, 3, 3), init=C.glorot_uniform(seed=1))
+    v = C.Parameter((16 * 144, 10), init=C.glorot_uniform(seed=2))
+    h = C.tanh(C.convolution(C.cast(w, np.float16), x, auto_padding=[False, True, True]))
+    y = C.times(C.reshape(h, 16 * 144), C.cast(v, np.float16))
+    loss = C.reduce_sum(C.square(C.cast(y, np.float32)))
+    data = {x: np.random.default_rng(0).normal(size=(6, 8, 12, 12)).astype(np.float16)}
+    truth = loss.grad(data, wrt=[w, v], device=C.cpu())
+    for _ in range(4):
+        close(y.eval(data, device=C.gpu(0)), y.eval(data, device=C.cpu()), 1e-2)
+        for p, g in loss.grad(data, wrt=[w, v], device=C.gpu(0)).items():
+            close(g, truth[p], 1e-2)
+    assert any(k[2] == "float16" and p for k, p in engine.cudnn.plans.items())
 
 
 def test_products_are_captured(engine):
