@@ -90,7 +90,6 @@ def test_the_kernels_of_a_recurrence_compile_for_gpus(engine, monkeypatch):
     trainer = C.Trainer(f, loss, C.adam(f.parameters, 0.1, 0.9))
     trainer.train_minibatch({x: [np.ones((n, 2, 5, 6), np.float32) for n in (3, 2)]})
     assert len(codes) > 5
-    assert any("y2" in code for code in codes), "a learner's step has three results"
     monkeypatch.undo()  # the compiler is CuPy's own
     for code in codes:
         for architecture in (80, 90):
