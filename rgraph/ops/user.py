@@ -163,12 +163,12 @@ def _keep(run: Run, what: Array, axes: tuple[Axis, ...], dtype: DTypeLike) -> Ar
     return run.xp.full(shape, len(_kept(run)) - 1, dtype)
 
 
-def _parts(run: Run, called: Array, axes: tuple[Axis, ...]) -> Iterator[tuple[Any, slice]]:
+def _parts(run: Run, called: Array, axes: tuple[Axis, ...]) -> Iterator[tuple[Any, Any]]:
     """What was kept, with the rows that it is for: step by step if a loop made it."""
     numbers = run.engine.to_numpy(called).astype(int).ravel()
     if run.step or len(axes) < 2 or not (numbers != numbers[:1]).any():
         if len(numbers):
-            yield _kept(run)[numbers[0]], slice(None)
+            yield _kept(run)[numbers[0]], ...
         return
     starts = run.layouts[axes[1]].offsets
     for start, end in zip(starts, starts[1:], strict=False):

@@ -71,6 +71,27 @@ def test_value_and_gradient_of_a_batch():
     np.testing.assert_allclose(f.grad({x: at}), 24 * at**2, rtol=1e-12)
 
 
+class Determinant(C.UserFunction):
+    def __init__(self, matrix, name="determinant"):
+        super().__init__([matrix], name=name)
+
+    def forward(self, matrix, device=None, outputs_to_retain=None):
+        return matrix, np.linalg.det(matrix)
+
+    def backward(self, matrix, g):
+        return g.reshape(*g.shape, 1, 1) * np.linalg.det(matrix) * np.linalg.inv(matrix).T
+
+    def infer_outputs(self):
+        return [C.output_variable((), self.inputs[0].dtype, self.inputs[0].dynamic_axes)]
+
+
+def test_a_number_of_a_parameter_alone():
+    """The gradient is CNTK 2.7's."""
+    w = C.Parameter(init=np.array([[1, 2], [3, 5]]))
+    square = C.square(C.user_function(Determinant(w))) * 2
+    np.testing.assert_allclose(square.grad({}, [w]), [[-20, 12], [8, -4]], rtol=1e-5)
+
+
 def test_ragged_sequences_in_the_order_they_were_fed():
     x = C.sequence.input_variable(1, np.float64, needs_gradient=True)
     data = [np.array([[1.0], [2]]), np.array([[3.0], [4], [5]]), np.array([[6.0]])]
