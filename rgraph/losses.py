@@ -255,6 +255,7 @@ def nce_loss(
     entropy = float(np.sum(num_samples * q * log_prior))
     inverse = num_samples * q / sampling.inclusion(q, num_samples, allow_duplicates)
     fixed = [graph.Constant(v, None, w.dtype) for v in (q, log_prior, inverse)]
+    sampling.seeds(seed)  # CNTK has one for the frequencies, too
     drawn = sampling.random_sample(fixed[0], num_samples, allow_duplicates, seed)
     prior, factor = (ops.times(drawn, v, output_rank=0) for v in fixed[1:])
     some = ops.times_transpose(x, ops.times(drawn, w))

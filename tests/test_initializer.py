@@ -185,6 +185,25 @@ def test_what_has_no_seed_gets_cntks():
         np.testing.assert_array_equal(p.value, expected.value)
 
 
+def test_learners_take_seeds_as_cntks():
+    """How many seeds each took was found out from what real CNTK 2.7 drew for the next parameter."""
+    w, rate = C.Parameter(2, init=0), C.learning_parameter_schedule(0.1)
+    x, t = C.input_variable(3), C.input_variable(5)
+    makers = [
+        (lambda: C.sgd([w], rate), 1),
+        (lambda: C.adam([w], rate, 0.9), 1),
+        (lambda: C.universal(lambda p, g: C.assign(p[0], p[0] - g[0]), [w]), 1),
+        (lambda: C.nce_loss(C.Parameter((5, 3)), C.Parameter((5, 1)), x, t, np.ones(5)), 2),
+        (lambda: C.nce_loss(C.Parameter((5, 3)), C.Parameter((5, 1)), x, t, np.ones(5), seed=1), 0),
+    ]
+    for make, count in makers:
+        C.cntk_py.reset_random_seed(0)
+        make()
+        found = C.Parameter(3, init=C.uniform(1)).value
+        expected = C.Parameter(3, init=C.uniform(1, seed=count)).value
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_a_fixed_seed_is_everybodys():
     C.cntk_py.set_fixed_random_seed(3)
     first, second = (C.Parameter((2, 3), init=C.he_normal()).value for _ in range(2))

@@ -229,3 +229,16 @@ def test_weights_that_all_samples_share():
     expected = each.eval({**given, w: np.broadcast_to([1, 5, 2], (4, 3))})
     found = C.weighted_binary_cross_entropy(y, t, [1, 5, 2]).eval(given)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_nce_without_a_seed_draws_cntks_classes():
+    """What real CNTK 2.7 prints in a program that begins with these lines."""
+    C.cntk_py.reset_random_seed(0)
+    x, t = C.input_variable(3), C.input_variable(50)
+    w = C.Parameter((50, 3), init=C.glorot_uniform(seed=4))
+    loss = C.nce_loss(w, C.Parameter((50, 1), init=0), x, t, np.arange(50) + 1, num_samples=5)
+    at = {x: np.ones((2, 3)), t: np.eye(50)[[3, 7]]}
+    found = [loss.eval(at) for _ in range(3)]
+    C.set_seed(0)
+    expected = [[10.746863, 10.761974], [9.632641, 9.647752], [11.000303, 11.015414]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

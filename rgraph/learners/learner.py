@@ -68,6 +68,8 @@ class Learner:
         )
         self._unit_gain = unit_gain
         self._step = step
+        if step is not None:
+            context().random.next_seed()  # CNTK's learners, but for users' own, have one each
         self._size = size
         self._samples = self._minibatches = self._sweeps = 0
         self._kept = [_stored(step, p) for p in self.parameters]

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import graph
 from ..graph import Input, Node, Stored
+from ..graph.context import context
 from ..operands.operand import Operand
 from ..operands.tracing import nodes_of
 from ..ops.records import as_node, hold
@@ -22,6 +23,7 @@ from .rule import Rule
 class _Universal(Learner):
     def __init__(self, rule: Callable[..., Any], parameters: Sequence[Any]) -> None:
         super().__init__(parameters, 1.0)
+        context().random.next_seed()  # as every learner of CNTK's
         gradients = [Input(p.shape, (), p.dtype, "gradient") for p in self.parameters]
         result = rule(list(self.parameters), list(map(hold, gradients)))
         outputs = nodes_of(result) if isinstance(result, Operand) else map(as_node, result)
