@@ -186,7 +186,7 @@ def test_what_has_no_seed_gets_cntks():
 
 
 def test_learners_take_seeds_as_cntks():
-    """How many seeds each took was found out from what real CNTK 2.7 drew for the next parameter."""
+    """How many each took was found out from what real CNTK 2.7 drew for the next parameter."""
     w, rate = C.Parameter(2, init=0), C.learning_parameter_schedule(0.1)
     x, t = C.input_variable(3), C.input_variable(5)
     makers = [
