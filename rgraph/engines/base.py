@@ -220,24 +220,6 @@ class Engine(ABC):
         """Sets what stays from run to run to an array of the engine's, which nobody else writes."""
         node.take(array)
 
-    def change(
-        self,
-        node: Stored,
-        other: Array,
-        state: dict[str, Any],
-        function: Callable[[Array, Array, dict[str, Any]], None],
-        memo: dict[Any, Any],
-    ) -> None:
-        """Does `function(array, other, state)` with the array of what stays from run to run.
-
-        Args:
-            other: is read.
-            state: its arrays are changed too.
-            memo: empty, for the first of the nodes that this same change is made to.
-        """
-        function(node.value, other, state)
-        node.changed()
-
     # Runs
 
     def plan(self, outputs: Sequence[Node]) -> Plan:

@@ -13,7 +13,7 @@ from .algorithms import (
     sgd,
 )
 from .flat import FlatObjective
-from .learner import Learner, UserLearner
+from .learner import Learner
 from .options import Options
 from .schedules import (
     IGNORE,
@@ -28,6 +28,7 @@ from .schedules import (
     training_parameter_schedule,
 )
 from .universal import universal
+from .user import UserLearner
 
 __all__ = [
     "IGNORE",

@@ -231,11 +231,10 @@ class Trainer:
                 self._faults.look(watching, step, rows[0], rows[n:])
             elif samples:
                 problem = self._faults.problem(step, rows[0], rows[n:])
-            if not samples or problem is not None:
-                return False
-            for distributed in self._distributed:
+            accepted = samples > 0 and problem is None
+            for distributed in self._distributed if accepted else ():
                 distributed.before_step()
-            return True
+            return accepted
 
         goes_on = True
         try:

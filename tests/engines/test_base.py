@@ -45,17 +45,11 @@ def test_memory(engine):
         assert isinstance(staged, np.ndarray) and staged.shape == (2, 3)
 
 
-def test_what_stays_is_stored_and_changed(engine):
+def test_what_stays_is_stored(engine):
     node = C.Parameter(3, init=1).node
     with engine.active():
         engine.store(node, engine.from_numpy(np.array([1, 2, 3], np.float32)))
     np.testing.assert_array_equal(node.value, [1, 2, 3])
-
-    def add(array, other, state):
-        array += other
-
-    engine.change(node, engine.from_numpy(np.array([10, 0, 0], np.float32)), {}, add, {})
-    np.testing.assert_array_equal(node.value, [11, 2, 3])
 
 
 def _names_of_engines():

@@ -19,7 +19,7 @@ from ...graph.node import Type
 from ...ops.fused import TAILED
 from ...ops.records import TABLE
 from ..base import Bound, Engine, Kernel
-from . import library, noting
+from . import library
 from .blas import Blas
 from .collective import Collective, collective
 from .convolution import Convolutions
@@ -122,19 +122,6 @@ class CudaEngine(Engine):
     def store(self, node: Stored, array: Any) -> None:
         with self.active():
             self.place(node).write(array)
-
-    def change(
-        self, node: Stored, other: Any, state: dict[str, Any], function: Any, memo: dict[Any, Any]
-    ) -> None:
-        """Does `function(array, other, state)` with the node's array; see `noting.change`."""
-        with self.active():
-            place = self.place(node)
-            place.refresh()
-            for key, value in state.items():
-                if isinstance(value, np.ndarray):  # kept long: in memory of this stream's
-                    state[key] = self.from_numpy(value).copy()
-            noting.change(self.pointwise, place.array, other, state, function, memo, self.guard)
-            place.changed()
 
     def collective(self) -> Collective | None:
         """NCCL, if it is installed."""

@@ -6,7 +6,7 @@ seen something that is not finite, and the CPU hears of it later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,10 +61,6 @@ class Guard:
     def clear(self) -> None:
         self.found.fill(0)
 
-    def is_set(self) -> bool:
-        """Waits for the GPU."""
-        return bool(self.transfers.to_cpu(self.found))
-
     def later(self) -> Callable[[], bool]:
         """What tells whether it is set now: called later, it hardly waits."""
         return self.transfers.number_later(self.found)
@@ -75,26 +71,3 @@ class Guard:
 
 
 _SET = Program((("element_select", (0, 1, 2)),), 3)
-
-
-def guarded(program: Program, arrays: int, before: Sequence[int]) -> Program:
-    """The program that leaves its results as they were where a guard has found something.
-
-    Args:
-        arrays: how many it reads. One more comes behind them, the guard's.
-        before: which of them has each result's value of before.
-    """
-    fixed = arrays + 1 + program.numbers
-
-    def moved(number: int) -> int:
-        return number if number < arrays else number + 1
-
-    steps = [(name, tuple(map(moved, reads))) for name, reads in program.steps]
-    results = []
-    count = fixed + len(steps)
-    for result, old in zip(program.results, before, strict=True):
-        new = moved(result % (fixed - 1 + len(program.steps)))
-        steps.append(("element_select", (arrays, old, new)))
-        results.append(count)
-        count += 1
-    return Program(tuple(steps), arrays + 1, tuple(results), program.numbers)
