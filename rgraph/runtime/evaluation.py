@@ -156,8 +156,8 @@ class Runner:
             if plan.lends:
                 batch.hold(plan.kept())
             raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
-            raw = list(map(batch.own, raw))
             read = job.results[: len(job.results) - len(raw)]
+            raw = list(map(batch.own, raw[: len(raw) - request.looked_at]))
             values = [
                 batch.read(n, r, as_numpy and i >= later)
                 for i, (n, r) in enumerate(zip(read, rows, strict=False))
@@ -170,7 +170,7 @@ class Runner:
                     waits = given.training and not request.roots
                     first = len(job.stored) - len(request.updates) if waits else 0
                     begin, end = (len(job.results) + n for n in (first, len(job.stored)))
-                    _store(job.stored[first:], rows[begin:end], engine)
+                    _store(job.stored[first:], rows[begin:end], engine, batch)
             return [*(values if as_numpy else map(Value.of_run, values)), *raw]
 
     def _carry(self, request: Request, given: Feed) -> Carry | None:
@@ -231,10 +231,11 @@ class Runner:
         return sizes
 
 
-def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Engine) -> None:
+def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Engine, batch: Minibatch) -> None:
     """Sets nodes to what a run computed, in the engine's memory if that is not the CPU's."""
     # One may be what another one had before, what was fed, or what is given back.
-    for node, row in zip(nodes, [row.copy() for row in rows], strict=True):
+    own = (lambda row: row.copy()) if engine.is_gpu else batch.own_in_order
+    for node, row in zip(nodes, list(map(own, rows)), strict=True):
         if isinstance(node, Constant):
             node.value = engine.to_numpy(row)
         else:

@@ -35,6 +35,7 @@ class Request(NamedTuple):
         window: how much of each sequence is computed at once; None: all.
         shown: with respect to which gradients are computed, too, for the functions of users on the
             way. These are not given.
+        looked_at: how many of the last gradients `accept` alone is to see.
         numbers: inputs that are given when it is known how many samples there are: `Feed.numbers`.
     """
 
@@ -46,6 +47,7 @@ class Request(NamedTuple):
     learned: tuple[tuple[Node, Node], ...] = ()
     window: Window | None = None
     shown: tuple[Node, ...] = ()
+    looked_at: int = 0
     numbers: tuple[Input, ...] = ()
 
 

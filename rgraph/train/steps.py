@@ -124,6 +124,7 @@ class Steps:
             learned=tuple(learned),
             window=self._window,
             shown=shown_to_users(self.loss),
+            looked_at=len(seen),
             numbers=tuple(n for _, rule in joined for n in rule.fed),
         )
         return Step(request, given, [learner for learner, _ in joined], len(ours))

@@ -243,7 +243,7 @@ class Trainer:
             if problem is not None:
                 self._faults.refuse(problem, step, given)
             elif self.previous_minibatch_sample_count > 0:
-                gradients = dict(zip(step.given, values[n:], strict=False))
+                gradients = dict(zip(step.given, values[n:], strict=True))
                 goes_on = self._update(step, gradients, ends)
         finally:
             failed = self._faults.release()
