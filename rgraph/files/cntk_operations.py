@@ -48,14 +48,14 @@ def _plain(name: str) -> Callable[[At], Any]:
     return lambda at: getattr(ops, name)(*at.operands)
 
 
-def _transpose(at: At) -> Any:
+def _transpose(at: At) -> Node:
     if "axisVec" in at.attributes:
         perm = [at.axis(a) for a in reversed(at["axisVec"])]
         return ops.transpose(at.operands[0], tuple(perm))
     return ops.swapaxes(at.operands[0], at.axis(at["axis1"]), at.axis(at["axis2"]))
 
 
-def _slice(at: At) -> Any:
+def _slice(at: At) -> Node:
     several = "axisVec" in at.attributes
     names = ("axis", "beginIndex", "endIndex", "sliceStrides")
     parts = [at[n + "Vec"] if several else [at.attributes.get(n, 1)] for n in names]
@@ -68,7 +68,7 @@ def _slice(at: At) -> Any:
     return ops.slice(x, cuts, list(begins), list(ends), list(steps))
 
 
-def _reshape(at: At) -> Any:
+def _reshape(at: At) -> Node:
     rank = len(at.operands[0].shape or ())
     shape = tuple(-1 if n < 0 else n for n in at["newShape"])
     first, last = (min(a.number, rank) for a in (at["beginAxis"], at["endAxis"]))
@@ -77,7 +77,7 @@ def _reshape(at: At) -> Any:
     return apply(TABLE["reshape"], at.operands[0], to=shape, begin=rank - last, end=rank - first)
 
 
-def _pooling(at: At) -> Any:
+def _pooling(at: At) -> Node:
     window = at["poolingWindowShape"]
     rank = len(window)
     _refuse_padding(at)
@@ -88,7 +88,7 @@ def _pooling(at: At) -> Any:
     )  # fmt: skip
 
 
-def _unpooling(at: At) -> Any:
+def _unpooling(at: At) -> Node:
     window = at["unpoolingWindowShape"]
     rank = len(window)
     _refuse_padding(at)
@@ -103,7 +103,7 @@ def _refuse_padding(at: At) -> None:
         raise GraphError("padding that is given as numbers is not read")
 
 
-def _frames_after(at: At) -> Any:
+def _frames_after(at: At) -> Node:
     """How many frames a sequence has once a convolution went along time."""
     kernel, x = at.operands
     axis = -len(kernel.shape or ()) + 2  # of time, among the axes of what a filter covers
@@ -115,7 +115,7 @@ def _frames_after(at: At) -> Any:
     return ops.plus(ops.floor(steps), 1.0)
 
 
-def _convolution(at: At) -> Any:
+def _convolution(at: At) -> Node:
     kernel, x = at.operands
     _refuse_padding(at)
     if at.attributes.get("sequential"):
@@ -136,14 +136,14 @@ def _convolution(at: At) -> Any:
     return ops.convolution(kernel, x, groups=int(at.attributes.get("groups", 1)), **options)
 
 
-def _times(at: At) -> Any:
+def _times(at: At) -> Node:
     right, left = at.operands
     mapped = at.attributes.get("inferInputRankToMap", -1)
     mapped = -1 if mapped >= 2**63 else mapped  # negative numbers in two's complement
     return ops.times(left, right, int(at["outputRank"]), int(mapped) if mapped >= 0 else None)
 
 
-def _times_transpose(at: At) -> Any:
+def _times_transpose(at: At) -> Node:
     right, left = at.operands
     return ops.times_transpose(left, right)
 
@@ -155,7 +155,7 @@ _REDUCTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _reduce(at: At) -> Any:
+def _reduce(at: At) -> Node:
     axes: list[AxisIn] = at.attributes.get("axisVec") or [at["axis"]]
     name, keep = at["reductionOpName"], bool(at.attributes.get("reductionKeepDimensions", True))
     x = at.operands[0]
@@ -176,7 +176,7 @@ def _reduce(at: At) -> Any:
     return _REDUCTIONS[name](x, chosen, keep)
 
 
-def _batch_normalization(at: At) -> Any:
+def _batch_normalization(at: At) -> Node:
     x, scale, bias = at.operands[:3]
     mean, variance, *count = map(hold, at.operands[3:])  # what people hold, training changes
     return ops.batch_normalization(
@@ -186,7 +186,7 @@ def _batch_normalization(at: At) -> Any:
     )  # fmt: skip
 
 
-def _splice(at: At) -> Any:
+def _splice(at: At) -> Node:
     axis: AxisIn = at["axis"]
     shapes = [n.shape for n in at.operands]
     parts = list(at.operands)
@@ -198,34 +198,34 @@ def _splice(at: At) -> Any:
     return ops.splice(*parts, axis=at.axis(axis))
 
 
-def _one_hot(at: At) -> Any:
+def _one_hot(at: At) -> Node:
     return ops.one_hot(at.operands[0], int(at["numClass"]), axis=at.axis(at["onehotAxis"]))
 
 
-def _gather(at: At) -> Any:
+def _gather(at: At) -> Node:
     axis = at.attributes.get("axis")
     indices, reference = at.operands
     return ops.gather(reference, indices, None if axis is None else at.axis(axis))
 
 
-def _pad(at: At) -> Any:
+def _pad(at: At) -> Node:
     heads, feet = (list(reversed(at[n])) for n in ("paddingHead", "paddingFoot"))
     pattern = [(int(a), int(b)) for a, b in zip(heads, feet, strict=True)]
     mode, value = int(at["paddingMode"]), float(at["paddingConstantValue"])
     return ops.pad(at.operands[0], pattern, mode, value)
 
 
-def _top_k(at: At) -> Any:
+def _top_k(at: At) -> Node:
     return ops.top_k(at.operands[0], int(at["numItems"]), at.axis(at["axis"]))
 
 
-def _squeeze(at: At) -> Any:
+def _squeeze(at: At) -> Node:
     axes = at.attributes.get("axisVec")
     return ops.squeeze(at.operands[0], tuple(at.axis(a) for a in axes) if axes else None)
 
 
 def _delay(sign: int) -> Callable[[At], Any]:
-    def build(at: At) -> Any:
+    def build(at: At) -> Node:
         x, initial = at.operands
         if isinstance(initial, Constant) and initial.value.size == 1:
             initial = Constant(initial.value.reshape(()))  # CNTK takes (1,) for a number
@@ -234,24 +234,24 @@ def _delay(sign: int) -> Callable[[At], Any]:
     return build
 
 
-def _reconcile(at: At) -> Any:
+def _reconcile(at: At) -> Node:
     x, like = at.operands
     if len(x.axes or ()) < len(like.axes or ()):
         return sequence.broadcast_as(x, like)
     return ops.reconcile_dynamic_axes(x, like)
 
 
-def _unpack(at: At) -> Any:
+def _unpack(at: At) -> Node:
     padding = float(at["sequenceUnpackPaddingValue"])
     return sequence.unpack(at.operands[0], padding, bool(at["sequenceUnpackSuppressMaskOutput"]))
 
 
-def _ctc(at: At) -> Any:
+def _ctc(at: At) -> Node:
     delay = int(at["DelayConstraint"])
     return ops.forward_backward(*at.operands, int(at["BlankTokenId"]), delay)
 
 
-def _classification_error(at: At) -> Any:
+def _classification_error(at: At) -> Node:
     """The form with `topN`; CNTK writes the others as blocks of plain operations."""
     scores, target, count = at.operands
     if not isinstance(count, Constant):
@@ -259,12 +259,12 @@ def _classification_error(at: At) -> Any:
     return metrics.classification_error(scores, target, topN=int(count.value.item()))
 
 
-def _to_sequence(at: At) -> Any:
+def _to_sequence(at: At) -> Node:
     x, *lengths = at.operands
     return ops.to_sequence(x, lengths[0] if lengths else None, at["sequenceAxis"])
 
 
-def _filled(at: At) -> Any:
+def _filled(at: At) -> Node:
     value = float(at["fillValue"])
     if value not in (0.0, 1.0):
         raise GraphError(f"an array filled with {value} is not read")
@@ -274,13 +274,13 @@ def _filled(at: At) -> Any:
 _TYPES = {1: np.float32, 2: np.float64}
 
 
-def _cast(at: At) -> Any:
+def _cast(at: At) -> Node:
     if at["newDataType"] not in _TYPES:
         raise GraphError(f"a cast to CNTK's data type {at['newDataType']} is not read")
     return ops.cast(at.operands[0], _TYPES[at["newDataType"]])
 
 
-def _random(at: At) -> Any:
+def _random(at: At) -> Node:
     """Numbers of our own, by the seed of the program that reads the file."""
     kind, numbers = at["randomDistributionType"], [float(n) for n in at["randomDistributionArgs"]]
     if kind not in ("uniform", "normal", "gumbel", "bernoulli"):
@@ -294,7 +294,7 @@ def _sampled(function: Callable[..., Any]) -> Callable[[At], Any]:
     return lambda at: function(at.operands[0], int(at["numSamples"]), bool(at["allowDuplicates"]))
 
 
-def _with_negative_samples(at: At) -> Any:
+def _with_negative_samples(at: At) -> Node:
     x, y, *numbers = at.operands
     known = [int(n.value.item()) for n in numbers if isinstance(n, Constant)]
     if len(known) < 2:
@@ -302,20 +302,20 @@ def _with_negative_samples(at: At) -> Any:
     return losses.cosine_distance_with_negative_samples(x, y, *known)
 
 
-def _edit_distance(at: At) -> Any:
+def _edit_distance(at: At) -> Node:
     penalties = [float(at[f"{n}Penalty"]) for n in ("Substitution", "Deletion", "Insertion")]
     squash, ignored = bool(at["SquashInputs"]), [int(n) for n in at["TokensToIgnore"]]
     return metrics.edit_distance_error(*at.operands, *penalties, squash, ignored)
 
 
-def _crop(at: At) -> Any:
+def _crop(at: At) -> Node:
     if len(at.operands) == 4:
         return ops.crop_automatic_with_ancestors(*at.operands)
     offset = at.attributes.get("offset")
     return ops.crop_manual(*at.operands, *offset) if offset else ops.crop_automatic(*at.operands)
 
 
-def _roi(at: At) -> Any:
+def _roi(at: At) -> Node:
     kind, scale = at["poolingType"], float(at["spatialScale"])
     return ops.roipooling(*at.operands, kind, at["roiOutputShape"], scale)
 

@@ -389,7 +389,7 @@ class Function(Operand):
         return tuple(leaf(n) for n in search.walk(self._current()) if n.op is None)
 
     @property
-    def root_function(self) -> Any:
+    def root_function(self) -> Function:
         """The operation, or the layer, that gives its output, with its operands as `inputs`.
 
         >>> f = C.exp(C.input_variable(2, name="x")) + 1
@@ -403,7 +403,7 @@ class Function(Operand):
         return root
 
     @property
-    def owner(self) -> Any:
+    def owner(self) -> Function:
         """As `root_function`: the operation that gives its output."""
         return self.root_function
 
@@ -436,7 +436,7 @@ class Function(Operand):
         return len(self._nodes) == 1 and search.is_block(self._current()[0])
 
     @property
-    def block_root(self) -> Any:
+    def block_root(self) -> Function:
         """What a layer computes inside.
 
         >>> C.layers.Dense(2, activation=C.relu).block_root.op_name
@@ -703,7 +703,7 @@ class Function(Operand):
         """
         return running.backward(self, state, root_gradients, variables, as_numpy)
 
-    def summary(self) -> Any:
+    def summary(self) -> summary.Summary:
         """A table of its layers: output shapes, parameters, operations, connections.
 
         Prints as text; in a notebook it is a table. The step function of a recurrence is shown
@@ -742,7 +742,7 @@ class Function(Operand):
         plan = jobs.windowed_plan(request._replace(window=window_of(frames, None)))
         return explain.explain_windows(plan, frames)
 
-    def profile(self, arguments: Any = None, wrt: Sequence[Any] = ()) -> Any:
+    def profile(self, arguments: Any = None, wrt: Sequence[Any] = ()) -> profile.Profile:
         """How long each part of a run takes: a table, which can be saved for a trace viewer.
 
         Args:
@@ -837,7 +837,7 @@ class Function(Operand):
         on_nan: str | None = None,
         window: int | None = None,
         memory_limit: int | None = None,
-    ) -> Any:
+    ) -> training.Progress:
         """Trains a model by this function, its criterion: the loss, or the loss and a metric.
 
         Args:
@@ -897,7 +897,7 @@ class Function(Operand):
         streams: Sequence[Any] | None = None,
         model_inputs_to_streams: Mapping[Any, Any] | None = None,
         callbacks: Any = None,
-    ) -> Any:
+    ) -> training.TestSummary:
         """The mean of a criterion's metric (of its loss if it has no metric) over data.
 
         Args:

@@ -13,7 +13,7 @@ from ..default_options import get_global_option
 from ..graph import Axis, GraphError
 from ..graph.inference import type_ahead
 from ..graph.node import describe
-from ..graph.types import DTypeLike
+from ..graph.types import DTypeLike, OperandLike
 from ..ops.records import Sameness, hold
 
 if TYPE_CHECKING:
@@ -75,40 +75,40 @@ class Operand:
             hint="C.reduce_max(C.equal(a, b)) is 1 if b is in a",
         )
 
-    def __add__(self, other: Any) -> Function:
+    def __add__(self, other: OperandLike) -> Function:
         return ops.plus(self, other)
 
-    def __radd__(self, other: Any) -> Function:
+    def __radd__(self, other: OperandLike) -> Function:
         return ops.plus(other, self)
 
-    def __sub__(self, other: Any) -> Function:
+    def __sub__(self, other: OperandLike) -> Function:
         return ops.minus(self, other)
 
-    def __rsub__(self, other: Any) -> Function:
+    def __rsub__(self, other: OperandLike) -> Function:
         return ops.minus(other, self)
 
-    def __mul__(self, other: Any) -> Function:
+    def __mul__(self, other: OperandLike) -> Function:
         return ops.element_times(self, other)
 
-    def __rmul__(self, other: Any) -> Function:
+    def __rmul__(self, other: OperandLike) -> Function:
         return ops.element_times(other, self)
 
-    def __truediv__(self, other: Any) -> Function:
+    def __truediv__(self, other: OperandLike) -> Function:
         return ops.element_divide(self, other)
 
-    def __rtruediv__(self, other: Any) -> Function:
+    def __rtruediv__(self, other: OperandLike) -> Function:
         return ops.element_divide(other, self)
 
-    def __pow__(self, other: Any) -> Function:
+    def __pow__(self, other: OperandLike) -> Function:
         return ops.pow(self, other)
 
-    def __rpow__(self, other: Any) -> Function:
+    def __rpow__(self, other: OperandLike) -> Function:
         return ops.pow(other, self)
 
-    def __matmul__(self, other: Any) -> Function:
+    def __matmul__(self, other: OperandLike) -> Function:
         return ops.times(self, other)
 
-    def __rmatmul__(self, other: Any) -> Function:
+    def __rmatmul__(self, other: OperandLike) -> Function:
         return ops.times(other, self)
 
     def __neg__(self) -> Function:
