@@ -51,4 +51,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Files that are not on the site are named, not linked."""
-    return re.sub(r"\[([^]]*)\]\(\.\./([^)#]+)[^)]*\)", r"\1 (`\2` in the repository)", markdown)
+    return re.sub(r"\[([^]]*)\]\(\.\./([^)#]+)[^)]*\)", _named, markdown)
+
+
+def _named(link: re.Match[str]) -> str:
+    text, path = link.groups()
+    return f"`{path}`" if path.endswith(text) else f"{text} (`{path}` in the repository)"

@@ -19,6 +19,11 @@ Step = Callable[..., Any]
 
 def _with_signature(f: Step) -> Function:
     """`f` as a function of its own arguments; of a formula, these are its placeholders."""
+    if f is None:
+        raise GraphError(
+            "the step function is None",
+            hint="a function that makes a step must end with `return step`",
+        )
     function = Function(f)
     own = function.signature
     if function._signature is None:
@@ -33,13 +38,14 @@ def _as_step(step_function: Step) -> tuple[Function, int]:
     if count < 1:
         raise GraphError(
             "a step function takes its previous state and 1 input, "
-            f"this one takes {count + 1} arguments",
+            f"this one takes {count + 1} argument{'s' if count else ''}",
             hint="write it as def step(previous_state, x): …, with layers f and g for example "
             "return C.tanh(f(x) + g(previous_state))",
         )
     if len(step.outputs) < count:
         raise GraphError(
-            f"the step function takes {count} states and gives {len(step.outputs)} values",
+            f"the number of states that the step function takes is {count}, and it returns "
+            f"{len(step.outputs)} of them",
             hint="return the new states, in the order in which it takes the previous ones",
         )
     return step, count

@@ -841,9 +841,9 @@ class Function(Operand):
         """Trains a model by this function, its criterion: the loss, or the loss and a metric.
 
         Args:
-            minibatch_source: a tuple of arrays (N, *shape), SciPy sparse matrices, `Value`s or
-                lists of sequences, in the order of the criterion's arguments; or a minibatch
-                source.
+            minibatch_source: a dict from inputs (or their names) to arrays (N, *shape), SciPy
+                sparse matrices, `Value`s or lists of sequences; a tuple of these in the order of
+                the criterion's `arguments`; or a minibatch source.
             minibatch_size: samples in a minibatch, of sequences the frames of the longest stream;
                 or `minibatch_size_schedule(…)`.
             streams: the source's streams in the order of the arguments.

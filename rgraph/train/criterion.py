@@ -35,7 +35,7 @@ def loss_and_metric(criterion: Any) -> tuple[Function, Function | None]:
 def check_learners(learners: Sequence[Any]) -> None:
     """Raises `ValueError` for what are no learners."""
     if not learners:
-        raise ValueError("a trainer needs a learner at least: C.sgd(model.parameters, 0.1)")
+        raise ValueError("a trainer needs at least one learner: C.sgd(model.parameters, 0.1)")
     for learner in learners:
         if not isinstance(learner, Learner):
             raise ValueError(f"a learner is what C.sgd(…) or the like gives, not {learner!r:.60}")

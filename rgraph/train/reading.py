@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..graph import GraphError
+from ..graph import GraphError, Node
 from ..graph.node import describe
 from ..io import INFINITELY_REPEAT, MinibatchSourceFromData
 from ..io.base import Source
@@ -21,18 +21,45 @@ def is_source(data: Any) -> bool:
 def as_source(
     data: Any, inputs: Sequence[Any], max_sweeps: float = INFINITELY_REPEAT
 ) -> tuple[MinibatchSourceFromData, Streams]:
-    """A source of arrays that are given in the order of these inputs, and its streams."""
-    several = isinstance(data, tuple) or (isinstance(data, list) and len(inputs) > 1)
-    arrays = tuple(data) if several else (data,)
+    """A source of arrays for these inputs, and its streams.
+
+    Args:
+        data: a dict from inputs or their names to arrays; or a tuple of arrays in their order,
+            or an array if there is one input.
+    """
+    named = _by_input(data, inputs) if isinstance(data, Mapping) else data
+    several = isinstance(named, tuple) or (isinstance(named, list) and len(inputs) > 1)
+    arrays = tuple(named) if several else (named,)
     if len(inputs) != len(arrays):
         raise ValueError(
-            f"the criterion has {len(inputs)} inputs "
-            f"({', '.join(describe(v.node) for v in inputs)}); the data are {len(arrays)} arrays"
+            f"the criterion has {_count(len(inputs), 'input')} "
+            f"({', '.join(describe(v.node) for v in inputs)}); the data has "
+            f"{_count(len(arrays), 'array')}"
         )
     names = [f"stream_{i}" for i in range(len(inputs))]
     pairs = {n: (a, v) for n, a, v in zip(names, arrays, inputs, strict=True)}
     source = MinibatchSourceFromData(pairs, max_sweeps=max_sweeps)
     return source, {v: source[n] for n, v in zip(names, inputs, strict=True)}
+
+
+def _by_input(data: Mapping[Any, Any], inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """What a dict has for each input, in their order."""
+    given = {k if isinstance(k, str) else getattr(k, "node", k): v for k, v in data.items()}
+    found: list[Any] = []
+    for variable in inputs:
+        node = variable.node
+        key = node if node in given else node.name
+        if key not in given:
+            raise ValueError(f"there is no data for {describe(node)}")
+        found.append(given.pop(key))
+    for key in given:
+        name = describe(key) if isinstance(key, Node) else key
+        raise ValueError(f"the criterion has no input {name}")
+    return tuple(found)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 class Reader:

@@ -310,7 +310,7 @@ def test_unfold_of_a_vector_state():
     "step, problem",
     [
         (lambda x: x, "takes its previous state and 1 input"),
-        (lambda a, b, x: a + x, "takes 2 states and gives 1 values"),
+        (lambda a, b, x: a + x, "takes is 2, and it returns 1 of them"),
     ],
 )
 def test_what_is_no_step(step, problem):

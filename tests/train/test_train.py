@@ -187,7 +187,7 @@ def test_mistakes_of_trainers():
         p.trainer.train_minibatch({p.x: X[:4]})
     with pytest.raises(C.GraphError, match="the function has 2 inputs"):
         p.trainer.train_minibatch(X[:4])
-    with pytest.raises(ValueError, match="needs a learner"):
+    with pytest.raises(ValueError, match="needs at least one learner"):
         C.Trainer(p.z, p.loss, [])
     with pytest.raises(ValueError, match="a learner is"):
         C.Trainer(p.z, p.loss, "sgd")
@@ -862,11 +862,38 @@ def test_a_source_of_clips_of_ones_own_gives_whole_minibatches():
     assert [e.samples for e in progress.epoch_summaries] == [100, 100]
 
 
+def test_data_by_input_is_data_in_the_order_of_the_arguments():
+    """The targets of a binary cross entropy come first among its arguments."""
+    rng = np.random.default_rng(0)
+    values, targets = rng.random((8, 2), np.float32), np.eye(2, dtype=np.float32)[[0, 1] * 4]
+    found = []
+    for data in (
+        (targets, values),
+        lambda x, t: {x: values, t: targets},
+        {"x": values, "t": targets},
+    ):
+        x, t = C.input_variable(2, name="x"), C.input_variable(2, name="t")
+        y = C.sigmoid(x * C.Parameter(2, init=1))
+        loss = C.binary_cross_entropy(y, t)
+        assert loss.arguments == (t, x)
+        data = data(x, t) if callable(data) else data
+        loss.train(data, minibatch_size=4, parameter_learners=C.sgd(y.parameters, 0.5))
+        found.append((y.parameters[0].value, loss.test(data).metric))
+    for value, error in found[1:]:
+        np.testing.assert_array_equal(value, found[0][0])
+        assert error == found[0][1]
+
+
 def test_mistakes_of_training_in_one_call():
     f, p = criterion()
     learner = C.sgd([p.w], 0.1)
-    with pytest.raises(ValueError, match="the data are 1 arrays"):
+    with pytest.raises(ValueError, match="the data has 1 array"):
         f.train((X,), parameter_learners=learner)
+    x, t = f.arguments
+    with pytest.raises(ValueError, match="there is no data for 't'"):
+        f.train({x: X}, parameter_learners=learner)
+    with pytest.raises(ValueError, match="the criterion has no input y"):
+        f.train({x: X, t: T, "y": T}, parameter_learners=learner)
     with pytest.raises(ValueError, match="not both"):
         f.train((X, T), parameter_learners=learner, max_epochs=1, max_samples=3)
     for nothing in ({"max_epochs": 0}, {"max_samples": 0}, {"epoch_size": -1}):
