@@ -65,7 +65,8 @@ def infer(node: Node, types: Sequence[Type]) -> Type:
 def type_ahead(node: Node, seen: dict[Node, Type] | None = None, guessing: bool = False) -> Type:
     """What follows from placeholders' shapes and axes where all else of them is not known yet.
 
-    Guessing goes through recurrences too: what is unknown is taken to agree with what is known.
+    Guessing goes through recurrences too: what depends on itself is taken to agree with what is
+    known. What depends on a placeholder of unknown shape stays unknown.
     """
     delay = node.is_delay
     if node.shape is not None or node.op is None or delay and not guessing:
@@ -78,9 +79,14 @@ def type_ahead(node: Node, seen: dict[Node, Type] | None = None, guessing: bool 
         said = [
             k and not getattr(i, "weak", False) for i, k in zip(node.inputs, known, strict=True)
         ]
+        is_open = any(t.shape is None and t is not _UNKNOWN for t in types)
+        if is_open:
+            seen[node] = _OPEN
         with suppress(GraphError):
             if all(known):
                 seen[node] = infer(node, types)
+            elif is_open:
+                pass
             elif guessing and (said[0] if delay else node.op.guess and any(said)):
                 seen[node] = _guess(node, types, True)
     return seen[node]
@@ -310,7 +316,8 @@ def _unknowable(node: Node, guess: Type) -> GraphError:
     )
 
 
-_UNKNOWN = Type(None, None, None)
+_UNKNOWN = Type(None, None, None)  # depends on itself
+_OPEN = Type(None, None, None)  # depends on a placeholder
 
 
 def _adopt(node: Node, guess: Type) -> None:

@@ -102,6 +102,8 @@ class Learner:
     @minibatch_size.setter
     def minibatch_size(self, size: int) -> None:
         self._size = size
+        for made in ("_updates", "_rules"):  # they are for a sum or a mean of gradients
+            vars(self).pop(made, None)
 
     def is_compatible_mode(self) -> bool:
         """Whether it applies its numbers as they are, to the mean gradient of a minibatch."""
@@ -136,6 +138,11 @@ class Learner:
     @cached_property
     def _runner(self) -> Runner:
         return Runner()
+
+    @property
+    def has_own_update(self) -> bool:
+        """Whether `update` is somebody's own, which a trainer must call."""
+        return "update" in vars(self) or type(self).update is not type(self)._rules_update
 
     @property
     def is_by_step(self) -> bool:
@@ -237,6 +244,8 @@ class Learner:
             given = self._runner.feed(data, device_of(gradients[0]))
             self._runner.run(Request(updates=rule.updates), given, [])
         return self.count(samples, is_sweep_end)
+
+    _rules_update = update  # does what `rule` says
 
     def feed(self, samples: int) -> dict[Input, Array]:
         """What its rule is fed with for a minibatch of so many samples, besides the gradients."""

@@ -62,6 +62,8 @@ class _Universal(Learner):
         self._function.eval(used, device=where, as_numpy=False)
         return self.count(int(training_sample_count), is_sweep_end)
 
+    _rules_update = update
+
     def create_checkpoint(self) -> dict[str, Any]:
         return super().create_checkpoint() | {"memory": [np.array(v.value) for v in self._memory]}
 

@@ -92,7 +92,7 @@ class Steps:
         in_windows = self._window is not None or sources_of(given.data) is not None
         counted_before = not any(a.source or a.is_made for a in self._counted)
         joins = may_join and counted_before and not in_windows
-        rules = tuple(k.rule if joins else None for k in self._learners)
+        rules = tuple(k.rule if joins and not k.has_own_update else None for k in self._learners)
         return self._steps.get((asked, rules), self._made)
 
     def with_numbers(self, given: Feed, step: Step) -> Feed:
@@ -132,12 +132,13 @@ class Steps:
     def _joined(
         self, asked: Sequence[Node], rules: Sequence[Rule | None]
     ) -> list[tuple[Learner, Rule]]:
-        """The learners whose rules do not read what else a step changes: they would have to come
-        after that."""
+        """The first learners whose rules do not read what else a step changes: they would have to
+        come after that. Those after another learner wait for it: they learn in their order."""
         changed = {*self.states, *(stored for stored, _ in assigned(graph.order(asked)))}
         joined = []
         for learner, rule in zip(self._learners, rules, strict=True):
             others = {p.node for p in self.parameters if p not in learner.parameters}
-            if rule is not None and rule.reads.isdisjoint(changed | others):
-                joined.append((learner, rule))
+            if rule is None or not rule.reads.isdisjoint(changed | others):
+                break
+            joined.append((learner, rule))
         return joined

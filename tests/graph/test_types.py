@@ -392,3 +392,19 @@ def test_an_input_takes_values_of_its_shape():
         GraphError, match=r"has shape \(2,\), it is given a value of shape \(3, 2\)"
     ):
         f(C.input_variable((3, 2)))
+
+
+def test_the_shape_of_what_a_placeholder_may_widen_is_not_known():
+    """(1,) and (3, 1) may be repeated for what is bound, and a vector for a matrix."""
+    for shape in ((1,), (3, 1), (4,)):
+        widened = C.parameter(shape, init=1.0) * C.placeholder()
+        assert widened.shape == (widened + 1).shape == (-2,)
+
+    def step(h, x):
+        z = C.parameter((1,), init=2.0) * x
+        assert z.shape == (-2,)
+        return h + C.reduce_mean(z)
+
+    x = C.sequence.input_variable(4)
+    found = C.layers.Recurrence(step)(x).eval({x: np.ones((2, 4), np.float32)})
+    np.testing.assert_array_equal(np.ravel(found[0]), [2, 4])

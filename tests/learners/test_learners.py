@@ -335,3 +335,16 @@ def test_a_rule_with_a_memory_is_adagrad():
 def test_a_rule_takes_parameters_and_gradients():
     with pytest.raises(ValueError, match="two arguments"):
         C.universal(lambda parameters: None, [C.Parameter(1)])
+
+
+@pytest.mark.parametrize("before, after", [(None, C.learners.IGNORE), (C.learners.IGNORE, 2)])
+def test_another_minibatch_size_after_an_update(before, after):
+    """A rate without a minibatch size is for the mean: 0.1 * 4 / 4 a step, however it is said."""
+    w = C.parameter((1,), init=0.0)
+    gradient = {w: np.array([4.0], np.float32)}
+    learner = C.sgd([w], 0.1, **({} if before is None else {"minibatch_size": before}))
+    learner.update(gradient, 4)
+    learner.minibatch_size = after
+    w.value = np.zeros(1, np.float32)
+    learner.update(gradient, 4)
+    np.testing.assert_allclose(w.value, [-0.1], rtol=1e-6)

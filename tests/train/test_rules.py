@@ -25,18 +25,18 @@ RULES = {"sgd": descend, "momentum": smoothed}
 
 
 def by_rule(rule, given=None):
-    """A learner by a rule; what is given to its `update` is noted."""
+    """A learner by a rule; the gradients that its `update` takes are noted."""
 
     def make(parameters):
         learner = C.universal(rule, parameters)
-        update = learner.update
+        take = learner._gradients
 
-        def noted(gradients, *rest):
+        def noted(gradients):
             if given is not None:
                 given.append(gradients)
-            return update(gradients, *rest)
+            return take(gradients)
 
-        learner.update = noted
+        learner._gradients = noted
         return learner
 
     return make
@@ -141,3 +141,31 @@ def test_a_parameter_and_what_is_given_back_are_two_arrays():
     given_back = C.assign(w, x).eval({x: fed})
     fed[0] = given_back[1] = 99
     assert w.value.tolist() == [3, 4]
+
+
+def test_an_update_of_somebodys_own_is_called():
+    x, w = C.input_variable(1), C.parameter((1,), init=1.0)
+    watched, halved = C.sgd([w], 0.1), C.sgd([w], 0.1)
+    calls, update = [], watched.update
+    watched.update = lambda *args: calls.append(1) or update(*args)
+
+    class Half(C.learners.Learner):
+        def update(self, gradients, count, ends=False):
+            return super().update({p: g / 2 for p, g in gradients.items()}, count, ends)
+
+    halved.__class__ = Half
+    for learner, expected in ((watched, 0.8), (halved, 0.9)):  # the gradient of w**2 is 2
+        w.value = np.ones(1, np.float32)
+        trainer = C.Trainer(None, (C.squared_error(w * x, 0 * x),), [learner])
+        trainer.train_minibatch({x: [[1.0]]})
+        np.testing.assert_allclose(w.value, [expected], rtol=1e-6)
+    assert calls == [1]
+
+
+def test_learners_learn_in_their_order():
+    """The first sets b to what a is before the second changes it."""
+    x, a, b = C.input_variable(1), C.parameter((1,), init=1.0), C.parameter((1,), init=0.0)
+    first = C.universal(lambda p, g: C.combine([C.assign(p[0], a * 1 + 0 * g[0])]), [b])
+    loss = C.squared_error(a * x + b, 0 * x)
+    C.Trainer(None, (loss,), [first, C.sgd([a], 0.1)]).train_minibatch({x: [[1.0]]})
+    np.testing.assert_allclose([a.value, b.value], [[0.8], [1.0]], rtol=1e-6)
