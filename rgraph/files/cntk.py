@@ -73,6 +73,7 @@ class _Reader:
             keys = f.get("block_function_composite_arguments_map_keys", ())
             values = f.get("block_function_composite_arguments_map_values", ())
             self.instead.update(zip(keys, values, strict=True))
+        self.blocks: dict[str, str] = {}  # names of blocks, by the value that they give
         self.made: dict[str, list[Node]] = {}  # by operation, or by leaf
         self.later: dict[Placeholder, str] = {}  # what a delay delays, made after it
         self.axes: dict[str, Axis] = {}
@@ -88,10 +89,13 @@ class _Reader:
                 self._make(name)
             bind({placeholder: self._value(name) for placeholder, name in tied.items()})
         nodes = [self._value(name) for name in outputs]
+        name = self.content.get("name")
+        if name and len(nodes) == 1 and nodes[0].name != name:
+            nodes = [named(nodes[0], name)]
         complete(nodes)
         found: Function = hold(nodes)
-        if self.content.get("name") and not found.name:
-            found.name = self.content["name"]
+        if name and not found.name:
+            found.name = name
         return found
 
     def _outputs(self, uid: str) -> list[str]:
@@ -110,13 +114,19 @@ class _Reader:
 
     def _resolved(self, name: str) -> str:
         """The value that a name stands for: blocks are seen through."""
+        block = ""  # the name of the innermost block around it
         for _ in range(len(self.operations) + len(self.instead) + 1):
             if name in self.instead:
-                name = self.instead[name]
+                name, block = self.instead[name], ""
                 continue
             uid, output, number = name.rpartition("_Output_")
-            if not output or self._operation(uid)["op"] not in _SEEN_THROUGH:
+            f = self._operation(uid) if output else {"op": None}
+            if f["op"] not in _SEEN_THROUGH:
+                if block:
+                    self.blocks[name] = block
                 return name
+            if f["op"] == numbers.BLOCK:
+                block = f.get("name") or block
             name = self._outputs(uid)[int(number)]
         raise GraphError("the file has blocks that stand in one another")
 
@@ -216,7 +226,8 @@ class _Reader:
             what = error.problem if isinstance(error, GraphError) else repr(error)
             raise GraphError(f"operation {uid} of the file can't be read: {what}") from None
         made = list(result) if isinstance(result, (list, tuple)) else [result]
-        return [named(n, f["name"]) if f.get("name") else n for n in made]
+        names = [f.get("name") or self.blocks.get(f"{uid}_Output_{i}") for i in range(len(made))]
+        return [named(n, name) if name else n for n, name in zip(made, names, strict=True)]
 
     def _result(self, f: dict[str, Any], nodes: Sequence[Node]) -> Any:
         number = f["op"]

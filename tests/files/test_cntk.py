@@ -82,6 +82,16 @@ def test_names_are_kept():
     assert C.load_model(CONTENT["dense.model"]).W.shape == (3, 4, 3)
 
 
+def test_layers_are_found_by_the_names_that_they_had():
+    """What they gave in CNTK, too: a network is cut there to be carried on."""
+    arrays, model = saved("named_layers"), C.load_model(CONTENT["named_layers.model"])
+    assert model.name == "whole"
+    for name in ("conv", "pool", "out"):
+        layer = C.combine([model.find_by_name(name)])
+        found = layer.eval({model.arguments[0]: arrays["in/x"]})
+        np.testing.assert_allclose(found, arrays[f"named/{name}"], rtol=1e-5, atol=1e-6)
+
+
 def test_what_is_not_known_is_named():
     content = CONTENT["tanh.model"]
     at = content.index(b"\x02op\x12") + len(b"\x02op\x12") + 1
