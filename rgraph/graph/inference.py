@@ -79,14 +79,12 @@ def type_ahead(node: Node, seen: dict[Node, Type] | None = None, guessing: bool 
         said = [
             k and not getattr(i, "weak", False) for i, k in zip(node.inputs, known, strict=True)
         ]
-        is_open = any(t.shape is None and t is not _UNKNOWN for t in types)
-        if is_open:
+        if any(t.shape is None and t is not _UNKNOWN for t in types):
             seen[node] = _OPEN
+            return _OPEN
         with suppress(GraphError):
             if all(known):
                 seen[node] = infer(node, types)
-            elif is_open:
-                pass
             elif guessing and (said[0] if delay else node.op.guess and any(said)):
                 seen[node] = _guess(node, types, True)
     return seen[node]

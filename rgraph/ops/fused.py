@@ -31,20 +31,18 @@ class Line(NamedTuple):
 class Program(NamedTuple):
     """Pointwise operations in a row, on one element of each array.
 
-    Values have numbers: first the arrays that are read, then the single numbers, then each step's.
+    Values have numbers: first the arrays that are read, then each step's.
     C interprets programs, CUDA's kernels are generated from them, NumPy does step by step.
 
     Attributes:
         steps: each operation's name, with the numbers of the values that it reads.
         arity: how many arrays are read.
         results: the numbers of the values that are wanted; -1 is the last step's.
-        numbers: how many single numbers are given with each call.
     """
 
     steps: Steps
     arity: int
     results: tuple[int, ...] = (-1,)
-    numbers: int = 0
 
     @classmethod
     def of(cls, members: Sequence[Node], inputs: Sequence[Node]) -> Program:
@@ -81,7 +79,7 @@ class Program(NamedTuple):
 
         Places are the arrays that are read, then the results', then the registers.
         """
-        count = self.arity + self.numbers + len(self.steps)
+        count = self.arity + len(self.steps)
         last = {i: step for step, (_, reads) in enumerate(self.steps) for i in reads}
         place = {i: i for i in range(self.arity)}
         place |= {r % count: self.arity + i for i, r in enumerate(self.results)}
@@ -92,7 +90,7 @@ class Program(NamedTuple):
         for step, (name, reads) in enumerate(self.steps):
             operands = tuple(place[i] for i in reads)
             free += {place[i] for i in reads if last[i] == step and place[i] >= first}
-            value = self.arity + self.numbers + step
+            value = self.arity + step
             if value not in place:
                 if not free:
                     free.append(first + registers)

@@ -402,10 +402,9 @@ def _looking(guard):
     return guard
 
 
-def _launch(program, results, arrays, numbers=()):
+def _launch(program, results, arrays):
     dtype, run = results[0].dtype.type, types.SimpleNamespace(xp=LIBRARY, empty=LIBRARY.empty)
     values = [a if a.dtype == dtype else a.astype(dtype) for a in arrays]
-    values += map(Array, map(np.asarray, map(dtype, numbers)))
     for name, reads in program.steps:
         values.append(TABLE[name].kernel(run, *(values[i] for i in reads), out=None))
     found = [values[i].copy() for i in program.results]

@@ -140,8 +140,7 @@ def body(program: Program, types: Sequence[str], at: Layout) -> str:
         else:
             code.append(f"T v{i} = T(x{i}[o{i}]);")
     inner = [f"T v{i} = T(p{i}.item[k]);" for i in range(len(operands)) if wide[i]]
-    inner += [f"T v{len(operands) + i} = c{i};" for i in range(program.numbers)]
-    count = len(operands) + program.numbers
+    count = len(operands)
     for name, reads in program.steps:
         value = expressions.in_c(expressions.of(TABLE[name]), [f"v{i}" for i in reads])
         inner.append(f"T v{count} = {value};")
@@ -181,11 +180,11 @@ def prelude(types: Sequence[str], wide_index: bool) -> str:
 
 
 def parameters(program: Program, types: Sequence[str], alone: str = "") -> str:
-    """What a kernel is called with: results, operands, numbers."""
+    """What a kernel is called with: results, operands."""
     first = len(program.results)
     results = [f"{t}*{alone} y{i}" for i, t in enumerate(types[:first])]
     operands = [f"const {t}*{alone} x{i}" for i, t in enumerate(types[first:])]
-    return ", ".join([*results, *operands, *(f"T c{i}" for i in range(program.numbers))])
+    return ", ".join([*results, *operands])
 
 
 def source(
@@ -259,13 +258,7 @@ class Pointwise:
         self.launch(Program(steps, len(arrays)), (out,), arrays)
         return out
 
-    def launch(
-        self,
-        program: Program,
-        results: Sequence[Any],
-        arrays: Sequence[Any],
-        numbers: Sequence[float] = (),
-    ) -> None:
+    def launch(self, program: Program, results: Sequence[Any], arrays: Sequence[Any]) -> None:
         """Evaluates a program into `results`, arrays of one shape."""
         shape = results[0].shape
         if not results[0].size:
@@ -282,9 +275,7 @@ class Pointwise:
         in_place = not {a.data.ptr for a in arrays}.isdisjoint(r.data.ptr for r in results)
         kernel = self._kernel(program, types, at, wide, in_place)
         number = np.int64 if wide else np.int32
-        own = np.float64 if "double" in types else np.float32
-        given = (number(pieces), *everything, *map(own, numbers))
-        kernel((-(-pieces // THREADS),), (THREADS,), given)
+        kernel((-(-pieces // THREADS),), (THREADS,), (number(pieces), *everything))
 
 
 def _reach(array: Any) -> int:

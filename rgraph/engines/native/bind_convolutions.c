@@ -9,17 +9,12 @@ static PyObject *make_convolution(PyObject *self, PyObject *args)
 {
     Py_ssize_t top, left;
     PyObject *tail;
-    const Program *program = NULL;
+    const Program *program;
     (void)self;
     if (!PyArg_ParseTuple(args, "nnO", &top, &left, &tail))
         return NULL;
-    if (tail != Py_None) {
-        program = PyCapsule_GetPointer(tail, PROGRAM);
-        if (!program)
-            return NULL;
-        if (!is_tail(program))
-            return NULL;
-    }
+    if (!tail_of(tail, &program))
+        return NULL;
     Convolution *convolution = PyMem_Malloc(sizeof *convolution);
     if (!convolution)
         return PyErr_NoMemory();

@@ -10,17 +10,12 @@ static PyObject *make_product(PyObject *self, PyObject *args)
 {
     int exchanged, left, right;
     PyObject *tail;
-    const Program *program = NULL;
+    const Program *program;
     (void)self;
     if (!PyArg_ParseTuple(args, "pppO", &exchanged, &left, &right, &tail))
         return NULL;
-    if (tail != Py_None) {
-        program = PyCapsule_GetPointer(tail, PROGRAM);
-        if (!program)
-            return NULL;
-        if (!is_tail(program))
-            return NULL;
-    }
+    if (!tail_of(tail, &program))
+        return NULL;
     Product *product = PyMem_Malloc(sizeof *product);
     if (!product)
         return PyErr_NoMemory();

@@ -100,10 +100,18 @@ int with_tail(const Program *tail)
     return tail ? 3 + tail->operands : 3;
 }
 
-int is_tail(const Program *program)
+int tail_of(PyObject *tail, const Program **program)
 {
-    if (program->operands >= 1 && program->results == 1 && program->operands <= MOST_ARRAYS - 3)
+    *program = NULL;
+    if (tail == Py_None)
         return 1;
-    wrong("a tail has one result, and reads what it is the tail of");
-    return 0;
+    const Program *found = PyCapsule_GetPointer(tail, PROGRAM);
+    if (!found)
+        return 0;
+    if (found->operands < 1 || found->results != 1 || found->operands > MOST_ARRAYS - 3) {
+        wrong("a tail has one result, and reads what it is the tail of");
+        return 0;
+    }
+    *program = found;
+    return 1;
 }

@@ -55,5 +55,5 @@ int whole_numbers(PyObject *tuple, int *to, int count, int limit);
    reads and the result again. */
 int with_tail(const Program *tail);
 
-/* Whether a program may be a tail; 0 and an exception if not. */
-int is_tail(const Program *program);
+/* Reads a tail: NULL for None; 0 and an exception for what can't be one. */
+int tail_of(PyObject *tail, const Program **program);
