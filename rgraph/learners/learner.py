@@ -73,7 +73,7 @@ class Learner:
         self._size = size
         self._samples = self._minibatches = self._sweeps = 0
         self._kept = [_stored(step, p) for p in self.parameters]
-        self._count: float = 0  # as the step counts
+        self._count = Stored((), self.parameters[0].dtype, _zeros, "count")  # as the step counts
         self._begun = False  # whether there was an update, at a rate that is not 0
         self._noise: tuple[int, int] | None = None  # the seed, and how often it was used
         if any(options.noise.values):
@@ -83,7 +83,7 @@ class Learner:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle has of it; the trainer that it tells things is not its own."""
-        made = {"_kept", "_updates", "_rules", "_runner"}
+        made = {"_kept", "_count", "_updates", "_rules", "_runner"}
         own = {k: v for k, v in vars(self).items() if k not in made}
         return {**own, "tell": None, "state": self._state()}
 
@@ -92,6 +92,7 @@ class Learner:
         states = own.pop("state")
         vars(self).update(own)
         self._kept = [_stored(self._step, p) for p in self.parameters]
+        self._count = Stored((), self.parameters[0].dtype, _zeros, "count")
         self._set_state(states)
 
     @property
@@ -129,7 +130,8 @@ class Learner:
     def _updates(self) -> Updates:
         assert self._step is not None
         mean = self.is_compatible_mode()
-        return Updates(self._step, self.options, self.parameters, self._kept, mean)
+        kept = self._kept, self._count
+        return Updates(self._step, self.options, self.parameters, *kept, mean)
 
     @cached_property
     def _rules(self) -> dict[bool, Rule]:
@@ -182,9 +184,6 @@ class Learner:
             now.gain = 1 - now.momentum if self._unit_gain else 1.0
         if self._decay is not None:
             now.decay = self._left(self._decay, samples)
-        if self._step is not None and self._step.counts:
-            now.count = self._step.count(self._count, now)
-        now.first = not self._begun
         return now
 
     def _left(self, schedule: Schedule, samples: int) -> float:
@@ -283,7 +282,7 @@ class Learner:
             return
         if self._momentum is not None:
             self._report("Momentum", self._momentum)
-        self._count, self._begun = now.count, True
+        self._begun = True
         if self._noise is not None and self._now(self.options.noise) > 0:
             self._noise = self._noise[0], self._noise[1] + len(self.parameters)
 
@@ -312,7 +311,7 @@ class Learner:
 
     def position(self) -> Callable[[], None]:
         """What goes back to where it is now, but for arrays."""
-        names = "_samples", "_minibatches", "_sweeps", "_noise", "_count", "_begun"
+        names = "_samples", "_minibatches", "_sweeps", "_noise", "_begun"
         own = {k: vars(self)[k] for k in names}
         return lambda: vars(self).update(own)
 
@@ -359,12 +358,13 @@ class Learner:
         """What is kept of each parameter, in the CPU's memory; nothing before the first update."""
         if not self._begun:
             return [{} for _ in self.parameters]
-        counted = {"count": self._count} if self._step is not None and self._step.counts else {}
+        counts = self._step is not None and self._step.counts
+        counted = {"count": float(self._count.value)} if counts else {}
         return [{k: v.value.copy() for k, v in kept.items()} | counted for kept in self._kept]
 
     def _set_state(self, states: Sequence[Mapping[str, Any]]) -> None:
         self._begun = any(map(len, states))
-        self._count = states[0].get("count", 0)
+        self._count.value = states[0].get("count", 0)
         for kept, state in zip(self._kept, states, strict=True):
             for name, stored in kept.items():
                 stored.value = np.array(state.get(name, 0))

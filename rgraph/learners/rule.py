@@ -14,7 +14,7 @@ from ..graph import GraphError, Input, Node, Stored
 from ..graph.node import describe
 from ..operands.operand import Operand
 from ..operands.variables import Parameter
-from ..ops import element_max, element_min, element_select, greater, reduce_sum, sqrt, square
+from ..ops import cast, element_max, element_min, element_select, greater, reduce_sum, sqrt, square
 from ..ops.records import as_node, hold
 from ..runtime.arrays import as_array
 from ..runtime.values import dense
@@ -70,6 +70,7 @@ class Updates:
     Attributes:
         options: what there is to do besides the step.
         kept: of each parameter, what the step keeps.
+        count: of updates or samples, as the step counts.
         is_mean: whether the step is given the mean gradient.
     """
 
@@ -77,6 +78,7 @@ class Updates:
     options: Options
     parameters: Sequence[Parameter]
     kept: Sequence[Mapping[str, Stored]]
+    count: Stored
     is_mean: bool
     _numbers: dict[Any, _Numbers] = field(default_factory=dict)  # by type
 
@@ -85,6 +87,8 @@ class Updates:
         for parameter, kept in zip(self.parameters, self.kept, strict=True):
             p = parameter.node
             now = self._numbers.setdefault(p.dtype, _Numbers(p.dtype))
+            if self.step.counts:
+                now["count"] = self.step.count(_as_type(self.count, p.dtype), now)
             gradients.append(Input(p.shape, (), p.dtype, "gradient"))
             if has_noise:
                 noise.append(Input(p.shape, (), p.dtype, "noise"))
@@ -94,6 +98,8 @@ class Updates:
             new = self._finished(new, hold(noise[-1]) if has_noise else None, now)
             updates.append((p, as_node(new)))
             updates += [(kept[name], as_node(value)) for name, value in news.items()]
+        if self.step.counts:
+            updates.append((self.count, as_node(_as_type(now["count"], self.count.dtype))))
         numbers = (n for of in self._numbers.values() for n in of.inputs)
         return Rule(tuple(gradients), tuple(updates), tuple(numbers), tuple(noise))
 
@@ -130,6 +136,10 @@ class Updates:
             "l2": options.l2_regularization_weight * size,
             "l1": rate * options.l1_regularization_weight * size,
         }
+
+
+def _as_type(number: Any, dtype: Any) -> Operand:
+    return hold(number) if number.dtype == dtype else cast(number, dtype)
 
 
 def as_gradient(node: Any, given: Any) -> Any:

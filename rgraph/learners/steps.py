@@ -13,6 +13,8 @@ from ..ops import (
     element_max,
     element_min,
     element_select,
+    equal,
+    expm1,
     greater,
     reduce_mean,
     sign,
@@ -40,8 +42,6 @@ class Now:
         momentum: the part of the smoothed gradient that stays.
         gain: the factor with which the gradient comes into the smoothed one.
         decay: the part of the smoothed squared gradient that stays.
-        count: of samples, or of updates, this one included, as the step counts them.
-        first: whether nothing is kept from an update before.
     """
 
     rate: float
@@ -49,8 +49,6 @@ class Now:
     momentum: float = 0.0
     gain: float = 1.0
     decay: float = 0.0
-    count: float = 0
-    first: bool = False
 
 
 class Step:
@@ -61,7 +59,8 @@ class Step:
     Attributes:
         kept: what is kept of each parameter from update to update: arrays of its shape, 0 at
             first.
-        counts: whether it counts updates, or samples.
+        counts: whether it counts updates, or samples. The count is a value of the graph: a plan
+            may leave an update out, and nobody need hear of that.
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
@@ -72,7 +71,7 @@ class Step:
         """As checkpoints call it."""
         return type(self).__name__.lower()
 
-    def count(self, before: float, now: Now) -> float:
+    def count(self, before: Operand, now: Kept) -> Operand:
         """Its count after an update."""
         return before + 1
 
@@ -89,7 +88,7 @@ class Step:
 
         Args:
             g: the gradient.
-            now: `numbers`.
+            now: `numbers`, and "count", this update included, if it counts.
         """
         raise NotImplementedError
 
@@ -155,14 +154,12 @@ class RmsProp(Step):
     average: bool
     kept = ("s", "sign", "scale")
 
-    def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
-        return {"rate": now.rate, "first": float(now.first)}
-
     def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
         most = min(self.most, 1e18)  # far beyond use, and what a float32 holds of sums of it
-        before = element_select(now["first"], square(g), kept["s"])
+        first = equal(kept["scale"], 0)
+        before = element_select(first, square(g), kept["s"])
         s = self.gamma * before + rest(p.dtype, self.gamma) * square(g)
-        signs, scale = sign(g), element_select(now["first"], 0.02, kept["scale"])
+        signs, scale = sign(g), element_select(first, 0.02, kept["scale"])
         scale = element_select(
             greater(kept["sign"] * signs, 0),
             element_min(scale * self.inc, most),
@@ -178,15 +175,15 @@ class FsAdagrad(Step):
     kept = ("s", "v")
     counts = True
 
-    def count(self, before: float, now: Now) -> float:
-        return now.decay * before + (1 - now.decay) * now.samples  # of samples in s
+    def count(self, before: Operand, now: Kept) -> Operand:
+        return now["decay"] * before + now["new samples"]  # of samples in s
 
     def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
         return {
             "rate": now.rate,
             "decay": now.decay,
             "decay gain": rest(now.decay),
-            "root": math.sqrt(now.count),
+            "new samples": (1 - now.decay) * now.samples,
             "smooths": float(now.momentum > 0),
             "momentum": now.momentum,
             "gain": now.gain,
@@ -194,7 +191,7 @@ class FsAdagrad(Step):
 
     def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
         s = now["decay"] * kept["s"] + now["decay gain"] * square(g)
-        move = g * element_min(now["root"] / sqrt(s), 10)
+        move = g * element_min(sqrt(now["count"]) / sqrt(s), 10)
         smoothed = now["momentum"] * kept["v"] + now["gain"] * move
         v = element_select(now["smooths"], smoothed, kept["v"])
         return p - now["rate"] * element_select(now["smooths"], smoothed, move), {"s": s, "v": v}
@@ -207,19 +204,21 @@ class Adam(Step):
     counts = True
 
     def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
-        unbiased = math.sqrt(1 - now.decay**now.count) / (1 - now.momentum**now.count)
         return {
-            "rate": now.rate * unbiased,
+            "rate": now.rate,
             "decay": now.decay,
             "decay gain": rest(now.decay),
             "momentum": now.momentum,
             "gain": now.gain,
+            "log decay": _log(now.decay),
+            "log momentum": _log(now.momentum),
         }
 
     def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
         s = now["decay"] * kept["s"] + now["decay gain"] * square(g)
         v = now["momentum"] * kept["v"] + now["gain"] * g
-        return p - now["rate"] * (v / (sqrt(s) + self.epsilon)), {"s": s, "v": v}
+        unbiased = sqrt(_begun(now, "log decay")) / _begun(now, "log momentum")
+        return p - now["rate"] * unbiased * (v / (sqrt(s) + self.epsilon)), {"s": s, "v": v}
 
 
 @dataclass(frozen=True)
@@ -229,10 +228,27 @@ class Adamax(Step):
     counts = True
 
     def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
-        rate = now.rate / (1 - now.momentum**now.count)
-        return {"rate": rate, "decay": now.decay, "momentum": now.momentum, "gain": now.gain}
+        return {
+            "rate": now.rate,
+            "decay": now.decay,
+            "momentum": now.momentum,
+            "gain": now.gain,
+            "log momentum": _log(now.momentum),
+        }
 
     def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
         s = element_max(now["decay"] * kept["s"], abs(g))
         v = now["momentum"] * kept["v"] + now["gain"] * g
-        return p - now["rate"] * (v / (s + self.epsilon)), {"s": s, "v": v}
+        rate = now["rate"] / _begun(now, "log momentum")
+        return p - rate * (v / (s + self.epsilon)), {"s": s, "v": v}
+
+
+def _log(part: float) -> float:
+    """The logarithm; of 0 a number so small that no power of it is seen beside 1."""
+    return math.log(max(part, 1e-30))
+
+
+def _begun(now: Kept, log: str) -> Operand:
+    """1 - part**count, by the part's logarithm, to the last digit: how much of the weights that a
+    smoothed gradient is a sum with has come into it."""
+    return -expm1(now[log] * now["count"])

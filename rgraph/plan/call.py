@@ -52,7 +52,7 @@ class Call:
         self.shape, self.dtype = node.shape, node.dtype
         # What is compiled is given its result's memory, of any size
         rank = len(self.shape) + bool(self.axes)
-        self.is_compiled = engine.compiler is not None and node.op.pointwise and rank > 0
+        self.is_compiled = engine.compiler is not None and node.op.pointwise
         self.in_order = rank < 4  # the memory of others is in their operands' order
         self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0
         self.dead: list[int] = []
