@@ -162,16 +162,17 @@ class Runner:
                 batch.read(n, r, as_numpy and i >= later)
                 for i, (n, r) in enumerate(zip(read, rows, strict=False))
             ]
-            if accept(rows):
-                if carry is not None and carry.after is not None:
-                    self._held[carry.request] = self._latest = carry.after
-                if job.stored:
-                    # Assignments wait until a run of training has been gone back through.
-                    waits = given.training and not request.roots
-                    first = len(job.stored) - len(request.updates) if waits else 0
-                    begin, end = (len(job.results) + n for n in (first, len(job.stored)))
+        if accept(rows):
+            if carry is not None and carry.after is not None:
+                self._held[carry.request] = self._latest = carry.after
+            if job.stored:
+                # Assignments wait until a run of training has been gone back through.
+                waits = given.training and not request.roots
+                first = len(job.stored) - len(request.updates) if waits else 0
+                begin, end = (len(job.results) + n for n in (first, len(job.stored)))
+                with engine.active():
                     _store(job.stored[first:], rows[begin:end], engine, batch)
-            return [*(values if as_numpy else map(Value.of_run, values)), *raw]
+        return [*(values if as_numpy else map(Value.of_run, values)), *raw]
 
     def _carry(self, request: Request, given: Feed) -> Carry | None:
         """Which sequences go on from the last run of this request, where that is said.

@@ -118,10 +118,13 @@ class Exchange:
         count = len(self._parameters)
         with engine.active():
             self._pack(own)
-            if self._add_up is None:
-                self.workers.sum(numbers, *self._buffers)
-            else:
-                self.workers.sum(numbers)  # first: who waits here hears of workers that have ended
+        # Who waits for other workers keeps nobody from the GPU.
+        if self._add_up is None:
+            self.workers.sum(numbers, *self._buffers)
+        else:
+            self.workers.sum(numbers)  # first: who waits here hears of workers that have ended
+        with engine.active():
+            if self._add_up is not None:
                 for buffer in self._buffers:
                     self._add_up(buffer)
             for view in self._views[count:]:

@@ -89,15 +89,15 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._guards: dict[str, Any] = {}  # by engine
+        self._guards: dict[Engine, Any] = {}
         self._engine: Engine = None  # while a step is made
         self._latest: Pending | None = None
 
     def look(self, engine: Engine, parts: Iterable[Part]) -> None:
         """Looks at what a step found; until `release`, what it changes depends on that."""
-        if engine.name not in self._guards:
-            self._guards[engine.name] = engine.make_guard()
-        engine.guard, self._engine = self._guards[engine.name], engine
+        if engine not in self._guards:
+            self._guards[engine] = engine.make_guard()
+        engine.guard, self._engine = self._guards[engine], engine
         for part in parts:
             engine.guard.look(engine.from_numpy(part.array), not part.may_be_infinite)
 
@@ -105,8 +105,10 @@ class Watch:
         """Ends a step; what tells whether it failed, or None if nobody looked."""
         if self._engine is None:
             return None
-        guard, self._engine.guard, self._engine = self._engine.guard, None, None
-        return guard.later()
+        engine, self._engine = self._engine, None
+        guard, engine.guard = engine.guard, None
+        with engine.active():
+            return guard.later()
 
     def before(self, step: Pending | None) -> Pending | None:
         """Notes a step that was just made, or that there is none; the one before, if it failed."""
@@ -114,8 +116,9 @@ class Watch:
         if earlier is None or not earlier.failed():
             return None
         self._latest = None
-        for guard in self._guards.values():
-            guard.clear()
+        for engine, guard in self._guards.items():
+            with engine.active():
+                guard.clear()
         return earlier
 
 

@@ -95,7 +95,8 @@ class JointStep:
                 self.own.ends_sweep,
             )
             if self.own.samples:
-                problem = faults.problem(step, rows[0], rows[n:])
+                with engine.active():
+                    problem = faults.problem(step, rows[0], rows[n:])
             self._join(self.own, engine)
             rows[news] = self.joined.statistics
             return self.is_made
@@ -109,7 +110,8 @@ class JointStep:
         joined = self._exchange.join(own, engine)
         arrays = [*joined.gradients.values(), *joined.statistics]
         if self._trainer._faults.on_nan != "ignore" and joined.samples:
-            self.is_sound = surely_finite([joined.loss, *arrays])
+            with engine.active():
+                self.is_sound = surely_finite([joined.loss, *arrays])
         gradients = {p: engine.from_numpy(g) for p, g in joined.gradients.items()}
         statistics = [engine.from_numpy(s) for s in joined.statistics]
         self.joined = joined._replace(gradients=gradients, statistics=statistics)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..default_options import get_global_option
+from ..device import engine as engine_of
 from ..eval import Evaluator, as_writers, counts_sequences, ends_sweep
 from ..graph import Node
 from ..inspect.profile import print_node_timing
@@ -227,10 +228,11 @@ class Trainer:
         def accept(rows: Sequence[Any]) -> bool:
             nonlocal problem
             samples = self.previous_minibatch_sample_count = self._steps.samples()
-            if samples and watching:
-                self._faults.look(watching, step, rows[0], rows[n:])
-            elif samples:
-                problem = self._faults.problem(step, rows[0], rows[n:])
+            with engine_of(given.device).active():
+                if samples and watching:
+                    self._faults.look(watching, step, rows[0], rows[n:])
+                elif samples:
+                    problem = self._faults.problem(step, rows[0], rows[n:])
             accepted = samples > 0 and problem is None
             for distributed in self._distributed if accepted else ():
                 distributed.before_step()

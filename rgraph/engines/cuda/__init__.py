@@ -6,6 +6,7 @@ Importing this imports none of these; making a `CudaEngine` does.
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -47,8 +48,15 @@ class ArrayLibrary:
         return value
 
 
+class _OfThread(threading.local):
+    """What a thread sets for its own runs."""
+
+    guard: Guard | None = None
+    caller: Any = None  # a stream that waits for runs, and runs for it: see `CudaEngine.beside`
+
+
 class CudaEngine(Engine):
-    """Kernels and memory of one GPU.
+    """Kernels and memory of one GPU. Several Python threads use it in turn.
 
     Args:
         number: which GPU.
@@ -57,7 +65,6 @@ class CudaEngine(Engine):
     """
 
     is_gpu = True
-    guard: Guard | None
 
     def __init__(self, number: int = 0) -> None:
         problem = library.problem()
@@ -89,8 +96,8 @@ class CudaEngine(Engine):
             self.cudnn, {n: TABLE[n].kernel for n in names}
         )
         self.pointwise = Pointwise(cupy)
-        self.guard: Guard | None = None
-        self.caller: Any = None  # a stream that waits for runs, and runs for it: see `beside`
+        self.lock = threading.RLock()  # held by the thread that is `active`
+        self.of_thread = _OfThread()
         self.depth = 0  # of `active`
         self.turn = 0  # of captured graphs' runs
         with self.device:
@@ -101,6 +108,15 @@ class CudaEngine(Engine):
             "convolution_weights": convolutions.weights,
             "fused": self.pointwise,
         }
+
+    @property
+    def guard(self) -> Guard | None:  # type: ignore[override]
+        """This thread's."""
+        return self.of_thread.guard
+
+    @guard.setter
+    def guard(self, guard: Guard | None) -> None:
+        self.of_thread.guard = guard
 
     def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Bound:
         if op is TAILED:
@@ -142,15 +158,17 @@ class CudaEngine(Engine):
             stream: anything with `__cuda_stream__`, or with the address as `cuda_stream` (PyTorch)
                 or `ptr` (CuPy), or the address.
         """
-        before = self.caller
-        self.caller = self.cupy.cuda.Stream.from_external(_Stream(stream))
+        own = self.of_thread
+        before = own.caller
+        own.caller = self.cupy.cuda.Stream.from_external(_Stream(stream))
         try:
             yield
         finally:
-            self.caller = before
+            own.caller = before
 
     def active(self) -> AbstractContextManager[Any]:
-        """While this lasts, CuPy works on this GPU and on the engine's stream."""
+        """While this lasts, CuPy works on this GPU and on the engine's stream, for this thread
+        alone."""
         return _Active(self)
 
     def empty(self, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
@@ -228,16 +246,20 @@ class _Active:
 
     def __enter__(self) -> None:
         engine = self.engine
+        engine.lock.acquire()
         for part in (engine.device, engine.stream):
             part.__enter__()
-        if engine.caller is not None and not engine.depth:
-            engine.stream.wait_event(engine.caller.record())
+        caller = engine.of_thread.caller
+        if caller is not None and not engine.depth:
+            engine.stream.wait_event(caller.record())
         engine.depth += 1
 
     def __exit__(self, *error: Any) -> None:
         engine = self.engine
         engine.depth -= 1
-        if engine.caller is not None and not engine.depth:
-            engine.caller.wait_event(engine.stream.record())
+        caller = engine.of_thread.caller
+        if caller is not None and not engine.depth:
+            caller.wait_event(engine.stream.record())
         for part in (engine.stream, engine.device):
             part.__exit__(*error)
+        engine.lock.release()

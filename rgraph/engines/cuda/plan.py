@@ -53,22 +53,29 @@ class CudaPlan(Plan):
         layouts: dict[Axis, Layout],
         batch: int,
         training: bool = False,
-        *more: Any,
-        **others: Any,
+        seed: int = 0,
+        turn: int = 0,
+        first_row: int = 0,
+        places: Mapping[int, Any] | None = None,
+        is_part: bool = False,
     ) -> list[Any]:
-        """As `Plan.run`; the results are on the GPU."""
+        """As `Plan.run`; the results are on the GPU.
+
+        A captured run leaves its results in memory of its own, not in `places`: those are others in
+        each run.
+        """
         engine = self.engine
-        arguments = (layouts, batch, training, *more)
+        arguments = (layouts, batch, training, seed, turn, first_row)
         with engine.active():
             for place in self.places.values():
                 place.refresh()
             if self.draws:
-                engine.random.begin(*_numbers(*more, **others))
+                engine.random.begin(seed, turn)
             with contextlib.suppress(engine.cupy.cuda.memory.OutOfMemoryError):
-                return self._run(feed, arguments, others)
+                return self._run(feed, arguments, places)
             self._make_room()
             try:
-                return self._plain(feed, arguments, others)
+                return self._plain(feed, arguments, places)
             except engine.cupy.cuda.memory.OutOfMemoryError as error:
                 raise library.out_of_memory(engine.cupy, engine.number, error) from None
 
@@ -79,18 +86,18 @@ class CudaPlan(Plan):
         gc.collect()
         self.engine.cupy.get_default_memory_pool().free_all_blocks()
 
-    def _run(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
+    def _run(self, feed: Any, arguments: Any, places: Any) -> list[Any]:
         key = minibatch_shape(feed, *arguments[:3])
         if self.draws:  # where a window of frames begins is part of what it draws
-            key = key, others.get("first_row", 0)
+            key = key, arguments[-1]
         comes_back = key in self._shapes
         captured, captures = self._shapes.pop(key, None), False
         if captured is None:
             captures = comes_back and not self.hindrance and key not in self._too_large
             self.engine.cudnn.exact, self.engine.cudnn.tails = comes_back, captures
-            results = self._plain(feed, arguments, others)
+            results = self._plain(feed, arguments, places)
             if captures:
-                captured = self._captured(feed, arguments, others, key)
+                captured = self._captured(feed, arguments, key)
         else:
             with self._range("replay"):
                 results = captured.replay(feed)
@@ -128,7 +135,7 @@ class CudaPlan(Plan):
             total -= plan._shapes[key].size
             plan._shapes[key] = None
 
-    def _plain(self, feed: Any, arguments: Any, others: Any) -> list[Any]:
+    def _plain(self, feed: Any, arguments: Any, places: Any) -> list[Any]:
         transfers, small = self.engine.transfers, _on_cpu(feed)
         if small:
             together = Together(transfers, list(small.values()))
@@ -136,7 +143,7 @@ class CudaPlan(Plan):
             transfers.keep(together)
             feed = {**feed, **dict(zip(small, together.arrays, strict=True))}
         with transfers.known(), self._range("run"):
-            return super().run(feed, *arguments, **others)
+            return super().run(feed, *arguments, places=places)
 
     @contextlib.contextmanager
     def _range(self, what: str) -> Iterator[None]:
@@ -152,7 +159,7 @@ class CudaPlan(Plan):
         """The node's array on the GPU."""
         return self.places[node].array
 
-    def _captured(self, feed: Any, arguments: Any, others: Any, key: Any) -> Captured | None:
+    def _captured(self, feed: Any, arguments: Any, key: Any) -> Captured | None:
         """The run as a graph; None if that can't be.
 
         Where it can't be for any shape the reason is in `hindrance`. Where memory has no room for
@@ -162,7 +169,7 @@ class CudaPlan(Plan):
         for _ in range(2):
             try:
                 with self._range("capture"):
-                    return self._capture(feed, arguments, others)
+                    return self._capture(feed, arguments)
             except full:
                 self._make_room()
             except Exception as error:
@@ -171,7 +178,7 @@ class CudaPlan(Plan):
         self._too_large.add(key)
         return None
 
-    def _capture(self, feed: Any, arguments: Any, others: Any) -> Captured:
+    def _capture(self, feed: Any, arguments: Any) -> Captured:
         engine, transfers, stream = self.engine, self.engine.transfers, self.engine.stream
         made = Captured(engine)
         with engine.cupy.cuda.using_allocator(made.pool.malloc), transfers.known() as known:
@@ -181,7 +188,7 @@ class CudaPlan(Plan):
             gc.disable()  # what it lets go of might make the CPU wait for the GPU
             try:
                 stream.begin_capture()
-                made.results = super().run(made.inputs, *arguments, **others)
+                made.results = super().run(made.inputs, *arguments)
                 made.graph = stream.end_capture()
             except Exception:
                 _give_up(stream)
@@ -254,10 +261,6 @@ def minibatch_shape(
     }
     inputs = {(node, array.shape) for node, array in feed.items()}
     return frozenset(inputs), frozenset(lengths), batch, training, options.current()
-
-
-def _numbers(seed: int = 0, turn: int = 0, first_row: int = 0) -> tuple[int, int]:
-    return seed, turn
 
 
 def _on_cpu(feed: Mapping[Input, Any]) -> dict[Input, np.ndarray]:
