@@ -216,6 +216,14 @@ class Engine(ABC):
     def to_numpy(self, array: Array) -> np.ndarray:
         """The array in the CPU's memory, once it is computed."""
 
+    def assign(self, target: Array, source: Array) -> None:
+        """Sets an array to another, or to what is repeated to its shape."""
+        target[...] = source
+
+    def copy(self, array: Array, rows: Array | None = None) -> Array:
+        """A copy in the same order of memory: of all, or of rows by their numbers."""
+        return array.copy(order="K") if rows is None else array[rows]
+
     def store(self, node: Stored, array: Array) -> None:
         """Sets what stays from run to run to an array of the engine's, which nobody else writes."""
         node.take(array)

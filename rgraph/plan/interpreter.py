@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..graph import Axis, GraphError, Layout
 from ..graph.node import failed
 from .call import Call, values_of
 from .program import Instruction, LoopProgram, Place, Rule
 from .run import Run
+
+if TYPE_CHECKING:
+    from ..engines.base import Engine
 
 Values = list[Any]
 Action = Callable[[Run, Values], Any]
@@ -84,7 +87,7 @@ class Interpreter:
             for v, source, index in self._parts:
                 values[v] = values[source][index]
             if turn < self._reach or grows:
-                self._begin(arrays, layout, turn, t, rows)
+                self._begin(run.engine, arrays, layout, turn, t, rows)
             for action in actions:
                 action(run, values)
             if self._after:
@@ -121,7 +124,9 @@ class Interpreter:
         start = layout.offsets[other]
         return arrays[place.source][start : start + rows]
 
-    def _begin(self, arrays: Sequence[Any], layout: Layout, turn: int, t: int, rows: int) -> None:
+    def _begin(
+        self, engine: Engine, arrays: Sequence[Any], layout: Layout, turn: int, t: int, rows: int
+    ) -> None:
         """Where sequences begin, sets what delays read to their initial states."""
         for place, back, initial in self.program.starts:
             other = t - self.step * back
@@ -138,7 +143,7 @@ class Interpreter:
                 if before:
                     start = layout.offsets[other]
                     target[:before] = arrays[place.source][start : start + before]
-            target[first + before : first + rows] = arrays[initial][before:rows]
+            engine.assign(target[first + before : first + rows], arrays[initial][before:rows])
 
     def _end(self, arrays: Sequence[Any], layout: Layout, t: int, rows: int) -> None:
         """Brings what was to be the next step's from spare arrays."""
@@ -161,7 +166,7 @@ def _actions_of(instruction: Instruction) -> tuple[Action, Action | None, int]:
 
 def _copy(source: int, target: int) -> Action:
     def copy(run: Run, values: Values) -> None:
-        values[target][...] = values[source]
+        run.engine.assign(values[target], values[source])
 
     return copy
 

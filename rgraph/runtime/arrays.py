@@ -216,7 +216,8 @@ class NDArrayView:
 
     def asarray(self) -> Any:
         """The array, in the CPU's memory; a CSR matrix for what is sparse."""
-        return csr(self.array) if self.is_sparse else on_cpu(self.array)
+        array = on_cpu(self.array)
+        return csr(array) if self.is_sparse else array
 
     def __dlpack__(self, **options: Any) -> Any:
         """The array where it lies, for other libraries: `torch.from_dlpack(view)`.

@@ -122,11 +122,11 @@ class Minibatch:
         """The value of `node` as people read it: a list of sequences, a batch, or one array."""
         axes = node.axes or ()
         sparse = node.attrs.get("sparse_output")
-        if as_numpy or sparse:
-            array = self.engine.to_numpy(rows)
-        else:  # a run's own memory may be written again by the next
-            there = not isinstance(rows, (np.ndarray, np.generic))
-            array = rows.copy(order="K") if there else rows
+        there = not (as_numpy or sparse or isinstance(rows, (np.ndarray, np.generic)))
+        if there and len(axes) > 1:
+            return self._unpacked_there(self.layouts[axes[1]], rows)
+        # A run's own memory may be written again by the next.
+        array = self.engine.copy(rows) if there else self.engine.to_numpy(rows)
         if sparse:
             import scipy.sparse  # only who asks for such output needs SciPy
 
@@ -138,15 +138,14 @@ class Minibatch:
         array = self.own(array)
         if len(axes) < 2:
             return array
-        layout = self.layouts[axes[1]]
-        there = not isinstance(array, np.ndarray)
-        return self._unpacked_there(layout, array) if there else layout.unpack(array)
+        return self.layouts[axes[1]].unpack(array)
 
     def _unpacked_there(self, layout: Layout, rows: Any) -> list[Any]:
-        """The sequences, without a loop over them on the GPU."""
+        """Copies of the sequences, without a loop over them on the GPU."""
         if len(layout) and layout.lengths[-1] == layout.steps:
-            return layout.unpack(rows)
-        joined = rows[self.engine.from_numpy(np.concatenate(layout.rows_of_sequences))]
+            return layout.unpack(self.engine.copy(rows))
+        places = self.engine.from_numpy(np.concatenate(layout.rows_of_sequences))
+        joined = self.engine.copy(rows, places)
         ends = np.cumsum(layout.given)
         return [joined[end - n : end] for end, n in zip(ends, layout.given, strict=True)]
 

@@ -244,7 +244,7 @@ class WindowedRun:
     def _copy(self, array: Array) -> Array:
         """A copy in the memory order that kernels want."""
         copy = self.engine.empty(array.shape, array.dtype)
-        copy[...] = array
+        self.engine.assign(copy, array)
         return copy
 
     def _sorted(self, node: Node, array: Array) -> Array:

@@ -76,14 +76,14 @@ class RawKernel:
         path = _folder / (hashlib.sha1(self.code.encode()).hexdigest() + ".so")
         if not path.exists():
             signature = re.search(self.name + r"\(([^)]*)\) {", self.code)
-            parameters = [p.strip() for p in signature.group(1).split(",")]
+            parameters = [p.strip() for p in signature.group(1).split(",") if p]
             names = [re.split(r"[ *]", p)[-1] for p in parameters]
             code = (
                 _MATHS + "#define __global__\n#define __device__\n#define __launch_bounds__(n)\n"
                 "static struct { unsigned x; } blockIdx, threadIdx;\n"
                 + self.code.replace("#pragma unroll", "")
-                + '\nextern "C" void launch(unsigned grid, unsigned block, '
-                + f"{signature.group(1)}) {{\n"
+                + '\nextern "C" void launch(unsigned grid, '
+                + f"{', '.join(['unsigned block', *parameters])}) {{\n"
                 "for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x)\n"
                 "for (threadIdx.x = 0; threadIdx.x < block; ++threadIdx.x)\n"
                 f"{self.name}({', '.join(names)});\n}}\n"

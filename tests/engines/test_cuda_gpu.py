@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rgraph as C
+from benchmarks.programs.convgru import ConvGRU
 from rgraph import device
 from rgraph.engines.cpu import reference_run
 from rgraph.engines.cuda import options
@@ -141,6 +142,18 @@ def test_captured_runs_give_what_plain_ones_give(engine):
     assert any(c is not None for p in plans for c in p._shapes.values()), [
         p.hindrance for p in plans
     ]
+
+
+def test_kernels_that_follow_one_another_at_once(engine):
+    """The wide convolutions of a replayed run overlap on newer GPUs; see `Cudnn`."""
+    gru = ConvGRU("wide", (4,) * 4, (16, 64, 64), 64, {}).in_rgraph()
+    (x,) = gru.inputs.values()
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        data = {x: [rng.normal(size=(4, 16, 64, 64)).astype(np.float32) for _ in range(4)]}
+        found = gru.result.eval(data, device=C.gpu(0))
+        for a, b in zip(found, gru.result.eval(data, device=C.cpu()), strict=True):
+            close(a, b, 1e-2)
 
 
 def test_values_of_float16(engine):

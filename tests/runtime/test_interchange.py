@@ -96,7 +96,7 @@ def test_what_gives_no_array_is_refused(tensor, why):
 
 def test_results_go_out_without_a_copy():
     x = C.input_variable(2)
-    value = (x * 2).eval({x: TENSOR}, as_numpy=False)
+    value = (x * 2).eval({x: TENSOR}, device=C.cpu(), as_numpy=False)
     tensor = torch.from_dlpack(value)
     assert torch.equal(tensor, TENSOR * 2)
     assert tensor.data_ptr() == value.content.ctypes.data == np.asarray(value).ctypes.data
@@ -107,7 +107,7 @@ def test_results_go_out_without_a_copy():
 
 def test_a_single_sequence_goes_out_without_a_copy():
     s = C.sequence.input_variable(2)
-    value = (s + 1).eval({s: [TENSOR.numpy()]}, as_numpy=False)
+    value = (s + 1).eval({s: [TENSOR.numpy()]}, device=C.cpu(), as_numpy=False)
     tensor = torch.from_dlpack(value)
     assert torch.equal(tensor, TENSOR[None] + 1)
     assert tensor.data_ptr() == value.content[0].ctypes.data
@@ -115,7 +115,7 @@ def test_a_single_sequence_goes_out_without_a_copy():
 
 def test_several_sequences_are_padded_in_a_copy():
     s = C.sequence.input_variable(2)
-    value = s.eval({s: [TENSOR.numpy(), TENSOR.numpy()[:1]]}, as_numpy=False)
+    value = s.eval({s: [TENSOR.numpy(), TENSOR.numpy()[:1]]}, device=C.cpu(), as_numpy=False)
     assert torch.equal(torch.from_dlpack(value)[1], torch.tensor([[1.0, 2], [0, 0], [0, 0]]))
     with pytest.raises(ValueError, match="copy"):
         np.array(value, copy=False)

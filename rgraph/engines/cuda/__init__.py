@@ -30,7 +30,7 @@ from .plan import CudaPlan
 from .pointwise import Pointwise
 from .random import Random
 from .sums import Sums
-from .transfer import SMALL, Place, Transfers
+from .transfer import SMALL, Place, Transfers, assign, copied
 
 __all__ = ["CudaEngine"]
 
@@ -87,7 +87,7 @@ class CudaEngine(Engine):
                 self.transfers = Transfers(cupy, self.stream)
                 self.xp = ArrayLibrary(cupy, Blas(cupy, self.stream))
                 self.random = Random(cupy, self.transfers)
-                self.cudnn = Cudnn(cupy, library.cudnn(), self.stream)
+                self.cudnn = Cudnn(cupy, library.cudnn(), self.stream, number)
         self.plans: weakref.WeakSet[CudaPlan] = weakref.WeakSet()
         self._places: weakref.WeakValueDictionary[int, Place] = weakref.WeakValueDictionary()
 
@@ -210,6 +210,12 @@ class CudaEngine(Engine):
             return array
         with self.active():
             return self.transfers.to_cpu(array)
+
+    def assign(self, target: Any, source: Any) -> None:
+        assign(target, source)
+
+    def copy(self, array: Any, rows: Any = None) -> Any:
+        return copied(array, rows)
 
     def generator(self, seed: Any, varies: int | None = None) -> Any:
         """A generator of random numbers, on the GPU; see `Random.generator`."""

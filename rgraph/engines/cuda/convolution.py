@@ -16,6 +16,7 @@ from ..base import Kernel
 from ..sizes import row_blocks
 from ..strides import Shape, empty_channels_last, is_dense
 from .cudnn import Cudnn, Geometry
+from .transfer import assign
 
 
 class Convolutions:
@@ -194,7 +195,7 @@ class Convolutions:
         """`a` channels-last, and in the type that cuDNN is to compute in."""
         if not is_dense(a):
             dense = self._channels_last(a.shape, a.dtype)
-            dense[...] = a
+            assign(dense, a)
             a = dense
         if self._kind(a) == "bfloat16":
             low = self._channels_last(a.shape, self.cupy.uint16)
@@ -225,7 +226,7 @@ class Convolutions:
         whole = self._channels_last((*x.shape[:2], *size), x.dtype)
         whole.fill(0)
         place = [slice(low, low + n) for n, (low, _) in zip(x.shape[2:], added, strict=True)]
-        whole[(slice(None), slice(None), *place)] = x
+        assign(whole[(slice(None), slice(None), *place)], x)
         return whole
 
 
@@ -275,7 +276,7 @@ def _no_padding(x: Any) -> tuple[tuple[int, int], ...]:
 def _into(result: Any, out: Any) -> Any:
     if out is None or result is out:
         return result
-    out[...] = result
+    assign(out, result)
     return out
 
 

@@ -13,7 +13,7 @@ from ...graph import Axis, Constant, GraphError, Input, Layout, Node, Stored, or
 from ...graph.node import describe
 from ...plan import Plan
 from . import library, options
-from .transfer import NotCapturable, Together
+from .transfer import NotCapturable, Together, assign
 
 if TYPE_CHECKING:
     from . import CudaEngine
@@ -226,8 +226,13 @@ class Captured:
         if small:
             self.together = Together(self.engine.transfers, list(small.values()))
             self.small = dict(zip(small, self.together.arrays, strict=True))
-        cupy = self.engine.cupy
-        self.inputs = {n: self.small[n] if n in small else cupy.empty_like(feed[n]) for n in feed}
+        self.inputs = {
+            n: self.small[n] if n in small else self.engine.empty(a.shape, a.dtype)
+            for n, a in feed.items()
+        }
+        for node, array in self.inputs.items():
+            if node not in small:
+                assign(array, feed[node])
 
     def replay(self, feed: Mapping[Input, Any]) -> list[Any]:
         small, others = _on_cpu(feed), list(self.inputs)
@@ -235,7 +240,7 @@ class Captured:
             self.together.write([small[n] for n in self.small])
             others = [n for n in others if n not in small]
         for node in others:
-            self.inputs[node][...] = self.engine.from_numpy(feed[node])
+            assign(self.inputs[node], self.engine.from_numpy(feed[node]))
         self.graph.launch(self.engine.stream)
         return self.results
 

@@ -1,4 +1,4 @@
-"""Sums over what is outermost in memory, as of a bias's gradient, over all rows and pixels.
+"""Sums over axes with a kept one inside of them in memory, as of a bias's gradient over pixels.
 
 CuPy gives each block a few results, so that sums to a few channels run in a few blocks, one number
 after the other. Here they are sums of strips, and of these again, until one is left.
@@ -7,6 +7,8 @@ after the other. Here they are sums of strips, and of these again, until one is 
 from __future__ import annotations
 
 import math
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,13 +21,14 @@ _FEWEST = 8  # results that lie beside one another: fewer are not read in whole 
 _LEAST = 16 * IN_A_ROW  # numbers that are added: fewer are CuPy's
 
 STRIPS = r"""
-extern "C" __global__ void strips(long long rows, long long columns, long long each, const T* x, T* y) {
+extern "C" __global__ void strips(long long size, long long rows, long long columns, long long each, const T* x, T* y) {
     long long i = (long long)blockIdx.x * 256 + threadIdx.x;
-    long long strip = i / columns, column = i % columns, first = strip * each;
-    if (first >= rows) return;
-    long long last = first + each < rows ? first + each : rows;
+    if (i >= size) return;
+    long long column = i % columns, strips = (rows + each - 1) / each, strip = i / columns % strips;
+    long long first = strip * each, last = first + each < rows ? first + each : rows;
+    const T* matrix = x + i / columns / strips * rows * columns + column;
     T sum = T(0);
-    for (long long row = first; row < last; ++row) sum += x[row * columns + column];
+    for (long long row = first; row < last; ++row) sum += matrix[row * columns];
     y[i] = sum;
 }
 """  # noqa: E501
@@ -37,30 +40,34 @@ def source(dtype: str) -> str:
     return f"typedef {_TYPES[dtype]} T;\n" + STRIPS
 
 
-class Matrix(NamedTuple):
-    """An array as rows, over which it is summed, of numbers that lie beside one another."""
+class Matrices(NamedTuple):
+    """An array as matrices, each of rows, over which it is summed, of numbers that lie beside one
+    another."""
 
+    count: int
     rows: int
     columns: int
 
 
-def as_matrix(array: Any, axes: tuple[int, ...]) -> Matrix | None:
-    """How an array that is summed over axes lies in memory; None if not all of a row is summed
-    with all of the next."""
+def as_matrices(array: Any, axes: tuple[int, ...]) -> Matrices | None:
+    """How an array that is summed over axes lies in memory; None if not as matrices."""
     where = [0 if i in axes else 1 for i in range(array.ndim)]
     own = [s // array.itemsize for s in array.strides]
     # As strides of a second array, so that only axes are joined of which both are kept or neither.
     sizes, (steps, kept) = joined(array.shape, (own, where))
-    split = [k > 0 for k in kept]
-    if not all(split[i] <= split[i + 1] for i in range(len(split) - 1)):
+    groups = [
+        (k > 0, [n for _, n in group])
+        for k, group in groupby(zip(kept, sizes, strict=True), itemgetter(0))
+    ]
+    if [k for k, _ in groups[-2:]] != [False, True] or len(groups) > 3:
         return None
     step = 1
     for size, own_step in zip(reversed(sizes), reversed(steps), strict=True):
         if own_step != step:
             return None
         step *= size
-    rows = math.prod(n for n, k in zip(sizes, split, strict=True) if not k)
-    return Matrix(rows, step // rows) if rows else None
+    rows, columns = (math.prod(group) for _, group in groups[-2:])
+    return Matrices(step // (rows * columns), rows, columns)
 
 
 class Sums:
@@ -85,7 +92,7 @@ class Sums:
         axes = range(array.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         axes = tuple(a % array.ndim for a in axes)
         known = array.dtype.name in self._kernels and array.size
-        at = as_matrix(array, axes) if known else None
+        at = as_matrices(array, axes) if known else None
         if at is None or at.columns < _FEWEST or at.rows < _LEAST:
             return self.cupy.add.reduce(array, axis=axis, keepdims=keepdims)
         order = sorted((i for i in range(array.ndim) if i not in axes),
@@ -96,12 +103,12 @@ class Sums:
             return result
         return result.reshape([1 if i in axes else n for i, n in enumerate(array.shape)])
 
-    def _down(self, array: Any, rows: int, columns: int) -> Any:
+    def _down(self, array: Any, count: int, rows: int, columns: int) -> Any:
         kernel = self._kernels[array.dtype.name]
         while rows > 1:
             strips = -(-rows // IN_A_ROW)
-            result = self.cupy.empty(strips * columns, array.dtype)
-            numbers = map(np.int64, (rows, columns, IN_A_ROW))
+            result = self.cupy.empty(count * strips * columns, array.dtype)
+            numbers = map(np.int64, (result.size, rows, columns, IN_A_ROW))
             kernel((-(-result.size // _THREADS),), (_THREADS,), (*numbers, array, result))
             array, rows = result, strips
         return array

@@ -257,5 +257,26 @@ def in_memory_order(array: Any) -> Any:
     return array.transpose(_memory_order(array)) if array.ndim > 1 else array
 
 
+def assign(target: Any, source: Any) -> None:
+    """Sets an array to another, or to what is repeated to its shape.
+
+    Both are gone through as `target` lies in memory. CuPy goes through in C's order, in which
+    neighbours of images that are channels-last lie far apart.
+    """
+    if target.ndim > 1 and source.ndim == target.ndim:
+        order = _memory_order(target)
+        target, source = target.transpose(order), source.transpose(order)
+    target[...] = source
+
+
+def copied(array: Any, rows: Any = None) -> Any:
+    """A copy in the same order of memory: of all, or of rows by their numbers."""
+    order = _memory_order(array)
+    if rows is not None and order[:1] != [0]:
+        return array[rows]
+    plain = array.transpose(order) if array.ndim > 1 else array
+    return _back_in_order(plain.copy() if rows is None else plain[rows], order)
+
+
 def _back_in_order(array: Any, order: list[int]) -> Any:
     return array.transpose([order.index(i) for i in range(array.ndim)]) if array.ndim > 1 else array
