@@ -20,6 +20,7 @@ from ...graph.node import Type
 from ...ops.fused import TAILED
 from ...ops.records import TABLE
 from ..base import Bound, Engine, Kernel
+from ..base import Guard as GuardProtocol
 from . import library
 from .blas import Blas
 from .collective import Collective, collective
@@ -51,7 +52,7 @@ class ArrayLibrary:
 class _OfThread(threading.local):
     """What a thread sets for its own runs."""
 
-    guard: Guard | None = None
+    guard: GuardProtocol | None = None
     caller: Any = None  # a stream that waits for runs, and runs for it: see `CudaEngine.beside`
 
 
@@ -110,12 +111,12 @@ class CudaEngine(Engine):
         }
 
     @property
-    def guard(self) -> Guard | None:  # type: ignore[override]
+    def guard(self) -> GuardProtocol | None:
         """This thread's."""
         return self.of_thread.guard
 
     @guard.setter
-    def guard(self, guard: Guard | None) -> None:
+    def guard(self, guard: GuardProtocol | None) -> None:
         self.of_thread.guard = guard
 
     def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Bound:

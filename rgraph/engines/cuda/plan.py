@@ -143,7 +143,7 @@ class CudaPlan(Plan):
             transfers.keep(together)
             feed = {**feed, **dict(zip(small, together.arrays, strict=True))}
         with transfers.known(), self._range("run"):
-            return super().run(feed, *arguments, places=places)
+            return super().run(feed, *arguments, places)
 
     @contextlib.contextmanager
     def _range(self, what: str) -> Iterator[None]:

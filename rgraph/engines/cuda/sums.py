@@ -44,7 +44,7 @@ class Matrices(NamedTuple):
     """An array as matrices, each of rows, over which it is summed, of numbers that lie beside one
     another."""
 
-    count: int
+    matrices: int
     rows: int
     columns: int
 
