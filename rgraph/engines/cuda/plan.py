@@ -75,7 +75,7 @@ class CudaPlan(Plan):
                 return self._run(feed, arguments, places)
             self._make_room()
             try:
-                return self._plain(feed, arguments, places)
+                return self._plain(feed, (*arguments, places))
             except engine.cupy.cuda.memory.OutOfMemoryError as error:
                 raise library.out_of_memory(engine.cupy, engine.number, error) from None
 
@@ -95,7 +95,7 @@ class CudaPlan(Plan):
         if captured is None:
             captures = comes_back and not self.hindrance and key not in self._too_large
             self.engine.cudnn.exact, self.engine.cudnn.tails = comes_back, captures
-            results = self._plain(feed, arguments, places)
+            results = self._plain(feed, (*arguments, places))
             if captures:
                 captured = self._captured(feed, arguments, key)
         else:
@@ -135,7 +135,7 @@ class CudaPlan(Plan):
             total -= plan._shapes[key].size
             plan._shapes[key] = None
 
-    def _plain(self, feed: Any, arguments: Any, places: Any) -> list[Any]:
+    def _plain(self, feed: Any, arguments: Any) -> list[Any]:
         transfers, small = self.engine.transfers, _on_cpu(feed)
         if small:
             together = Together(transfers, list(small.values()))
@@ -143,7 +143,7 @@ class CudaPlan(Plan):
             transfers.keep(together)
             feed = {**feed, **dict(zip(small, together.arrays, strict=True))}
         with transfers.known(), self._range("run"):
-            return super().run(feed, *arguments, places)
+            return super().run(feed, *arguments)
 
     @contextlib.contextmanager
     def _range(self, what: str) -> Iterator[None]:
