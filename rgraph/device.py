@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import threading
 import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -257,6 +258,9 @@ def _is_nearly_there() -> bool:
     )
 
 
+_making = threading.Lock()
+
+
 @lru_cache(maxsize=16)
 def _cuda_engine(number: int) -> CudaEngine:
     from .engines.cuda import CudaEngine
@@ -355,7 +359,8 @@ def engine(device: DeviceDescriptor | None = None) -> Engine:
     own = context()
     device = device or own.device or use_default_device()
     if device.kind == "gpu":
-        return _cuda_engine(device.number)
+        with _making:  # by one thread: there is one engine for each GPU
+            return _cuda_engine(device.number)
     return _cpu_engine()
 
 

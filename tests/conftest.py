@@ -16,11 +16,18 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; skipped where there is none")
+    config.addinivalue_line(
+        "markers", "cpu: of the CPU's engines; skipped if a GPU's runs all tests"
+    )
 
 
 def pytest_collection_modifyitems(config, items):
     marked = [item for item in items if item.get_closest_marker("gpu")]
-    played = config.getoption("--engine") == "played"
+    engine = config.getoption("--engine")
+    played = engine == "played"
+    for item in items if engine in ("cuda", "played") else ():
+        if item.get_closest_marker("cpu"):
+            item.add_marker(pytest.mark.skip(reason="of the CPU's engines"))
     if marked and not played and (problem := _no_gpu()):
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=problem))

@@ -85,17 +85,17 @@ class JointStep:
         def accept(rows: list[Any]) -> bool:
             nonlocal problem
             news = slice(len(rows) - len(request.updates), None)
-            self.own = Found(
-                float(rows[0]),
-                float(rows[2]) if m > 2 else 0.0,
-                steps.samples(),
-                dict(zip(step.given, rows[n:], strict=False)),
-                rows[news],
-                True,
-                self.own.ends_sweep,
-            )
-            if self.own.samples:
-                with engine.active():
+            with engine.active():
+                self.own = Found(
+                    float(rows[0]),
+                    float(rows[2]) if m > 2 else 0.0,
+                    steps.samples(),
+                    dict(zip(step.given, rows[n:], strict=False)),
+                    rows[news],
+                    True,
+                    self.own.ends_sweep,
+                )
+                if self.own.samples:
                     problem = faults.problem(step, rows[0], rows[n:])
             self._join(self.own, engine)
             rows[news] = self.joined.statistics

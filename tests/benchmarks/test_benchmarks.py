@@ -18,6 +18,8 @@ from benchmarks.compare import COLUMNS
 from benchmarks.programs import PARTS, PROGRAMS, ConvGRU, lstm
 from benchmarks.programs.base import EAGER
 
+pytestmark = pytest.mark.cpu
+
 SMALL = ConvGRU("small", (3, 1, 2), (2, 5, 4), 3)
 
 

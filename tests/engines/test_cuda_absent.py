@@ -16,6 +16,8 @@ from rgraph.graph.context import context
 from tests.engines import played_gpu
 from tests.engines.strict_arrays import LIBRARY
 
+pytestmark = pytest.mark.cpu
+
 
 class Driver:
     """The driver's library."""

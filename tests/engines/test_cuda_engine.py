@@ -616,7 +616,8 @@ def test_sums_over_what_is_outermost_are_sums_of_strips(engine, dtype):
         (a, (2, 3), False),
         (a.reshape(-1, 12), 0, True),
         (a.reshape(-1, 24)[:, ::2], 0, False),  # gaps
-        (a.reshape(-1, 4), 0, False),
+        (a.reshape(-1, 4), 0, True),
+        (a.reshape(-1, 1), 0, False),
         (a[:0], (0, 1, 2), False),
         (np.broadcast_to(a[:1, :1, :1], (2000, 1, 1, 12)), 0, False),
         (rng.normal(size=(2000, 1, 3, 5)).astype(dtype)[:, :, :, :], 0, True),

@@ -13,6 +13,7 @@ import os, sys, threading
 import numpy as np
 import rgraph as C
 
+C.try_set_default_device(C.cpu())
 C.device.use_cpu_engine(sys.argv[1])
 x = C.input_variable((16, 100, 100))
 y = C.convolution(C.Parameter((16, 16, 3, 3), init=0.1), C.tanh(x * 2) + x)

@@ -14,6 +14,8 @@ from rgraph.engines.native.programs import Programs
 from rgraph.ops.fused import Program
 from rgraph.ops.records import TABLE
 
+pytestmark = pytest.mark.cpu
+
 try:
     PROGRAMS = Programs()
 except NativeError as error:

@@ -18,6 +18,8 @@ from rgraph.plan import Run
 from tests.engines.binding import Kernels
 from tests.engines.tail_programs import TAILS, program
 
+pytestmark = pytest.mark.cpu
+
 ENGINE = cpu.made("native")
 if ENGINE is None:
     pytest.skip(cpu.WHY_NOT["native"], allow_module_level=True)

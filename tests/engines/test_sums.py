@@ -9,6 +9,8 @@ from rgraph.engines.cpu import reference_run
 from rgraph.ops.records import TABLE
 from rgraph.ops.sums import total
 
+pytestmark = pytest.mark.cpu
+
 KERNEL = TABLE["sum_to"].kernel
 CLOSE = 4e-6  # a million equal numbers, one added after the other, are off by a per cent
 

@@ -5,6 +5,8 @@ import pytest
 
 import rgraph as C
 
+pytestmark = pytest.mark.cpu
+
 MANY = (200, 500)
 
 

@@ -78,6 +78,7 @@ def from_the_start():
     C.set_seed(0)
 
 
+@pytest.mark.cpu
 def test_what_has_no_seed_draws_cntks_numbers(from_the_start):
     """Real CNTK 2.7's, of a program that begins with these lines."""
     u, n = C.random.uniform((3,)), C.random.normal((2,))

@@ -11,6 +11,8 @@ from rgraph.plan import Loop, Plan
 from rgraph.plan.observe import observe
 from rgraph.plan.program import Holds
 
+pytestmark = pytest.mark.cpu
+
 RNG = np.random.default_rng(0)
 
 

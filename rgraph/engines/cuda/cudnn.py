@@ -17,6 +17,7 @@ from .options import Options
 MOST_WORKSPACE = 1 << 30  # bytes
 ALIGNMENT = 16  # bytes that every tensor's address is a multiple of: the frontend declares that
 _TRIES = 3  # runs of what is timed
+_TAILS = 3  # engines of a convolution with a tail that are compiled to be timed
 _LONG = 2e-3  # seconds, of which those that the CPU needs to begin it are a small part
 _REPEATS = 10  # of what is shorter, in one graph
 
@@ -227,9 +228,8 @@ class ConvolutionPlan:
             library.cudnn, what, at, kind, library.options, handle=library.handle, **tail
         )
         self.uids = [t.get_uid() for t in tensors]
-        # A tail's engines are compiled when they are built, so one is enough of these.
         self.choice: int | None = None
-        self.is_timed = "tail" in tail
+        self.has_tail, self.is_timed = "tail" in tail, False
         self.size = self.graph.get_workspace_size()
 
     def __call__(self, *arrays: Any) -> None:
@@ -241,16 +241,20 @@ class ConvolutionPlan:
 
     def _execute(self, pointers: dict[int, int], choice: int | None, size: int) -> None:
         workspace, handle = self.library.cupy.cuda.alloc(max(size, 1)), self.library.handle
+        if self.has_tail:
+            self.library.separate()
         if choice is None:
             self.graph.execute(pointers, workspace.ptr, handle=handle)
         else:
             self.graph.execute_plan_at_index(pointers, workspace.ptr, choice, handle=handle)
 
     def _choose(self, pointers: dict[int, int]) -> None:
-        """Takes the fastest of all engines, measured."""
+        """Takes the fastest engine, measured: of all, or of the first few of a tail's, which are
+        compiled when they are built."""
         self.is_timed = True
         found: list[tuple[float, int, int]] = []
-        for i in range(self.graph.get_execution_plan_count()):
+        count = self.graph.get_execution_plan_count()
+        for i in range(min(count, _TAILS) if self.has_tail else count):
             try:
                 self.graph.build_plan_at_index(i)
                 size = self.graph.get_workspace_size_plan_at_index(i)
@@ -324,8 +328,6 @@ class Cudnn:
         plan = self.plans[key]
         if plan is None:
             return False
-        if tail and self._overlaps:
-            self._nothing((1,), (1,), ())
         *operands, result = arrays
         target = result if _is_aligned(result) else self._room(result)
         plan(*(a if _is_aligned(a) else self._copy(a) for a in operands), target)
@@ -340,6 +342,11 @@ class Cudnn:
         copy = self._room(array)
         copy[...] = array
         return copy
+
+    def separate(self) -> None:
+        """Lets what comes next begin only when what was launched before has ended."""
+        if self._overlaps:
+            self._nothing((1,), (1,), ())
 
     def seconds(self, work: Callable[[], Any], rival: float = math.inf) -> float:
         """How long it takes on the GPU, the best of a few times.

@@ -17,7 +17,7 @@ from ...ops.sums import IN_A_ROW
 from ..strides import joined
 
 _THREADS = 256
-_FEWEST = 8  # results that lie beside one another: fewer are not read in whole lines
+_FEWEST = 2  # results that lie beside one another; a single one is CuPy's
 _LEAST = 16 * IN_A_ROW  # numbers that are added: fewer are CuPy's
 
 STRIPS = r"""
