@@ -88,7 +88,7 @@ class Updates:
             p = parameter.node
             now = self._numbers.setdefault(p.dtype, _Numbers(p.dtype))
             if self.step.counts:
-                now["count"] = self.step.count(_as_type(self.count, p.dtype), now)
+                now["count"] = self.step.count(cast(hold(self.count), p.dtype), now)
             gradients.append(Input(p.shape, (), p.dtype, "gradient"))
             if has_noise:
                 noise.append(Input(p.shape, (), p.dtype, "noise"))
@@ -99,7 +99,7 @@ class Updates:
             updates.append((p, as_node(new)))
             updates += [(kept[name], as_node(value)) for name, value in news.items()]
         if self.step.counts:
-            updates.append((self.count, as_node(_as_type(now["count"], self.count.dtype))))
+            updates.append((self.count, as_node(cast(now["count"], self.count.dtype))))
         numbers = (n for of in self._numbers.values() for n in of.inputs)
         return Rule(tuple(gradients), tuple(updates), tuple(numbers), tuple(noise))
 
@@ -136,10 +136,6 @@ class Updates:
             "l2": options.l2_regularization_weight * size,
             "l1": rate * options.l1_regularization_weight * size,
         }
-
-
-def _as_type(number: Any, dtype: Any) -> Operand:
-    return hold(number) if number.dtype == dtype else cast(number, dtype)
 
 
 def as_gradient(node: Any, given: Any) -> Any:

@@ -837,6 +837,7 @@ class Function(Operand):
         on_nan: str | None = None,
         window: int | None = None,
         memory_limit: int | None = None,
+        loss_scale: training.LossScale = None,
     ) -> training.Progress:
         """Trains a model by this function, its criterion: the loss, or the loss and a metric.
 
@@ -857,6 +858,7 @@ class Function(Operand):
             max_samples: instead of `max_epochs`.
             on_nan: what to do about NaN: "raise", "skip", "ignore" or the default; see `Trainer`.
             window, memory_limit: how much of long sequences is computed at once; see `Trainer`.
+            loss_scale: for values of float16: a number or "dynamic"; see `Trainer`.
 
         All these samples, and those of summaries, are the loss's, as in CNTK: sequences, if each
         has one loss.
@@ -873,6 +875,7 @@ class Function(Operand):
         >>> [round(epoch.loss, 3) for epoch in progress.epoch_summaries]
         [5.625, 0.352, 0.022, 0.001, 0.0]
         """
+        how = on_nan, window, memory_limit, loss_scale
         return training.train(
             self,
             minibatch_source,
@@ -885,9 +888,7 @@ class Function(Operand):
             max_epochs,
             epoch_size,
             max_samples,
-            on_nan,
-            window,
-            memory_limit,
+            *how,
         )
 
     def test(

@@ -134,6 +134,7 @@ REWRITES: Sequence[Sequence[Rewrite | Rule]] = [
     [  # what only meant something while the graph was built
         Rewrite("alias(x, *rest)", "x"),
         Rewrite("require_vector(x)", "x"),
+        Rewrite("cast(x)", "x"),  # to the type that it has
         Rewrite("stop_gradient(x)", "x"),
         Rewrite("reconcile_dynamic_axes(x, like)", "x"),
     ],

@@ -14,7 +14,8 @@ import numpy as np
 from ..graph import Constant, GraphError, Node, Placeholder, bind, complete, order
 from ..graph.errors import located, made_at
 from ..graph.node import describe, resolve
-from ..ops.arithmetic import plus
+from ..ops.arithmetic import element_divide, element_times, plus
+from ..ops.filling import cast
 from ..ops.repetition import spread
 
 
@@ -102,6 +103,19 @@ def filled(like: Node, value: float) -> Node:
             f"the gradient of {describe(like)} can't be formed: its shape is not known yet"
         )
     return spread(Constant(np.asarray(value, like.dtype), like.shape, like.dtype), like.axes)
+
+
+def seed(root: Node, scale: Node | None) -> Node:
+    """The adjoint of a node whose sum is differentiated, times `scale`."""
+    ones = filled(root, 1.0)
+    return ones if scale is None else element_times(ones, cast(scale, root.dtype))
+
+
+def unscaled(gradients: Sequence[Node], scale: Node | None) -> list[Node]:
+    """Gradients that were found by seeds times `scale`, without it."""
+    if scale is None:
+        return list(gradients)
+    return [element_divide(g, cast(scale, g.dtype)) for g in gradients]
 
 
 def _dependents(nodes: Sequence[Node], wrt: Sequence[Node]) -> set[Node]:

@@ -37,6 +37,8 @@ class Request(NamedTuple):
             way. These are not given.
         looked_at: how many of the last gradients `accept` alone is to see.
         numbers: inputs that are given when it is known how many samples there are: `Feed.numbers`.
+        scale: a number that the sum of `roots` is multiplied with on the way back, so that no part
+            of a gradient is too small for float16. Gradients are divided by it.
     """
 
     values: tuple[Node, ...] = ()
@@ -49,6 +51,7 @@ class Request(NamedTuple):
     shown: tuple[Node, ...] = ()
     looked_at: int = 0
     numbers: tuple[Input, ...] = ()
+    scale: Node | None = None
 
 
 class Feed(NamedTuple):
@@ -195,7 +198,7 @@ def make_job(
         inputs.update(zip(request.roots, weights, strict=True))
         seeds = dict(zip(roots, weights, strict=True))
     else:
-        seeds = {r: autodiff.filled(r, 1.0) for r in roots}
+        seeds = {r: autodiff.seed(r, request.scale) for r in roots}
     assignments = assigned(graph.order([*values, *roots]))
     now = [value for _, value in assignments]
     without = list(passes.PASSES) if any(o.separate for o in observers) else ()
@@ -211,11 +214,13 @@ def make_job(
 
     if request.window:
         later = [*now, *news]
-        plan: Any = WindowedPlan(values, seeds, wrt, later, request.window, engine, planned)
+        how = request.window, engine, planned, request.scale
+        plan: Any = WindowedPlan(values, seeds, wrt, later, *how)
         forward = None
     else:
+        end = len(wrt) + len(learned)
         found = autodiff.pull_back(seeds, [*wrt, *learned, *shown])
-        end = len(found) - len(shown)
+        found[:end] = autodiff.unscaled(found[:end], request.scale)
         gradients = dict(zip((g for g, _ in request.learned), found[len(wrt) : end], strict=True))
         news = graph.copy(news, gradients, same_random=True) if gradients else news
         plan = planned([*values, *found[: len(wrt)], *now, *news, *found[end:]])

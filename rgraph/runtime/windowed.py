@@ -39,6 +39,7 @@ class WindowedPlan:
         more: what to compute that is given after the gradients.
         window: how long a window is.
         make: makes a plan of a graph.
+        scale: what the seeds are multiplied with; gradients are divided by it.
 
     Raises `GraphError` for a graph that can't be run so; what hinders is named.
     """
@@ -55,8 +56,9 @@ class WindowedPlan:
         window: Window,
         engine: Engine,
         make: MakePlan,
+        scale: Node | None = None,
     ) -> None:
-        self.engine, self.window, self.make = engine, window, make
+        self.engine, self.window, self.scale, self.make = engine, window, scale, make
         self.request = list(values), dict(seeds), list(wrt), list(more)
         self.wrt = self.request[2]
         asked = [*values, *more]
@@ -107,7 +109,9 @@ class WindowedPlan:
         inside_wrt = [d.inside.get(w, w) for w in self.inner]
         given = list(d.given.values())
         before = [s.before for s in d.states]
-        self.backward = make(autodiff.pull_back(seeds, [*inside_wrt, *given, *before]))
+        back = autodiff.pull_back(seeds, [*inside_wrt, *given, *before])
+        n = len(inside_wrt)
+        self.backward = make([*autodiff.unscaled(back[:n], self.scale), *back[n:]])
 
         self.given_seeds = [_like(n) for n in (*d.given, *self.starts)]
         sources = [*d.given, *self.starts, *outside_seeds]
@@ -119,7 +123,8 @@ class WindowedPlan:
         reached = set(order(outer))
         copy_of = dict(zip(self.wrt, copies[len(sources) :], strict=True))
         self.outer = [w for w in self.wrt if copy_of[w] in reached]
-        self.after = make(autodiff.pull_back(outer, [copy_of[w] for w in self.outer]))
+        back = autodiff.pull_back(outer, [copy_of[w] for w in self.outer])
+        self.after = make(autodiff.unscaled(back, self.scale))
 
     @property
     def plans(self) -> list[Plan]:
@@ -166,7 +171,8 @@ class WindowedPlan:
     def whole(self) -> Plan:
         """The plan for all frames at once."""
         values, seeds, wrt, more = self.request
-        return self.make([*values, *autodiff.pull_back(seeds, wrt), *more])
+        gradients = autodiff.unscaled(autodiff.pull_back(seeds, wrt), self.scale)
+        return self.make([*values, *gradients, *more])
 
     def border_total(self, begins: Sequence[int], layout: Layout) -> int:
         """What is kept at all borders of windows."""

@@ -9,6 +9,7 @@ from .distributed import (
     data_parallel_distributed_learner,
     mpi_communicator,
 )
+from .scaling import DynamicLossScale
 from .trainer import Trainer
 from .training_session import (
     CheckpointConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "CheckpointConfig",
     "CrossValidationConfig",
     "DataUnit",
+    "DynamicLossScale",
     "TestConfig",
     "Trainer",
     "TrainingSession",

@@ -179,6 +179,7 @@ def state_of(trainer: Any) -> dict[str, Any]:
         "samples": trainer.total_number_of_samples_seen,
         "random": program.random_state(),
         "carried": program.carried(),
+        "loss scale": trainer._scaling.state,
     }
 
 
@@ -209,6 +210,7 @@ def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
     if "random" in state:  # older checkpoints have none
         program.set_random_state(state["random"])
     program.set_carried(state.get("carried"))
+    trainer._scaling.state = state.get("loss scale", [])
 
 
 def restore(trainer: Any, filename: str) -> Any:

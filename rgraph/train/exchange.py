@@ -37,6 +37,8 @@ class Found(NamedTuple):
         statistics: what running statistics become; of all workers the mean, by their samples.
         has_data: whether there was a minibatch.
         ends_sweep: whether a sweep over the data ends with it; rank 0's word counts.
+        overflows: whether gradients are not finite, for the loss is scaled too much; of all
+            workers, whether one's are.
     """
 
     loss: float = 0.0
@@ -46,6 +48,7 @@ class Found(NamedTuple):
     statistics: Sequence[Any] = ()
     has_data: bool = False
     ends_sweep: bool = False
+    overflows: bool = False
 
 
 class Exchange:
@@ -106,9 +109,9 @@ class Exchange:
 
     def join(self, own: Found, engine: Engine) -> Found:
         """What all workers found, on an engine. Its arrays are good until the next step."""
-        numbers = np.array([own.loss, own.metric, own.samples, own.has_data, own.ends_sweep], float)
+        numbers = np.array([*own[:3], own.has_data, own.ends_sweep, own.overflows], float)
         if not self.workers.is_main:
-            numbers[-1] = 0
+            numbers[-2] = 0
             numbers *= self._begun
         self._steps += 1
         if not self._begun:
@@ -209,9 +212,9 @@ class Exchange:
 
 
 def _read(numbers: np.ndarray, gradients: Mapping[Any, Any], statistics: Sequence[Any]) -> Found:
-    loss, metric, samples, has_data, ends_sweep = numbers.tolist()
+    loss, metric, samples, *flags = numbers.tolist()
     found = loss, metric, int(samples), gradients, statistics
-    return Found(*found, has_data > 0, ends_sweep > 0)
+    return Found(*found, *(flag > 0 for flag in flags))
 
 
 @lru_cache

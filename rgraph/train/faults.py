@@ -146,10 +146,10 @@ class Faults:
         self._steps, self._learners, self._write = steps, learners, write
         self._watch = Watch()
 
-    def watching(self, given: Feed) -> Engine | None:
+    def watching(self, step: Step, given: Feed) -> Engine | None:
         """The engine, if it is a GPU's and nobody need wait to see whether a step is sound."""
         engine = engine_of(given.device)
-        ours = all(k.is_by_step for k in self._learners)
+        ours = all(k.is_by_step for k in self._learners) and not step.may_overflow
         return engine if self.on_nan == "raise" and ours and engine.is_gpu else None
 
     def look(self, engine: Engine, step: Step, loss: Any, found: Sequence[Any]) -> None:
@@ -160,13 +160,29 @@ class Faults:
         """Ends a step; see `Watch.release`."""
         return self._watch.release()
 
-    def problem(self, step: Step, loss: Any, found: Sequence[Any]) -> str | None:
-        """What is not finite of a loss and of what else a minibatch gave."""
-        looked_at = found[: len(found) - step.unchecked]
+    def overflows(self, step: Step, found: Sequence[Any]) -> bool:
+        """Whether gradients that are given are not finite, and a smaller scale may help."""
+        if not step.may_overflow or self._steps.scaling.value <= 1:
+            return False
+        gradients = found[: len(step.given)]
+        return not surely_finite(gradients) and fault(Part("", g) for g in gradients) is not None
+
+    def problem(
+        self, step: Step, loss: Any, found: Sequence[Any], overflows: bool = False
+    ) -> str | None:
+        """What is not finite of a loss and of what else a minibatch gave.
+
+        Args:
+            overflows: whether gradients need not be.
+        """
+        looked_at = found[len(step.given) * overflows : len(found) - step.unchecked]
         if self.on_nan == "ignore" or surely_finite([loss, *looked_at]):
             return None
         before = [Part(f"{p!r}, before the step,", p.value) for p in self._steps.parameters]
-        return fault([*before, *self._found(step, loss, found)])
+        parts = self._found(step, loss, found)
+        if overflows:
+            del parts[1 : 1 + len(step.given)]
+        return fault([*before, *parts])
 
     def settle(self, latest: Pending | None = None) -> None:
         """Raises what was wrong with the step before the latest, or with the last there was.
@@ -222,8 +238,11 @@ class Faults:
         return [
             Part("the loss", loss, may_be_infinite=True),
             *(Part(f"the gradient of {hold(p)!r}", g, p in cut) for p, g in gradients),
-            *(Part(f"{self._new_value(stored)} {describe(stored)}", v) for (stored, _), v in news),
+            *(Part(self._new_value(stored), v) for (stored, _), v in news),
         ]
 
     def _new_value(self, stored: Node) -> str:
-        return "the running statistic" if stored in self._steps.states else "the new value of"
+        if stored is self._steps.scaling.factor:
+            return "a gradient at a loss scale of 1"
+        kind = "running statistic" if stored in self._steps.states else "new value of"
+        return f"the {kind} {describe(stored)}"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..eval import Evaluator, as_writers
 from ..logging import ProgressWriter
 from .reading import Reader, as_source, is_source
+from .scaling import LossScale
 from .trainer import Trainer
 from .training_session import (
     CheckpointConfig,
@@ -107,6 +108,7 @@ def train(
     on_nan: str | None = None,
     window: int | None = None,
     memory_limit: int | None = None,
+    loss_scale: LossScale = None,
 ) -> Progress:
     """See `Function.train`."""
     sizes = minibatch_size_schedule(minibatch_size)
@@ -148,7 +150,8 @@ def train(
         period = writers[0]._training.frequency
     collector = _Collector(period)
     writers.append(collector)
-    trainer = Trainer(None, self, parameter_learners, writers, on_nan, window, memory_limit)
+    how = on_nan, window, memory_limit, loss_scale
+    trainer = Trainer(None, self, parameter_learners, writers, *how)
     TrainingSession(
         trainer,
         source,

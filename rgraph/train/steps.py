@@ -16,6 +16,7 @@ from ..runtime.evaluation import Feed, Request
 from ..runtime.jobs import assigned, shown_to_users
 from ..runtime.latest import Latest
 from ..runtime.windows import Window
+from .scaling import Scaling
 
 
 class Step(NamedTuple):
@@ -26,12 +27,15 @@ class Step(NamedTuple):
         given: the parameters whose gradients are given to their learners.
         joined: the learners whose updates are in the plan.
         unchecked: how many of the last updates are finite if the gradients are.
+        may_overflow: whether it depends on the gradients that are given, and on a dynamic scale of
+            the loss, whether they are learned from. It is in the plan where none are given.
     """
 
     request: Request
     given: list[Any]
     joined: list[Learner]
     unchecked: int
+    may_overflow: bool
 
 
 class Steps:
@@ -44,6 +48,7 @@ class Steps:
         parameters: what they learn.
         window: how much of each sequence is computed at once; None: all.
         looks: whether gradients that nobody is given are computed, to be looked at.
+        scaling: how the loss is scaled on the way back.
 
     Attributes:
         program: what runs them.
@@ -61,9 +66,10 @@ class Steps:
         parameters: Sequence[Any],
         window: Window | None,
         looks: bool,
+        scaling: Scaling,
     ) -> None:
         self.loss, self._learners, self.parameters = loss, learners, parameters
-        self._window, self._looks = window, looks
+        self._window, self._looks, self.scaling = window, looks, scaling
         parts = [n for n in (loss, metric, *model) if n is not None]
         self.program = Program(parts)
         # If the loss has no rows, what it is computed from says how many samples there are.
@@ -107,7 +113,7 @@ class Steps:
         return given._replace(numbers=numbers)
 
     def _made(self, key: tuple[tuple[Node, ...], tuple[Rule | None, ...]]) -> Step:
-        joined = self._joined(*key)
+        joined, scaling = self._joined(*key), self.scaling
         news, ours = list(self.states.items()), list[tuple[Node, Node]]()
         learned = list[tuple[Node, Node]]()
         for learner, rule in joined:
@@ -116,6 +122,10 @@ class Steps:
         inside = {p for k, _ in joined for p in k.parameters}
         given = [p for p in self.parameters if p not in inside]
         seen = [p for k, _ in joined if k.is_by_step and self._looks for p in k.parameters]
+        if scaling.dynamic and not given:
+            gradients, seen = [g for g, _ in learned], []
+            news = [*scaling.guarded(news, gradients), *scaling.updates(gradients)]
+            ours = scaling.guarded(ours, gradients)
         request = Request(
             key[0],
             (self.loss,),
@@ -126,14 +136,17 @@ class Steps:
             shown=shown_to_users(self.loss),
             looked_at=len(seen),
             numbers=tuple(n for _, rule in joined for n in rule.fed),
+            scale=scaling.factor,
         )
-        return Step(request, given, [learner for learner, _ in joined], len(ours))
+        own = [learner for learner, _ in joined]
+        return Step(request, given, own, len(ours), bool(scaling.dynamic and given))
 
     def _joined(
         self, asked: Sequence[Node], rules: Sequence[Rule | None]
     ) -> list[tuple[Learner, Rule]]:
         """The first learners whose rules do not read what else a step changes: they would have to
-        come after that. Those after another learner wait for it: they learn in their order."""
+        come after that. Those after another learner wait for it: they learn in their order. Of a
+        dynamic scale all or none: one plan decides for all."""
         changed = {*self.states, *(stored for stored, _ in assigned(graph.order(asked)))}
         joined = []
         for learner, rule in zip(self._learners, rules, strict=True):
@@ -141,4 +154,4 @@ class Steps:
             if rule is None or not rule.reads.isdisjoint(changed | others):
                 break
             joined.append((learner, rule))
-        return joined
+        return [] if self.scaling.dynamic and len(joined) < len(rules) else joined

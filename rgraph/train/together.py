@@ -24,7 +24,8 @@ class JointStep:
     Attributes:
         own: what this worker found.
         joined: what all found.
-        is_sound: whether that is finite, or nobody asks.
+        is_sound: whether that is finite, or nobody asks; gradients that are too large for the
+            loss's scale aside.
     """
 
     def __init__(self, trainer: Trainer, exchange: Exchange, ends_sweep: bool) -> None:
@@ -34,8 +35,13 @@ class JointStep:
 
     @property
     def is_made(self) -> bool:
-        """Whether parameters are to be changed."""
+        """Whether there is a step that is no fault."""
         return self.joined.samples > 0 and self.is_sound
+
+    @property
+    def is_change(self) -> bool:
+        """Whether parameters are to be changed."""
+        return self.is_made and not self.joined.overflows
 
     def run(self, arguments: Any, wanted: Sequence[Any], device: Any) -> list[Any]:
         """Computes what the parameters are to be changed by; the values of what is wanted.
@@ -50,7 +56,7 @@ class JointStep:
             values, problem = self._compute(arguments, wanted, device)
         else:
             self._join(self.own, device_engine(device))
-            if self.is_made:
+            if self.is_change:
                 self._exchange.set_statistics(self.joined.statistics)
         if not self.is_sound and trainer._faults.counts_as_skipped():
             return values
@@ -64,9 +70,11 @@ class JointStep:
     def learn(self) -> bool:
         """The learners' updates; whether there is more to learn."""
         joined, results = self.joined, []
+        if joined.overflows:
+            joined = joined._replace(gradients={})
         for learner in self._exchange.learners:
             samples = joined.samples if learner.sums_gradients else self.own.samples
-            if samples and learner.parameters[0] in joined.gradients:
+            if samples and (joined.overflows or learner.parameters[0] in joined.gradients):
                 own, ends = learner.learner, joined.ends_sweep
                 results.append(self._trainer._learn(own, joined.gradients, samples, ends))
         return any(results) or not results
@@ -86,6 +94,7 @@ class JointStep:
             nonlocal problem
             news = slice(len(rows) - len(request.updates), None)
             with engine.active():
+                overflows = steps.samples() > 0 and faults.overflows(step, rows[n:])
                 self.own = Found(
                     float(rows[0]),
                     float(rows[2]) if m > 2 else 0.0,
@@ -94,12 +103,13 @@ class JointStep:
                     rows[news],
                     True,
                     self.own.ends_sweep,
+                    overflows,
                 )
                 if self.own.samples:
-                    problem = faults.problem(step, rows[0], rows[n:])
+                    problem = faults.problem(step, rows[0], rows[n:], overflows)
             self._join(self.own, engine)
             rows[news] = self.joined.statistics
-            return self.is_made
+            return self.is_change
 
         values = steps.program.run(request, given, raw_gradients=True, later=m, accept=accept)
         if problem and not self.is_sound and faults.on_nan == "raise":
@@ -108,10 +118,12 @@ class JointStep:
 
     def _join(self, own: Found, engine: Any) -> None:
         joined = self._exchange.join(own, engine)
-        arrays = [*joined.gradients.values(), *joined.statistics]
+        arrays = [*joined.statistics, *(() if joined.overflows else joined.gradients.values())]
         if self._trainer._faults.on_nan != "ignore" and joined.samples:
             with engine.active():
                 self.is_sound = surely_finite([joined.loss, *arrays])
         gradients = {p: engine.from_numpy(g) for p, g in joined.gradients.items()}
         statistics = [engine.from_numpy(s) for s in joined.statistics]
         self.joined = joined._replace(gradients=gradients, statistics=statistics)
+        if self.is_made:
+            self._trainer._scaling.note(not joined.overflows)

@@ -24,6 +24,7 @@ from .criterion import as_criterion, check_learners, learned_by, loss_and_metric
 from .distributed import DistributedLearner
 from .exchange import exchange_of
 from .faults import Faults, Pending
+from .scaling import LossScale, Scaling
 from .steps import Step, Steps
 from .together import JointStep
 
@@ -54,6 +55,12 @@ class Trainer:
         window: how many frames of each sequence are computed at once: the same gradients in less
             memory, for one more forward pass; see `Function.grad`.
         memory_limit: instead of `window`, how many bytes results on the way may take.
+        loss_scale: what the loss is multiplied with for the way back, and gradients divided by, so
+            that values of float16 on the way are not too small: a number, or "dynamic". That
+            begins with 2**15. A minibatch whose gradients are not finite is left out then and the
+            scale halved; after 2000 others in a row it is doubled. `train.DynamicLossScale` has
+            other numbers. Gradients that are not finite at a scale of 1, and a loss that is NaN,
+            are faults as ever (see `on_nan`). Schedules count minibatches that are left out.
 
     Where learners are distributed, a step is one of all workers together: its losses, metrics and
     samples are sums over their minibatches, and all must call `train_minibatch`, and save and
@@ -90,6 +97,7 @@ class Trainer:
         on_nan: str | None = None,
         window: int | None = None,
         memory_limit: int | None = None,
+        loss_scale: LossScale = None,
     ) -> None:
         on_nan = get_global_option("on_nan", "raise") if on_nan is None else on_nan
         if on_nan not in ("raise", "skip", "ignore"):
@@ -109,7 +117,9 @@ class Trainer:
             learner.tell = self._write
         parts = self._loss, self._metric, self._model
         learned, among = learned_by(learners, self._loss), window_of(window, memory_limit)
-        self._steps = Steps(*parts, self._learners, learned, among, on_nan != "ignore")
+        looks = on_nan != "ignore"
+        self._scaling = Scaling(loss_scale, looks)
+        self._steps = Steps(*parts, self._learners, learned, among, looks, self._scaling)
         self._faults = Faults(on_nan, self._steps, self._learners, self._write)
         self._program = self._steps.program
         self._exchange = exchange_of(learners, list(map(hold, self._steps.states)), self._loss)
@@ -156,6 +166,11 @@ class Trainer:
         """Whether each worker is to read its part of the data from here on."""
         seen = self.total_number_of_samples_seen
         return self._exchange is not None and self._exchange.parallel_at(seen)
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss is multiplied with now; 1 if it is not scaled."""
+        return self._scaling.value
 
     @property
     def counts_sequences(self) -> bool:
@@ -219,21 +234,22 @@ class Trainer:
         given = self._steps.with_numbers(given, step)
         request, m = step.request, len(self._steps.wanted)
         n = m + len(wanted)
-        problem: str | None = None
-        watching = self._faults.watching(given)
+        problem, overflows = None, False
+        watching = self._faults.watching(step, given)
         if not watching:
             self._faults.settle()
         go_back = self._position()
 
         def accept(rows: Sequence[Any]) -> bool:
-            nonlocal problem
+            nonlocal problem, overflows
             samples = self.previous_minibatch_sample_count = self._steps.samples()
             with engine_of(given.device).active():
                 if samples and watching:
                     self._faults.look(watching, step, rows[0], rows[n:])
                 elif samples:
-                    problem = self._faults.problem(step, rows[0], rows[n:])
-            accepted = samples > 0 and problem is None
+                    overflows = self._faults.overflows(step, rows[n:])
+                    problem = self._faults.problem(step, rows[0], rows[n:], overflows)
+            accepted = samples > 0 and problem is None and not overflows
             for distributed in self._distributed if accepted else ():
                 distributed.before_step()
             return accepted
@@ -246,7 +262,9 @@ class Trainer:
                 self._faults.refuse(problem, step, given)
             elif self.previous_minibatch_sample_count > 0:
                 gradients = dict(zip(step.given, values[n:], strict=True))
-                goes_on = self._update(step, gradients, ends)
+                if step.may_overflow:
+                    self._scaling.note(not overflows)
+                goes_on = self._update(step, {} if overflows else gradients, ends)
         finally:
             failed = self._faults.release()
         self.total_number_of_samples_seen += self.previous_minibatch_sample_count
@@ -306,6 +324,8 @@ class Trainer:
     def _learn(
         self, learner: Learner, gradients: Mapping[Any, Any], samples: int, sweep_end: bool
     ) -> bool:
+        if not gradients:  # they are not finite
+            return learner.has_own_update or learner.count(samples, sweep_end)
         own = gradients
         if len(self._learners) > 1:
             own = {p: gradients[p] for p in learner.parameters}
@@ -386,17 +406,25 @@ class Trainer:
         whole = hold(list(self._program.nodes), signature)
         seen = self.total_number_of_samples_seen, self._faults.skipped, self._program.random_state()
         more = self.parameter_learners, self.progress_writers, self._faults.on_nan
-        return _again, (whole, len(self._model), *more, seen)
+        scale = self._scaling.given, self._scaling.state
+        return _again, (whole, len(self._model), *more, seen, scale)
 
 
 def _again(
-    whole: Function, of_model: int, learners: Any, writers: Any, on_nan: str, seen: Any
+    whole: Function,
+    of_model: int,
+    learners: Any,
+    writers: Any,
+    on_nan: str,
+    seen: Any,
+    scale: tuple[LossScale, list[float]],
 ) -> Trainer:
     """The trainer that was pickled."""
     nodes = whole._current()
     criterion = hold(nodes[: len(nodes) - of_model], whole._signature)
     model = hold(nodes[len(nodes) - of_model :]) if of_model else None
-    trainer = Trainer(model, criterion, learners, writers, on_nan)
+    trainer = Trainer(model, criterion, learners, writers, on_nan, loss_scale=scale[0])
+    trainer._scaling.state = scale[1]
     trainer.total_number_of_samples_seen, trainer._faults.skipped, random = seen
     trainer._program.set_random_state(random)
     return trainer

@@ -51,15 +51,22 @@ def test_training_a_convolutional_gru_is_cntks(name, played):
     train_on_a_ragged_film(name)
 
 
-@pytest.mark.parametrize("make", [lambda ps: C.adam(ps, 0.1, 0.9), lambda ps: C.sgd(ps, 0.1)])
-@pytest.mark.parametrize("on_nan, most", [("ignore", 0), ("raise", 0), ("skip", 1)])
-def test_nobody_waits_between_minibatches(make, on_nan, most, compiled):
+ADAM, SGD = (lambda ps: C.adam(ps, 0.1, 0.9)), (lambda ps: C.sgd(ps, 0.1))
+WAITS = [("ignore", 0), ("raise", 0), ("skip", 1)]
+
+
+@pytest.mark.parametrize(
+    "make, on_nan, most, scale",
+    [*((m, *w, None) for m in (ADAM, SGD) for w in WAITS), (SGD, "raise", 0, "dynamic")],
+)
+def test_nobody_waits_between_minibatches(make, on_nan, most, scale, compiled):
     """Neither parameters nor the loss come back before they are asked for. One number does, that
     says whether all is finite, where that is asked: `skip` waits for it, `raise` only before there
     is what a learner keeps."""
     x, t, model, loss = ragged_lstm()
     criterion = loss, C.classification_error(model, t)
-    trainer = C.Trainer(model, criterion, make(model.parameters), on_nan=on_nan)
+    learner = make(model.parameters)
+    trainer = C.Trainer(model, criterion, learner, on_nan=on_nan, loss_scale=scale)
     rng = np.random.default_rng(0)
     sizes = {p.value.nbytes for p in model.parameters}
     for i, lengths in enumerate(LENGTHS):
