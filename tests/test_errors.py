@@ -494,6 +494,12 @@ class TestTypes:
         ):
             C.layers.Dense(2)(x)
 
+    def test_bfloat16_has_hints_of_its_own(self, told):
+        named = type("bfloat16", (), {})  # PyTorch's and that of ml_dtypes are no types of NumPy's
+        for dtype in ("bfloat16", named):
+            with told("does not compute with numbers of type bfloat16", hint="loss_scale"):
+                C.input_variable(2, dtype=dtype)
+
     @pytest.mark.parametrize("dtype", [np.int32, bool, np.longdouble, complex, object, "U5"])
     def test_a_type_that_a_graph_does_not_compute_with(self, told, dtype):
         for make in (C.input_variable, C.sequence.input_variable, C.Parameter, C.random.normal):

@@ -25,16 +25,28 @@ def number_type(dtype: DTypeLike) -> np.dtype:
     try:
         found = np.dtype(_SPELLINGS.get(dtype, dtype))
     except TypeError:
-        raise GraphError(f"{dtype!r} is no dtype; write np.float32 or np.float64") from None
+        problem = GraphError(f"{dtype!r} is no dtype; write np.float32 or np.float64")
+        raise _bfloat16(dtype) or problem from None
     kind = _TYPES.get(found.newbyteorder("="))
     if kind is None:
         whole = found.kind in "biu"
-        raise GraphError(
+        raise _bfloat16(dtype) or GraphError(
             f"a graph does not compute with numbers of type {found}",
             hint="np.float32 or np.float64"
             + ("; arrays of integers may be given for them" if whole else ""),
         )
     return kind  # NumPy's own: what is asked for by identity is found
+
+
+def _bfloat16(dtype: Any) -> GraphError | None:
+    """The error, if that is the type that is meant: PyTorch's, that of `ml_dtypes`, or its name."""
+    if "bfloat16" not in str(dtype):
+        return None
+    return GraphError(
+        "a graph does not compute with numbers of type bfloat16",
+        hint="np.float16, trained with loss_scale='dynamic'; or np.float32 and, for convolutions "
+        "on a GPU, C.device.gpu_convolutions('bfloat16')",
+    )
 
 
 def as_numbers(value: Any, of: str) -> np.ndarray:
