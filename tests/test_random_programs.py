@@ -2,9 +2,8 @@
 
 import pytest
 
-from rgraph.engines.cpu import CpuEngine
 from rgraph.engines.numpy import pointwise
-from rgraph.plan import call
+from rgraph.plan import call, grouping
 from tests import random_programs
 
 # Wrong splices and tails, ties of a maximum and pooling without rows, as there once were, show here
@@ -22,5 +21,5 @@ def test_a_random_program(seed, small, engines, monkeypatch):
     if small:  # then small arrays go the ways of large ones
         monkeypatch.setattr(pointwise, "PIECE", 32)
         monkeypatch.setattr(call, "_SMALL", 0)
-        monkeypatch.setattr(CpuEngine, "small_bytes", 16)
+        monkeypatch.setattr(grouping, "SMALL", 0)
     random_programs.check(seed, engines)

@@ -77,6 +77,10 @@ class Provider:
             return None
         return make(rest, operands, **arguments)
 
+    def program(self, program: Program, dtype: np.dtype) -> Compute | None:
+        """A pointwise program on arrays of a type, as one pass; None where it has none."""
+        return None
+
     def in_place(self, op: Op, rest: bool) -> bool:
         """Whether its kernel of an operation may write where an operand of the same form is that is
         pointwise in it; `rest`: whether the kernel that it leaves work to may."""
@@ -87,21 +91,13 @@ class Provider:
         return False
 
 
-class Compiled(Protocol):
-    """A pointwise program with one or several results, as one pass over memory."""
-
-    def __call__(self, *arrays: Array) -> bool:
-        """Computes the results, the last arrays, from the operands, the first.
-
-        Returns whether it could not; nothing has been done then.
-        """
+# Of a pointwise program: computes its results, the last arrays, from its operands, the first.
+# Says whether it could not; nothing has been done then.
+Compute = Callable[..., bool]
 
 
 class Compiler(Protocol):
     """What does the work of a loop's steps without Python."""
-
-    def program(self, program: Program) -> Compiled | None:
-        """A pointwise program of float32, made ready; None where it lacks one of the operations."""
 
     def loop(self, program: LoopProgram) -> Callable[..., bool] | None:
         """All steps of a loop: `go(run, arrays, layout, step)`, which says whether it could;
@@ -147,8 +143,6 @@ class Engine(ABC):
         name: what people call it.
         xp: the array library, with NumPy's API.
         is_gpu: whether its memory is a GPU's.
-        small_bytes: pointwise results of a loop's steps of up to so many bytes are computed
-            function by function, where there is no compiler.
         compiler: what does a loop's steps in one piece, where there is such.
         guard: while there is one, what stays is changed only if it has found all finite.
     """
@@ -156,7 +150,6 @@ class Engine(ABC):
     name: str
     xp: Any
     is_gpu = False
-    small_bytes = 0
     compiler: Compiler | None = None
     guard: Guard | None = None
 
@@ -165,6 +158,12 @@ class Engine(ABC):
     @abstractmethod
     def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Bound:
         """The kernel of an operation, with its arguments, for operands of these types."""
+
+    @abstractmethod
+    def program(self, program: Program, dtype: np.dtype) -> Callable[..., Any] | None:
+        """A pointwise program of one or several results, on arrays of a type: what computes the
+        results, the last arrays that it is given, from the operands, the first. None where it has
+        none."""
 
     def apart(self, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Kernel:
         """The kernel of an operation and its tail (`ops.fused.TAILED`), one after the other."""

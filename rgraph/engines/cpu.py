@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from typing import Any
 
 import numpy as np
 
 from ..graph import Op
 from ..graph.node import Type
-from ..ops.fused import TAILED
+from ..ops.fused import TAILED, Program
 from ..plan import Run
-from .base import Array, Bound, Engine, Provider, Shape
+from .base import Array, Bound, Compute, Engine, Provider, Shape
 from .mersenne import Series
 from .numpy.pool import Pool
 
@@ -37,7 +37,6 @@ class CpuEngine(Engine):
     """
 
     xp = np
-    small_bytes = 1 << 16
 
     def __init__(self, name: str, providers: Sequence[str]) -> None:
         self.name, self.pool = name, Pool()
@@ -55,6 +54,10 @@ class CpuEngine(Engine):
                 in_place = provider.in_place(op, bound.in_place)
                 bound = Bound(kernel, provider.name, in_place, provider.takes_out(kernel))
         return bound
+
+    def program(self, program: Program, dtype: np.dtype) -> Compute | None:
+        found = (p.program(program, dtype) for p in reversed(self.providers))
+        return reduce(_or, (compute for compute in found if compute is not None), None)
 
     @property
     def matmul(self) -> Callable[[Array, Array], Array]:
@@ -81,6 +84,11 @@ class CpuEngine(Engine):
 
     def finish(self) -> None:
         self.pool.next_run()
+
+
+def _or(rest: Compute | None, compute: Compute) -> Compute:
+    """What computes, and leaves to the rest what it can't."""
+    return compute if rest is None else lambda *arrays: compute(*arrays) and rest(*arrays)
 
 
 @lru_cache(maxsize=256)

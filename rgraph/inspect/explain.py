@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..graph import Layout, Node, Stored
 from ..graph.free import elements
-from ..plan import Call, Plan
+from ..plan import Call, Loop, Plan
 from ..runtime.windowed import WindowedPlan
 from ..runtime.windows import of_rows
 
@@ -49,13 +49,14 @@ def explain(plan: Plan) -> str:
     """The plan as a table: what runs once over all rows, and what runs in each step of a loop.
 
     Operations and bytes are for one row: one sample, or one frame of a sequence. What stands under
-    "by" is whose kernel it is; small work may go to another's. A loop's steps run in C where each
-    call has a form there; a minibatch whose arrays don't suit is left to Python.
+    "by" is whose kernel it is; small work may go to another's. What has "and" before it is done in
+    one pass with what stands above it. A loop's steps run in C where each call has a form there; a
+    minibatch whose arrays don't suit is left to Python.
     """
     lines = []
     for step in plan.steps:
-        if isinstance(step, Call):
-            lines.append(_row("once", step))
+        if not isinstance(step, Loop):
+            lines += [_row("and" if n else "once", call) for n, call in enumerate(step.calls)]
             continue
         way = "forward" if step.forward else "backward"
         kept = len(step.whole)
@@ -65,7 +66,7 @@ def explain(plan: Plan) -> str:
             + (", steps run in C" if step.compiled else "")
         )
         lines += [_row("  step", call) for call in step.calls]
-    nodes = [n for s in plan.steps for n in ([s.node] if isinstance(s, Call) else s.nodes)]
+    nodes = [n for step in plan.steps for n in step.nodes]
     total = sum(map(operations, nodes))
     head = f"{'':8}{'result':>18}{'MFLOP':>10}{'MB':>9}  {'by':8}what\n"
     lines += _by_layer(nodes)

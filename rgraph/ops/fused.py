@@ -104,30 +104,37 @@ _NONE = -1  # for an operand
 
 
 class OnArrays:
-    """A program of one result as functions of an array library, one after the other.
+    """A program as functions of an array library, one after the other.
 
     Attributes:
         registers: how many arrays of the result's form it needs besides.
-        lines: each function, with the places of up to three operands, -1 for none, and that of its
-            result: the operands', the result's, then the registers'.
     """
 
     def __init__(self, program: Program, xp: Library) -> None:
         lines, self.registers = program.allocated()
         self._result, self._none = program.arity, [None] * self.registers
-        self.lines: list[tuple[Any, int, int, int, int]] = []
+        self._lines: list[tuple[Any, int, int, int, int]] = []
         for name, reads, target in lines:
             function = TABLE[name].function
             assert function is not None
             a, b, c = (*reads, _NONE, _NONE)[:3]
-            self.lines.append((function(xp), a, b, c, target))
+            self._lines.append((function(xp), a, b, c, target))
 
     def __call__(
         self, arrays: Sequence[Any], out: Any = None, registers: Sequence[Any] = ()
     ) -> Any:
-        """The result, in `out` if that is given."""
+        """The only result, in `out` if that is given."""
         values = [*arrays, out, *(registers or self._none)]
-        for function, a, b, c, target in self.lines:
+        self.fill(values)
+        return values[self._result]
+
+    def fill(self, values: list[Any]) -> None:
+        """Computes all values but those of the operands, in the arrays that there are.
+
+        Args:
+            values: the operands, the results and the registers; None where there is no array.
+        """
+        for function, a, b, c, target in self._lines:
             into = values[target]
             if b == _NONE:
                 values[target] = function(values[a], out=into)
@@ -135,7 +142,6 @@ class OnArrays:
                 values[target] = function(values[a], values[b], out=into)
             else:
                 values[target] = function(values[a], values[b], values[c], out=into)
-        return values[self._result]
 
 
 on_arrays = lru_cache(maxsize=1024)(OnArrays)

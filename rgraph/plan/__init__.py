@@ -5,7 +5,8 @@ Made once for a graph; nothing here depends on how many rows a minibatch has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from ..graph import (
 )
 from ..graph.node import describe
 from .call import Call, Env
-from .lifetimes import mark_dead
+from .group import Group
+from .grouping import as_one, grouped
+from .lifetimes import Step, mark_dead
 from .loop import Loop
 from .run import Run
 
@@ -73,7 +76,7 @@ class Plan:
     def _slot(self, node: Node) -> int:
         return self.slots.setdefault(node, len(self.slots))
 
-    def _schedule(self, groups: Sequence[Sequence[Node]]) -> list[Call | Loop]:
+    def _schedule(self, groups: Sequence[Sequence[Node]]) -> list[Step]:
         loops = [g for g in groups if len(g) > 1 or g[0] in _fed(g[0])]
         home = {n: id(g) for g in loops for n in g}
         whole = {n for n in self.outputs if n in home}
@@ -92,7 +95,29 @@ class Plan:
                 if call.node.inputs and call.node.inputs[0] in lasts:
                     call.kernel = group[0].op.of_last_frames(group[0]) or call.kernel
                 steps.append(call)
-        return steps
+        return self._joined(steps)
+
+    def _joined(self, steps: Sequence[Call | Loop]) -> list[Step]:
+        """The steps, those as one that are pointwise and of one form between two others."""
+        reads = Counter([*(i for s in steps for i in s.reads), *map(self._slot, self.outputs)])
+        found: list[Step] = []
+        calls: list[Call] = []
+        for step in steps:
+            if isinstance(step, Call):
+                calls.append(step)
+            else:
+                found += [*self._in_groups(calls, reads), step]
+                calls = []
+        return [*found, *self._in_groups(calls, reads)]
+
+    def _in_groups(self, calls: Sequence[Call], reads: Counter[int]) -> Iterator[Step]:
+        for group in grouped(calls, few_rows=False):
+            joined = as_one(group, reads) if len(group) > 1 else None
+            compute = joined and self.engine.program(joined.program, group[0].dtype)
+            if joined and compute:
+                yield Group(group, joined, compute)
+            else:
+                yield from group
 
     def run(
         self,

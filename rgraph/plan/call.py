@@ -36,7 +36,6 @@ class Call:
         types = list(map(Type.of, node.inputs))
         bound = engine.bind(node.op, arguments, types)
         self.kernel, self.provider, self.in_place = bound[:3]
-        self.small_bytes = engine.small_bytes if node.axes or node.shape else 0  # bytes
         # the fused pointwise operations that it is, the part of its operand, the axis of a splice
         self.program: Any = node.attrs.get("program") if node.op.pointwise else None
         self.is_pointwise = node.op.pointwise
@@ -45,6 +44,12 @@ class Call:
         self.operands = [slot(i) for i in node.inputs]
         self.values = values_of(self.operands)
         self.result = slot(node)
+        self.nodes, self.calls, self.reads, self.made = (
+            (node,),
+            [self],
+            {*self.operands},
+            {slot(node)},
+        )
         self.into = node.op.into
         self.takes_out = node.op.into or bound.takes_out  # in a loop
         self.follows = node.op.pointwise or self.joins_along is not None  # their memory order
@@ -53,7 +58,10 @@ class Call:
         # What is compiled is given its result's memory, of any size
         rank = len(self.shape) + bool(self.axes)
         self.is_compiled = engine.compiler is not None and node.op.pointwise
-        self.in_order = rank < 4  # the memory of others is in their operands' order
+        self.rank, self.in_order = (
+            rank,
+            rank < 4,
+        )  # the memory of others is in their operands' order
         self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0
         self.dead: list[int] = []
 
@@ -63,11 +71,9 @@ class Call:
             if not self.into:
                 env[self.result] = self.kernel(run, *operands)
                 return
-            rows = run.rows(self.axes) if self.axes else None
-            size = self.row_bytes if rows is None else self.row_bytes * rows
-            with_room = self.is_compiled or size >= _SMALL
-            out = self._room(run, operands, rows, size) if with_room else None
-            env[self.result] = self.kernel(run, *operands, out=out)
+            env[self.result] = self.kernel(
+                run, *operands, out=self.room(run, operands, self.is_compiled)
+            )
         except GraphError as error:
             raise failed(self.node, error) from None
 
@@ -85,12 +91,23 @@ class Call:
         tail = self.node.attrs["program"]
         return tail.begins_by_adding(operand - (len(self.operands) - tail.arity))
 
-    def _room(self, run: Run, operands: Sequence[Any], rows: int | None, size: int) -> Any:
-        lead = () if rows is None else (rows,)
-        if size < _SMALL and self.in_order:
-            return run.xp.empty(lead + self.shape, self.dtype)
-        like = _model(operands, len(lead + self.shape)) if self.follows else None
-        return run.empty(lead + self.shape, self.dtype, like)
+    def room(self, run: Run, operands: Sequence[Any], of_any_size: bool) -> Any:
+        """Memory for its result; None where it is small and that is left to its kernel."""
+        shape, size = self.shape, self.row_bytes
+        if self.axes:
+            rows = run.rows(self.axes)
+            shape, size = (rows, *shape), size * rows
+        if size < _SMALL:
+            if not of_any_size:
+                return None
+            if self.in_order:
+                return run.xp.empty(shape, self.dtype)
+        like = _model(operands, self.rank) if self.follows else None
+        return run.empty(shape, self.dtype, like)
+
+    def observe(self, around: Callable[..., Any], separate: bool) -> None:
+        """Has `around(kernel, *nodes)` called in place of its kernel."""
+        self.kernel = around(self.kernel, self.node)
 
 
 def _model(operands: Sequence[Any], rank: int) -> Any:

@@ -1,39 +1,45 @@
 """The order of a step's calls, and what of them is done together.
 
-An engine with a compiler does all that is pointwise and of one shape between two other calls in one
-pass. What is joined in a splice is computed where the splice puts it.
+All that is pointwise and of one shape between two other calls is done in one pass. What is joined
+in a splice is computed where the splice puts it.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..ops.fused import Program
 from .call import Call
 
-if TYPE_CHECKING:
-    from ..engines.base import Compiled, Engine
+MOST_ARRAYS = 40  # that are gone through at once
+SMALL = 1 << 16  # bytes of an array, of which any number stays in the cache
 
 
 def is_light(call: Call) -> bool:
     """Whether a call is no more than pointwise work, or moving values."""
-    cheap = call.program or call.part or call.joins_along is not None
-    return bool(cheap) and call.small_bytes > 0
+    return bool(call.program or call.part or call.joins_along is not None)
 
 
 def bring_together(calls: Sequence[Call]) -> list[Call]:
-    """The calls in an order in which light ones follow one another as long as they can."""
+    """The calls in an order in which light ones follow one another as long as they can.
+
+    What moves values that none of the calls reads is last.
+    """
     made = {c.result for c in calls}
+    read = {i for c in calls for i in c.operands}
     waits = [len(made.intersection(c.operands)) for c in calls]
     readers: dict[int, list[int]] = {}
     for number, call in enumerate(calls):
         for operand in made.intersection(call.operands):
             readers.setdefault(operand, []).append(number)
-    ready = [(not is_light(calls[n]), n) for n, missing in enumerate(waits) if not missing]
+    late = [is_light(c) and c.program is None and c.result not in read for c in calls]
+    urgency = [2 if last else int(not is_light(c)) for c, last in zip(calls, late, strict=True)]
+    ready = [(urgency[n], n) for n, missing in enumerate(waits) if not missing]
     heapq.heapify(ready)
     ordered: list[Call] = []
     while ready:
@@ -42,67 +48,114 @@ def bring_together(calls: Sequence[Call]) -> list[Call]:
         for reader in readers.get(calls[number].result, ()):
             waits[reader] -= 1
             if not waits[reader]:
-                heapq.heappush(ready, (not is_light(calls[reader]), reader))
+                heapq.heappush(ready, (urgency[reader], reader))
     return ordered
 
 
-def grouped(calls: Sequence[Call], together: bool) -> Iterator[list[Call]]:
-    """The calls in the order in which they are made.
+class Joined(NamedTuple):
+    """Programs of one shape as one.
 
-    Between two calls that are not light, programs of one shape wait for one another while nothing
-    needs them, to go `together` if that is asked for. What moves values that none of the calls
-    reads can wait to the end.
+    Attributes:
+        operands: the slots of what it reads.
+        results: those of what is wanted of it.
     """
-    read = {i for c in calls for i in c.operands}
-    late = [c for c in calls if is_light(c) and c.program is None and c.result not in read]
+
+    program: Program
+    operands: tuple[int, ...]
+    results: tuple[int, ...]
+
+    def writes_over(self, result: int, operand: int) -> bool:
+        """Whether a result may be written where a value of the same form is that dies here: then
+        no step reads that after the one that makes the result."""
+        program = self.program
+        if operand not in self.operands:
+            return True
+        number = self.operands.index(operand)
+        made = program.results[self.results.index(result)] - program.arity
+        return not any(number in reads for _, reads in program.steps[made + 1 :])
+
+
+def grouped(calls: Sequence[Call], few_rows: bool) -> Iterator[list[Call]]:
+    """The calls in the order in which they are made, those together that can be one program.
+
+    Between two calls that are not light, programs of one form wait for one another while nothing
+    needs them.
+
+    Args:
+        few_rows: whether values with rows are as small as one of their rows.
+    """
     waiting: list[list[Call]] = []
     for call in calls:
-        if call in late:
-            continue
         if not is_light(call):
             yield from waiting
             waiting = []
-        own = None
-        if together and call.program is not None:
-            alike = (g for g in waiting if (g[0].axes, g[0].shape) == (call.axes, call.shape))
-            own = next(alike, None)
+        own = next((g for g in waiting if _fits(call, g, few_rows)), None)
         for group in list(waiting):
             if group is not own and any(c.result in call.operands for c in group):
                 waiting.remove(group)
                 yield group
         if own is not None:
             own.append(call)
-        elif together and is_light(call) and call.program is not None:
+        elif call.program is not None and is_light(call):
             waiting.append([call])
         else:
             yield [call]
     yield from waiting
-    yield from ([call] for call in late)
 
 
-def as_one(
-    group: Sequence[Call], results: Sequence[int], engine: Engine
-) -> tuple[Compiled | None, list[int]]:
-    """Programs of one shape as one with these results: what does it, and what that reads.
+def _fits(call: Call, group: Sequence[Call], few_rows: bool) -> bool:
+    """Whether a call may be made together with these.
 
-    None if the engine has no such.
+    That saves a call, and for what both read or one makes for the other a way through memory. But
+    a pass through many large arrays is slower than one after the other through few.
     """
-    inside = {c.result for c in group}
-    operands = list(dict.fromkeys(i for c in group for i in c.operands if i not in inside))
-    types = {n.dtype for c in group for n in (c.node, *c.node.inputs)}
-    if engine.compiler is None or types != {np.dtype(np.float32)} or not group[0].axes:
-        return None, operands
+    if _form(call) is None or _form(call) != _form(group[0]):
+        return False
+    if len({i for c in (*group, call) for i in (*c.operands, c.result)}) > MOST_ARRAYS:
+        return False
+    is_small = call.row_bytes <= SMALL and (few_rows or not call.axes)
+    return is_small or not _arrays(call).isdisjoint(
+        i for c in group for i in (*_arrays(c), c.result)
+    )
+
+
+def _form(call: Call) -> Any:
+    """What programs have in common that can be one; None for what is no program of one type."""
+    types = {i.dtype for i in call.node.inputs}
+    if call.program is None or types != {call.dtype}:
+        return None
+    return call.axes, call.shape, call.dtype
+
+
+def _arrays(call: Call) -> set[int]:
+    """The operands of its result's form: those that are not repeated."""
+    operands = zip(call.operands, call.node.inputs, strict=True)
+    return {i for i, n in operands if (n.axes or (), n.shape) == (call.axes, call.shape)}
+
+
+def as_one(group: Sequence[Call], reads: Counter[int]) -> Joined | None:
+    """Programs of one form as one; None where they can't be, or nobody reads anything of them.
+
+    Args:
+        reads: how often each value is read, by whomever.
+    """
+    inside = Counter(i for c in group for i in c.operands)
+    results = tuple([c.result for c in group if reads[c.result] > inside[c.result]])
+    if not results or _form(group[0]) is None:
+        return None
+    made = {c.result for c in group}
+    operands = tuple([i for i in inside if i not in made])
     number = {i: n for n, i in enumerate(operands)}
     steps: list[tuple[str, tuple[int, ...]]] = []
     for call in group:
         start = len(operands) + len(steps) - len(call.operands)
-        for name, reads in call.program.steps:
+        for name, own in call.program.steps:
             outer = call.operands
-            own = [number[outer[i]] if i < len(outer) else start + i for i in reads]
-            steps.append((name, tuple(own)))
+            read = [number[outer[i]] if i < len(outer) else start + i for i in own]
+            steps.append((name, tuple(read)))
         number[call.result] = len(operands) + len(steps) - 1
-    program = Program(tuple(steps), len(operands), tuple(number[i] for i in results))
-    return engine.compiler.program(program), operands
+    program = Program(tuple(steps), len(operands), tuple([number[i] for i in results]))
+    return Joined(program, operands, results)
 
 
 def joins(calls: Sequence[Call], elsewhere: Collection[int]) -> dict[int, dict[int, slice]]:

@@ -25,11 +25,10 @@ class Interpreter:
     Args:
         axis: the time axis.
         step: 1, or -1 where it goes from the last step to the first.
-        small_bytes: results of up to so many bytes are computed function by function.
     """
 
-    def __init__(self, program: LoopProgram, axis: Axis, step: int, small_bytes: int) -> None:
-        self.program, self.axis, self.step, self.small_bytes = program, axis, step, small_bytes
+    def __init__(self, program: LoopProgram, axis: Axis, step: int) -> None:
+        self.program, self.axis, self.step = program, axis, step
         places = list(enumerate(program.places))
         by_rule = {rule: [(v, p) for v, p in places if p.rule is rule] for rule in Rule}
         self._whole = [(v, p.source) for v, p in by_rule[Rule.WHOLE]]
@@ -48,9 +47,8 @@ class Interpreter:
         self._reach = max((s.back for s in program.starts), default=0)
 
     @cached_property
-    def _actions(self) -> list[tuple[Action, Action | None, int]]:
-        """Each instruction, how it is done where it is small, and the bytes of a row."""
-        return [_actions_of(i) for i in self.program.instructions]
+    def _actions(self) -> list[Action]:
+        return [_action(i) for i in self.program.instructions]
 
     def run(self, run: Run, arrays: Sequence[Any], layout: Layout) -> None:
         """Goes through all steps.
@@ -64,17 +62,12 @@ class Interpreter:
             values[v] = arrays[source]
         at_ends = [(end.value, arrays[end.buffer]) for end in self.program.ends]
         grows = self.step < 0 and counts[:1] != counts[-1:]
-        actions: list[Action] = []
         rings: list[tuple[int, list[Any], int]] = []
         rows = -1
         for turn in range(steps):
             t = turn if self.step > 0 else steps - 1 - turn
             if counts[t] != rows:
                 rows = counts[t]
-                actions = [
-                    small if small is not None and size * rows <= self.small_bytes else action
-                    for action, small, size in self._actions
-                ]
                 rings = self._set_fixed(values, arrays, rows)
             block = slice(offsets[t], offsets[t] + rows)
             run.step = (self.axis, block)
@@ -88,7 +81,7 @@ class Interpreter:
                 values[v] = values[source][index]
             if turn < self._reach or grows:
                 self._begin(run.engine, arrays, layout, turn, t, rows)
-            for action in actions:
+            for action in self._actions:
                 action(run, values)
             if self._after:
                 self._end(arrays, layout, t, rows)
@@ -154,14 +147,14 @@ class Interpreter:
                 arrays[place.source][start : start + after] = arrays[place.spare][:after]
 
 
-def _actions_of(instruction: Instruction) -> tuple[Action, Action | None, int]:
-    calls = instruction.calls
+def _action(instruction: Instruction) -> Action:
+    calls, together = instruction.calls, instruction.together
     if not calls:
-        return _copy(*instruction.operands, *instruction.results), None, 0
-    if instruction.together is not None:
-        return _together(instruction), None, 0
-    kernel = _kernel(calls[0], instruction.operands, instruction.results[0])
-    return kernel, _lines(instruction) if instruction.lines else None, calls[0].row_bytes
+        return _copy(*instruction.operands, *instruction.results)
+    if together is not None:
+        arrays = values_of((*instruction.operands, *instruction.results))
+        return lambda run, values: together(*arrays(values))
+    return _kernel(calls[0], instruction.operands, instruction.results[0])
 
 
 def _copy(source: int, target: int) -> Action:
@@ -187,40 +180,3 @@ def _kernel(call: Call, operands: Sequence[int], result: int) -> Action:
             raise failed(node, error) from None
 
     return into if call.takes_out else gives
-
-
-def _together(instruction: Instruction) -> Action:
-    together, calls, wanted = instruction.together, instruction.calls, instruction.wanted
-    assert together is not None
-    arrays = values_of((*instruction.operands, *instruction.results))
-    inside = {c.result for c in calls}
-    outer = list(dict.fromkeys(i for c in calls for i in c.operands if i not in inside))
-
-    def compute(run: Run, values: Values) -> None:
-        given = arrays(values)
-        if not together(*given):
-            return
-        # One by one, and then to their places: these may be those of what others still read.
-        found = dict(zip(outer, given, strict=False))
-        for call in calls:
-            found[call.result] = call.kernel(run, *[found[i] for i in call.operands])
-        for i, target in zip(wanted, given[len(outer) :], strict=True):
-            target[...] = found[i]
-
-    return compute
-
-
-def _lines(instruction: Instruction) -> Action:
-    """A program's functions one after the other."""
-    lines = instruction.lines
-
-    def compute(run: Run, values: Values) -> None:
-        for function, a, b, c, target in lines:
-            if b < 0:
-                function(values[a], out=values[target])
-            elif c < 0:
-                function(values[a], values[b], out=values[target])
-            else:
-                function(values[a], values[b], values[c], out=values[target])
-
-    return compute

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from .call import Call
+from .group import Group
 from .loop import Loop
 
+Step = Call | Group | Loop
 
-def mark_dead(steps: Sequence[Call | Loop], results: Iterable[int]) -> Memory:
+
+def mark_dead(steps: Sequence[Step], results: Iterable[int]) -> Memory:
     """Has each value let go after the last step that reads it, and loops write over some of them.
 
     Args:
@@ -17,12 +20,10 @@ def mark_dead(steps: Sequence[Call | Loop], results: Iterable[int]) -> Memory:
     memory = Memory(steps)
     needed = set(results)
     for step in reversed(steps):
-        reads = step.reads if isinstance(step, Loop) else set(step.operands)
-        made = step.result if isinstance(step, Loop) else {step.result}
-        step.dead = [i for i in reads | made if i not in needed]
-        needed |= reads
+        step.dead = [i for i in step.reads | step.made if i not in needed]
+        needed |= step.reads
         if isinstance(step, Loop):
-            there = needed - made
+            there = needed - step.made
             step.take_places([i for i in step.frames if memory.is_lone(i, there)])
     return memory
 
@@ -30,24 +31,19 @@ def mark_dead(steps: Sequence[Call | Loop], results: Iterable[int]) -> Memory:
 class Memory:
     """In whose memory values may lie.
 
-    A kernel with `into` writes its result to new memory, and a loop all that it keeps. The result
-    of any other may lie where an operand does, or where nobody knows.
+    A kernel with `into` writes its result to new memory, and so do groups, and loops all that they
+    keep. The result of any other may lie where an operand does, or where nobody knows.
     """
 
-    def __init__(self, steps: Sequence[Call | Loop]) -> None:
+    def __init__(self, steps: Sequence[Step]) -> None:
         self._owner: dict[int, int] = {}  # the value whose memory it is, where that is known
         self._may_be: dict[int, set[int]] = {}  # all whose memory it may be
         for step in steps:
-            if isinstance(step, Loop):
-                for i in step.result:
-                    self._owner[i] = i
-                    self._may_be[i] = {i}
+            self._may_be |= {i: {i} for i in step.made}
+            if not isinstance(step, Call) or step.into:
+                self._owner |= {i: i for i in step.made}
                 continue
             i = step.result
-            self._may_be[i] = {i}
-            if step.into:
-                self._owner[i] = i
-                continue
             self._may_be[i].update(*(self._may_be.get(o, {o}) for o in step.operands))
             if step.part is not None and step.operands[0] in self._owner:
                 self._owner[i] = self._owner[step.operands[0]]

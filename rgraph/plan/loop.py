@@ -50,7 +50,7 @@ class Loop:
         self.frames = [slot(i) for i in outer if len(i.axes or ()) == 2]
         self.whole = [slot(n) for n in nodes if n in whole]
         self.lasts = [slot(n) for n in nodes if n in lasts]
-        self.result = {slot(n) for n in nodes}
+        self.made = {slot(n) for n in nodes}
         self.reads = {slot(i) for i in outer} | {d.initial for d in self.delays}
         self.dead: list[int] = []
         self.places: dict[int, int] = {}
@@ -63,8 +63,7 @@ class Loop:
         return Lowering(*args).program
 
     def _interpreted(self) -> Interpreter:
-        step = 1 if self.forward else -1
-        return Interpreter(self.program, self.axis, step, self.engine.small_bytes)
+        return Interpreter(self.program, self.axis, 1 if self.forward else -1)
 
     @cached_property
     def compiled(self) -> Callable[..., bool] | None:
@@ -78,7 +77,7 @@ class Loop:
         Args:
             separate: whether operations must be called one by one.
         """
-        if separate or self.engine.compiler is None:
+        if separate:
             self.program = self._lowered(separate=True)
         self.compiled, self.places = None, {}  # what was seen stays as it was
         for instruction in self.program.instructions:
@@ -153,8 +152,6 @@ class Loop:
                 rows = len(layout)
             case _:
                 rows = layout.counts[0] if layout.steps else 0
-        if buffer.holds is Holds.REGISTER:
-            rows = min(rows, self.engine.small_bytes // max(buffer.row_bytes, 1))
         return run.empty((rows, *buffer.shape), buffer.dtype)
 
 
@@ -163,6 +160,8 @@ def _writes_over(instruction: Instruction, result: int, operand: int) -> bool:
     call = next((c for c in instruction.calls if c.result == result), None)
     if call is None:
         return False
+    if instruction.joined is not None:
+        return call.in_place and instruction.joined.writes_over(result, operand)
     return call.writes_over(call.operands.index(operand) if operand in call.operands else None)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..ops.fused import Program, on_arrays
 from .call import Call
 from .grouping import as_one, grouped, joins
 from .program import Buffer, End, Holds, Instruction, LoopProgram, Place, Rule, Start
@@ -54,6 +54,7 @@ class Lowering:
         self._calls = {c.result: c for c in calls}
         self._delay_of = {d.result: d for d in delays}
         self._own = {*whole, *lasts, *(d.source for d in delays)}  # read by more than this step
+        self._reads = Counter([*self._own, *(i for c in calls for i in c.operands)])
         self._buffer_of: dict[Any, int] = {}
         self._value_of: dict[int, int] = {}
         self.program = LoopProgram()
@@ -175,8 +176,9 @@ class Lowering:
     def _instructions(self) -> None:
         for slot in sorted(self._whole.keys() & self._delay_of.keys()):
             self._copy_to(slot, self._own_place(slot))
-        for group in grouped(self._order, self._engine.compiler is not None and not self._separate):
-            if group[0].program is None or self._separate or not self._compute_together(group):
+        groups = ([c] for c in self._order) if self._separate else grouped(self._order, True)
+        for group in groups:
+            if self._separate or not self._compute_together(group):
                 for call in group:
                     self._compute(call)
         for (source, _), ring in self._rings.items():
@@ -190,15 +192,12 @@ class Lowering:
 
     def _compute_together(self, group: Sequence[Call]) -> bool:
         """Programs as one with several results; whether that can be."""
-        inside = {c.result for c in group}
-        read = {i for c in self._order if c.result not in inside for i in c.operands}
-        results = [c.result for c in group if c.result in read | self._own]
-        together, operands = as_one(group, results, self._engine)
-        if together is None or not results:
+        joined = as_one(group, self._reads)
+        together = joined and self._engine.program(joined.program, group[0].dtype)
+        if joined is None or together is None:
             return False
-        reads, writes = (tuple(map(self._value, slots)) for slots in (operands, results))
-        instruction = Instruction(tuple(group), reads, writes, together, tuple(results))
-        self.program.instructions.append(instruction)
+        reads, writes = (tuple(map(self._value, s)) for s in (joined.operands, joined.results))
+        self.program.instructions.append(Instruction(tuple(group), reads, writes, joined, together))
         return True
 
     def _compute(self, call: Call) -> None:
@@ -206,28 +205,9 @@ class Lowering:
         is_part = self.program.places[value].rule == Rule.PART and call.part is not None
         if not is_part and call.result not in self._joined:
             reads = tuple(map(self._value, call.operands))
-            small = self._engine.compiler is None and call.small_bytes > 0 and not self._separate
-            program = call.node.attrs.get("program") if small else None
-            lines = self._lines(call, program, reads, value) if program else ()
-            self.program.instructions.append(Instruction((call,), reads, (value,), lines=lines))
+            self.program.instructions.append(Instruction((call,), reads, (value,)))
         if call.result in self._whole:
             self._copy_to(call.result, self._own_place(call.result))
-
-    def _lines(
-        self, call: Call, program: Program, reads: Sequence[int], result: int
-    ) -> tuple[tuple[Any, ...], ...]:
-        """A pointwise program's functions on the values of the loop, where there is no compiler."""
-        if not call.is_pointwise:
-            return ()
-        functions = on_arrays(program, self._engine.xp)
-        values = [*reads, result]
-        for n in range(functions.registers):
-            register = self._buffer(Holds.REGISTER, n, call.shape, call.dtype)
-            values.append(self._add(Place(Rule.FIRST_ROWS, register)))
-        return tuple(
-            (function, *(i if i < 0 else values[i] for i in numbers))
-            for function, *numbers in functions.lines
-        )
 
     # Lifetimes
 

@@ -25,12 +25,12 @@ def peak_bytes(plan: Plan, rows: int, sequences: int) -> int:
         if isinstance(step, Loop):
             kept = {*step.whole, *step.lasts}
             share = max(rows // max(sequences, 1), 1)  # the frames of one step
-            made = {s: sizes[s] if s in kept else sizes[s] // share for s in step.result}
+            made = {s: sizes[s] if s in kept else sizes[s] // share for s in step.made}
             # results that take the place of a value that dies
             for result, place in step.places.items():
                 made[result] = max(made[result] - held.get(place, 0), 0)
         else:
-            made = {step.result: sizes[step.result]}
+            made = {s: sizes[s] for s in step.made}
         held.update(made)
         most = max(most, sum(held.values()))
         for slot in step.dead:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..graph import Node
 from . import Plan
-from .loop import Loop
+from .group import Group
 
 if TYPE_CHECKING:
     from ..engines.base import Engine
@@ -35,8 +35,8 @@ def observe(plan: Plan, observer: Observer) -> None:
     def around(kernel: Callable[..., Any], *nodes: Node) -> Any:
         return observer.around(kernel, nodes, plan.engine)
 
+    if observer.separate:
+        apart = (step.apart() if isinstance(step, Group) else [step] for step in plan.steps)
+        plan.steps = [step for steps in apart for step in steps]
     for step in plan.steps:
-        if isinstance(step, Loop):
-            step.observe(around, observer.separate)
-        else:
-            step.kernel = around(step.kernel, step.node)
+        step.observe(around, observer.separate)

@@ -14,6 +14,7 @@ from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 
 from .call import Call
+from .grouping import Joined
 
 
 class Rule(IntEnum):
@@ -60,7 +61,6 @@ class Holds(Enum):
     LAST = "the last frame of each sequence"
     INITIAL = "the initial state of each sequence"
     STEP = "a value of one step"
-    REGISTER = "what a small pointwise program has between two functions"
 
 
 class Buffer(NamedTuple):
@@ -90,18 +90,15 @@ class Instruction:
             copies a value.
         operands: the numbers of the values that it reads.
         results: of those that it writes.
-        together: what computes several programs at once: see `engines.base.Compiled`.
-        wanted: their results that are, by their slots in the plan.
-        lines: of a pointwise program where there is no compiler: each of its functions, with the
-            numbers of up to three values that it reads, -1 for none, and that of its result.
+        joined: these programs as one.
+        together: what does that: see `engines.base.Engine.program`.
     """
 
     calls: tuple[Call, ...]
     operands: tuple[int, ...]
     results: tuple[int, ...]
+    joined: Joined | None = None
     together: Callable[..., Any] | None = None
-    wanted: tuple[int, ...] = ()
-    lines: tuple[tuple[Any, ...], ...] = ()
 
     def observe(self, around: Callable[..., Any]) -> None:
         """Has `around(kernel, *nodes)` called in place of its kernels."""

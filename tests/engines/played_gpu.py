@@ -80,7 +80,7 @@ class RawKernel:
             names = [re.split(r"[ *]", p)[-1] for p in parameters]
             code = (
                 _MATHS + "#define __global__\n#define __device__\n#define __launch_bounds__(n)\n"
-                "static struct { unsigned x; } blockIdx, threadIdx;\n"
+                "static thread_local struct { unsigned x; } blockIdx, threadIdx;\n"
                 + self.code.replace("#pragma unroll", "")
                 + '\nextern "C" void launch(unsigned grid, '
                 + f"{', '.join(['unsigned block', *parameters])}) {{\n"

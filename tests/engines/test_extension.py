@@ -56,7 +56,7 @@ def test_a_program(module):
     x, y = numbers(300, 70), numbers(70)
     found = np.empty_like(x)
     compiled = Programs(module).compiled(Program((("plus", (0, 1)), ("tanh", (2,))), 2, (3,)))
-    assert not compiled(x, y, found)
+    assert not compiled.run(x, y, found)
     np.testing.assert_allclose(found, np.tanh(x + y), rtol=1e-5, atol=1e-6)
 
 

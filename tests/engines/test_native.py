@@ -38,7 +38,7 @@ def done(steps, operands, *results):
     runner = PROGRAMS.compiled(Program(tuple(steps), len(operands), tuple(results)))
     shape = np.broadcast_shapes(*(a.shape for a in operands))
     found = [np.full(shape, np.nan, np.float32) for _ in results]
-    assert not runner(*operands, *found)
+    assert not runner.run(*operands, *found)
     return found
 
 
@@ -73,7 +73,7 @@ def test_memory_orders(shape, order, target):
     bias = numbers(shape[1], 1, 1)
     first, last = target(np.empty(shape, np.float32)), channels_last(np.empty(shape, np.float32))
     runner = PROGRAMS.compiled(Program(tuple(STEPS), 3, (4, 6)))
-    assert not runner(x, y, bias, first, last)
+    assert not runner.run(x, y, bias, first, last)
     np.testing.assert_allclose(first, x * y + bias, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(last, np.tanh(x * y + bias) - x, rtol=1e-5, atol=1e-6)
 
@@ -102,7 +102,7 @@ def test_a_result_may_take_the_place_of_an_operand():
     expected = a + b, (a + b) * a
     product = np.empty_like(a)
     runner = PROGRAMS.compiled(Program((("plus", (0, 1)), ("element_times", (2, 0))), 2, (2, 3)))
-    assert not runner(a, b, a, product)
+    assert not runner.run(a, b, a, product)
     np.testing.assert_allclose((a, product), expected, rtol=1e-6)
 
 
@@ -119,7 +119,7 @@ def test_a_result_may_take_the_place_of_an_operand():
 def test_what_it_refuses_is_left_as_it_was(operands):
     runner = PROGRAMS.compiled(Program((("exp", (0,)),), 1, (1,)))
     out = np.full((2, 3), 5, np.float32)
-    assert runner(*operands, out)
+    assert runner.run(*operands, out)
     assert (out == 5).all()
     assert PROGRAMS.compiled(Program((("sin", (0,)),), 1, (1,))) is None
     many = [("plus", (i, i + 1)) for i in range(0, 100, 2)]

@@ -7,6 +7,7 @@ import rgraph as C
 from rgraph import passes
 from rgraph.engines.cpu import reference_run
 from rgraph.engines.numpy import pointwise
+from rgraph.ops.fused import Program
 
 
 def channels_last(a):
@@ -38,6 +39,18 @@ def test_in_pieces(order, target):
     pointwise.kernel(program)(reference_run(), *operands, out=out)
     a, c = values[x.node], values[y.node]
     np.testing.assert_allclose(out, np.tanh(a * c + b.value) * a - 2, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 130, 90)])
+def test_several_results(shape):
+    """The second is written over the operand that it is the last to read."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=shape).astype(np.float32) for _ in range(2))
+    steps = ("element_times", (0, 2)), ("tanh", (3,)), ("minus", (4, 1))
+    two, sums, last = np.array(2, np.float32), np.empty_like(x), y.copy()
+    pointwise.together(Program(steps, 3, (3, 5)))(x, last, two, sums, last)
+    np.testing.assert_allclose(sums, 2 * x, rtol=1e-6)
+    np.testing.assert_allclose(last, np.tanh(2 * x) - y, rtol=1e-5, atol=1e-6)
 
 
 def test_pieces_cover_an_array_once():

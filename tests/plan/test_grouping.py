@@ -6,8 +6,11 @@ import pytest
 import rgraph as C
 from rgraph import device, passes
 from rgraph.graph import Layout
+from rgraph.ops.fused import Program
 from rgraph.passes import autodiff
-from rgraph.plan import Loop, Plan
+from rgraph.plan import Loop, Plan, grouping
+from rgraph.plan.group import Group
+from rgraph.plan.grouping import Joined
 from rgraph.plan.observe import observe
 from rgraph.plan.program import Holds
 
@@ -91,9 +94,41 @@ def test_light_calls_follow_one_another():
     _, y = lstm()
     (*_, loop) = Plan(passes.optimize([y.node]), device.engine()).steps
     assert isinstance(loop, Loop)
-    if device.engine().compiler is None:
-        pytest.skip("nothing is done together without a compiler")
     assert [len(i.calls) > 1 for i in loop.program.instructions] == [False, True]
+
+
+@pytest.mark.parametrize("small", [grouping.SMALL, 0])
+def test_what_a_learner_does_is_a_pass_for_each_shape_at_most(small, monkeypatch):
+    """Parameters of one shape are updated together if they are small; what one of them needs is
+    one pass in any case."""
+    monkeypatch.setattr(grouping, "SMALL", small)
+    x = C.input_variable(3)
+    y = C.layers.Dense(3)(C.layers.Dense(3)(x))
+    trainer = C.Trainer(y, C.reduce_sum(C.square(y)), C.adam(y.parameters, 0.1, 0.9))
+    trainer.train_minibatch({x: np.ones((2, 3))})
+    (plan,) = trainer._program._runner.plans
+    groups = [s for s in plan.steps if isinstance(s, Group) and s.calls[0].shape]
+    assert [len(g.results) for g in groups] == ([6, 6] if small else [3] * 4)
+
+
+def test_large_values_are_made_together_where_that_saves_reading_one(monkeypatch):
+    monkeypatch.setattr(grouping, "SMALL", 0)
+    a, b, c = (RNG.normal(size=(4, 5)).astype(np.float32) for _ in range(3))
+    p, q, r = (C.Parameter(v.shape, v) for v in (a, b, c))
+    wanted = {C.tanh(p): np.tanh(a), C.exp(q): np.exp(b), p * r: a * c, C.square(r): c * c}
+    plan = device.engine().plan(passes.optimize([f.node for f in wanted]))
+    assert [len(s.calls) for s in plan.steps] == [3, 1]
+    found = plan.run({}, {}, 1)
+    for value, expected in zip(found, wanted.values(), strict=True):
+        np.testing.assert_allclose(device.engine().to_numpy(value), expected, rtol=1e-5)
+
+
+def test_where_a_result_may_be_written():
+    """Over what no step reads after the one that makes it."""
+    program = Program((("exp", (0,)), ("plus", (1, 2)), ("element_times", (3, 1))), 2, (2, 3, 4))
+    joined = Joined(program, (10, 11), (12, 13, 14))
+    may = [[joined.writes_over(r, i) for i in (10, 11, 99)] for r in (12, 13, 14)]
+    assert may == [[True, False, True], [True, False, True], [True, True, True]]
 
 
 def test_values_of_a_step_share_memory():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from ...graph import Constant, GraphError, Op, Stored
 from ...graph.node import Type
-from ...ops.fused import TAILED
+from ...ops.fused import TAILED, Program
 from ...ops.records import TABLE
 from ..base import Bound, Engine, Kernel
 from ..base import Guard as GuardProtocol
@@ -124,6 +124,9 @@ class CudaEngine(Engine):
             rest = self.apart(arguments, operands)
             return Bound(partial(self.convolutions.tailed, rest, **arguments), self.name)
         return Bound(partial(self.kernels.get(op.name, op.kernel), **arguments), self.name)
+
+    def program(self, program: Program, dtype: np.dtype) -> Callable[..., None]:
+        return partial(self.pointwise.together, program)
 
     def plan(self, outputs: Any) -> CudaPlan:
         """A plan that runs on this GPU's stream, and is captured for shapes that come back."""

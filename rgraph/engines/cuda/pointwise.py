@@ -258,6 +258,10 @@ class Pointwise:
         self.launch(Program(steps, len(arrays)), (out,), arrays)
         return out
 
+    def together(self, program: Program, *arrays: Any) -> None:
+        """Evaluates a program into the last arrays, its results, from the first."""
+        self.launch(program, arrays[program.arity :], arrays[: program.arity])
+
     def launch(self, program: Program, results: Sequence[Any], arrays: Sequence[Any]) -> None:
         """Evaluates a program into `results`, arrays of one shape."""
         shape = results[0].shape

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...graph import Op
-from ..base import Kernel, Provider
+from ...ops.fused import Program
+from ..base import Compute, Kernel, Provider
 from .library import NativeError
 from .loops import Compiler
 from .products import BoundProduct, Products
@@ -35,7 +36,7 @@ class Native(Provider):
     dtype = np.dtype(np.float32)
 
     def __init__(self, empty: Callable[..., np.ndarray]) -> None:
-        programs = Programs()
+        programs = self._programs = Programs()
         self.compiler = Compiler(programs)
         products, convolutions = Products(programs, empty), Winograd(programs, empty)
         parts = programs, products, convolutions, Sums(programs)
@@ -46,6 +47,10 @@ class Native(Provider):
             return next((k for make in makers if (k := make(*given, **what)) is not None), None)
 
         self.makers["tailed"] = tailed
+
+    def program(self, program: Program, dtype: np.dtype) -> Compute | None:
+        compiled = self._programs.compiled(program) if dtype == self.dtype else None
+        return None if compiled is None else compiled.run
 
     def in_place(self, op: Op, rest: bool) -> bool:
         return rest

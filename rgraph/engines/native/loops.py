@@ -12,7 +12,7 @@ from ...graph import Layout
 from ...ops.fused import Program
 from ...plan.program import Instruction, LoopProgram, Place, Rule
 from .products import BoundProduct
-from .programs import Compiled, Programs
+from .programs import Programs
 from .winograd import BoundConvolution
 
 if TYPE_CHECKING:
@@ -47,9 +47,6 @@ class Compiler:
         self._copy = copy.program
         self._programs, self._library = programs, programs.library
 
-    def program(self, program: Program) -> Compiled | None:
-        return self._programs.compiled(program)
-
     def loop(self, program: LoopProgram) -> Callable[..., bool] | None:
         if any(b.dtype not in (None, np.float32) for b in program.buffers):
             return None
@@ -80,9 +77,9 @@ class Compiler:
         values = (*instruction.operands, *instruction.results)
         if not instruction.calls:
             return [_Line(self._copy, values)]
-        if instruction.together is not None:
-            assert isinstance(instruction.together, Compiled)
-            return [_Line(instruction.together.program, values)]
+        if instruction.joined is not None:
+            compiled = self._programs.compiled(instruction.joined.program)
+            return None if compiled is None else [_Line(compiled.program, values)]
         (call,) = instruction.calls
         if call.joins_along is not None:
             start, lines = 0, []

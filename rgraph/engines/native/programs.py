@@ -25,9 +25,6 @@ class Compiled:
         self.program = program
         self.run = partial(library.run, program)
 
-    def __call__(self, *arrays: Any) -> bool:
-        return self.run(*arrays)
-
 
 class Programs:
     """What the interpreter in C does for an engine.

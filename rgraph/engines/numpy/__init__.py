@@ -10,8 +10,9 @@ import numpy as np
 
 from ...graph import Node, Op
 from ...graph.node import Type
+from ...ops.fused import Program
 from ...plan import Run
-from ..base import Kernel, Maker, Provider
+from ..base import Compute, Kernel, Maker, Provider
 from . import convolution, pointwise, pooling
 from .products import Product
 from .threads import Array
@@ -33,6 +34,9 @@ class Numpy(Provider):
             "contract": Product.make,
             **{name: _with(kernel) for name, kernel in pooling.kernels().items()},
         }
+
+    def program(self, program: Program, dtype: np.dtype) -> Compute:
+        return pointwise.together(program)
 
     def in_place(self, op: Op, rest: bool) -> bool:
         return op.pointwise

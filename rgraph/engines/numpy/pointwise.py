@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ops import fused
 from ...ops.fused import OnArrays, Program
-from ..base import Kernel
+from ..base import Compute, Kernel
 from ..strides import joined
 from .threads import Array, number, run, scratch
 
@@ -20,28 +20,46 @@ PARALLEL = 1 << 17  # elements of a result that are worth waking another thread
 
 
 def kernel(program: Program) -> Kernel:
-    """The kernel of a program of pointwise operations, on whole arrays."""
-    on_arrays = OnArrays(program, np)
-    names = [f"register {i}" for i in range(on_arrays.registers)]
+    """The kernel of a program of one result."""
+    on_arrays, compute = OnArrays(program, np), together(program)
 
     def evaluate(context: Any, *arrays: Array, out: Array | None = None) -> Array:
-        if out is None or out.size <= 2 * PIECE:
-            if arrays[0].ndim:
-                return on_arrays(arrays, out)
-            return fused.evaluate(context, *arrays, program=program, out=out)
-        result, operands = collapsed(out, arrays)
-        pieces = list(_pieces(result.shape))
+        if out is not None and out.size > 2 * PIECE:
+            compute(*arrays, out)
+            return out
+        if arrays[0].ndim:
+            return on_arrays(arrays, out)
+        return fused.evaluate(context, *arrays, program=program, out=out)
+
+    return evaluate
+
+
+def together(program: Program) -> Compute:
+    """What computes a program's results from its operands; both are given, whole."""
+    on_arrays, first = OnArrays(program, np), program.arity
+    names = [f"register {i}" for i in range(on_arrays.registers)]
+    none = [None] * on_arrays.registers
+
+    def compute(*arrays: Array) -> bool:
+        out = arrays[first]
+        if out.size <= 2 * PIECE:
+            if not out.ndim:  # NumPy would make numbers of the registers
+                arrays = tuple([a.reshape(1) for a in arrays])
+            on_arrays.fill([*arrays, *none])
+            return False
+        parts = collapsed(arrays[first:], arrays[:first])
+        pieces = list(_pieces(parts[first].shape))
 
         def work(queue: Iterator[Any]) -> None:
             for piece in queue:
-                target = result[piece]
-                registers = [scratch(name, target.shape, target.dtype) for name in names]
-                on_arrays([a[piece] for a in operands], target, registers)
+                own = [a[piece] for a in parts]
+                shape = own[first].shape
+                on_arrays.fill([*own, *(scratch(name, shape, out.dtype) for name in names)])
 
         run(work, pieces, out.size >= PARALLEL and len(pieces) >= number())
-        return out
+        return False
 
-    return evaluate
+    return compute
 
 
 def on_parts(program: Program) -> Callable[..., After]:
@@ -76,16 +94,18 @@ def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
             yield (*outer, slice(start, start + step))
 
 
-def collapsed(out: Array, arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
-    """The arrays with `out`'s memory order, and with as few axes as that allows.
+def collapsed(outs: Sequence[Array], arrays: Sequence[Array]) -> list[Array]:
+    """Operands and then results with the first result's memory order, and with as few axes as that
+    allows.
 
     Loops over short inner axes are slow; channels-last images become (pixels, channels), or one
     axis if no operand is repeated.
     """
-    views = [out, *(np.broadcast_to(a, out.shape) for a in arrays)]
-    shape, strides = joined(out.shape, [v.strides for v in views])
+    whole = outs[0].shape
+    views = [*outs, *(np.broadcast_to(a, whole) for a in arrays)]
+    shape, strides = joined(whole, [v.strides for v in views])
     flat = [
-        np.lib.stride_tricks.as_strided(v, shape, s, writeable=v is out)
-        for v, s in zip(views, strides, strict=True)
+        np.lib.stride_tricks.as_strided(v, shape, s, writeable=n < len(outs))
+        for n, (v, s) in enumerate(zip(views, strides, strict=True))
     ]
-    return flat[0], flat[1:]
+    return [*flat[len(outs) :], *flat[: len(outs)]]

@@ -1,0 +1,41 @@
+"""Several pointwise programs as one step of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .call import Call, Env, values_of
+from .grouping import Joined
+from .run import Run
+
+
+class Group:
+    """Pointwise calls of one form, done in one pass: one call with several results.
+
+    Args:
+        compute: does it, given the operands' arrays and then the results'.
+    """
+
+    def __init__(self, calls: Sequence[Call], joined: Joined, compute: Callable[..., Any]) -> None:
+        self.calls, self.compute, self.results = list(calls), compute, joined.results
+        self.nodes = tuple([c.node for c in calls])
+        self.reads, self.made = {*joined.operands}, {*joined.results}
+        self.values = values_of(joined.operands)
+        self.dead: list[int] = []
+
+    def __call__(self, run: Run, env: Env) -> None:
+        operands, form = self.values(env), self.calls[0]
+        arrays = [form.room(run, operands, True) for _ in self.results]
+        self.compute(*operands, *arrays)
+        for result, array in zip(self.results, arrays, strict=True):
+            env[result] = array
+
+    def observe(self, around: Callable[..., Any], separate: bool) -> None:
+        """Has `around(kernel, *nodes)` called in place of its kernel."""
+        self.compute = around(self.compute, *self.nodes)
+
+    def apart(self) -> list[Call]:
+        """Its calls one by one."""
+        self.calls[-1].dead = self.dead
+        return self.calls
