@@ -108,7 +108,7 @@ def cast(node_input: OperandLike, dtype: DTypeLike) -> Node:
     """`node_input` in another type of number; its gradient comes back in its own.
 
     Args:
-        dtype: np.float32 or np.float64.
+        dtype: np.float16, np.float32 or np.float64.
 
     >>> C.cast([1, 2], np.float64).eval().dtype
     dtype('float64')

@@ -101,6 +101,18 @@ def test_a_learner_goes_on_as_if_what_was_left_out_had_not_been(name):
     np.testing.assert_array_equal(weights[[1, 3, 4, 6]], others)
 
 
+def test_adam_and_the_scale_are_pytorchs():
+    """What its GradScaler("cpu", 2.0**15, growth_interval=2) and Adam gave, in 2.13."""
+    line = Line(lambda ps: C.adam(ps, 0.01, 0.9, variance_momentum=0.999))
+    scales, weights = line.train(8, 1, 3, 16, 0.5, 2, 1, 4, 16, 2, 0.25, 1)
+    np.testing.assert_array_equal(np.log2(scales), [14, 14, 15, 14, 14, 15, 15, 14, 13, 13, 14, 14])
+    expected = [
+        *(1, 0.99, 0.980822, 0.980822, 0.972817, 0.964176),
+        *(0.955717, 0.955717, 0.955717, 0.946848, 0.938826, 0.93083),
+    ]
+    np.testing.assert_allclose(weights, expected, atol=5e-6)
+
+
 def test_schedules_count_what_is_left_out():
     rates = C.learning_parameter_schedule([1, 0.5, 0.25, 0.125], epoch_size=1)
     line = Line(lambda ps: C.sgd(ps, rates))
