@@ -80,6 +80,7 @@ class Loop:
         if separate:
             self.program = self._lowered(separate=True)
         self.compiled, self.places = None, {}  # what was seen stays as it was
+        self.program.over.clear()
         for instruction in self.program.instructions:
             instruction.observe(around)
         self.interpreter = self._interpreted()
@@ -115,6 +116,7 @@ class Loop:
                     and _writes_over(writer, result, i)
                 ):
                     self.places[result] = i
+                    program.over[target] = source
                     free.remove(i)
                     break
 

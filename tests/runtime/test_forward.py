@@ -30,6 +30,7 @@ def most_memory(run):
     return result, most
 
 
+@pytest.mark.cpu
 def test_a_long_film_takes_less_memory_than_the_work_outside_of_its_loop():
     x = C.sequence.input_variable(16)
     h, data = recurrence(x), films()

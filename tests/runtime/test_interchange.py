@@ -168,6 +168,7 @@ def test_types_that_are_asked_for():
         np.array(value, np.float64, copy=False)
 
 
+@pytest.mark.cpu
 def test_the_programs_of_the_page_run():
     page = Path(C.__file__).parents[1] / "docs" / "interchange.md"
     names = {"np": np, "C": C}

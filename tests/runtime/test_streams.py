@@ -200,6 +200,7 @@ def test_a_frame_of_another_shape():
         live(np.zeros(3))
 
 
+@pytest.mark.cpu
 def test_memory_does_not_grow():
     x = C.sequence.input_variable(1000)
     live = C.layers.Recurrence(C.layers.GRU(500))(x).stream()
