@@ -8,20 +8,21 @@ this order:
 
 1. versions and the device; a smoke test, which fails if cuDNN refused anything or nothing was
    captured; times of W2, W1 with eight sequences, the large one and W3 beside PyTorch's, captured;
-2. the tests that need a GPU, in one process; times in float32 and bfloat16;
-3. the tests of operations, of layers and of what stands on them, on the GPU; times beside PyTorch's
-   compiled ways; compute-sanitizer.
+2. the tests, on the GPU, in several processes where pytest-xdist is installed; times in float32
+   and bfloat16;
+3. times beside PyTorch's compiled ways; the video example; compute-sanitizer.
 
-Each part takes at most nine minutes; they can be run one after the other, with `--part`, or all at
-once. Whatever is found is in the `--out` folder at once, so the check may be cut off at any moment;
-the outputs are written while they come, and `done.json` has how each step ended. `--rehearse` goes
-through all of it where there is no GPU.
+Each part takes at most nine minutes (some two with sixteen cores); they can be run one after the
+other, with `--part`, or all at once. Whatever is found is in the `--out` folder at once, so the
+check may be cut off at any moment; the outputs are written while they come, and `done.json` has how
+each step ended. `--rehearse` goes through all of it where there is no GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.util
 import json
 import os
 import shutil
@@ -34,7 +35,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("ops", "train", "learners", "layers", "runtime", "model", "passes", "plan")  # in order
+FOLDERS = (  # of tests
+    "engines", "train", "layers", "learners", "runtime", "model", "plan", "passes", "ops", "files",
+    "io", "testing",
+)  # fmt: skip
 PART_SECONDS = 540
 PYTEST = ("-m", "pytest", "-v", "-W", "default", "--tb=short", "-p", "no:cacheprovider")
 VERSIONS = """
@@ -159,25 +163,28 @@ class Check:
         self.times("times", *programs, "--ways", "graphed", "eager")
 
     def second(self) -> None:
-        """What needs a GPU, and other precisions."""
-        # What is generated for each operation is compiled by each test of it: that comes last.
-        for name, which, most in (
-            ("gpu-tests", "not generated", 270),
-            ("kernels", "generated", 90),
-        ):
-            self.python(name, *PYTEST, "-m", "gpu", "-k", which, "tests/engines", most=most)
-        for precision in ("bfloat16", "float32"):
-            given = ("--precision", precision, "--programs", "W3", "W2", "--ways", "graphed")
-            self.times(f"times-{precision}", *given, most=90)
-
-    def third(self) -> None:
-        """The rest."""
+        """The tests, and other precisions."""
         found = [f for t in FOLDERS for f in sorted((ROOT / "tests" / t).glob("test_*.py"))]
         files, engine = [str(f.relative_to(ROOT)) for f in found], "cuda"
         if self.options.rehearse:
             files, engine = files[-2:], "played"
-        self.python("tests", *PYTEST, "--engine", engine, *files, most=240)
-        self.times("times-compiled", "--ways", "compiled", "reduce-overhead", most=220)
+        self.python("tests", *PYTEST, *self._processes(), "--engine", engine, *files, most=300)
+        for precision in ("bfloat16", "float32"):
+            given = ("--precision", precision, "--programs", "W3", "W2", "--ways", "graphed")
+            self.times(f"times-{precision}", *given, most=90)
+
+    def _processes(self) -> list[str]:
+        """How tests run in several processes, if they can."""
+        if importlib.util.find_spec("xdist") is None:
+            return []
+        return ["-p", "xdist", "-n", str(max((os.cpu_count() or 1) - 2, 1))]
+
+    def third(self) -> None:
+        """The rest."""
+        programs = ("--programs", "W3", "W2")
+        self.times("times-compiled", *programs, "--ways", "compiled", "reduce-overhead", most=220)
+        video = ("examples/convgru_video.py", "--out", str(self.out / "video"))
+        self.python("video", *video, *(["--quick"] if self.options.rehearse else []), most=120)
         tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
         if Path(tool).exists():
             some = "captured_runs or products_are or generated and (tanh or plus or log_add_exp)"
