@@ -23,9 +23,8 @@ from .records import as_node, operation
 
 def _divide(xp: Library, a: Array, b: Array, out: Array | None = None) -> Array:
     seen = b if any(b.strides) else b[(slice(1),) * b.ndim]  # of a repeated number one
-    poles = xp.equal(seen, 0)
-    if xp is not np or poles.any():  # nobody waits for a GPU
-        b = xp.where(poles, b.dtype.type(math.inf), b)
+    if xp is not np or not seen.all():  # nobody waits for a GPU
+        b = xp.where(xp.equal(b, 0), b.dtype.type(math.inf), b)
     return xp.divide(a, b, out=out)
 
 

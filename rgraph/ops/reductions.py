@@ -95,7 +95,7 @@ def _reduction(
 
 def below_top(xp: Library, x: Array, axis: Shape) -> tuple[Any, Any]:
     """The largest elements along axes, and how far all are from them; equal infinities are not."""
-    top = xp.max(x, axis=axis, keepdims=True)
+    top = x.max(axis=axis, keepdims=True)
     distance = x - top
     if xp is np and np.isfinite(top).all():
         return top, distance

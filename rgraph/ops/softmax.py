@@ -33,10 +33,13 @@ def _log_softmax_kernel(xp: Library, x: Array, *, axis: Shape) -> Array:
 
 
 def _hardmax_kernel(xp: Library, x: Array, *, axis: Shape) -> Array:
-    flat = flattened(xp, x, axis)
-    found = xp.zeros(flat.shape, x.dtype)
-    xp.put_along_axis(found, xp.argmax(flat, axis=-1)[..., None], 1, -1)
-    return unflattened(xp, found, x.shape, axis)
+    if axis != (-1,):
+        found = _hardmax_kernel(xp, flattened(xp, x, axis), axis=(-1,))
+        return unflattened(xp, found, x.shape, axis)
+    rows = x.reshape(-1, x.shape[-1])
+    found = xp.zeros(rows.shape, x.dtype)
+    found[xp.arange(len(rows)), rows.argmax(axis=1)] = 1
+    return found.reshape(x.shape)
 
 
 def _softmax_gradient(along: Along, node: Node, g: Node) -> list[Node]:
@@ -81,8 +84,10 @@ def _entropy(run: Run, z: Array, t: Array, *, axis: Shape, shape: Shape, rank: i
     own = sum_(t * distance)
     if xp is not np or not np.isfinite(own).all():
         own = sum_(xp.where(t == 0, none, t * distance))
+    loss = xp.log(sum_(xp.exp(distance))) - own
     rest = 1 - sum_(t)
-    loss = xp.log(sum_(xp.exp(distance))) - own + xp.where(rest == 0, none, rest * top)
+    if xp is not np or rest.any():
+        loss = loss + xp.where(rest == 0, none, rest * top)
     return loss.reshape(loss.shape[: loss.ndim - rank] + shape)
 
 
