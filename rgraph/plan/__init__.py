@@ -41,6 +41,7 @@ class Plan:
 
     Attributes:
         lends: whether a result may lie in the memory of what stays from run to run.
+        alone: the numbers of the results that have memory of their own, which nobody else has.
         hindrance: why no run can be one launch of a GPU's, where the engine has such.
 
     Raises `GraphError` for a graph that can't run: a placeholder in it is not bound, or a shape
@@ -70,6 +71,7 @@ class Plan:
         self.results = [self._slot(n) for n in outputs]
         memory = mark_dead(self.steps, self.results)
         stay = {self._slot(n) for n in (*self.parameters, *self.constants)}
+        self.alone = memory.alone(self.results)
         self.lends = any(stay & memory.may_be(i) for i in self.results)
         self.stored = [(self._slot(c), engine.from_numpy(c.value)) for c in self.constants]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from .call import Call
@@ -51,6 +52,13 @@ class Memory:
     def may_be(self, value: int) -> set[int]:
         """The values whose memory it may lie in, itself included."""
         return self._may_be.get(value, {value})
+
+    def alone(self, values: Sequence[int]) -> frozenset[int]:
+        """The places in a list of values of those that are new memory, and all of it, in which none
+        of the others may lie."""
+        readers = Counter(m for i in values for m in self.may_be(i))
+        own = (n for n, i in enumerate(values) if self._owner.get(i) == i and readers[i] == 1)
+        return frozenset(own)
 
     def is_lone(self, value: int, others: Iterable[int]) -> bool:
         """Whether none of the others may lie in its memory, and that is a value's of the plan."""

@@ -162,6 +162,7 @@ class Runner:
                 batch.read(n, r, as_numpy and i >= later)
                 for i, (n, r) in enumerate(zip(read, rows, strict=False))
             ]
+        computed = list(rows)
         if accept(rows):
             if carry is not None and carry.after is not None:
                 self._held[carry.request] = self._latest = carry.after
@@ -169,9 +170,11 @@ class Runner:
                 # Assignments wait until a run of training has been gone back through.
                 waits = given.training and not request.roots
                 first = len(job.stored) - len(request.updates) if waits else 0
-                begin, end = (len(job.results) + n for n in (first, len(job.stored)))
+                numbers = range(len(job.results) + first, len(job.results) + len(job.stored))
+                own = {n for n in plan.alone.intersection(numbers) if rows[n] is computed[n]}
                 with engine.active():
-                    _store(job.stored[first:], rows[begin:end], engine, batch)
+                    news = [_kept(rows[n], engine, n in own) for n in numbers]
+                    _store(job.stored[first:], news, engine)
         return [*(values if as_numpy else map(Value.of_run, values)), *raw]
 
     def _carry(self, request: Request, given: Feed) -> Carry | None:
@@ -232,11 +235,19 @@ class Runner:
         return sizes
 
 
-def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Engine, batch: Minibatch) -> None:
+def _kept(row: Any, engine: Engine, is_own: bool) -> Any:
+    """What a run computed as it may stay: in C's order, but for a GPU's.
+
+    Args:
+        is_own: whether nobody else has its memory. It might be what another one had before, what
+            was fed, or what is given back.
+    """
+    return row if is_own and (engine.is_gpu or row.flags.c_contiguous) else row.copy()
+
+
+def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Engine) -> None:
     """Sets nodes to what a run computed, in the engine's memory if that is not the CPU's."""
-    # One may be what another one had before, what was fed, or what is given back.
-    own = (lambda row: row.copy()) if engine.is_gpu else batch.own_in_order
-    for node, row in zip(nodes, list(map(own, rows)), strict=True):
+    for node, row in zip(nodes, rows, strict=True):
         if isinstance(node, Constant):
             node.value = engine.to_numpy(row)
         else:

@@ -163,12 +163,6 @@ class Minibatch:
         self._held[id(memory)] = memory
         return array
 
-    def own_in_order(self, array: Any) -> Any:
-        """The array, or a copy where it is no memory of its own in C's order."""
-        if type(array) is np.ndarray and array.base is None and array.flags.c_contiguous:
-            return self.own(array)
-        return array.copy()
-
 
 def _is_as_computed(samples: Any) -> bool:
     """Whether an array can be read where it is: images are better read with their channels last."""

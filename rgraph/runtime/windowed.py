@@ -44,7 +44,7 @@ class WindowedPlan:
     Raises `GraphError` for a graph that can't be run so; what hinders is named.
     """
 
-    lends = True  # some of its plans may
+    lends, alone = True, frozenset[int]()  # some of its plans may
     hindrance = ""
 
     def __init__(
