@@ -136,20 +136,6 @@ class Collective(Protocol):
         """Joins so many processes; what sets an array to its sum over all of them."""
 
 
-class Side(Protocol):
-    """Where work is done beside what is done in order; entered around that work."""
-
-    def fork(self) -> None:
-        """What is done here from now on comes after all that was begun before."""
-
-    def join(self) -> None:
-        """All that is begun from now on comes after what was done here."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-
 class Engine(ABC):
     """Kernels and memory of one processor.
 
@@ -266,10 +252,6 @@ class Engine(ABC):
     def beside(self, stream: Any) -> AbstractContextManager[None]:
         """While this lasts, runs are in order with what is done on a stream of a GPU's."""
         return nullcontext()
-
-    def side(self) -> Side | None:
-        """Where small work can be done beside other work now; None: all is done in order."""
-        return None
 
     def finish(self) -> None:  # noqa: B027
         """Marks the end of a run."""

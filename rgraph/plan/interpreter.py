@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..graph import Axis, GraphError, Layout
 from ..graph.node import failed
 from .call import Call, values_of
-from .levels import Level, levels
 from .program import Instruction, LoopProgram, Place, Rule
 from .run import Run
 
 if TYPE_CHECKING:
-    from ..engines.base import Engine, Side
+    from ..engines.base import Engine
 
 Values = list[Any]
 Action = Callable[[Run, Values], Any]
@@ -64,7 +63,7 @@ class Interpreter:
         at_ends = [(end.value, arrays[end.buffer]) for end in self.program.ends]
         grows = self.step < 0 and counts[:1] != counts[-1:]
         rings: list[tuple[int, list[Any], int]] = []
-        rows, side = -1, run.engine.side()
+        rows = -1
         for turn in range(steps):
             t = turn if self.step > 0 else steps - 1 - turn
             if counts[t] != rows:
@@ -82,11 +81,8 @@ class Interpreter:
                 values[v] = values[source][index]
             if turn < self._reach or grows:
                 self._begin(run.engine, arrays, layout, turn, t, rows)
-            if side is None:
-                for action in self._actions:
-                    action(run, values)
-            else:
-                self._in_levels(side, run, values)
+            for action in self._actions:
+                action(run, values)
             if self._after:
                 self._end(arrays, layout, t, rows)
             if at_ends:
@@ -95,23 +91,6 @@ class Interpreter:
                     for v, last in at_ends:
                         last[goes_on:rows] = values[v][goes_on:]
         run.step = None
-
-    @cached_property
-    def _levels(self) -> list[Level]:
-        return levels(self.program)
-
-    def _in_levels(self, side: Side, run: Run, values: Values) -> None:
-        """Does what a step does, some of it beside the rest."""
-        for level in self._levels:
-            if level.beside:
-                side.fork()
-                with side:
-                    for number in level.beside:
-                        self._actions[number](run, values)
-            for number in level.first:
-                self._actions[number](run, values)
-            if level.beside:
-                side.join()
 
     def _set_fixed(
         self, values: Values, arrays: Sequence[Any], rows: int

@@ -80,7 +80,6 @@ class Loop:
         if separate:
             self.program = self._lowered(separate=True)
         self.compiled, self.places = None, {}  # what was seen stays as it was
-        self.program.over.clear()
         for instruction in self.program.instructions:
             instruction.observe(around)
         self.interpreter = self._interpreted()
@@ -116,7 +115,6 @@ class Loop:
                     and _writes_over(writer, result, i)
                 ):
                     self.places[result] = i
-                    program.over[target] = source
                     free.remove(i)
                     break
 

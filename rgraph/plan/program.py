@@ -133,7 +133,6 @@ class LoopProgram:
         places: where each value is; a part comes after what it is a part of.
         instructions: what a step does, in order.
         shared: buffers that have the memory of others, by their numbers.
-        over: buffers of frames that have the memory of values from outside, by their numbers.
     """
 
     buffers: list[Buffer] = field(default_factory=list)
@@ -142,7 +141,6 @@ class LoopProgram:
     starts: list[Start] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     shared: dict[int, int] = field(default_factory=dict)
-    over: dict[int, int] = field(default_factory=dict)
 
     def memory(self) -> list[frozenset[int]]:
         """For each value, the buffers in which it may lie.

@@ -416,7 +416,7 @@ class OutOfMemoryError(Exception):
 
 
 class Event:
-    done, captured = True, False
+    done = True
 
     def synchronize(self):
         if State.tape is not None and Stream.current[-1].capturing:
@@ -443,7 +443,6 @@ class Graph:
 class Stream:
     ptr = 7
     current = [None]  # noqa: RUF012
-    forked: ClassVar[list[Any]] = []
 
     def __init__(self, non_blocking=False):
         self.capturing = False
@@ -455,16 +454,11 @@ class Stream:
         Stream.current.pop()
 
     def record(self):
-        event = Event()
-        event.captured = self.capturing
-        return event
+        return Event()
 
     def wait_event(self, event):
-        if self.capturing and not event.captured:
+        if self.capturing:
             raise RuntimeError("a graph waits for what is outside of it")
-        if event.captured and not self.capturing:  # what is done here is captured too
-            self.capturing = True
-            Stream.forked.append(self)
 
     def synchronize(self):
         if self.capturing:
@@ -483,8 +477,6 @@ class Stream:
             raise RuntimeError("cudaErrorIllegalState")
         graph, invalidated = Graph(State.tape), State.invalidated
         self.capturing, State.tape, State.invalidated = False, None, False
-        while Stream.forked:
-            Stream.forked.pop().capturing = False
         if invalidated:
             raise RuntimeError("cudaErrorStreamCaptureInvalidated")
         return graph

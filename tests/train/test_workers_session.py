@@ -183,8 +183,10 @@ def test_each_worker_has_its_random_numbers_again(tmp_path):
 
     whole = together(2, run(range(4), False))
     together(2, run(range(2), False))
+    # On a GPU, the first run of a shape is rounded otherwise than those that are replayed.
+    tolerance = 0 if C.use_default_device() == C.cpu() else 1e-12
     for found in together(2, run(range(2, 4), True)):
-        assert_same(found, whole[0], 0)
+        assert_same(found, whole[0], tolerance)
 
 
 def test_pieces_that_go_on_are_not_dealt_to_others(tmp_path):

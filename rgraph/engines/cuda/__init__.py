@@ -89,7 +89,6 @@ class CudaEngine(Engine):
                 self.xp = ArrayLibrary(cupy, Blas(cupy, self.stream))
                 self.random = Random(cupy, self.transfers)
                 self.cudnn = Cudnn(cupy, library.cudnn(), self.stream, number)
-            self._side = Side(self.cudnn, self.stream, cupy.cuda.Stream(non_blocking=True))
         self.plans: weakref.WeakSet[CudaPlan] = weakref.WeakSet()
         self._places: weakref.WeakValueDictionary[int, Place] = weakref.WeakValueDictionary()
 
@@ -226,9 +225,6 @@ class CudaEngine(Engine):
         """A generator of random numbers, on the GPU; see `Random.generator`."""
         return self.random.generator(seed, varies)
 
-    def side(self) -> Side | None:
-        return self._side if self.transfers.capturing else None
-
     def synchronize(self) -> None:
         """Waits until everything that was begun is done."""
         self.stream.synchronize()
@@ -236,34 +232,6 @@ class CudaEngine(Engine):
     def finish(self) -> None:
         """Marks the end of a run: what it read may be written again once it is through."""
         self.transfers.mark()
-
-
-class Side:
-    """A second stream, for what is captured; see `engines.base.Side`.
-
-    Kernels of small images leave most of a GPU idle.
-    """
-
-    def __init__(self, cudnn: Cudnn, main: Any, stream: Any) -> None:
-        self._cudnn, self._main, self._stream = cudnn, main, stream
-        self._handle = cudnn.handle_on(stream)
-
-    def fork(self) -> None:
-        self._stream.wait_event(self._main.record())
-
-    def join(self) -> None:
-        self._main.wait_event(self._stream.record())
-
-    def __enter__(self) -> None:
-        self._stream.__enter__()
-        self._swap()
-
-    def __exit__(self, *error: object) -> None:
-        self._swap()
-        self._stream.__exit__(*error)
-
-    def _swap(self) -> None:
-        self._cudnn.handle, self._handle = self._handle, self._cudnn.handle
 
 
 class _Stream:

@@ -287,7 +287,8 @@ class Cudnn:
 
     def __init__(self, cupy: Any, cudnn: Any, stream: Any, gpu: int = 0) -> None:
         self.cupy, self.cudnn, self._stream = cupy, cudnn, stream
-        self.handle = self.handle_on(stream)
+        self.handle = cudnn.create_handle()
+        cudnn.set_stream(handle=self.handle, stream=stream.ptr)
         self.made = 0
         self.exact = self.tails = False
         self.plans: dict[Any, ConvolutionPlan | None] = {}
@@ -300,12 +301,6 @@ class Cudnn:
         self._nothing = cupy.RawKernel(NOTHING, "nothing")
         memory = cupy.cuda.memory.OutOfMemoryError
         self.refused = cudnn.cudnnGraphNotSupportedError, RuntimeError, memory
-
-    def handle_on(self, stream: Any) -> int:
-        """A handle that works on a stream: in the place of `handle` it has plans run there."""
-        handle: int = self.cudnn.create_handle()
-        self.cudnn.set_stream(handle=handle, stream=stream.ptr)
-        return handle
 
     @property
     def options(self) -> Options:
