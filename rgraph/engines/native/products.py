@@ -121,8 +121,8 @@ class BoundProduct:
         if out is None:
             shape = factors[self._left].shape[self._rows], factors[self.right].shape[self._columns]
             out = self._products.empty(shape, _FLOAT)
-        panels = None  # of a factor that need not be kept
-        if self.fixed:
+        panels = None  # of a factor that is not multiplied by at each step
+        if self.fixed and run.step is not None:
             panels = self.prepared(run, factors[self.right])
             if panels is None:
                 return None

@@ -14,7 +14,6 @@ from .programs import Programs
 Array = np.ndarray[Any, Any]
 
 _FLOAT = np.dtype(np.float32)
-_LARGE = 1 << 15  # elements from which NumPy is slower
 
 
 def per_channel(x: Array, shape: tuple[int, ...], rank: int) -> Array | None:
@@ -58,14 +57,14 @@ class Sums:
             return None
 
         def kernel(run: Any, x: Array) -> Array:
-            total = self._sums(x, 1, x.size // max(len(x), 1)) if x.ndim > 1 else None
+            total = self._sums(x, 1, x.size // max(len(x), 1))
             return rest(run, x) if total is None else total.reshape(x.shape[1:])
 
         return kernel
 
     def _sums(self, x: Array, groups: int, columns: int) -> Array | None:
         """Over all but the first axis' groups and the columns; None for what does not suit."""
-        if x.dtype != _FLOAT or x.size < _LARGE or not x.flags.c_contiguous:
+        if x.dtype != _FLOAT or not x.size or not x.flags.c_contiguous:
             return None
         total = np.empty((groups, columns), _FLOAT)
         return None if self._run(total, x) else total
