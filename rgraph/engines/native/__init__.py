@@ -1,4 +1,5 @@
-"""The provider in C: pointwise work, loops, products, sums, and convolutions with kernels of 3x3.
+"""The provider in C: pointwise work, loops, products, sums, softmax, and convolutions with kernels
+of 3x3.
 
 There where the package's build found a C compiler.
 """
@@ -17,6 +18,7 @@ from .library import NativeError
 from .loops import Compiler
 from .products import BoundProduct, Products
 from .programs import Programs
+from .rows import Rows
 from .sums import Sums
 from .winograd import Winograd
 
@@ -39,7 +41,7 @@ class Native(Provider):
         programs = self._programs = Programs()
         self.compiler = Compiler(programs)
         products, convolutions = Products(programs, empty), Winograd(programs, empty)
-        parts = programs, products, convolutions, Sums(programs)
+        parts = programs, products, convolutions, Sums(programs), Rows(programs, empty)
         self.makers = {name: make for part in parts for name, make in part.makers.items()}
 
         def tailed(*given: Any, **what: Any) -> Kernel | None:

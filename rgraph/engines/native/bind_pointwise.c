@@ -1,8 +1,9 @@
-/* Pointwise programs and sums, for Python. */
+/* Pointwise programs, sums, and what runs along rows, for Python. */
 
 #define NO_IMPORT_ARRAY
 #include "binding.h"
 #include "operations.h"
+#include "rows.h"
 #include "sums.h"
 
 static PyObject *make_program(PyObject *self, PyObject *args)
@@ -76,10 +77,35 @@ static PyObject *sum_rows(PyObject *self, PyObject *const *args, Py_ssize_t coun
     return PyBool_FromLong(refused);
 }
 
+static PyObject *rows(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    const long what = count < 2 ? -1 : PyLong_AsLong(args[0]);
+    const Py_ssize_t length = count < 2 ? -1 : PyLong_AsSsize_t(args[1]);
+    (void)self;
+    if (PyErr_Occurred())
+        return NULL;
+    if (what < 0 || what >= ALONG_ROWS || length < 1 || count != 4 + (what == ENTROPY))
+        return wrong("what is done along rows, their length, the result and what it is of are needed");
+    for (int i = 2; i < count; ++i)
+        if (!is_dense(args[i], NPY_FLOAT, i == 2))
+            return PyBool_FromLong(1);
+    const ptrdiff_t size = size_of(args[3]), number = size / length;
+    if (size % length || size_of(args[2]) != (what == ENTROPY ? number : size)
+        || size_of(args[count - 1]) != size)
+        return PyBool_FromLong(1);
+    float *to = data_of(args[2]);
+    const float *x = data_of(args[3]), *t = data_of(args[count - 1]);
+    Py_BEGIN_ALLOW_THREADS
+    along_rows((int)what, to, x, t, number, length);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(0);
+}
+
 PyMethodDef pointwise_methods[] = {
     {"program", make_program, METH_VARARGS,
      "program(code, operands, results, registers): code has (operation, target, a, b, c) of each step"},
     {"run", FAST(run), "run(program, *operands, *results)"},
+    {"rows", FAST(rows), "rows(what, length, result, x), and of the entropy the target"},
     {"sum_rows", FAST(sum_rows), "sum_rows(result, x): (groups, columns), (groups, rows, columns)"},
     {0},
 };

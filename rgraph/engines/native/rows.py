@@ -1,0 +1,69 @@
+"""What runs along what is innermost in memory: softmax, and what is made of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...graph.node import Type
+from ..base import Kernel, Maker
+from .programs import Programs
+
+Array = np.ndarray[Any, Any]
+
+_FLOAT = np.dtype(np.float32)
+_NAMES = ("softmax", "log_softmax", "hardmax", "cross_entropy_with_softmax")  # as in rows.h
+
+
+class Rows:
+    """Kernels that take what suits, and leave all else to those of the providers after this one.
+
+    Args:
+        programs: the compiled library.
+        empty: `empty(shape, dtype)`, memory to be written.
+    """
+
+    def __init__(self, programs: Programs, empty: Any) -> None:
+        self._run, self._empty = programs.library.rows, empty
+        *names, entropy = _NAMES
+        self.makers: dict[str, Maker] = {name: partial(self._along, name) for name in names}
+        self.makers[entropy] = self._entropy
+
+    def _along(
+        self, name: str, rest: Kernel, operands: Sequence[Type], /, *, axis: tuple[int, ...]
+    ) -> Kernel | None:
+        length = _length(operands[0], axis)
+        if not length:
+            return None
+        compute, empty = partial(self._run, _NAMES.index(name), length), self._empty
+
+        def kernel(run: Any, x: Array) -> Array:
+            result = empty(x.shape, _FLOAT)
+            return rest(run, x) if compute(result, x) else result
+
+        return kernel
+
+    def _entropy(
+        self, rest: Kernel, operands: Sequence[Type], /, *, axis: tuple[int, ...], shape: Any,
+        rank: int,
+    ) -> Kernel | None:  # fmt: skip
+        length = _length(operands[0], axis)
+        if not length or operands[0].shape != operands[1].shape:
+            return None
+        compute = partial(self._run, len(_NAMES) - 1, length)
+
+        def kernel(run: Any, z: Array, t: Array) -> Array:
+            result = np.empty((*z.shape[: z.ndim - rank], *shape), _FLOAT)
+            return rest(run, z, t) if compute(result, z, t) else result
+
+        return kernel
+
+
+def _length(operand: Type, axis: tuple[int, ...]) -> int:
+    """The elements along the last axes, if these are the last ones, and they have any."""
+    inner = axis == tuple(range(-len(axis), 0)) and operand.shape is not None
+    return math.prod((operand.shape or ())[-len(axis) :]) if inner and axis else 0
