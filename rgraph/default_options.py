@@ -186,19 +186,40 @@ def overridable(*names: str) -> Callable[[F], F]:
             given.apply_defaults()
             return factory(*given.args, **given.kwargs)
 
+        call.makes_layer = True  # type: ignore[attr-defined]  # `trace` refuses it as a layer
         return call  # type: ignore[return-value]
 
     return decorate
 
 
+class _Default:
+    """Stands for a default value in messages."""
+
+    def __repr__(self) -> str:
+        return "…"
+
+
+_DEFAULT = _Default()
+
+
 def bound_to(
     name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> inspect.BoundArguments:
-    """The arguments of a call; a `TypeError` names the function, as Python's own does."""
+    """The arguments of a call.
+
+    Raises:
+        TypeError: an argument is missing or unknown, or there are too many. The message names the
+            function and its parameters, without annotations and default values.
+    """
     try:
         return signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{name}(): {error}; it takes {signature}") from None
+        plain = [
+            p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else _DEFAULT)
+            for p in signature.parameters.values()
+        ]
+        takes = inspect.Signature(plain)
+        raise TypeError(f"{name}(): {error}; it takes {takes}") from None
 
 
 __all__ = [

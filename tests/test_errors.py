@@ -258,7 +258,7 @@ class TestRecurrences:
         def step(h, x):
             C.tanh(h + x)
 
-        with told("step gives nothing", hint="return"):
+        with told("step returns None", hint="return"):
             C.layers.Recurrence(step)
 
     def test_a_state_that_grows(self, told):

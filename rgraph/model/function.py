@@ -83,7 +83,7 @@ class Function(Operand):
             self._start(source, *args, **kwargs)
         elif source is not None:
             raise GraphError(
-                f"a function is made of a Python function of variables, got {source!r:.60}",
+                f"a function is made from a Python function of variables, got {source!r:.60}",
                 hint="lambda x: …",
             )
         return self

@@ -62,6 +62,11 @@ def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
 
     These are placeholders; inputs where an annotation gives an argument's type.
     """
+    if getattr(f, "makes_layer", False):
+        raise GraphError(
+            f"{_name(f)} makes layers, it is not a layer itself",
+            hint=f"call it and pass the result: {_name(f)}(…)",
+        )
     types = _types(f)
     made = {
         p: types[p.name].new(p.name) if p.name in types else Placeholder(name=p.name)
@@ -73,8 +78,8 @@ def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
         result = f(*map(hold, arguments[: len(arguments) - len(by_name)]), **by_name)
     if result is None:
         raise GraphError(
-            f"{_name(f)} gives nothing",
-            hint="end it with return",
+            f"{_name(f)} returns None",
+            hint="return a variable, or a tuple of several, at its end",
         )
     outputs = result if isinstance(result, (tuple, list)) else [result]
     nodes: list[Node] = []

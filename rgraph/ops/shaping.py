@@ -197,9 +197,11 @@ def as_shape(shape: ShapeLike) -> Shape:
         sizes = (shape,) if np.isscalar(shape) and not isinstance(shape, str) else shape
         return tuple(whole(n, "a size") for n in sizes)  # type: ignore[union-attr]
     except (TypeError, ValueError):
+        hint = f"a name is given as name={shape!r}" if isinstance(shape, str) else ""
+        if hasattr(shape, "dynamic_axes"):
+            hint = "a layer is made before it is applied: Dense(10)(x), not Dense(x)"
         raise GraphError(
-            f"a shape is a whole number or a tuple of them, got {shape!r}",
-            hint=f"a name is given as name={shape!r}" if isinstance(shape, str) else "",
+            f"a shape is a whole number or a tuple of them, got {shape!r}", hint=hint
         ) from None
 
 

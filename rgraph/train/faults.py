@@ -217,10 +217,16 @@ class Faults:
         return self.on_nan == "skip"
 
     def traced(self, problem: str, step: Step, given: Feed) -> str:
-        """What is wrong with a minibatch, with the operation in which that began."""
+        """`problem`, with the operation that gave the first NaN.
+
+        The step is run again with the same random numbers, without the updates of learners that
+        can only give NaN if a gradient does: `problem` names that gradient's parameter.
+        """
+        updates = step.request.updates
+        request = step.request._replace(updates=updates[: len(updates) - step.unchecked])
         try:
-            with checked_mode():  # again, with the same random numbers, to hear where it began
-                self._steps.program.run(step.request, given, accept=lambda rows: False)
+            with checked_mode():
+                self._steps.program.run(request, given, accept=lambda rows: False)
         except GraphError as error:
             problem += f"\n  {error.problem}"
         return problem

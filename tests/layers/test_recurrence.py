@@ -396,6 +396,14 @@ class TestAStateThatIsASequence:
         np.testing.assert_allclose(f.eval({x: xs})[1], [[4.1]], rtol=1e-15)
 
 
+def test_a_layer_that_was_not_made_is_refused():
+    for make in (C.layers.Recurrence, C.layers.Fold, C.layers.RecurrenceFrom):
+        with pytest.raises(C.GraphError, match=r"LSTM makes layers.*\n.*\n.*call it.*LSTM\(…\)"):
+            make(C.layers.LSTM)
+    with pytest.raises(C.GraphError, match=r"a shape is a whole number.*\n.*\n.*Dense\(10\)\(x\)"):
+        C.layers.Sequential([C.layers.LSTM])
+
+
 def test_a_knot_tied_by_hand_is_the_recurrence():
     x = C.sequence.input_variable(2, np.float64)
     w = C.parameter(init=np.array([[0.5, -1], [1, 0.25]]))

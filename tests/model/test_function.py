@@ -613,6 +613,16 @@ def test_arguments_that_are_wrong_name_the_function(call, name):
         call()
 
 
+def test_a_missing_argument_is_named_without_defaults_and_annotations():
+    with pytest.raises(TypeError) as caught:
+        C.layers.Stabilizer(1, 2, 3, 4)
+    assert "it takes (steepness=…, enable_self_stabilization=…, name=…)" in str(caught.value)
+    with pytest.raises(
+        TypeError, match=r"LSTM\(\): missing a required argument: 'shape'; .{,150}$"
+    ):
+        C.layers.LSTM()
+
+
 def test_a_constant_given_for_a_running_statistic_stands_for_it():
     """Who holds it sees what training makes of it, sets it, and has it in earlier graphs, too."""
     x = C.input_variable(2)

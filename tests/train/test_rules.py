@@ -107,6 +107,16 @@ def test_outputs_are_those_before_the_update():
     np.testing.assert_allclose(a.value, [0.92, 0.86], rtol=1e-6)
 
 
+def test_an_infinite_gradient_names_its_parameter_and_no_operation_of_the_learner():
+    x, a, b, loss = two_parameters()
+    trainer = C.Trainer(None, 1e38 * loss, C.adam([a, b], 1e-3, 0.9))
+    with pytest.raises(C.GraphError) as caught:
+        trainer.train_minibatch({x: [[3, 4]]})
+    first, second, *_ = str(caught.value).splitlines()
+    assert first == "the gradient of Parameter('a', (2,)) is infinite in 1 of 2 elements"
+    assert second == "  no parameter was changed"
+
+
 def test_nan_changes_nothing_and_is_named():
     x, a, b, loss = two_parameters()
     trainer = C.Trainer(None, loss, C.universal(smoothed, [a, b]))
