@@ -86,6 +86,9 @@ class WindowedPlan:
         self.after: Plan | None = None
         if seeds:
             self._plan_back(inside_seeds, outside_seeds, ends)
+        if window.memory:
+            for plan in self.plans:
+                plan.hindrance = "its memory has a limit, and a graph keeps memory of its own"
         fed = {n for n in order([*below, *seeds.values()]) if isinstance(n, Input)}
         read = dict.fromkeys(i for p in self.plans for i in p.inputs)
         self.inputs = [n for n in read if n in fed]

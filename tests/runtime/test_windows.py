@@ -235,7 +235,6 @@ def test_what_is_no_window_is_refused():
         C.square(y).grad({y: [[1, 2, 3]]}, window=2)
 
 
-@pytest.mark.cpu
 @pytest.mark.parametrize("limit", [4_000_000, 8_000_000])
 def test_a_limit_of_memory_is_kept(limit):
     x = C.sequence.input_variable(64, dtype=np.float64)
