@@ -74,6 +74,15 @@ class Joined(NamedTuple):
         made = program.results[self.results.index(result)] - program.arity
         return not any(number in reads for _, reads in program.steps[made + 1 :])
 
+    def with_last(self, result: int) -> Joined:
+        """The same, with a result that is written when all has been read."""
+        steps, arity, results = self.program
+        number = self.results.index(result)
+        last = arity + len(steps)
+        news = *results[:number], last, *results[number + 1 :]
+        steps = *steps, ("stop_gradient", (results[number],))
+        return self._replace(program=Program(steps, arity, news))
+
 
 def grouped(calls: Sequence[Call], few_rows: bool) -> Iterator[list[Call]]:
     """The calls in the order in which they are made, those together that can be one program.

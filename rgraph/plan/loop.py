@@ -112,7 +112,7 @@ class Loop:
                 if last[source] < first[target] or (
                     last[source] == first[target]
                     and all(program.places[v].rule == Rule.FRAME for v in reads)
-                    and _writes_over(writer, result, i)
+                    and _write_over(writer, result, i, self.engine)
                 ):
                     self.places[result] = i
                     free.remove(i)
@@ -155,13 +155,20 @@ class Loop:
         return run.empty((rows, *buffer.shape), buffer.dtype)
 
 
-def _writes_over(instruction: Instruction, result: int, operand: int) -> bool:
-    """Whether an instruction may write a result where an operand is whose elements it reads."""
+def _write_over(instruction: Instruction, result: int, operand: int, engine: Engine) -> bool:
+    """Has an instruction write a result where an operand is whose elements it reads, if it can."""
     call = next((c for c in instruction.calls if c.result == result), None)
+    joined = instruction.joined
     if call is None:
         return False
-    if instruction.joined is not None:
-        return call.in_place and instruction.joined.writes_over(result, operand)
+    if joined is not None:
+        if call.in_place and not joined.writes_over(result, operand):
+            joined = joined.with_last(result)
+            together = engine.program(joined.program, call.dtype)
+            if together is None:
+                return False
+            instruction.joined, instruction.together = joined, together
+        return call.in_place
     return call.writes_over(call.operands.index(operand) if operand in call.operands else None)
 
 

@@ -129,6 +129,7 @@ def test_where_a_result_may_be_written():
     joined = Joined(program, (10, 11), (12, 13, 14))
     may = [[joined.writes_over(r, i) for i in (10, 11, 99)] for r in (12, 13, 14)]
     assert may == [[True, False, True], [True, False, True], [True, True, True]]
+    assert all(joined.with_last(r).writes_over(r, i) for r in (12, 13, 14) for i in (10, 11))
 
 
 def test_values_of_a_step_share_memory():
