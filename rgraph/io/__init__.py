@@ -1,6 +1,6 @@
 """Where minibatches come from: CNTK's `io` module.
 
-What reads files is imported when it is first asked for: `surface.HOMES` says where to look.
+Readers of files are imported on first use: `surface.HOMES` lists their modules.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Work that goes on in a thread while the caller does other things."""
+"""Work done in a background thread."""
 
 from __future__ import annotations
 
@@ -12,30 +12,28 @@ Result = TypeVar("Result")
 
 
 class Work(Generic[Result]):
-    """A function that runs in a thread of its own, in the caller's context.
+    """A function that runs in its own thread, in a copy of the caller's context.
 
-    Python waits for it at its end.
-
-    In a process that was forked meanwhile there is no such thread: what it was to give is
-    computed anew.
+    The interpreter waits for the thread when it exits. A process forked in the meantime has no such
+    thread; it computes the result again.
     """
 
     def __init__(self, function: Callable[[], Result]) -> None:
         self._function, self._process = function, os.getpid()
         self._result: list[Result] = []
         self._error: BaseException | None = None
-        own = copy_context()  # a deserializer of a user's sees the defaults that the caller has
+        own = copy_context()  # user-written deserializers see the caller's defaults
         self._thread = threading.Thread(target=own.run, args=(self._run,), name="rgraph reader")
         self._thread.start()
 
     def _run(self) -> None:
         try:
             self._result.append(self._function())
-        except BaseException as error:  # it is the caller's, who hears of it
+        except BaseException as error:  # raised again by `result`
             self._error = error
 
     def result(self) -> Result:
-        """What it gave, when it is there. Raises what it raised."""
+        """Waits for the function; returns its result or raises its exception."""
         if os.getpid() != self._process:
             return self._function()
         self._thread.join()
@@ -44,13 +42,13 @@ class Work(Generic[Result]):
         return self._result[0]
 
     def wait(self) -> None:
-        """Waits for its end, and lets go of the result."""
+        """Waits for the function to end and discards its result."""
         if os.getpid() == self._process:
             self._thread.join()
 
 
 class Chunks:
-    """The chunks that are in memory, and the one that is being read."""
+    """The chunks in memory, and the one being read in the background."""
 
     def __init__(self, read: Callable[[int], Any]) -> None:
         self._read = read
@@ -58,7 +56,7 @@ class Chunks:
         self._coming: dict[int, Work[Any]] = {}
 
     def get(self, numbers: Iterable[int], window: frozenset[int]) -> dict[int, Any]:
-        """These chunks; of the others only those in the window are kept."""
+        """Returns these chunks; drops all others that are not in the window."""
         wanted = set(map(int, numbers))
         for number in wanted - self._there.keys():
             work = self._coming.pop(number, None)
@@ -69,7 +67,7 @@ class Chunks:
         return found
 
     def expect(self, numbers: Iterable[int]) -> None:
-        """Begins to read the first of these that isn't there."""
+        """Starts to read the first of these chunks that is not in memory."""
         missing = [n for n in numbers if n not in self._there]
         if missing and not self._coming:
             number = missing[0]

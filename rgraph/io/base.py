@@ -1,4 +1,4 @@
-"""What a source of minibatches is, and what it gives."""
+"""The base classes of minibatch sources, and the data of a minibatch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from .streams import (
 
 
 class MinibatchData:
-    """A stream's part of a minibatch.
+    """The data of one stream in a minibatch.
 
     Args:
-        value: a batch or a list of sequences, as `Function.eval` takes it.
-        num_sequences: how many samples or sequences.
-        num_samples: how many samples or frames.
-        sweep_end: whether a pass over the data ends with it, or within it.
+        value: an array (N, *shape) or a list of N arrays (frames, *shape), as `Function.eval`
+            takes it.
+        num_sequences: the number of samples or sequences, N.
+        num_samples: the number of samples, or of frames in all sequences.
+        sweep_end: whether a pass over the data ends in this minibatch.
 
     >>> len(C.io.MinibatchData(np.zeros((4, 2)), num_sequences=4, num_samples=4))
     4
@@ -38,32 +39,32 @@ class MinibatchData:
 
     @property
     def data(self) -> Value:
-        """What it holds, as a `Value`."""
+        """The data as a `Value`."""
         return self.value if isinstance(self.value, Value) else Value(self.value)
 
     @property
     def number_of_sequences(self) -> int:
-        """As `num_sequences`."""
+        """Same as `num_sequences`."""
         return self.num_sequences
 
     @property
     def number_of_samples(self) -> int:
-        """As `num_samples`."""
+        """Same as `num_samples`."""
         return self.num_samples
 
     @property
     def sweep_end(self) -> bool:
-        """As `end_of_sweep`."""
+        """Same as `end_of_sweep`."""
         return self.end_of_sweep
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, …), for sequences (N, frames of the longest, …)."""
+        """(N, *shape); for sequences (N, frames of the longest sequence, *shape)."""
         return self.data.shape
 
     @property
     def mask(self) -> Any:
-        """As `Value.mask`."""
+        """Same as `Value.mask`."""
         return self.data.mask
 
     @property
@@ -72,11 +73,11 @@ class MinibatchData:
         return self.data.is_sparse
 
     def as_sequences(self, variable: Any = None) -> list[Any]:
-        """As `Value.as_sequences`."""
+        """Same as `Value.as_sequences`."""
         return self.data.as_sequences(variable)
 
     def asarray(self) -> Any:
-        """As `Value.asarray`."""
+        """Same as `Value.asarray`."""
         return self.data.asarray()
 
     def __len__(self) -> int:
@@ -87,7 +88,7 @@ class MinibatchData:
 
 
 class Source:
-    """What all sources of minibatches have in common.
+    """The base class of all minibatch sources.
 
     >>> source = C.io.MinibatchSourceFromData({"x": np.zeros((4, 2))})
     >>> isinstance(source, C.cntk_py.MinibatchSource)
@@ -99,20 +100,20 @@ class Source:
     default_randomization_window_in_chunks = DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS
 
     def stream_infos(self) -> list[StreamInformation]:
-        """The streams that it gives."""
+        """Name, shape and type of each stream."""
         raise NotImplementedError
 
     def next_minibatch(self, num_samples: int, *args: Any, **options: Any) -> Mapping[Any, Any]:
-        """About `num_samples` samples or frames of each stream; empty when there is no more."""
+        """About `num_samples` samples or frames of each stream; empty at the end of the data."""
         raise NotImplementedError
 
     def get_next_minibatch(self, *args: Any) -> Mapping[Any, Any]:
-        """As `next_minibatch`."""
+        """Same as `next_minibatch`."""
         return self.next_minibatch(*args)
 
     @property
     def streams(self) -> Any:
-        """The streams by name: `streams.x` or `streams["x"]`."""
+        """The streams by name, as `streams.x` or `streams["x"]`."""
         return Record(**{s.name: s for s in self.stream_infos()})
 
     def stream_info(self, name: str) -> StreamInformation:
@@ -126,45 +127,49 @@ class Source:
         return self.stream_info(name)
 
     def is_infinite(self) -> bool:
-        """Whether it never comes to an end."""
+        """Whether the source repeats the data without end."""
         return False
 
     def get_checkpoint_state(self) -> dict[str, Any]:
-        """All that it must know to go on: numbers, strings, lists, dicts and arrays."""
+        """The state to resume from, made of numbers, strings, lists, dicts and arrays."""
         return {}
 
     def restore_from_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Goes back to where `get_checkpoint_state` was called."""
+        """Resumes from a state that `get_checkpoint_state` returned."""
         if state:
             raise NotImplementedError(
-                f"{type(self).__name__} must define restore_from_checkpoint, for training that "
-                "is taken up again"
+                f"{type(self).__name__} must define restore_from_checkpoint to resume training"
             )
 
     def checksum(self) -> int:
-        """A number that is the same where the same data is read in the same order, as far as that
-        can be told at once; of several workers all must have the same."""
+        """A checksum of the data and its order, from what is known without reading the data.
+
+        All workers must have the same checksum.
+        """
         return 0
 
     def joined_state(self, states: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Where the parts of all data go on, dealt in another way, by where each part stood.
+        """The state to resume from with a different number of workers.
 
-        Nothing is left out; what some parts were ahead is given again.
+        Args:
+            states: the state of each of the workers that wrote the checkpoint.
+
+        No data is skipped. Data that only some of the workers had read is read again.
 
         Raises:
-            GraphError: the data can't be dealt in another way from there.
+            GraphError: this source can't change the number of workers within a sweep.
         """
         if any(state != states[0] for state in states):
             raise GraphError(
-                f"{type(self).__name__} can't deal its data to another number of workers in the "
-                f"middle: the checkpoint is of {len(states)}",
-                hint=f"go on with {len(states)} workers, or begin anew",
+                f"{type(self).__name__} can't change the number of workers within a sweep: "
+                f"the checkpoint has {len(states)} workers",
+                hint=f"resume with {len(states)} workers, or start again",
             )
         return states[0]
 
 
 class UserMinibatchSource(Source):
-    """The base of sources that people write. Define `stream_infos` and `next_minibatch`.
+    """The base class of user-written sources: define `stream_infos` and `next_minibatch`.
 
     >>> class Noise(C.io.UserMinibatchSource):
     ...     def stream_infos(self):
@@ -183,11 +188,11 @@ class UserMinibatchSource(Source):
         worker_rank: int = 0,
         device: Any = None,
     ) -> Mapping[StreamInformation, MinibatchData]:
-        """About `num_samples` samples or frames of each stream; empty when there is no more."""
+        """About `num_samples` samples or frames of each stream; empty at the end of the data."""
         raise NotImplementedError
 
 
 def refuse_size(size: int) -> None:
-    """A minibatch has a sample at least."""
+    """Raises `GraphError` if a minibatch would have no sample."""
     if size < 1:
-        raise GraphError(f"a minibatch has 1 sample at least, got a size of {size}")
+        raise GraphError(f"the minibatch size must be at least 1, got {size}")

@@ -1,4 +1,4 @@
-"""CNTK's binary format, as its script ctf2bin.py writes it."""
+"""Reads CNTK's binary format, which its script ctf2bin.py writes."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ class CBFDeserializer(Deserializer):
 
     Args:
         filename: the file.
-        streams: `C.io.StreamDefs(x=C.io.StreamDef(field="name in the file", shape=3), …)`; without
-            these, all streams under the names that they have there.
+        streams: `C.io.StreamDefs(x=C.io.StreamDef(field="name in the file", shape=3), …)`; by
+            default all streams of the file, under their names there.
 
-    Source: CNTK's `CBFDeserializer`; its script ctf2bin.py says what the bytes mean.
+    Errors in the file raise `GraphError` when the source is made or a chunk is read.
+
+    Source: CNTK's `CBFDeserializer`; its script ctf2bin.py defines the format.
 
     >>> C.io.CBFDeserializer("data.bin").filename
     'data.bin'
@@ -58,7 +60,7 @@ class CBFDeserializer(Deserializer):
         except FileNotFoundError:
             raise GraphError(f"there is no file {self.filename}") from None
         except (struct.error, IndexError, OSError, UnicodeDecodeError):
-            raise GraphError(f"{self.filename} is damaged: its header can't be read") from None
+            raise GraphError(f"{self.filename} is damaged: can't read its header") from None
 
     def _read_header(self, file: Any) -> tuple[list[_Stream], list[_Chunk]]:
         def read(layout: str) -> tuple[Any, ...]:
@@ -66,9 +68,11 @@ class CBFDeserializer(Deserializer):
 
         magic, version = read("<QI")
         if magic != _MAGIC:
-            raise GraphError(f"{self.filename} is no file of CNTK's binary format")
+            raise GraphError(f"{self.filename} is not in CNTK's binary format")
         if version != _VERSION:
-            raise GraphError(f"{self.filename} has version {version}; known is {_VERSION}")
+            raise GraphError(
+                f"{self.filename} has version {version}; only version {_VERSION} is supported"
+            )
         file.seek(-8, os.SEEK_END)
         (end,) = read("<q")
         file.seek(end)
@@ -120,12 +124,12 @@ class CBFDeserializer(Deserializer):
                 read = _dense if stream.kind == "dense" else _sparse
                 parts[info.name], place = read(data, place, stream, chunk.sequences)
         except ValueError:
-            raise GraphError(f"{self.filename} is damaged: a chunk can't be read") from None
+            raise GraphError(f"{self.filename} is damaged: can't read a chunk") from None
         return parts
 
 
 def _dense(data: bytes, place: int, stream: _Stream, count: int) -> tuple[Part, int]:
-    """The stream's part of a chunk, and where it ends."""
+    """A stream's data in a chunk, and the offset of its end."""
     row = np.dtype([("count", _COUNT), ("values", stream.dtype, (stream.size,))])
     if place + count * row.itemsize <= len(data):
         rows = np.frombuffer(data, row, count, place)
@@ -142,7 +146,7 @@ def _dense(data: bytes, place: int, stream: _Stream, count: int) -> tuple[Part, 
 
 
 def _sparse(data: bytes, place: int, stream: _Stream, count: int) -> tuple[Part, int]:
-    from scipy.sparse import csr_matrix  # only who reads sparse streams needs it
+    from scipy.sparse import csr_matrix  # imported only if there are sparse streams
 
     starts = [0]
     values: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""Data in chunks: what deserializers give, and what all of the reading is made of."""
+"""Data in chunks: the base class of deserializers, and how they are combined."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .streams import StreamInformation
 
 @dataclass(frozen=True)
 class ChunkInfo:
-    """What is known of a chunk before it is read.
+    """The size of a chunk, known before it is read.
 
     Attributes:
-        num_sequences: how many sequences it has; samples are sequences of one frame.
-        num_samples: how many samples these have, by which the size of minibatches is counted.
+        num_sequences: the number of sequences; a sample is a sequence of one frame.
+        num_samples: the number of samples (frames) that count towards the minibatch size.
     """
 
     num_sequences: int
@@ -26,21 +26,23 @@ class ChunkInfo:
 
 
 class Part:
-    """A stream's sequences in a chunk, one behind the other.
+    """The sequences of one stream in a chunk, concatenated.
 
     Args:
         frames: an array (frames, *shape), or a CSR matrix (frames, size).
-        starts: where each sequence begins, and where the last ends; None: each has one frame.
+        starts: the first frame of each sequence, and the end of the last; None: each sequence has
+            one frame.
     """
 
     def __init__(self, frames: Any, starts: np.ndarray | None = None) -> None:
         self.frames, self.starts = frames, starts
 
     def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
-        """The frames of these sequences, and how many frames each has.
+        """The frames of these sequences, and the length of each.
 
         Args:
-            numbers: of each the number in all that is read, from which what is random follows.
+            numbers: the position of each sequence in the data read so far; it seeds random
+                transforms.
         """
         if self.starts is None:
             return _rows(self.frames, indices), np.ones(len(indices), np.int64)
@@ -56,7 +58,7 @@ def _rows(frames: Any, rows: np.ndarray) -> Any:
 
 
 def ranges(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """begins[0], begins[0] + 1, … for each length, joined."""
+    """Concatenates the ranges `begins[i]`, …, `begins[i] + lengths[i] - 1`."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(begins - before, lengths) + np.arange(int(lengths.sum()))
 
@@ -65,51 +67,51 @@ Chunk = Mapping[str, Part]
 
 
 class Deserializer:
-    """What gives the data of a file in chunks. All that is known beforehand comes from an index."""
+    """Reads the data of a file in chunks; sizes and keys come from an index of the file."""
 
-    reads_alone = False  # whether it can't be combined with other deserializers
-    is_secondary = False  # whether it can't be read alone, or as the first of several
-    is_repeated = False  # whether its only frame stands for all of another one's sequence
-    is_speech = False  # whether frame_mode takes its sequences apart
-    unread = False  # whether the lengths of sequences are known only when their chunk is read
+    reads_alone = False  # it can't be combined with other deserializers
+    is_secondary = False  # it can't be read alone, or as the first of several
+    is_repeated = False  # its single frame is repeated for each frame of the others
+    is_speech = False  # frame_mode splits its sequences into frames
+    unread = False  # the lengths of sequences are known only once their chunk is read
 
     def stream_infos(self) -> list[StreamInformation]:
-        """The streams that it gives."""
+        """Name, shape and type of each stream."""
         raise NotImplementedError
 
     def chunk_infos(self) -> Sequence[ChunkInfo]:
-        """How many chunks there are, and how large."""
+        """The size of each chunk."""
         raise NotImplementedError
 
     def lengths(self, chunk_id: int) -> np.ndarray:
-        """How many samples each sequence of a chunk has."""
+        """The number of samples of each sequence in a chunk."""
         raise NotImplementedError
 
     def keys(self, chunk_id: int) -> Sequence[Any]:
-        """What names each sequence of a chunk, for others that have more streams of the same."""
+        """The key of each sequence in a chunk, which matches it with those of other files."""
         raise NotImplementedError
 
     def get_chunk(self, chunk_id: int) -> Chunk:
-        """The parts of a chunk by the streams' names. Called by several threads."""
+        """The data of a chunk by stream name. Called from several threads."""
         raise NotImplementedError
 
 
 class Bundle(Deserializer):
-    """Several deserializers, whose sequences of the same key are one.
+    """Several deserializers combined: sequences with the same key belong together.
 
-    The first has the order and the chunks. What the others lack of it is left out.
+    The first one determines order and chunks. Sequences that another one lacks are left out.
     """
 
     def __init__(self, members: Sequence[Deserializer]) -> None:
         self._members = members
         self.is_speech = all(m.is_speech for m in members)
         self._infos: list[ChunkInfo] = []
-        self._found: list[list[np.ndarray]] = []  # by chunk and member: chunk and index, by row
+        self._found: list[list[np.ndarray]] = []  # by chunk and member: (chunk, index) rows
         self._lengths: list[np.ndarray] = []
-        self._chunks: list[int] = []  # those of the first that have sequences
+        self._chunks: list[int] = []  # chunks of the first that have sequences left
         names = [s.name for m in members for s in m.stream_infos()]
         if len(set(names)) < len(names):
-            raise GraphError(f"two streams have the same name: {', '.join(sorted(names))}")
+            raise GraphError(f"stream names must be unique, got {', '.join(sorted(names))}")
         self._join()
 
     def _join(self) -> None:
@@ -133,8 +135,8 @@ class Bundle(Deserializer):
             self._infos.append(ChunkInfo(len(rows), int(lengths.sum())))
         if not self._infos:
             raise GraphError(
-                "no sequence is in all of the deserializers' files",
-                hint="those that belong together have the same number in front, in each file",
+                "no sequence key occurs in the files of all deserializers",
+                hint="give sequences that belong together the same key in each file",
             )
 
     def stream_infos(self) -> list[StreamInformation]:
@@ -160,7 +162,7 @@ class Bundle(Deserializer):
 
 
 class Places(Part):
-    """Sequences that lie in several parts: rows of the part's number and the place in it."""
+    """Sequences located in several parts: rows of (part number, index in the part)."""
 
     def __init__(self, parts: Mapping[int, Part], places: np.ndarray) -> None:
         self._parts, self._places = parts, places
@@ -171,7 +173,7 @@ class Places(Part):
 
 
 class SingleFrames(Deserializer):
-    """Each frame of another deserializer's sequences as a sequence of its own."""
+    """Makes each frame of another deserializer's sequences a sequence of one frame."""
 
     def __init__(self, whole: Deserializer) -> None:
         self._whole = whole
@@ -193,15 +195,15 @@ class SingleFrames(Deserializer):
             if (lengths != wanted).any():
                 i = int(np.flatnonzero(lengths != wanted)[0])
                 raise GraphError(
-                    f"stream '{name}' has {lengths[i]} frames where another has {wanted[i]}; read "
-                    "frame by frame (frame_mode) all must have as many"
+                    f"stream '{name}' has {lengths[i]} frames where another has {wanted[i]}; with "
+                    "frame_mode all streams must have the same length"
                 )
             parts[name] = Part(frames)
         return parts
 
 
 class Repeated(Part):
-    """Sequences of one frame each, which stands for as many as `lengths` says."""
+    """Sequences of one frame each, repeated `lengths` times."""
 
     def __init__(self, part: Part, lengths: np.ndarray) -> None:
         self._part, self._lengths = part, lengths
@@ -213,13 +215,15 @@ class Repeated(Part):
 
 
 class Spread:
-    """Where sequences are, by chunk.
+    """The locations of sequences, grouped by chunk.
 
     Args:
-        chunks, indices, numbers: of each its chunk, its place in that, its number in all.
+        chunks, indices, numbers: for each sequence its chunk, its index in the chunk, and its
+            position in the data read so far.
 
     Attributes:
-        shares: of each chunk its number, which of the sequences it has, their indices and numbers.
+        shares: for each chunk its number, which of the sequences are in it, and their indices and
+            numbers.
     """
 
     def __init__(self, chunks: np.ndarray, indices: np.ndarray, numbers: np.ndarray) -> None:
@@ -230,7 +234,7 @@ class Spread:
             self.shares.append((chunk, here, indices[here], numbers[here]))
 
     def gather(self, parts: Mapping[int, Part]) -> tuple[Any, np.ndarray]:
-        """The frames of the sequences, in their order, and their lengths."""
+        """The frames of the sequences in their order, and the sequences' lengths."""
         taken = [parts[c].take(indices, numbers) for c, _, indices, numbers in self.shares]
         if len(taken) == 1:
             return taken[0]
@@ -253,11 +257,11 @@ class Spread:
 
 
 def joined_rows(parts: Sequence[Any]) -> Any:
-    """Arrays, or sparse matrices, one below the other."""
+    """Arrays or sparse matrices, concatenated along their rows."""
     if isinstance(parts[0], np.ndarray):
         same_shape(parts)
         return np.concatenate(parts)
-    from scipy.sparse import vstack  # only who reads sparse streams needs it
+    from scipy.sparse import vstack  # imported only if there are sparse streams
 
     return vstack(parts, format="csr")
 
@@ -267,13 +271,13 @@ def same_shape(parts: Sequence[np.ndarray]) -> None:
     shapes = sorted({part.shape[1:] for part in parts})
     if len(shapes) > 1:
         raise GraphError(
-            f"samples of shapes {', '.join(map(str, shapes))} are no batch",
-            hint="images get one size by transforms=[…, C.io.transforms.scale(…)]",
+            f"the samples of a batch must have the same shape, got {', '.join(map(str, shapes))}",
+            hint="scale images to one size: transforms=[…, C.io.transforms.scale(…)]",
         )
 
 
 def _places(member: Deserializer) -> dict[Any, tuple[int, int]]:
-    """Where each sequence is, by its key."""
+    """The chunk and index of each sequence, by its key."""
     return {
         key: (chunk, i)
         for chunk in range(len(member.chunk_infos()))

@@ -1,4 +1,4 @@
-"""CNTK's text format: a line for each sample, "id |name 1 2 3 |other 5:1 7:0.5"."""
+"""Reads CNTK's text format: one line per sample, "id |name 1 2 3 |other 5:1 7:0.5"."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _CHUNK = 32 << 20  # bytes of text, as in CNTK
 _FAULTS = (
     "",
     "a stream begins with '|'",
-    "behind '|' stands a stream's name",
-    "is no number",
-    "the stream has only {dim} values to a sample",
+    "'|' must be followed by a stream's name",
+    "is not a number",
+    "the stream has only {dim} values per sample",
     "sparse values are written index:value",
     "the stream has {dim} columns, counted from 0",
-    "there are more samples of a stream than lines",
+    "a stream has more samples than the sequence has lines",
 )
 
 
@@ -33,14 +33,14 @@ class CTFDeserializer(Deserializer):
     """Reads CNTK's text format.
 
     Args:
-        filename: the file. It may be larger than the memory.
+        filename: the file, which may be larger than the memory.
         streams: `C.io.StreamDefs(features=C.io.StreamDef(field="S0", shape=3), …)`.
 
-    A line has a sample of each stream, "|S0 1 2 3 |S1 0:1 5:2": dense values, of which zeros at
-    the end may be missing, or index:value pairs. Lines that begin with the same number are one
-    sequence; without numbers each line is. "|# …" is a comment.
+    A line holds one sample of each stream, for example "|S0 1 2 3 |S1 0:1 5:2": dense values
+    (trailing zeros may be omitted) or index:value pairs. Consecutive lines that begin with the same
+    number form a sequence; without numbers each line is a sequence. "|# …" is a comment.
 
-    Raises `GraphError` with file and line, when it is read, for what does not suit.
+    Errors in the file raise `GraphError` with file and line, when they are read.
 
     Source: CNTK's `CTFDeserializer`.
 
@@ -55,14 +55,17 @@ class CTFDeserializer(Deserializer):
             field, size = stream.get("stream_alias"), stream.get("dim")
             if not field or size is None:
                 missing = "its name in the file (field)" if not field else "its size (shape)"
-                raise ValueError(f"stream '{name}' of a text file must say {missing}")
+                raise ValueError(f"stream '{name}' of a text file needs {missing}")
             kind = "sparse" if stream.is_sparse else "dense"
             shape, definer = as_shape(size), bool(stream.get("defines_mb_size"))
             self._streams.append(StreamInformation(name, i, kind, np.float32, shape, definer))
             self._fields.append(str(field).encode())
         definers = [i for i, s in enumerate(self._streams) if s.defines_mb_size]
         if not self._streams or len(definers) > 1:
-            raise ValueError("a text file has streams, and one at most defines a minibatch's size")
+            raise ValueError(
+                "a text file needs at least one stream, and at most one may define the "
+                "minibatch size"
+            )
         self._definer = definers[0] if definers else None
 
     @cached_property
@@ -110,7 +113,7 @@ class CTFDeserializer(Deserializer):
             self._raise(chunk, int(line), f"the sequence has no sample of stream '{stream.name}'")
 
     def _check_all(self, chunk: int, parts: Chunk, firsts: np.ndarray) -> None:
-        """A sequence's longest stream has a sample on each line, as CNTK wants it."""
+        """Checks that the longest stream of each sequence has a sample on each line, as in CNTK."""
         counts = [
             np.ones(len(firsts) - 1, np.int64) if p.starts is None else np.diff(p.starts)
             for s, p in zip(self._streams, parts.values(), strict=True)
@@ -128,7 +131,7 @@ class CTFDeserializer(Deserializer):
     def _raise(self, chunk: int, line: int, problem: str) -> None:
         raise GraphError(
             f"{self.filename}, line {self._index.chunks[chunk].first_line + line}: {problem}",
-            hint="each line has a sample of each stream, except where a stream's sequence is over",
+            hint="each line needs a sample of each stream, until a stream's sequence has ended",
         )
 
     def _refuse(self, fault: int, where: int, text: bytes, first_line: int) -> None:
@@ -148,8 +151,8 @@ class CTFDeserializer(Deserializer):
 
 @cache
 def _parser() -> Any:
-    """The one in C, or where that was not built the other."""
-    from ..engines.native import NativeError  # only who reads text needs it
+    """The parser in C, or the one in Python if the C library was not built."""
+    from ..engines.native import NativeError  # imported only to read text
     from ..engines.native.text import parse
 
     try:
@@ -162,7 +165,7 @@ def _parser() -> Any:
 def _frames(found: Found, stream: StreamInformation, size: int) -> Any:
     if found.columns is None or found.ends is None:
         return found.values.reshape(-1, *stream.shape)
-    from scipy.sparse import csr_matrix  # only who reads sparse streams needs it
+    from scipy.sparse import csr_matrix  # imported only if there are sparse streams
 
     ends = np.concatenate([[0], found.ends])
     return csr_matrix((found.values, found.columns, ends), (len(found.ends), size))

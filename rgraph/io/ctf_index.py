@@ -1,4 +1,4 @@
-"""Where the sequences of a text file are, found in one pass over it, in chunks."""
+"""An index of a text file: its sequences and chunks, found in one pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SPACES = b" \t\r\n\v\f"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a chunk is: from which byte, how many; its first line's number, and how many."""
+    """The location of a chunk: first byte, number of bytes, first line, number of lines."""
 
     offset: int
     size: int
@@ -27,7 +27,7 @@ class Place:
 
 
 class _Lines(NamedTuple):
-    """Lines: where each ends, whether a sequence begins with it, how many samples it has."""
+    """For each line: its end, whether it begins a sequence, and its number of samples."""
 
     ends: np.ndarray
     starts: np.ndarray
@@ -35,30 +35,30 @@ class _Lines(NamedTuple):
 
 
 class Index:
-    """The chunks of a text file. Of sequences it keeps only how long they are.
+    """The chunks of a text file; of the sequences only their lengths are kept.
 
     Attributes:
-        chunks: where each is.
-        infos: how large each is.
+        chunks: the location of each chunk.
+        infos: the size of each chunk.
     """
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
         self.chunks: list[Place] = []
         self.infos: list[ChunkInfo] = []
-        self._samples: list[np.ndarray | None] = []  # None: one each
+        self._samples: list[np.ndarray | None] = []  # None: one per sequence
         self._lines: list[np.ndarray | None] = []
         self.has_ids = False
 
     def add(self, place: Place, lines: np.ndarray, samples: np.ndarray) -> None:
-        """A chunk, of whose sequences so many lines and samples each are known."""
+        """Adds a chunk, given the numbers of lines and of samples of its sequences."""
         self.chunks.append(place)
         self.infos.append(ChunkInfo(len(samples), int(samples.sum())))
         self._samples.append(None if (samples == 1).all() else samples.astype(np.int32))
         self._lines.append(None if (lines == 1).all() else lines.astype(np.int32))
 
     def samples(self, chunk: int) -> np.ndarray:
-        """How many samples each sequence has."""
+        """The number of samples of each sequence."""
         return self._of(self._samples[chunk], chunk)
 
     def _of(self, kept: np.ndarray | None, chunk: int) -> np.ndarray:
@@ -66,11 +66,11 @@ class Index:
         return np.ones(count, np.int64) if kept is None else kept.astype(np.int64)
 
     def first_lines(self, chunk: int) -> np.ndarray:
-        """On which of the chunk's lines each sequence begins, and the last ends."""
+        """The first line of each sequence within the chunk, and the end of the last one."""
         return np.concatenate([[0], np.cumsum(self._of(self._lines[chunk], chunk))])
 
     def keys(self, chunk: int) -> list[int]:
-        """The sequences' numbers; without these their lines'."""
+        """The numbers of the sequences in the file, or else their line numbers."""
         place, firsts = self.chunks[chunk], self.first_lines(chunk)[:-1]
         if not self.has_ids:
             return (firsts + place.first_line).tolist()
@@ -80,7 +80,7 @@ class Index:
         return _ids(text, begins)[1].tolist()
 
     def read(self, place: Place) -> bytes:
-        """A chunk's text."""
+        """Reads the text of a chunk."""
         with open(self.filename, "rb") as file:
             file.seek(place.offset)
             return file.read(place.size)
@@ -90,8 +90,8 @@ def indexed(filename: str, chunk_size: int, definer: bytes | None) -> Index:
     """The index of a file.
 
     Args:
-        chunk_size: how many bytes a chunk has at most, if its sequences are shorter.
-        definer: the stream whose samples are counted; None: the lines are.
+        chunk_size: the largest size of a chunk in bytes; a longer sequence is a chunk by itself.
+        definer: the stream whose samples are counted; None: count lines.
     """
     if not os.path.isfile(filename):
         raise GraphError(f"there is no file {filename}")
@@ -108,12 +108,12 @@ def indexed(filename: str, chunk_size: int, definer: bytes | None) -> Index:
 
 
 def _beginning(filename: str) -> int:
-    """Where the first line begins, behind what some editors put there."""
+    """The offset of the first line, after a byte order mark."""
     with open(filename, "rb") as file:
         head = file.read(4096)
     skipped = 3 if head.startswith(b"\xef\xbb\xbf") else 0
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise GraphError(f"{filename} is in UTF-16; a text file must be in UTF-8 or ASCII")
+        raise GraphError(f"{filename} is encoded in UTF-16; a text file must be UTF-8 or ASCII")
     text = head[skipped:].lstrip(_SPACES)
     if not text:
         raise GraphError(f"{filename} is empty")
@@ -121,7 +121,7 @@ def _beginning(filename: str) -> int:
 
 
 class _Scanner:
-    """Finds sequences, block by block."""
+    """Finds the sequences of a file block by block."""
 
     def __init__(self, filename: str, definer: bytes | None, has_ids: bool) -> None:
         self._filename, self._has_ids = filename, has_ids
@@ -160,7 +160,7 @@ class _Scanner:
         known, ids = _ids(text, begins)
         if self._last_id is None and not known[0]:
             raise GraphError(
-                f"{self._filename}, line 1: a line begins with '|', or with a sequence's number"
+                f"{self._filename}, line 1: a line must begin with '|' or a sequence number"
             )
         numbers = ids[known]
         starts = np.zeros(len(begins), bool)
@@ -173,7 +173,7 @@ class _Scanner:
         return starts
 
     def _counted(self, text: bytes, ends: np.ndarray) -> np.ndarray:
-        """How many samples each line has: one, or none."""
+        """The number of samples on each line: 1 or 0."""
         if self._mark is None:
             return np.ones(len(ends), np.int64)
         counts = np.zeros(len(ends), np.int64)
@@ -187,7 +187,7 @@ class _Scanner:
 
 
 def _ids(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each line begins with a number, and which."""
+    """For each line whether it begins with a number, and the number."""
     ids = np.zeros(len(begins), np.uint64)
     active = np.arange(len(begins))
     known = np.zeros(len(begins), bool)
@@ -203,27 +203,27 @@ def _ids(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Builder:
-    """Puts lines into sequences and sequences into chunks."""
+    """Groups lines into sequences, and sequences into chunks."""
 
     def __init__(self, index: Index, chunk_size: int, begin: int) -> None:
         self._index, self._chunk_size, self._offset = index, chunk_size, begin
         self._line = 1
-        # lines whose chunk goes on perhaps: their ends, whether they begin a sequence, samples
+        # lines whose chunk may not be complete: ends, whether they begin a sequence, samples
         none = np.empty(0, np.int64)
         self._waiting = _Lines(none, none.astype(bool), none)
 
     def add(self, found: _Lines) -> None:
-        """The lines of a block."""
+        """Adds the lines of a block."""
         pairs = zip(self._waiting, found, strict=True)
         self._waiting = _Lines(*(np.concatenate(pair) for pair in pairs))
         self._put(whole=False)
 
     def finish(self) -> None:
-        """There are no more lines."""
+        """Ends the last sequence and chunk."""
         self._put(whole=True)
 
     def _put(self, whole: bool) -> None:
-        """Makes chunks of what waits, so far as their last sequences are known to be over."""
+        """Makes chunks of the pending lines, up to the last complete sequence."""
         ends, starts, counts = self._waiting
         firsts = np.flatnonzero(starts)
         lasts = np.append(firsts[1:], len(ends))

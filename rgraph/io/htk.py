@@ -1,4 +1,4 @@
-"""HTK's files of speech features, and the lists that say which utterances are where in them."""
+"""Reads HTK's files of speech features, and the lists of utterances in them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _BASE, _STREAM, _COMPRESSED, _QUANTIZED = 0o77, 12, 0o2000, 0o40000
 
 
 class Utterance(NamedTuple):
-    """A line of a list: where the frames of an utterance are.
+    """A line of a list: the location of an utterance's frames.
 
     Attributes:
-        key: what labels and other features call it.
+        key: the name of the utterance, which matches it with labels and other features.
         path: the file.
-        first, frames: the first of its frames there, and how many there are; -1: all.
+        first, frames: its first frame in the file, and the number of its frames; -1: all.
     """
 
     key: str
@@ -35,14 +35,14 @@ class Utterance(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a file of features says of itself.
+    """The header of a file of features.
 
     Attributes:
-        form: kind of features, numbers to a frame, and the time from frame to frame in 100 ns.
-        frames: how many there are.
-        begin: where they begin, in bytes.
-        dtype: of the numbers.
-        scale, shift: of compressed numbers n: they stand for (n + shift) / scale.
+        form: the kind of features, numbers per frame, and frame period in units of 100 ns.
+        frames: the number of frames.
+        begin: the offset of the first frame in bytes.
+        dtype: the type of the numbers.
+        scale, shift: a compressed number n stands for (n + shift) / scale.
     """
 
     form: tuple[int, int, int]
@@ -54,39 +54,40 @@ class Header(NamedTuple):
 
 
 def read_header(path: str) -> Header:
-    """The header of a file. Raises `GraphError` for what is no file of HTK features."""
+    """Reads the header of a file. Raises `GraphError` if it is not a file of HTK features."""
     try:
         with open(path, "rb") as file:
             start = file.read(12)
-            # The period is a small number; in the wrong order of bytes it is a large one.
+            # The period is a small number; with the wrong byte order it would be large.
             order = min("><", key=lambda o: struct.unpack(f"{o}2IHH", start)[1])
             frames, period, size, kind = struct.unpack(f"{order}2IHH", start)
-            begin = 12 + 16 * (kind & _BASE == _STREAM)  # an identifier stands between
+            begin = 12 + 16 * (kind & _BASE == _STREAM)  # there is an identifier in between
             if kind & _BASE not in _KINDS or kind & _QUANTIZED:
-                raise GraphError(f"{path} has features of a kind that is not read (code {kind})")
+                raise GraphError(f"{path} has features of an unsupported kind (code {kind})")
             width = 2 if kind & _COMPRESSED else 4
             if not size or size % width:
-                raise GraphError(f"{path} is damaged: {size} bytes are no frame")
+                raise GraphError(f"{path} is damaged: a frame can't have {size} bytes")
             form = kind, size // width, period
             if width == 4:
                 return Header(form, frames, begin, np.dtype(f"{order}f4"))
             file.seek(begin)
             numbers = np.frombuffer(file.read(2 * 4 * form[1]), f"{order}f4")
             scale, shift = numbers.reshape(2, form[1])
-            # What decompresses takes the place of four frames, and is counted as such.
+            # Scale and shift take the space of four frames, and are counted as such.
             begin += 8 * form[1]
             return Header(form, frames - 4, begin, np.dtype(f"{order}i2"), scale, shift)
     except FileNotFoundError:
         raise GraphError(f"there is no file {path}") from None
     except (struct.error, ValueError, OSError):
-        raise GraphError(f"{path} is no file of HTK features: its header can't be read") from None
+        raise GraphError(f"{path} is not a file of HTK features: can't read its header") from None
 
 
 def read_frames(path: str, header: Header, first: int, count: int) -> np.ndarray:
-    """Frames of a file, (count, numbers to a frame)."""
+    """Reads frames of a file, as an array (count, numbers per frame)."""
     if first + count > header.frames:
         raise GraphError(
-            f"{path} has {header.frames} frames; {first} to {first + count - 1} were asked for"
+            f"{path} has {header.frames} frames, but the list refers to {first} to "
+            f"{first + count - 1}"
         )
     size = header.form[1]
     with open(path, "rb") as file:
@@ -101,7 +102,7 @@ def read_frames(path: str, header: Header, first: int, count: int) -> np.ndarray
 
 
 def read_list(path: str) -> list[Utterance]:
-    """The utterances of a list of the form "key=file[first,last]"; "key" alone is a whole file.
+    """Reads a list with lines of the form "key=file[first,last]"; "file" alone is a whole file.
 
     Raises `GraphError` with file and line.
     """
@@ -117,7 +118,7 @@ def read_list(path: str) -> list[Utterance]:
             continue
         key, _, place = line.strip().partition("=")
         file_name, bracket, range_ = (place or key).partition("[")
-        if file_name.startswith("..."):  # the list's own folder
+        if file_name.startswith("..."):  # the folder of the list
             file_name = folder + file_name[3:]
         key = key[: key.rfind(".")] if "." in key else key
         if not bracket:
@@ -129,8 +130,8 @@ def read_list(path: str) -> list[Utterance]:
             first, last = 0, -1
         if not range_.endswith("]") or not 0 <= first <= last:
             raise GraphError(
-                f"{path}, line {number}: '{line.strip()}' says not which frames are meant",
-                hint="a line is key=file[first frame,last frame]",
+                f"{path}, line {number}: invalid range of frames in '{line.strip()}'",
+                hint="a line must be key=file[first frame,last frame]",
             )
         found.append(Utterance(key, file_name, first, last + 1 - first))
     return found
@@ -143,9 +144,9 @@ class HTKFeatures(Deserializer):
 
     def __init__(self, name: str, stream: Mapping[str, Any]) -> None:
         if stream.get("stream_alias") is not None:
-            raise ValueError(f"stream '{name}': HTK features have no names in their files")
+            raise ValueError(f"stream '{name}': HTK files have no stream names, leave out field")
         if not stream.get("scp") or stream.get("dim") is None:
-            raise ValueError(f"stream '{name}' of HTK features must say scp=… and shape=…")
+            raise ValueError(f"stream '{name}' of HTK features needs scp=… and shape=…")
         self.scp = os.fspath(stream["scp"])
         self.context: tuple[int, int] = tuple(stream.get("context") or (0, 0))
         self.is_repeated = bool(stream.get("broadcast"))
@@ -165,7 +166,7 @@ class HTKFeatures(Deserializer):
             first = next(iter(self._headers.items()))
             if found.form != first[1].form:
                 raise GraphError(
-                    f"{path} has other features than {first[0]}: kind, numbers to a frame and "
+                    f"{path} has other features than {first[0]}: kind, numbers per frame and "
                     f"period are {found.form} and {first[1].form}"
                 )
         return found
@@ -185,29 +186,31 @@ class HTKFeatures(Deserializer):
             if u.frames > self._most:
                 continue
             if keys[u.key] > 1:
-                raise GraphError(f"{self.scp} has {keys[u.key]} utterances called '{u.key}'")
+                raise GraphError(f"{self.scp} has {keys[u.key]} utterances with the key '{u.key}'")
             if total > _CHUNK:
                 chunks.append([])
                 total = 0
             chunks[-1].append(u)
             total += u.frames
         if not chunks:
-            raise GraphError(f"{self.scp} has no utterance")
+            raise GraphError(f"{self.scp} has no utterances")
         return chunks
 
     @cached_property
     def _window(self) -> tuple[int, int]:
-        """How many frames before and after stand beside each."""
+        """The numbers of neighboring frames before and after that are added to each frame."""
         own = self._header(self._chunks[0][0].path).form[1]
         (size,) = self._stream.shape
         left, right = self.context
         if (1 + left + right) * own == size:
             return left, right
-        if not left + right and size % own == 0 and size // own % 2:  # shape says it, as in CNTK
+        if (
+            not left + right and size % own == 0 and size // own % 2
+        ):  # inferred from the shape, as in CNTK
             return size // own // 2, size // own // 2
         raise GraphError(
-            f"stream '{self._stream.name}' has frames of {own} numbers in its files; with "
-            f"context={self.context} they are no {size}",
+            f"stream '{self._stream.name}' has {own} numbers per frame in its files; with "
+            f"context={self.context} this does not give shape={size}",
             hint=f"shape={own}",
         )
 
@@ -231,11 +234,15 @@ class HTKFeatures(Deserializer):
 
     def _frames(self, u: Utterance) -> np.ndarray:
         if self.is_repeated and u.frames != 1:
-            raise GraphError(f"{self.scp}: '{u.key}' has {u.frames} frames; broadcast takes one")
+            raise GraphError(
+                f"{self.scp}: '{u.key}' has {u.frames} frames; with broadcast it must have one"
+            )
         frames = read_frames(u.path, self._header(u.path), u.first, u.frames)
         left, right = self._window
         around = np.arange(-left, right + 1)
-        rows = np.clip(np.arange(u.frames)[:, None] + around, 0, u.frames - 1)  # ends are repeated
+        rows = np.clip(
+            np.arange(u.frames)[:, None] + around, 0, u.frames - 1
+        )  # the first and last frames are repeated
         return frames[rows].reshape(u.frames, -1)
 
 
@@ -245,10 +252,11 @@ class HTKFeatureDeserializer(Deserializer):
     Args:
         streams: `C.io.StreamDefs(x=C.io.StreamDef(shape=33, scp="list.scp", context=(2, 2)), …)`.
             `scp` is a file with a line "key=file[first frame,last frame]" for each utterance;
-            `context` says how many frames before and after stand beside each (at the ends the
-            last one again), `broadcast` that one frame stands for the whole utterance.
+            `context` the numbers of neighboring frames before and after to concatenate to each
+            frame (at both ends the outermost frame is repeated); `broadcast` repeats the
+            utterance's single frame for all its frames in the other streams.
 
-    Raises `GraphError` with file and line, when it is read, for what does not suit.
+    Errors in the files raise `GraphError` with file and line, when they are read.
 
     Source: CNTK's `HTKFeatureDeserializer`; The HTK Book, "HTK format parameter files".
 
@@ -259,7 +267,7 @@ class HTKFeatureDeserializer(Deserializer):
 
     def __init__(self, streams: Mapping[str, Any]) -> None:
         if not streams:
-            raise ValueError("HTK features have a stream at least")
+            raise ValueError("HTK features need at least one stream")
         self.members = [HTKFeatures(name, stream) for name, stream in streams.items()]
 
     def stream_infos(self) -> list[StreamInformation]:

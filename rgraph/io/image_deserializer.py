@@ -1,4 +1,4 @@
-"""Images and their classes, from files, zip archives, or a text file that has them in base64."""
+"""Reads images and their classes from files, zip archives, or a text file in base64."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .streams import StreamInformation
 
 
 class _Images(Deserializer):
-    """What readers of images share: a line for each, streams "image" and "label"."""
+    """The base class of readers of images: a line per image, streams "image" and "label"."""
 
     _per_chunk = 1
 
@@ -37,7 +37,7 @@ class _Images(Deserializer):
                 self._image = StreamInformation(name, i, "dense", np.float32, shape)
             elif field == "label":
                 if stream.get("dim") is None:
-                    raise ValueError(f"stream '{name}' must say how many classes there are (shape)")
+                    raise ValueError(f"stream '{name}' needs the number of classes (shape)")
                 self._label = StreamInformation(name, i, "sparse", np.float32, stream.dim)
             else:
                 raise ValueError(
@@ -55,7 +55,7 @@ class _Images(Deserializer):
 
     @cached_property
     def _lines(self) -> list[tuple[str, int, Any]]:
-        """The key, the class and the place of each image."""
+        """The key, class and location of each image."""
         found = []
         try:
             with open(self.filename, "rb") as file:
@@ -76,10 +76,12 @@ class _Images(Deserializer):
     def _class(self, text: bytes, number: int) -> int:
         count = None if self._label is None else self._label.shape[0]
         if not text.strip().isdigit():
-            raise GraphError(f"{self.filename}, line {number + 1}: {text[:40]!r} is no class")
+            raise GraphError(
+                f"{self.filename}, line {number + 1}: {text[:40]!r} is not a class number"
+            )
         if count is not None and int(text) >= count:
             raise GraphError(
-                f"{self.filename}, line {number + 1}: there are {count} classes, from 0 on; got "
+                f"{self.filename}, line {number + 1}: a class must be from 0 to {count - 1}; got "
                 f"{int(text)}"
             )
         return int(text)
@@ -115,14 +117,14 @@ class _Images(Deserializer):
         return parts
 
     def _bytes(self, place: Any) -> bytes:
-        """An image's file."""
+        """Reads the encoded bytes of an image."""
         raise NotImplementedError
 
     def image(self, place: Any, number: int, view: int) -> np.ndarray:
         """An image (channels, height, width), after all transforms.
 
         Args:
-            number: from which all that is random follows.
+            number: seeds the random transforms.
         """
         image = self._decoded(place)
         random = np.random.default_rng(number)
@@ -143,11 +145,11 @@ class _Images(Deserializer):
                     return np.asarray(image.convert("L"))[:, :, None]
                 return np.asarray(image.convert("RGB"))[:, :, ::-1]
         except (OSError, KeyError, zipfile.BadZipFile, binascii.Error) as error:
-            raise GraphError(f"{self.filename}: an image can't be read: {error}") from None
+            raise GraphError(f"{self.filename}: can't read an image: {error}") from None
 
 
 class _ImagePart(Part):
-    """Images that are read when they are needed."""
+    """Images that are read on demand."""
 
     def __init__(self, reader: _Images, rows: list[tuple[str, int, Any]]) -> None:
         self._reader, self._files, self._views = reader, rows, reader._views
@@ -165,13 +167,15 @@ class ImageDeserializer(_Images):
 
     Args:
         filename: the map file: a line for each image, "path<tab>class" or "key<tab>path<tab>class".
-            Paths may begin with "…/" as three dots, the map file's folder; "archive.zip@/path" is
-            in an archive.
+            A path may begin with ".../", the map file's folder; "archive.zip@/path" is a file in
+            an archive.
         streams: `C.io.StreamDefs(x=C.io.StreamDef(field="image", transforms=[…]),
             y=C.io.StreamDef(field="label", shape=10))`.
 
-    Images are (channels, height, width), blue first, from 0 to 255; classes are sparse one-hot
-    vectors. Needs Pillow.
+    Images have shape (channels, height, width), with blue as the first channel and values from 0 to
+    255; classes are sparse one-hot vectors. Requires Pillow.
+
+    Errors in the files raise `GraphError`, with the line of the map file where there is one.
 
     Source: CNTK's `ImageDeserializer`.
 
@@ -184,8 +188,9 @@ class ImageDeserializer(_Images):
         parts = line.split(b"\t")
         if len(parts) < 2:
             raise GraphError(
-                f"{self.filename}, line {number + 1}: a line is a path and a class, or a key, a "
-                "path and a class, with tabs between them"
+                f"{self.filename}, line {number + 1}: a line must be a path and a class, or a "
+                "key, a "
+                "path and a class, separated by tabs"
             )
         key, path, label = parts[:3] if len(parts) > 2 else (str(number).encode(), *parts)
         return key.decode(), self._class(label, number), path.decode()
@@ -210,10 +215,10 @@ class ImageDeserializer(_Images):
 
 
 class Base64ImageDeserializer(_Images):
-    """Reads images that a text file has in base64.
+    """Reads images from a text file in base64.
 
     Args:
-        filename: a line for each image: "class<tab>base64", or with a key before that.
+        filename: a line for each image: "class<tab>base64" or "key<tab>class<tab>base64".
         streams: as for `ImageDeserializer`.
 
     Source: CNTK's `Base64ImageDeserializer`.
@@ -229,8 +234,9 @@ class Base64ImageDeserializer(_Images):
         parts = line.split(b"\t", 2)
         if len(parts) < 2:
             raise GraphError(
-                f"{self.filename}, line {number + 1}: a line is a class and an image, with a tab "
-                "between them"
+                f"{self.filename}, line {number + 1}: a line must be a class and an image, "
+                "separated "
+                "by a tab"
             )
         key, label, image = parts if len(parts) > 2 else (str(number).encode(), *parts)
         begin = offset + len(line) - len(image)

@@ -1,4 +1,4 @@
-"""Transforms of images, which are arrays (height, width, channels), blue first, as in OpenCV."""
+"""Transforms of images: arrays (height, width, channels), blue first, as in OpenCV."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..graph import GraphError
 from .resizing import KERNELS, Image, resized
 
 Ratio = tuple[float, float]
-VIEWS = 10  # of each image, for the crop "multiview10"
+VIEWS = 10  # crops of each image with crop_type="multiview10"
 
 
 class Transform:
-    """Something that is done to an image.
+    """The base class of transforms.
 
     Attributes:
-        shape: what it makes of any image, if that can be said.
+        shape: the shape of the resulting images, if it is the same for all.
     """
 
     shape: tuple[int, ...] = ()
@@ -44,11 +44,17 @@ class Crop(Transform):
         _one_of("jitter_type", self.jitter, "none", "uniratio")
         for name, (low, high) in {"side_ratio": self.side, "area_ratio": self.area}.items():
             if (low or high) and not 0 < low <= high <= 1:
-                raise GraphError(f"{name} is from 0 to 1, the smaller first; got {(low, high)}")
+                raise GraphError(
+                    f"{name} must be from 0 to 1, the smaller value first; got {(low, high)}"
+                )
         if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise GraphError(f"aspect_ratio is above 0, the smaller first; got {self.aspect}")
+            raise GraphError(
+                f"aspect_ratio must be above 0, the smaller value first; got {self.aspect}"
+            )
         if min(self.size) < 0 or any(self.side) and any(self.area):
-            raise GraphError("a crop has a crop_size from 0 on, a side_ratio or an area_ratio")
+            raise GraphError(
+                "a crop needs a crop_size of at least 0, a side_ratio or an area_ratio"
+            )
         needs = {"randomside": self.side, "randomarea": self.area}.get(self.kind)
         if needs is not None and not any(needs) and not all(self.size):
             raise GraphError(f"crop_type '{self.kind}' needs {self.kind[6:]}_ratio or crop_size")
@@ -69,7 +75,7 @@ class Crop(Transform):
         return part[:, ::-1] if mirrored else part
 
     def _size_in(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
-        """The part's width and height; all of the image where nothing fits."""
+        """The width and height of the crop; the whole image if no crop fits."""
         if all(self.size):
             return min(width, self.size[0]), min(height, self.size[1])
         for _ in range(10):
@@ -106,7 +112,7 @@ class Scale(Transform):
         _one_of("scale_mode", self.mode, "fill", "crop", "pad")
         if min(self.width, self.height) < 1 or self.channels not in (1, 3) or self.pad_value < -1:
             raise GraphError(
-                "scale needs a width and a height, 1 or 3 channels, and a pad_value from -1 on"
+                "scale needs a width and a height, 1 or 3 channels, and a pad_value of at least -1"
             )
 
     @property
@@ -146,7 +152,7 @@ class Mean(Transform):
 
     @cached_property
     def _mean(self) -> Image:
-        from xml.etree import ElementTree  # only who has a mean image needs it
+        from xml.etree import ElementTree  # imported only for mean images
 
         try:
             root = ElementTree.parse(os.fspath(self.filename)).getroot()
@@ -159,8 +165,8 @@ class Mean(Transform):
     def __call__(self, image: Image, random: np.random.Generator, view: int) -> Image:
         if image.shape != self._mean.shape:
             raise GraphError(
-                f"{self.filename} has a mean image {self._mean.shape}, and an image is "
-                f"{image.shape}: height, width, channels"
+                f"{self.filename} has a mean image of shape {self._mean.shape}, but an image is "
+                f"{image.shape} (height, width, channels)"
             )
         return image.astype(np.float32) - self._mean
 
@@ -175,7 +181,7 @@ class Color(Transform):
 
     def __post_init__(self) -> None:
         if not all(0 <= r <= 1 for r in (self.brightness, self.contrast, self.saturation)):
-            raise GraphError("a color's radius is from 0 to 1")
+            raise GraphError("the radius of a color transform must be from 0 to 1")
 
     def __call__(self, image: Image, random: np.random.Generator, view: int) -> Image:
         image = image.astype(np.float32)
@@ -189,7 +195,7 @@ class Color(Transform):
 
 
 def _saturated(image: Image, ratio: float) -> Image:
-    """With the saturation of HSV multiplied, up to 1; hue and value stay."""
+    """Multiplies the saturation in HSV, limited to 1; hue and value stay the same."""
     value = image.max(-1, keepdims=True)
     spread = value - image.min(-1, keepdims=True)
     saturation = np.divide(spread, value, out=np.zeros_like(value), where=value > 0)
@@ -199,10 +205,10 @@ def _saturated(image: Image, ratio: float) -> Image:
 
 
 def _rounded(x: float) -> int:
-    """To the nearest, halves away from zero, as C's `round`."""
+    """Rounds to the nearest integer, halves away from zero, like C's `round`."""
     return int(np.floor(x + 0.5))
 
 
 def _one_of(name: str, given: str, *known: str) -> None:
     if given not in known:
-        raise GraphError(f"{name} is {', '.join(known)}; got {given!r:.40}")
+        raise GraphError(f"{name} must be one of {', '.join(known)}; got {given!r:.40}")

@@ -1,4 +1,4 @@
-"""Minibatches of data in memory, in its order."""
+"""Minibatches of data in memory, in the given order."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ from ..runtime.values import Value, dense
 from .base import MinibatchData, UserMinibatchSource
 from .streams import FULL_DATA_SWEEP, INFINITELY_REPEAT, StreamInformation
 
-LOOKED_AT = 100  # samples or sequences, by which data is told from other data
+LOOKED_AT = 100  # samples or sequences that go into the checksum
 
 
 class MinibatchSourceFromData(UserMinibatchSource):
-    """Data in memory, given in its order, minibatch by minibatch.
+    """Minibatches of data in memory, in the given order.
 
     Args:
         data_streams: a dict from names to data: an array (N, *shape), a `Value` or a SciPy sparse
             matrix of that shape, a list of sequences of shape (frames, *shape); or pairs of data
-            and a type (`C.layers.typing.Sequence[...]`, or the input that it is for). Of a type
-            whose shape is known a list's item may be a single frame, as in `Function.eval`.
-        max_samples: how many samples (frames of the longest stream) to give in all; by default it
-            starts again at the end, for ever. `C.io.FULL_DATA_SWEEP`: all of the data once.
-        max_sweeps: how many times to give all data, which need not be whole; by default for ever.
+            and a type (`C.layers.typing.Sequence[...]`, or the input that it is for). If the type
+            has a known shape, a list's item may be a single frame, as in `Function.eval`.
+        max_samples: the total number of samples (frames of the longest stream); by default the
+            data is repeated without end. `C.io.FULL_DATA_SWEEP`: all data once.
+        max_sweeps: the number of passes over the data, which may be fractional; by default
+            unlimited.
 
     The data is not copied and not shuffled.
 
     Attributes:
-        sweep_size: how many samples (frames of the longest stream) the data has.
+        sweep_size: the number of samples in the data (frames of the longest stream).
+
+    Raises:
+        GraphError: the streams are empty or have different numbers of samples or sequences.
 
     Source: CNTK's `MinibatchSourceFromData`.
 
@@ -59,7 +63,9 @@ class MinibatchSourceFromData(UserMinibatchSource):
         self._data: dict[str, Any] = {}
         self._lengths: dict[str, Sequence[int]] = {}
         self._sequences: dict[str, bool] = {}
-        self._untyped: dict[str, bool] = {}  # whether only its being a list says so
+        self._untyped: dict[
+            str, bool
+        ] = {}  # streams known to be sequences only because they are lists
         for name, given in data_streams.items():
             data, kind = given if isinstance(given, tuple) else (given, None)
             data = dense(data) if isinstance(data, (Value, NDArrayView)) else data
@@ -104,12 +110,11 @@ class MinibatchSourceFromData(UserMinibatchSource):
         device: Any = None,
         num_sequences: int = sys.maxsize,
     ) -> dict[StreamInformation, MinibatchData]:
-        """The next samples or sequences whose frames are at most `num_samples`, but at least one;
-        and at most `num_sequences` of them.
+        """The next samples, or the next sequences with up to `num_samples` frames in all.
 
-        Of several workers each is given its part of these, which may be none.
-
-        Fewer at the end of the data, so that a sweep ends with a minibatch.
+        There is at least one sample or sequence, and at most `num_sequences`. Each of several
+        workers gets its share, which may be empty. The last minibatch of a sweep may be smaller: a
+        minibatch doesn't cross the end of a sweep.
         """
         room = min(num_samples, self._max - self._given)
         totals = dict.fromkeys(self._data, 0)
@@ -136,7 +141,7 @@ class MinibatchSourceFromData(UserMinibatchSource):
         }
 
     def left(self, in_sequences: bool) -> int | None:
-        """How many samples, or sequences, it will give yet; None: for ever."""
+        """The number of samples, or sequences, that are left; None: unlimited."""
         if self.is_infinite():
             return None
         samples = max(self._max - self._given, 0)
@@ -164,11 +169,11 @@ def _bytes(array: np.ndarray) -> bytes:
 
 
 def _sequences(name: str, items: list[Any], shape: tuple[int, ...] | None) -> list[Any]:
-    """The items with an axis of frames each, so far as their shape is known."""
+    """The items, each with an axis of frames, if the shape of a frame is known."""
     if shape is not None:
         items = [item if is_sparse(item) else frames_of(item, shape) for item in items]
     if any(not item.shape for item in items):
-        raise TypeError(f"stream '{name}': a number is no sequence of frames")
+        raise TypeError(f"stream '{name}': expected a sequence of frames, got a number")
     return items
 
 

@@ -1,4 +1,4 @@
-"""The random numbers that CNTK's readers shuffle with, so that the same seed gives its order."""
+"""The random numbers of CNTK's readers, so that the same seed gives the same order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TWIST = np.uint64(0xB5026F5AA96619E9)
 
 
 class Mersenne64:
-    """The 64-bit Mersenne Twister, in blocks; NumPy has the one of 32 bits.
+    """The 64-bit Mersenne Twister; NumPy only has the 32-bit version.
 
     Source: T. Nishimura, "Tables of 64-bit Mersenne Twisters", 2000; C++'s `std::mt19937_64`.
     """
@@ -25,7 +25,7 @@ class Mersenne64:
         self._left = np.empty(0, np.uint64)
 
     def draw(self, count: int) -> np.ndarray:
-        """The next numbers."""
+        """The next `count` numbers."""
         parts = [self._left]
         missing = count - len(self._left)
         while missing > 0:

@@ -1,4 +1,4 @@
-"""HTK's master label files: which state or phone each frame of an utterance is of."""
+"""Reads HTK's master label files: the state or phone of each frame of an utterance."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..graph import GraphError
 from .chunks import Chunk, ChunkInfo, Deserializer, Part
 from .streams import StreamInformation
 
-_CHUNK = 64 << 20  # bytes, as in CNTK
+_CHUNK = 64 << 20  # bytes per chunk, as in CNTK
 _HEADER = b"#!MLF!#"
-_TICKS = 100000.0  # of 100 ns in a frame
-_BEGINS = 2.0  # the value of a frame on which a phone begins, see `labels_to_graph`
+_TICKS = 100000.0  # units of 100 ns per frame
+_BEGINS = 2.0  # marks the first frame of a phone, see `labels_to_graph`
 
 
 class Entry(NamedTuple):
-    """Where an utterance's labels are in a file, and in which line (or its version, if binary)."""
+    """The location of an utterance's labels in a file, and their line (or version, if binary)."""
 
     key: str
     path: str
@@ -30,19 +30,19 @@ class Entry(NamedTuple):
 
 
 class HTKMLFDeserializer(Deserializer):
-    """Reads labels of speech from HTK's master label files. It stands behind the features.
+    """Reads labels of speech from HTK's master label files; list it after the features.
 
     Args:
-        label_mapping_file: a file with the name of a label in each line: its number is the
-            line's, from 0. Without it ("" or None) labels have four columns, the last the number.
+        label_mapping_file: a file with one label name per line: the label's number is its line
+            number, from 0. Without it ("" or None) the last of four columns is the number.
         streams: `C.io.StreamDefs(y=C.io.StreamDef(shape=132, mlf="labels.mlf"))`; `mlf` may be a
             list of files.
-        phoneBoundaries: whether the first frame of each label is marked by 2 in place of 1, as
-            `labels_to_graph` wants it.
+        phoneBoundaries: whether the first frame of each label has 2 in place of 1, as
+            `labels_to_graph` expects it.
 
-    Labels are one-hot vectors, one for each frame, and sparse.
+    Each frame's label is a sparse one-hot vector.
 
-    Raises `GraphError` with file and line, when it is read, for what does not suit.
+    Errors in the files raise `GraphError` with file and line, when they are read.
 
     Source: CNTK's `HTKMLFDeserializer`; The HTK Book, "Master label files".
 
@@ -52,7 +52,7 @@ class HTKMLFDeserializer(Deserializer):
     """
 
     is_speech = True
-    is_secondary = True  # it has labels of what other files have
+    is_secondary = True  # the features determine the sequences
 
     def __init__(
         self,
@@ -61,12 +61,12 @@ class HTKMLFDeserializer(Deserializer):
         phoneBoundaries: bool = False,
     ) -> None:
         if len(streams) != 1:
-            raise ValueError(f"{type(self).__name__} has one stream")
+            raise ValueError(f"{type(self).__name__} must have exactly one stream")
         ((name, stream),) = streams.items()
         if stream.get("stream_alias") is not None:
-            raise ValueError(f"stream '{name}': labels have no names in their files")
+            raise ValueError(f"stream '{name}': label files have no stream names, leave out field")
         if not stream.get("mlf") or stream.get("dim") is None:
-            raise ValueError(f"stream '{name}' of labels must say mlf=… and shape=…")
+            raise ValueError(f"stream '{name}' of labels needs mlf=… and shape=…")
         files = stream["mlf"] if isinstance(stream["mlf"], (list, tuple)) else [stream["mlf"]]
         self.files, self.mapping = [os.fspath(f) for f in files], label_mapping_file
         self.marks_boundaries = bool(phoneBoundaries)
@@ -81,7 +81,7 @@ class HTKMLFDeserializer(Deserializer):
         for number, line in enumerate(_lines(self.mapping), 1):
             name = line.strip().decode()
             if name in states:
-                raise GraphError(f"{self.mapping}, line {number}: '{name}' stands there twice")
+                raise GraphError(f"{self.mapping}, line {number}: '{name}' occurs twice")
             if name:
                 states[name] = len(states)
         return states
@@ -111,7 +111,7 @@ class HTKMLFDeserializer(Deserializer):
         return [e.key for e in self._chunks[chunk_id]]
 
     def get_chunk(self, chunk_id: int) -> Chunk:
-        from scipy.sparse import csr_matrix  # only who reads labels needs it
+        from scipy.sparse import csr_matrix  # imported only to read labels
 
         entries = self._chunks[chunk_id]
         classes, values = [], []
@@ -135,8 +135,8 @@ class HTKMLFDeserializer(Deserializer):
         return _index(path)
 
     def _labels(self, file: Any, entry: Entry) -> tuple[np.ndarray, np.ndarray]:
-        """The labels of an utterance, and for how many frames each holds."""
-        file.readline()  # its name
+        """The labels of an utterance, and the number of frames of each."""
+        file.readline()  # the line with its name
         numbers, counts, at, line = [], [], 0, entry.line
         while (text := file.readline()).strip() != b".":
             line += 1
@@ -146,7 +146,7 @@ class HTKMLFDeserializer(Deserializer):
             begin, end = _frames(parts, entry.path, line)
             if begin != at or end < begin:
                 raise GraphError(
-                    f"{entry.path}, line {line}: the label is of the frames {begin} to {end}, "
+                    f"{entry.path}, line {line}: the label is for frames {begin} to {end}, but "
                     f"the one before ends at {at}"
                 )
             numbers.append(self._number(parts, entry.path, line))
@@ -165,11 +165,13 @@ class HTKMLFDeserializer(Deserializer):
             number = int(parts[3])
         else:
             raise GraphError(
-                f"{path}, line {line}: without a file of labels' names a label has four columns, "
+                f"{path}, line {line}: without a label_mapping_file a label needs four columns, "
                 "the last a number"
             )
         if number >= size:
-            raise GraphError(f"{path}, line {line}: label {number} of {size}, counted from 0")
+            raise GraphError(
+                f"{path}, line {line}: a label must be from 0 to {size - 1}, got {number}"
+            )
         return number
 
 
@@ -182,7 +184,7 @@ def _lines(path: str) -> list[bytes]:
 
 
 def _index(path: str) -> list[Entry]:
-    """The utterances of a file; nothing is kept of it but where they are."""
+    """The locations of the utterances in a file."""
     found: list[Entry] = []
     key, begin, first, last = None, 0, 0, b""
     try:
@@ -191,7 +193,9 @@ def _index(path: str) -> list[Entry]:
             for number, text in enumerate(file, 1):
                 line = text.strip()
                 if number == 1 and line != _HEADER:
-                    raise GraphError(f"{path} is no master label file: it begins with no #!MLF!#")
+                    raise GraphError(
+                        f"{path} is not a master label file: it does not begin with #!MLF!#"
+                    )
                 if key is None and line and line != _HEADER:
                     key, begin, first, last = _key(line, path, number), offset, number, b""
                 elif key is not None and line == b".":
@@ -206,7 +210,7 @@ def _index(path: str) -> list[Entry]:
     except FileNotFoundError:
         raise GraphError(f"there is no file {path}") from None
     if key is not None:
-        raise GraphError(f"{path}, line {first}: no line of one dot ends the utterance")
+        raise GraphError(f"{path}, line {first}: the utterance is not ended by a line with one dot")
     return found
 
 
@@ -214,17 +218,17 @@ def _key(line: bytes, path: str, number: int) -> str:
     """The key in "*/key.lab"."""
     text = line.decode()
     if len(text) < 3 or text[0] != '"' or text[-1] != '"':
-        raise GraphError(f"{path}, line {number}: an utterance's name stands in quotes")
+        raise GraphError(f"{path}, line {number}: an utterance's name must be in quotes")
     key = text[1:-1].removeprefix("*/")
     return key[: key.rfind(".")] if "." in key else key
 
 
 def _frames(parts: Sequence[bytes], path: str, line: int) -> tuple[int, int]:
-    """The first frame of a label, and the one behind its last."""
+    """The first frame of a label, and the frame after its last."""
     try:
         begin, end = float(parts[0]), float(parts[1])
     except (ValueError, IndexError):
-        raise GraphError(f"{path}, line {line}: a label begins with two times") from None
-    if end - begin >= _TICKS - 1:  # times; smaller ones are numbers of frames, as in CNTK
+        raise GraphError(f"{path}, line {line}: a label must begin with two times") from None
+    if end - begin >= _TICKS - 1:  # these are times; smaller numbers are frames, as in CNTK
         return int(begin / _TICKS + 0.5), int(end / _TICKS + 0.5)
     return int(begin), int(end)

@@ -13,25 +13,25 @@ from ..graph import GraphError
 from .mlf import Entry, HTKMLFDeserializer
 
 _HEADER = struct.Struct("<3sh")  # "MLF", a version
-_NUMBERS, _NAMES = 1, 2  # versions: utterances have numbers, or names
+_NUMBERS, _NAMES = 1, 2  # versions: utterances are numbered, or named
 _PAIR = np.dtype([("label", "<u2"), ("frames", "<u2")])
 
 
 class HTKMLFBinaryDeserializer(HTKMLFDeserializer):
-    """Reads labels of speech from CNTK's binary label files. It stands behind the features.
+    """Reads labels of speech from CNTK's binary label files; list it after the features.
 
     A file begins with "MLF" and its version, 1 or 2, as an int16. Each utterance has its key (in
-    version 1 a number, as a uint32; in version 2 a text, behind its length as a uint16), its
-    number of frames as a uint32, the number of its labels as a uint16, and then for each label
-    two uint16: the label, and for how many frames it holds. Numbers are little-endian.
+    version 1 a number, as a uint32; in version 2 a text, preceded by its length as a uint16), its
+    number of frames as a uint32, its number of labels as a uint16, and then for each label two
+    uint16: the label, and its number of frames. Numbers are little-endian.
 
     Args:
         streams: `C.io.StreamDefs(y=C.io.StreamDef(shape=132, mlf="labels.mlf"))`; `mlf` may be a
             list of files.
 
-    Labels are one-hot vectors, one for each frame, and sparse.
+    Each frame's label is a sparse one-hot vector.
 
-    Raises `GraphError` with file and utterance, when it is read, for what does not suit.
+    Errors in the files raise `GraphError` with file and utterance, when they are read.
 
     Source: CNTK's `HTKMLFBinaryDeserializer`.
 
@@ -63,13 +63,15 @@ class HTKMLFBinaryDeserializer(HTKMLFDeserializer):
         head = file.read(_HEADER.size)
         mark, version = _HEADER.unpack(head) if len(head) == _HEADER.size else (b"", 0)
         if mark != b"MLF":
-            raise GraphError(f"{path} is no binary master label file: it does not begin with MLF")
+            raise GraphError(
+                f"{path} is not a binary master label file: it does not begin with MLF"
+            )
         if version not in (_NUMBERS, _NAMES):
-            raise GraphError(f"{path} is of version {version}; versions 1 and 2 are read")
+            raise GraphError(f"{path} has version {version}; only versions 1 and 2 are supported")
         return int(version)
 
     def _head(self, file: BinaryIO, path: str, version: int) -> tuple[str, int, int]:
-        """An utterance's key, and the numbers of its frames and of its labels."""
+        """The key of an utterance, its number of frames, and its number of labels."""
 
         def number(layout: str) -> int:
             data = file.read(struct.calcsize(layout))
@@ -87,12 +89,13 @@ class HTKMLFBinaryDeserializer(HTKMLFDeserializer):
         (size,) = self._stream.shape
         if labels.max(initial=0) >= size:
             raise GraphError(
-                f"{entry.path}, utterance '{entry.key}': label {labels.max()} of {size}, counted "
-                "from 0"
+                f"{entry.path}, utterance '{entry.key}': a label must be from 0 to {size - 1}, got "
+                f"{labels.max()}"
             )
         if frames.sum() != entry.frames:
             raise GraphError(
-                f"{entry.path}, utterance '{entry.key}' has labels for {frames.sum()} frames, and "
-                f"says {entry.frames}"
+                f"{entry.path}, utterance '{entry.key}' has labels for {frames.sum()} frames, "
+                "but its "
+                f"header gives {entry.frames}"
             )
         return labels, frames

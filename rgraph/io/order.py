@@ -1,7 +1,7 @@
-"""The order in which sequences are read: as they stand, or shuffled within windows, as CNTK does.
+"""The order in which sequences are read: that of the file, or shuffled within windows as in CNTK.
 
-An order gives the blocks of a sweep, one pass over the data. CNTK's random numbers are used as
-CNTK uses them, so the same seed gives the same order as there.
+An order gives the blocks of a sweep, one pass over the data. It uses CNTK's random numbers in
+CNTK's way, so the same seed gives the same order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .mersenne import Mersenne64
 
 @dataclass(frozen=True)
 class Partition:
-    """Which part of the data this process reads: `index` of `count`."""
+    """The part of the data that this process reads: `index` of `count`."""
 
     count: int = 1
     index: int = 0
@@ -30,11 +30,11 @@ class Block:
     """Some sequences, in the order in which they are read.
 
     Attributes:
-        chunks, indices: where each is: its chunk, and its place in that.
-        lengths: how many samples each has.
-        own: how many of these this process reads: all, or none.
-        window: the chunks from which this and the next blocks take.
-        ends_sweep: whether it is the last of a sweep.
+        chunks, indices: for each sequence its chunk, and its index in the chunk.
+        lengths: the number of samples of each.
+        own: the number of sequences that this process reads: all, or none.
+        window: the chunks that this block and the next ones read from.
+        ends_sweep: whether it is the last block of a sweep.
     """
 
     chunks: np.ndarray
@@ -43,7 +43,7 @@ class Block:
     own: np.ndarray
     window: frozenset[int]
     ends_sweep: bool
-    after: np.ndarray = field(init=False)  # how many samples come before each, and at last
+    after: np.ndarray = field(init=False)  # the number of samples before each sequence, and in all
     own_after: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Block:
 
 
 class AsTheyStand:
-    """One chunk after the other, unshuffled."""
+    """The order of the file: one chunk after another."""
 
     def __init__(self, deserializer: Deserializer) -> None:
         self._data = deserializer
@@ -74,9 +74,9 @@ class AsTheyStand:
 
 
 class Tumbling:
-    """Chunks shuffled, and sequences within windows of so many chunks that follow each other.
+    """Chunks are shuffled, then sequences within consecutive windows of chunks.
 
-    It needs to know nothing of a chunk before it is read.
+    It needs no lengths of sequences before their chunk is read.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Tumbling:
         self._seed = seed
 
     def blocks(self, sweep: int, partition: Partition) -> Iterator[Block]:
-        """The blocks of one sweep; windows go on from the sweep before."""
+        """The blocks of one sweep; windows continue from the previous sweep."""
         count = len(self._data.chunk_infos())
         order = _shuffled(count, Mersenne64(self._seed + sweep))
         ours = [p for p in range(count) if p % partition.count == partition.index]
@@ -123,7 +123,7 @@ class Tumbling:
 
 
 class Rolling:
-    """Chunks shuffled, and sequences within a window that rolls over them."""
+    """Chunks are shuffled, then sequences within a rolling window of chunks."""
 
     def __init__(
         self, deserializer: Deserializer, window: int, in_samples: bool, seed: int
@@ -153,7 +153,7 @@ class Rolling:
             yield Block(chunks, indices, sizes, own, window, position == count - 1)
 
     def _windows(self) -> list[tuple[int, int]]:
-        """For each place of a chunk, the places from which its sequences may come."""
+        """For each position of a chunk, the range of positions that its sequences may come from."""
         count, size = len(self._infos), self._window or 1
         begins = [min(max(i - size // 2, 0), max(count - size, 0)) for i in range(count)]
         return [(begin, min(begin + size, count)) for begin in begins]
@@ -173,16 +173,16 @@ class Rolling:
 
 
 class _Shuffle:
-    """Sequences change places so long as none leaves the window of its chunk."""
+    """Swaps sequences so that none leaves the window of its chunk."""
 
     def __init__(
         self, random: Mersenne64, mixed: array, first: list[int], windows: list[tuple[int, int]]
     ) -> None:
         self._random, self._mixed, self._first, self._windows = random, mixed, first, windows
-        self._done = 0  # up to which chunk's place all have changed
+        self._done = 0  # positions of chunks below this one are settled
 
     def settle(self, position: int) -> None:
-        """Has all take part that may still come to this chunk's place."""
+        """Swaps all sequences that can still reach the chunk at this position."""
         windows, count = self._windows, len(self._windows)
         end = windows[position][1]
         while end < count and windows[end][0] <= position:
@@ -216,14 +216,14 @@ class _Shuffle:
 
 
 class _Lengths:
-    """The lengths of sequences in a window, read once each."""
+    """The lengths of sequences in a window, each chunk read once."""
 
     def __init__(self, data: Deserializer) -> None:
         self._data = data
         self._known: dict[int, np.ndarray] = {}
 
     def of(self, chunks: np.ndarray, indices: np.ndarray, window: frozenset[int]) -> np.ndarray:
-        """For each sequence; those of chunks that have left the window are forgotten."""
+        """The length of each sequence; chunks that have left the window are dropped."""
         self._known = {c: some for c, some in self._known.items() if c in window}
         sizes = np.empty(len(chunks), np.int64)
         for chunk in np.unique(chunks).tolist():

@@ -1,4 +1,4 @@
-"""Sequences as the engine takes them: equally long ones as an array, others as a list."""
+"""Packs sequences for the engine: an array if all have the same length, otherwise a list."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def value_of(
     stream: StreamInformation,
     continued: list[int | None] | None = None,
 ) -> Value:
-    """The value of sequences whose frames lie one behind the other; see `Value.sources`."""
+    """The `Value` of sequences from their concatenated frames; see `Value.sources`."""
     if stream.is_sparse:
         return SparseValue(frames, lengths, stream.shape)
     if len(lengths) and (lengths == lengths[0]).all() and continued is None:
@@ -48,12 +48,12 @@ def value_of(
 
 
 class SparseValue(Value):
-    """Sequences of sparse vectors. Only who asks for `content`, as the engine does, fills them up.
+    """Sequences of sparse vectors; they become dense when `content` is read, as the engine does.
 
     Args:
-        frames: a CSR matrix, with the sequences' frames one behind the other.
-        lengths: how many frames each sequence has.
-        shape: one frame's.
+        frames: a CSR matrix of the concatenated frames of all sequences.
+        lengths: the number of frames of each sequence.
+        shape: the shape of a frame.
     """
 
     def __init__(self, frames: Any, lengths: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -63,7 +63,7 @@ class SparseValue(Value):
 
     @cached_property
     def content(self) -> Any:
-        """An array of sequences, or a list of them."""
+        """The dense sequences: one array, or a list of arrays."""
         stream = StreamInformation("", shape=self._shape)
         frames = self._frames.toarray().reshape(-1, *self._shape)
         return value_of(frames, self._lengths, stream).content

@@ -1,7 +1,7 @@
-"""Images of another size, as OpenCV's `resize` makes them: of bytes, to the last bit.
+"""Resizes images as OpenCV's `resize` does; images of bytes are identical to the last bit.
 
-Nothing is smoothed where an image gets smaller. Bytes are mixed in fixed-point arithmetic, as
-OpenCV does: `BITS` for the weights along each axis; of two rows the sum is cut off, not rounded.
+There is no smoothing before an image is made smaller. Bytes are interpolated in fixed-point
+arithmetic, as in OpenCV: weights have `BITS` bits, and the sum over rows is truncated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KERNELS = ("nearest", "linear", "cubic", "lanczos")
 
 
 def resized(image: Image, width: int, height: int, kernel: str) -> Image:
-    """An image (height, width, channels) of another size; `kernel` is one of `KERNELS`."""
+    """Resizes an image (height, width, channels); `kernel` is one of `KERNELS`."""
     if image.shape[:2] == (height, width):
         return image
     if kernel == "nearest":
@@ -43,7 +43,7 @@ def resized(image: Image, width: int, height: int, kernel: str) -> Image:
 
 
 def _halved(image: Image) -> Image:
-    """The means of squares of four pixels."""
+    """The means of squares of 2 x 2 pixels."""
     wide = image.astype(np.float32)
     rows = wide[::2] + wide[1::2]
     means = (rows[:, ::2] + rows[:, 1::2]) / 4
@@ -51,7 +51,7 @@ def _halved(image: Image) -> Image:
 
 
 def _mixed(image: Image, places: np.ndarray, weights: np.ndarray, axis: int) -> Image:
-    """Sums of pixels along an axis, by weight."""
+    """Weighted sums of pixels along an axis."""
     shape = (-1, 1) if axis else (-1, 1, 1)
     mixed: Image = np.zeros((), image.dtype)
     for place, weight in zip(places.T, weights.T, strict=True):
@@ -65,7 +65,7 @@ def _fixed(weights: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _taps(old: int, new: int, kernel: str) -> tuple[np.ndarray, np.ndarray]:
-    """For each new pixel of a row which old ones count, and how much: both (new, taps)."""
+    """For each new pixel of a row the old pixels used and their weights: both (new, taps)."""
     centers = ((np.arange(new) + 0.5) * (old / new) - 0.5).astype(np.float32)
     first = np.floor(centers).astype(int)
     weight, reach = _KERNELS[kernel]

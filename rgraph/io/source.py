@@ -1,4 +1,4 @@
-"""Minibatches from deserializers: in order or shuffled, cut, packed, and read ahead."""
+"""Minibatches from deserializers: ordered or shuffled, truncated, packed, and read ahead."""
 
 from __future__ import annotations
 
@@ -23,29 +23,34 @@ from .timeline import SEQUENCE, SWEEP, Place, Timeline
 from .truncation import Slots
 from .user_deserializer import Adapted, UserDeserializer
 
-_WORTH = 1e-3  # seconds of work from which a thread pays; chunks are always read ahead
+_WORTH = 1e-3  # seconds of work from which a thread pays off; chunks are always read ahead
 
 
 class MinibatchSource(Source):
-    """Minibatches of what deserializers read.
+    """Minibatches from one or several deserializers.
 
     Args:
-        deserializers: one, or a list; those of several files are joined by the sequences' keys.
-        max_samples: how many samples to give in all; `C.io.FULL_DATA_SWEEP`: all of the data
-            once. By default it starts again at the end, for ever.
-        max_sweeps: how many times to give all data; not together with `max_samples`.
-        randomization_window_in_chunks: from how many chunks a sequence may come. A chunk is what
-            the deserializer reads at once; a text file's are of 32 MB. They stay in memory.
-        randomization_window_in_samples: the same in samples; needs
+        deserializers: a deserializer or a list; sequences of several files are matched by key.
+        max_samples: the total number of samples; `C.io.FULL_DATA_SWEEP`: all data once. By
+            default the data is repeated without end.
+        max_sweeps: the number of passes over the data; not together with `max_samples`.
+        randomization_window_in_chunks: the number of chunks to shuffle sequences in. A chunk is
+            the part of the data that is read at once, 32 MB of a text file; the chunks of a window
+            are kept in memory.
+        randomization_window_in_samples: the same in samples; requires
             `randomization_window_in_chunks=0`.
-        randomization_seed: the order follows from it: CNTK's of the same seed.
-        frame_mode: whether all sequences must be single frames; those of speech are taken apart.
-        truncation_length: cuts sequences into pieces of so many frames, which go on in the next
-            minibatch; a minibatch has minibatch_size // truncation_length sequences. 0: whole.
-        randomize: False gives all as it stands.
-        trace_level, multithreaded_deserializer: accepted for CNTK's sake. Reading always goes
-            on in the background.
-        max_errors: 0; what is wrong with a file is always an error.
+        randomization_seed: determines the order, which is CNTK's for the same seed.
+        frame_mode: whether all sequences are single frames; sequences of speech are split.
+        truncation_length: cuts sequences into pieces of this many frames, which continue in the
+            next minibatch; a minibatch has minibatch_size // truncation_length sequences. 0: no
+            truncation.
+        randomize: False reads the data in the order of the file.
+        trace_level, multithreaded_deserializer: accepted for compatibility with CNTK, without
+            effect. Files are always read in the background.
+        max_errors: must be 0; errors in a file are always raised.
+
+    Raises:
+        GraphError: options contradict each other, or a file can't be read.
 
     Source: CNTK's `MinibatchSource`.
 
@@ -79,11 +84,11 @@ class MinibatchSource(Source):
         max_errors: int = 0,
     ) -> None:
         if frame_mode and truncation_length:
-            raise GraphError("frames by themselves (frame_mode) can't be cut (truncation_length)")
+            raise GraphError("frame_mode and truncation_length can't be combined")
         if max_errors:
-            raise GraphError("what is wrong with a file is always an error; leave out max_errors")
+            raise GraphError("errors in a file are always raised; leave out max_errors")
         if max_sweeps != INFINITELY_REPEAT and max_samples != INFINITELY_REPEAT:
-            raise GraphError("say max_samples or max_sweeps, not both")
+            raise GraphError("give max_samples or max_sweeps, not both")
         if max_samples == FULL_DATA_SWEEP:
             max_samples, max_sweeps = INFINITELY_REPEAT, 1
         chunks, samples = randomization_window_in_chunks, randomization_window_in_samples
@@ -91,7 +96,7 @@ class MinibatchSource(Source):
             chunks = samples = 0
         if chunks and samples:
             raise GraphError(
-                "the window is counted in chunks or in samples, not both",
+                "give the randomization window in chunks or in samples, not both",
                 hint="randomization_window_in_samples=n, randomization_window_in_chunks=0",
             )
         self._data = _joined(deserializers)
@@ -106,8 +111,8 @@ class MinibatchSource(Source):
         self._partition: Partition | None = None
         self._state: dict[str, Any] = {}
         self._place: Any = None
-        self._seconds = 0.0  # what the last minibatch took
-        self._ahead: tuple[int, Work[Any]] | None = None  # for which size, and the next minibatch
+        self._seconds = 0.0  # the options of the last minibatch
+        self._ahead: tuple[int, Work[Any]] | None = None  # size, next minibatch
 
     def stream_infos(self) -> list[StreamInformation]:
         return list(self._streams)
@@ -125,23 +130,26 @@ class MinibatchSource(Source):
     ) -> dict[Any, MinibatchData]:
         """The next samples or sequences; an empty dict when there are no more.
 
-        A minibatch may go over the end of a sweep. A sequence that is longer than the size is a
-        minibatch by itself.
+        A minibatch may cross the end of a sweep. A sequence that is longer than the minibatch size
+        is a minibatch by itself.
 
         Args:
-            minibatch_size_in_samples: how many samples: frames of each sequence's longest stream.
-            input_map: a dict from inputs to streams; the result has the inputs for its keys.
-            device: accepted for CNTK's sake; the step brings the data to where it runs.
-            num_data_partitions, partition_index: read only one part of so many. The size is that
-                of all parts together.
+            minibatch_size_in_samples: the number of samples, which are the frames of the longest
+                stream of each sequence.
+            input_map: a dict from inputs to streams; the keys of the result are these inputs.
+            device: accepted for compatibility with CNTK, without effect.
+            num_data_partitions, partition_index: read one part of this many. The size is that of
+                all parts together.
         """
         size = int(minibatch_size_in_samples)
         refuse_size(size)
         if num_data_partitions is not None and partition_index is None:
-            raise GraphError("partition_index says which of num_data_partitions is to be read")
+            raise GraphError("partition_index and num_data_partitions must be given together")
         partition = Partition(num_data_partitions or 1, partition_index or 0)
         if not 0 <= partition.index < partition.count:
-            raise GraphError(f"there is no part {partition.index} of {partition.count}")
+            raise GraphError(
+                f"partition_index must be from 0 to {partition.count - 1}, got {partition.index}"
+            )
         self._begin(partition)
         try:
             minibatch, self._place, ends = self._taken(size)
@@ -155,7 +163,7 @@ class MinibatchSource(Source):
         return {key: minibatch[s] for key, s in input_map.items()} if minibatch else {}
 
     def _begin(self, partition: Partition) -> None:
-        """Goes to where the state says, if that was not done yet for this part of the data."""
+        """Moves to the restored state, unless that was done for this part of the data."""
         if self._place is not None and partition == self._partition:
             return
         self._state = self.get_checkpoint_state()
@@ -178,7 +186,7 @@ class MinibatchSource(Source):
         return self._read(self._place, size)
 
     def _read(self, place: Any, size: int) -> tuple[Any, Any, bool]:
-        """The next minibatch from a place, where it ends, and whether it is the last."""
+        """The next minibatch from a place, the place of its end, and whether it is the last."""
         begin = time.thread_time()
         found = self._minibatch(place, size)
         self._seconds = time.thread_time() - begin
@@ -194,17 +202,18 @@ class MinibatchSource(Source):
         chunks = self._chunks.get(cut.chunks, cut.window)
         self._expect(after)
         if not len(cut.chunks):
-            self._chunks.get((), frozenset())  # no data is held once there is no more
+            self._chunks.get((), frozenset())  # release the data at the end
             return {}, after, True
         if self._frame_mode and cut.lengths.max() > 1:
             raise GraphError(
-                f"a sequence of {cut.lengths.max()} frames was read in frame_mode, which is for "
-                "single frames"
+                f"frame_mode is for single frames, but a sequence of {cut.lengths.max()} frames "
+                "was "
+                "read"
             )
         return packed(cut, chunks, self._streams), after, cut.ends
 
     def _expect(self, place: Place) -> None:
-        """Begins to read a chunk that will be needed."""
+        """Starts to read the chunk that is needed next."""
         if self._data.unread or self._count == 1 or self._timeline.ended(place):
             return
         self._chunks.expect(place.link.block.window)
@@ -212,17 +221,17 @@ class MinibatchSource(Source):
             self._chunks.expect(place.link.following().block.window)
 
     def _forget(self) -> None:
-        """Lets go of what was read ahead."""
+        """Discards what was read ahead."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead[1].wait()
 
     def get_checkpoint_state(self) -> dict[str, Any]:
-        """Where it stands, for `restore_from_checkpoint`."""
+        """The position in the data, for `restore_from_checkpoint`."""
         return dict(self._state if self._place is None else self._place.state)
 
     def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Goes back to where a source with the same arguments stood."""
+        """Moves to the position of a source that had the same arguments."""
         self._forget()
         self._state, self._place = dict(checkpoint), None
 
@@ -244,7 +253,7 @@ class MinibatchSource(Source):
 
     @property
     def current_position(self) -> dict[str, Any]:
-        """As `get_checkpoint_state`; to set it restores."""
+        """Same as `get_checkpoint_state`; setting it restores the position."""
         return self.get_checkpoint_state()
 
     @current_position.setter
@@ -260,7 +269,7 @@ def _joined(deserializers: Any) -> Deserializer:
             one = Adapted(one)
         if not isinstance(one, Deserializer):
             raise GraphError(
-                f"a source reads deserializers, not {one!r:.60}",
+                f"expected a deserializer, got {one!r:.60}",
                 hint="MinibatchSource(CTFDeserializer(file, streams)); a list for several",
             )
         flat += one.members if hasattr(one, "members") else [one]
@@ -268,14 +277,15 @@ def _joined(deserializers: Any) -> Deserializer:
         raise GraphError("a source needs a deserializer to read")
     if flat[0].is_secondary or flat[0].is_repeated:
         raise GraphError(
-            "labels of utterances, and what is repeated for each of their frames, can't be read "
-            "first or alone",
+            "labels of utterances, and streams with broadcast=True, can't be read first or alone",
             hint="MinibatchSource([HTKFeatureDeserializer(…), HTKMLFDeserializer(…)])",
         )
     if len(flat) == 1:
         return flat[0]
     if any(one.reads_alone for one in flat):
-        raise GraphError("a UserDeserializer can't be joined with others: give it all streams")
+        raise GraphError(
+            "a UserDeserializer can't be combined with others: let it provide all streams"
+        )
     return Bundle(flat)
 
 

@@ -1,4 +1,4 @@
-"""What the streams of a source are: their names, shapes and kinds, and how a file has them."""
+"""The streams of a source: names, shapes and types, and how files store them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 
 from ..internal import Record
 
-INFINITELY_REPEAT = 2**64 - 1  # as max_samples: start again at the end of the data, for ever
-FULL_DATA_SWEEP = 2**64 - 2  # as max_samples: stop at the end of the data
+INFINITELY_REPEAT = 2**64 - 1  # as max_samples: repeat the data without end
+FULL_DATA_SWEEP = 2**64 - 2  # as max_samples: all data once
 DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS = 128
 
 
 @dataclass(frozen=True)
 class StreamInformation:
-    """One of the things that a source gives: features, labels and so on.
+    """A stream of a source: features, labels and so on.
 
     Attributes:
-        name: by which `source.streams.name` finds it.
+        name: its name, as in `source.streams.name`.
         stream_id: its number.
         storage_format: "dense" or "sparse".
-        dtype: of its numbers.
-        shape: one sample's or frame's.
-        defines_mb_size: whether the size of a minibatch counts its samples alone.
+        dtype: the type of its values.
+        shape: the shape of a sample or frame.
+        defines_mb_size: whether the minibatch size counts the samples of this stream.
 
     >>> C.io.StreamInformation("x", 0, "dense", np.float32, (3,)).shape
     (3,)
@@ -41,58 +41,59 @@ class StreamInformation:
     def __post_init__(self) -> None:
         if self.storage_format not in ("dense", "sparse"):
             raise ValueError(
-                f"stream '{self.name}' is stored 'dense' or 'sparse', not {self.storage_format!r}"
+                f"stream '{self.name}': storage_format must be 'dense' or 'sparse', got "
+                f"{self.storage_format!r}"
             )
         object.__setattr__(self, "shape", as_shape(self.shape))
 
     @property
     def is_sparse(self) -> bool:
-        """Whether it is stored as sparse matrices."""
+        """Whether its samples are sparse vectors."""
         return self.storage_format == "sparse"
 
     @property
     def m_name(self) -> str:
-        """As `name`."""
+        """Same as `name`."""
         return self.name
 
     @property
     def m_id(self) -> int:
-        """As `stream_id`."""
+        """Same as `stream_id`."""
         return self.stream_id
 
     @property
     def m_storage_format(self) -> str:
-        """As `storage_format`."""
+        """Same as `storage_format`."""
         return self.storage_format
 
     @property
     def m_element_type(self) -> Any:
-        """As `dtype`."""
+        """Same as `dtype`."""
         return self.dtype
 
     @property
     def m_sample_layout(self) -> tuple[int, ...]:
-        """As `shape`."""
+        """Same as `shape`."""
         return self.shape
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """As `shape`."""
+        """Same as `shape`."""
         return self.shape
 
     @property
     def m_defines_mb_size(self) -> bool:
-        """As `defines_mb_size`."""
+        """Same as `defines_mb_size`."""
         return self.defines_mb_size
 
     @property
     def m_is_binary(self) -> bool:
-        """Whether it is a stream of bytes; none is."""
+        """Always False: there are no streams of bytes."""
         return False
 
 
 def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    """A number stands for a vector's size."""
+    """A shape as a tuple; a number is the size of a vector."""
     if isinstance(shape, (int, np.integer)):
         return (int(shape),)
     return tuple(int(n) for n in shape)
@@ -110,19 +111,19 @@ def StreamDef(
     defines_mb_size: bool = False,
     max_sequence_length: int = 65535,
 ) -> Record:
-    """How a file has a stream.
+    """How a stream is stored in a file.
 
     Args:
-        field: its name in the file; of images "image" or "label".
-        shape: a sample's size.
-        is_sparse: whether the file has it as index:value pairs.
-        transforms: what is done to images, in this order; see `C.io.transforms`.
-        context: of HTK features: how many frames before and after are given along.
+        field: the name of the stream in the file; for images "image" or "label".
+        shape: the number of values in a sample.
+        is_sparse: whether it is stored as index:value pairs.
+        transforms: for images: the transforms to apply, in this order; see `C.io.transforms`.
+        context: for HTK features: the numbers of neighboring frames before and after to add.
         scp, mlf: the list files of HTK features or labels.
-        broadcast: of HTK features: one frame for all frames of an utterance.
-        defines_mb_size: whether the size of a minibatch counts this stream's samples alone; by
-            default those of each sequence's longest stream.
-        max_sequence_length: of HTK features: longer utterances are left out.
+        broadcast: for HTK features: repeats the utterance's single frame for all its frames.
+        defines_mb_size: whether the minibatch size counts the samples of this stream; by default
+            those of the longest stream of each sequence.
+        max_sequence_length: for HTK features: longer utterances are left out.
 
     Source: CNTK's `StreamDef`.
 
@@ -144,7 +145,7 @@ StreamDefs = Record
 
 
 class StreamConfiguration:
-    """A stream of a text file, as CNTK's C++ library has it; `StreamDef` is what programs use.
+    """A stream of a text file, as in CNTK's C++ library; programs should use `StreamDef`.
 
     >>> C.io.StreamConfiguration("x", 3, stream_alias="S0").m_dim
     3

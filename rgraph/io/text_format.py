@@ -12,9 +12,12 @@ def sequence_to_cntk_text_format(seq_idx: int, alias_tensor_map: Mapping[str, An
     """A sequence as lines that `CTFDeserializer` reads.
 
     Args:
-        seq_idx: the sequence's number.
-        alias_tensor_map: for each stream's name in the file its frames: an array (frames, …), or
-            a list of dicts from indices to values.
+        seq_idx: the number of the sequence.
+        alias_tensor_map: a dict from stream names in the file to frames: an array (frames, …), or
+            a list with a dict from indices to values for each frame.
+
+    Returns:
+        the lines, with no line break at the end.
 
     Source: CNTK's `sequence_to_cntk_text_format`.
 
@@ -31,7 +34,7 @@ def sequence_to_cntk_text_format(seq_idx: int, alias_tensor_map: Mapping[str, An
 
 
 def _as_text(name: str, data: Any) -> list[str]:
-    """Each frame's values."""
+    """The values of each frame, as text."""
     if isinstance(data, list) and data and isinstance(data[0], dict):
         return [" ".join(f"{k}:{v}" for k, v in sorted(frame.items())) for frame in data]
     array = np.asarray(data)

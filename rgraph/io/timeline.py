@@ -1,4 +1,4 @@
-"""A place in the data, from which minibatches are cut, and to which one can go back."""
+"""Positions in the data: minibatches are cut from there, and checkpoints return there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POSITION, SWEEP, SEQUENCE = "minibatchSourcePosition", "sweep", "sequence"
 
 
 class _Link:
-    """A block, with those that follow it so far as anyone has asked for them."""
+    """A block in a lazily extended linked list of blocks."""
 
     def __init__(self, block: Block, sweep: int, rest: Iterator[tuple[int, Block]]) -> None:
         self.block, self.sweep, self._rest = block, sweep, rest
@@ -31,12 +31,12 @@ class _Link:
 
 @dataclass(frozen=True)
 class Place:
-    """Where reading stands.
+    """A position in the data.
 
     Attributes:
-        offset: how many sequences of the link's block were read.
-        sequence: how many of the sweep.
-        samples: how many samples in all sweeps, those of other processes too.
+        offset: the number of sequences read from the link's block.
+        sequence: the number of sequences read in this sweep.
+        samples: the number of samples read in all sweeps, including those of other processes.
     """
 
     link: _Link = field(repr=False)
@@ -46,7 +46,7 @@ class Place:
 
     @property
     def state(self) -> dict[str, int]:
-        """All that must be known to come back here."""
+        """The state that `Timeline.place` needs to return here."""
         sweep, sequence = self.link.sweep, self.sequence
         if self.is_through and self.link.block.ends_sweep:
             sweep, sequence = sweep + 1, 0
@@ -54,27 +54,27 @@ class Place:
 
     @property
     def is_through(self) -> bool:
-        """Whether all of the block was read."""
+        """Whether the whole block was read."""
         return self.offset == len(self.link.block.lengths)
 
     def read_to(self, end: int) -> Place:
-        """Where so many sequences of the block were read."""
+        """The position after `end` sequences of the block."""
         after = self.link.block.after
         samples = self.samples + int(after[end] - after[self.offset])
         return Place(self.link, end, self.sequence + end - self.offset, samples)
 
     def following(self) -> Place:
-        """The same place, as the beginning of the next block."""
+        """The same position, as the start of the next block."""
         sequence = 0 if self.link.block.ends_sweep else self.sequence
         return Place(self.link.following(), 0, sequence, self.samples)
 
 
 @dataclass
 class Cut:
-    """Some sequences: where they are, how they are counted, and what is to be kept for later.
+    """Some sequences: their locations and lengths, and the chunks to keep in memory.
 
     Attributes:
-        numbers: of each its number in all that is read.
+        numbers: the position of each sequence in the data read so far.
     """
 
     chunks: np.ndarray
@@ -87,10 +87,10 @@ class Cut:
 
 
 class Timeline:
-    """All sweeps over the data, one after the other.
+    """All sweeps over the data, one after another.
 
     Args:
-        max_samples, max_sweeps: where it ends. The last sequence may go beyond.
+        max_samples, max_sweeps: where it ends. The last sequence may extend beyond.
     """
 
     def __init__(
@@ -104,28 +104,27 @@ class Timeline:
         self._max_samples, self._max_sweeps = max_samples, max_sweeps
 
     def place(self, state: Mapping[str, Any] | None = None) -> Place:
-        """The beginning, or where a state was taken."""
+        """The start of the data, or the position of a state."""
         state = state or {}
-        if POSITION in state and SWEEP not in state:  # CNTK's own: samples, of whatever sweep
+        if POSITION in state and SWEEP not in state:  # a state of CNTK's: samples in all sweeps
             return self._after(int(state[POSITION]))
         sweep, skipped = int(state.get(SWEEP, 0)), int(state.get(SEQUENCE, 0))
         rest = self._blocks(sweep)
         first = next(rest, None)
         if first is None:
             raise GraphError(
-                f"there is nothing to read for part {self._partition.index} of "
-                f"{self._partition.count}"
+                f"there is no data for part {self._partition.index} of {self._partition.count}"
             )
         place = Place(_Link(first[1], sweep, rest), samples=int(state.get(POSITION, 0)))
         while place.sequence + len(place.link.block.lengths) <= skipped:
             if place.link.block.ends_sweep:
-                raise GraphError("the state is of other data: its sweep is longer")
+                raise GraphError("the state belongs to other data: its sweep is longer")
             sequence = place.sequence + len(place.link.block.lengths)
             place = replace(place, link=place.link.following(), sequence=sequence)
         return replace(place, offset=skipped - place.sequence, sequence=skipped)
 
     def _after(self, samples: int) -> Place:
-        """Where so many samples were read."""
+        """The position after this many samples."""
         place = self.place()
         while samples > place.samples + int(place.link.block.after[-1]):
             place = place.read_to(len(place.link.block.lengths)).following()
@@ -133,7 +132,7 @@ class Timeline:
         place = place.read_to(int(np.searchsorted(after, samples, "left")))
         if place.samples != samples:
             raise GraphError(
-                f"the state is of other data: no sequence ends after {samples} samples"
+                f"the state belongs to other data: no sequence ends after {samples} samples"
             )
         return place
 
@@ -148,11 +147,11 @@ class Timeline:
             sweep += 1
 
     def ended(self, place: Place) -> bool:
-        """Whether there is no more."""
+        """Whether this is the end of the data."""
         return place.samples >= self._max_samples or place.state[SWEEP] >= self._max_sweeps
 
     def next_own(self, place: Place) -> Place | None:
-        """Before the next sequence that this process reads; None: it reads none."""
+        """The position of the next sequence that this process reads; None: there is none."""
         passed = 0
         while not self.ended(place) and passed < 2:
             block, begin = place.link.block, place.offset
@@ -167,13 +166,13 @@ class Timeline:
         return None if passed else place
 
     def cut(self, place: Place, size: int) -> tuple[Cut, Place]:
-        """The next sequences with up to `size` samples, but one at least; and where they end.
+        """The next sequences with up to `size` samples, at least one; and the position after them.
 
-        They may come from several sweeps. A process whose part of a sweep is empty gets none.
+        They may come from several sweeps. A process gets none if its part of a sweep is empty.
         """
         parts: list[tuple[np.ndarray, ...]] = []
         room, end_of_sweep, begins_at = size, False, place.samples
-        passed = 0  # ends of sweeps in a row that brought nothing
+        passed = 0  # consecutive ends of sweeps without a sequence
         while room > 0 and passed < 2 and not self.ended(place):
             if place.is_through:
                 place = place.following()
@@ -199,14 +198,14 @@ class Timeline:
         ), place
 
     def _end(self, place: Place, room: int, first: bool) -> int:
-        """Up to where in the block there is room."""
+        """The end of the sequences of the block that fit."""
         block, begin = place.link.block, place.offset
         own = block.own_after - block.own_after[begin]
         end = int(np.searchsorted(own, room, "right")) - 1
         if own[end] == room:
             end = int(np.searchsorted(own, room, "left"))
         if first and own[end] == 0 and end < len(block.lengths):
-            end += 1  # a sequence that is longer than the minibatch
+            end += 1  # one sequence, even if it is longer than the minibatch
         left = min(self._max_samples - place.samples, 1 << 62)
         before = block.after - block.after[begin]
         return min(end, int(np.searchsorted(before[:-1], left, "left")))

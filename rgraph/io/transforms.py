@@ -1,4 +1,4 @@
-"""What is done to images as they are read: for `StreamDef(field="image", transforms=[…])`."""
+"""Transforms of images as they are read, for `StreamDef(field="image", transforms=[…])`."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ def crop(
     aspect_ratio: Range = 1.0,
     jitter_type: str = "none",
 ) -> Any:
-    """Cuts a part out of an image.
+    """Crops an image.
 
     Args:
-        crop_type: "center"; "randomside" and "randomarea": anywhere, and mirrored in half of the
-            cases; "multiview10": the corners and the center, each mirrored too, which makes ten
-            samples of each image.
-        crop_size: the part's width and height; the ratios don't matter then.
-        side_ratio: the part's side over the image's shorter one; or a pair, from which to choose.
-        area_ratio: the part's area over the image's.
-        aspect_ratio: of the part's width to its height, or the other way round.
-        jitter_type: "uniratio" chooses between the two numbers of a ratio, "none" takes the first.
+        crop_type: "center"; "randomside" and "randomarea": a random position, and mirrored with
+            probability 1/2; "multiview10": the corners and the center, each also mirrored, which
+            makes ten samples of each image.
+        crop_size: the width and height of the crop; the ratios are ignored then.
+        side_ratio: the side of the crop relative to the image's shorter side; or a pair (smallest,
+            largest).
+        area_ratio: the area of the crop relative to the image's.
+        aspect_ratio: the ratio of the crop's width to its height, or of its height to its width.
+        jitter_type: "uniratio" draws between the two numbers of a ratio, "none" takes the first.
 
     Source: CNTK's `transforms.crop`.
 
@@ -54,13 +55,14 @@ def scale(
     scale_mode: str = "fill",
     pad_value: int = -1,
 ) -> Any:
-    """Brings an image to a size.
+    """Scales an image to a given size.
 
     Args:
-        channels: 3, or 1 to read images as gray.
+        channels: 3, or 1 to read images as grayscale.
         interpolations: "nearest", "linear", "cubic" or "lanczos".
-        scale_mode: "fill" distorts it; "crop" cuts off what is too long; "pad" adds what lacks.
-        pad_value: what "pad" adds; -1: the pixels at the border.
+        scale_mode: "fill" ignores the aspect ratio; "crop" keeps it and cuts off the longer side;
+            "pad" keeps it and pads the shorter side.
+        pad_value: the value of padding; -1: repeats the pixels at the border.
 
     Source: CNTK's `transforms.scale`, and with it OpenCV's `resize`.
 
@@ -76,7 +78,7 @@ def mean(filename: str) -> Any:
     """Subtracts a mean image.
 
     Args:
-        filename: an XML file of OpenCV's, with MeanImg, Channel, Row and Col.
+        filename: an XML file from OpenCV, with MeanImg, Channel, Row and Col.
 
     Source: CNTK's `transforms.mean`.
 
@@ -91,12 +93,12 @@ def mean(filename: str) -> Any:
 def color(
     brightness_radius: float = 0.0, contrast_radius: float = 0.0, saturation_radius: float = 0.0
 ) -> Any:
-    """Changes an image's colors at random.
+    """Changes the colors of an image at random.
 
     Args:
-        brightness_radius: up to how much of the image's mean is added or taken away.
-        contrast_radius: up to how much all values are multiplied by more or less than 1.
-        saturation_radius: the same for the saturation.
+        brightness_radius: adds a random multiple of the image's mean, from -radius to radius.
+        contrast_radius: multiplies all values by a random factor from 1 - radius to 1 + radius.
+        saturation_radius: multiplies the saturation by such a factor.
 
     Source: CNTK's `transforms.color`.
 

@@ -1,4 +1,4 @@
-"""Sequences cut into pieces, which go on in the next minibatch: truncated backpropagation."""
+"""Truncated backpropagation: sequences cut into pieces that continue in the next minibatch."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from .timeline import Cut, Place, Timeline
 
 @dataclass(frozen=True)
 class Started:
-    """A sequence that is being given piece by piece."""
+    """A sequence that is being read piece by piece."""
 
-    state: Mapping[str, int]  # where the timeline stands before it
+    state: Mapping[str, int]  # the position before it
     chunk: int
     index: int
     length: int
     end_of_sweep: bool
     given: int = 0
-    piece: int = -1  # the number of its latest piece in the minibatch before
+    piece: int = -1  # the number of its piece in the previous minibatch
 
     @property
     def progress(self) -> dict[str, Any]:
-        """All that must be known to go on with it."""
+        """The state to resume it from."""
         return {"state": dict(self.state), "given": self.given, "piece": self.piece}
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Where reading stands: the sequences under way in each row, and what follows them all."""
+    """A position: the current sequences of each row, and the position after all of them."""
 
     place: Place
     slots: tuple[tuple[Started, ...], ...] = ()
 
     @property
     def state(self) -> dict[str, Any]:
-        """All that must be known to come back here."""
+        """The state that `Slots.place` needs to return here."""
         slots = [[s.progress for s in row] for row in self.slots]
         return {**self.place.state, "slots": slots}
 
 
 class Slots:
-    """Rows of a minibatch, each of which gives its sequences in pieces of the same length."""
+    """The rows of a minibatch; each reads its sequences in pieces of equal length."""
 
     def __init__(self, timeline: Timeline, length: int, partition: Partition) -> None:
         self._timeline, self._length, self._partition = timeline, length, partition
 
     def place(self, state: Mapping[str, Any]) -> Rows:
-        """The beginning, or where a state was taken."""
+        """The start of the data, or the position of a state."""
         slots = []
         for row in state.get("slots", ()):
             sequences = []
@@ -72,7 +72,7 @@ class Slots:
     def read(
         self, rows: Rows, size: int, chunks: Chunks, streams: list[StreamInformation]
     ) -> tuple[dict[StreamInformation, MinibatchData], Rows, bool]:
-        """The next minibatch, where it ends, and whether it is the last."""
+        """The next minibatch, the position after it, and whether it is the last."""
         rows = self._filled(rows, size)
         pieces, left, ends_sweep = [], [], False
         for slot in rows.slots:
@@ -104,8 +104,10 @@ class Slots:
                 whole, lengths = part.take(np.array([one.index]), np.zeros(1, np.int64))
                 if int(lengths[0]) != one.length:
                     raise GraphError(
-                        f"stream '{stream.name}' has a sequence of {int(lengths[0])} frames beside "
-                        f"one of {one.length}; with truncation_length all must be equally long"
+                        f"stream '{stream.name}' has a sequence of {int(lengths[0])} frames "
+                        "next to "
+                        f"one of {one.length}; with truncation_length all streams must have the "
+                        "same length"
                     )
                 some = whole[begin : begin + count]
                 frames.append(some.toarray() if stream.is_sparse else some)
@@ -116,7 +118,7 @@ class Slots:
         return minibatch, after, ends
 
     def _filled(self, rows: Rows, size: int) -> Rows:
-        """Each row with sequences for a whole piece, so far as there are any."""
+        """Fills each row with sequences for a whole piece, until the data ends."""
         count = max(1, size // self._length)
         own = count // self._partition.count + (
             self._partition.index < count % self._partition.count
@@ -128,7 +130,7 @@ class Slots:
         slots = list(rows.slots) + [()] * (own - len(rows.slots))
         place = rows.place
         for i, slot in enumerate(slots[:own]):
-            while sum(s.length - s.given for s in slot) <= self._length:  # one more, as CNTK
+            while sum(s.length - s.given for s in slot) <= self._length:  # one more, as in CNTK
                 taken = self._next(place)
                 if taken is None:
                     break

@@ -1,4 +1,4 @@
-"""Formats of one's own: a class that gives chunks of arrays."""
+"""User-written deserializers: a class that returns chunks of arrays."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .streams import StreamInformation
 
 
 class UserDeserializer:
-    """The base of deserializers that people write. Define its three methods.
+    """The base class of user-written deserializers: define its three methods.
 
-    `MinibatchSource` shuffles, cuts and joins what it gives, and reads ahead: `get_chunk` is
-    called in a thread.
+    `MinibatchSource` shuffles the sequences and cuts minibatches from them. It reads ahead:
+    `get_chunk` is called in a background thread.
 
     Source: CNTK's `UserDeserializer`.
 
@@ -40,25 +40,25 @@ class UserDeserializer:
         return Record(**{s.name: s for s in self.stream_infos()})
 
     def stream_infos(self) -> list[StreamInformation]:
-        """The streams that it gives."""
+        """Name, shape and type of each stream."""
         raise NotImplementedError
 
     def num_chunks(self) -> int:
-        """How many chunks there are."""
+        """The number of chunks."""
         raise NotImplementedError
 
     def get_chunk(self, chunk_id: int) -> Mapping[str, Any]:
-        """The data of a chunk by the streams' names: an array (N, *shape) or a CSR matrix of
-        samples, or a list of these, one for each sequence."""
+        """The data of a chunk, as a dict from stream names: an array (N, *shape) or a CSR matrix
+        of samples, or a list of these with one item for each sequence."""
         raise NotImplementedError
 
     def chunk_infos(self) -> list[int]:
-        """The chunks' numbers."""
+        """The numbers of the chunks."""
         return list(range(self.num_chunks()))
 
 
 class Adapted(Deserializer):
-    """A `UserDeserializer` as all others are. A chunk's lengths are known when it is read."""
+    """Adapts a `UserDeserializer`; the lengths of sequences are known once a chunk is read."""
 
     reads_alone = unread = True
 
@@ -66,14 +66,16 @@ class Adapted(Deserializer):
         self._given = given
         self._streams = list(given.stream_infos())
         if not self._streams:
-            raise GraphError(f"{type(given).__name__}.stream_infos() gives no stream")
+            raise GraphError(f"{type(given).__name__}.stream_infos() returns no stream")
         if sum(s.defines_mb_size for s in self._streams) > 1:
             raise GraphError("only one stream can define the size of a minibatch")
         count = given.num_chunks()
         if count < 1:
-            raise GraphError(f"{type(given).__name__}.num_chunks() gives {count}: there is no data")
+            raise GraphError(
+                f"{type(given).__name__}.num_chunks() returns {count}: there is no data"
+            )
         self._infos = [ChunkInfo(0, 0)] * count
-        self._read: dict[int, Chunk] = {}  # those of which the lengths were asked for
+        self._read: dict[int, Chunk] = {}  # chunks whose lengths were needed first
 
     def stream_infos(self) -> list[StreamInformation]:
         return self._streams
@@ -97,12 +99,12 @@ class Adapted(Deserializer):
         data, name = self._given.get_chunk(chunk_id), type(self._given).__name__
         missing = [s.name for s in self._streams if s.name not in data]
         if missing:
-            raise GraphError(f"{name}.get_chunk({chunk_id}) gives no stream '{missing[0]}'")
+            raise GraphError(f"{name}.get_chunk({chunk_id}) returns no stream '{missing[0]}'")
         parts = {s.name: _part(data[s.name], s) for s in self._streams}
         counts = {s: len(_lengths(part)) for s, part in parts.items()}
         if len(set(counts.values())) > 1:
             raise GraphError(
-                f"{name}.get_chunk({chunk_id}) gives different numbers of sequences: {counts}"
+                f"{name}.get_chunk({chunk_id}) returns different numbers of sequences: {counts}"
             )
         return parts
 
@@ -118,20 +120,24 @@ def _part(data: Any, stream: StreamInformation) -> Part:
 
 
 def _sequence(data: Any, stream: StreamInformation) -> Any:
-    """A sequence as `_frames` gives it; an array of a sample's shape is one frame."""
+    """The frames of a sequence, see `_frames`; an array of a sample's shape is one frame."""
     single = not is_sparse(data) and np.shape(data) == stream.shape
     return _frames(np.asarray(data)[None] if single else data, stream)
 
 
 def _frames(data: Any, stream: StreamInformation) -> Any:
-    """As (frames, *shape), or as a CSR matrix of so many rows."""
+    """The data as (frames, *shape), or as a CSR matrix with a row for each frame."""
     if stream.is_sparse != is_sparse(data):
         kind = "dense" if stream.is_sparse else "sparse"
-        raise GraphError(f"stream '{stream.name}' is {stream.storage_format}; a chunk's is {kind}")
+        raise GraphError(
+            f"stream '{stream.name}' is {stream.storage_format}, but a chunk is {kind}"
+        )
     size = int(np.prod(stream.shape, dtype=int))
     if stream.is_sparse:
         if data.shape[1] != size:
-            raise GraphError(f"stream '{stream.name}' has {size} columns, not {data.shape[1]}")
+            raise GraphError(
+                f"stream '{stream.name}' has {size} values per sample, got {data.shape[1]}"
+            )
         return data.tocsr().astype(stream.dtype)
     array = np.asarray(data, stream.dtype)
     if array.shape[1:] == stream.shape:

@@ -92,11 +92,11 @@ def test_samples_and_names(tmp_path):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda b: b"x" + b[1:], "is no file of CNTK's binary format"),
+        (lambda b: b"x" + b[1:], "is not in CNTK's binary format"),
         (lambda b: b[:8] + b"\2" + b[9:], "has version 2"),
         (lambda b: b[:-40], "is damaged"),
         (lambda b: b[:6], "is damaged"),
-        (lambda b: b[:24] + b"\xff" + b[25:], "a chunk can't be read"),
+        (lambda b: b[:24] + b"\xff" + b[25:], "can't read a chunk"),
     ],
 )
 def test_damaged_files(tmp_path, spoil, message):

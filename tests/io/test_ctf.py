@@ -92,25 +92,25 @@ def test_sparse_samples(parser, tmp_path):
 
 REFUSED = [  # text, size, streams besides x, message
     ("|x 1 2 3 4\n", 3, {}, r"data\.txt, line 1, column 10: '4' of 'x'.*only 3 values"),
-    ("|x 1 1 1\n|x 1 a 3\n", 3, {}, "line 2, column 6: 'a' of 'x': is no number"),
+    ("|x 1 1 1\n|x 1 a 3\n", 3, {}, "line 2, column 6: 'a' of 'x': is not a number"),
     ("|x nan 1\n", 2, {}, "'nan'"),
     ("|x 0x10 1\n", 2, {}, "'0x10'"),
     ("|x 1,2\n", 2, {}, "'1,2'"),
     ("|x 1#2\n", 2, {}, "'1#2'"),
     ("|x 1\n|x 1 y 2\n", 2, {}, "line 2, column 6: 'y'"),
     ("|x 1\nx 1\n", 1, {}, "line 2, column 1: 'x': a stream begins with"),
-    ("|x 1\n| 1\n", 1, {}, "line 2, column 2: '1': behind '|' stands"),
+    ("|x 1\n| 1\n", 1, {}, "line 2, column 2: '1': '|' must be followed"),
     ("|x 1\n|y 2 |x 4\n", 1, {"y": Y}, "line 1: the sequence has no sample of stream 'y'"),
     ("|x 1\n\n|x 2\n", 1, {}, "line 2: the sequence has no sample of stream 'x'"),
     ("0 |x 1\n0 |# c\n1 |x 3\n", 1, {}, "line 1: the sequence has 2 lines, and 1 samples"),
     ("0 |x 1 |x 2\n1 |x 3\n2 |# c\n", 1, {}, "line 3: the sequence has no sample"),
-    ("|x 1 |x 2\n|x 3\n", 1, {}, "more samples of a stream than lines"),
-    ("a |x 1\n", 1, {}, "line 1: a line begins with"),
-    ("-1 |x 1\n", 1, {}, "line 1: a line begins with"),
+    ("|x 1 |x 2\n|x 3\n", 1, {}, "a stream has more samples than the sequence has lines"),
+    ("a |x 1\n", 1, {}, "line 1: a line must begin with"),
+    ("-1 |x 1\n", 1, {}, "line 1: a line must begin with"),
     ("", 1, {}, "is empty"),
     ("|x 1:2 6:7\n", -6, {}, "line 1, column 8: '6:7' of 'x': the stream has 6 columns"),
     ("|x 1 2\n", -6, {}, "written index:value"),
-    ("|x 1:a\n", -6, {}, "'a' of 'x': is no number"),
+    ("|x 1:a\n", -6, {}, "'a' of 'x': is not a number"),
 ]
 
 

@@ -166,10 +166,10 @@ def test_binary_labels(folder, version, keys):
     "data, message",
     [
         (b"MLX" + binary(2, ("say/a", OF_A))[3:], "does not begin with MLF"),
-        (binary(3, ("say/a", OF_A)), "is of version 3; versions 1 and 2 are read"),
+        (binary(3, ("say/a", OF_A)), "has version 3; only versions 1 and 2 are supported"),
         (binary(2, ("say/a", OF_A))[:-3], "y.bin ends within utterance 'say/a'"),
-        (binary(2, ("say/a", [(3, 3)])), "utterance 'say/a': label 3 of 3, counted from 0"),
-        (binary(2, ("say/a", OF_A))[:-2] + b"\1\0", "labels for 2 frames, and says 3"),
+        (binary(2, ("say/a", [(3, 3)])), "utterance 'say/a': a label must be from 0 to 2, got 3"),
+        (binary(2, ("say/a", OF_A))[:-2] + b"\1\0", "labels for 2 frames, but its header gives 3"),
     ],
 )
 def test_what_is_wrong_with_binary_labels(folder, data, message):
@@ -192,12 +192,12 @@ def test_what_is_wrong_is_named_with_file_and_line(folder):
     refused(x(scp="no.scp"), "no file no.scp")
     refused(scp("a=all.feat[3]\n"), "bad.scp, line 1", "key=file[first frame,last frame]")
     refused(scp("a=all.feat[0,1]\n\nb=all.feat[5,x]\n"), "bad.scp, line 3")
-    refused(scp("a=all.feat[8,10]\n"), "all.feat has 10 frames; 8 to 10")
+    refused(scp("a=all.feat[8,10]\n"), "all.feat has 10 frames", "8 to 10")
     refused(scp("a=x.scp[0,1]\n"), "x.scp")
-    refused(scp("a.b=all.feat[0,1]\na.c=all.feat[0,1]\n"), "2 utterances called 'a'")
+    refused(scp("a.b=all.feat[0,1]\na.c=all.feat[0,1]\n"), "2 utterances with the key 'a'")
     refused(scp(""), "no utterance")
-    refused(x(shape=3), "frames of 2 numbers", "shape=2")
-    refused(mlf('"say/a.lab"\n'), "bad.mlf is no master label file")
+    refused(x(shape=3), "2 numbers per frame", "shape=2")
+    refused(mlf('"say/a.lab"\n'), "bad.mlf is not a master label file")
     refused(mlf(f"{begin}0 300000 dd\n.\n"), "bad.mlf, line 3", "'dd' is not in states")
     refused(mlf(f"{begin}0 100000 aa\n200000 300000 aa\n.\n"), "bad.mlf, line 4", "2 to 3")
     refused(mlf(f"{begin}zero 1 aa\n.\n"), "bad.mlf, line 3", "two times")
