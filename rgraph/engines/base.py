@@ -10,21 +10,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from ..graph import Node, Op, Stored
-from ..graph.node import Type
+from ..graph.node import Attributes, Type
+from ..graph.types import Array, DTypeLike, Generator, Library
 from ..ops.fused import FUSED, Program
 from ..plan import Plan, Run
 
 if TYPE_CHECKING:
     from ..plan.program import LoopProgram
 
-Array = Any  # NumPy's, or of a library with NumPy's API
 Shape = tuple[int, ...]
-Kernel = Callable[..., Any]  # kernel(run, *operands, out=None); `out` only where the record has it
+# kernel(run, *operands, out=None); `out` only where the record has it
+Kernel = Callable[..., Array]
 
 
 Maker = Callable[..., Kernel | None]  # maker(rest, operands, /, **arguments): see `Provider.bind`
@@ -64,7 +65,7 @@ class Provider:
     matmul: Callable[[Array, Array], Array] | None = None
 
     def bind(
-        self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type], rest: Kernel
+        self, op: Op, arguments: Attributes, operands: Sequence[Type], rest: Kernel
     ) -> Kernel | None:
         """The kernel of an operation, with its arguments; None where it has none.
 
@@ -129,10 +130,10 @@ class Collective(Protocol):
 
     gpu: str
 
-    def new_id(self) -> Any:
+    def new_id(self) -> object:
         """What one process makes and all then join by."""
 
-    def join(self, size: int, unique: Any, rank: int) -> Callable[[Array], None]:
+    def join(self, size: int, unique: object, rank: int) -> Callable[[Array], None]:
         """Joins so many processes; what sets an array to its sum over all of them."""
 
 
@@ -148,7 +149,7 @@ class Engine(ABC):
     """
 
     name: str
-    xp: Any
+    xp: Library
     is_gpu = False
     compiler: Compiler | None = None
     guard: Guard | None = None
@@ -156,16 +157,16 @@ class Engine(ABC):
     # Kernels
 
     @abstractmethod
-    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Bound:
+    def bind(self, op: Op, arguments: Attributes, operands: Sequence[Type]) -> Bound:
         """The kernel of an operation, with its arguments, for operands of these types."""
 
     @abstractmethod
-    def program(self, program: Program, dtype: np.dtype) -> Callable[..., Any] | None:
+    def program(self, program: Program, dtype: np.dtype) -> Compute | None:
         """A pointwise program of one or several results, on arrays of a type: what computes the
         results, the last arrays that it is given, from the operands, the first. None where it has
         none."""
 
-    def apart(self, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Kernel:
+    def apart(self, arguments: Attributes, operands: Sequence[Type]) -> Kernel:
         """The kernel of an operation and its tail (`ops.fused.TAILED`), one after the other."""
         head, program = arguments["head"], arguments["program"]
         count = len(operands) - program.arity + 1
@@ -191,14 +192,14 @@ class Engine(ABC):
     # Memory
 
     @abstractmethod
-    def empty(self, shape: Shape, dtype: Any, like: Array | None = None) -> Array:
+    def empty(self, shape: Shape, dtype: DTypeLike, like: Array | None = None) -> Array:
         """An array to be written.
 
         Its memory order is that of `like`, an array of as many axes; without that, images and
         volumes in rows are channels-last, as convolutions want them.
         """
 
-    def staging(self, shape: Shape, dtype: Any) -> np.ndarray:
+    def staging(self, shape: Shape, dtype: DTypeLike) -> np.ndarray:
         """An array of the CPU's, to be written and then given to `to_feed`."""
         return self.empty(shape, dtype)
 
@@ -234,22 +235,22 @@ class Engine(ABC):
         return Plan(outputs, self)
 
     @abstractmethod
-    def generator(self, seed: Any, varies: int | None = None) -> Any:
+    def generator(self, seed: Sequence[int], varies: int | None = None) -> Generator:
         """A generator of random numbers, as `numpy.random.Generator`.
 
         Args:
             varies: the number in `seed` that is another in each run.
         """
 
-    def series(self, seed: int, turn: int) -> Any:
+    def series(self, seed: int, turn: int) -> Generator:
         """As `generator`, of numbers that go on from turn to turn; turns begin with 1."""
         return self.generator((seed, turn, 0), varies=1)
 
-    def active(self) -> AbstractContextManager[Any]:
+    def active(self) -> AbstractContextManager[object]:
         """What is entered around all work on the engine's arrays."""
         return nullcontext()
 
-    def beside(self, stream: Any) -> AbstractContextManager[None]:
+    def beside(self, stream: object) -> AbstractContextManager[None]:
         """While this lasts, runs are in order with what is done on a stream of a GPU's."""
         return nullcontext()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, reduce
-from typing import Any
 
 import numpy as np
 
 from ..graph import Op
-from ..graph.node import Type
+from ..graph.node import Attributes, Type
+from ..graph.types import DTypeLike
 from ..ops.fused import TAILED, Program
 from ..plan import Run
 from .base import Array, Bound, Compute, Engine, Provider, Shape
@@ -45,7 +45,7 @@ class CpuEngine(Engine):
         self.compiler = next((p.compiler for p in self.providers if p.compiler), None)
         self._matmul = next((p.matmul for p in self.providers if p.matmul), np.matmul)
 
-    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Bound:
+    def bind(self, op: Op, arguments: Attributes, operands: Sequence[Type]) -> Bound:
         own = partial(op.kernel, **arguments)
         bound = Bound(self.apart(arguments, operands) if op is TAILED else own, "numpy")
         for provider in reversed(self.providers):
@@ -63,7 +63,7 @@ class CpuEngine(Engine):
     def matmul(self) -> Callable[[Array, Array], Array]:
         return self._matmul
 
-    def empty(self, shape: Shape, dtype: Any, like: Array | None = None) -> np.ndarray:
+    def empty(self, shape: Shape, dtype: DTypeLike, like: Array | None = None) -> np.ndarray:
         if len(shape) < 4:
             return self.pool.take(shape, dtype)
         order, back = _orders(len(shape), None if like is None else like.strides)
@@ -79,7 +79,7 @@ class CpuEngine(Engine):
     def series(self, seed: int, turn: int) -> Series:
         return Series(seed, turn)
 
-    def generator(self, seed: Any, varies: int | None = None) -> np.random.Generator:
+    def generator(self, seed: Sequence[int], varies: int | None = None) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
 
     def finish(self) -> None:

@@ -10,9 +10,10 @@ import copy
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
+
+from ..graph.types import Array, DTypeLike, ShapeLike
 
 _SIZE, _MIDDLE = 312, 156  # numbers of the state, and how far apart those are that are combined
 _BLOCK = 1 << 16  # numbers that are made at once
@@ -32,7 +33,7 @@ class Mersenne:
         self._state = np.array(words, _word)
         self._ready = np.empty(0, _word)
 
-    def uniform(self, low: float, high: float, shape: Any) -> np.ndarray:
+    def uniform(self, low: float, high: float, shape: ShapeLike) -> np.ndarray:
         """From `low` to `high`."""
         values = np.empty(shape)
         flat = values.reshape(-1)
@@ -44,10 +45,10 @@ class Mersenne:
         values += low
         return values
 
-    def normal(self, mean: float, deviation: float, shape: Any) -> np.ndarray:
+    def normal(self, mean: float, deviation: float, shape: ShapeLike) -> np.ndarray:
         return self.standard_normal(shape) * deviation + mean
 
-    def standard_normal(self, shape: Any) -> np.ndarray:
+    def standard_normal(self, shape: ShapeLike) -> np.ndarray:
         count = math.prod(np.atleast_1d(shape))
         parts, missing = [np.empty(0)], count
         while missing > 0:
@@ -93,7 +94,7 @@ class Mersenne:
         use; and how many of the words after it were taken."""
         taken = 0
 
-        def one() -> Any:
+        def one() -> np.uint64:
             nonlocal taken
             word = words[taken] if taken < len(words) else self._words(1)[0]
             taken += 1
@@ -118,13 +119,13 @@ class Series:
     def __init__(self, seed: int, turn: int) -> None:
         self._seed, self._before = seed, turn - 1
 
-    def random(self, shape: Any, dtype: Any = float) -> np.ndarray:
+    def random(self, shape: ShapeLike, dtype: DTypeLike = float) -> np.ndarray:
         return self._next(_uniform, shape).astype(dtype, copy=False)
 
-    def standard_normal(self, shape: Any, dtype: Any = float) -> np.ndarray:
+    def standard_normal(self, shape: ShapeLike, dtype: DTypeLike = float) -> np.ndarray:
         return self._next(Mersenne.standard_normal, shape).astype(dtype, copy=False)
 
-    def _next(self, draw: Callable[[Mersenne, Any], np.ndarray], shape: Any) -> np.ndarray:
+    def _next(self, draw: _Draw, shape: ShapeLike) -> np.ndarray:
         count = math.prod(np.atleast_1d(shape))
         numbers = _after(self._seed, draw, count * self._before)
         values = draw(numbers, shape)
@@ -132,15 +133,16 @@ class Series:
         return values
 
 
-def _uniform(numbers: Mersenne, shape: Any) -> np.ndarray:
+def _uniform(numbers: Mersenne, shape: ShapeLike) -> np.ndarray:
     return numbers.uniform(0.0, 1.0, shape)
 
 
-_Place = tuple[int, Callable[[Mersenne, Any], np.ndarray], int]  # seed, what is drawn, how often
+_Draw = Callable[[Mersenne, ShapeLike], np.ndarray]
+_Place = tuple[int, _Draw, int]  # seed, what is drawn, how often
 _known: dict[_Place, Mersenne] = {}  # where runs ended, the latest last
 
 
-def _after(seed: int, draw: Callable[[Mersenne, Any], np.ndarray], count: int) -> Mersenne:
+def _after(seed: int, draw: _Draw, count: int) -> Mersenne:
     """The source of a seed after so many draws: remembered, or made anew."""
     found = _known.get((seed, draw, count))
     if found is not None:
@@ -157,19 +159,19 @@ def _remember(place: _Place, numbers: Mersenne) -> None:
         _known.pop(old, None)
 
 
-def _below(x: Any, layer: Any, word: Any) -> Any:
+def _below(x: float | np.ndarray, layer: int | np.ndarray, word: np.uint64 | np.ndarray) -> Array:
     """Whether a point of the layer, at a height that the word says, is below the curve."""
     low, high = _HEIGHTS[layer], _HEIGHTS[layer + 1]
     return low + word * 2.0**-64 * (high - low) < np.exp(-x * x / 2)
 
 
 @cache
-def _twister() -> Callable[[np.ndarray, np.ndarray], Any]:
+def _twister() -> Callable[[np.ndarray, np.ndarray], None]:
     """What fills an array with the next words, and changes the state: C, or NumPy without it."""
     from .native.library import NativeError, load
 
     try:
-        in_c: Callable[[np.ndarray, np.ndarray], Any] = load().mersenne
+        in_c: Callable[[np.ndarray, np.ndarray], None] = load().mersenne
         return in_c
     except NativeError:
         return twist

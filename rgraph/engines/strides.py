@@ -10,9 +10,15 @@ import math
 from collections.abc import Callable, Sequence
 from ctypes import c_void_p
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from ..graph.types import Array, DTypeLike
+
+if TYPE_CHECKING:
+    from ..plan import Run
+
 
 Shape = tuple[int, ...]
 
@@ -59,7 +65,9 @@ def channels_last(shape: Sequence[int]) -> Shape:
     return (channels * math.prod(size), 1, *inner)
 
 
-def empty_channels_last(empty: Callable[..., Any], shape: Sequence[int], dtype: Any) -> Any:
+def empty_channels_last(
+    empty: Callable[..., Array], shape: Sequence[int], dtype: DTypeLike
+) -> Array:
     """An array (rows, channels, *size) to be written, with the channels innermost.
 
     Args:
@@ -70,7 +78,7 @@ def empty_channels_last(empty: Callable[..., Any], shape: Sequence[int], dtype: 
     return memory.transpose(0, memory.ndim - 1, *range(1, memory.ndim - 1))
 
 
-def is_dense(array: Any) -> bool:
+def is_dense(array: Array) -> bool:
     """Whether `array`, (rows, channels, *size), is channels-last in memory and without gaps."""
     return lies_densely(array.shape, array.strides, array.dtype.itemsize)
 
@@ -82,7 +90,7 @@ def lies_densely(shape: Shape, strides: Shape, itemsize: int = 4) -> bool:
     return all(n == 1 or a == b for n, a, b in zip(shape, strides, steps, strict=True))
 
 
-def dense(run: Any, empty: Callable[..., Any], array: Any) -> Any:
+def dense(run: Run, empty: Callable[..., Array], array: Array) -> Array:
     """`array`, or a copy of it that is dense; the last copy is kept for others of this step."""
     if lies_densely(array.shape, array.strides, array.dtype.itemsize):
         return array
@@ -94,14 +102,14 @@ def dense(run: Any, empty: Callable[..., Any], array: Any) -> Any:
     return copy
 
 
-def dense_room(out: Any, empty: Callable[..., Any], shape: Sequence[int]) -> Any:
+def dense_room(out: Array | None, empty: Callable[..., Array], shape: Sequence[int]) -> Array:
     """`out` if it is dense, or an array that is, to be written; float32."""
     if out is not None and lies_densely(out.shape, out.strides):
         return out
     return empty_channels_last(empty, shape, np.float32)
 
 
-def into(out: Any, result: Any) -> Any:
+def into(out: Array | None, result: Array) -> Array:
     """The result in `out`, if there is one: copied if it is another array."""
     if out is None or out is result:
         return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from .errors import GraphError, Origin, located, origin
 from .free import FREE
 
 Shape = tuple[int, ...]
+Attributes: TypeAlias = Mapping[str, Any]  # which there are depends on the operation
 
 _uids = itertools.count(1)
 

@@ -18,8 +18,18 @@ class HasNode(Protocol):
 
 
 Array: TypeAlias = Any  # NumPy's, or of a library with NumPy's API
+Generator: TypeAlias = Any  # of random numbers: NumPy's, or what has some of its methods
 Library: TypeAlias = Any  # NumPy, or a library with its API
 ShapeLike: TypeAlias = int | Sequence[int]  # a size is a vector's
 OperandLike: TypeAlias = Node | HasNode | ArrayLike  # what an operation takes
 
-__all__ = ["Array", "ArrayLike", "DTypeLike", "HasNode", "Library", "OperandLike", "ShapeLike"]
+__all__ = [
+    "Array",
+    "ArrayLike",
+    "DTypeLike",
+    "Generator",
+    "HasNode",
+    "Library",
+    "OperandLike",
+    "ShapeLike",
+]

@@ -42,7 +42,7 @@ def _contracted(
     return tuple(sizes[label] for label in out)
 
 
-class _Recipe(NamedTuple):
+class Recipe(NamedTuple):
     """How to see both operands as stacks of matrices: axes by number, in order."""
 
     turned: bool  # the right operand is the first, so that the result lies in memory in order
@@ -67,7 +67,7 @@ class _Recipe(NamedTuple):
         return a.transpose(self.left), b.transpose(self.right)
 
 
-def _recipe(left: Labels, right: Labels, out: Labels) -> _Recipe:
+def _recipe(left: Labels, right: Labels, out: Labels) -> Recipe:
     turned = next((n in right for n in out if (n in left) != (n in right)), False)
     if turned:
         left, right = right, left
@@ -88,10 +88,10 @@ def _recipe(left: Labels, right: Labels, out: Labels) -> _Recipe:
     to_out = tuple(order.index(n) for n in out)
     plain = not any(lone) and len(to_left) == len(to_right) == 2 and to_out == (0, 1) and not stack
     fixed = _ROWS not in right
-    return _Recipe(turned, lone, to_left, to_right, len(stack), len(inner), to_out, plain, fixed)
+    return Recipe(turned, lone, to_left, to_right, len(stack), len(inner), to_out, plain, fixed)
 
 
-def _contract(run: Run, a: Array, b: Array, *, recipe: _Recipe) -> Array:
+def _contract(run: Run, a: Array, b: Array, *, recipe: Recipe) -> Array:
     if recipe.plain:
         return run.matmul(*recipe.matrices(a, b))
     if recipe.turned:

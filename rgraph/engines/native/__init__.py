@@ -44,7 +44,7 @@ class Native(Provider):
         parts = programs, products, convolutions, Sums(programs), Rows(programs, empty)
         self.makers = {name: make for part in parts for name, make in part.makers.items()}
 
-        def tailed(*given: Any, **what: Any) -> Kernel | None:
+        def tailed(*given: object, **what: Any) -> Kernel | None:
             makers = (part.makers["tailed"] for part in (products, convolutions))
             return next((k for make in makers if (k := make(*given, **what)) is not None), None)
 

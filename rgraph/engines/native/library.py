@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..numpy.threads import follow_number
 
@@ -17,11 +17,14 @@ LEVELS = {4: "_v4", 3: "_v3", 1: "_baseline"}  # of x86-64; elsewhere there is t
 WHY_NOT = "rgraph was installed without a C compiler, so nothing is done in C"
 
 
+Extension: TypeAlias = Any  # a module in C: nothing tells its types
+
+
 class NativeError(RuntimeError):
     """The package was built without a C compiler."""
 
 
-def built() -> dict[int, Any]:
+def built() -> dict[int, Extension]:
     """The extension modules that this processor can run, by level, the fastest first."""
     try:
         best: int = _module("_baseline").processor_level
@@ -37,12 +40,12 @@ def built() -> dict[int, Any]:
     return found
 
 
-def _module(name: str) -> Any:
+def _module(name: str) -> Extension:
     return import_module(f".{name}", __package__)
 
 
 @cache
-def load() -> Any:
+def load() -> Extension:
     """The fastest of them, which has as many threads as the engines.
 
     Raises `NativeError` where there is none.

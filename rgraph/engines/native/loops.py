@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...graph import Layout
+from ...graph.types import Array
 from ...ops.fused import Program
 from ...plan.program import Instruction, LoopProgram, Place, Rule
 from .products import BoundProduct
@@ -28,9 +29,9 @@ class _Line(NamedTuple):
             it; None where it can't be. `of` is that array's number among the buffers.
     """
 
-    what: Any
+    what: object
     values: tuple[int, ...]
-    prepared: Callable[..., Any] | None = None
+    prepared: Callable[..., np.ndarray | None] | None = None
     of: int = 0
 
 
@@ -104,8 +105,8 @@ class Compiler:
         return [_Line(kernel.form, (first, second, result, *again), prepared, fixed.source)]
 
     def _go(
-        self, loop: Any, lines: Sequence[_Line], run: Run, arrays: Sequence[Any], layout: Layout,
-        step: int,
+        self, loop: object, lines: Sequence[_Line], run: Run, arrays: Sequence[Array],
+        layout: Layout, step: int,
     ) -> bool:  # fmt: skip
         rows = layout.counts[0]
         prepared = tuple([line.prepared(run, arrays[line.of], rows) for line in lines])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,13 @@ from ..base import Kernel, Maker
 from ..strides import into
 from .programs import Compiled, Programs
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from ...graph.node import Shape
+    from ...ops.contractions import Recipe
+    from ...plan import Run
+
+
+Array = np.ndarray
 
 _FLOAT = np.dtype(np.float32)
 _FEW = 1 << 18  # multiplications up to which a library takes longer to be called
@@ -41,19 +47,19 @@ class Products:
             "tailed": self._tailed,
         }
 
-    def _contract(self, rest: Kernel, operands: Sequence[Type], /, recipe: Any) -> Kernel | None:
+    def _contract(self, rest: Kernel, operands: Sequence[Type], /, recipe: Recipe) -> Kernel | None:
         """A product as it stands in gradients: some are over all rows."""
         if not recipe.plain or recipe.fixed or recipe.transposed != (True, False):
             return self._product(rest, operands, recipe)
 
-        def over_rows(run: Any, a: Array, b: Array) -> Array:
+        def over_rows(run: Run, a: Array, b: Array) -> Array:
             left, right = (b, a) if recipe.turned else (a, b)
             out = np.empty((*left.shape[1:], *right.shape[1:]), _FLOAT)
             return rest(run, a, b) if self.library.multiply_over_rows(left, right, out) else out
 
         return BoundProduct(self, recipe, None, over_rows)
 
-    def _product(self, rest: Kernel, operands: Sequence[Type], /, recipe: Any) -> Kernel | None:
+    def _product(self, rest: Kernel, operands: Sequence[Type], /, recipe: Recipe) -> Kernel | None:
         """The kernel of `times`, and of `contract` where the right factor has no rows."""
         return BoundProduct(self, recipe, None, rest) if recipe.plain else None
 
@@ -83,7 +89,7 @@ class BoundProduct:
     """
 
     def __init__(
-        self, products: Products, recipe: Any, tail: Compiled | None, rest: Kernel
+        self, products: Products, recipe: Recipe, tail: Compiled | None, rest: Kernel
     ) -> None:
         self._products, self._rest = products, rest
         self._rest_takes_out = tail is not None
@@ -96,7 +102,9 @@ class BoundProduct:
         self.form = library.product(recipe.turned, *transposed, tail and tail.program)
         self._multiply = partial(library.multiply, self.form)
 
-    def __call__(self, run: Any, a: Any, b: Any, *more: Any, out: Any = None) -> Any:
+    def __call__(
+        self, run: Run, a: Array, b: Array, *more: Array, out: Array | None = None
+    ) -> Array | None:
         suits = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2
         found = None
         if suits and (self._is_small(a, b) if run.step is None else self.fixed):
@@ -115,7 +123,9 @@ class BoundProduct:
         """So many, and those that fill the last panel."""
         return -(-columns // self._products.panel) * self._products.panel
 
-    def _computed(self, run: Any, a: Array, b: Array, *more: Any, out: Any = None) -> Any:
+    def _computed(
+        self, run: Run, a: Array, b: Array, *more: Array, out: Array | None = None
+    ) -> Array | None:
         """The result; None if it could not be computed, and nothing has been done."""
         factors = a, b
         if out is None:
@@ -128,7 +138,9 @@ class BoundProduct:
                 return None
         return None if self._multiply(panels, a, b, out, *more) else out
 
-    def prepared(self, run: Any, b: Array, rows: int = 0, shape: Any = None) -> Array | None:
+    def prepared(
+        self, run: Run, b: Array, rows: int = 0, shape: Shape | None = None
+    ) -> Array | None:
         """A right factor that stays the same, in panels: it is brought there once in a run."""
         key = id(b), self._columns
         if key not in run.memo:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...graph.node import Type
+from ...graph.types import Array
 from ...ops.fused import Program
 from ..base import Kernel, Maker
-from .library import load
+from .library import Extension, load
+
+if TYPE_CHECKING:
+    from ...plan import Run
 
 
 class Compiled:
@@ -21,7 +25,7 @@ class Compiled:
             nothing has been done then.
     """
 
-    def __init__(self, library: Any, program: Any) -> None:
+    def __init__(self, library: Extension, program: Program) -> None:
         self.program = program
         self.run = partial(library.run, program)
 
@@ -33,7 +37,7 @@ class Programs:
         library: the extension module; that of this processor, or `NativeError` is raised.
     """
 
-    def __init__(self, library: Any = None) -> None:
+    def __init__(self, library: Extension = None) -> None:
         self.library = library or load()
         self.operations = {name: i for i, name in enumerate(self.library.operations)}
         self.compiled = lru_cache(maxsize=1024)(self._compile)
@@ -47,7 +51,7 @@ class Programs:
             return None
         run_ = compiled.run
 
-        def kernel(run: Any, *arrays: Any, out: Any = None) -> Any:
+        def kernel(run: Run, *arrays: Array, out: Array | None = None) -> Array:
             if out is None or run_(*arrays, out):
                 return rest(run, *arrays, out=out)
             return out

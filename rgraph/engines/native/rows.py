@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from ...graph.node import Type
 from ..base import Kernel, Maker
 from .programs import Programs
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from ...graph.node import Shape
+    from ...plan import Run
+
+
+Array = np.ndarray
 
 _FLOAT = np.dtype(np.float32)
 _NAMES = ("softmax", "log_softmax", "hardmax", "cross_entropy_with_softmax")  # as in rows.h
@@ -27,7 +32,7 @@ class Rows:
         empty: `empty(shape, dtype)`, memory to be written.
     """
 
-    def __init__(self, programs: Programs, empty: Any) -> None:
+    def __init__(self, programs: Programs, empty: Callable[..., Array]) -> None:
         self._run, self._empty = programs.library.rows, empty
         *names, entropy = _NAMES
         self.makers: dict[str, Maker] = {name: partial(self._along, name) for name in names}
@@ -41,14 +46,14 @@ class Rows:
             return None
         compute, empty = partial(self._run, _NAMES.index(name), length), self._empty
 
-        def kernel(run: Any, x: Array) -> Array:
+        def kernel(run: Run, x: Array) -> Array:
             result = empty(x.shape, _FLOAT)
             return rest(run, x) if compute(result, x) else result
 
         return kernel
 
     def _entropy(
-        self, rest: Kernel, operands: Sequence[Type], /, *, axis: tuple[int, ...], shape: Any,
+        self, rest: Kernel, operands: Sequence[Type], /, *, axis: tuple[int, ...], shape: Shape,
         rank: int,
     ) -> Kernel | None:  # fmt: skip
         length = _length(operands[0], axis)
@@ -56,7 +61,7 @@ class Rows:
             return None
         compute = partial(self._run, len(_NAMES) - 1, length)
 
-        def kernel(run: Any, z: Array, t: Array) -> Array:
+        def kernel(run: Run, z: Array, t: Array) -> Array:
             result = np.empty((*z.shape[: z.ndim - rank], *shape), _FLOAT)
             return rest(run, z, t) if compute(result, z, t) else result
 

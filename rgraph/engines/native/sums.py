@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +11,11 @@ from ...graph.node import Type
 from ..base import Kernel, Maker
 from .programs import Programs
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from ...plan import Run
+
+
+Array = np.ndarray
 
 _FLOAT = np.dtype(np.float32)
 
@@ -43,7 +47,7 @@ class Sums:
         if rank < 2:
             return None
 
-        def kernel(run: Any, x: Array) -> Array:
+        def kernel(run: Run, x: Array) -> Array:
             images = per_channel(x, shape, rank)
             total = None if images is None else self._sums(images, len(x), shape[0])
             return rest(run, x) if total is None else total.reshape(len(x), *shape)
@@ -51,12 +55,12 @@ class Sums:
         return kernel
 
     def _sum_rows(
-        self, rest: Kernel, operands: Sequence[Type], /, *, axes: Any, over: Any
+        self, rest: Kernel, operands: Sequence[Type], /, *, axes: object, over: object
     ) -> Kernel | None:
         if axes or not over:
             return None
 
-        def kernel(run: Any, x: Array) -> Array:
+        def kernel(run: Run, x: Array) -> Array:
             total = self._sums(x, 1, x.size // max(len(x), 1))
             return rest(run, x) if total is None else total.reshape(x.shape[1:])
 

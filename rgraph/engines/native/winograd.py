@@ -6,18 +6,22 @@ the largest value), and what is not a number spreads over the 4x4 results that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...graph.node import Type
+from ...graph.node import Attributes, Type
 from ..base import Kernel, Maker
 from ..strides import Shape, dense, dense_room, into
 from .programs import Compiled, Programs
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from ...plan import Run
+
+
+Array = np.ndarray
 
 _FLOAT = np.dtype(np.float32)
 _POINTS = 36
@@ -73,13 +77,13 @@ class Winograd:
         return self._bound(operands, name, at, tail, rest) if tail else None
 
     def _weights(
-        self, rest: Kernel, operands: Sequence[Type], /, *, kernel: Any, **at: Any
+        self, rest: Kernel, operands: Sequence[Type], /, *, kernel: Shape, **at: Any
     ) -> Kernel | None:
         """The gradient to the kernels."""
         if not _suits(at):
             return None
 
-        def weights(run: Any, x: Array, g: Array, *, out: Any = None) -> Array:
+        def weights(run: Run, x: Array, g: Array, *, out: Array | None = None) -> Array:
             shape = (g.shape[1], x.shape[1], *kernel)
             suits = x.dtype == g.dtype == _FLOAT
             job = job_of(self.lanes, at["padding"], shape, x.shape) if suits else None
@@ -110,7 +114,7 @@ class BoundConvolution:
     right, rows_apart = 0, True
 
     def __init__(
-        self, winograd: Winograd, name: str, at: Mapping[str, Any], tail: Compiled | None,
+        self, winograd: Winograd, name: str, at: Attributes, tail: Compiled | None,
         rest: Kernel,
     ) -> None:  # fmt: skip
         self._rest, self._empty, self._library = rest, winograd.empty, winograd.library
@@ -135,7 +139,9 @@ class BoundConvolution:
         job = self._job(kernels, x)
         return job if job is not None and job.tiles >= least else None
 
-    def __call__(self, run: Any, w: Array, x: Array, *more: Any, out: Any = None) -> Any:
+    def __call__(
+        self, run: Run, w: Array, x: Array, *more: Array, out: Array | None = None
+    ) -> Array:
         least = _LEAST_TILES if run.step is None else _LEAST_IN_LOOP
         job = self._suiting(w.shape, x.shape, least) if w.dtype == x.dtype == _FLOAT else None
         if job is not None:
@@ -145,12 +151,12 @@ class BoundConvolution:
                 return into(out, target)
         return self._rest(run, w, x, *more, out=out)
 
-    def prepared(self, run: Any, w: Array, rows: int, shape: Shape) -> Array | None:
+    def prepared(self, run: Run, w: Array, rows: int, shape: Shape) -> Array | None:
         """The kernels, for so many images of a shape; None where they don't suit."""
         suits = w.dtype == _FLOAT and self._suiting(w.shape, (rows, *shape), _LEAST_IN_LOOP)
         return self._at_points(run, w) if suits else None
 
-    def _at_points(self, run: Any, w: Array) -> Array:
+    def _at_points(self, run: Run, w: Array) -> Array:
         """Kernels at the points; once in a run."""
         key = (id(w), self._transposed, "winograd")
         if key not in run.memo:
@@ -162,7 +168,9 @@ class BoundConvolution:
         return run.memo[key][1]
 
 
-def job_of(lanes: int, padding: Any, kernels: Shape, operand: Shape) -> _Job | None:
+def job_of(
+    lanes: int, padding: Sequence[tuple[int, int]], kernels: Shape, operand: Shape
+) -> _Job | None:
     """None for shapes that don't suit."""
     if len(operand) != 4 or kernels[2:] != (3, 3):
         return None
@@ -177,6 +185,6 @@ def job_of(lanes: int, padding: Any, kernels: Shape, operand: Shape) -> _Job | N
     return _Job((rows, results, high, wide), rows * tiles, padding[0][0], padding[1][0])
 
 
-def _suits(at: Mapping[str, Any]) -> bool:
+def _suits(at: Attributes) -> bool:
     one = (1, 1)
     return at["groups"] == 1 and tuple(at["strides"]) == one and tuple(at["dilation"]) == one

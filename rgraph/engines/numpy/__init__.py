@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...graph import Node, Op
-from ...graph.node import Type
+from ...graph.node import Attributes, Type
 from ...ops.fused import Program
 from ...plan import Run
 from ..base import Compute, Kernel, Maker, Provider
@@ -45,21 +45,21 @@ class Numpy(Provider):
         return isinstance(kernel, Product)
 
 
-def _with(kernel: Callable[..., Any]) -> Maker:
+def _with(kernel: Callable[..., Array]) -> Maker:
     def make(rest: Kernel, operands: Sequence[Type], /, **arguments: Any) -> Kernel:
         return partial(kernel, **arguments)
 
     return make
 
 
-def _convolution(run: Any, w: Any, x: Any, *, out: Any = None, **at: Any) -> Any:
+def _convolution(run: Run, w: Array, x: Array, *, out: Array | None = None, **at: Any) -> Array:
     if x.ndim < w.ndim:
         return _convolution(run, w, x[None], **at)[0]
     return convolution.convolution(x, w, out=out, **at)
 
 
 def _tailed(
-    rest: Kernel, operands: Sequence[Type], /, *, head: Op, arguments: Any, program: Any
+    rest: Kernel, operands: Sequence[Type], /, *, head: Op, arguments: Attributes, program: Program
 ) -> Kernel | None:
     """A convolution, with its tail on each part of the result while that is in the cache."""
     head_kernel = _HEADS.get(head.name)
@@ -76,25 +76,29 @@ def _tailed(
     return kernel
 
 
-def _in_one_piece(head: Op, at: Any) -> bool:
+def _in_one_piece(head: Op, at: Attributes) -> bool:
     """Whether each part of the result is written once: not in groups, nor stride by stride."""
     turned = head.name == "convolution_transpose"
     return at["groups"] == 1 and not (turned and any(s > 1 for s in at["strides"]))
 
 
-_HEADS: dict[str, Callable[..., Any]] = {
+_HEADS: dict[str, Callable[..., Array]] = {
     "convolution": convolution.convolution,
     "convolution_transpose": convolution.convolution_data_gradient,
 }
 
 
-def _convolution_transpose(run: Any, w: Any, g: Any, *, out: Any = None, **at: Any) -> Any:
+def _convolution_transpose(
+    run: Run, w: Array, g: Array, *, out: Array | None = None, **at: Any
+) -> Array:
     if g.ndim < w.ndim:
         return _convolution_transpose(run, w, g[None], **at)[0]
     return convolution.convolution_data_gradient(g, w, out=out, **at)
 
 
-def _convolution_weights(run: Any, x: Any, g: Any, *, out: Any = None, **at: Any) -> Any:
+def _convolution_weights(
+    run: Run, x: Array, g: Array, *, out: Array | None = None, **at: Any
+) -> Array:
     if x.ndim == len(at["kernel"]) + 1:
         x, g = x[None], g[None]
     return convolution.convolution_weight_gradient(x, g, out=out, **at)

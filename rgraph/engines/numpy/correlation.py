@@ -20,13 +20,14 @@ held to one thread meanwhile, since its own threads would not help with the copi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 from .blocks import LEAST_ROWS, SMALL_PRODUCT, Block, Plan, Triple, cut
 from .threads import Array, number, run, scratch
 
+# The kernel's size, the strides, the zeros before, the dilation, and the bytes of a number.
+Key = tuple[Triple, Triple, Triple, Triple, int]
 After = Callable[[Array, tuple[slice, ...]], None]
 
 NARROW = 16  # channels
@@ -67,7 +68,7 @@ def _by_groups(
     x: Array,
     y: Array,
     taps: Array,
-    key: tuple[Any, ...],
+    key: Key,
     one: Callable[..., None],
     elementwise: Callable[..., None],
 ) -> None:
@@ -82,9 +83,7 @@ def _by_groups(
         one(x[..., channels], y[..., results], taps[..., group, :, :], key)
 
 
-def _correlate_group(
-    x: Array, out: Array, w: Array, key: tuple[Any, ...], after: After | None = None
-) -> None:
+def _correlate_group(x: Array, out: Array, w: Array, key: Key, after: After | None = None) -> None:
     """`correlate` for one group."""
     plan = cut(x.shape, out.shape, *key, "product", number())
     outputs = w.shape[-1]
@@ -138,7 +137,7 @@ def _multiply_chunks(columns: Array, matrix: Array, out: Array, plan: Plan, bloc
     np.matmul(patches, matrix, out=out.reshape(-1, block.chunk, matrix.shape[1]))
 
 
-def _correlate_taps_group(x: Array, g: Array, out: Array, key: tuple[Any, ...]) -> None:
+def _correlate_taps_group(x: Array, g: Array, out: Array, key: Key) -> None:
     """`correlate_taps` for one group."""
     plan = cut(x.shape, g.shape, *key, "taps", number())
     kd, kh, kw, inputs, outputs = out.shape
@@ -204,7 +203,7 @@ def _phases(columns: Array, phases: int) -> Iterator[Array]:
         yield flat[start : start + rows * phases * length].reshape(rows, phases * length)
 
 
-def _correlate_elementwise(x: Array, out: Array, w: Array, key: tuple[Any, ...]) -> None:
+def _correlate_elementwise(x: Array, out: Array, w: Array, key: Key) -> None:
     """`correlate` for many small groups, such as depthwise: multiply and add, tap by tap."""
     plan = cut(x.shape, out.shape, *key, "elementwise", number())
     groups, inputs, outputs = w.shape[3:]
@@ -226,7 +225,7 @@ def _correlate_elementwise(x: Array, out: Array, w: Array, key: tuple[Any, ...])
     run(work, plan.blocks, plan.parallel)
 
 
-def _correlate_taps_elementwise(x: Array, g: Array, out: Array, key: tuple[Any, ...]) -> None:
+def _correlate_taps_elementwise(x: Array, g: Array, out: Array, key: Key) -> None:
     """`correlate_taps` for many small groups."""
     plan = cut(x.shape, g.shape, *key, "elementwise", number())
     groups, inputs, outputs = out.shape[3:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from ...ops.fused import OnArrays, Program
 from ..base import Compute, Kernel
 from ..strides import joined
 from .threads import Array, number, run, scratch
+
+if TYPE_CHECKING:
+    from ...plan import Run
+
 
 After = Callable[[Array, tuple[slice, ...]], None]
 
@@ -23,7 +27,7 @@ def kernel(program: Program) -> Kernel:
     """The kernel of a program of one result."""
     on_arrays, compute = OnArrays(program, np), together(program)
 
-    def evaluate(context: Any, *arrays: Array, out: Array | None = None) -> Array:
+    def evaluate(context: Run, *arrays: Array, out: Array | None = None) -> Array:
         if out is not None and out.size > 2 * PIECE:
             compute(*arrays, out)
             return out
@@ -50,7 +54,7 @@ def together(program: Program) -> Compute:
         parts = collapsed(arrays[first:], arrays[:first])
         pieces = list(_pieces(parts[first].shape))
 
-        def work(queue: Iterator[Any]) -> None:
+        def work(queue: Iterator[tuple[slice, ...]]) -> None:
             for piece in queue:
                 own = [a[piece] for a in parts]
                 shape = own[first].shape

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ...graph.types import DTypeLike
+
 _SMALL = 1 << 15  # below this NumPy's own allocator is as good
 _SIZES = 8  # from one to twice that
 _LINE = 64  # bytes: vector instructions are slower across two lines of the cache
@@ -46,7 +48,7 @@ class Pool:
         self._loans: dict[int, _Loan] = {}  # by their identities
         self._run = 0
 
-    def take(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def take(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """An array of undefined content."""
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize

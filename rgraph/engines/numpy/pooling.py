@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ops.records import TABLE
 from .threads import Array, number, run
+
+if TYPE_CHECKING:
+    from ...plan import Run
+
 
 PIECE = 1 << 20  # bytes of the larger operand of a piece
 
@@ -18,7 +22,7 @@ def kernels() -> dict[str, Callable[..., Array]]:
 
 
 def _by_rows(kernel: Callable[..., Array]) -> Callable[..., Array]:
-    def call(context: Any, *arrays: Array, **at: Any) -> Array:
+    def call(context: Run, *arrays: Array, **at: Any) -> Array:
         rows, large = len(arrays[0]), max(a.nbytes for a in arrays)
         step = max(1, PIECE * rows // large) if large else rows
         alike = all(a.ndim == arrays[0].ndim and len(a) == rows for a in arrays)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...graph.node import Type
 from ..base import Kernel
 from .threads import Array
+
+if TYPE_CHECKING:
+    from ...ops.contractions import Recipe
+    from ...plan import Run
 
 
 class Product:
@@ -19,14 +23,14 @@ class Product:
         recipe: how the operands are factors.
     """
 
-    def __init__(self, recipe: Any) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         self._turned, (self._left, self._right) = recipe.turned, recipe.transposed
 
     @classmethod
-    def make(cls, rest: Kernel, operands: Sequence[Type], /, recipe: Any) -> Product | None:
+    def make(cls, rest: Kernel, operands: Sequence[Type], /, recipe: Recipe) -> Product | None:
         return cls(recipe) if recipe.plain and recipe.fixed else None
 
-    def __call__(self, run: Any, a: Array, b: Array, *, out: Array | None = None) -> Array:
+    def __call__(self, run: Run, a: Array, b: Array, *, out: Array | None = None) -> Array:
         if self._turned:
             a, b = b, a
         if out is None:

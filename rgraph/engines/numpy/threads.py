@@ -14,11 +14,13 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+Array = np.ndarray
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def _first_number() -> int:
@@ -30,7 +32,7 @@ def _first_number() -> int:
 
 
 _number = _first_number()
-_followers: list[Callable[[int], Any]] = []
+_followers: list[Callable[[int], object]] = []
 
 
 def number() -> int:
@@ -53,7 +55,7 @@ def set_number(threads: int) -> None:
         follow(threads)
 
 
-def follow_number(follow: Callable[[int], Any]) -> None:
+def follow_number(follow: Callable[[int], object]) -> None:
     """Calls `follow` with the number of threads, now and whenever it changes."""
     _followers.append(follow)
     follow(_number)
@@ -62,7 +64,7 @@ def follow_number(follow: Callable[[int], Any]) -> None:
 _local = threading.local()
 
 
-def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
     """This thread's buffer of that name: its pages stay warm from call to call.
 
     It begins at a line of the cache; vector instructions are slower across two.
@@ -108,13 +110,13 @@ def _blas_threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     return None
 
 
-_locks: weakref.WeakSet[Any] = weakref.WeakSet()
-_held_for_fork: list[Any] = []
+_locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
+_held_for_fork: list[threading.Lock] = []
 _forking = threading.Lock()  # by one thread at a time
-_openmp_calls: list[tuple[weakref.ref[Any], str]] = []
+_openmp_calls: list[tuple[weakref.ref[object], str]] = []
 
 
-def lock() -> Any:
+def lock() -> threading.Lock:
     """A lock that forks wait for: what it guards is not left half done in the forked process."""
     new = threading.Lock()
     _locks.add(new)
@@ -150,7 +152,7 @@ def _one_blas_thread() -> Iterator[None]:
                 put(_restore)
 
 
-def lives_over_forks(owner: Any, name: str) -> None:
+def lives_over_forks(owner: object, name: str) -> None:
     """Keeps the method `owner.name`, which calls an OpenMP library, usable in forked processes.
 
     There GNU's OpenMP waits for threads that have not come along, unless the thread that calls it
@@ -188,7 +190,7 @@ def _after_fork_in_child() -> None:
             setattr(owner, name, _in_a_new_thread(getattr(owner, name)))
 
 
-def _in_a_new_thread(function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_a_new_thread(function: Callable[..., Result]) -> Callable[..., Result]:
     thread = ThreadPoolExecutor(1, "rgraph")
     return lambda *arguments: thread.submit(function, *arguments).result()
 
@@ -200,8 +202,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def run(
-    work: Callable[[Iterator[Any]], Any],
-    items: Sequence[Any],
+    work: Callable[[Iterator[Item]], Any],
+    items: Sequence[Item],
     parallel: bool,
     fixed: bool = False,
 ) -> list[Any]:
@@ -217,7 +219,7 @@ def run(
     queue = iter(items)  # taking the next of a list is safe among threads
     shares = [iter(items[i::threads]) if fixed else queue for i in range(threads)]
 
-    def task(share: Iterator[Any]) -> Any:
+    def task(share: Iterator[Item]) -> Any:
         # The BLAS may compute with leftovers in its own buffers, which it then discards.
         with np.errstate(all="ignore"):
             return work(share)

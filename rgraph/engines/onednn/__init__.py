@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...graph import Node, Op
-from ...graph.node import Type
+from ...graph.node import Attributes, Type
 from ...ops.fused import TAILED
 from ..base import Array, Kernel, Maker, Provider
 from ..numpy.threads import number
@@ -27,6 +27,12 @@ from .patience import Patience
 from .pooling import Poolings
 from .products import Products
 from .softmax import Softmaxes
+
+if TYPE_CHECKING:
+    from ...graph.node import Shape
+    from ...ops.fused import Program
+    from ...plan import Run
+
 
 __all__ = ["Onednn", "OnednnError"]
 
@@ -76,7 +82,7 @@ class Onednn(Provider):
         if name == "convolution_weights":
             threads_for = partial(_of_weights, arguments["kernel"], arguments["groups"])
 
-        def kernel(run: Any, *arrays: Array, **room: Any) -> Array:
+        def kernel(run: Run, *arrays: Array, **room: object) -> Array:
             return of(threads_for(arrays))(run, *arrays, **room)
 
         return kernel
@@ -91,7 +97,7 @@ class Onednn(Provider):
         return 1
 
 
-def _of_weights(kernel: Any, groups: int, arrays: Sequence[Array]) -> int:
+def _of_weights(kernel: Shape, groups: int, arrays: Sequence[Array]) -> int:
     """Always the same number of threads: sums in several are other sums."""
     x, g = arrays
     channels = x.shape[-len(kernel) - 1] // groups
@@ -136,7 +142,7 @@ def _or_rest(own: Callable[..., Array | None]) -> Maker:
     def make(rest: Kernel, operands: Sequence[Type], /, **arguments: Any) -> Kernel:
         kernel = partial(own, **arguments)
 
-        def call(run: Any, *arrays: Array, **room: Any) -> Array | None:
+        def call(run: Run, *arrays: Array, **room: object) -> Array | None:
             with suppress(OnednnError):
                 result = kernel(run, *arrays, **room)
                 if result is not None:
@@ -166,7 +172,7 @@ def _of_convolution(own: Callable[..., Array | None]) -> Maker:
 
 def _tailed(
     makers: Mapping[str, Maker], rest: Kernel, operands: Sequence[Type], /,
-    *, head: Op, program: Any, **what: Any,
+    *, head: Op, program: Program, **what: Any,
 ) -> Kernel | None:  # fmt: skip
     """A head with its tail, which may lie in the place of one of the tail's operands."""
     make = makers.get(head.name)
@@ -176,7 +182,7 @@ def _tailed(
     if kernel is None:
         return None
 
-    def call(run: Any, *arrays: Array, out: Array | None = None) -> Array:
+    def call(run: Run, *arrays: Array, out: Array | None = None) -> Array:
         own = None if out is None else _index(arrays[2:], out)
         if own is None:
             return kernel(run, *arrays, out=out)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ...graph.node import Attributes
 from ..sizes import Sizes
 from ..strides import (
     Form,
@@ -31,7 +32,13 @@ from .primitives import (
     tail_of,
 )
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from ...graph.node import Op
+    from ...ops.fused import Program
+    from ...plan import Run
+
+
+Array = np.ndarray
 
 
 class _Job(NamedTuple):
@@ -70,7 +77,7 @@ class Convolutions:
     # These give None for what is left to others: nothing to sum over.
 
     def convolution(
-        self, run: Any, w: Array, x: Array, *, out: Any = None, **at: Any
+        self, run: Run, w: Array, x: Array, *, out: Array | None = None, **at: Any
     ) -> Array | None:
         if not (w.size and x.size):
             return None
@@ -78,7 +85,7 @@ class Convolutions:
         return self._run(run, job, w, x, (), out)
 
     def transpose(
-        self, run: Any, w: Array, g: Array, *, out: Any = None, **at: Any
+        self, run: Run, w: Array, g: Array, *, out: Array | None = None, **at: Any
     ) -> Array | None:
         if not (w.size and g.size):
             return None
@@ -87,14 +94,14 @@ class Convolutions:
 
     def tailed(
         self,
-        run: Any,
+        run: Run,
         w: Array,
         x: Array,
         *more: Array,
-        head: Any,
-        arguments: Any,
-        program: Any,
-        out: Any = None,
+        head: Op,
+        arguments: Attributes,
+        program: Program,
+        out: Array | None = None,
         own: int | None = None,
     ) -> Array | None:
         """A convolution that does its tail itself; None, and nothing done, where that can't be.
@@ -115,7 +122,7 @@ class Convolutions:
     def _prepare(
         self,
         name: str,
-        program: Any,
+        program: Program | None,
         at: Any,
         kernel: Shape,
         operand: Form,
@@ -156,7 +163,7 @@ class Convolutions:
         return _Job(shape, packed, reads, turned is not None, blocks)
 
     def _run(
-        self, run: Any, job: _Job, w: Array, x: Array, more: Sequence[Array], out: Any
+        self, run: Run, job: _Job, w: Array, x: Array, more: Sequence[Array], out: Array | None
     ) -> Array:
         x, *more = (
             a if packed else dense(run, self.empty, a)
@@ -170,7 +177,7 @@ class Convolutions:
             primitive.run_at([source, kernels, result, *others])
         return into(out, target)
 
-    def _arranged(self, run: Any, w: Array, turned: bool, reorder: Reorder | None) -> Array:
+    def _arranged(self, run: Run, w: Array, turned: bool, reorder: Reorder | None) -> Array:
         """Kernels in the order of a primitive; once in a run for each."""
         key = (id(w), turned, id(reorder))
         if key not in run.memo:
@@ -181,7 +188,7 @@ class Convolutions:
         return run.memo[key][1]
 
     def weights(
-        self, run: Any, x: Array, g: Array, *, kernel: Any, out: Any = None, **at: Any
+        self, run: Run, x: Array, g: Array, *, kernel: Shape, out: Array | None = None, **at: Any
     ) -> Array | None:
         """The gradient to the kernels."""
         if not (x.size and g.size):
@@ -200,11 +207,11 @@ class Convolutions:
         return into(out, total)
 
 
-def _hashable(at: Any) -> tuple[tuple[str, Any], ...]:
+def _hashable(at: Attributes) -> tuple[tuple[str, object], ...]:
     return tuple(at.items())
 
 
-def _geometry(operand: Shape, result: Shape, kernel: Shape, at: Any) -> Geometry:
+def _geometry(operand: Shape, result: Shape, kernel: Shape, at: Attributes) -> Geometry:
     return Geometry(
         tuple(operand),
         tuple(result),
@@ -216,7 +223,7 @@ def _geometry(operand: Shape, result: Shape, kernel: Shape, at: Any) -> Geometry
     )
 
 
-def _result(kernel: Shape, operand: Shape, at: Any) -> Shape:
+def _result(kernel: Shape, operand: Shape, at: Attributes) -> Shape:
     """The shape of a sample of a convolution's result."""
     return (
         kernel[0],
@@ -229,7 +236,7 @@ def _result(kernel: Shape, operand: Shape, at: Any) -> Shape:
     )
 
 
-def _turned(kernel: Shape, at: Any) -> dict[str, Any] | None:
+def _turned(kernel: Shape, at: Attributes) -> dict[str, object] | None:
     """The convolution that a transposed one is; None if it is not one."""
     if at["groups"] > 1 or any(s > 1 for s in at["strides"]):
         return None

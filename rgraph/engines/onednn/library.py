@@ -13,9 +13,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ctypes import byref, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
-from typing import Any
 
 import numpy as np
 
@@ -97,7 +96,7 @@ def _open() -> ctypes.CDLL:
 class Handle(c_void_p):
     """An object of the library's, destroyed with this."""
 
-    destroy: Any = None
+    destroy: Callable[[Handle], object] | None = None
 
     def __del__(self) -> None:
         if self.value and self.destroy:
@@ -112,7 +111,7 @@ class _Argument(ctypes.Structure):
     _fields_ = [("arg", c_int), ("memory", c_void_p)]
 
 
-def dims(values: Any) -> Any:
+def dims(values: Iterable[int]) -> ctypes.Array[c_int64]:
     return (c_int64 * 12)(*values)
 
 
@@ -184,20 +183,22 @@ class Library:
             self._set_threads(self.threads)
         _caller.threads = self.threads
 
-    def execute(self, primitive: c_void_p, stream: c_void_p, count: int, arguments: Any) -> int:
+    def execute(
+        self, primitive: c_void_p, stream: c_void_p, count: int, arguments: ctypes.Array[_Argument]
+    ) -> int:
         if _caller.threads != self.threads:
             self._take_threads()
         status: int = self._execute(primitive, stream, count, arguments)
         return status
 
-    def call(self, function: str, *arguments: Any) -> None:
+    def call(self, function: str, *arguments: object) -> None:
         if _caller.threads != self.threads:
             self._take_threads()
         status = getattr(self._library, function)(*arguments)
         if status:
             raise OnednnError(f"{function} failed with status {status}")
 
-    def make(self, function: str, *arguments: Any) -> c_void_p:
+    def make(self, function: str, *arguments: object) -> c_void_p:
         """Calls a function that gives an object through its first argument."""
         result = Handle()
         self.call(function, byref(result), *arguments)

@@ -7,10 +7,10 @@ operand, and nothing is kept for a gradient that may never be asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import c_int, c_void_p
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,11 @@ from .library import (
     dims,
 )
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from ...plan import Run
+
+
+Array = np.ndarray
 Pads = tuple[tuple[int, int], ...]
 
 
@@ -74,14 +78,14 @@ class Poolings:
 
     # These give None for what is left to others.
 
-    def pick(self, run: Any, value: Array, guide: Array, **at: Any) -> Array | None:
+    def pick(self, run: Run, value: Array, guide: Array, **at: Any) -> Array | None:
         geometry = self._find("max", value, value.shape, **at) if value is guide else None
         # The library makes numbers of NaN.
         if geometry is None or np.isnan(np.add.reduce(value, axis=None)):
             return None
         return self._pooled(geometry, value, at["counts"])
 
-    def mean(self, run: Any, x: Array, *, include_pad: bool, **at: Any) -> Array | None:
+    def mean(self, run: Run, x: Array, *, include_pad: bool, **at: Any) -> Array | None:
         if math.prod(at["window"]) > LARGE_WINDOW:  # the library adds one after the other
             return None
         geometry = self._find(_mean(include_pad), x, x.shape, **at)
@@ -95,7 +99,7 @@ class Poolings:
             self._forward(rows, geometry).run_at([here + operand, there + pooled])
         return result
 
-    def place(self, run: Any, value: Array, guide: Array, **at: Any) -> Array | None:
+    def place(self, run: Run, value: Array, guide: Array, **at: Any) -> Array | None:
         geometry = self._find("max", guide, guide.shape, **at)
         pooled_shape = (*guide.shape[:2], *at["counts"])
         if geometry is None or value.dtype != guide.dtype or value.shape != pooled_shape:
@@ -113,7 +117,7 @@ class Poolings:
         return result
 
     def spread(
-        self, run: Any, g: Array, *, include_pad: bool, shape: Shape, **at: Any
+        self, run: Run, g: Array, *, include_pad: bool, shape: Shape, **at: Any
     ) -> Array | None:
         size = len(at["window"])
         operand = g.shape[: g.ndim - size] + shape[len(shape) - size :]  # `g` may have no rows
@@ -123,8 +127,8 @@ class Poolings:
         g = self._ordered(g, geometry.last)
         result = self._room(operand, geometry.last)
         there, target = address(g), address(result)
-        for rows, operand, pooled in self._blocks(geometry, len(g)):
-            self._backward(rows, geometry).run_at([there + pooled, target + operand])
+        for rows, start, pooled in self._blocks(geometry, len(g)):
+            self._backward(rows, geometry).run_at([there + pooled, target + start])
         return result
 
     def _find(
@@ -187,7 +191,9 @@ class Poolings:
         operand, result = (self.library.plain(s, channels_last(s)) for s in shapes)
         return operand, result
 
-    def _describe(self, what: str, at: _Geometry, *more: Any, hint: Any = ()) -> c_void_p:
+    def _describe(
+        self, what: str, at: _Geometry, *more: object, hint: Sequence[c_void_p] = ()
+    ) -> c_void_p:
         low, high = zip(*at.padding, strict=True)
         whole = [0] * len(at.window)  # no holes in the window
         return self.library.make(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from ctypes import c_int, c_void_p
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,10 @@ from .library import (
     dims,
 )
 
+if TYPE_CHECKING:
+    from ...ops.fused import Program
+
+
 WHOLE: Shape = ()  # the shape, in a tail, of what is as large as the result
 IN_PLACE: Shape = (0,)  # and of what lies where the result is to be written
 _MOST_STAYING = 256  # some 100 KB each
@@ -39,7 +43,7 @@ Tail = tuple[tuple[Post, Shape | None], ...]  # operations, with the shapes of t
 
 
 def tail_of(
-    program: Any, more: Sequence[Form], result: Shape, axis: int, own: int | None = None
+    program: Program, more: Sequence[Form], result: Shape, axis: int, own: int | None = None
 ) -> tuple[Tail | None, list[int]]:
     """A program as a tail, and which of its operands that reads, in order.
 
@@ -132,7 +136,12 @@ class ConvolutionPrimitives:
         self.weights = lru_cache(maxsize=512)(self._weights)
 
     def _describe(
-        self, what: str, at: Geometry, hint: Any, *arrays: Any, after: Any = None
+        self,
+        what: str,
+        at: Geometry,
+        hint: Sequence[c_void_p],
+        *arrays: c_void_p,
+        after: c_void_p | None = None,
     ) -> c_void_p:
         low, high = zip(*at.padding, strict=True)
         dilation = [d - 1 for d in at.dilation]  # the library counts the holes
@@ -156,7 +165,9 @@ class ConvolutionPrimitives:
         plain = self.library.plain
         return plain(operand, channels_last(operand)), plain(result, channels_last(result))
 
-    def _forward_description(self, rows: int, at: Geometry, after: Any = None) -> Any:
+    def _forward_description(
+        self, rows: int, at: Geometry, after: c_void_p | None = None
+    ) -> tuple[c_void_p, c_void_p, c_void_p, _Weights, c_void_p]:
         operand, result = self._arrays(rows, at)
         kernels = _Weights.of(self.library, at)
         free = self.library.any_order(kernels.shape)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ctypes import c_void_p
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...graph.node import Attributes
 from ..sizes import Sizes
 from ..strides import Form, address
 from .library import (
@@ -21,7 +22,14 @@ from .library import (
 )
 from .primitives import Shape, Tail, post_operations, tail_of
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from ...graph.node import Op
+    from ...ops.contractions import Recipe
+    from ...ops.fused import Program
+    from ...plan import Run
+
+
+Array = np.ndarray
 Strides = tuple[int, int]
 
 _FEW = 1 << 18  # multiplications up to which NumPy's BLAS uses one thread, and is faster
@@ -63,7 +71,7 @@ class Products:
         job = self._job(None, Form.of(a), Form.of(b))
         return np.matmul(a, b) if job is None else self._run(job, a, b, (), None)
 
-    def product(self, run: Any, a: Array, b: Array, *, recipe: Any) -> Array | None:
+    def product(self, run: Run, a: Array, b: Array, *, recipe: Recipe) -> Array | None:
         """The kernel of `times` and `contract`; None for what is left to others."""
         if recipe.plain:
             left, right = recipe.matrices(a, b)
@@ -73,8 +81,8 @@ class Products:
         return None
 
     def tailed(
-        self, run: Any, a: Array, b: Array, *more: Array, head: Any, arguments: Any, program: Any,
-        out: Any = None, own: int | None = None,
+        self, run: Run, a: Array, b: Array, *more: Array, head: Op, arguments: Attributes,
+        program: Program, out: Array | None = None, own: int | None = None,
     ) -> Array | None:  # fmt: skip
         """A product that does its tail itself; None, and nothing done, where that can't be."""
         recipe = arguments["recipe"]
@@ -88,7 +96,7 @@ class Products:
 
     def _prepare(
         self,
-        program: Any,
+        program: Program | None,
         left: Form,
         right: Form,
         *more: Form,
@@ -122,7 +130,7 @@ class Products:
         ]
         # Either may be the number of rows, which hardly ever repeats in ragged minibatches: the
         # rows of a batch through a layer, or summed over in the gradient of its weights.
-        parts: Any = (slice(0, inner),)
+        parts: Iterable[slice] = (slice(0, inner),)
         if not chain:
             parts = self._inner.blocks((rows, columns, *steps), inner)
         line = [4 * columns if more[i].shape == (rows, columns) else 0 for i in reads]

@@ -6,14 +6,18 @@ import math
 from collections.abc import Callable
 from ctypes import c_int
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..sizes import Sizes
 from .library import DST, FORWARD_INFERENCE, SOFTMAX, SRC, Library, Primitive, address
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from ...plan import Run
+
+
+Array = np.ndarray
 
 _FEW = 1 << 8  # elements that NumPy is through with before the library is called
 
@@ -31,7 +35,7 @@ class Softmaxes:
         self._sizes = Sizes()
         self._primitive = lru_cache(maxsize=512)(self._make)
 
-    def kernel(self, name: str, run: Any, x: Array, *, axis: tuple[int, ...]) -> Array | None:
+    def kernel(self, name: str, run: Run, x: Array, *, axis: tuple[int, ...]) -> Array | None:
         """The kernel of the record of that name; None for what is left to others."""
         inner = axis == tuple(range(-len(axis), 0)) and x.flags.c_contiguous
         if not inner or not axis or x.size <= _FEW:
