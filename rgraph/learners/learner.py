@@ -269,16 +269,16 @@ class Learner:
     def count(self, samples: int, is_sweep_end: bool) -> bool:
         """Notes an update with so many samples; whether there is more to learn."""
         if self._step is not None:
-            self._note(self._numbers(samples))
+            self._note()
         self._samples += samples
         self._minibatches += 1
         self._sweeps += bool(is_sweep_end)
         return True
 
-    def _note(self, now: Now) -> None:
-        """Notes, and reports, the numbers of a step that was made."""
+    def _note(self) -> None:
+        """Notes that a step was made, and reports its rate and momentum."""
         self._report("Learning rate", self._rate)
-        if now.rate == 0:
+        if self.learning_rate() == 0:
             return
         if self._momentum is not None:
             self._report("Momentum", self._momentum)

@@ -37,10 +37,10 @@ def run(
     updates = runner.updates(*nodes, root) if root is not None else ()
     request = Request(tuple(nodes), roots, tuple(wrt), updates=updates, window=window)
     given = runner.feed(as_feed(arguments, own), device, training)
-    # What nothing depends on has a gradient, too: zeros, as many as it has frames.
-    nodes = (*(a.node for a in own), *wrt)
-    inputs = dict.fromkeys(n for n in nodes if isinstance(n, Input))
-    return runner.run(request, given, list(inputs), as_numpy=as_numpy)
+    inputs = inputs_of(function)
+    if wrt:  # what nothing depends on has a gradient, too: zeros, as many as it has frames
+        inputs = list(dict.fromkeys([*inputs, *(n for n in wrt if isinstance(n, Input))]))
+    return runner.run(request, given, inputs, as_numpy=as_numpy)
 
 
 def evaluate(
@@ -53,10 +53,12 @@ def evaluate(
     memory_limit: int | None,
 ) -> Any:
     """See `Function.eval`."""
-    keys, nodes = _chosen(function, outputs)
     among = window_of(window, memory_limit)
+    nodes = function._current()
+    if outputs is not None or len(nodes) > 1:
+        keys, nodes = _chosen(function, outputs)
     values = run(function, nodes, arguments, device, as_numpy=as_numpy, window=among)
-    return _by_key(keys, values)
+    return values[0] if len(nodes) == 1 else _by_key(keys, values)
 
 
 def gradient(
@@ -149,7 +151,7 @@ def request(function: Function, wrt: Sequence[Any]) -> Request:
 
 def inputs_of(function: Function) -> list[Input]:
     """The nodes of the inputs that it is fed with."""
-    return [a.node for a in function.arguments if isinstance(a.node, Input)]
+    return [n for a in function.arguments if isinstance(n := a.node, Input)]
 
 
 def _chosen(function: Function, outputs: Any) -> tuple[list[Any], list[Node]]:

@@ -73,6 +73,8 @@ class Plan:
         stay = {self._slot(n) for n in (*self.parameters, *self.constants)}
         self.alone = memory.alone(self.results)
         self.lends = any(stay & memory.may_be(i) for i in self.results)
+        self._fed = [(self._slot(n), n) for n in self.inputs]
+        self._read = [(self._slot(p), p) for p in self.parameters]
         self.stored = [(self._slot(c), engine.from_numpy(c.value)) for c in self.constants]
 
     def _slot(self, node: Node) -> int:
@@ -156,12 +158,12 @@ class Plan:
         if places:
             run.places = {self.results[n]: array for n, array in places.items()}
         env: Env = [None] * len(self.slots)
-        for node in self.inputs:
-            env[self.slots[node]] = feed[node]
+        for slot, node in self._fed:
+            env[slot] = feed[node]
         for slot, array in self.stored:
             env[slot] = array
-        for p in self.parameters:
-            env[self.slots[p]] = self.value_of(p)
+        for slot, p in self._read:
+            env[slot] = self.value_of(p)
         with np.errstate(all="ignore"):  # infinities and NaN are values; a warning names no line
             for step in self.steps:
                 step(run, env)

@@ -45,6 +45,8 @@ def as_array(data: Any) -> Any:
     Raises:
         GraphError: another library's array has no numbers to give, or not in NumPy's types.
     """
+    if type(data) is np.ndarray:
+        return data
     if is_foreign(data):
         array = on_gpu(data)
         return _of_other_library(data) if array is None else array

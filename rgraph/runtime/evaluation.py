@@ -8,6 +8,7 @@ and a plan is made for each size that comes by.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .. import device as _device
@@ -123,14 +124,8 @@ class Runner:
         engine = _device.engine(given.device)
         training = given.training or not traits.learns
         observers = watching()
-        edition = traits.edition()
-
-        def made(key: Any) -> Job:
-            self._jobs.discard(lambda old: old[0] is traits and old[1] != edition)
-            return make_job(request, flexible, sizes, engine, training, self._roots, observers)
-
-        key = (traits, edition, engine.name, training, (*sizes.items(),), observers)
-        job = self._jobs.get(key, made)
+        key = (traits, traits.edition(), engine.name, training, (*sizes.items(),), observers)
+        job = self._jobs.get(key, partial(self._job, request, sizes, engine))
         plan: Any = job.plan
         data = given.data
         needed = job.needed(data, inputs)
@@ -155,12 +150,10 @@ class Runner:
             )
             if plan.lends:
                 batch.hold(plan.kept())
-            raw = rows[len(request.values) : len(job.results)] if raw_gradients else []
-            read = job.results[: len(job.results) - len(raw)]
-            raw = list(map(batch.own, raw[: len(raw) - request.looked_at]))
+            end = len(request.values) if raw_gradients else len(job.results)
+            raw = list(map(batch.own, rows[end : len(job.results) - request.looked_at]))
             values = [
-                batch.read(n, r, as_numpy and i >= later)
-                for i, (n, r) in enumerate(zip(read, rows, strict=False))
+                batch.read(job.results[i], rows[i], as_numpy and i >= later) for i in range(end)
             ]
         computed = list(rows)
         if accept(rows):
@@ -176,6 +169,13 @@ class Runner:
                     news = [_kept(rows[n], engine, n in own) for n in numbers]
                     _store(job.stored[first:], news, engine)
         return [*(values if as_numpy else map(Value.of_run, values)), *raw]
+
+    def _job(
+        self, request: Request, sizes: Mapping[Any, Any], engine: Engine, key: tuple[Any, ...]
+    ) -> Job:
+        traits, edition, _, training, _, observers = key
+        self._jobs.discard(lambda old: old[0] is traits and old[1] != edition)
+        return make_job(request, traits.flexible, sizes, engine, training, self._roots, observers)
 
     def _carry(self, request: Request, given: Feed) -> Carry | None:
         """Which sequences go on from the last run of this request, where that is said.

@@ -103,6 +103,8 @@ class Job:
 
     def numbers(self, given: Feed, engine: Engine) -> dict[Input, Any]:
         """The request's numbers as the plan is fed with them."""
+        if not self._late:
+            return {}
         found = given.numbers()
         late = [n for n in self.plan.inputs if n in self._late]
         return {n: engine.to_feed(found[self._late[n]]) for n in late}
@@ -150,7 +152,7 @@ class Traits:
 
     def edition(self) -> tuple[Any, ...]:
         """What a plan holds of all that may be set: if it is another now, so must be the plan."""
-        changed = [n for n in self._constants if not n.is_fixed]
+        changed = [n for n in self._constants if n.edition]
         drawn = [attrs[k] for attrs, k in self._settable]
         if drawn:  # by CNTK's seeds, or by that of `set_seed`
             drawn.append(context().random.initial_seeds is None)

@@ -37,20 +37,19 @@ class Minibatch:
         read: Sequence[Input] | None = None,
     ) -> None:
         """`read`: those of `inputs` whose values are needed, not only their lengths."""
+        fed: dict[Input, Any] = {}
+        sequences: list[Input] = []
         for node in inputs:
             if node not in data:
-                given = f"; given were {', '.join(map(describe, data))}" if data else ""
-                raise GraphError(
-                    f"input {describe(node)} was given no value\n  made at {node.origin}",
-                    hint="give it one: {x: array, …}" + given,
-                )
-        fed = {n: samples_of(n, data[n]) for n in inputs}
+                raise _missing(node, data)
+            fed[node] = samples_of(node, data[node])
+            if len(node.axes or ()) == 2:
+                sequences.append(node)
         self.engine = engine
         self.layouts: dict[Axis, Layout] = {}
         self.size = _count(fed)
         self._order: np.ndarray | None = None
         lengths: dict[Axis, tuple[Input, list[int]]] = {}
-        sequences = [n for n in inputs if len(n.axes or ()) == 2]
         sequences.sort(key=_is_derived)  # the others decide the samples' order
         for node in sequences:
             self._add_layout(node, [len(s) for s in fed[node]], lengths)
@@ -103,7 +102,8 @@ class Minibatch:
             samples = samples[order]
         elif not axes or _is_as_computed(samples):
             rows = engine.to_feed(samples)
-            self.hold([rows])
+            memory = memory_of(rows)
+            self._held[id(memory)] = memory
             return rows
         rows = empty((len(samples), *shape), node.dtype)
         rows[...] = samples
@@ -164,6 +164,14 @@ class Minibatch:
         return array
 
 
+def _missing(node: Node, data: Mapping[Node, Any]) -> GraphError:
+    given = f"; given were {', '.join(map(describe, data))}" if data else ""
+    return GraphError(
+        f"input {describe(node)} was given no value\n  made at {node.origin}",
+        hint="give it one: {x: array, …}" + given,
+    )
+
+
 def _is_as_computed(samples: Any) -> bool:
     """Whether an array can be read where it is: images are better read with their channels last."""
     flags = samples.flags
@@ -177,7 +185,10 @@ def _is_derived(node: Node) -> bool:
 
 
 def _count(samples: Mapping[Input, Any]) -> int:
-    sizes = {n: len(s) for n, s in samples.items() if n.axes and not n.axes[0].is_made}
+    sizes: dict[Input, int] = {}
+    for node, given in samples.items():
+        if node.axes and not node.axes[0].is_made:
+            sizes[node] = len(given)
     if len(sizes) > 1 and len(set(sizes.values())) > 1:
         raise GraphError(
             "the inputs have different numbers of samples or sequences:\n"

@@ -82,11 +82,12 @@ def _array(node: Node, data: Any, most: int) -> np.ndarray:
             f"  made at {node.origin}",
             hint="pass an array of numbers; samples of different shapes can't be one batch",
         )
-    if array.dtype != node.dtype:
-        with np.errstate(over="ignore"):  # infinities are values; a warning names no line
-            array = array.astype(node.dtype)
-    elif array.dtype is not node.dtype and isinstance(array, np.ndarray):
-        array = array.view(node.dtype)  # C knows the type itself, not one that equals it
+    if array.dtype is not node.dtype:
+        if array.dtype != node.dtype:
+            with np.errstate(over="ignore"):  # infinities are values; a warning names no line
+                array = array.astype(node.dtype)
+        elif isinstance(array, np.ndarray):
+            array = array.view(node.dtype)  # C knows the type itself, not one that equals it
     array = _with_last_axis(array, shape)
     lead = array.ndim - len(shape)
     own = array.shape[lead:]
