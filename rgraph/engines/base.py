@@ -235,7 +235,7 @@ class Engine(ABC):
         return Plan(outputs, self)
 
     @abstractmethod
-    def generator(self, seed: Sequence[int], varies: int | None = None) -> Generator:
+    def generator(self, seed: tuple[int, ...], varies: int | None = None) -> Generator:
         """A generator of random numbers, as `numpy.random.Generator`.
 
         Args:

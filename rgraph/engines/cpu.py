@@ -79,7 +79,7 @@ class CpuEngine(Engine):
     def series(self, seed: int, turn: int) -> Series:
         return Series(seed, turn)
 
-    def generator(self, seed: Sequence[int], varies: int | None = None) -> np.random.Generator:
+    def generator(self, seed: tuple[int, ...], varies: int | None = None) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
 
     def finish(self) -> None:

@@ -11,12 +11,13 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...graph import Constant, GraphError, Op, Stored
-from ...graph.node import Type
+from ...graph.node import Attributes, Node, Type
+from ...graph.types import Array, DTypeLike
 from ...ops.fused import TAILED, Program
 from ...ops.records import TABLE
 from ..base import Bound, Engine, Kernel
@@ -33,13 +34,18 @@ from .random import Random
 from .sums import Sums
 from .transfer import SMALL, Place, Transfers, assign, copied
 
+if TYPE_CHECKING:
+    from ...graph.types import Generator
+    from .library import Module, Stream
+
+
 __all__ = ["CudaEngine"]
 
 
 class ArrayLibrary:
     """CuPy, with matrix products that can be captured, and sums. Kernels know it as `run.xp`."""
 
-    def __init__(self, cupy: Any, blas: Blas) -> None:
+    def __init__(self, cupy: Module, blas: Blas) -> None:
         self._cupy, self.matmul, self.tensordot = cupy, blas.matmul, blas.tensordot
         self.add = Sums(cupy)
 
@@ -53,7 +59,7 @@ class _OfThread(threading.local):
     """What a thread sets for its own runs."""
 
     guard: GuardProtocol | None = None
-    caller: Any = None  # a stream that waits for runs, and runs for it: see `CudaEngine.beside`
+    caller: Stream = None  # a stream that waits for runs, and runs for it: see `CudaEngine.beside`
 
 
 class CudaEngine(Engine):
@@ -119,7 +125,7 @@ class CudaEngine(Engine):
     def guard(self, guard: GuardProtocol | None) -> None:
         self.of_thread.guard = guard
 
-    def bind(self, op: Op, arguments: Mapping[str, Any], operands: Sequence[Type]) -> Bound:
+    def bind(self, op: Op, arguments: Attributes, operands: Sequence[Type]) -> Bound:
         if op is TAILED:
             rest = self.apart(arguments, operands)
             return Bound(partial(self.convolutions.tailed, rest, **arguments), self.name)
@@ -128,7 +134,7 @@ class CudaEngine(Engine):
     def program(self, program: Program, dtype: np.dtype) -> Callable[..., None]:
         return partial(self.pointwise.together, program)
 
-    def plan(self, outputs: Any) -> CudaPlan:
+    def plan(self, outputs: Sequence[Node]) -> CudaPlan:
         """A plan that runs on this GPU's stream, and is captured for shapes that come back."""
         return CudaPlan(outputs, self)
 
@@ -139,7 +145,7 @@ class CudaEngine(Engine):
             found = self._places[id(node)] = Place(self, node)
         return found
 
-    def store(self, node: Stored, array: Any) -> None:
+    def store(self, node: Stored, array: Array) -> None:
         with self.active():
             self.place(node).write(array)
 
@@ -154,7 +160,7 @@ class CudaEngine(Engine):
             return Guard(self.cupy, self.transfers)
 
     @contextmanager
-    def beside(self, stream: Any) -> Iterator[None]:
+    def beside(self, stream: object) -> Iterator[None]:
         """While this lasts, runs begin when a stream is through with what it has, and what it is
         given after a run begins when that is through.
 
@@ -170,12 +176,12 @@ class CudaEngine(Engine):
         finally:
             own.caller = before
 
-    def active(self) -> AbstractContextManager[Any]:
+    def active(self) -> AbstractContextManager[object]:
         """While this lasts, CuPy works on this GPU and on the engine's stream, for this thread
         alone."""
         return _Active(self)
 
-    def empty(self, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike, like: Array | None = None) -> Array:
         """An array to be written.
 
         Its memory order is that of `like`, an array of as many axes; without that, images and
@@ -190,38 +196,38 @@ class CudaEngine(Engine):
         memory = self.cupy.empty(tuple(shape[i] for i in order), dtype)
         return memory.transpose([order.index(i) for i in range(len(shape))])
 
-    def staging(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def staging(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """An array of the CPU to be written and then given to `to_feed`; pinned if it is large."""
         if math.prod(shape) * np.dtype(dtype).itemsize <= SMALL:
             return np.empty(shape, dtype)
         return self.transfers.pinned(shape, dtype)
 
-    def to_feed(self, array: Any) -> Any:
+    def to_feed(self, array: Array) -> Array:
         """The array on the GPU, or where it is if it is small: see `Together`."""
         small = isinstance(array, np.ndarray) and 0 < array.nbytes <= SMALL
         return array if small else self.from_numpy(array)
 
-    def from_numpy(self, array: Any) -> Any:
+    def from_numpy(self, array: Array) -> Array:
         """The array on the GPU; one that is there already stays where it is."""
         if isinstance(array, self.cupy.ndarray):
             return array
         with self.active():
             return self.transfers.to_gpu(np.asarray(array))
 
-    def to_numpy(self, array: Any) -> np.ndarray:
+    def to_numpy(self, array: Array) -> np.ndarray:
         """The array in the CPU's memory, once it is computed."""
         if isinstance(array, np.ndarray):
             return array
         with self.active():
             return self.transfers.to_cpu(array)
 
-    def assign(self, target: Any, source: Any) -> None:
+    def assign(self, target: Array, source: Array) -> None:
         assign(target, source)
 
-    def copy(self, array: Any, rows: Any = None) -> Any:
+    def copy(self, array: Array, rows: Array | None = None) -> Array:
         return copied(array, rows)
 
-    def generator(self, seed: Any, varies: int | None = None) -> Any:
+    def generator(self, seed: tuple[int, ...], varies: int | None = None) -> Generator:
         """A generator of random numbers, on the GPU; see `Random.generator`."""
         return self.random.generator(seed, varies)
 
@@ -237,8 +243,8 @@ class CudaEngine(Engine):
 class _Stream:
     """A stream of anybody's, as CuPy takes it."""
 
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
+    def __init__(self, stream: object) -> None:
+        self.stream: Any = stream
 
     def __cuda_stream__(self) -> tuple[int, int]:
         stream = self.stream
@@ -264,7 +270,7 @@ class _Active:
             engine.stream.wait_event(caller.record())
         engine.depth += 1
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         engine = self.engine
         engine.depth -= 1
         caller = engine.of_thread.caller

@@ -11,7 +11,13 @@ import ctypes
 import math
 from collections.abc import Sequence
 from ctypes import c_int, c_longlong, c_size_t, c_void_p
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...graph.types import Array
+
+if TYPE_CHECKING:
+    from .library import Module, Stream
+
 
 WORKSPACE = 32 << 20  # bytes; what cuBLAS recommends for sm_90
 
@@ -54,7 +60,7 @@ def seen(shape: tuple[int, ...], strides: tuple[int, ...]) -> Matrices | None:
     return None
 
 
-def _strides(array: Any) -> tuple[int, ...]:
+def _strides(array: Array) -> tuple[int, ...]:
     return tuple(s // array.itemsize for s in array.strides)
 
 
@@ -70,7 +76,7 @@ class Blas:
         stream: where products are computed.
     """
 
-    def __init__(self, cupy: Any, stream: Any) -> None:
+    def __init__(self, cupy: Module, stream: Stream) -> None:
         self.cupy = cupy
         cupy.cuda.device.get_cublas_handle()  # loads the library
         major = cupy.cuda.runtime.runtimeGetVersion() // 1000
@@ -85,12 +91,12 @@ class Blas:
             self._handle, c_void_p(self._workspace.ptr), c_size_t(WORKSPACE),
         )  # fmt: skip
 
-    def _call(self, function: str, *arguments: Any) -> None:
+    def _call(self, function: str, *arguments: object) -> None:
         status = getattr(self._library, function)(*arguments)
         if status:
             raise CublasError(f"{function} failed with status {status}")
 
-    def matmul(self, a: Any, b: Any) -> Any:
+    def matmul(self, a: Array, b: Array) -> Array:
         """As `numpy.matmul` for stacks of matrices, (…, m, k) and (…, k, n)."""
         cupy = self.cupy
         known = _TYPES.get(a.dtype.name)
@@ -131,7 +137,7 @@ class Blas:
         )  # fmt: skip
         return result
 
-    def tensordot(self, a: Any, b: Any, axes: tuple[Sequence[int], Sequence[int]]) -> Any:
+    def tensordot(self, a: Array, b: Array, axes: tuple[Sequence[int], Sequence[int]]) -> Array:
         """As `numpy.tensordot`, summed over `axes` of the one and of the other."""
         inner, other = list(axes[0]), list(axes[1])
         rows = [i for i in range(a.ndim) if i not in inner]

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ...graph.types import Array
+
+if TYPE_CHECKING:
+    from .library import Module, Stream
+
 
 _TYPES = {"float16": "NCCL_FLOAT16", "float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
 
@@ -23,15 +29,15 @@ class Collective:
         gpu: a name that no other GPU of this machine has.
     """
 
-    def __init__(self, cupy: Any, nccl: Any, number: int, stream: Any) -> None:
+    def __init__(self, cupy: Module, nccl: Module, number: int, stream: Stream) -> None:
         self._nccl, self._stream = nccl, stream
         self.gpu: str = cupy.cuda.runtime.deviceGetPCIBusId(number)
 
-    def new_id(self) -> Any:
+    def new_id(self) -> object:
         """What one process makes and all then join by."""
         return self._nccl.get_unique_id()
 
-    def join(self, size: int, unique: Any, rank: int) -> Callable[[Any], None]:
+    def join(self, size: int, unique: object, rank: int) -> Callable[[Array], None]:
         """Joins `size` processes as the one of this rank, and waits for the others.
 
         Returns:
@@ -41,7 +47,7 @@ class Collective:
         nccl, pointer = self._nccl, self._stream.ptr
         communicator = nccl.NcclCommunicator(size, unique, rank)
 
-        def add_up(array: Any) -> None:
+        def add_up(array: Array) -> None:
             kind = getattr(nccl, _TYPES[np.dtype(array.dtype).name])
             place = array.data.ptr
             communicator.allReduce(place, place, array.size, kind, nccl.NCCL_SUM, pointer)
@@ -49,7 +55,7 @@ class Collective:
         return add_up
 
 
-def collective(cupy: Any, number: int, stream: Any) -> Collective | None:
+def collective(cupy: Module, number: int, stream: Stream) -> Collective | None:
     """NCCL's sums for an engine; None where the library is missing."""
     try:
         from cupy.cuda import nccl

@@ -7,16 +7,26 @@ minibatches do not mean ever new plans; a shape that comes back gets plans of it
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...graph.node import Attributes
+from ...graph.types import Array, DTypeLike
 from ..base import Kernel
 from ..sizes import row_blocks
 from ..strides import Shape, empty_channels_last, is_dense
 from .cudnn import Cudnn, Geometry
 from .transfer import assign
+
+if TYPE_CHECKING:
+    from ...graph.node import Op
+    from ...ops.fused import Program
+    from ...plan import Run
+
+
+Pads = tuple[tuple[int, int], ...]
 
 
 class Convolutions:
@@ -27,15 +37,17 @@ class Convolutions:
         reference: the records' own kernels, for what cuDNN can't do.
     """
 
-    def __init__(self, library: Cudnn, reference: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, library: Cudnn, reference: dict[str, Kernel]) -> None:
         self.library, self.reference = library, reference
         self.cupy = library.cupy
         self._to_bfloat16 = self.cupy.RawKernel(TO_BFLOAT16, "to_bfloat16")
         self._from_bfloat16 = self.cupy.RawKernel(FROM_BFLOAT16, "from_bfloat16")
-        self._worth: dict[Any, bool] = {}  # whether a tail in the same plan is faster
+        self._worth: dict[Hashable, bool] = {}  # whether a tail in the same plan is faster
         self._warned: set[str] = set()
 
-    def forward(self, run: Any, w: Any, x: Any, *, out: Any = None, **at: Any) -> Any:
+    def forward(
+        self, run: Run, w: Array, x: Array, *, out: Array | None = None, **at: Any
+    ) -> Array:
         if x.ndim < w.ndim:
             return _into(self.forward(run, w, x[None], **at)[0], out)
         what, where, shape = _whole("convolution", w, x, **at)
@@ -48,7 +60,9 @@ class Convolutions:
         at["padding"], x = _no_padding(x), self._padded(run, x, at["padding"])
         return self.forward(run, w, x, out=out, **at)
 
-    def data(self, run: Any, w: Any, g: Any, *, spatial: Shape, out: Any = None, **at: Any) -> Any:
+    def data(
+        self, run: Run, w: Array, g: Array, *, spatial: Shape, out: Array | None = None, **at: Any
+    ) -> Array:
         if g.ndim < w.ndim:
             return _into(self.data(run, w, g[None], spatial=spatial, **at)[0], out)
         what, where, shape = _whole("convolution_transpose", w, g, spatial=spatial, **at)
@@ -66,16 +80,16 @@ class Convolutions:
         return _into(self._padded(run, x, tuple((-low, -high) for low, high in padding)), out)
 
     def tailed(
-        self, rest: Kernel, run: Any, *arrays: Any, head: Any, arguments: Any, program: Any,
-        out: Any = None,
-    ) -> Any:  # fmt: skip
+        self, rest: Kernel, run: Run, *arrays: Array, head: Op, arguments: Attributes,
+        program: Program, out: Array | None = None,
+    ) -> Array:  # fmt: skip
         """A convolution and the pointwise group behind it (`passes.tails`).
 
         In one if cuDNN can, and if that is not slower.
         """
         w, x, *others = arrays
 
-        def apart() -> Any:
+        def apart() -> Array:
             return rest(run, *arrays, out=out)
 
         ours = head.name in ("convolution", "convolution_transpose") and x.ndim == w.ndim
@@ -89,7 +103,7 @@ class Convolutions:
         tail = {"tail": program.steps, "others": tuple(o.shape for o in others)}
         at, kind = where.rows(slice(0, len(x))), self._kind(x)
 
-        def together() -> Any:
+        def together() -> Array | None:
             target = self._result(shape, x.dtype.name, out)
             given = (self._operand(x), self._kernels(run, w), *others, target)
             return _into(target, out) if self.library.run(what, at, kind, given, **tail) else None
@@ -103,8 +117,8 @@ class Convolutions:
         return together() if self._worth[key] else apart()
 
     def weights(
-        self, run: Any, x: Any, g: Any, *, kernel: Shape, out: Any = None, **at: Any
-    ) -> Any:
+        self, run: Run, x: Array, g: Array, *, kernel: Shape, out: Array | None = None, **at: Any
+    ) -> Array:
         if x.ndim == len(kernel) + 1:
             x, g = x[None], g[None]
         shape = (g.shape[1], x.shape[1] // at["groups"], *kernel)
@@ -130,8 +144,15 @@ class Convolutions:
         return self.weights(run, x, g, kernel=kernel, out=out, **at)
 
     def _by_rows(
-        self, run: Any, what: str, where: _Where, a: Any, w: Any, shape: Shape, out: Any
-    ) -> Any:
+        self,
+        run: Run,
+        what: str,
+        where: _Where,
+        a: Array,
+        w: Array,
+        shape: Shape,
+        out: Array | None,
+    ) -> Array:
         """A convolution of all rows of `a`, block by block; None if cuDNN has no engine."""
         if not self._fits(where, a, w):
             return None
@@ -143,7 +164,7 @@ class Convolutions:
                 return None
         return _into(target, out)
 
-    def _compute(self, what: str, at: Geometry, like: Any, arrays: Any) -> bool:
+    def _compute(self, what: str, at: Geometry, like: Array, arrays: Sequence[Array]) -> bool:
         """Runs a plan without a tail, if cuDNN has one, on operands as `_operand` gives them.
 
         cuDNN has engines for results of bfloat16 where it has none for those of float32.
@@ -158,13 +179,13 @@ class Convolutions:
             _on_each(self._from_bfloat16, low, target)
         return done
 
-    def _kind(self, array: Any) -> str:
+    def _kind(self, array: Array) -> str:
         """The type that cuDNN is given operands in."""
         name = str(array.dtype.name)
         low = self.library.options.precision == "bfloat16"
         return "bfloat16" if name == "float32" and low else name
 
-    def _warn(self, what: str, where: _Where, a: Any, b: Any) -> None:
+    def _warn(self, what: str, where: _Where, a: Array, b: Array) -> None:
         """Says once of each convolution that cuDNN has no engine for it."""
         if not self._fits(where, a, b):
             return
@@ -179,19 +200,19 @@ class Convolutions:
             self._warned.add(said)
             warnings.warn(f"{said}; products, one for each tap, compute it, slower", stacklevel=2)
 
-    def _fits(self, where: _Where, a: Any, b: Any) -> bool:
+    def _fits(self, where: _Where, a: Array, b: Array) -> bool:
         known = a.dtype == b.dtype and a.dtype.name in ("float16", "float32", "float64")
         return known and where.is_whole and bool(a.size and b.size)
 
-    def _blocks(self, rows: int) -> Any:
+    def _blocks(self, rows: int) -> Iterable[slice]:
         return [slice(0, rows)] if self.library.exact else row_blocks(rows)
 
-    def _result(self, shape: Shape, kind: str, out: Any) -> Any:
+    def _result(self, shape: Shape, kind: str, out: Array | None) -> Array:
         if out is not None and is_dense(out):
             return out
         return self._channels_last(shape, kind)
 
-    def _operand(self, a: Any) -> Any:
+    def _operand(self, a: Array) -> Array:
         """`a` channels-last, and in the type that cuDNN is to compute in."""
         if not is_dense(a):
             dense = self._channels_last(a.shape, a.dtype)
@@ -203,17 +224,17 @@ class Convolutions:
             a = low
         return a
 
-    def _kernels(self, run: Any, w: Any) -> Any:
+    def _kernels(self, run: Run, w: Array) -> Array:
         """As `_operand`; once in a run for each."""
         key = ("cudnn", id(w))
         if key not in run.memo:
             run.memo[key] = w, self._operand(w)  # w stays alive
         return run.memo[key][1]
 
-    def _channels_last(self, shape: Shape, dtype: Any) -> Any:
+    def _channels_last(self, shape: Shape, dtype: DTypeLike) -> Array:
         return empty_channels_last(self.cupy.empty, shape, dtype)
 
-    def _padded(self, run: Any, x: Any, padding: Any) -> Any:
+    def _padded(self, run: Run, x: Array, padding: Pads) -> Array:
         """`x` with zeros around it, or with its edges cut off where `padding` is negative."""
         inner = [slice(max(-low, 0), n + min(high, 0)) for n, (low, high) in zip(
             x.shape[2:], padding, strict=True
@@ -234,7 +255,7 @@ class _Where:
     """The geometry of a convolution for any rows of it."""
 
     def __init__(
-        self, operand: Shape, kernel: Shape, result: Shape, *, strides: Shape, padding: Any,
+        self, operand: Shape, kernel: Shape, result: Shape, *, strides: Shape, padding: Pads,
         dilation: Shape, groups: int,
     ) -> None:  # fmt: skip
         self.shapes = operand, kernel, result
@@ -250,7 +271,7 @@ class _Where:
 
 
 def _whole(
-    name: str, w: Any, x: Any, *, spatial: Any = None, **at: Any
+    name: str, w: Array, x: Array, *, spatial: Shape = (), **at: Any
 ) -> tuple[str, _Where, Shape]:
     """What cuDNN is to do for an operation, its geometry, and the shape of the result."""
     if name == "convolution":
@@ -260,7 +281,7 @@ def _whole(
     return "data", _Where(shape, w.shape, x.shape, **at), shape
 
 
-def _result_size(w: Any, x: Any, at: Any) -> Shape:
+def _result_size(w: Array, x: Array, at: Attributes) -> Shape:
     return tuple(
         (n + low + high - (k - 1) * d - 1) // s + 1
         for n, k, s, (low, high), d in zip(
@@ -269,18 +290,18 @@ def _result_size(w: Any, x: Any, at: Any) -> Shape:
     )
 
 
-def _no_padding(x: Any) -> tuple[tuple[int, int], ...]:
+def _no_padding(x: Array) -> Pads:
     return ((0, 0),) * (x.ndim - 2)
 
 
-def _into(result: Any, out: Any) -> Any:
+def _into(result: Array, out: Array | None) -> Array:
     if out is None or result is out:
         return result
     assign(out, result)
     return out
 
 
-def _on_each(kernel: Any, source: Any, target: Any) -> None:
+def _on_each(kernel: Kernel, source: Array, target: Array) -> None:
     """Runs a kernel on all elements of arrays that lie in memory alike, without gaps."""
     kernel((-(-source.size // 256),), (256,), (np.int64(source.size), source, target))
 

@@ -6,13 +6,22 @@ A plan is made for each shape and kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from ...graph.types import Array
 from ..strides import Shape, channels_last, empty_channels_last
 from . import options
 from .options import Options
+
+if TYPE_CHECKING:
+    from ...ops.fused import Steps
+    from .library import Module, Stream
+
+
+Graph: TypeAlias = Any  # of cuDNN's frontend, which has no types
+Tensor: TypeAlias = Any
 
 MOST_WORKSPACE = 1 << 30  # bytes
 ALIGNMENT = 16  # bytes that every tensor's address is a multiple of: the frontend declares that
@@ -81,16 +90,16 @@ def _wide(shape: Shape) -> Shape:
 
 
 def graph(
-    cudnn: Any,
+    cudnn: Module,
     what: str,
     at: Geometry,
     kind: str,
     *,
     handle: int | None = None,
-    described: Any = None,
-    tail: Any = None,
+    described: object = None,
+    tail: Steps | None = None,
     others: Sequence[Shape] = (),
-) -> tuple[Any, list[Any]]:
+) -> tuple[Graph, list[Tensor]]:
     """A graph of cuDNN's that is described and validated; no device is needed.
 
     Args:
@@ -125,7 +134,7 @@ def graph(
     }[what]
     uids = iter(range(1, 100))
 
-    def tensor(name: str, shape: Shape, strides: Shape, type_: Any) -> Any:
+    def tensor(name: str, shape: Shape, strides: Shape, type_: object) -> Tensor:
         return made.tensor(
             name=name, dim=list(shape), stride=list(strides), data_type=type_, uid=next(uids)
         )
@@ -163,7 +172,7 @@ def graph(
     return made, [a, b, *more, value]
 
 
-def _pointwise(made: Any, name: str, operands: list[tuple[Any, bool]]) -> Any:
+def _pointwise(made: Graph, name: str, operands: list[tuple[Tensor, bool]]) -> Tensor:
     """A pointwise operation on tensors, each with whether it has the result's whole shape.
 
     What is repeated must be the second of two.
@@ -182,7 +191,7 @@ def _pointwise(made: Any, name: str, operands: list[tuple[Any, bool]]) -> Any:
     return getattr(made, method)(*tensors)
 
 
-def left_out(cudnn: Any, kind: str, chosen: Options) -> list[Any]:
+def left_out(cudnn: Module, kind: str, chosen: Options) -> list[object]:
     """The numerical notes of engines that the options rule out."""
     note = cudnn.numerical_note
     notes = [note.NONDETERMINISTIC] if chosen.deterministic else []
@@ -194,8 +203,8 @@ def left_out(cudnn: Any, kind: str, chosen: Options) -> list[Any]:
 
 
 def planned(
-    cudnn: Any, what: str, at: Geometry, kind: str, chosen: Options, **more: Any
-) -> tuple[Any, list[Any]]:
+    cudnn: Module, what: str, at: Geometry, kind: str, chosen: Options, **more: Any
+) -> tuple[Graph, list[Tensor]]:
     """As `graph`, with the engines that are left to choose from, cuDNN's favourite built.
 
     Raises `Unsupported` if there is none.
@@ -232,7 +241,7 @@ class ConvolutionPlan:
         self.has_tail, self.is_timed = "tail" in tail, False
         self.size = self.graph.get_workspace_size()
 
-    def __call__(self, *arrays: Any) -> None:
+    def __call__(self, *arrays: Array) -> None:
         """Runs it on the two operands, the tail's others, and the result."""
         pointers = {u: a.data.ptr for u, a in zip(self.uids, arrays, strict=True)}
         if self.library.times and not self.is_timed:
@@ -285,14 +294,14 @@ class Cudnn:
             so only for runs that come back and are captured.
     """
 
-    def __init__(self, cupy: Any, cudnn: Any, stream: Any, gpu: int = 0) -> None:
+    def __init__(self, cupy: Module, cudnn: Module, stream: Stream, gpu: int = 0) -> None:
         self.cupy, self.cudnn, self._stream = cupy, cudnn, stream
         self.handle = cudnn.create_handle()
         cudnn.set_stream(handle=self.handle, stream=stream.ptr)
         self.made = 0
         self.exact = self.tails = False
-        self.plans: dict[Any, ConvolutionPlan | None] = {}
-        self.refusals: dict[Any, str] = {}
+        self.plans: dict[Hashable, ConvolutionPlan | None] = {}
+        self.refusals: dict[Hashable, str] = {}
         # From Hopper on, a kernel of cuDNN's may begin before the one before it has ended; it waits
         # where it reads what that writes. Those with a tail don't wait for the tail's operands:
         # wrong results wherever launches follow one another at once (cuDNN 9.19 on an H200). A
@@ -312,11 +321,11 @@ class Cudnn:
         differ from process to process."""
         return self.exact and self.options.timed and not self.options.deterministic
 
-    def key(self, what: str, at: Geometry, kind: str, **tail: Any) -> Any:
+    def key(self, what: str, at: Geometry, kind: str, **tail: Any) -> Hashable:
         """What a plan is made for."""
         return what, at, kind, self.options, tuple(tail.items())
 
-    def run(self, what: str, at: Geometry, kind: str, arrays: Sequence[Any], **tail: Any) -> bool:
+    def run(self, what: str, at: Geometry, kind: str, arrays: Sequence[Array], **tail: Any) -> bool:
         """Runs the plan for a shape on arrays, the result's last; whether cuDNN has an engine."""
         key = self.key(what, at, kind, **tail)
         if key not in self.plans:
@@ -335,10 +344,10 @@ class Cudnn:
             result[...] = target
         return True
 
-    def _room(self, like: Any) -> Any:
+    def _room(self, like: Array) -> Array:
         return empty_channels_last(self.cupy.empty, like.shape, like.dtype)
 
-    def _copy(self, array: Any) -> Any:
+    def _copy(self, array: Array) -> Array:
         copy = self._room(array)
         copy[...] = array
         return copy
@@ -348,7 +357,7 @@ class Cudnn:
         if self._overlaps:
             self._nothing((1,), (1,), ())
 
-    def seconds(self, work: Callable[[], Any], rival: float = math.inf) -> float:
+    def seconds(self, work: Callable[[], object], rival: float = math.inf) -> float:
         """How long it takes on the GPU, the best of a few times.
 
         Args:
@@ -370,7 +379,7 @@ class Cudnn:
             return min(self._elapsed(launch) for _ in range(_TRIES)) / _REPEATS
         return min(seconds, *(self._elapsed(work) for _ in range(_TRIES - 1)))
 
-    def _elapsed(self, work: Callable[[], Any]) -> float:
+    def _elapsed(self, work: Callable[[], object]) -> float:
         """The seconds from the beginning of some work to its end, on the GPU."""
         start, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()
         start.record(self._stream)
@@ -384,5 +393,5 @@ class Cudnn:
         self._stream.synchronize()
 
 
-def _is_aligned(array: Any) -> bool:
+def _is_aligned(array: Array) -> bool:
     return array.data.ptr % ALIGNMENT == 0

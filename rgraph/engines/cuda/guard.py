@@ -7,13 +7,18 @@ seen something that is not finite, and the CPU hears of it later.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph.types import Array
 from ...ops.fused import Program
 from .pointwise import HALF, Pointwise
 from .transfer import Transfers, in_memory_order
+
+if TYPE_CHECKING:
+    from .library import Module
+
 
 _THREADS, _MOST = 256, 1 << 18  # of a block, and in all
 
@@ -43,12 +48,12 @@ class Guard:
         transfers: how the CPU hears of it.
     """
 
-    def __init__(self, cupy: Any, transfers: Transfers) -> None:
+    def __init__(self, cupy: Module, transfers: Transfers) -> None:
         self.cupy, self.transfers = cupy, transfers
         self._kernels = {t: cupy.RawKernel(source(t), "look") for t in _TYPES}
         self.found = cupy.zeros((), np.int32)
 
-    def look(self, array: Any, infinite_too: bool) -> None:
+    def look(self, array: Array, infinite_too: bool) -> None:
         """Looks for NaN, and for infinities too, in an array of the GPU's."""
         if array.dtype.name not in self._kernels or not array.size:
             return
@@ -65,7 +70,7 @@ class Guard:
         """What tells whether it is set now: called later, it hardly waits."""
         return self.transfers.number_later(self.found)
 
-    def write(self, pointwise: Pointwise, array: Any, value: Any) -> None:
+    def write(self, pointwise: Pointwise, array: Array, value: Array) -> None:
         """Sets an array to `value`, unless something was found."""
         pointwise.launch(_SET, (array,), (self.found, array, value))
 

@@ -7,9 +7,14 @@ import ctypes
 import sys
 import warnings
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from ...graph import GraphError
+
+# None of these has types, and they are there only with a GPU.
+Module: TypeAlias = Any  # CuPy, NCCL or cuDNN's frontend
+Stream: TypeAlias = Any  # CuPy's
+Event: TypeAlias = Any  # CuPy's
 
 OLDEST_DRIVER = 12000  # CUDA 12.0; what CuPy 14 and cuDNN 9 can do with
 OLDEST_CUDNN = 90000
@@ -69,7 +74,7 @@ def driver() -> tuple[int, int] | Missing:
 
 
 @lru_cache(maxsize=1)
-def cupy() -> Any:
+def cupy() -> Module:
     """CuPy, or a `Missing`."""
     found = driver()
     if isinstance(found, Missing):
@@ -95,7 +100,7 @@ def cupy() -> Any:
 
 
 @lru_cache(maxsize=1)
-def cudnn() -> Any:
+def cudnn() -> Module:
     """cuDNN's frontend, or a `Missing`."""
     try:
         with warnings.catch_warnings():
@@ -132,7 +137,7 @@ def problem() -> Missing | None:
     return None
 
 
-def out_of_memory(library: Any, number: int, error: Exception) -> GraphError:
+def out_of_memory(library: Module, number: int, error: Exception) -> GraphError:
     """The error for a GPU whose memory is full."""
     try:
         free, total = library.cuda.runtime.memGetInfo()

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...graph import Axis, Constant, GraphError, Input, Layout, Node, Stored, order
 from ...graph.node import describe
+from ...graph.types import Array
 from ...plan import Plan
 from . import library, options
 from .transfer import NotCapturable, Together, assign
 
 if TYPE_CHECKING:
     from . import CudaEngine
+    from .library import Stream
 
 MOST_GRAPHS = 16  # captured graphs that a plan keeps; each has memory of its own
 MOST_SHAPES = 1024  # minibatch shapes that it remembers
+
+# How a run goes on from its feed: layouts, batch, training, seed, turn, first row
+_Arguments = tuple[dict[Axis, Layout], int, bool, int, int, int]
+_Places = Mapping[int, Array] | None
 
 
 class CudaPlan(Plan):
@@ -42,23 +48,23 @@ class CudaPlan(Plan):
         operations = [n.op for n in order(outputs) if n.op is not None]
         self.draws = any(op.draws for op in operations)
         self.hindrance = _hindrance({op.name for op in operations if op.waits or op.new_axis})
-        self._shapes: dict[Any, Captured | None] = {}  # the latest last
+        self._shapes: dict[Hashable, Captured | None] = {}  # the latest last
         self._name = ", ".join(describe(n) for n in outputs[:3])
-        self._too_large: set[Any] = set()  # shapes whose graphs the memory has no room for
+        self._too_large: set[Hashable] = set()  # shapes whose graphs the memory has no room for
         engine.plans.add(self)
 
     def run(
         self,
-        feed: Mapping[Input, Any],
+        feed: Mapping[Input, Array],
         layouts: dict[Axis, Layout],
         batch: int,
         training: bool = False,
         seed: int = 0,
         turn: int = 0,
         first_row: int = 0,
-        places: Mapping[int, Any] | None = None,
+        places: _Places = None,
         is_part: bool = False,
-    ) -> list[Any]:
+    ) -> list[Array]:
         """As `Plan.run`; the results are on the GPU.
 
         A captured run leaves its results in memory of its own, not in `places`: those are others in
@@ -75,7 +81,7 @@ class CudaPlan(Plan):
                 return self._run(feed, arguments, places)
             self._make_room()
             try:
-                return self._plain(feed, (*arguments, places))
+                return self._plain(feed, arguments, places)
             except engine.cupy.cuda.memory.OutOfMemoryError as error:
                 raise library.out_of_memory(engine.cupy, engine.number, error) from None
 
@@ -86,7 +92,9 @@ class CudaPlan(Plan):
         gc.collect()
         self.engine.cupy.get_default_memory_pool().free_all_blocks()
 
-    def _run(self, feed: Any, arguments: Any, places: Any) -> list[Any]:
+    def _run(
+        self, feed: Mapping[Input, Array], arguments: _Arguments, places: _Places
+    ) -> list[Array]:
         key = minibatch_shape(feed, *arguments[:3])
         if self.draws:  # where a window of frames begins is part of what it draws
             key = key, arguments[-1]
@@ -95,7 +103,7 @@ class CudaPlan(Plan):
         if captured is None:
             captures = comes_back and not self.hindrance and key not in self._too_large
             self.engine.cudnn.exact, self.engine.cudnn.tails = comes_back, captures
-            results = self._plain(feed, (*arguments, places))
+            results = self._plain(feed, arguments, places)
             if captures:
                 captured = self._captured(feed, arguments, key)
         else:
@@ -135,7 +143,9 @@ class CudaPlan(Plan):
             total -= plan._shapes[key].size
             plan._shapes[key] = None
 
-    def _plain(self, feed: Any, arguments: Any) -> list[Any]:
+    def _plain(
+        self, feed: Mapping[Input, Array], arguments: _Arguments, places: _Places
+    ) -> list[Array]:
         transfers, small = self.engine.transfers, _on_cpu(feed)
         if small:
             together = Together(transfers, list(small.values()))
@@ -143,7 +153,7 @@ class CudaPlan(Plan):
             transfers.keep(together)
             feed = {**feed, **dict(zip(small, together.arrays, strict=True))}
         with transfers.known(), self._range("run"):
-            return super().run(feed, *arguments)
+            return super().run(feed, *arguments, places)
 
     @contextlib.contextmanager
     def _range(self, what: str) -> Iterator[None]:
@@ -155,11 +165,13 @@ class CudaPlan(Plan):
         finally:
             nvtx.RangePop()
 
-    def value_of(self, node: Stored | Constant) -> Any:
+    def value_of(self, node: Stored | Constant) -> Array:
         """The node's array on the GPU."""
         return self.places[node].array
 
-    def _captured(self, feed: Any, arguments: Any, key: Any) -> Captured | None:
+    def _captured(
+        self, feed: Mapping[Input, Array], arguments: _Arguments, key: Hashable
+    ) -> Captured | None:
         """The run as a graph; None if that can't be.
 
         Where it can't be for any shape the reason is in `hindrance`. Where memory has no room for
@@ -178,7 +190,7 @@ class CudaPlan(Plan):
         self._too_large.add(key)
         return None
 
-    def _capture(self, feed: Any, arguments: Any) -> Captured:
+    def _capture(self, feed: Mapping[Input, Array], arguments: _Arguments) -> Captured:
         engine, transfers, stream = self.engine, self.engine.transfers, self.engine.stream
         made = Captured(engine)
         with engine.cupy.cuda.using_allocator(made.pool.malloc), transfers.known() as known:
@@ -210,17 +222,17 @@ class Captured:
         used: the number of its last run among those of all graphs.
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: CudaEngine) -> None:
         self.engine, self.pool = engine, engine.cupy.cuda.MemoryPool()
         self.size = self.used = 0
         self.graph: Any = None
-        self.inputs: dict[Input, Any] = {}
-        self.small: dict[Input, Any] = {}  # those of `inputs` that are copied together
+        self.inputs: dict[Input, Array] = {}
+        self.small: dict[Input, Array] = {}  # those of `inputs` that are copied together
         self.together: Together | None = None
-        self.results: list[Any] = []
+        self.results: list[Array] = []
         self.held: Any = None
 
-    def make_room(self, feed: Mapping[Input, Any]) -> None:
+    def make_room(self, feed: Mapping[Input, Array]) -> None:
         """Makes arrays for the inputs."""
         small = _on_cpu(feed)
         if small:
@@ -234,7 +246,7 @@ class Captured:
             if node not in small:
                 assign(array, feed[node])
 
-    def replay(self, feed: Mapping[Input, Any]) -> list[Any]:
+    def replay(self, feed: Mapping[Input, Array]) -> list[Array]:
         small, others = _on_cpu(feed), list(self.inputs)
         if self.together is not None and small.keys() == self.small.keys():
             self.together.write([small[n] for n in self.small])
@@ -254,8 +266,8 @@ class Captured:
 
 
 def minibatch_shape(
-    feed: Mapping[Input, Any], layouts: Mapping[Axis, Layout], batch: int, training: bool
-) -> Any:
+    feed: Mapping[Input, Array], layouts: Mapping[Axis, Layout], batch: int, training: bool
+) -> Hashable:
     """All that a run's calls depend on, but for the values that it is given.
 
     That is its own shape, and what is chosen of how cuDNN computes.
@@ -268,7 +280,7 @@ def minibatch_shape(
     return frozenset(inputs), frozenset(lengths), batch, training, options.current()
 
 
-def _on_cpu(feed: Mapping[Input, Any]) -> dict[Input, np.ndarray]:
+def _on_cpu(feed: Mapping[Input, Array]) -> dict[Input, np.ndarray]:
     """What is still in the CPU's memory: see `Engine.to_feed`."""
     return {node: array for node, array in feed.items() if isinstance(array, np.ndarray)}
 
@@ -283,7 +295,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _give_up(stream: Any) -> None:
+def _give_up(stream: Stream) -> None:
     # It was broken off, that is what was wanted; or it has ended, or never began.
     with contextlib.suppress(Exception):
         stream.end_capture()

@@ -10,14 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...graph.types import Array, DTypeLike
 from ...ops import expressions
 from ...ops.fused import Program, Steps
 from ...ops.records import TABLE
 from ..strides import joined
+
+if TYPE_CHECKING:
+    from ...plan import Run
+    from ..base import Kernel
+    from .library import Module
+
 
 THREADS = 256  # of a block
 WIDEST = 16  # bytes that a thread loads at once
@@ -210,7 +217,7 @@ def source(
     )
 
 
-def strides_of(array: Any, shape: Sequence[int]) -> tuple[int, ...]:
+def strides_of(array: Array, shape: Sequence[int]) -> tuple[int, ...]:
     """An operand's strides, in elements, as it is repeated to `shape`."""
     own = [
         0 if n == 1 else s // array.itemsize
@@ -234,22 +241,26 @@ class Pointwise:
         cupy: the library.
     """
 
-    def __init__(self, cupy: Any) -> None:
+    def __init__(self, cupy: Module) -> None:
         self.cupy = cupy
         self._kernel = lru_cache(maxsize=4096)(self._compile)
 
     def _compile(
         self, program: Program, types: tuple[str, ...], at: Layout, wide: bool, in_place: bool
-    ) -> Any:
+    ) -> Kernel:
         code = source(program, types, at, wide, in_place)
         return self.cupy.RawKernel(code, "pointwise")
 
-    def __call__(self, run: Any, *arrays: Any, program: Any, out: Any = None) -> Any:
+    def __call__(
+        self, run: Run, *arrays: Array, program: Program, out: Array | None = None
+    ) -> Array:
         """Evaluates a program on arrays broadcast to the result."""
         dtype = np.result_type(*(a.dtype for a in arrays)) if out is None else out.dtype
         return self.apply(run, program.steps, arrays, dtype, out)
 
-    def apply(self, run: Any, steps: Steps, arrays: Sequence[Any], dtype: Any, out: Any) -> Any:
+    def apply(
+        self, run: Run, steps: Steps, arrays: Sequence[Array], dtype: DTypeLike, out: Array | None
+    ) -> Array:
         """Evaluates the steps into `out`, or into an array of its own."""
         if out is None:
             shape = self.cupy.broadcast_shapes(*(a.shape for a in arrays))
@@ -258,11 +269,11 @@ class Pointwise:
         self.launch(Program(steps, len(arrays)), (out,), arrays)
         return out
 
-    def together(self, program: Program, *arrays: Any) -> None:
+    def together(self, program: Program, *arrays: Array) -> None:
         """Evaluates a program into the last arrays, its results, from the first."""
         self.launch(program, arrays[program.arity :], arrays[: program.arity])
 
-    def launch(self, program: Program, results: Sequence[Any], arrays: Sequence[Any]) -> None:
+    def launch(self, program: Program, results: Sequence[Array], arrays: Sequence[Array]) -> None:
         """Evaluates a program into `results`, arrays of one shape."""
         shape = results[0].shape
         if not results[0].size:
@@ -282,7 +293,7 @@ class Pointwise:
         kernel((-(-pieces // THREADS),), (THREADS,), (number(pieces), *everything))
 
 
-def _reach(array: Any) -> int:
+def _reach(array: Array) -> int:
     """How many elements lie between an array's first and last in memory."""
     steps = (abs(s) * (n - 1) for s, n in zip(array.strides, array.shape, strict=True))
     return max(sum(steps) // array.itemsize, array.size) + 1

@@ -7,11 +7,16 @@ changed. The same seed gives the same numbers on every GPU.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...graph.types import Array, DTypeLike, ShapeLike
 from .transfer import Transfers
+
+if TYPE_CHECKING:
+    from .library import Module
+
 
 _THREADS = 256
 _PER_THREAD = {"float32": 4, "float64": 2}
@@ -68,7 +73,7 @@ class Random:
         transfers: how seeds come to the GPU.
     """
 
-    def __init__(self, cupy: Any, transfers: Transfers) -> None:
+    def __init__(self, cupy: Module, transfers: Transfers) -> None:
         self.cupy, self.transfers = cupy, transfers
         self.kernels = {d: cupy.RawKernel(source(d), "draw") for d in _TYPES}
         self.numbers = cupy.zeros(2, cupy.uint64)  # of the run: its seed and its turn
@@ -100,19 +105,21 @@ class Random:
 class Generator:
     """What operations draw from, with the methods of NumPy's that they use."""
 
-    def __init__(self, random: Random, number: Any, seed: tuple[int, ...]) -> None:
+    def __init__(self, random: Random, number: Array, seed: tuple[int, ...]) -> None:
         self._random, self._number = random, number
         self._seed, self._drawn = seed, 0
 
-    def random(self, size: Any = None, dtype: Any = np.float64) -> Any:
+    def random(self, size: ShapeLike | None = None, dtype: DTypeLike = np.float64) -> Array:
         """Numbers from 0 to 1, 1 left out."""
         return self._draw(size, dtype, _UNIFORM)
 
-    def standard_normal(self, size: Any = None, dtype: Any = np.float64) -> Any:
+    def standard_normal(
+        self, size: ShapeLike | None = None, dtype: DTypeLike = np.float64
+    ) -> Array:
         """Numbers of the normal distribution (Box and Muller, 1958)."""
         return self._draw(size, dtype, _NORMAL)
 
-    def _draw(self, size: Any, dtype: Any, kind: int) -> Any:
+    def _draw(self, size: ShapeLike | None, dtype: DTypeLike, kind: int) -> Array:
         cupy = self._random.cupy
         shape = () if size is None else (size,) if isinstance(size, int) else tuple(size)
         name = np.dtype(dtype).name

@@ -9,12 +9,18 @@ from __future__ import annotations
 import math
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ...graph.types import Array
 from ...ops.sums import IN_A_ROW
 from ..strides import joined
+
+if TYPE_CHECKING:
+    from ...graph.node import Shape
+    from .library import Module
+
 
 _THREADS = 256
 _FEWEST = 2  # results that lie beside one another; a single one is CuPy's
@@ -49,7 +55,7 @@ class Matrices(NamedTuple):
     columns: int
 
 
-def as_matrices(array: Any, axes: tuple[int, ...]) -> Matrices | None:
+def as_matrices(array: Array, axes: tuple[int, ...]) -> Matrices | None:
     """How an array that is summed over axes lies in memory; None if not as matrices."""
     where = [0 if i in axes else 1 for i in range(array.ndim)]
     own = [s // array.itemsize for s in array.strides]
@@ -77,17 +83,17 @@ class Sums:
         cupy: the array library.
     """
 
-    def __init__(self, cupy: Any) -> None:
+    def __init__(self, cupy: Module) -> None:
         self.cupy = cupy
         self._kernels = {t: cupy.RawKernel(source(t), "strips") for t in _TYPES}
 
-    def __call__(self, *arrays: Any, **options: Any) -> Any:
+    def __call__(self, *arrays: Array, **options: object) -> Array:
         return self.cupy.add(*arrays, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cupy.add, name)
 
-    def reduce(self, array: Any, axis: Any = 0, keepdims: bool = False) -> Any:
+    def reduce(self, array: Array, axis: int | Shape | None = 0, keepdims: bool = False) -> Array:
         """As `numpy.add.reduce`."""
         axes = range(array.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         axes = tuple(a % array.ndim for a in axes)
@@ -103,7 +109,7 @@ class Sums:
             return result
         return result.reshape([1 if i in axes else n for i, n in enumerate(array.shape)])
 
-    def _down(self, array: Any, count: int, rows: int, columns: int) -> Any:
+    def _down(self, array: Array, count: int, rows: int, columns: int) -> Array:
         kernel = self._kernels[array.dtype.name]
         while rows > 1:
             strips = -(-rows // IN_A_ROW)

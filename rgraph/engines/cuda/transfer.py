@@ -10,9 +10,17 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from ...graph.types import Array, DTypeLike
+
+if TYPE_CHECKING:
+    from ...graph.leaves import Constant, Stored
+    from . import CudaEngine
+    from .library import Event, Module, Stream
+
 
 SMALL = 1 << 18  # bytes: fewer are copied sooner than another stream is waited for
 _APART = 256  # bytes that each array in a piece of memory begins at a multiple of
@@ -33,18 +41,18 @@ class Transfers:
         capturing: whether a graph is being captured, which then keeps what is copied.
     """
 
-    def __init__(self, cupy: Any, stream: Any) -> None:
+    def __init__(self, cupy: Module, stream: Stream) -> None:
         self.cupy, self.stream = cupy, stream
         self.copies = cupy.cuda.Stream(non_blocking=True)
         self.capturing = False
         self._pinned: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
         # What was copied, until the run that reads it is through: memory that is handed out again
         # on the stream of the copies must not be read any more on the other one.
-        self._fresh: list[Any] = []
-        self._read: deque[tuple[Any, list[Any]]] = deque()
-        self._known: dict[int, tuple[Any, Any]] | None = None
+        self._fresh: list[object] = []
+        self._read: deque[tuple[Event, list[object]]] = deque()
+        self._known: dict[int, tuple[np.ndarray, Array]] | None = None
 
-    def pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """An array in memory that the GPU can read while the CPU goes on."""
         dtype, count = np.dtype(dtype), math.prod(shape)
         if not count:
@@ -54,7 +62,7 @@ class Transfers:
         self._pinned[id(array)] = array
         return array
 
-    def to_gpu(self, array: np.ndarray) -> Any:
+    def to_gpu(self, array: np.ndarray) -> Array:
         """A copy of `array`, in the same order of memory, that the stream of work waits for."""
         if self._known is not None and id(array) in self._known:
             return self._known[id(array)][1]
@@ -85,7 +93,7 @@ class Transfers:
             self._known[id(array)] = array, result
         return result
 
-    def to_cpu(self, array: Any) -> np.ndarray:
+    def to_cpu(self, array: Array) -> np.ndarray:
         """A copy of `array`, in the same order of memory."""
         if self.capturing:
             raise NotCapturable("the CPU needs a value that is being computed")
@@ -98,7 +106,7 @@ class Transfers:
         # Pinned memory is scarce, and people keep what they get.
         return _back_in_order(np.array(target), order)
 
-    def number_later(self, array: Any) -> Callable[[], Any]:
+    def number_later(self, array: Array) -> Callable[[], Any]:
         """What waits until a single number is copied, and gives it."""
         target = self.pinned((1,), array.dtype)
         array.data.copy_to_host_async(target.ctypes.data, target.nbytes, self.stream)
@@ -110,7 +118,7 @@ class Transfers:
 
         return number
 
-    def keep(self, array: Any) -> None:
+    def keep(self, array: object) -> None:
         """Has something live until the run that is about to begin is through."""
         self._fresh.append(array)
 
@@ -126,7 +134,7 @@ class Transfers:
             self._read.popleft()[0].synchronize()
 
     @contextmanager
-    def known(self) -> Iterator[dict[int, tuple[Any, Any]]]:
+    def known(self) -> Iterator[dict[int, tuple[np.ndarray, Array]]]:
         """For a run: what it copies is copied once; the arrays, by the id of the CPU's."""
         outer, self._known = self._known, {}
         try:
@@ -143,7 +151,7 @@ class _Part(NamedTuple):
     shape: tuple[int, ...]  # outermost in memory first
     order: list[int]
 
-    def of(self, memory: Any) -> Any:
+    def of(self, memory: Array) -> Array:
         return _back_in_order(memory[self.bytes].view(self.dtype).reshape(self.shape), self.order)
 
 
@@ -169,7 +177,7 @@ class Together:
         self._memory = transfers.cupy.empty(self.size, np.uint8)
         self.arrays = [p.of(self._memory) for p in self._parts]
         # Two, so that one can be written while the other is still being copied
-        self._staged: deque[tuple[np.ndarray, list[np.ndarray], Any]] = deque()
+        self._staged: deque[tuple[np.ndarray, list[np.ndarray], Event]] = deque()
 
     def write(self, arrays: Sequence[np.ndarray]) -> None:
         """Copies arrays of the CPU's, which may be written again at once."""
@@ -194,12 +202,13 @@ class Place:
     Kernels of images and volumes lie there as cuDNN wants them, channels-last.
     """
 
-    def __init__(self, engine: Any, node: Any) -> None:
-        self.engine, self.node = engine, node
-        self.array: Any = None  # on the GPU
+    def __init__(self, engine: CudaEngine, node: Stored | Constant) -> None:
+        self.engine = engine
+        self.node: Any = node  # of which one that learns is changed here
+        self.array: Array = None  # on the GPU
         self._edition = -1  # of the node's value, the one that is here
-        self._staged: Any = None  # pinned, in the order of memory that it has on the GPU
-        self._done: Any = None
+        self._staged: np.ndarray | None = None  # pinned, in the order of memory of the GPU's
+        self._done: Event = None
 
     def refresh(self) -> None:
         """Copies the value if it has changed."""
@@ -219,7 +228,7 @@ class Place:
             self._done = transfers.stream.record()
         self._edition = node.edition
 
-    def _room(self, shape: tuple[int, ...], dtype: Any) -> list[int]:
+    def _room(self, shape: tuple[int, ...], dtype: DTypeLike) -> list[int]:
         """Sees to it that there is an array; its axes as they lie in memory, outermost first."""
         order = list(range(len(shape)))
         if len(shape) > 3:
@@ -229,9 +238,9 @@ class Place:
             self.array = _back_in_order(memory, order)
         return order
 
-    def write(self, array: Any) -> None:
+    def write(self, array: Array) -> None:
         """Sets the value to that of an array on the GPU."""
-        guard = self.engine.guard if self.array is not None else None
+        guard: Any = self.engine.guard if self.array is not None else None
         self._room(self.node.shape or (), self.node.dtype)
         if guard is None:
             self.array[...] = array
@@ -248,16 +257,16 @@ class Place:
         return np.array(self.engine.to_numpy(self.array), order="C")
 
 
-def _memory_order(array: Any) -> list[int]:
+def _memory_order(array: Array) -> list[int]:
     return sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
 
 
-def in_memory_order(array: Any) -> Any:
+def in_memory_order(array: Array) -> Array:
     """The array with its axes as they lie in memory, outermost first."""
     return array.transpose(_memory_order(array)) if array.ndim > 1 else array
 
 
-def assign(target: Any, source: Any) -> None:
+def assign(target: Array, source: Array) -> None:
     """Sets an array to another, or to what is repeated to its shape.
 
     Both are gone through as `target` lies in memory. CuPy goes through in C's order, in which
@@ -269,7 +278,7 @@ def assign(target: Any, source: Any) -> None:
     target[...] = source
 
 
-def copied(array: Any, rows: Any = None) -> Any:
+def copied(array: Array, rows: Array | None = None) -> Array:
     """A copy in the same order of memory: of all, or of rows by their numbers."""
     order = _memory_order(array)
     if rows is not None and order[:1] != [0]:
@@ -278,5 +287,5 @@ def copied(array: Any, rows: Any = None) -> Any:
     return _back_in_order(plain.copy() if rows is None else plain[rows], order)
 
 
-def _back_in_order(array: Any, order: list[int]) -> Any:
+def _back_in_order(array: Array, order: list[int]) -> Array:
     return array.transpose([order.index(i) for i in range(array.ndim)]) if array.ndim > 1 else array
