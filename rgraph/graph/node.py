@@ -16,6 +16,8 @@ from .free import FREE
 
 Shape = tuple[int, ...]
 Attributes: TypeAlias = Mapping[str, Any]  # which there are depends on the operation
+# Operands to try an operation with, and its attributes
+Case = Callable[[np.random.Generator], tuple[list[np.ndarray], Attributes]]
 
 _uids = itertools.count(1)
 
@@ -106,8 +108,8 @@ class Op:
     name: str
     shape: Callable[..., Shape]
     kernel: Callable[..., Any]
-    gradient: Callable[..., Sequence[Any]] | None = None
-    arguments: Callable[[Node], Mapping[str, Any]] = lambda node: node.attrs
+    gradient: Callable[..., Sequence[Node | None]] | None = None
+    arguments: Callable[[Node], Attributes] = lambda node: node.attrs
     operands: tuple[str, ...] = ("operand",)
     title: str | Callable[[Node], str] | None = None
     axes: Callable[..., tuple[Axis, ...] | None] | None = None
@@ -147,10 +149,10 @@ class Op:
     inference_form: Callable[[Node], Node] | None = None
     updates: Callable[[Node, Mapping[Node, Node]], Mapping[Node, Node]] | None = None
     right_first: bool = False
-    attributes: Callable[[Node], Mapping[str, Any]] = lambda node: {
+    attributes: Callable[[Node], Attributes] = lambda node: {
         k: v for k, v in node.attrs.items() if k not in ("block", "layer")
     }
-    cases: tuple[Callable[..., Any], ...] = field(default=(), repr=False)
+    cases: tuple[Case, ...] = field(default=(), repr=False)
 
 
 class Node:
@@ -179,7 +181,7 @@ class Node:
         self,
         op: Op | None,
         inputs: Iterable[Node] = (),
-        attrs: Mapping[str, Any] | None = None,
+        attrs: Attributes | None = None,
         name: str = "",
         where: Origin | None = None,
     ) -> None:
@@ -261,7 +263,7 @@ def twin(
     node: Node,
     op: Op | None = None,
     inputs: Iterable[Node] = (),
-    attrs: Mapping[str, Any] | None = None,
+    attrs: Attributes | None = None,
 ) -> Node:
     """A node of the same type and operation, or of another operation; by default without inputs.
 

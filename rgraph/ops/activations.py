@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
 
 from ..graph import Node
 from ..graph.types import OperandLike
@@ -95,7 +94,7 @@ def _positive(x: Node) -> Node:
     return element_max(x, 0.0)
 
 
-def _leaky(x: Node, alpha: Any) -> Node:
+def _leaky(x: Node, alpha: float | Node) -> Node:
     """For any `alpha`; of a number one can tell which of x and alpha x is the larger."""
     return minus(_positive(x), element_times(alpha, relu(negate(x))))
 

@@ -4,15 +4,15 @@ reductions and of softmax are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..graph import GraphError, Node, Op, apply
-from ..graph.node import Shape
+from ..graph.node import Case, Shape
 from ..graph.types import Array, Library
 from .pointwise import shrink
 from .records import TABLE, define
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     from ..plan import Run
 
 SPACE = "space"  # stands for all static axes but the first, the channels
+Named = Sequence[int] | str | None  # axes by number, or `SPACE`; None: all static ones
 
 
-def chosen(axis: Any, rank: int) -> Shape:
+def chosen(axis: Named, rank: int) -> Shape:
     """The static axes that `axis` names, as negative indices; all for None."""
     if axis is None:
         return tuple(range(-rank, 0))
-    if axis == SPACE:
+    if isinstance(axis, str):  # SPACE
         return tuple(range(1 - rank, 0))
     return tuple(sorted({static_index(a, rank) for a in axis}))
 
 
-def chosen_of_some(shape: Shape, *, axis: Any) -> Shape:
+def chosen_of_some(shape: Shape, *, axis: Named) -> Shape:
     """`chosen`, of axes that have elements to choose one of."""
     axes = chosen(axis, len(shape))
     if not all(shape[a] for a in axes):
@@ -58,7 +59,7 @@ def unflattened(xp: Library, flat: Array, shape: Shape, axis: Shape) -> Array:
 class StaticAxes:
     """Applies operations along static axes."""
 
-    axis: Any
+    axis: Named
 
     def __call__(self, name: str, *operands: Node) -> Node:
         return apply(TABLE[name], *operands, axis=self.axis)
@@ -86,7 +87,7 @@ _GRADIENTS: dict[str, Gradient | None] = {}
 
 
 def along_axes(
-    name: str, kernel: Callable[..., Any], gradient: Gradient | None, operands: int = 1
+    name: str, kernel: Callable[..., Array], gradient: Gradient | None, operands: int = 1
 ) -> Op:
     """A record of an operation along axes that keeps the shape.
 
@@ -104,7 +105,7 @@ def along_axes(
             return kernel(run.xp, *arrays, axis=axis)
         return kernel(run.xp, *(a[..., None] for a in arrays), axis=(-1,))[..., 0]
 
-    def case(axis: Any) -> Callable[[Any], Any]:
+    def case(axis: Named) -> Case:
         return lambda rng: ([rng.normal(size=(2, 3, 4)) for _ in range(operands)], {"axis": axis})
 
     return define(

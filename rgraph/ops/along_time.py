@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.types import Array
@@ -14,6 +14,7 @@ from .records import carried, define
 from .repetition import spread
 
 if TYPE_CHECKING:
+    from ..graph.layout import Layout
     from ..plan import Run
 
 Axes = tuple[Axis, ...]
@@ -40,7 +41,7 @@ def _at_ends(run: Run, x: Array, *, last: bool, axes: Axes) -> Array:
     return out
 
 
-def _refuse_empty(layout: Any, lacks: str = "no first and no last frame") -> None:
+def _refuse_empty(layout: Layout, lacks: str = "no first and no last frame") -> None:
     if len(layout) and layout.lengths[-1] == 0:
         raise GraphError(
             f"an empty sequence has {lacks}", hint="leave empty sequences out of the minibatch"

@@ -9,7 +9,6 @@ docs/ACCURACY.md says how exact they are.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def _divide(xp: Library, a: Array, b: Array, out: Array | None = None) -> Array:
     return xp.divide(a, b, out=out)
 
 
-def _log_gradient(g: Any, y: Any, x: Any) -> Any:
+def _log_gradient(g: Node, y: Node, x: Node) -> Node:
     smallest = SMALLEST_IN_LOG.of(np.dtype(y.dtype).itemsize)
     return element_divide(g, element_select(less(x, smallest), 0.0, x))
 
@@ -48,7 +47,7 @@ adjoint_times = pointwise(
 )
 
 
-def carried(g: Any, slope: Any) -> Any:
+def carried(g: Node, slope: Node) -> Node:
     """An adjoint times a slope. What `element_select` leaves out has the adjoint 0, and must not
     give a NaN where its slope is infinite.
     """

@@ -7,7 +7,7 @@ whatever their number, and one of its own otherwise: `graph.batch_of`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 from ..graph import FREE, Axis, Free, GraphError, Node, apply, batch_of, trials_of
 from ..graph.free import SAMPLES
@@ -34,7 +34,7 @@ def _unpacked_type(types: Sequence[Type], *, unpacked: Shape) -> Type:
     return Type((count, *x.shape), (), x.dtype)
 
 
-def _batch_type(types: Sequence[Type], *, rows: Any = None) -> Type:
+def _batch_type(types: Sequence[Type], *, rows: tuple[int, int] | None = None) -> Type:
     (x,) = types
     if x.axes:
         raise GraphError(
@@ -90,7 +90,7 @@ def _carry(run: Run, x: Array, like: Array = None, *, axis: Axis, source: Axis) 
     return _ordered(run, _unpack(run, x, axis=source), axis)
 
 
-def _unused(*_: object, **__: Any) -> Any:
+def _unused(*_: object, **__: object) -> NoReturn:
     raise AssertionError("its shape comes from `type`")
 
 

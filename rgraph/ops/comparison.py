@@ -5,13 +5,15 @@ No gradient flows through these, except through what `element_select` selects.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .pointwise import PAIR, pointwise
 
+if TYPE_CHECKING:
+    from .records import Operation
 
-def _comparing(name: str, sign: str, words: str, example: str) -> Callable[..., Any]:
+
+def _comparing(name: str, sign: str, words: str, example: str) -> Operation[...]:
     doc = f"""1 where `left` is {words} `right`, 0 elsewhere. No gradient flows through it.
 
     >>> C.{name}([1, 2, 3], 2).eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..graph import GraphError, Node
 from ..graph.types import OperandLike
@@ -73,7 +72,7 @@ def mean_variance_normalization(
         raise ValueError(f"epsilon must not be negative, got {epsilon}")
     x = as_node(operand)
 
-    def average(value: Any) -> Any:
+    def average(value: Node) -> Node:
         return reduce_mean(value) if use_stats_across_channels else over_space(value, "reduce_mean")
 
     centered = minus(x, average(x))

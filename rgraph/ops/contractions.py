@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply, whole
 from ..graph import axis as _axis
@@ -60,7 +60,7 @@ class Recipe(NamedTuple):
         """Whether the factors of what is plain are."""
         return self.left == (1, 0), self.right == (1, 0)
 
-    def matrices(self, a: Any, b: Any) -> tuple[Any, Any]:
+    def matrices(self, a: Array, b: Array) -> tuple[Array, Array]:
         """The two factors, of what is plain."""
         if self.turned:
             a, b = b, a
@@ -113,12 +113,12 @@ def _rows_and(node: Node, labels: Labels) -> Labels:
     return ((_ROWS,) if node.axes else ()) + labels
 
 
-def _arguments(node: Node, left: Labels, right: Labels, out: Labels) -> dict[str, Any]:
+def _arguments(node: Node, left: Labels, right: Labels, out: Labels) -> dict[str, object]:
     a, b = node.inputs
     return {"recipe": _recipe(_rows_and(a, left), _rows_and(b, right), _rows_and(node, out))}
 
 
-def _contract_arguments(node: Node) -> dict[str, Any]:
+def _contract_arguments(node: Node) -> dict[str, object]:
     return _arguments(node, *(node.attrs[k] for k in ("left", "right", "out")))
 
 
@@ -260,7 +260,7 @@ def _times_shape(
     return left[:outer] + right[len(right) - output_rank :]
 
 
-def _times_arguments(node: Node) -> dict[str, Any]:
+def _times_arguments(node: Node) -> dict[str, object]:
     a, b = node.inputs
     return _arguments(node, *_times_plan(a.shape or (), b.shape or (), **node.attrs)[:3])
 

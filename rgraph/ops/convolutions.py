@@ -17,7 +17,7 @@ import numpy as np
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
 from ..graph.free import elements
-from ..graph.node import Shape
+from ..graph.node import Attributes, Case, Shape
 from ..graph.types import Array
 from .records import define
 from .shaping import RESHAPE
@@ -46,7 +46,7 @@ def _infer(kernel: Shape, operand: Shape, *, groups: int, **_: object) -> list[S
 
 def _taps(
     spatial: Shape, out: Shape, strides: Shape, dilation: Shape
-) -> Iterator[tuple[Any, tuple[slice, ...]]]:
+) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
     """For each element of the kernel: its index, and the padded operand's part it meets."""
     for tap in itertools.product(*map(range, spatial)):
         yield (
@@ -58,7 +58,7 @@ def _taps(
         )
 
 
-def _stored(result: Any, out: Any) -> Any:
+def _stored(result: Array, out: Array | None) -> Array:
     if out is None:
         return result
     out[...] = result
@@ -157,7 +157,7 @@ def _geometry_of(node: Node) -> dict[str, Any]:
     return {k: node.attrs[k] for k in ("strides", "auto", "dilation", "groups")}
 
 
-def _arguments(node: Node, kernel: Shape, spatial: Shape) -> dict[str, Any]:
+def _arguments(node: Node, kernel: Shape, spatial: Shape) -> dict[str, object]:
     """What the kernels are given: the padding itself, which depends on the operand's size."""
     at = _geometry_of(node)
     auto = at.pop("auto")
@@ -192,17 +192,17 @@ def _weights_gradient(node: Node, g: Node) -> list[Node]:
     return [_data_for(node, g, out, x), apply(CONVOLUTION, g, x, **_geometry_of(node))]
 
 
-def _case(kernel: Shape, operand: Shape, **options: Any) -> Any:
+def _case(kernel: Shape, operand: Shape, **options: Any) -> Case:
     options = {"strides": 1, "auto_padding": True, "dilation": 1, "groups": 1} | options
     attrs = geometry(len(kernel) - 2, **options)
     return lambda rng: ([rng.normal(size=kernel), rng.normal(size=(2, *operand))], attrs)
 
 
-def _adjoint_cases(operands: str) -> tuple[Any, ...]:
+def _adjoint_cases(operands: str) -> tuple[Case, ...]:
     """The cases of the forward record, turned round for its two adjoints."""
 
-    def turned(forward: Any) -> Any:
-        def case(rng: Any) -> Any:
+    def turned(forward: Case) -> Case:
+        def case(rng: np.random.Generator) -> tuple[list[np.ndarray], Attributes]:
             (w, x), attrs = forward(rng)
             out = convolved_shape(w.shape, x.shape[1:], **attrs) or ()
             g = rng.normal(size=(2, *out))
@@ -339,7 +339,7 @@ def convolved(w: Node, x: Node, *, reduction_rank: int = 1, **given: Any) -> Nod
     return _apply(w, x if reduction_rank else with_ones(x, 0), given)
 
 
-def _apply(w: Node, x: Node, given: dict[str, Any]) -> Node:
+def _apply(w: Node, x: Node, given: Attributes) -> Node:
     assert w.shape is not None
     rank = len(w.shape) - 2
     if x.shape is None and rank in (0, 1, 2, 3):  # there may be no axis of output channels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from .records import as_node, define, operation
 from .slicing import PLACE
 
 
-def _cuts(like: Shape, at: Shape) -> Any:
+def _cuts(like: Shape, at: Shape) -> tuple[tuple[int, int, int, int], ...]:
     return tuple((i - 2, o, o + n, 1) for i, (o, n) in enumerate(zip(at, like[-2:], strict=True)))
 
 

@@ -87,7 +87,7 @@ class _Paths:
     """
 
     def __init__(
-        self, run: Run, labels: Any, scores: Any, *, axes: Axes, blank: int, delay: int
+        self, run: Run, labels: Array, scores: Array, *, axes: Axes, blank: int, delay: int
     ) -> None:
         xp, on_device = run.xp, run.engine.from_numpy
         layout = run.layouts[axes[1]] if len(axes) == 2 else Layout([1] * len(scores))
@@ -113,14 +113,14 @@ class _Paths:
     def _rows(self, t: int) -> slice:
         return slice(self.layout.offsets[t], self.layout.offsets[t + 1])
 
-    def _moved(self, sums: Any, skips: Any) -> Any:
+    def _moved(self, sums: Array, skips: Array) -> Array:
         """The sums a frame on: paths stay in their state, or go one or two states further."""
         xp, moved = self.xp, sums.copy()
         moved[:, 1:] = xp.logaddexp(moved[:, 1:], sums[:, :-1])
         moved[:, 2:] = xp.logaddexp(moved[:, 2:], xp.where(skips, sums[:, :-2], NEVER))
         return moved
 
-    def _before(self) -> Any:
+    def _before(self) -> Array:
         """The sums of what leads to each state, the frame's own score included."""
         sums = self.scores.copy()
         for t, n in enumerate(self.layout.counts):
@@ -130,7 +130,7 @@ class _Paths:
                 sums[self._rows(t)] += self._moved(sums[self._rows(t - 1)][:n], self.skips[:n])
         return sums
 
-    def _after(self) -> Any:
+    def _after(self) -> Array:
         """The sums of what goes on from each state, the frame's own score left out."""
         xp, n = self.xp, 0
         sums = xp.empty(self.scores.shape)
@@ -144,7 +144,7 @@ class _Paths:
             n = self.layout.counts[t]
         return sums
 
-    def _total(self) -> Any:
+    def _total(self) -> Array:
         """The sum over all paths of each sequence that has frames."""
         xp, n = self.xp, self.layout.counts[0] if self.layout.steps else 0
         rows = self.run.engine.from_numpy(self.layout.last_row[:n])
@@ -168,7 +168,7 @@ class _Paths:
             "longer delayConstraint",
         )
 
-    def shares(self) -> Any:
+    def shares(self) -> Array:
         """For each frame and class: the share of the paths that go through it."""
         xp, (rows, classes) = self.xp, self.size
         total = self.total[self.run.index(self.layout, "sequence_of_row")]
@@ -214,7 +214,7 @@ def _same_frames(axes: Sequence[Axes | None], **_: object) -> Axes:
     return labels
 
 
-def _arguments(node: Node) -> dict[str, Any]:
+def _arguments(node: Node) -> dict[str, object]:
     return {**node.attrs, "axes": node.inputs[1].axes}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -149,7 +149,7 @@ DELAY = define(
 )
 
 
-def delayed(x: Node, initial: Any, offset: int) -> Node:
+def delayed(x: Node, initial: OperandLike, offset: int) -> Node:
     """`x` as it was `offset` steps ago (will be, if negative); `initial` outside the sequence."""
     return apply(DELAY, x, as_node(initial), offset=offset)
 
@@ -210,7 +210,9 @@ OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
 
 
 @operation
-def past_value(x: OperandLike, initial_state: Any = None, time_step: int = 1) -> Node:
+def past_value(
+    x: OperandLike, initial_state: OperandLike | None = None, time_step: int = 1
+) -> Node:
     """`x` as it was `time_step` frames ago.
 
     Args:
@@ -229,7 +231,9 @@ def past_value(x: OperandLike, initial_state: Any = None, time_step: int = 1) ->
 
 
 @operation
-def future_value(x: OperandLike, initial_state: Any = None, time_step: int = 1) -> Node:
+def future_value(
+    x: OperandLike, initial_state: OperandLike | None = None, time_step: int = 1
+) -> Node:
     """`x` as it will be in `time_step` frames; otherwise as `past_value`.
 
     >>> x = C.sequence.input_variable(1)
@@ -241,7 +245,7 @@ def future_value(x: OperandLike, initial_state: Any = None, time_step: int = 1) 
     return delay(as_node(x), initial_state, -_steps_away(time_step))
 
 
-def _steps_away(time_step: Any) -> int:
+def _steps_away(time_step: int) -> int:
     steps = whole(time_step, "time_step")
     if steps < 0:
         raise GraphError(
@@ -252,7 +256,7 @@ def _steps_away(time_step: Any) -> int:
 
 
 @operation
-def delay(x: OperandLike, initial_state: Any = None, time_step: int = 1) -> Node:
+def delay(x: OperandLike, initial_state: OperandLike | None = None, time_step: int = 1) -> Node:
     """`past_value` for a positive `time_step`, `future_value` for a negative one.
 
     Args:

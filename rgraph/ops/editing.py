@@ -6,7 +6,7 @@ Where the result's sequences have other lengths, they are on a time axis of thei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..plan import Run
 
 
-def _axis_of(node: Node) -> dict[str, Any]:
+def _axis_of(node: Node) -> dict[str, object]:
     return {"axis": node.inputs[0].time_axis}
 
 
@@ -32,7 +32,7 @@ def _reversed(run: Run, x: Array, *, axis: Axis) -> Array:
     return x[run.index(run.layouts[axis], "mirrored_row")]
 
 
-def _sequence(axes: Any, **_: object) -> Any:
+def _sequence(axes: Sequence[tuple[Axis, ...] | None], **_: object) -> tuple[Axis, ...] | None:
     needs_time(axes[0], "this")
     return axes[0]
 
@@ -73,7 +73,9 @@ def _longer(
     return on_new_axis(run, chosen, axis, layout, dtype)
 
 
-def _longer_axes(axes: Any, *, axis: Axis, **_: object) -> tuple[Axis, ...] | None:
+def _longer_axes(
+    axes: Sequence[tuple[Axis, ...] | None], *, axis: Axis, **_: object
+) -> tuple[Axis, ...] | None:
     for a in axes:
         needs_time(a, "this")
     one_batch(axes)

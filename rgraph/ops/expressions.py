@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..graph import Op
 from ..graph.types import Array, Library
@@ -26,7 +26,7 @@ class Scalar(NamedTuple):
         onnx: the operator; "" where it takes several.
     """
 
-    arrays: str | Callable[[Any], Callable[..., Any]]
+    arrays: str | Callable[[Library], Callable[..., Array]]
     c: str
     onnx: str = ""
 
@@ -59,11 +59,11 @@ class Call(NamedTuple):
 Tree = Call | int | float | Smallest  # an int is an operand's number
 
 
-def _erf(xp: Library) -> Callable[..., Any]:
+def _erf(xp: Library) -> Callable[..., Array]:
     """SciPy's, or cupyx's for CuPy; of float16 they know nothing."""
     name = ("" if xp.__name__ == "numpy" else f"{xp.__name__}x.") + "scipy.special"
 
-    def erf(x: Any, out: Any = None) -> Any:
+    def erf(x: Array, out: Array | None = None) -> Array:
         found = import_module(name).erf(x, out=out)
         return found if found.dtype == x.dtype else found.astype(x.dtype)
 
@@ -134,7 +134,7 @@ def parsed(text: str, operands: tuple[str, ...]) -> Tree:
         operands: the names that its operands have.
     """
 
-    def tree(node: Any) -> Tree:
+    def tree(node: ast.expr) -> Tree:
         match node:
             case ast.Constant(value=int() | float() as value):
                 return float(value)
@@ -211,10 +211,11 @@ def _is_open(part: str) -> bool:
 # By an array library's functions
 
 
-Part = Callable[[Sequence[Any], Any], Any]  # part(arrays, out), its value, in `out` if it is given
+# part(arrays, out), its value, in `out` if it is given
+Part = Callable[[Sequence[Array], Array | None], Array]
 
 
-def on_arrays(tree: Tree) -> Callable[[Any], Callable[..., Any]]:
+def on_arrays(tree: Tree) -> Callable[[Library], Callable[..., Array]]:
     """`of(xp)` gives the function `f(*arrays, out=None)` that does it with a library's."""
     if not isinstance(tree, Call):
         return lambda xp: xp.positive
@@ -223,12 +224,12 @@ def on_arrays(tree: Tree) -> Callable[[Any], Callable[..., Any]]:
         return lambda xp: _function(tree.name, xp)
     once = len(_reads(tree)) == 1  # what is read no more may be written over
 
-    def bound(xp: Library) -> Callable[..., Any]:
+    def bound(xp: Library) -> Callable[..., Array]:
         part = _part(tree, xp, once)
         if not tree.is_truth:
             return lambda *arrays, out=None: part(arrays, out)
 
-        def truth(*arrays: Any, out: Any = None) -> Any:
+        def truth(*arrays: Array, out: Array | None = None) -> Array:
             found = part(arrays, out)
             return found.astype(arrays[0].dtype) if out is None else found
 
@@ -244,7 +245,7 @@ def _reads(tree: Tree) -> list[int]:
     return [tree] if isinstance(tree, int) else []
 
 
-def _function(name: str, xp: Library) -> Callable[..., Any]:
+def _function(name: str, xp: Library) -> Callable[..., Array]:
     own = FUNCTIONS[name].arrays
     return getattr(xp, own) if isinstance(own, str) else own(xp)
 
@@ -276,12 +277,12 @@ def _part(tree: Tree, xp: Library, over: bool) -> Part:
     return lambda arrays, out: function(first(arrays, None), second(arrays, None), out=out)
 
 
-def _unary(function: Callable[..., Any], part: Part, over: bool, is_made: bool) -> Part:
+def _unary(function: Callable[..., Array], part: Part, over: bool, is_made: bool) -> Part:
     """A function of a part, written over that part's value if it was made here."""
     if not is_made:
         return lambda arrays, out: function(part(arrays, None), out=out)
 
-    def compute(arrays: Sequence[Any], out: Any) -> Any:
+    def compute(arrays: Sequence[Array], out: Array | None) -> Array:
         value = part(arrays, out if over else None)
         if out is None and value.ndim:
             out = value
@@ -291,12 +292,12 @@ def _unary(function: Callable[..., Any], part: Part, over: bool, is_made: bool) 
 
 
 def _with_number(
-    function: Callable[..., Any], parts: Sequence[Part], over: bool, made: int, is_truth: bool
+    function: Callable[..., Array], parts: Sequence[Part], over: bool, made: int, is_truth: bool
 ) -> Part:
     """A function of a part that is made here and a number, as `_unary`."""
     part, number = parts[made], parts[1 - made]
 
-    def compute(arrays: Sequence[Any], out: Any) -> Any:
+    def compute(arrays: Sequence[Array], out: Array | None) -> Array:
         value = part(arrays, out if over else None)
         if out is None and value.ndim and not is_truth:
             out = value
@@ -306,8 +307,8 @@ def _with_number(
     return compute
 
 
-def _where(function: Callable[..., Any], condition: Part, yes: Part, no: Part) -> Part:
-    def compute(arrays: Sequence[Any], out: Any) -> Any:
+def _where(function: Callable[..., Array], condition: Part, yes: Part, no: Part) -> Part:
+    def compute(arrays: Sequence[Array], out: Array | None) -> Array:
         type_ = arrays[0].dtype.type  # of numbers, which would be of 64 bits
         sides = (p(arrays, None) for p in (yes, no))
         a, b = (type_(s) if isinstance(s, float) else s for s in sides)

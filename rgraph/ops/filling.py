@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,7 +45,9 @@ def ones_like(x: OperandLike) -> Node:
     return apply(FILL, as_node(x), value=1.0)
 
 
-def _eye_axes(operands: Any, sparse_output: bool) -> Any:
+def _eye_axes(
+    operands: Sequence[tuple[Axis, ...] | None], sparse_output: bool
+) -> tuple[Axis, ...] | None:
     (axes,) = operands
     if axes is not None and len(axes) > 1:
         raise GraphError("a sequence's frames are no matrix; eye_like needs a matrix")
@@ -68,7 +71,7 @@ EYE = define(
 )
 
 
-def _check_matrix(shape: Shape | None, axes: Any) -> None:
+def _check_matrix(shape: Shape | None, axes: tuple[Axis, ...] | None) -> None:
     if shape is not None and axes is not None and len(shape) + len(axes) != 2:
         raise GraphError(
             f"eye_like needs a matrix: one axis, static or the batch, besides another; got shape "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -238,7 +238,9 @@ def _continuation(
     return run.engine.from_numpy(np.clip(chosen, 0, lengths - 1).astype(dtype))
 
 
-def _continued_axes(axes: Sequence[tuple[Axis, ...] | None], offset: int) -> Any:
+def _continued_axes(
+    axes: Sequence[tuple[Axis, ...] | None], offset: int
+) -> tuple[Axis, ...] | None:
     one_batch(axes)
     return axes[0]
 

@@ -5,12 +5,13 @@ They are records, but none that people write: they are not in the table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..graph import Node, Op
 from ..graph.free import elements
+from ..graph.node import Attributes
 from ..graph.types import Array, Library
 from .records import TABLE
 
@@ -113,7 +114,7 @@ class OnArrays:
     def __init__(self, program: Program, xp: Library) -> None:
         lines, self.registers = program.allocated()
         self._result, self._none = program.arity, [None] * self.registers
-        self._lines: list[tuple[Any, int, int, int, int]] = []
+        self._lines: list[tuple[Callable[..., Array], int, int, int, int]] = []
         for name, reads, target in lines:
             function = TABLE[name].function
             assert function is not None
@@ -121,14 +122,14 @@ class OnArrays:
             self._lines.append((function(xp), a, b, c, target))
 
     def __call__(
-        self, arrays: Sequence[Any], out: Any = None, registers: Sequence[Any] = ()
-    ) -> Any:
+        self, arrays: Sequence[Array], out: Array | None = None, registers: Sequence[Array] = ()
+    ) -> Array:
         """The only result, in `out` if that is given."""
         values = [*arrays, out, *(registers or self._none)]
         self.fill(values)
         return values[self._result]
 
-    def fill(self, values: list[Any]) -> None:
+    def fill(self, values: list[Array | None]) -> None:
         """Computes all values but those of the operands, in the arrays that there are.
 
         Args:
@@ -168,7 +169,12 @@ FUSED = Op(
 
 
 def _tailed(
-    run: Run, *arrays: Array, head: Op, arguments: Any, program: Program, out: Array | None = None
+    run: Run,
+    *arrays: Array,
+    head: Op,
+    arguments: Attributes,
+    program: Program,
+    out: Array | None = None,
 ) -> Array:
     count = len(arrays) - program.arity + 1
     result = head.kernel(run, *arrays[:count], **arguments)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Node, apply, whole
-from ..graph.node import Shape
+from ..graph.node import Attributes, Shape
 from ..graph.types import Array, Library, OperandLike
 from .records import as_node, define, operation
 from .shaping import as_size, axis_number, static_index
@@ -33,7 +33,9 @@ class _Places:
         self.chosen = bool(indices.axes)
         self.count = len(indices.shape or ())
 
-    def lead(self, xp: Library, indices: Any, rows: int, size: int) -> Any:
+    def lead(
+        self, xp: Library, indices: Array, rows: int, size: int
+    ) -> Array | tuple[Array, Array]:
         """What picks out of the reference with its gathered axis (behind the rows) in front.
 
         Args:
@@ -66,7 +68,7 @@ def _gather(run: Run, x: Array, indices: Array, *, places: _Places) -> Array:
     return run.xp.moveaxis(found, *_moves(places))
 
 
-def _moves(places: _Places) -> tuple[Any, Any]:
+def _moves(places: _Places) -> tuple[Shape, Shape]:
     """The indices' axes stand in front of those that the reference has before its gathered axis."""
     rows = int(places.own or places.chosen)
     source = tuple(range(rows, rows + places.count))
@@ -86,7 +88,7 @@ def _without(shape: Shape, axis: int) -> Shape:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def _numbers(rng: Any) -> Any:
+def _numbers(rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 3, (2, 2, 2)) + 0.5
 
 
@@ -115,7 +117,7 @@ GATHER = define(
 )
 
 
-def _scatter_arguments(node: Node) -> dict[str, Any]:
+def _scatter_arguments(node: Node) -> dict[str, object]:
     places = _Places(node, node.inputs[1], node.attrs["axis"])
     return {"places": places, "shape": node.shape}
 
@@ -219,7 +221,7 @@ def _top_shape(shape: Shape, *_: Shape, k: int, axis: int) -> Shape:
     return (*shape[:at], k, *shape[at + 1 :])
 
 
-def _top_arguments(node: Node) -> dict[str, Any]:
+def _top_arguments(node: Node) -> Attributes:
     return {"axis": static_index(node.attrs["axis"], len(node.inputs[0].shape or ()))}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -125,7 +125,7 @@ RUNNING_STATISTIC = define(
 )
 
 
-def _as_state(value: Any) -> Node:
+def _as_state(value: OperandLike) -> Node:
     """The node of a running statistic; a constant that people hold stands for one from now on."""
     node = resolve(as_node(value))
     if not isinstance(node, Constant) or node.handle is None:
@@ -162,7 +162,7 @@ def batch_normalization(
     use_cudnn_engine: bool = False,
     disable_regularization: bool = False,
     *,
-    running_count: Any = None,
+    running_count: OperandLike | None = None,
 ) -> Node:
     """(operand - mean) / sqrt(variance + epsilon) * scale + bias.
 

@@ -7,7 +7,7 @@ a time axis for what becomes a sequence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -79,13 +79,13 @@ def _steps_along(axis: Axis) -> int:
     return (source.inputs[0].shape or (FREE,))[0]
 
 
-def _frame_shape(x: Shape, *_: object, **__: Any) -> Shape:
+def _frame_shape(x: Shape, *_: object, **__: object) -> Shape:
     if not x:
         raise GraphError("a sequence is made of an operand's first static axis, it has none")
     return x[1:]
 
 
-def _no_sequence(axes: Any) -> None:
+def _no_sequence(axes: tuple[Axis, ...] | None) -> None:
     if axes is not None and len(axes) > 1:
         raise GraphError(
             "the operand is a sequence already; it must have the batch axis alone",
@@ -99,14 +99,14 @@ def _no_sequence(axes: Any) -> None:
         )
 
 
-def _packed_axes(axes: Any) -> Any:
+def _packed_axes(axes: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
     _no_sequence(axes[0])
     needs_time(axes[1], "to_sequence_like")
     one_batch(axes)
     return axes[1]
 
 
-def _new_axes(axes: Any, axis: Axis) -> Any:
+def _new_axes(axes: Sequence[tuple[Axis, ...] | None], axis: Axis) -> tuple[Axis, ...] | None:
     _no_sequence(axes[0])
     one_batch(axes)
     return None if axes[0] is None else (axes[0][0], axis)
@@ -166,7 +166,9 @@ def unpacked(x: Node, padding: float) -> Node:
 
 @operation
 def to_sequence(
-    x: OperandLike, sequence_lengths: Any = None, sequence_axis_name_prefix: str = "toSequence_"
+    x: OperandLike,
+    sequence_lengths: OperandLike | None = None,
+    sequence_axis_name_prefix: str = "toSequence_",
 ) -> Node:
     """The slices along the first static axis, as a sequence on a new time axis.
 

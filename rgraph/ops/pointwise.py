@@ -8,11 +8,11 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..graph import INFERRED, Axis, GraphError, Node, apply
-from ..graph.node import Shape
-from ..graph.types import Array, Library
+from ..graph.node import Case, Shape
+from ..graph.types import Array, Library, OperandLike
 from .expressions import on_arrays, parsed
 from .records import Operation, as_node, define, follow_axes, operation
 from .repetition import sum_rows, sum_to
@@ -110,7 +110,7 @@ def pointwise(
     expression: str,
     *partials: Callable[..., Node] | None,
     doc: str,
-    arrays: Callable[..., Any] | str = "",
+    arrays: Callable[..., Array] | str = "",
     operands: str = "x",
     cheap: bool = False,
     constant: bool = False,
@@ -135,7 +135,7 @@ def pointwise(
     by_functions = on_arrays(parsed(expression, names))
 
     @lru_cache(maxsize=8)
-    def on_library(xp: Library) -> Callable[..., Any]:
+    def on_library(xp: Library) -> Callable[..., Array]:
         if not arrays:
             return by_functions(xp)
         return getattr(xp, arrays) if isinstance(arrays, str) else partial(arrays, xp)
@@ -151,7 +151,7 @@ def pointwise(
             for p, i in zip(partials, node.inputs, strict=True)
         ]
 
-    def case(*shapes: Shape) -> Callable[[Any], Any]:
+    def case(*shapes: Shape) -> Case:
         return lambda rng: ([rng.uniform(low, high, (2, *s)) for s in shapes], {})
 
     arity = len(names)
@@ -175,7 +175,7 @@ def pointwise(
         cases=(case(*[(3, 2)] * arity), *(broadcasts if arity > 1 else [])),
     )
 
-    def build(*values: Any, **named: Any) -> Any:
+    def build(*values: OperandLike, **named: OperandLike) -> Node:
         if named:
             values += tuple(named.pop(n) for n in names[len(values) :] if n in named)
         if named or len(values) != arity and not (variadic and len(values) > arity):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import INFERRED, GraphError, Node, apply
-from ..graph.node import Shape
+from ..graph.node import Attributes, Shape
 from ..graph.types import Array, DTypeLike, Library, OperandLike, ShapeLike
 from .arithmetic import element_divide, element_max
 from .filling import FILL
@@ -76,9 +77,12 @@ def _pooled(
     return shape[:lead] + tuple(sizes)
 
 
+_Part = tuple[EllipsisType | slice, ...]  # of an array
+
+
 def _windows(
     shape: Shape, window: Shape, strides: Shape, padding: Pads, counts: Shape
-) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+) -> Iterator[tuple[_Part, _Part]]:
     """For each place in the window: the part of an operand of `shape` there, and the part of the
     result it is for.
 
@@ -115,14 +119,14 @@ def _result(run: Run, out: Array, sizes: Shape, fill: float, *operands: Array) -
     return out
 
 
-def _largest(run: Run, out: Array, x: Array, at: dict[str, Any]) -> Array:
+def _largest(run: Run, out: Array, x: Array, at: Attributes) -> Array:
     result = _result(run, out, at["counts"], -math.inf, x)
     for source, target in _windows(x.shape, **at):
         run.xp.maximum(result[target], x[source], out=result[target])
     return result
 
 
-def _choices(run: Run, guide: Array, at: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+def _choices(run: Run, guide: Array, at: Attributes) -> Iterator[tuple[_Part, _Part, Array]]:
     """As `_windows`, and for each window whether `guide` is largest there (the first such)."""
     largest = _largest(run, None, guide, at)
     free = run.empty(largest.shape, np.bool_, largest)
@@ -154,9 +158,7 @@ def _place(run: Run, value: Array, guide: Array, *, out: Array | None = None, **
     return result
 
 
-def _divisor(
-    run: Run, shape: Shape, dtype: DTypeLike, at: dict[str, Any], include_pad: bool
-) -> Array:
+def _divisor(run: Run, shape: Shape, dtype: DTypeLike, at: Attributes, include_pad: bool) -> Array:
     """How many elements each window's mean is over."""
     if include_pad:
         return math.prod(at["window"])
@@ -206,7 +208,7 @@ def _spread(
     return result
 
 
-def _windows_of(node: Node, shape: Shape, out: Shape) -> dict[str, Any]:
+def _windows_of(node: Node, shape: Shape, out: Shape) -> dict[str, object]:
     """What the kernels are given: the padding itself, which depends on the operand's size."""
     at = node.attrs
     rank = len(at["window"])
@@ -218,15 +220,15 @@ def _windows_of(node: Node, shape: Shape, out: Shape) -> dict[str, Any]:
     return {**kept, "padding": tuple(padding), "counts": out[-rank:]}
 
 
-def _arguments(node: Node) -> dict[str, Any]:
+def _arguments(node: Node) -> dict[str, object]:
     return _windows_of(node, node.inputs[0].shape or (), node.shape or ())
 
 
-def _adjoint_arguments(node: Node) -> dict[str, Any]:
+def _adjoint_arguments(node: Node) -> dict[str, object]:
     return _windows_of(node, node.shape or (), node.inputs[0].shape or ())
 
 
-def _as_cntk_tells(node: Node, kind: int) -> dict[str, Any]:
+def _as_cntk_tells(node: Node, kind: int) -> dict[str, object]:
     at = node.attrs
     return {
         "poolingType": kind,
@@ -332,7 +334,9 @@ def pooling(
     return apply(POOL_PICK, x, x, **at)
 
 
-def _moves(window: Any, strides: ShapeLike, auto_padding: Any, ceil: bool) -> dict[str, Any]:
+def _moves(
+    window: ShapeLike, strides: ShapeLike, auto_padding: bool | Sequence[bool], ceil: bool
+) -> Attributes:
     shape = as_size(window, "pooling_window_shape")
     rank = len(shape)
     if not rank:

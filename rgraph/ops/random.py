@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..graph import Constant, Node, apply, number_type
 from ..graph.context import context
-from ..graph.node import AUTO_SEED, Shape, random_key
+from ..graph.node import AUTO_SEED, Attributes, Shape, random_key
 from ..graph.types import Array, DTypeLike, OperandLike, ShapeLike
 from .arithmetic import element_times
 from .records import as_node, define, operation
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..plan import Run
 
 
-def seeds(seed: int | None) -> dict[str, Any]:
+def seeds(seed: int | None) -> Attributes:
     """The attributes of what is made now: its seed, or CNTK's next one, which clones keep, too."""
     given = has_seed(seed)
     return {"seed": seed, "own_seed": seed if given else context().random.next_seed()}
@@ -29,7 +29,7 @@ def has_seed(seed: int | None) -> bool:
     return seed is not None and seed != AUTO_SEED
 
 
-def drawing(node: Node) -> dict[str, Any]:
+def drawing(node: Node) -> dict[str, object]:
     """What the kernel of a random operation is given; once `C.set_seed` was called, that says what
     is drawn by what has no seed."""
     given = {**node.attrs, "key": random_key(node)}
@@ -39,7 +39,7 @@ def drawing(node: Node) -> dict[str, Any]:
     return given
 
 
-def _mask(run: Run, like: Array, *, rate: float, seed: Any, key: int) -> Array:
+def _mask(run: Run, like: Array, *, rate: float, seed: int | None, key: int) -> Array:
     xp = run.xp
     if not run.training:
         return xp.broadcast_to(xp.ones((), like.dtype), like.shape)
@@ -83,7 +83,8 @@ def dropout(x: OperandLike, dropout_rate: float = 0.0, seed: int | None = None) 
 
 # Values drawn from a distribution
 
-_DRAWS: dict[str, Any] = {  # from an array library and uniform numbers from 0 on, below 1
+# From an array library and uniform numbers from 0 on, below 1
+_DRAWS: dict[str, Callable[..., Array]] = {
     "uniform": lambda xp, u, low, high: low + (high - low) * u,
     "normal": lambda xp, u, mean, scale: mean + scale * u,
     "gumbel": lambda xp, u, loc, scale: loc - scale * xp.log(-xp.log(1 - u)),
@@ -96,7 +97,7 @@ def _draw(
     *like: Array,
     kind: str,
     by: tuple[float, ...],
-    seed: Any,
+    seed: int | None,
     key: int,
     shape: Shape,
     dtype: DTypeLike,
@@ -128,7 +129,12 @@ DRAW = define(
 
 
 def _drawn(
-    like: Any, shape: ShapeLike, dtype: DTypeLike, kind: str, by: Sequence[float], seed: Any
+    like: OperandLike | None,
+    shape: ShapeLike,
+    dtype: DTypeLike,
+    kind: str,
+    by: Sequence[float],
+    seed: int | None,
 ) -> Node:
     operands = [] if like is None else [as_node(like)]
     attrs: dict[str, Any] = {"shape": as_shape(shape), "dtype": number_type(dtype or np.float32)}

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..graph import Axis, GraphError, Node, Op, apply
 from ..graph.axis import END
-from ..graph.node import Shape
+from ..graph.node import Attributes, Case, Shape
 from ..graph.types import Array, OperandLike
 from .records import as_node, define, operation
 from .shaping import as_size, axis_number, rank_of, reshape, reshape_to, static_index, transpose
 
 if TYPE_CHECKING:
     from ..plan import Run
+    from .windows import Pads
 
 CONSTANT_PAD, REFLECT_PAD, SYMMETRIC_PAD = 0, 1, 2
 _MODES = ("constant", "reflect", "symmetric")
 
 
-def _reshaping(name: str, rule: Callable[..., Shape], *cases: dict[str, Any]) -> Op:
+def _reshaping(name: str, rule: Callable[..., Shape], *cases: Attributes) -> Op:
     """The record of an operation that only changes the shape, by `rule(shape, **attrs)`."""
 
-    def case(attrs: dict[str, Any]) -> Any:
+    def case(attrs: Attributes) -> Case:
         return lambda rng: ([rng.normal(size=(2, 1, 3, 2))], attrs)
 
     return define(
@@ -159,7 +160,7 @@ def space_to_depth(operand: OperandLike, block_size: int) -> Node:
 # Padding, and its adjoint
 
 
-def _padded(shape: Shape, *, pattern: Any, mode: int, **_: object) -> Shape:
+def _padded(shape: Shape, *, pattern: Pads, mode: int, **_: object) -> Shape:
     if len(pattern) != len(shape):
         raise GraphError(f"{len(pattern)} pairs of widths were given for shape {shape}")
     if mode != CONSTANT_PAD:
@@ -169,13 +170,13 @@ def _padded(shape: Shape, *, pattern: Any, mode: int, **_: object) -> Shape:
     return tuple(n + low + high for n, (low, high) in zip(shape, pattern, strict=True))
 
 
-def _pad(run: Run, x: Array, *, pattern: Any, mode: int, value: float, rank: int) -> Array:
+def _pad(run: Run, x: Array, *, pattern: Pads, mode: int, value: float, rank: int) -> Array:
     widths = ((0, 0),) * (x.ndim - rank) + pattern
     options = {"constant_values": value} if mode == CONSTANT_PAD else {}
     return run.xp.pad(x, widths, mode=_MODES[mode], **options)
 
 
-def _fold(run: Run, g: Array, *, pattern: Any, mode: int, rank: int) -> Array:
+def _fold(run: Run, g: Array, *, pattern: Pads, mode: int, rank: int) -> Array:
     for axis, (low, high) in zip(range(g.ndim - rank, g.ndim), pattern, strict=True):
         g = run.xp.moveaxis(g, axis, 0)
         size = len(g) - low - high
@@ -188,12 +189,12 @@ def _fold(run: Run, g: Array, *, pattern: Any, mode: int, rank: int) -> Array:
     return g
 
 
-def _unpadded(shape: Shape, *, pattern: Any, mode: int) -> Shape:
+def _unpadded(shape: Shape, *, pattern: Pads, mode: int) -> Shape:
     return tuple(n - low - high for n, (low, high) in zip(shape, pattern, strict=True))
 
 
-def _pad_case(mode: int, **attrs: Any) -> Any:
-    attrs = {"pattern": ((1, 2), (0, 1)), "mode": mode, **attrs}
+def _pad_case(mode: int, **options: object) -> Case:
+    attrs = {"pattern": ((1, 2), (0, 1)), "mode": mode, **options}
     size = (2, 6, 3) if "value" not in attrs else (2, 4, 3)
     return lambda rng: ([rng.normal(size=size)], attrs)
 

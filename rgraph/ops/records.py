@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, overload
 import numpy as np
 
 from ..graph import Axis, Constant, GraphError, Node, Op, apply
+from ..graph.types import OperandLike
 
 if TYPE_CHECKING:
     from ..model.function import Function
@@ -70,7 +71,7 @@ class Sameness(int):
         return repr(bool(self))
 
 
-def as_node(value: Any) -> Node:
+def as_node(value: OperandLike) -> Node:
     """The node of a variable, function, number or array."""
     if isinstance(value, Node):
         return value
@@ -134,7 +135,7 @@ def operation(build: Callable[P, Any]) -> Operation[P]:
     return call  # type: ignore[return-value]
 
 
-def _with_name(build: Callable[..., Any]) -> tuple[inspect.Signature, int]:
+def _with_name(build: Callable[..., object]) -> tuple[inspect.Signature, int]:
     """The signature of an operation with its `name`, and how many operands come before that."""
     signature = inspect.signature(build)
     parameters = list(signature.parameters.values())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Node, Op, apply, whole
 from ..graph.node import Shape
 from ..graph.types import Array, Library, OperandLike
-from .along_axes import SPACE, Along, Rows, StaticAxes, chosen, chosen_of_some, flattened
+from .along_axes import SPACE, Along, Named, Rows, StaticAxes, chosen, chosen_of_some, flattened
 from .arithmetic import abs as absolute
 from .arithmetic import element_divide, element_times, negate, sqrt, square
 from .records import TABLE, as_node, define, operation
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 Axes = int | Axis | Sequence[int | Axis] | None
 
 
-def _kept(shape: Shape, axis: Any) -> Shape:
+def _kept(shape: Shape, axis: Named) -> Shape:
     axes = chosen(axis, len(shape))
     return tuple(1 if i - len(shape) in axes else n for i, n in enumerate(shape))
 
 
-def reduced(shape: Shape, *, axis: Any, keepdims: bool) -> Shape:
+def reduced(shape: Shape, *, axis: Named, keepdims: bool) -> Shape:
     if axis is None:
         return ()
     if keepdims:
@@ -39,7 +39,7 @@ def reduced(shape: Shape, *, axis: Any, keepdims: bool) -> Shape:
     return tuple(n for i, n in enumerate(shape) if i - len(shape) not in axes)
 
 
-def _reduced_to_one(shape: Shape, *, axis: Any, keepdims: bool) -> Shape:
+def _reduced_to_one(shape: Shape, *, axis: Named, keepdims: bool) -> Shape:
     chosen_of_some(shape, axis=axis)
     return reduced(shape, axis=axis, keepdims=keepdims)
 
@@ -51,12 +51,12 @@ def _back(value: Node, node: Node) -> Node:
 
 
 # For each reduction: its kernel (array library, array, axes), and its gradient
-_FORMULAS: dict[str, tuple[Callable[..., Any], Any]] = {}
+_FORMULAS: dict[str, tuple[Callable[..., Array], Callable[..., Node] | None]] = {}
 
 
 def _reduction(
     name: str,
-    kernel: Callable[..., Any],
+    kernel: Callable[..., Array],
     gradient: Callable[[Node, Node, Along], Node] | None,
     low: float = -2.0,
     shape: Callable[..., Shape] = reduced,
@@ -71,7 +71,7 @@ def _reduction(
         result = kernel(run.xp, x, axis) if axis else kernel(run.xp, x[..., None], (-1,))
         return result.reshape(x.shape[: x.ndim - rank] + shape)
 
-    def arguments(node: Node) -> dict[str, Any]:
+    def arguments(node: Node) -> dict[str, object]:
         rank = rank_of(node)
         return {"axis": chosen(node.attrs["axis"], rank), "shape": node.shape, "rank": rank}
 
@@ -93,7 +93,7 @@ def _reduction(
     )
 
 
-def below_top(xp: Library, x: Array, axis: Shape) -> tuple[Any, Any]:
+def below_top(xp: Library, x: Array, axis: Shape) -> tuple[Array, Array]:
     """The largest elements along axes, and how far all are from them; equal infinities are not."""
     top = x.max(axis=axis, keepdims=True)
     distance = x - top
@@ -111,7 +111,7 @@ def _mean(xp: Library, x: Array, axis: Shape) -> Array:
     return total(xp, x, axis) / (math.prod(x.shape[a] for a in axis) or 1)  # of none: 0
 
 
-def _index_of(find: str) -> Callable[..., Any]:
+def _index_of(find: str) -> Callable[..., Array]:
     def kernel(xp: Library, x: Array, axis: Shape) -> Array:
         return getattr(xp, find)(flattened(xp, x, axis), axis=-1).astype(x.dtype)
 
@@ -168,7 +168,7 @@ _MEAN = define(
 )
 
 
-def normal_axis(axis: Any) -> Any:
+def normal_axis(axis: object) -> tuple[int, ...] | None:
     """None for all static axes, or those that are named, as a tuple."""
     if axis is None or (isinstance(axis, Axis) and axis.name in ("AllStaticAxes", "AllAxes")):
         return None
@@ -178,7 +178,7 @@ def normal_axis(axis: Any) -> Any:
     )
 
 
-def _split_axes(axis: Any) -> tuple[Any, bool]:
+def _split_axes(axis: Axes) -> tuple[tuple[int, ...] | None, bool]:
     """The static axes, and whether the batch is named too (a sequence's frames with it)."""
     axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
     static = [a for a in axes if not (isinstance(a, Axis) and a.is_batch_axis)]
@@ -190,7 +190,7 @@ def _split_axes(axis: Any) -> tuple[Any, bool]:
     return (), True
 
 
-def reduce(op: Op, x: Any, axis: Axes, keepdims: bool) -> Node:
+def reduce(op: Op, x: OperandLike, axis: Axes, keepdims: bool) -> Node:
     """`x` reduced over static axes by `op`, and over its rows if `axis` names the batch."""
     node = as_node(x)
     static, rows = _split_axes(axis)
@@ -202,7 +202,9 @@ def reduce(op: Op, x: Any, axis: Axes, keepdims: bool) -> Node:
 # Over rows: the same formulas, along the first axis of the array
 
 
-def _over_rows_axes(operands: Sequence[Any], *, how: str, whole: bool) -> Any:
+def _over_rows_axes(
+    operands: Sequence[tuple[Axis, ...] | None], *, how: str, whole: bool
+) -> tuple[()] | None:
     (axes,) = operands
     if axes and len(axes) > 1 and not whole:
         raise GraphError(

@@ -6,7 +6,7 @@ ROI_TAKE     the elements of these numbers;  ROI_PUT is its adjoint
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..plan import Run
 
 
-def _bins(start: Any, size: Any, count: int, most: int) -> list[tuple[int, int]]:
+def _bins(start: int, size: float, count: int, most: int) -> list[tuple[int, int]]:
     """The first element of each bin and the one behind its last, within 0 to `most`."""
     low = [int(i * size // count) + start for i in range(count)]
     high = [int(-(-(i + 1) * size // count)) + start for i in range(count)]
@@ -85,7 +85,7 @@ def _put(run: Run, g: Array, index: Array, *, shape: Shape, rows: bool) -> Array
     return whole if rows else whole[0]
 
 
-def _example(rng: Any) -> Any:
+def _example(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     index = rng.integers(0, 12, (2, 2, 2, 2, 1)).astype(float)
     return rng.normal(size=(2, 2, 3, 4)), index
 

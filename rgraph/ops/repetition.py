@@ -6,7 +6,7 @@ Dynamic axes: `spread` and `sum_rows`. Static axes: `broadcast_to` and `sum_to`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.axis import is_fixed
@@ -123,7 +123,7 @@ def _sum_to(run: Run, x: Array, *, shape: Shape, rank: int) -> Array:
     return total(run.xp, x, axes, keepdims=True).reshape(rows + shape)
 
 
-def _shape_and_rank(node: Node) -> dict[str, Any]:
+def _shape_and_rank(node: Node) -> dict[str, object]:
     return {"shape": node.shape, "rank": len(node.inputs[0].shape or ())}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def _check(weights: np.ndarray, count: int, allow_duplicates: bool) -> None:
 
 
 def _draw(
-    run: Run, weights: Array, *, count: int, allow_duplicates: bool, seed: Any, key: int
+    run: Run, weights: Array, *, count: int, allow_duplicates: bool, seed: int | None, key: int
 ) -> Array:
     xp, weights = run.xp, weights.ravel()
     classes = len(weights)
@@ -74,7 +74,7 @@ def _classes(weights: Shape) -> int:
     return weights[-1]
 
 
-def _weights(weights: Any) -> Node:
+def _weights(weights: OperandLike) -> Node:
     """The operand; what is not yet of the graph, such as an array, as float32."""
     node = as_node(weights)
     if isinstance(node, Constant) and isinstance(weights, (np.ndarray, list, tuple)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -151,7 +151,7 @@ def _for_all(axes: Sequence[Axes | None], **_: object) -> Axes:
 _RANKED = ("score", "gain", "group")
 
 
-def _batch_of_scores(node: Node) -> dict[str, Any]:
+def _batch_of_scores(node: Node) -> dict[str, object]:
     return {"axis": next(iter(node.inputs[0].axes or ()), BATCH)}
 
 
@@ -193,7 +193,9 @@ NDCG = define(
 # Edits
 
 
-def _labels(run: Run, x: Array, axes: Axes, squash: bool, ignore: tuple[int, ...]) -> list[Any]:
+def _labels(
+    run: Run, x: Array, axes: Axes, squash: bool, ignore: tuple[int, ...]
+) -> list[np.ndarray]:
     """For each sequence, in the minibatch's order: the places of the largest elements."""
     best = joined(run.engine.to_numpy(x), 1).argmax(-1)
     if len(axes) == 2:
@@ -206,7 +208,7 @@ def _labels(run: Run, x: Array, axes: Axes, squash: bool, ignore: tuple[int, ...
     return [s[~np.isin(s, ignore)] for s in sequences]
 
 
-def _edits(a: Sequence[int], b: Sequence[int], sub: float, delete: float, insert: float) -> int:
+def _edits(a: np.ndarray, b: np.ndarray, sub: float, delete: float, insert: float) -> int:
     """How many edits the cheapest way from a to b takes (Wagner and Fischer, 1974)."""
     row = [(j * insert, j) for j in range(len(b) + 1)]
     for i, label in enumerate(a, 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
     return axis - rank if axis >= 0 else axis
 
 
-def joined(x: Any, first: int) -> Any:
+def joined(x: Array, first: int) -> Array:
     """The axes of an array from `first` on as one; where there are no elements -1 says no size."""
     return x.reshape(*x.shape[:first], math.prod(x.shape[first:]))
 
@@ -122,7 +122,7 @@ REQUIRE_VECTOR = define(
 )
 
 
-def require_vector(x: Any, who: str, map_rank: int = 0) -> Node:
+def require_vector(x: OperandLike, who: str, map_rank: int = 0) -> Node:
     """`x`, or an error which says that `who` needs a vector (or a grid of them) per frame."""
     return apply(REQUIRE_VECTOR, as_node(x), who=who, map_rank=map_rank)
 

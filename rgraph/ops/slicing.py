@@ -12,7 +12,7 @@ import numpy as np
 
 from ..default_options import default_override_or, get_default_override, get_global_option
 from ..graph import INFERRED, Axis, GraphError, Node, apply, whole
-from ..graph.node import Shape
+from ..graph.node import Attributes, Shape
 from ..graph.types import Array, OperandLike
 from .records import as_node, define, follow_axes, operation
 from .repetition import sum_rows
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 # Slice, and its adjoint that puts a slice back where it was
 
 
-def _cut(
-    shape: Shape, cuts: Sequence[tuple[int, int | None, int | None, int]]
-) -> list[builtins.slice | None]:
+# An axis, from where, to where, in what steps
+_Cuts = Sequence[tuple[int, int | None, int | None, int]]
+
+
+def _cut(shape: Shape, cuts: _Cuts) -> list[builtins.slice | None]:
     """One slice an axis; None where the axis' size is not known yet."""
     result = [None if n == INFERRED else builtins.slice(0, n, 1) for n in shape]
     for axis, begin, end, stride in cuts:
@@ -51,14 +53,14 @@ def _cut(
     return result
 
 
-def _cut_shape(shape: Shape, *, cuts: Any) -> Shape:
+def _cut_shape(shape: Shape, *, cuts: _Cuts) -> Shape:
     return tuple(
         INFERRED if s is None else len(range(s.start, s.stop, abs(s.step)))
         for s in _cut(shape, cuts)
     )
 
 
-def _slices(shape: Shape, cuts: Any) -> tuple[Any, ...]:
+def _slices(shape: Shape, cuts: _Cuts) -> tuple[Any, ...]:
     def back_and_forth(s: builtins.slice | None) -> builtins.slice | None:
         if s is None or s.step > 0:
             return s
@@ -80,7 +82,7 @@ def _part(node: Node) -> tuple[int, int, int] | None:
     return axis, ranges[axis][0], (node.shape or ())[axis]
 
 
-def _as_cntk_tells(node: Node) -> dict[str, Any]:
+def _as_cntk_tells(node: Node) -> dict[str, object]:
     """CNTK counts static axes from the last, as its C++ has them."""
     rank, cuts = rank_of(node), node.attrs["cuts"]
     axes = [("ordered", "static", -1 - a if a < 0 else rank - 1 - a) for a, *_ in cuts]
@@ -92,7 +94,7 @@ def _as_cntk_tells(node: Node) -> dict[str, Any]:
     return {f"{name}Vec": values for name, values in found.items()}
 
 
-def _place(run: Run, g: Array, *, shape: Shape, where: Any, rank: int) -> Array:
+def _place(run: Run, g: Array, *, shape: Shape, where: tuple[Any, ...], rank: int) -> Array:
     whole = run.empty(g.shape[: g.ndim - rank] + shape, g.dtype)
     whole[...] = 0
     whole[where] = g
@@ -128,7 +130,7 @@ PLACE = define(
 
 
 @operation
-def slice_axes(x: OperandLike, cuts: Sequence[tuple[int, int | None, int | None, int]]) -> Node:
+def slice_axes(x: OperandLike, cuts: _Cuts) -> Node:
     """`x` cut along several static axes; each cut is (axis, begin, end, stride)."""
     return apply(SLICE, as_node(x), cuts=tuple(cuts))
 
@@ -188,7 +190,7 @@ def same_rank(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: object) ->
     ]
 
 
-def _splice_arguments(node: Node) -> dict[str, Any]:
+def _splice_arguments(node: Node) -> Attributes:
     rank = max(len(i.shape or ()) for i in node.inputs)
     at = static_index(node.attrs["axis"], rank, extra=1)
     return {"axis": at, "new": at < -rank, "shape": node.shape}
@@ -266,7 +268,7 @@ def slice(
     """
     axes = axis if isinstance(axis, (list, tuple)) else [axis]
 
-    def each(value: Any, of: str) -> list[Any]:
+    def each(value: int | Sequence[int], of: str) -> list[int]:
         values = list(value) if isinstance(value, (list, tuple)) else [value] * len(axes)
         if len(values) != len(axes):
             raise GraphError(f"{of}: there are {len(values)} for {len(axes)} axes")
@@ -286,7 +288,7 @@ def get_item(x: OperandLike, key: OperandLike) -> Node:
     count, too: `x[:, 0]` is the first element of each sample.
     """
     node = as_node(x)
-    cuts: list[tuple[int, Any, Any, int]] = []
+    cuts: list[tuple[int, int, int | None, int]] = []
     for axis, k in _keys(_static(node, key if isinstance(key, tuple) else (key,))):
         if isinstance(k, (list, tuple)) or isinstance(k, np.ndarray) and k.ndim:
             if not len(k):
@@ -307,7 +309,7 @@ def get_item(x: OperandLike, key: OperandLike) -> Node:
     return slice_axes(node, cuts) if cuts else node
 
 
-def _static(node: Node, keys: tuple[Any, ...]) -> tuple[Any, ...]:
+def _static(node: Node, keys: tuple[object, ...]) -> tuple[object, ...]:
     """The keys without those of dynamic axes, if these count."""
     if not get_global_option("align_axis", 0) or node.axes == ():
         return keys
@@ -322,7 +324,7 @@ def _static(node: Node, keys: tuple[Any, ...]) -> tuple[Any, ...]:
     return keys[len(dynamic) :]
 
 
-def _one(axis: int, key: Any) -> tuple[int, int, int | None, int]:
+def _one(axis: int, key: object) -> tuple[int, int, int | None, int]:
     index = _whole(key)
     return axis, index, index + 1 if index != -1 else None, 1
 
@@ -337,7 +339,7 @@ def _whole(key: Any) -> int:
         ) from None
 
 
-def _keys(keys: tuple[Any, ...]) -> list[tuple[int, Any]]:
+def _keys(keys: tuple[object, ...]) -> list[tuple[int, object]]:
     """Each key with its axis; those behind `...` are counted from the last axis."""
     gaps = [i for i, k in enumerate(keys) if k is Ellipsis]
     if len(gaps) > 1:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Node, apply
 from ..graph.node import Shape
 from ..graph.types import Array, Library, OperandLike
-from .along_axes import Along, along_axes, chosen, chosen_of_some, flattened, unflattened
+from .along_axes import Along, Named, along_axes, chosen, chosen_of_some, flattened, unflattened
 from .arithmetic import element_times, exp, minus, negate
 from .pointwise import broadcast, shrink
 from .records import as_node, define, operation
@@ -58,7 +58,7 @@ _HARDMAX = along_axes("hardmax", _hardmax_kernel, None)
 # The cross entropy: it is the scores' distances from the largest that count, not how large they are
 
 
-def _entropy_shape(scores: Shape, target: Shape, *, axis: Any) -> Shape:
+def _entropy_shape(scores: Shape, target: Shape, *, axis: Named) -> Shape:
     shape = broadcast(scores, target) or ()
     axes = chosen_of_some(shape, axis=axis)
     if any(scores[a:][:1] != target[a:][:1] for a in axes):
@@ -66,7 +66,7 @@ def _entropy_shape(scores: Shape, target: Shape, *, axis: Any) -> Shape:
     return reduced(shape, axis=axis, keepdims=True)
 
 
-def _entropy_arguments(node: Node) -> dict[str, Any]:
+def _entropy_arguments(node: Node) -> dict[str, object]:
     rank = max(rank_of(node, i) for i in range(2))
     return {"axis": chosen(node.attrs["axis"], rank), "shape": node.shape, "rank": rank}
 
@@ -77,7 +77,7 @@ def _entropy(run: Run, z: Array, t: Array, *, axis: Shape, shape: Shape, rank: i
         return _entropy(run, z[..., None], t[..., None], axis=(-1,), shape=shape, rank=1)
     top, distance = below_top(xp, z, axis)
 
-    def sum_(value: Any) -> Any:
+    def sum_(value: Array) -> Array:
         return total(xp, value, axis, keepdims=True)
 
     none = z.dtype.type(0)  # of an infinity too

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -26,13 +26,13 @@ def total(xp: Library, x: Array, axis: tuple[int, ...], keepdims: bool = False) 
     return xp.add.reduce(x, axis=axis, keepdims=keepdims)
 
 
-def _outermost_first(x: Any, axes: Any) -> list[int]:
+def _outermost_first(x: np.ndarray, axes: Iterable[int]) -> list[int]:
     """Those of some axes along which there is something to add, by their steps in memory."""
     some = [a for a in axes if x.shape[a] > 1]
     return sorted(some, key=lambda a: abs(x.strides[a]) or math.inf, reverse=True)
 
 
-def _in_a_row(x: Any, axis: tuple[int, ...]) -> int:
+def _in_a_row(x: np.ndarray, axis: tuple[int, ...]) -> int:
     """How many numbers NumPy would add one after the other."""
     inner, step = True, 0
     count = 1
@@ -44,7 +44,7 @@ def _in_a_row(x: Any, axis: tuple[int, ...]) -> int:
     return count
 
 
-def _of_parts(x: Any, axis: tuple[int, ...]) -> Any:
+def _of_parts(x: np.ndarray, axis: tuple[int, ...]) -> np.ndarray:
     """Sums of parts of the outermost axis that is summed over, in the place of that."""
     outermost = _outermost_first(x, axis)[0]
     size = x.shape[outermost]

@@ -113,7 +113,7 @@ def _cumulated(run: Run, x: Array, *, axis: int, reverse: bool) -> Array:
     return run.xp.flip(sums, axis) if reverse else sums
 
 
-def _on_axis(node: Node) -> dict[str, Any]:
+def _on_axis(node: Node) -> dict[str, object]:
     return {**node.attrs, "axis": static_index(node.attrs["axis"], rank_of(node))}
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .arithmetic import carried, element_divide, element_times, minus, negate, plus, sqrt, square
 from .pointwise import pointwise
 
+if TYPE_CHECKING:
+    from ..graph.node import Node
 
-def _leg(x: Any) -> Any:
+
+def _leg(x: Node) -> Node:
     """sqrt(1 - x * x), whose digits are not lost where x is almost 1."""
     return sqrt(element_times(minus(1.0, x), plus(1.0, x)))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -58,11 +58,13 @@ class UserOperation:
         """Whether an output's gradient goes back through it."""
         raise NotImplementedError
 
-    def run_forward(self, arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
+    def run_forward(self, arguments: Sequence[Array]) -> tuple[object, list[Any]]:
         """A state for `run_backward`, and the outputs' values."""
         raise NotImplementedError
 
-    def run_backward(self, state: Any, results: Sequence[Any], index: int, g: Any) -> list[Any]:
+    def run_backward(
+        self, state: object, results: Sequence[Any], index: int, g: Array
+    ) -> list[Any]:
         """For each operand its gradient from that of one output, or None."""
         raise NotImplementedError
 
@@ -77,7 +79,7 @@ class UserOperation:
 
 
 class _Called(NamedTuple):
-    state: Any
+    state: object
     results: list[Any]
 
 
@@ -231,7 +233,7 @@ def _gradient(
     return parts[0] if len(parts) == 1 else _joined(run, parts, kind)
 
 
-def _joined(run: Run, parts: Sequence[Any], kind: Type) -> Array:
+def _joined(run: Run, parts: Sequence[Array], kind: Type) -> Array:
     empty = run.xp.zeros((0,) * len((kind.axes or ())[:1]) + (kind.shape or ()), kind.dtype)
     return run.xp.concatenate(parts) if parts else empty
 
@@ -262,7 +264,7 @@ def _refuse_gradient(node: Node, g: Node) -> list[Node | None]:
     )
 
 
-def _unused(*_: object, **__: Any) -> Any:
+def _unused(*_: object, **__: object) -> NoReturn:
     raise AssertionError("a user function's type comes from `type`")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..graph import INFERRED, GraphError, Node
-from ..graph.node import Shape
+from ..graph.node import Attributes, Shape
 from ..graph.types import ShapeLike
 from .shaping import as_size
 
@@ -33,8 +34,12 @@ def steps(value: Any, rank: int, what: str) -> Shape:
 
 
 def geometry(
-    rank: int, strides: ShapeLike, auto_padding: Any, dilation: Any, groups: int
-) -> dict[str, Any]:
+    rank: int,
+    strides: ShapeLike,
+    auto_padding: bool | Sequence[bool],
+    dilation: ShapeLike,
+    groups: int,
+) -> Attributes:
     """A convolution's attributes: strides, automatic padding and dilation per spatial axis; what
     was given for the channels is without effect, and kept to be told."""
     return {
@@ -46,7 +51,7 @@ def geometry(
     }
 
 
-def as_cntk_tells(node: Node, transpose: bool) -> dict[str, Any]:
+def as_cntk_tells(node: Node, transpose: bool) -> dict[str, object]:
     """A convolution's attributes as CNTK names them, with the channels' in front."""
     kernel, at = node.inputs[0].shape or (), node.attrs
     rank = max(len(kernel) - 1, len(at["strides"]) + 1)
