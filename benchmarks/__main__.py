@@ -16,13 +16,13 @@ import numpy as np
 
 import rgraph
 
-from . import memory, neighbours, overhead, ranks, reading, report, sides, windows
+from . import memory, neighbours, overhead, ranks, reading, report, sides, small, windows
 from .compare import COLUMNS, Row, compare
 from .measure import LEAST, Neighbours, matrix_peak
 from .programs import PARTS as WITH_PROGRAMS
 from .programs import PROGRAMS, Program
 
-PARTS = (*WITH_PROGRAMS, "overhead", "neighbours", "reading", "memory", "windows", "ranks")
+PARTS = (*WITH_PROGRAMS, "small", "overhead", "neighbours", "reading", "memory", "windows", "ranks")
 PEERS = ("eager", "channels-last", "compiled")
 OVERHEAD = ("what", "side", "ms", "others")
 MEMORY = ("what", "MB", "PyTorch", "its MB", "measured", "at most")
@@ -97,6 +97,11 @@ class Bench:
     def part_long(self) -> list[Row]:
         """Long sequences: W3's convGRU over more and more frames"""
         return self.beside_pytorch("long")
+
+    def part_small(self) -> list[Row]:
+        """Single small calls, and whole steps of training with a learner"""
+        rows = small.small(*self.rounds, self.options.quick, alone=not self.peers)
+        return [{"part": "small", **row} for row in rows]
 
     def part_overhead(self) -> list[Row]:
         """The graph itself"""

@@ -154,7 +154,7 @@ def test_quick_run_of_all_parts(tmp_path, capsys):
     by_part = {}
     for row in rows:
         by_part.setdefault(row["part"], []).append(row)
-    own = ["overhead", "neighbours", "reading", "memory", "windows"]
+    own = ["small", "overhead", "neighbours", "reading", "memory", "windows"]
     own += ["ranks"] if ranks.mpirun() else []
     assert list(by_part) == ["programs", "ragged", "long", *own]
     for row in rows:
