@@ -274,7 +274,7 @@ class TestRecurrences:
             C.layers.Recurrence(lambda x: x)
 
     def test_a_step_function_that_forgets_a_state(self, told):
-        with told("takes is 2, and it returns 1", hint="return the new states"):
+        with told("takes 2 states, but returns 1", hint="return the new states"):
             C.layers.Recurrence(lambda h, c, x: h + x)
 
     def test_a_cycle_without_a_delay(self, told):

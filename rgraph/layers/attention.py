@@ -24,21 +24,23 @@ def AttentionModel(
     enable_self_stabilization: bool = True,
     name: str = "",
 ) -> Function:
-    """For each decoder state, the mean of the encoder's states, weighted by how they fit it.
+    """Additive attention: for each decoder state a weighted mean of the encoder's states.
 
     Args:
-        attention_dim: the size of the space in which states are compared.
-        attention_span: over how many of the encoder's last states; by default all.
-        attention_axis: a static axis to put these along, -2 or before; needed with a span. The
-            result keeps it, and those behind it, with one element each.
-        go_backwards: whether the span is of the encoder's first states.
-        init: initial value of the three projections.
-        enable_self_stabilization: whether what is projected passes through a `Stabilizer`.
+        attention_dim: the size of the vectors that the scores are computed from.
+        attention_span: the number of last encoder states to attend to; by default all.
+        attention_axis: the static axis, -2 or lower, along which these states are stacked;
+            required with `attention_span`. The result keeps this axis and those after it, with
+            size 1.
+        go_backwards: whether to attend to the first encoder states instead.
+        init: the initial values of the three projections.
+        enable_self_stabilization: whether the inputs of the projections pass through a
+            `Stabilizer`.
 
     Returns:
         a function `f(encoder states, decoder state)` of a sequence of vectors and a vector (per
-        sample, or per frame of another sequence); a vector like the encoder's, of shape (1, …, n)
-        with an `attention_axis`. The weights are named `attention_weights`.
+        sample, or per frame of another sequence). Its result has the shape (n,) of an encoder
+        state, or (1, …, n) with an `attention_axis`. The weights are named `attention_weights`.
 
     Source: Bahdanau et al., 2015; CNTK's `AttentionModel`.
 
@@ -50,7 +52,7 @@ def AttentionModel(
     if (attention_span is None) != (attention_axis is None):
         raise ValueError("AttentionModel: give attention_span and attention_axis, or neither")
     if attention_span is not None and attention_span <= 0:
-        raise ValueError(f"AttentionModel: attention_span must be above 0, got {attention_span}")
+        raise ValueError(f"AttentionModel: attention_span must be positive, got {attention_span}")
     if isinstance(attention_axis, Axis):
         attention_axis = attention_axis.static_axis_index()
 
@@ -64,7 +66,7 @@ def AttentionModel(
     score, last = projection(1), stabilizer()
 
     def states(encoder: Any) -> tuple[Any, Any]:
-        """The encoder's states along an axis in front, and 1 or 0: which of them exist."""
+        """The encoder's states along a new first axis, and a mask of those that exist."""
         if attention_span is None:
             values, valid = ops.sequence.unpack(encoder, 0).outputs
             return values, ops.reshape(valid, (1,), begin_axis=1, end_axis=1)
@@ -76,7 +78,7 @@ def AttentionModel(
     @BlockFunction("AttentionModel", name)
     def attend(encoder: Any, decoder: Any) -> Any:
         values, valid = states(encoder)
-        # Whatever is per sequence here is given to each of the decoder's frames.
+        # Values per sequence are broadcast to each of the decoder's frames.
         fit = score(ops.tanh(of_decoder(decoder) + of_encoder(values)))
         weights = ops.softmax(ops.element_select(valid, fit, -1e30), axis=0)
         weights = Label("attention_weights")(weights)

@@ -29,7 +29,7 @@ GLOROT = glorot_uniform()
 
 @Function
 def identity(keep: Any) -> Any:
-    """What it is given: stands for no activation.
+    """Returns its argument; as an activation, none.
 
     >>> C.layers.identity(C.constant([1, 2])).eval()
     array([1., 2.], dtype=float32)
@@ -38,7 +38,7 @@ def identity(keep: Any) -> Any:
 
 
 def weight(shape: ShapeLike, init: Any, name: str) -> Parameter:
-    """A parameter of the default dtype, whatever the type of an array that it starts with."""
+    """A parameter of the default dtype, even if `init` is an array of another type."""
     return Parameter(shape, init, default_dtype(), name=name)
 
 
@@ -57,17 +57,17 @@ def Dense(
     init_bias: Any = 0,
     name: str = "",
 ) -> Function:
-    """A fully connected layer, activation(x @ W + b).
+    """A fully connected layer: activation(x @ W + b).
 
     Args:
-        shape: the output's shape.
-        activation: a function of the sum, such as `C.relu`; None for none.
-        init, init_bias: initial values of `W` and `b`.
-        input_rank: how many last axes of the input are summed over; by default all.
-        map_rank: how many first axes of the input stay as they are, instead of `input_rank`.
-        bias: whether there is a `b`.
+        shape: the shape of the output.
+        activation: the activation function, such as `C.relu`; None for none.
+        init, init_bias: the initial values of `W` and `b`.
+        input_rank: the number of last axes of the input to sum over; by default all.
+        map_rank: the number of first axes of the input to keep; an alternative to `input_rank`.
+        bias: whether to add a bias `b`.
 
-    Its parameters are `W` of shape (*summed axes, *shape) and `b` of shape `shape`.
+    Parameters: `W` of shape (*summed axes, *shape) and `b` of shape `shape`.
 
     Source: CNTK's `Dense`.
 
@@ -103,14 +103,14 @@ def Embedding(
     weights: Any = None,
     name: str = "",
 ) -> Function:
-    """A table with one learned row for each category; the input is one-hot.
+    """A lookup table with a learned row for each category; the input is a one-hot vector.
 
     Args:
         shape: the shape of a row.
-        init: the table's initial values.
-        weights: a fixed table instead of both, shape (categories, *row).
+        init: the initial values of the table.
+        weights: a constant table of shape (categories, *row), instead of `shape` and `init`.
 
-    Its parameter (or constant) is `E` of shape (categories, *row).
+    Parameter (or constant): `E` of shape (categories, *row).
 
     Source: CNTK's `Embedding`.
 
@@ -120,12 +120,12 @@ def Embedding(
     """
     if weights is None:
         if shape is None:
-            raise ValueError("Embedding: give the shape of a row, or weights")
+            raise ValueError("Embedding: either shape or weights must be given")
         init = get_default_override(Embedding, init=init)
-        size = as_size(shape, "Embedding", least=0)  # CNTK allows rows of nothing
+        size = as_size(shape, "Embedding", least=0)  # CNTK allows empty rows
         E: Any = weight((INFERRED, *size), init=init, name="E")
     elif shape is not None or not is_default_override(init):
-        raise ValueError("Embedding: weights say it all, give neither shape nor init with them")
+        raise ValueError("Embedding: weights can't be combined with shape or init")
     else:
         E = Constant(np.asarray(weights), name="E")
 
@@ -142,11 +142,11 @@ def Dropout(
     seed: int | None = None,
     name: str = "",
 ) -> Function:
-    """Sets a random part of the elements to 0, and scales up the others, in training only.
+    """In training, sets random elements to 0 and scales up the others; otherwise the identity.
 
     Args:
-        dropout_rate: the probability of an element to be dropped; or
-        keep_prob: the probability to be kept.
+        dropout_rate: the probability that an element is dropped.
+        keep_prob: the probability that it is kept; an alternative to `dropout_rate`.
 
     Source: Srivastava et al., 2014; CNTK's `Dropout`.
 
@@ -154,7 +154,7 @@ def Dropout(
     array([1., 2.], dtype=float32)
     """
     if (dropout_rate is None) == (keep_prob is None):
-        raise ValueError("Dropout: give either dropout_rate or keep_prob")
+        raise ValueError("Dropout: either dropout_rate or keep_prob must be given")
     if keep_prob is not None and not 0 < keep_prob <= 1:
         raise ValueError(f"Dropout: keep_prob must be above 0 and at most 1, got {keep_prob}")
     rate: Any = 1 - keep_prob if keep_prob is not None else dropout_rate
@@ -168,7 +168,7 @@ def Dropout(
 
 @overridable("activation")
 def Activation(activation: Activate = identity, name: str = "") -> Function:
-    """An activation as a layer of its own, which may be named.
+    """An activation function as a layer, optionally with a name.
 
     >>> C.layers.Activation(C.relu)(C.constant([-1, 2])).eval()
     array([0., 2.], dtype=float32)
@@ -182,7 +182,7 @@ def Activation(activation: Activate = identity, name: str = "") -> Function:
 
 
 def Label(name: str) -> Function:
-    """Names the value that passes through, for `find_by_name`.
+    """A layer that names its input, for `find_by_name`.
 
     >>> model = C.layers.Dense(4) >> C.layers.Label("hidden") >> C.layers.Dense(2)
     >>> model(C.input_variable(3)).find_by_name("hidden").shape

@@ -1,4 +1,4 @@
-"""Step functions with parameters for a recurrence (LSTM, GRU, RNNStep), and what ties one."""
+"""Step functions for recurrences (LSTM, GRU, RNNStep), stabilizers, forward declarations."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .basic import GLOROT, identity, weight
 def Stabilizer(
     steepness: float = 4, enable_self_stabilization: bool = True, name: str = ""
 ) -> Function:
-    """Multiplies its input by a learned positive number, 1 at first.
+    """Multiplies its input by a learned positive scalar, initially 1.
 
-    The number is softplus(steepness * alpha) / steepness, with the parameter `alpha`.
+    The scalar is softplus(steepness * alpha) / steepness, with the parameter `alpha`.
 
     Args:
-        enable_self_stabilization: False makes it do nothing.
+        enable_self_stabilization: False makes the layer the identity.
 
     Source: Ghahremani and Droppo, 2016, "Self-stabilized deep neural network"; CNTK's `Stabilizer`.
 
@@ -38,7 +38,7 @@ def Stabilizer(
     if not enable_self_stabilization:
         return identity
     if not steepness > 0:
-        raise GraphError(f"Stabilizer: steepness must be more than 0, got {steepness!r:.60}")
+        raise GraphError(f"Stabilizer: steepness must be positive, got {steepness!r:.60}")
     alpha = weight((), init=math.log(math.expm1(steepness)) / steepness, name="alpha")
 
     @BlockFunction("Stabilizer", name)
@@ -49,9 +49,9 @@ def Stabilizer(
 
 
 class _Cell:
-    """What the three cells share: their parameters, and the sums that go into their gates.
+    """The parameters of the three cells, and the sums that go into their gates.
 
-    Parameters are named, shaped and ordered as CNTK's: the gates' weights stand side by side
+    Parameters have the names, shapes and order of CNTK: the weights of the gates are concatenated
     along the last axis.
     """
 
@@ -72,8 +72,8 @@ class _Cell:
         cell = out if cell_shape is None else as_size(cell_shape, kind)
         if len(out) != 1 or len(cell) != 1:
             raise GraphError(
-                f"{kind}: its shape must be a vector's, got {out if len(out) != 1 else cell}",
-                hint="for states that are images write a step function with convolutions",
+                f"{kind}: the state must be a vector, got shape {out if len(out) != 1 else cell}",
+                hint="for images use ConvolutionalLSTM or ConvolutionalGRU",
             )
         self.out, self.size, self.init = out, cell[0], init
         self.b = weight(gates * self.size, init=init_bias, name="b")
@@ -83,7 +83,7 @@ class _Cell:
         self.stabilized = stabilized
 
     def finish(self) -> None:
-        """Makes the parameters that come after the cell's own."""
+        """Makes the parameters that come last."""
         self.P = None
         if self.project_to is not None:
             self.P = weight((self.size, *self.project_to), init=self.init, name="P")
@@ -125,17 +125,20 @@ def LSTM(
 
     Args:
         shape: the number n of outputs.
-        cell_shape: the number m of cells, whose output is then projected to n; by default n.
-        activation: of the new input and of the cells.
-        use_peepholes: whether the gates see the cells.
-        init, init_bias: initial values of weights and biases.
+        cell_shape: the number m of cells, whose output is projected to n; by default n.
+        activation: the activation function of the candidate cells and of the output.
+        use_peepholes: whether the gates also depend on the cells.
+        init, init_bias: the initial values of weights and biases.
         enable_self_stabilization: whether states pass through a `Stabilizer`.
-        map_rank: how many axes of the input come before that of the vectors: each vector then
-            has a state of its own. By default none: images are refused. (CNTK takes them, and
-            goes over the last axis.)
+        map_rank: the number of leading axes of the input to map over: each vector along the last
+            axis has its own state. With the default of 0 an input must be a vector. (CNTK accepts
+            images, and maps over all but the last axis.)
 
-    Its parameters: `b` (4 m,), `W` (inputs, 4 m), `H` (n, 4 m), the gates in the order input,
-    new value, forget, output; `Ci`, `Cf`, `Co` (m,) with peepholes; `P` (m, n) with a cell shape.
+    Parameters: `b` (4 m,), `W` (inputs, 4 m), `H` (n, 4 m), with gates in the order input,
+    candidate, forget, output; `Ci`, `Cf`, `Co` (m,) with peepholes; `P` (m, n) with `cell_shape`.
+
+    Raises:
+        GraphError: `shape` or `cell_shape` is not that of a vector.
 
     Source: Hochreiter and Schmidhuber, 1997; Gers et al., 2000; CNTK's `LSTM`.
 
@@ -177,14 +180,15 @@ def GRU(
     map_rank: int = 0,
     reset_after: bool = False,
 ) -> Function:
-    """One step of a gated recurrent unit, `(h, x) -> h`, for `Recurrence`; options as `LSTM`.
+    """One step of a gated recurrent unit, `(h, x) -> h`, for `Recurrence`; options as for `LSTM`.
 
     Args:
-        reset_after: whether the reset gate acts on the state's product with `H1`, as in PyTorch,
-            Keras and cuDNN, not on the state itself. That product then has a bias `b1` (n,).
+        reset_after: whether the reset gate is applied to the product of the state with `H1`, as in
+            PyTorch, Keras and cuDNN, rather than to the state. That product then has a bias `b1`
+            (n,).
 
-    Its parameters: `b` (3 n,), `W` (inputs, 3 n), `H` (n, 2 n), `H1` (n, n), the gates in the
-    order update, reset, new value.
+    Parameters: `b` (3 n,), `W` (inputs, 3 n), `H` (n, 2 n), `H1` (n, n), with gates in the order
+    update, reset, candidate.
 
     Source: Cho et al., 2014; CNTK's `GRU`.
 
@@ -226,7 +230,7 @@ def RNNStep(
     *,
     map_rank: int = 0,
 ) -> Function:
-    """One step of a plain recurrent network, activation(x @ W + h @ H + b); options as `LSTM`.
+    """One step of a simple recurrent network, activation(x @ W + h @ H + b); options as for `LSTM`.
 
     Source: Elman, 1990; CNTK's `RNNStep`.
 
@@ -246,13 +250,13 @@ def RNNStep(
     return cell.layer(step, name)
 
 
-RNNUnit = RNNStep  # CNTK's older name
+RNNUnit = RNNStep  # CNTK's former name
 
 
 class ForwardDeclaration(Variable):
-    """A value that is used before it is made: ties a recurrence by hand.
+    """A variable that is used before it is defined, to write a recurrence by hand.
 
-    A placeholder that `resolve_to` binds to what depends on it; a delay must lie between.
+    It is a placeholder; `resolve_to` binds it to a value that depends on it through a delay.
 
     Source: CNTK's `ForwardDeclaration`.
 
@@ -271,5 +275,5 @@ class ForwardDeclaration(Variable):
         self._node.handle = self
 
     def resolve_to(self, value: Any) -> None:
-        """Binds it, here and wherever it is used, to a variable or function."""
+        """Binds the placeholder, wherever it is used, to a variable or function."""
         Function(nodes_of(value)).replace_placeholders({self: value})

@@ -19,7 +19,13 @@ from ..operands.variables import Parameter
 from ..ops.shaping import as_shape, as_size
 from .basic import GLOROT, Activate, activated, identity, weight
 
-_OPTIONS = ("activation", "init", "pad", "bias", "init_bias")  # that default_options changes
+_OPTIONS = (
+    "activation",
+    "init",
+    "pad",
+    "bias",
+    "init_bias",
+)  # options that default_options can change
 
 
 def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
@@ -27,12 +33,12 @@ def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
     if len(values) == 1:
         values *= rank
     if len(values) != rank:
-        raise ValueError(f"{what} {values}: give one value, or one for each of {rank} axes")
+        raise ValueError(f"{what} must be one value, or one for each of {rank} axes, got {values}")
     return values
 
 
 def kernel_init(init: Any, shape: tuple[int, ...], reduction_rank: int) -> Any:
-    """`init` for kernels; an array may lack the axes that the input lacks."""
+    """`init` for kernels; an array may omit the axes that the input doesn't have."""
     if isinstance(init, (np.ndarray, list)):
         return init if reduction_rank else np.reshape(init, shape)
     return initializer_with_rank(init, filter_rank=len(shape) - 2, output_rank=-1)
@@ -45,7 +51,7 @@ def _bias(init: Any, count: int, rank: int) -> Parameter:
 
 
 class _Geometry:
-    """How a filter moves: what the convolutional layers share of their arguments."""
+    """The arguments that the convolutional layers share: size, strides, padding and so on."""
 
     def __init__(
         self,
@@ -71,7 +77,7 @@ class _Geometry:
         return x if self.reduction_rank else ops.reshape(x, (1,), begin_axis=0, end_axis=0)
 
     def convolve(self, W: Any, x: Any) -> Any:
-        """The convolution, along time too if that is asked for."""
+        """The convolution, along time too if the layer is sequential."""
         return ops.convolution(
             W,
             self.with_channels(x),
@@ -85,7 +91,9 @@ class _Geometry:
 
 def _refuse(sharing: bool, transpose_weight: bool) -> None:
     if transpose_weight or not sharing:
-        raise NotImplementedError("Convolution: weights can't be transposed or unshared")
+        raise NotImplementedError(
+            "Convolution: transpose_weight=True and sharing=False are not supported"
+        )
 
 
 def _layer(
@@ -141,21 +149,24 @@ def Convolution(
     """A convolution (cross-correlation) of each image with learned filters.
 
     Args:
-        filter_shape: the filters' size, one to three axes.
-        num_filters: how many; None for one, whose output has no channel axis.
+        filter_shape: the size of the filters, with one to three axes.
+        num_filters: the number of filters; None for one filter and no channel axis in the output.
         sequential: whether the first axis of `filter_shape` is time, see `SequentialConvolution`.
-        activation: a function of the sum, such as `C.relu`; None for none.
-        init, init_bias: initial values of `W` and `b`.
-        pad: whether zeros are put around so that with stride 1 the size stays; one flag or one
-            per axis.
+        activation: the activation function, such as `C.relu`; None for none.
+        init, init_bias: the initial values of `W` and `b`.
+        pad: whether to pad with zeros so that a stride of 1 keeps the size; one flag, or one per
+            axis.
         strides, dilation: one number, or one per axis.
-        bias: whether there is a `b`.
+        bias: whether to add a bias `b`.
         reduction_rank: 0 if the input has no channel axis.
-        groups: how many groups of channels are convolved separately.
-        sharing, transpose_weight, max_temp_mem_size_in_samples: accepted for CNTK's sake.
+        groups: the number of groups of channels that are convolved separately.
+        sharing, transpose_weight, max_temp_mem_size_in_samples: accepted for compatibility with
+            CNTK; only the default values are supported.
 
-    Its parameters are `W` of shape (num_filters, input channels / groups, *filter_shape) and `b`
-    of shape (num_filters, 1, …).
+    Parameters: `W` of shape (num_filters, input channels / groups, *filter_shape) and `b` of shape
+    (num_filters, 1, …).
+
+    The layer maps (channels, *size) to (num_filters, *new size).
 
     Source: CNTK's `Convolution`.
 
@@ -189,13 +200,13 @@ def SequentialConvolution(
     op_name: str = "Convolution",
     name: str = "",
 ) -> Function:
-    """A convolution along time too: the first axis of `filter_shape` is that of the frames.
+    """A convolution along time and static axes: the first axis of `filter_shape` is time.
 
-    Without padding in time a sequence gets shorter, and with a stride in time too: the result
-    then has a time axis of its own. Arguments as `Convolution`.
+    Without padding in time, or with a stride in time, sequences get shorter, and the result has a
+    new time axis. Arguments as for `Convolution`.
 
-    Its parameters are `W` of shape (num_filters, input channels, *filter_shape) and `b` of shape
-    (num_filters, 1, …), with one axis less than `filter_shape` after the first.
+    Parameters: `W` of shape (num_filters, input channels, *filter_shape) and `b` of shape
+    (num_filters, 1, …), with a 1 for each static axis.
 
     Source: CNTK's `SequentialConvolution`.
 
@@ -226,14 +237,14 @@ def ConvolutionTranspose(
     max_temp_mem_size_in_samples: int = 0,
     name: str = "",
 ) -> Function:
-    """A transposed convolution: it enlarges where a convolution with the same arguments shrinks.
+    """A transposed convolution: enlarges by as much as `Convolution` with these arguments shrinks.
 
     Args:
-        output_shape: the size to make, without channels, where a stride leaves a choice; by
+        output_shape: the size of the output without channels, if a stride leaves a choice; by
             default the smallest.
         others: as for `Convolution`.
 
-    Its parameters are `W` of shape (input channels, num_filters, *filter_shape) and `b` of shape
+    Parameters: `W` of shape (input channels, num_filters, *filter_shape) and `b` of shape
     (num_filters, 1, …).
 
     Source: CNTK's `ConvolutionTranspose`.
@@ -269,7 +280,7 @@ _HIDDEN = {"sequential", "sharing", "transpose_weight", "max_temp_mem_size_in_sa
 
 
 def _of_rank(layer: Callable[..., Function], rank: int, doc: str) -> Callable[..., Function]:
-    """`layer` for filters with `rank` axes: one number is enough to say a filter's shape."""
+    """`layer` for filters with `rank` axes, where a number stands for equal sizes."""
     whole = inspect.signature(layer)
     kept = [p for p in whole.parameters.values() if p.name not in _HIDDEN]
     signature = whole.replace(parameters=kept)

@@ -1,4 +1,4 @@
-"""Recurrent cells that convolve where ordinary ones multiply by matrices."""
+"""Recurrent cells with convolutions in place of matrix products."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..ops.shaping import as_size
 from .basic import GLOROT, weight
 from .convolutional import kernel_init
 
-EPSILON = 1e-5  # added to a variance
+EPSILON = 1e-5  # added to the variance
 
 
 class _Cell:
-    """What the cells share: convolutions whose output channels are those of all gates."""
+    """Common parts of the cells: convolutions that compute the channels of all gates."""
 
     def __init__(
         self,
@@ -34,22 +34,22 @@ class _Cell:
     ) -> None:
         self.kind, self.size = kind, as_size(filter_shape, "filter_shape")
         if len(self.size) not in (1, 2, 3):
-            raise GraphError(f"{kind}: a filter has one to three axes, got {self.size}")
+            raise GraphError(f"{kind}: filter_shape must have one to three axes, got {self.size}")
         if any(n % 2 == 0 for n in self.size):
             raise GraphError(
-                f"{kind}: filters of even size {self.size} shift a state in each step",
+                f"{kind}: filters of even size {self.size} would shift the state in each step",
                 hint="use odd sizes",
             )
         if not 0 <= recurrent_dropout < 1:
             got = f"{recurrent_dropout!r:.60}"
-            raise GraphError(f"{kind}: recurrent_dropout is at least 0 and below 1, got {got}")
+            raise GraphError(f"{kind}: recurrent_dropout must be at least 0 and below 1, got {got}")
         (self.filters,) = as_size(num_filters, "num_filters")
         self.init, self.rate, self.normalized = init, recurrent_dropout, layer_normalization
         self.W = self.convolution("W", INFERRED, gates)
         self.b = self.of_channel("b", gates, init_bias)
 
     def convolution(self, name: str, inputs: int, gates: int) -> Callable[[Any], Any]:
-        """A convolution with kernels of its own to the channels of some gates."""
+        """A convolution, with its own kernels, to the channels of `gates` gates."""
         shape = gates * self.filters, inputs, *self.size
         kernel = weight(shape, init=kernel_init(self.init, shape, 1), name=name)
         padding = [False, *[True] * len(self.size)]
@@ -57,7 +57,7 @@ class _Cell:
         return lambda x: normalize(ops.convolution(kernel, x, auto_padding=padding))
 
     def normalization(self, of: str, gates: int = 1) -> Callable[[Any], Any]:
-        """Over all channels and positions of a frame, with a scale for each channel."""
+        """Layer normalization over channels and positions, with a scale for each channel."""
         if not self.normalized:
             return lambda x: x
         scale = self.of_channel(f"{of}_scale", gates, 1)
@@ -73,7 +73,7 @@ class _Cell:
         return weight((gates * self.filters, *[1] * len(self.size)), init=init, name=name)
 
     def of_state(self, name: str) -> Any:
-        """A weight for each element of a state."""
+        """A weight for each element of the state."""
         shape = self.filters, *[INFERRED] * len(self.size)
         return weight(shape, init=0.0, name=name)
 
@@ -81,7 +81,7 @@ class _Cell:
         return ops.slice(total, 0, i * self.filters, (i + count) * self.filters)
 
     def dropped(self, h: Any, from_input: Any) -> Any:
-        """A state as the convolutions see it: the same part of it is dropped at every frame."""
+        """The state with recurrent dropout: the same elements are dropped at every frame."""
         if not self.rate:
             return h
         one = ops.ones_like(ops.sequence.first(self.gate(from_input, 0)))
@@ -105,21 +105,21 @@ def ConvolutionalLSTM(
     """One step of a convolutional LSTM, `(h, c, x) -> (h, c)`, for `Recurrence`.
 
     Args:
-        filter_shape: the kernels' size, in one, two or three dimensions; odd.
-        num_filters: the channels F of the states, which are as large as the frames.
-        activation: of the new input and of the cells.
-        use_peepholes: whether the gates see the cells, each element with a weight of its own.
-        init, init_bias: initial values of kernels and biases.
-        recurrent_dropout: in training, the part of h that the convolutions see as 0, the rest
-            scaled up: drawn for each sequence, and the same at all its frames. It needs a
-            sequence for its input.
-        layer_normalization: whether what each convolution gives, and the cells on their way to h,
-            is normalized over all channels and positions of the frame.
+        filter_shape: the size of the kernels, with one to three axes; all sizes must be odd.
+        num_filters: the number F of channels of the states, which have the size of a frame.
+        activation: the activation function of the candidate cells and of the output.
+        use_peepholes: whether the gates also depend on the cells, with a weight per element.
+        init, init_bias: the initial values of kernels and biases.
+        recurrent_dropout: the probability that an element of h is dropped in training before the
+            convolutions; the others are scaled up. The same elements are dropped at all frames of
+            a sequence. The input must be a sequence.
+        layer_normalization: whether to normalize the results of the convolutions, and the cells
+            before the output, over all channels and positions of a frame.
 
-    Its parameters: `W` (4 F, input channels, *size), `H` (4 F, F, *size) and `b` (4 F, 1, …), the
-    gates in the order input, new value, forget, output; `Ci`, `Cf`, `Co` (F, *frame) with
-    peepholes, which begin with 0; with layer normalization a scale for each channel, `W_scale` and
-    `H_scale` (4 F, 1, …), `c_scale` and, added to it, `c_bias` (F, 1, …).
+    Parameters: `W` (4 F, input channels, *size), `H` (4 F, F, *size) and `b` (4 F, 1, …), with
+    gates in the order input, candidate, forget, output; with peepholes `Ci`, `Cf`, `Co`
+    (F, *frame), initially 0; with layer normalization the scales of channels `W_scale` and
+    `H_scale` (4 F, 1, …), `c_scale` and the bias `c_bias` (F, 1, …).
 
     Source: Shi et al., 2015, "Convolutional LSTM network: a machine learning approach for
     precipitation nowcasting"; Gal and Ghahramani, 2016, "A theoretically grounded application of
@@ -165,11 +165,11 @@ def ConvolutionalGRU(
     recurrent_dropout: float = 0.0,
     layer_normalization: bool = False,
 ) -> Function:
-    """One step of a convolutional GRU, `(h, x) -> h`; options as `ConvolutionalLSTM`.
+    """One step of a convolutional GRU, `(h, x) -> h`; options as for `ConvolutionalLSTM`.
 
-    Its parameters: `W` (3 F, input channels, *size) and `b` (3 F, 1, …), the gates in the order
-    update, reset, new value; `H` (2 F, F, *size) and `H1` (F, F, *size); with layer normalization
-    a scale for each channel that these give, `W_scale`, `H_scale` and `H1_scale`.
+    Parameters: `W` (3 F, input channels, *size) and `b` (3 F, 1, …), with gates in the order
+    update, reset, candidate; `H` (2 F, F, *size) and `H1` (F, F, *size); with layer normalization
+    the scales of their output channels, `W_scale`, `H_scale` and `H1_scale`.
 
     Source: Ballas et al., 2016, "Delving deeper into convolutional networks for learning video
     representations".

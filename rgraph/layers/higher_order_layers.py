@@ -19,7 +19,7 @@ Layer = Callable[..., Any]
 
 
 def _composed(f: Layer, name: str) -> Function:
-    """A Python function of layers as a layer, whose result bears the name if there is one."""
+    """A layer from a Python function, with `name` given to its result."""
     nodes, arguments = trace(f)
     if name and len(nodes) == 1:
         nodes = [named(apply(ALIAS, nodes[0]), name)]
@@ -31,12 +31,12 @@ def Sequential(layers: list[Any], name: str = "") -> Function: ...
 @overload
 def Sequential(layers: Any, name: str = "") -> Any: ...
 def Sequential(layers: Any, name: str = "") -> Any:
-    """Layers one after another: `Sequential([f, g, h])(x)` is h(g(f(x))).
+    """Composes layers: `Sequential([f, g, h])(x)` is h(g(f(x))).
 
     Args:
-        layers: functions, layers or Python functions. A tuple in the list applies each of its
-            members to the same input, or of as many inputs each to its own; their results are the
-            arguments of what follows. A list in the list counts as its members.
+        layers: a list of layers, functions or Python functions. A tuple in the list applies its
+            members to the same input, or each to its own if there are as many inputs; their results
+            are the arguments of the next layer. A nested list is flattened.
         name: the name of the result.
 
     Source: CNTK's `Sequential`.
@@ -45,15 +45,15 @@ def Sequential(layers: Any, name: str = "") -> Any:
     >>> model = L.Sequential([L.Dense(8, activation=C.relu), lambda x: x * 2, L.Dense(3)])
     >>> model(C.input_variable(5)).shape
     (3,)
-    >>> both = L.Sequential([(L.Dense(2), L.Dense(3)), C.splice])
-    >>> both(C.input_variable(5)).shape
+    >>> spliced = L.Sequential([(L.Dense(2), L.Dense(3)), C.splice])
+    >>> spliced(C.input_variable(5)).shape
     (5,)
     """
     if not isinstance(layers, list):
         if not callable(layers):
             raise GraphError(
-                f"Sequential: {layers!r:.60} is no layer",
-                hint="give a list: Sequential([Dense(8), relu, Dense(3)])",
+                f"Sequential: expected a list of layers, got {layers!r:.60}",
+                hint="write Sequential([Dense(8), relu, Dense(3)])",
             )
         return layers
 
@@ -64,11 +64,11 @@ def Sequential(layers: Any, name: str = "") -> Any:
 
 
 def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = "") -> Function:
-    """A chain of layers, one for each element of a range.
+    """Composes layers made in a loop, one for each element of a range.
 
     Args:
         what_range: a range or any iterable.
-        constructor: makes a layer, or a list of them, from an element; it may take no argument.
+        constructor: a function from an element to a layer or list of layers; or of no argument.
 
     Source: CNTK's `For`.
 
@@ -78,7 +78,7 @@ def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = 
     """
     if not isinstance(constructor, (FunctionType, functools.partial)):
         raise ValueError(
-            "For: the second argument must be a Python function that makes a layer, "
+            "For: the second argument must be a Python function that returns a layer, "
             "write lambda: Dense(…)"
         )
     if not isinstance(what_range, Iterable):
@@ -92,7 +92,7 @@ def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = 
 
 
 def SequentialClique(functions: Iterable[Layer], name: str = "") -> Function:
-    """A chain in which each layer gets the sum of the input and all results before it.
+    """Composes layers so that each gets the sum of the input and all previous results.
 
     Source: CNTK's `SequentialClique`.
 

@@ -1,4 +1,4 @@
-"""Layers that normalize."""
+"""Batch normalization and layer normalization."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ def BatchNormalization(
     disable_regularization: bool = False,
     name: str = "",
 ) -> Function:
-    """Normalizes with the minibatch's mean and variance in training, else with running ones.
+    """Batch normalization: by minibatch statistics in training, otherwise by running statistics.
 
     Args:
-        map_rank: 1 for images, one mean and variance per channel; None for one per element.
-        init_scale: initial value of `scale`.
-        normalization_time_constant: in samples; how fast the running statistics follow.
+        map_rank: 1 for images, with a mean and variance per channel; None for one per element.
+        init_scale: the initial value of `scale`.
+        normalization_time_constant: the time constant of the running statistics, in samples.
         epsilon: added to the variance.
-        blend_time_constant, use_cntk_engine, disable_regularization: as `batch_normalization`.
+        blend_time_constant, use_cntk_engine, disable_regularization: as for
+            `batch_normalization`.
 
-    Its parameters are `scale` and `bias`, its states `aggregate_mean`, `aggregate_variance`, one
-    number per channel or element each, and `aggregate_count`, the samples that went into them.
+    Parameters: `scale` and `bias`. Running statistics: `aggregate_mean`, `aggregate_variance` and
+    `aggregate_count`, the number of samples in them. All but the count have one number per channel
+    or element.
 
     Source: Ioffe and Szegedy, 2015; CNTK's `BatchNormalization`.
 
@@ -82,9 +84,9 @@ def BatchNormalization(
 def LayerNormalization(
     initial_scale: Any = 1, initial_bias: Any = 0, epsilon: float = 0.00001, name: str = ""
 ) -> Function:
-    """(x - mean) / (standard deviation + epsilon) * scale + bias, over each sample's elements.
+    """(x - mean) / (standard deviation + epsilon) * scale + bias, over all elements of a sample.
 
-    Its parameters are `scale` and `bias`, of the length of the input's last axis.
+    Parameters: `scale` and `bias`, of the size of the input's last axis.
 
     Source: Ba, Kiros and Hinton, 2016; CNTK's `LayerNormalization`.
 

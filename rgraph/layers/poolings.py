@@ -30,12 +30,12 @@ def MaxPooling(
     pad: bool | Sequence[bool] = False,
     name: str = "",
 ) -> Function:
-    """The largest element of each window that slides over the last axes.
+    """The maximum over windows that slide along the last axes.
 
     Args:
-        filter_shape: the window's size.
-        strides: how far it moves, one number or one per axis.
-        pad: whether it may reach over the edge; one flag or one per axis.
+        filter_shape: the size of the window.
+        strides: its step, one number or one per axis.
+        pad: whether windows may extend beyond the border; one flag or one per axis.
 
     Source: CNTK's `MaxPooling`.
 
@@ -52,7 +52,7 @@ def AveragePooling(
     pad: bool | Sequence[bool] = False,
     name: str = "",
 ) -> Function:
-    """The mean of each window (of what of it is not over the edge); options as `MaxPooling`.
+    """The mean of each window, without any padding; options as for `MaxPooling`.
 
     Source: CNTK's `AveragePooling`.
 
@@ -63,7 +63,7 @@ def AveragePooling(
 
 
 def GlobalMaxPooling(name: str = "") -> Function:
-    """The largest element of each channel: (channels, height, width) to (channels, 1, 1).
+    """The maximum of each channel: (channels, height, width) to (channels, 1, 1).
 
     Source: CNTK's `GlobalMaxPooling`.
 
@@ -100,7 +100,7 @@ def MaxUnpooling(
     pad: bool | Sequence[bool] = False,
     name: str = "",
 ) -> Function:
-    """Puts each element back to where max pooling took it from: `f(pooled, what was pooled)`.
+    """Puts each maximum back at its position before max pooling: `f(pooled, pooling input)`.
 
     Source: CNTK's `MaxUnpooling`.
 

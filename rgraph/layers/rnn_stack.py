@@ -1,4 +1,4 @@
-"""Stacks of recurrences whose weights are one block, laid out as cuDNN has them."""
+"""Stacks of recurrent layers with all weights in one parameter, in cuDNN's layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GATES = {"lstm": 4, "gru": 3, "rnnReLU": 1, "rnnTanh": 1}
 
 
 def _sums(x: Any, w: Any, b: Any, gates: int) -> list[Any]:
-    """The sums of all gates, one each."""
+    """The weighted sums of the gates, as a list."""
     total = ops.times_transpose(x, w) + b
     size = b.shape[0] // gates
     return [ops.slice(total, -1, i * size, (i + 1) * size) for i in range(gates)]
@@ -66,20 +66,23 @@ def optimized_rnnstack(
     recurrent_op: str = "lstm",
     name: str = "",
 ) -> Function:
-    """Recurrent layers over one another, with all their weights in one parameter.
+    """A stack of recurrent layers with all weights in one parameter.
 
     Args:
         operand: a sequence of vectors.
-        weights: a matrix with as many elements as all weights have; its rows may be
-            `C.InferredDimension`. Of each layer, and each direction in it, there follow one after
-            the other the weights of the input and of the state, (gates * hidden_size, size) each;
-            behind those of all layers, of each the two biases. This is cuDNN's order. Gates are
-            in the order input, forget, new, output of an LSTM; reset, keep, new of a GRU.
-        hidden_size: of each layer and direction.
-        bidirectional: whether each layer also runs backwards; it gives both results.
+        weights: a matrix with as many elements as there are weights; its number of rows may be
+            `C.InferredDimension`. The order is cuDNN's: for each layer and direction the weights
+            of the input and of the state, (gates * hidden_size, size) each; after those of all
+            layers the two biases of each layer and direction. The gates of an LSTM are in the
+            order input, forget, candidate, output; those of a GRU reset, update, candidate.
+        hidden_size: the size of the state of each layer and direction.
+        bidirectional: whether each layer also runs backwards; both results are concatenated.
         recurrent_op: "lstm", "gru", "rnnReLU" or "rnnTanh".
 
-    CNTK has it on GPUs only, as cuDNN's own; here it runs on every device, like other layers.
+    CNTK needs a GPU and cuDNN for it; here it runs on every device.
+
+    Raises:
+        GraphError: `weights` has the wrong number of elements, or an option is invalid.
 
     Source: CNTK's `optimized_rnnstack`; the formulas are cuDNN's.
 
@@ -89,9 +92,11 @@ def optimized_rnnstack(
     (10,)
     """
     if recurrent_op not in _GATES:
-        raise GraphError(f"recurrent_op is one of {', '.join(_GATES)}, got {recurrent_op!r}")
+        raise GraphError(f"recurrent_op must be one of {', '.join(_GATES)}, got {recurrent_op!r}")
     if hidden_size < 1 or num_layers < 1:
-        raise GraphError(f"there are no {num_layers} layers of size {hidden_size}")
+        raise GraphError(
+            f"num_layers and hidden_size must be positive, got {num_layers} and {hidden_size}"
+        )
     x = hold(require_vector(operand, "optimized_rnnstack"))
     directions, gates = 1 + bool(bidirectional), _GATES[recurrent_op]
     rows = gates * hidden_size
@@ -115,14 +120,14 @@ def optimized_rnnstack(
 
 
 def _taken(weights: Any, total: int) -> Callable[..., Any]:
-    """Gives the next part of a block of weights in the shape that is asked for."""
+    """A function that returns the next part of the weights in a given shape."""
     node = as_node(weights)
     shape = node.shape or ()
     width = shape[-1] if shape and shape[-1] > 0 else total
     if total % width or INFERRED not in shape and math.prod(shape) != total:
         raise GraphError(
-            f"these layers have {total} weights in all, the block of them has shape {shape}",
-            hint="(C.InferredDimension, n) stands for as many rows as it takes",
+            f"these layers have {total} weights in all, but weights has shape {shape}",
+            hint="the shape (C.InferredDimension, n) infers the number of rows",
         )
     known = ops.element_times(hold(node), Constant(1, (total // width, width)))
     flat = ops.reshape(known, (total,))
@@ -138,7 +143,7 @@ def _taken(weights: Any, total: int) -> Callable[..., Any]:
 
 
 def convert_optimized_rnnstack(cudnn_model: Any) -> Any:
-    """The model itself: a stack of recurrences runs on every device here.
+    """Returns the model unchanged: `optimized_rnnstack` runs on every device.
 
     >>> x = C.sequence.input_variable(3)
     >>> C.misc.convert_optimized_rnnstack(x) is x

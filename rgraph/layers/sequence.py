@@ -1,4 +1,4 @@
-"""Recurrences, a step function fed with its own delayed output; delays and windows of frames."""
+"""Recurrences, which apply a step function to its own delayed output; delays and windows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Step = Callable[..., Any]
 
 
 def _with_signature(f: Step) -> Function:
-    """`f` as a function of its own arguments; of a formula, these are its placeholders."""
+    """`f` as a function of its own arguments; those of an expression are its placeholders."""
     if f is None:
         raise GraphError(
             "the step function is None",
-            hint="a function that makes a step must end with `return step`",
+            hint="a function that makes a step function must end with `return step`",
         )
     function = Function(f)
     own = function.signature
@@ -32,27 +32,26 @@ def _with_signature(f: Step) -> Function:
 
 
 def _as_step(step_function: Step) -> tuple[Function, int]:
-    """The step function, whose arguments are its states and its input, and how many states."""
+    """The step function, with its states and its input as arguments, and the number of states."""
     step = _with_signature(step_function)
     count = len(step.signature) - 1
     if count < 1:
         raise GraphError(
             "a step function takes its previous state and 1 input, "
             f"this one takes {count + 1} argument{'s' if count else ''}",
-            hint="write it as def step(previous_state, x): …, with layers f and g for example "
+            hint="define it as def step(previous_state, x): …, for example with layers f and g: "
             "return C.tanh(f(x) + g(previous_state))",
         )
     if len(step.outputs) < count:
         raise GraphError(
-            f"the number of states that the step function takes is {count}, and it returns "
-            f"{len(step.outputs)} of them",
-            hint="return the new states, in the order in which it takes the previous ones",
+            f"the step function takes {count} states, but returns {len(step.outputs)}",
+            hint="return the new states in the order of the previous ones",
         )
     return step, count
 
 
 def _tied(step: Function, initial: Sequence[Any], x: Any, go_backwards: bool) -> list[Any]:
-    """The states of the step function over whole sequences: it is fed with them, delayed."""
+    """The states of the step function over whole sequences, from their delayed values."""
     delay = ops.sequence.future_value if go_backwards else ops.sequence.past_value
     after = [placeholder(name=f"state {i}") for i in range(len(initial))]
     before = [delay(a, s) for a, s in zip(after, initial, strict=True)]
@@ -60,7 +59,7 @@ def _tied(step: Function, initial: Sequence[Any], x: Any, go_backwards: bool) ->
     frame = step.signature[-1].node
     states: list[Any] = list(result.outputs[: len(after)])
     for i, new in enumerate(nodes_of(step)[: len(after)]):
-        if frame not in order([new]):  # as many frames as the input has, all the same
+        if frame not in order([new]):  # it still has as many frames as the input
             states[i] = ops.reconcile_dynamic_axes(states[i], x)
     result.replace_placeholders(dict(zip(after, states, strict=True)))
     return states
@@ -71,7 +70,7 @@ def _states(initial_state: Any, count: int) -> list[Any]:
         return [initial_state] * count
     if len(initial_state) != count:
         raise GraphError(
-            f"the step function has {count} states, initial_state has {len(initial_state)}"
+            f"the step function has {count} states, but initial_state has {len(initial_state)}"
         )
     return list(initial_state)
 
@@ -84,19 +83,22 @@ def Recurrence(
     return_full_state: bool = False,
     name: str = "",
 ) -> Function:
-    """A recurrence of any step function over a sequence.
+    """A recurrence: applies a step function along a sequence.
 
     Args:
-        step_function: `step(state, x)` gives the new state; `step(h, c, x)` gives `(h, c)`, and
+        step_function: `step(state, x)` returns the new state; `step(h, c, x)` returns `(h, c)`, and
             so on. A Python function of variables, or a layer such as `LSTM(100)`.
-        go_backwards: whether to begin at each sequence's end.
+        go_backwards: whether to start at the end of each sequence.
         initial_state: the state before the first frame: a number, an array, a parameter, or a
-            function that gives one value per sequence; a tuple of these for several states. A
-            number stands for a state of any shape.
-        return_full_state: whether to give all states, not only the first.
+            function with one value per sequence; a tuple of these for several states. A number is
+            broadcast to the shape of the state.
+        return_full_state: whether to return all states, not only the first one.
 
     Returns:
-        a function of a sequence; its first state (or all of them) at every frame.
+        a function of a sequence; its result is the first state (or all states) at every frame.
+
+    Raises:
+        GraphError: the step function takes no state, or doesn't return as many states as it takes.
 
     Source: CNTK's `Recurrence`.
 
@@ -125,9 +127,9 @@ def RecurrenceFrom(
     return_full_state: bool = False,
     name: str = "",
 ) -> Function:
-    """As `Recurrence`, but the initial states are arguments: `f(initial_state, …, x)`.
+    """Like `Recurrence`, but the initial states are arguments: `f(initial_state, …, x)`.
 
-    Where an initial state is a sequence, of any time axis, its last frame counts (its first one if
+    If an initial state is a sequence, with any time axis, its last frame is used (the first one if
     the recurrence goes backwards).
 
     Source: CNTK's `RecurrenceFrom`.
@@ -159,7 +161,7 @@ def Fold(
     return_full_state: bool = False,
     name: str = "",
 ) -> Function:
-    """The last state of a `Recurrence` (the first frame's if it goes backwards).
+    """The final state of a `Recurrence`; the arguments are the same.
 
     Source: CNTK's `Fold`.
 
@@ -185,13 +187,13 @@ def UnfoldFrom(
     length_increase: float = 1,
     name: str = "",
 ) -> Function:
-    """A sequence made from a state: `f(initial_state, dynamic_axes_like)`.
+    """Generates a sequence from an initial state: `f(initial_state, dynamic_axes_like)`.
 
     Args:
-        generator_function: `generator(state)` gives the next output, which is also the next
-            state, or a pair of output and state.
-        until_predicate: of an output, not 0 for the last one of a sequence.
-        length_increase: how much longer than `dynamic_axes_like` the result may get.
+        generator_function: `generator(state)` returns the next output, which is also the next
+            state, or a pair (output, state).
+        until_predicate: a function of the output; a nonzero value ends the sequence.
+        length_increase: the largest length of the result, relative to `dynamic_axes_like`.
 
     Source: CNTK's `UnfoldFrom`.
 
@@ -203,9 +205,9 @@ def UnfoldFrom(
     generator = _with_signature(generator_function)
     if len(generator.signature) != 1:
         raise GraphError(
-            f"a generator function takes its previous state alone, this one takes "
-            f"{len(generator.signature)} arguments",
-            hint="what else it uses can stand outside, it need not be an argument",
+            f"a generator function takes 1 argument, its previous state; this one takes "
+            f"{len(generator.signature)}",
+            hint="use other values directly in the function, without arguments",
         )
 
     @BlockFunction("UnfoldFrom", name)
@@ -229,7 +231,7 @@ def UnfoldFrom(
 
 
 def delayed(x: Any, initial_state: Any, steps: int) -> Any:
-    """`x` as it was `steps` frames ago; as it will be, if negative."""
+    """`x` delayed by `steps` frames; negative numbers look ahead."""
     if steps == 0:
         return x
     if steps > 0:
@@ -239,10 +241,10 @@ def delayed(x: Any, initial_state: Any, steps: int) -> Any:
 
 @overridable("initial_state")
 def Delay(T: int = 1, initial_state: Any = 0, name: str = "") -> Function:
-    """A sequence as it was T frames ago (as it will be, for a negative T).
+    """Delays a sequence by T frames; a negative T looks ahead.
 
     Args:
-        initial_state: what stands where that is outside the sequence.
+        initial_state: the value of frames before the start (or after the end) of the sequence.
 
     Source: CNTK's `Delay`.
 
@@ -267,17 +269,17 @@ def PastValueWindow(
     go_backwards: bool = False,
     name: str = "",
 ) -> Function:
-    """The last frames of each sequence, stacked along a static axis, and which of them exist.
+    """The last frames of each sequence, stacked along a static axis, and a mask.
 
     Args:
-        window_size: how many frames.
-        axis: the axis to stack along: for vectors -2, a new one in front.
-        go_backwards: whether to take each sequence's first frames instead.
+        window_size: the number of frames.
+        axis: the axis to stack along: for vectors -2, a new axis in front.
+        go_backwards: whether to take the first frames of each sequence instead.
 
     Returns:
-        a function with two outputs: the frames, the last one first, shape (window_size, n) for
-        vectors of n, with zeros where the sequence is shorter; and 1 or 0 for each, shape
-        (window_size, 1).
+        a function with two outputs: the frames, the last one first, of shape (window_size, n) for
+        vectors of size n, with zeros where the sequence is shorter; and a mask of 1 or 0 for each
+        frame, of shape (window_size, 1).
 
     Source: CNTK's `PastValueWindow`.
 

@@ -1,8 +1,8 @@
 """Types of variables, written as Python types: CNTK's `layers.typing` module.
 
 `Tensor[3, 2]` is a value of shape (3, 2) per sample, `Sequence[Tensor[3, 2]]` one per frame, and
-`SequenceOver[axis][Tensor[3, 2]]` one per frame along a time axis of its own. They serve as
-annotations of a function's arguments, in `update_signature` and in `input_variable(**Tensor[3])`.
+`SequenceOver[axis][Tensor[3, 2]]` one per frame along the given time axis. They are used to
+annotate the arguments of functions, in `update_signature` and in `input_variable(**Tensor[3])`.
 
 >>> from rgraph.layers.typing import Sequence, Tensor
 >>> @C.Function
@@ -27,7 +27,7 @@ from ..operands.types import Type
 
 
 class _Tensors:
-    """`Tensor[13, 42]`; a first item that is a NumPy type says the dtype."""
+    """`Tensor[13, 42]`; the first item may be a NumPy type, the dtype."""
 
     def __init__(self, name: str, axes: tuple[Axis, ...], is_sparse: bool = False) -> None:
         self._name, self._axes, self._is_sparse = name, axes, is_sparse
@@ -52,7 +52,9 @@ class _Sequences:
     def __getitem__(self, item: Any) -> Type:
         frame = Type.of(item)
         if len(frame.dynamic_axes) > 1:
-            raise TypeError("a sequence of sequences is no type: a value has one time axis at most")
+            raise TypeError(
+                "sequences of sequences are not supported: a value has at most one time axis"
+            )
         return Type(frame.shape, frame.dtype, frame.is_sparse, (BATCH, self._axis))
 
     def __repr__(self) -> str:
@@ -74,11 +76,11 @@ SparseTensor = _Tensors("SparseTensor", (BATCH,), is_sparse=True)
 ParameterTensor = _Tensors("ParameterTensor", ())
 Sequence = _Sequences(SEQUENCE)
 SequenceOver = _SequencesOver()
-tensor = Type()  # a value per sample, of a shape that is left open
+tensor = Type()  # a value per sample, of any shape
 
 
 def Signature(*args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Annotates a function's arguments, in their order or by name; a decorator.
+    """A decorator that annotates the arguments of a function, in order or by name.
 
     Source: CNTK's `Signature`.
 
@@ -95,7 +97,7 @@ def Signature(*args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Calla
         if inspect.signature(f).return_annotation is not inspect.Signature.empty or any(
             p.annotation is not p.empty for p in inspect.signature(f).parameters.values()
         ):
-            raise ValueError(f"{f.__name__} has annotations already")
+            raise ValueError(f"{f.__name__} already has annotations")
         return annotated(f, *args, **kwargs)
 
     return decorate

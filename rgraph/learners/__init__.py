@@ -1,4 +1,4 @@
-"""Learners: what changes parameters by their gradients. CNTK's `learners` module."""
+"""Learners, which update parameters from their gradients. CNTK's `learners` module."""
 
 from .algorithms import (
     adadelta,

@@ -1,4 +1,4 @@
-"""The learners that people choose among."""
+"""The learners: SGD, Adam and the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ANYHOW = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def default_unit_gain_value() -> bool:
-    """Whether momentum is applied with unit gain where a learner isn't told.
+    """The default of the learners' option `unit_gain`.
 
     >>> C.default_unit_gain_value()
     True
@@ -62,7 +62,7 @@ def _smoothing(
 
 
 def _takes_options(learner: F) -> F:
-    """Gives a learner the parameters that all have, at the places where CNTK has them."""
+    """Adds the options that all learners share to a learner's signature, in CNTK's order."""
     own = inspect.signature(learner).parameters.values()
     ordered = [p for p in own if p.kind is p.POSITIONAL_OR_KEYWORD]
     named = [p for p in own if p.kind is p.KEYWORD_ONLY]
@@ -80,13 +80,13 @@ def _takes_options(learner: F) -> F:
 
 @_takes_options
 def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
-    """Stochastic gradient descent: each step goes `lr` times the gradient downhill.
+    """Stochastic gradient descent: subtracts `lr` times the gradient.
 
     Args:
-        parameters: what to learn: `model.parameters`.
+        parameters: the parameters to learn: `model.parameters`.
         lr: the learning rate: a number, a list, or a schedule such as
             `learning_parameter_schedule(…)`. Gradients are sums over the minibatch; a number, or
-            a schedule that does not say its minibatch size, is divided by the number of samples.
+            a schedule without a minibatch size, is divided by the number of samples.
         options: `l1_regularization_weight`, `l2_regularization_weight`,
             `gaussian_noise_injection_std_dev`, `gradient_clipping_threshold_per_sample`,
             `gradient_clipping_with_truncation`, `minibatch_size`, `epoch_size`: see
@@ -107,15 +107,14 @@ def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
 def momentum_sgd(
     parameters: Sequence[Any], lr: Any, momentum: Any, unit_gain: bool | None = None, **options: Any
 ) -> Learner:
-    """Gradient descent along a gradient smoothed over minibatches.
+    """Gradient descent with momentum: along an exponential moving average of the gradient.
 
     Args:
         parameters, lr, options: as for `sgd`.
-        momentum: the part of the smoothed gradient that stays: a number, a list or
+        momentum: the decay factor of the smoothed gradient: a number, a list or
             `momentum_schedule(…)`.
-        unit_gain: whether the gradient comes in with the factor 1 - momentum, so that the
-            momentum does not change how far the steps go, or with 1; None:
-            `default_unit_gain_value()`.
+        unit_gain: whether new gradients have the factor 1 - momentum, so that the momentum does
+            not change the size of the steps, or the factor 1; None: `default_unit_gain_value()`.
 
     Source: CNTK's `momentum_sgd`.
 
@@ -133,7 +132,7 @@ def momentum_sgd(
 def nesterov(
     parameters: Sequence[Any], lr: Any, momentum: Any, unit_gain: bool | None = None, **options: Any
 ) -> Learner:
-    """As `momentum_sgd`, looking one step ahead along the smoothed gradient.
+    """Like `momentum_sgd`, with Nesterov's momentum.
 
     Source: Nesterov, 1983; Sutskever et al., 2013; CNTK's `nesterov`.
 
@@ -150,16 +149,16 @@ def nesterov(
 def adagrad(
     parameters: Sequence[Any], lr: Any, need_ave_multiplier: bool = True, **options: Any
 ) -> Learner:
-    """The gradient divided by the root of the sum of all its squares so far.
+    """AdaGrad: the gradient divided by the root of the sum of all previous squares.
 
     Args:
         parameters, lr, options: as for `sgd`.
         need_ave_multiplier: whether the factors of a parameter's elements are divided by their
-            mean, so that only their proportions count.
+            mean.
 
-    The steps do not grow with the gradient, which is a sum over the minibatch, and a rate without
-    a minibatch size is divided by the number of samples all the same, as CNTK does. For a rate as
-    in the paper say `minibatch_size=C.learners.IGNORE`.
+    As in CNTK, a rate without a minibatch size is divided by the number of samples, although the
+    steps do not grow with the gradient, a sum over the minibatch. For a rate as in the paper use
+    `minibatch_size=C.learners.IGNORE`.
 
     Source: Duchi, Hazan and Singer, 2011; CNTK's `adagrad`.
 
@@ -180,12 +179,12 @@ def adadelta(
     epsilon: float = 1e-8,
     **options: Any,
 ) -> Learner:
-    """Steps as large as the steps before were, by the gradient's own scale.
+    """AdaDelta: scales the gradient by the root mean squares of steps and gradients.
 
     Args:
-        parameters, lr, options: as for `sgd`; None: 1, as in the paper, per sample.
-        rho: the part of the smoothed squares (of gradients and of steps) that stays.
-        epsilon: added to both; it gives the first step its size.
+        parameters, lr, options: as for `sgd`; `lr=None` is 1 per sample, as in the paper.
+        rho: the decay factor of the mean squares of gradients and of steps.
+        epsilon: added to both mean squares; it determines the size of the first step.
 
     Source: Zeiler, 2012; CNTK's `adadelta`.
 
@@ -211,20 +210,20 @@ def rmsprop(
     need_ave_multiplier: bool = True,
     **options: Any,
 ) -> Learner:
-    """The gradient by its root mean square, with a factor for each element that adapts.
+    """RMSProp: divides the gradient by its root mean square, with an adaptive factor per element.
 
     Args:
         parameters, lr, options: as for `sgd`.
-        gamma: the part of the smoothed square that stays, between 0 and 1.
-        inc: what an element's factor is multiplied by where the gradient's sign stays; above 1.
-        dec: and where it changes; between 0 and 1.
-        max, min: between which the factor stays. It is 0.02 at first.
+        gamma: the decay factor of the mean square, between 0 and 1.
+        inc: multiplies an element's factor if the sign of its gradient is unchanged; above 1.
+        dec: multiplies it if the sign changes; between 0 and 1.
+        max, min: the limits of the factor, which is initially 0.02.
         need_ave_multiplier: whether the factors of a parameter's elements are divided by their
-            mean, so that only their proportions count.
+            mean.
 
-    The steps do not grow with the gradient, which is a sum over the minibatch, and a rate without
-    a minibatch size is divided by the number of samples all the same, as CNTK does. For a rate as
-    in the paper say `minibatch_size=C.learners.IGNORE`.
+    As in CNTK, a rate without a minibatch size is divided by the number of samples, although the
+    steps do not grow with the gradient, a sum over the minibatch. For a rate as in the paper use
+    `minibatch_size=C.learners.IGNORE`.
 
     Source: Tieleman and Hinton, 2012; CNTK's `rmsprop`.
 
@@ -253,17 +252,17 @@ def fsadagrad(
     variance_momentum: Any = None,
     **options: Any,
 ) -> Learner:
-    """The gradient by its root mean square per sample, smoothed: CNTK's own forerunner of Adam.
+    """FSAdaGrad, CNTK's predecessor of Adam: smoothed gradients over root mean squares per sample.
 
     Args:
         parameters, lr, options: as for `sgd`.
         momentum, unit_gain: as for `momentum_sgd`.
-        variance_momentum: the part of the smoothed square that stays; by default
-            0.9999986111120757 per sample, that is 1/e after two hours of speech.
+        variance_momentum: the decay factor of the mean square; by default 0.9999986111120757 per
+            sample, which is 1/e after two hours of speech.
 
-    The steps do not grow with the gradient, which is a sum over the minibatch, and a rate without
-    a minibatch size is divided by the number of samples all the same, as CNTK does. For a rate as
-    in the paper say `minibatch_size=C.learners.IGNORE`.
+    As in CNTK, a rate without a minibatch size is divided by the number of samples, although the
+    steps do not grow with the gradient, a sum over the minibatch. For a rate as in the paper use
+    `minibatch_size=C.learners.IGNORE`.
 
     Source: CNTK's `fsadagrad`.
 
@@ -289,7 +288,7 @@ def adam(
     adamax: bool = False,
     **options: Any,
 ) -> Learner:
-    """The smoothed gradient divided by the root of the smoothed square of it.
+    """Adam: the mean of the gradient divided by its root mean square, both smoothed.
 
     Args:
         parameters, lr, options: as for `sgd`.
@@ -297,12 +296,12 @@ def adam(
             gain.
         variance_momentum: the paper's beta2: a number, a list or a schedule; by default
             0.9999986111120757 per sample.
-        epsilon: what keeps the divisor from 0.
-        adamax: whether the largest gradient, faded, stands in the place of the root mean square.
+        epsilon: added to the divisor.
+        adamax: whether to use AdaMax, with the decaying maximum in place of the root mean square.
 
-    The steps do not grow with the gradient, which is a sum over the minibatch, and a rate without
-    a minibatch size is divided by the number of samples all the same, as CNTK does. For a rate as
-    in the paper say `minibatch_size=C.learners.IGNORE`.
+    As in CNTK, a rate without a minibatch size is divided by the number of samples, although the
+    steps do not grow with the gradient, a sum over the minibatch. For a rate as in the paper use
+    `minibatch_size=C.learners.IGNORE`.
 
     Source: Kingma and Ba, 2015; CNTK's `adam`.
 

@@ -1,4 +1,4 @@
-"""A loss as a function of one vector, for optimizers that know nothing of graphs."""
+"""A loss as a function of one vector, for general-purpose optimizers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..operands.variables import Parameter
 class FlatObjective:
     """A loss, summed over a minibatch, as a function of all its parameters in one vector.
 
-    Called with a vector it gives the loss and its gradient: what `scipy.optimize.minimize` takes
-    with `jac=True`. The parameters have the values of the last vector; `assign` sets them.
+    Called with a vector it returns the loss and its gradient, as `scipy.optimize.minimize` expects
+    with `jac=True`. Calls set the parameters to the vector; so does `assign`.
 
     Args:
-        loss: a function.
-        data: its inputs' values, as for `eval`.
-        parameters: those to be found; by default all of the loss.
+        loss: a function with one output.
+        data: the values of its inputs, as for `eval`.
+        parameters: the parameters to optimize; by default all of the loss.
 
     >>> from scipy.optimize import minimize
     >>> x, t = C.input_variable(1, np.float64), C.input_variable(1, np.float64)
@@ -38,26 +38,26 @@ class FlatObjective:
         self.data = data
         self.parameters = list(self.loss.parameters if parameters is None else parameters)
         if not self.parameters:
-            raise GraphError("the loss has no parameters to be found")
+            raise GraphError("the loss has no parameters to optimize")
 
     @property
     def start(self) -> np.ndarray:
-        """The parameters' values now, as one vector of float64."""
+        """The current values of the parameters, as one vector of float64."""
         return np.concatenate([np.ravel(p.value) for p in self.parameters]).astype(np.float64)
 
     def assign(self, vector: np.ndarray) -> None:
-        """Sets the parameters to a vector as `start` is one."""
+        """Sets the parameters to a vector, in the order of `start`."""
         sizes = [p.value.size for p in self.parameters]
         if np.shape(vector) != (sum(sizes),):
             raise GraphError(
-                f"the parameters are a vector of {sum(sizes)} numbers, got shape {np.shape(vector)}"
+                f"the parameters form a vector of size {sum(sizes)}, got shape {np.shape(vector)}"
             )
         parts = np.split(np.asarray(vector), np.cumsum(sizes)[:-1])
         for parameter, part in zip(self.parameters, parts, strict=True):
             parameter.value = part.reshape(parameter.shape)
 
     def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
-        """The loss and its gradient where the parameters are `vector`."""
+        """The loss and its gradient at `vector`."""
         self.assign(vector)
         found, value = self.loss.grad(self.data, wrt=self.parameters, outputs=[self.loss])
         gradients = found.values() if len(self.parameters) > 1 else [found]

@@ -1,4 +1,4 @@
-"""Names that CNTK's learners have for themselves and other people's learners import."""
+"""Private names of CNTK's learners that other projects import."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from .schedules import IGNORE, Schedule, as_schedule
 
 
 def _verify_learning_rate_type(learning_rate: Any) -> None:
-    """Raises where this is no schedule."""
+    """Raises `ValueError` if this is not a schedule."""
     if not isinstance(learning_rate, Schedule):
-        raise ValueError(f"a schedule is wanted, got {type(learning_rate).__name__}")
+        raise ValueError(f"expected a schedule, got {type(learning_rate).__name__}")
 
 
 def _infer_learning_parameter_schedule(
@@ -19,7 +19,7 @@ def _infer_learning_parameter_schedule(
     epoch_size: int | None,
     use_mean_gradient: bool | None = None,
 ) -> Schedule:
-    """What a learner was given as a number or a schedule, as a schedule."""
+    """A schedule from a number or a schedule."""
     return as_schedule(number_or_schedule, ref_minibatch_size, epoch_size, bool(use_mean_gradient))
 
 
@@ -29,7 +29,7 @@ def _infer_learning_rate_schedule_and_ref_minibatch_size(
     schedule: Any,
     epoch_size: int | None,
 ) -> tuple[Schedule, int | None]:
-    """A learner's schedule, and the minibatch size that it is meant for, if one was said."""
+    """The schedule of a learner, and the minibatch size it is meant for, if given."""
     if ref_minibatch_size is None and use_mean_gradient:
         ref_minibatch_size = IGNORE
     made = as_schedule(schedule, ref_minibatch_size, epoch_size, bool(use_mean_gradient))

@@ -1,4 +1,4 @@
-"""What all learners share: schedules, clipping, regularization, noise, checkpoints."""
+"""The base class of learners: schedules, clipping, regularization, noise, checkpoints."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ State = dict[str, Any]
 
 
 class Learner:
-    """Changes parameters by their gradients. `C.sgd(…)`, `C.adam(…)` and so on make learners.
+    """Updates parameters from their gradients. `C.sgd(…)`, `C.adam(…)` and others make learners.
 
     Args:
-        parameters: what it learns.
+        parameters: the parameters to learn.
         lr: the learning rate, a number or a schedule.
-        step: how a gradient becomes a change.
+        step: the algorithm: computes new values from gradients.
         options: see `Options`.
-        momentum, variance_momentum: for steps that smooth the gradient, or its square.
+        momentum, variance_momentum: for algorithms that smooth the gradient, or its square.
         unit_gain: whether the gradient is smoothed with gain 1.
 
     Attributes:
-        parameters: what it learns, in order.
-        as_numpy: whether a trainer is to give it gradients in the CPU's memory always.
+        parameters: the parameters to learn, in order.
+        as_numpy: whether a trainer must pass gradients as arrays in the CPU's memory.
 
     Raises:
-        ValueError: no parameters, one of them twice, or one whose shape is not known yet.
+        ValueError: there are no parameters, one occurs twice, or one has an unknown shape.
 
     >>> learner = C.sgd([C.Parameter(1)], C.learning_parameter_schedule(0.1, minibatch_size=32))
     >>> learner.learning_rate(), len(learner.parameters)
@@ -69,20 +69,22 @@ class Learner:
         self._unit_gain = unit_gain
         self._step = step
         if step is not None:
-            context().random.next_seed()  # CNTK's learners, but for users' own, have one each
+            context().random.next_seed()  # as in CNTK, except for user-written learners
         self._size = size
         self._samples = self._minibatches = self._sweeps = 0
         self._kept = [_stored(step, p) for p in self.parameters]
-        self._count = Stored((), self.parameters[0].dtype, _zeros, "count")  # as the step counts
-        self._begun = False  # whether there was an update, at a rate that is not 0
-        self._noise: tuple[int, int] | None = None  # the seed, and how often it was used
+        self._count = Stored(
+            (), self.parameters[0].dtype, _zeros, "count"
+        )  # the number of updates or samples, see `Step.counts`
+        self._begun = False  # whether there was an update with a nonzero rate
+        self._noise: tuple[int, int] | None = None  # the seed, and the number of draws
         if any(options.noise.values):
             self._noise = int(context().random.next_generator().integers(1 << 62)), 0
         self._reported: dict[str, float] = {}
         self.tell: Callable[[str, float], None] | None = None  # set by a trainer
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a pickle has of it; the trainer that it tells things is not its own."""
+        """The state to pickle, without the reference to a trainer."""
         made = {"_kept", "_count", "_updates", "_rules", "_runner"}
         own = {k: v for k, v in vars(self).items() if k not in made}
         return {**own, "tell": None, "state": self._state()}
@@ -97,24 +99,25 @@ class Learner:
 
     @property
     def minibatch_size(self) -> int:
-        """The minibatch size that its numbers are meant for; `IGNORE` if that was not said."""
+        """The minibatch size that rates and momenta are meant for; `IGNORE` if none was given."""
         return self._size or IGNORE
 
     @minibatch_size.setter
     def minibatch_size(self, size: int) -> None:
         self._size = size
-        for made in ("_updates", "_rules"):  # they are for a sum or a mean of gradients
+        for made in ("_updates", "_rules"):  # rates are for the sum, or for the mean, of gradients
             vars(self).pop(made, None)
 
     def is_compatible_mode(self) -> bool:
-        """Whether it applies its numbers as they are, to the mean gradient of a minibatch."""
+        """Whether rates and momenta apply to the mean gradient of a minibatch, unscaled."""
         return self._size == IGNORE
 
     @property
     def rule(self) -> Rule | None:
-        """What it does as a graph, which a trainer computes along with the gradients.
+        """The update as a graph, which a trainer computes along with the gradients.
 
-        None: it is given the gradients. So it is at a rate of 0, which changes nothing.
+        None: the trainer calls `update` with the gradients. This is also so at a rate of 0, which
+        changes nothing.
         """
         if self._step is None or self.learning_rate() == 0:
             return None
@@ -143,22 +146,22 @@ class Learner:
 
     @property
     def has_own_update(self) -> bool:
-        """Whether `update` is somebody's own, which a trainer must call."""
+        """Whether a subclass overrides `update`, so that a trainer must call it."""
         return "update" in vars(self) or type(self).update is not type(self)._rules_update
 
     @property
     def is_by_step(self) -> bool:
-        """Whether its step is one of ours: what that gives is finite if the gradients are."""
+        """Whether it is a built-in algorithm: its results are finite if the gradients are."""
         return self._step is not None
 
     # Schedules
 
     def learning_rate(self) -> float:
-        """The rate that is in force now."""
+        """The current learning rate."""
         return self._now(self._rate)
 
     def reset_learning_rate(self, learning_rate: Schedule) -> None:
-        """Sets another rate, a schedule that begins now.
+        """Sets a new learning rate: a schedule that starts now.
 
         >>> learner = C.sgd([C.Parameter(1)], 0.1)
         >>> learner.reset_learning_rate(C.learning_parameter_schedule(0.2))
@@ -187,22 +190,22 @@ class Learner:
         return now
 
     def _left(self, schedule: Schedule, samples: int) -> float:
-        """The part that is left of what was before a minibatch of so many samples."""
+        """The decay factor for a minibatch of this many samples."""
         value = self._now(schedule)
         return value ** (samples / schedule.minibatch_size) if schedule.minibatch_size else value
 
-    # What it has seen, as CNTK asks for it
+    # Counts, as in CNTK
 
     def total_number_of_samples_seen(self) -> int:
-        """How many samples (frames) it was updated with."""
+        """The number of samples (frames) in all updates."""
         return self._samples
 
     def total_number_of_minibatches_seen(self) -> int:
-        """How many updates there were."""
+        """The number of updates."""
         return self._minibatches
 
     def total_number_of_sweeps_seen(self) -> int:
-        """How many sweeps over the data ended with an update."""
+        """The number of sweeps over the data that have ended."""
         return self._sweeps
 
     # Updates
@@ -213,22 +216,23 @@ class Learner:
         training_sample_count: int,
         is_sweep_end: bool = False,
     ) -> bool:
-        """Changes the parameters.
+        """Updates the parameters.
 
         Args:
-            gradient_values: for each parameter its gradient, summed over the minibatch. Where the
-                gradient is, on the CPU or on a GPU, the parameter is changed.
-            training_sample_count: how many samples that were.
+            gradient_values: a dict from parameters to gradients, summed over the minibatch. The
+                update runs on the device, CPU or GPU, that holds the gradient.
+            training_sample_count: the number of samples in the minibatch.
             is_sweep_end: whether a sweep over the data ends with this minibatch.
 
-        At a rate of 0 the parameters and all that the learner keeps stay as they are; samples and
-        sweeps are counted, so that a schedule which begins with 0 goes on. (CNTK's stays there.)
+        At a rate of 0 neither the parameters nor the learner's state change; samples and sweeps
+        are counted, so that a schedule which starts with 0 advances. (In CNTK it does not.)
 
         Returns:
-            True: there is more to learn. A learner of one's own may say that there is not.
+            True. A user-written learner may return False to stop training.
 
         Raises:
-            GraphError: a parameter has no gradient, or one of another size; none is changed then.
+            GraphError: a parameter has no gradient, or one of the wrong size; no parameter is
+                changed then.
         """
         if self._step is None:
             raise NotImplementedError(f"{type(self).__name__} must define update")
@@ -244,10 +248,10 @@ class Learner:
             self._runner.run(Request(updates=rule.updates), given, [])
         return self.count(samples, is_sweep_end)
 
-    _rules_update = update  # does what `rule` says
+    _rules_update = update  # computes `rule`
 
     def feed(self, samples: int) -> dict[Input, Array]:
-        """What its rule is fed with for a minibatch of so many samples, besides the gradients."""
+        """The inputs of its rule besides the gradients, for a minibatch of this many samples."""
         if self._step is None:
             return {}
         rule, now = self._rule_now(), self._numbers(samples)
@@ -267,7 +271,7 @@ class Learner:
         return fed
 
     def count(self, samples: int, is_sweep_end: bool) -> bool:
-        """Notes an update with so many samples; whether there is more to learn."""
+        """Counts an update with this many samples; returns whether to go on training."""
         if self._step is not None:
             self._note()
         self._samples += samples
@@ -287,7 +291,7 @@ class Learner:
             self._noise = self._noise[0], self._noise[1] + len(self.parameters)
 
     def _gradients(self, given: Mapping[Any, Any]) -> list[Array]:
-        """The gradient of each parameter; an error before any is changed."""
+        """The gradient of each parameter; errors are raised before any parameter is changed."""
         found = [given.get(p) for p in self.parameters]
         for parameter, gradient in zip(self.parameters, found, strict=True):
             if gradient is None:
@@ -295,7 +299,7 @@ class Learner:
         return [as_gradient(p.node, g) for p, g in zip(self.parameters, found, strict=True)]
 
     def _report(self, name: str, schedule: Schedule) -> None:
-        """Reports a schedule's value when it changes."""
+        """Reports the value of a schedule when it changes."""
         value = self._now(schedule)
         if self.tell is not None and self._reported.get(name) != value:
             self._reported[name] = value
@@ -303,14 +307,14 @@ class Learner:
             self.tell(f"{name} per {f'{size} samples' if size else 'minibatch'}", value)
 
     def reset_smoothed_gradients(self) -> None:
-        """Sets all arrays that it keeps from update to update to 0."""
+        """Sets all arrays of the learner's state to 0."""
         if self._begun:
             for kept in self._kept:
                 for stored in kept.values():
                     stored.value = 0
 
     def position(self) -> Callable[[], None]:
-        """What goes back to where it is now, but for arrays."""
+        """A function that restores the current state, except for arrays."""
         names = "_samples", "_minibatches", "_sweeps", "_noise", "_begun"
         own = {k: vars(self)[k] for k in names}
         return lambda: vars(self).update(own)
@@ -318,7 +322,7 @@ class Learner:
     # Checkpoints
 
     def create_checkpoint(self) -> dict[str, Any]:
-        """All that it must know to go on: numbers, lists, dicts and arrays."""
+        """The state to resume from, made of numbers, lists, dicts and arrays."""
         return {
             "rule": self._name,
             "samples": self._samples,
@@ -330,24 +334,25 @@ class Learner:
         }
 
     def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Goes back to where `create_checkpoint` was called.
+        """Restores the state that `create_checkpoint` returned.
 
-        Raises `ValueError` if that was for other parameters or another rule, or if something is
-        missing; the learner stays as it is then.
+        Raises:
+            ValueError: the checkpoint is incomplete, or belongs to other parameters or another
+                kind of learner; nothing is changed then.
         """
         missing = self.create_checkpoint().keys() - checkpoint.keys()
         if missing:
             raise ValueError(f"the learner's checkpoint lacks {', '.join(sorted(missing))}")
         if checkpoint["rule"] != self._name:
             raise ValueError(
-                f"the checkpoint is of a learner by {checkpoint['rule']}, this one's rule is "
+                f"the checkpoint belongs to a learner by {checkpoint['rule']}, this one's rule is "
                 f"{self._name}"
             )
         states = checkpoint["state"]
         shapes = [[np.shape(v) for v in s.values() if np.ndim(v)] for s in states]
         own = [p.node.shape for p in self.parameters]
         if len(states) != len(own) or any(set(s) - {o} for s, o in zip(shapes, own, strict=True)):
-            raise ValueError("the checkpoint is of a learner of other parameters")
+            raise ValueError("the checkpoint belongs to a learner with other parameters")
         self._rate = Schedule.restored(checkpoint["rate"])
         self._samples, self._sweeps = checkpoint["samples"], checkpoint["sweeps"]
         self._minibatches = checkpoint["minibatches"]
@@ -355,7 +360,7 @@ class Learner:
         self._set_state(states)
 
     def _state(self) -> list[State]:
-        """What is kept of each parameter, in the CPU's memory; nothing before the first update."""
+        """The state of each parameter, in the CPU's memory; empty before the first update."""
         if not self._begun:
             return [{} for _ in self.parameters]
         counts = self._step is not None and self._step.counts
@@ -371,12 +376,12 @@ class Learner:
 
     @property
     def _name(self) -> str:
-        """What a checkpoint must be of, to be restored: the name of how it learns."""
+        """The name of the algorithm; a checkpoint must have the same."""
         return type(self).__name__ if self._step is None else self._step.name
 
 
 def _stored(step: Step | None, parameter: Any) -> dict[str, Stored]:
-    """What a step keeps of a parameter."""
+    """The arrays that a step keeps for a parameter."""
     node = parameter.node
     names = () if step is None else step.kept
     return {name: Stored(node.shape, node.dtype, _zeros, name) for name in names}
@@ -388,15 +393,15 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> Array:
 
 def _check(parameters: tuple[Any, ...]) -> None:
     if not parameters:
-        raise ValueError("a learner needs parameters to learn: it was given none")
+        raise ValueError("a learner needs at least one parameter")
     for p in parameters:
         if not isinstance(p, Parameter):
-            raise ValueError(f"a learner learns parameters, it was given {p!r:.60}")
+            raise ValueError(f"a learner takes parameters, got {p!r:.60}")
         _ = p.node.value  # type: ignore[attr-defined]  # raises if its shape is not known yet
-        if p.dtype == np.float16:  # the square of a gradient of 1e-4 is 0 there
+        if p.dtype == np.float16:  # the square of a gradient of 1e-4 underflows
             raise GraphError(
-                f"a learner needs more digits than float16 has, got {p!r}",
+                f"learning in float16 is too inaccurate, got {p!r}",
                 hint="keep the parameter in float32 and use C.cast(parameter, np.float16)",
             )
     if len(set(parameters)) < len(parameters):
-        raise ValueError("a learner was given a parameter twice")
+        raise ValueError("a learner can't have the same parameter twice")

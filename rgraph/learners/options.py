@@ -1,4 +1,4 @@
-"""What any learner can be told besides its own numbers."""
+"""The options that all learners share."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .schedules import IGNORE, as_schedule
 
 @dataclass
 class Options:
-    """What any learner can be told besides its own numbers.
+    """The options that all learners share.
 
     Attributes:
-        l1_regularization_weight: pulls every weight towards 0 by this times the rate, per sample.
-        l2_regularization_weight: this part of every weight is added to its gradient, per sample.
-        gaussian_noise_injection_std_dev: of noise added to the weights after each update; a
-            number or a schedule.
-        gradient_clipping_threshold_per_sample: the largest gradient of a sample.
-        gradient_clipping_with_truncation: whether each element of a gradient is held below that,
-            or the norm of a parameter's whole gradient.
-        use_mean_gradient: CNTK's older form of `minibatch_size=IGNORE`.
-        minibatch_size: the minibatch size that all rates and momenta are meant for that don't
-            say one themselves. `IGNORE`: they are applied to the mean gradient as they are.
-        epoch_size: the unit of schedules that are given as lists, in samples.
+        l1_regularization_weight: moves each weight towards 0 by this times the rate, per sample.
+        l2_regularization_weight: adds this times each weight to its gradient, per sample.
+        gaussian_noise_injection_std_dev: the standard deviation of noise that is added to the
+            weights after each update; a number or a schedule.
+        gradient_clipping_threshold_per_sample: the largest gradient per sample.
+        gradient_clipping_with_truncation: whether to clip each element of a gradient to the
+            threshold, or else the norm of each parameter's gradient.
+        use_mean_gradient: CNTK's former name of `minibatch_size=IGNORE`.
+        minibatch_size: the minibatch size that rates and momenta without their own are meant for.
+            `IGNORE`: they are applied to the mean gradient, unscaled.
+        epoch_size: the unit in samples of schedules that are given as lists.
 
     >>> w = C.Parameter(1, init=1)
     >>> learner = C.sgd([w], 0.5, l2_regularization_weight=0.1)
@@ -50,6 +50,6 @@ class Options:
 
     @property
     def cuts_gradients(self) -> bool:
-        """Whether gradients that are too large are cut off, infinite ones too."""
+        """Whether large gradients, including infinite ones, are clipped element by element."""
         limit = self.gradient_clipping_threshold_per_sample
         return self.gradient_clipping_with_truncation and limit < math.inf

@@ -1,4 +1,4 @@
-"""What a learner does, as a graph: a trainer computes it in one plan with the gradients."""
+"""The update of a learner as a graph, which a trainer computes in one plan with the gradients."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .steps import Step
 
 @dataclass(eq=False)
 class Rule:
-    """What a learner does, as a graph.
+    """The update of a learner as a graph.
 
     Attributes:
-        gradients: an input for each parameter, in their order.
-        updates: what is set, each with the node of its new value.
-        numbers: the inputs that are numbers of the minibatch, each by its name.
-        noise: inputs for noise, one for each parameter; none where none is added.
+        gradients: an input for the gradient of each parameter, in order.
+        updates: pairs of a stored value and the node of its new value.
+        numbers: the scalar inputs of a minibatch, such as rates, by name.
+        noise: an input for the noise of each parameter; empty without noise.
     """
 
     gradients: tuple[Input, ...]
@@ -40,17 +40,17 @@ class Rule:
 
     @property
     def reads(self) -> set[Node]:
-        """What its new values are computed from."""
+        """The nodes that new values depend on."""
         return set(graph.order([value for _, value in self.updates]))
 
     @property
     def fed(self) -> tuple[Input, ...]:
-        """What is given when it is known how many samples a minibatch has."""
+        """The inputs whose values depend on the number of samples."""
         return (*self.numbers, *self.noise)
 
 
 class _Numbers(dict[str, Operand]):
-    """Numbers of one type by their names; inputs, made when they are first asked for."""
+    """Scalar inputs of one type by name, made on first use."""
 
     def __init__(self, dtype: Any) -> None:
         super().__init__()
@@ -65,13 +65,13 @@ class _Numbers(dict[str, Operand]):
 
 @dataclass
 class Updates:
-    """Makes the rules of a learner by a step.
+    """Makes the rule of a learner from its step.
 
     Attributes:
-        options: what there is to do besides the step.
-        kept: of each parameter, what the step keeps.
-        count: of updates or samples, as the step counts.
-        is_mean: whether the step is given the mean gradient.
+        options: clipping, regularization and noise.
+        kept: the arrays that the step keeps for each parameter.
+        count: the number of updates or samples, see `Step.counts`.
+        is_mean: whether the step uses the mean gradient.
     """
 
     step: Step
@@ -104,7 +104,7 @@ class Updates:
         return Rule(tuple(gradients), tuple(updates), tuple(numbers), tuple(noise))
 
     def _prepared(self, p: Operand, g: Operand, now: Mapping[str, Operand]) -> Operand:
-        """The gradient as the options want it."""
+        """The gradient after clipping and L2 regularization."""
         options = self.options
         if self.is_mean:
             g = g * now["part"]
@@ -120,7 +120,7 @@ class Updates:
         return g
 
     def _finished(self, p: Operand, noise: Operand | None, now: Mapping[str, Operand]) -> Operand:
-        """The new value as the options want it."""
+        """The new value after noise and L1 regularization."""
         if noise is not None:
             p = p + noise
         if self.options.l1_regularization_weight > 0:
@@ -128,7 +128,7 @@ class Updates:
         return p
 
     def numbers(self, rate: float, samples: int) -> dict[str, float]:
-        """The numbers that the options want; see `Now`."""
+        """The scalar inputs that the options need; see `Now`."""
         options, size = self.options, 1 if self.is_mean else samples
         return {
             "part": 1 / samples,
@@ -139,10 +139,10 @@ class Updates:
 
 
 def as_gradient(node: Any, given: Any) -> Any:
-    """A gradient as an array of its node's type and shape.
+    """Converts a gradient to an array of its node's type and shape.
 
     Raises:
-        GraphError: it has another number of elements.
+        GraphError: it has the wrong number of elements.
     """
     if type(given) is np.ndarray and given.dtype == node.dtype and given.shape == node.shape:
         return given

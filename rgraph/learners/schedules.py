@@ -1,4 +1,4 @@
-"""Schedules: a number that changes as training goes on, and the minibatch size it is meant for."""
+"""Schedules: numbers that change during training, and the minibatch size they are meant for."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from itertools import accumulate
 from numbers import Integral, Real
 from typing import Any
 
-IGNORE = 0  # as a minibatch size: the value is for a minibatch, whatever its size
+IGNORE = 0  # as a minibatch size: values are per minibatch of any size
 
 Values = float | Real | Sequence[float | tuple[int, float]]
 
 
 class UnitType(Enum):
-    """Whether a schedule's values are meant per sample or per minibatch.
+    """Whether the values of a schedule are per sample or per minibatch.
 
     >>> C.UnitType("sample")
     <UnitType.sample: 'sample'>
@@ -27,10 +27,10 @@ class UnitType(Enum):
 
 
 def _number(value: Any) -> float:
-    """A number as Python has it: NumPy's may be given, too."""
+    """A Python number from one of Python's or NumPy's."""
     number = int(value) if isinstance(value, Integral) else float(value)
     if math.isnan(number):
-        raise ValueError("a schedule's value is NaN")
+        raise ValueError("a value of the schedule is NaN")
     return number
 
 
@@ -38,11 +38,11 @@ class Schedule:
     """A piecewise constant value over the course of training.
 
     Args:
-        values: a number, or a list of numbers, each for one unit, or of pairs (units, number).
-            The last number holds for ever.
-        minibatch_size: the size of the minibatches that the values are meant for; `IGNORE` if
-            they are for a whole minibatch of any size; None if a learner may still decide.
-        epoch_size: samples in a unit; None if a unit is a sweep over the data.
+        values: a number, a list of numbers, each for one unit, or a list of pairs (units, number).
+            The last number stays in effect.
+        minibatch_size: the minibatch size that the values are meant for; `IGNORE` if they are per
+            minibatch of any size; None lets the learner decide.
+        epoch_size: the number of samples in a unit; None if a unit is a sweep over the data.
 
     `schedule[n]` is the value after n samples (or sweeps, without an `epoch_size`).
 
@@ -58,7 +58,7 @@ class Schedule:
         if isinstance(values, Real):
             if epoch_size is not None:
                 warnings.warn(
-                    "one number holds for all samples, epoch_size is ignored",
+                    "epoch_size has no effect on a single number",
                     RuntimeWarning,
                     stacklevel=4,
                 )
@@ -70,7 +70,7 @@ class Schedule:
             ]
         else:
             raise ValueError(
-                f"a schedule is a number, or a list of numbers or of pairs (units, number), "
+                f"a schedule must be a number, or a list of numbers or of pairs (units, number), "
                 f"got {values!r:.60}"
             )
         self.is_minibatch_size_explicitly_specified = minibatch_size is not None
@@ -81,7 +81,7 @@ class Schedule:
 
     @property
     def is_sweep_based(self) -> bool:
-        """Whether its values change with sweeps through the data, not with samples."""
+        """Whether units are sweeps over the data rather than samples."""
         return self.epoch_size is None
 
     def __getitem__(self, count: int) -> float:
@@ -91,20 +91,20 @@ class Schedule:
         return self.values[-1]
 
     def after(self, count: int) -> Schedule:
-        """The same schedule, begun after so many samples or sweeps."""
+        """The same schedule, started after this many samples or sweeps."""
         state = self.state()
         return Schedule.restored({**state, "ends": [end + count for end in self.ends]})
 
     def state(self) -> dict[str, Any]:
-        """All that it is, as numbers and lists."""
+        """The schedule as numbers and lists."""
         return dict(vars(self))
 
     @staticmethod
     def restored(state: Mapping[str, Any]) -> Schedule:
-        """The schedule that `state` was made of."""
+        """The schedule from its `state`."""
         schedule = Schedule(1.0)
         if state.keys() != vars(schedule).keys():
-            raise ValueError(f"no schedule's state: {sorted(state)}")
+            raise ValueError(f"this is not the state of a schedule: {sorted(state)}")
         vars(schedule).update(state)
         return schedule
 
@@ -115,14 +115,14 @@ class Schedule:
 def learning_parameter_schedule(
     schedule: Values | Schedule, minibatch_size: int | None = None, epoch_size: int | None = None
 ) -> Schedule:
-    """A schedule for a learning rate, or for another of a learner's numbers.
+    """A schedule for a learning rate, or for another hyperparameter of a learner.
 
     Args:
         schedule: a number, a list of numbers, each for `epoch_size` samples, or a list of pairs
             (count, number), each for count times `epoch_size` samples.
         minibatch_size: the minibatch size that the numbers are meant for: a learner scales them
             to minibatches of other sizes. By default they are for a minibatch of any size.
-        epoch_size: in samples; by default a whole sweep over the data.
+        epoch_size: the number of samples in a unit; by default a sweep over the data.
 
     Source: CNTK's `learning_parameter_schedule`.
 
@@ -138,7 +138,7 @@ def learning_parameter_schedule(
 def learning_parameter_schedule_per_sample(
     schedule: Values | Schedule, epoch_size: int | None = None
 ) -> Schedule:
-    """As `learning_parameter_schedule`, for a minibatch size of 1: a rate per sample.
+    """Same as `learning_parameter_schedule` with `minibatch_size=1`: a rate per sample.
 
     >>> C.learning_parameter_schedule_per_sample(0.01).minibatch_size
     1
@@ -149,11 +149,11 @@ def learning_parameter_schedule_per_sample(
 def momentum_schedule(
     momentum: Values | Schedule, epoch_size: int | None = None, minibatch_size: int | None = None
 ) -> Schedule:
-    """A schedule for a momentum: the part of the smoothed gradient that a minibatch leaves of it.
+    """A schedule for a momentum: the decay factor of the smoothed gradient.
 
     Args:
-        minibatch_size: after as many samples that part is left; by default after a minibatch of
-            any size.
+        minibatch_size: the number of samples that the decay factor is for; by default a minibatch
+            of any size.
 
     >>> C.momentum_schedule([0.99, 0.9], 1000)[1000]
     0.9
@@ -164,7 +164,7 @@ def momentum_schedule(
 def momentum_schedule_per_sample(
     momentum: Values | Schedule, epoch_size: int | None = None
 ) -> Schedule:
-    """As `momentum_schedule`, for the part that is left after one sample.
+    """Same as `momentum_schedule` with `minibatch_size=1`: a decay factor per sample.
 
     >>> C.momentum_schedule_per_sample(0.999).minibatch_size
     1
@@ -175,7 +175,7 @@ def momentum_schedule_per_sample(
 def momentum_as_time_constant_schedule(
     momentum: Values | Schedule, epoch_size: int | None = None
 ) -> Schedule:
-    """A momentum given as the number of samples after which 1/e of a gradient is left.
+    """A momentum as a time constant: the number of samples after which a gradient decays to 1/e.
 
     >>> round(C.momentum_as_time_constant_schedule(1100)[0], 6)
     0.999091
@@ -192,7 +192,7 @@ def training_parameter_schedule(
     unit: UnitType | str = UnitType.minibatch,
     epoch_size: int | None = None,
 ) -> Schedule:
-    """CNTK's older form of `learning_parameter_schedule`, for values per sample or minibatch.
+    """CNTK's former `learning_parameter_schedule`, for values per sample or per minibatch.
 
     >>> C.training_parameter_schedule(0.01, "sample").minibatch_size
     1
@@ -204,7 +204,7 @@ def training_parameter_schedule(
 def learning_rate_schedule(
     lr: Values | Schedule, unit: UnitType | str, epoch_size: int | None = None
 ) -> Schedule:
-    """CNTK's older form of `learning_parameter_schedule`, as `training_parameter_schedule`.
+    """CNTK's former `learning_parameter_schedule`; same as `training_parameter_schedule`.
 
     >>> C.learning_rate_schedule(0.01, C.UnitType.minibatch)[0]
     0.01
@@ -215,21 +215,21 @@ def learning_rate_schedule(
 def as_schedule(
     value: Any, minibatch_size: int | None, epoch_size: int | None, use_mean_gradient: bool = False
 ) -> Schedule:
-    """What a learner was given as a number or a schedule, as a schedule.
+    """A schedule from a number, list or schedule.
 
-    A schedule without a minibatch size of its own takes the learner's; what was given stays as it
-    is, for another learner may have it too.
+    A schedule without a minibatch size gets the learner's, in a copy: another learner may share the
+    schedule.
     """
     if not isinstance(value, Schedule):
         if isinstance(value, (Real, list, tuple)):
             return Schedule(value, minibatch_size or IGNORE, epoch_size)
         raise ValueError(
-            f"a learning rate or momentum is a number, a list or a schedule "
+            f"a learning rate or momentum must be a number, a list or a schedule "
             f"(C.learning_parameter_schedule), got {type(value).__name__}"
         )
     size = value.minibatch_size
     if not value.is_minibatch_size_explicitly_specified and minibatch_size is not None:
         size = minibatch_size
     if use_mean_gradient and size == 1:
-        size = IGNORE  # the gradient is a mean already: not to be divided twice
+        size = IGNORE  # the gradient is already a mean: it must not be divided twice
     return Schedule.restored({**value.state(), "minibatch_size": size})

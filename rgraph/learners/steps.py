@@ -1,4 +1,4 @@
-"""How each learner turns a gradient into a step, written with operations: see `Step`."""
+"""The algorithms of the learners, written with operations: see `Step`."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ New = tuple[Operand, dict[str, Operand]]
 
 
 def rest(dtype: Any, x: float) -> float:
-    """1 - x in a type's precision, as CNTK has it: of 1 - 0.99999 a float32 keeps two digits."""
+    """1 - x rounded as in CNTK: in float32, 1 - 0.99999 has two correct digits."""
     return float(dtype(1) - dtype(x))
 
 
 @dataclass
 class Now:
-    """The numbers that are in force for one minibatch.
+    """The hyperparameters for one minibatch.
 
     Attributes:
-        rate: the factor of the gradient as the step gets it: the sum over the minibatch, or its
-            mean for a learner of `minibatch_size=IGNORE`.
-        samples: in the minibatch.
-        momentum: the part of the smoothed gradient that stays.
-        gain: the factor with which the gradient comes into the smoothed one.
-        decay: the part of the smoothed squared gradient that stays.
+        rate: the learning rate for the gradient: the sum over the minibatch, or the mean for a
+            learner with `minibatch_size=IGNORE`.
+        samples: the number of samples in the minibatch.
+        momentum: the decay factor of the smoothed gradient.
+        gain: the factor of the new gradient in the smoothed one.
+        decay: the decay factor of the mean square of the gradient.
     """
 
     rate: float
@@ -52,15 +52,14 @@ class Now:
 
 
 class Step:
-    """How a gradient becomes a change.
+    """The algorithm of a learner: computes new values from a gradient.
 
-    What changes from minibatch to minibatch (`numbers`) is fed, so that it makes no new plan.
+    Scalars that change between minibatches (`numbers`) are inputs, so that one plan serves all.
 
     Attributes:
-        kept: what is kept of each parameter from update to update: arrays of its shape, 0 at
-            first.
-        counts: whether it counts updates, or samples. The count is a value of the graph: a plan
-            may leave an update out, and nobody need hear of that.
+        kept: the names of arrays kept for each parameter, of its shape and initially 0.
+        counts: whether it counts updates, or samples. The count is a value in the graph, since a
+            plan may skip an update by itself.
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
@@ -68,27 +67,27 @@ class Step:
 
     @property
     def name(self) -> str:
-        """As checkpoints call it."""
+        """The name in checkpoints."""
         return type(self).__name__.lower()
 
     def count(self, before: Operand, now: Kept) -> Operand:
-        """Its count after an update."""
+        """The count after an update."""
         return before + 1
 
     def numbers(self, now: Now, rest: Callable[[float], float]) -> dict[str, float]:
-        """The numbers that it reads.
+        """The scalar inputs that it needs.
 
         Args:
-            rest: gives 1 - x in the parameters' precision; see `rest`.
+            rest: computes 1 - x in the precision of the parameters; see `rest`.
         """
         return {"rate": now.rate}
 
     def step(self, p: Operand, g: Operand, kept: Kept, now: Kept) -> New:
-        """The new values of a parameter and of what is kept.
+        """The new values of a parameter and of the kept arrays.
 
         Args:
             g: the gradient.
-            now: `numbers`, and "count", this update included, if it counts.
+            now: `numbers`, and "count", including this update, if it counts.
         """
         raise NotImplementedError
 
@@ -244,11 +243,11 @@ class Adamax(Step):
 
 
 def _log(part: float) -> float:
-    """The logarithm; of 0 a number so small that no power of it is seen beside 1."""
+    """The logarithm; for 0 a number so negative that its exponential is negligible next to 1."""
     return math.log(max(part, 1e-30))
 
 
 def _begun(now: Kept, log: str) -> Operand:
-    """1 - part**count, by the part's logarithm, to the last digit: how much of the weights that a
-    smoothed gradient is a sum with has come into it."""
+    """1 - decay**count, accurately, from the decay factor's logarithm: the sum of the weights in an
+    exponential moving average."""
     return -expm1(now[log] * now["count"])

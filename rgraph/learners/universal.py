@@ -1,4 +1,4 @@
-"""A learner whose rule is a graph."""
+"""A learner with a rule that users write with operations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .rule import Rule
 class _Universal(Learner):
     def __init__(self, rule: Callable[..., Any], parameters: Sequence[Any]) -> None:
         super().__init__(parameters, 1.0)
-        context().random.next_seed()  # as every learner of CNTK's
+        context().random.next_seed()  # like every learner in CNTK
         gradients = [Input(p.shape, (), p.dtype, "gradient") for p in self.parameters]
         result = rule(list(self.parameters), list(map(hold, gradients)))
         outputs = nodes_of(result) if isinstance(result, Operand) else map(as_node, result)
@@ -35,7 +35,7 @@ class _Universal(Learner):
 
     @property
     def rule(self) -> Rule | None:
-        """See `Learner.rule`; None where a step of training would compute something else."""
+        """See `Learner.rule`; None if a training step would compute a different result."""
         current = self._function._current()
         if self._made is None or self._made[0] != current:
             self._made = current, self._rule_of(current)
@@ -71,24 +71,24 @@ class _Universal(Learner):
         memory = checkpoint.get("memory")
         shapes = [v.node.shape for v in self._memory]
         if memory is not None and [np.shape(a) for a in memory] != shapes:
-            raise ValueError("the checkpoint is of a rule that keeps other values")
-        older = {"memory": [v.value for v in self._memory]}  # of versions that did not keep it
+            raise ValueError("the checkpoint belongs to a rule with other state")
+        older = {"memory": [v.value for v in self._memory]}  # missing in older checkpoints
         super().restore_from_checkpoint(older | dict(checkpoint))
         for variable, value in zip(self._memory, memory or [], strict=False):
             variable.value = value
 
 
 def universal(update_func: Callable[..., Any], parameters: Sequence[Any]) -> Learner:
-    """A learner whose rule is written with operations.
+    """A learner with an update rule written with operations.
 
     Args:
-        update_func: `update_func(parameters, gradients)`, lists of the same length, gives a
-            function that sets the parameters by `assign`: `C.combine([C.assign(p, …), …])`. The
+        update_func: `update_func(parameters, gradients)` takes two lists of the same length and
+            returns a function that sets the parameters: `C.combine([C.assign(p, …), …])`. The
             gradients are sums over the minibatch.
-        parameters: what to learn. Their shapes must be known.
+        parameters: the parameters to learn. Their shapes must be known.
 
-    What the rule keeps from update to update are parameters of its own, which no learner has. A
-    trainer computes the rule in the same plan as the gradients.
+    The rule keeps state in parameters of its own, which belong to no learner. A trainer computes
+    the rule in the same plan as the gradients.
 
     Source: CNTK's `universal`.
 

@@ -1,4 +1,4 @@
-"""Learners that people write."""
+"""User-written learners."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from .learner import Learner
 
 
 class _Parameters(tuple):
-    """A user's own learner calls its parameters, as in CNTK; a trainer reads them."""
+    """A tuple that is also callable: in CNTK `parameters` is a method of user-written learners."""
 
     def __call__(self) -> _Parameters:
         return self
 
 
 class UserLearner(Learner):
-    """The base of learners that people write: derive from it and define `update`.
+    """The base class of user-written learners: derive from it and define `update`.
 
     Args:
-        parameters: what it learns.
-        lr_schedule: its learning rate; `self.learning_rate()` gives the present value.
-        as_numpy: whether gradients come as NumPy's arrays wherever they were computed.
+        parameters: the parameters to learn.
+        lr_schedule: the learning rate; `self.learning_rate()` returns its current value.
+        as_numpy: whether gradients are passed as NumPy arrays even if computed on a GPU.
 
     Source: CNTK's `UserLearner`.
 

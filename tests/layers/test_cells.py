@@ -131,7 +131,7 @@ def test_axes_of_one_before_a_vector_stay(cell):
 
 
 def test_the_state_of_a_cell_is_a_vector():
-    with pytest.raises(C.GraphError, match="LSTM: its shape must be a vector's"):
+    with pytest.raises(C.GraphError, match="LSTM: the state must be a vector"):
         LSTM((3, 4))
 
 

@@ -185,7 +185,7 @@ def test_a_generator_captures_too():
     x, b = C.sequence.input_variable(1), C.input_variable(1)
     f = C.Function(lambda x, b: UnfoldFrom(lambda state: state + b)(0, x))
     assert f(x, b).eval({x: np.zeros((3, 1)), b: [[10]]})[0].ravel().tolist() == [10, 20, 30]
-    with pytest.raises(C.GraphError, match="its previous state alone, this one takes 2"):
+    with pytest.raises(C.GraphError, match="its previous state; this one takes 2"):
         UnfoldFrom(lambda state, x: state + x)
 
 
@@ -310,7 +310,7 @@ def test_unfold_of_a_vector_state():
     "step, problem",
     [
         (lambda x: x, "takes its previous state and 1 input"),
-        (lambda a, b, x: a + x, "takes is 2, and it returns 1 of them"),
+        (lambda a, b, x: a + x, "takes 2 states, but returns 1"),
     ],
 )
 def test_what_is_no_step(step, problem):
@@ -319,7 +319,7 @@ def test_what_is_no_step(step, problem):
 
 
 def test_a_wrong_number_of_initial_states():
-    with pytest.raises(C.GraphError, match="has 2 states, initial_state has 3"):
+    with pytest.raises(C.GraphError, match="has 2 states, but initial_state has 3"):
         Recurrence(LSTM(2), initial_state=(1, 2, 3))
 
 

@@ -44,7 +44,7 @@ def test_a_type_makes_an_input():
 def test_what_is_no_type():
     with pytest.raises(TypeError, match=r"write input_variable\(\*\*Tensor\[32\]\)"):
         Tensor[32]()
-    with pytest.raises(TypeError, match="sequence of sequences"):
+    with pytest.raises(TypeError, match="sequences of sequences"):
         Sequence[Sequence[Tensor[32]]]
     with pytest.raises(C.GraphError, match=r"Tensor\[32\]"):
         C.sigmoid(Tensor[32])
@@ -86,7 +86,7 @@ def test_annotations_that_are_no_types_mean_nothing_here():
 def test_types_must_be_for_the_arguments():
     with pytest.raises(TypeError, match="takes the arguments x, y"):
         Signature(Tensor[3])(lambda x, y: x)
-    with pytest.raises(ValueError, match="has annotations already"):
+    with pytest.raises(ValueError, match="already has annotations"):
 
         @Signature(Tensor[3])
         def f(x: Tensor[3]):
