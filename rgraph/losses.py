@@ -1,4 +1,4 @@
-"""Losses: what training makes small. CNTK's `losses` module."""
+"""Loss functions. CNTK's `losses` module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .ops.reductions import normal_axis, row_count
 from .ops.repetition import sum_rows
 from .ops.softmax import CROSS_ENTROPY
 
-_SMALL = 1e-6  # added to probabilities before their logarithm is taken
+_SMALL = 1e-6  # added to probabilities before taking logarithms
 
 
 @operation
@@ -30,13 +30,13 @@ def cross_entropy_with_softmax(
     """The cross entropy between a distribution and the softmax of scores along an axis.
 
     Args:
-        output_vector: scores, of any shape.
+        output_vector: scores (logits), of any shape.
         target_vector: the distribution, of the same shape: one-hot for a known class.
         axis: the static axis of the classes.
 
     Returns:
-        log(sum(exp(z))) - sum(t z) for scores z and target t: one number for each place of the
-        other axes; the axis itself stays, with size 1. A score may be -infinity where t is 0.
+        log(sum(exp(z))) - sum(t z) for scores z and target t, with the axis reduced to size 1. A
+        score may be -infinity where t is 0.
 
     Source: CNTK's `cross_entropy_with_softmax`.
 
@@ -74,9 +74,10 @@ def binary_cross_entropy(output: OperandLike, target: OperandLike) -> Node:
     """The cross entropy of probabilities, -t log(y) - (1 - t) log(1 - y), for each element.
 
     Args:
-        output: probabilities, of any shape. Of a `sigmoid` the loss is computed from what that is
-            taken of, and is exact however far it is saturated (CNTK's is at most 13.8, and loses
-            its gradient). To others 1e-6 is added, so that 0 and 1 are no harm.
+        output: probabilities, of any shape. If it is the result of `sigmoid`, the loss is computed
+            from the operand of `sigmoid`, and is exact even when saturated (CNTK's is at most
+            13.8, and its gradient vanishes). To other probabilities 1e-6 is added, so that 0 and 1
+            are allowed.
         target: 0 or 1, or probabilities, of the same shape.
 
     Source: CNTK's `binary_cross_entropy`.
@@ -93,11 +94,10 @@ def binary_cross_entropy(output: OperandLike, target: OperandLike) -> Node:
 def weighted_binary_cross_entropy(
     output: OperandLike, target: OperandLike, weight: OperandLike
 ) -> Node:
-    """`binary_cross_entropy`, weighted and summed over the minibatch: one number for all of it.
+    """`binary_cross_entropy`, weighted and summed over the minibatch: a single number.
 
     Args:
-        weight: of each element. Only proportions count: they are divided by their mean over the
-            minibatch.
+        weight: the weight of each element, normalized to a mean of 1 over the minibatch.
 
     Source: CNTK's `weighted_binary_cross_entropy`.
 
@@ -113,8 +113,10 @@ def weighted_binary_cross_entropy(
 
 
 def _unit(x: Node) -> Node:
-    """A vector divided by its norm: a zero vector stays, and has no gradient."""
-    largest = ops.stop_gradient(ops.reduce_max(ops.abs(x)))  # whose squares could be infinity or 0
+    """A vector divided by its norm; a zero vector stays zero and gets a zero gradient."""
+    largest = ops.stop_gradient(
+        ops.reduce_max(ops.abs(x))
+    )  # its squares could overflow or underflow
     scaled = ops.element_divide(x, largest)
     return ops.element_divide(scaled, ops.reduce_l2(scaled))
 
@@ -123,7 +125,7 @@ def _unit(x: Node) -> Node:
 def cosine_distance(x: OperandLike, y: OperandLike) -> Node:
     """The cosine of the angle between two vectors: one number per sample or frame, of shape ().
 
-    Vectors of any shape; 0 if one of them is zero, which then has no gradient.
+    Vectors of any shape; 0 if one of them is zero, which then gets a zero gradient.
 
     Source: CNTK's `cosine_distance`.
 
@@ -141,11 +143,11 @@ def cosine_distance_with_negative_samples(
 
     Args:
         x, y: vectors, one per sample (or per frame).
-        shift: how many samples further the first of the others stands; the next follow it.
-        num_negative_samples: how many others.
+        shift: the distance in samples to the first of the other samples; the next ones follow it.
+        num_negative_samples: the number of other samples.
 
     Returns:
-        shape (1 + num_negative_samples,): the cosine with its own y first.
+        cosines, of shape (1 + num_negative_samples,): first the one with its own y.
 
     Source: CNTK's `cosine_distance_with_negative_samples`.
 
@@ -165,16 +167,16 @@ def cosine_distance_with_negative_samples(
 
 @operation
 def lambda_rank(output: OperandLike, gain: OperandLike, group: OperandLike) -> Node:
-    """How far samples are from being ranked by their gains, one number for the minibatch.
+    """LambdaRank: a loss for ranking the samples of each group by gain; a single number.
 
-    It is 1 minus the mean over groups of the normalized discounted cumulative gain, times 100
-    times the number of samples. That has no useful gradient; in its place comes LambdaRank's.
+    The value is (1 - NDCG) * 100 * the number of samples, with the mean over groups of the
+    normalized discounted cumulative gain. Its gradient is replaced by that of LambdaRank.
 
     Args:
-        output: the score of each sample, one number.
-        gain: its gain: the samples of a group should be ranked by it.
-        group: the number of the group, as one has for the documents of a query. The samples of
-            a group stand next to one another.
+        output: the score of each sample, of shape (1,).
+        gain: the gain of each sample, of shape (1,).
+        group: the number of its group, of shape (1,), for example of the documents of a query. The
+            samples of a group must be adjacent.
 
     Source: Burges, 2010; CNTK's `lambda_rank`.
 
@@ -188,15 +190,15 @@ def lambda_rank(output: OperandLike, gain: OperandLike, group: OperandLike) -> N
 
 @operation
 def fmeasure(output: OperandLike, target: OperandLike, beta: float = 1) -> Node:
-    """1 minus the F-measure: for the two-fold masks of a segmentation, or for classes.
+    """1 minus the F-measure, for binary masks or for classes.
 
     F = (1 + beta²) P R / (beta² P + R), with precision P = sum(y t) / sum(y) and recall
     R = sum(y t) / sum(t), that is (1 + beta²) sum(y t) / (beta² sum(t) + sum(y)).
 
     Args:
-        output, target: of the same shape. Of (classes, height, width) each class has its own
-            result, of shape (classes, 1, 1); else all elements count together, shape ().
-        beta: how much recall weighs, against precision.
+        output, target: of the same shape. For (classes, height, width) there is a result for each
+            class, of shape (classes, 1, 1); otherwise one for all elements, of shape ().
+        beta: the weight of recall relative to precision.
 
     Source: CNTK's `fmeasure`.
 
@@ -220,8 +222,8 @@ def nce_loss(
     allow_duplicates: bool = True,
     seed: int | None = None,
 ) -> Node:
-    """Noise contrastive estimation: a softmax over many classes, learned by telling the true
-    class from `num_samples` classes drawn at random, the same ones for all samples.
+    """Noise contrastive estimation: trains a softmax over many classes by distinguishing the true
+    class from `num_samples` random classes, the same ones for all samples.
 
     The logits are `times_transpose(inputs, weights) + reshape(biases, -1)`; use these, with a
     softmax, after training.
@@ -230,9 +232,9 @@ def nce_loss(
         weights: a parameter of shape (classes, inputs).
         biases: a parameter of shape (classes, 1).
         inputs: a vector per sample.
-        labels: one-hot.
-        noise_distribution: an array of the probabilities, all positive, that classes are drawn
-            with; they need not sum to 1.
+        labels: one-hot vectors of shape (classes,).
+        noise_distribution: an array of the probabilities of the random classes, all positive; they
+            need not sum to 1.
         num_samples, allow_duplicates, seed: as for `random_sample`.
 
     Returns:
@@ -255,7 +257,7 @@ def nce_loss(
     entropy = float(np.sum(num_samples * q * log_prior))
     inverse = num_samples * q / sampling.inclusion(q, num_samples, allow_duplicates)
     fixed = [graph.Constant(v, None, w.dtype) for v in (q, log_prior, inverse)]
-    sampling.seeds(seed)  # CNTK has one for the frequencies, too
+    sampling.seeds(seed)  # as in CNTK, the frequencies have one too
     drawn = sampling.random_sample(fixed[0], num_samples, allow_duplicates, seed)
     prior, factor = (ops.times(drawn, v, output_rank=0) for v in fixed[1:])
     some = ops.times_transpose(x, ops.times(drawn, w))
@@ -272,17 +274,17 @@ def nce_loss(
 def hierarchical_softmax_layer(
     input_var: Any, label_index: Any, label_dim: int, label_classes: int | None = None
 ) -> tuple[Any, Any, list[Any]]:
-    """A softmax in two steps: over groups of labels, then over the labels of a group.
+    """A hierarchical softmax: over groups of labels, then over the labels of a group.
 
     Args:
-        input_var: a vector per sample, its size known.
+        input_var: a vector per sample, of known size.
         label_index: the number of the true label, of shape (1,).
-        label_dim: how many labels there are.
-        label_classes: how many groups; by default the root of that.
+        label_dim: the number of labels.
+        label_classes: the number of groups; by default the square root of `label_dim`.
 
     Returns:
-        the probability of the true label, of shape (1, 1); those of the groups; and for each group
-        those of its labels, as a list.
+        the probability of the true label, of shape (1, 1); the probabilities of the groups; and a
+        list with the probabilities of the labels of each group.
 
     Source: Morin and Bengio, 2005; CNTK's `hierarchical_softmax_layer`.
 

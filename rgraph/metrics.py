@@ -1,4 +1,4 @@
-"""Metrics: how good a model is. They have no gradients. CNTK's `metrics` module."""
+"""Metrics, which have no gradients. CNTK's `metrics` module."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from .ops.softmax import hardmax_along
 def classification_error(
     output_vector: OperandLike, target_vector: OperandLike, axis: Any = -1, topN: int = 1
 ) -> Node:
-    """Whether the largest score is not at the target's class.
+    """The classification error: 1 if the class with the largest score is wrong, else 0.
 
     Args:
         output_vector: scores.
-        target_vector: one-hot, of the same shape. (Of a distribution its part that lies outside
-            the class with the largest score.)
+        target_vector: one-hot, of the same shape. (For a distribution the error is 1 minus the
+            probability of the class with the largest score.)
         axis: the static axis of the classes.
-        topN: how many of the largest scores count as right.
+        topN: the number of largest scores that count as correct.
 
     Returns:
-        0 or 1 for each place of the other axes, `axis` having size 1. If an `axis` other than -1
-        is given: the mean over these places, of shape (). With `topN`: the number of errors in
-        the minibatch.
+        0 or 1 for each position, with `axis` reduced to size 1. With an `axis` other than -1: the
+        mean over positions, of shape (). With `topN`: the number of errors in the minibatch.
 
     Source: CNTK's `classification_error`.
 
@@ -61,20 +60,20 @@ def edit_distance_error(
     squashInputs: bool = False,
     tokensToIgnore: Sequence[int] = (),
 ) -> Node:
-    """The edits that turn one sequence of labels into another, one number for the minibatch.
+    """The edit distance between sequences of labels, as a single number for the minibatch.
 
-    The label of a frame is the place of its largest element.
+    The label of a frame is the index of its largest element.
 
     Args:
         input_a: scores per frame.
-        input_b: the true sequences; they may be of other lengths.
-        subPen, delPen, insPen: the costs of an edit, by which the cheapest way is found.
-        squashInputs: whether equal labels next to one another count once.
-        tokensToIgnore: labels that are left out (after squashing).
+        input_b: the true sequences, one-hot; they may have other lengths.
+        subPen, delPen, insPen: the costs of a substitution, deletion and insertion.
+        squashInputs: whether to merge equal adjacent labels.
+        tokensToIgnore: labels to leave out (after merging).
 
     Returns:
-        the number of edits per label of `input_b`, times the number of frames of `input_a`: so a
-        trainer's mean per frame is the error rate.
+        the number of edits per label of `input_b`, times the number of frames of `input_a`, so
+        that a trainer's mean per frame is the error rate.
 
     Source: CNTK's `edit_distance_error`.
 
@@ -94,13 +93,13 @@ def edit_distance_error(
 
 @operation
 def ndcg_at_1(output: OperandLike, gain: OperandLike, group: OperandLike) -> Node:
-    """The gain of each group's sample with the best score over the group's best gain.
+    """NDCG at 1: the gain of each group's best-scored sample, relative to the group's best gain.
 
     Args:
         output, gain, group: as for `lambda_rank`.
 
     Returns:
-        the mean over groups, times 100 times the number of samples: one number for the minibatch.
+        the mean over groups, times 100 times the number of samples: a single number.
 
     Source: CNTK's `ndcg_at_1`.
 

@@ -1,4 +1,4 @@
-"""A state of numbers, strings and arrays in a file: NumPy's own format, without pickled objects."""
+"""Checkpoints: numbers, strings and arrays in NumPy's file format, without pickled objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ARRAY, _TUPLE = "__array__", "__tuple__"
 
 
 def _packed(value: Any, arrays: list[np.ndarray]) -> Any:
-    """`value` as JSON has it, its arrays set aside."""
+    """`value` for JSON, with its arrays moved to `arrays`."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufcSU":
             raise ValueError(f"an array of type {value.dtype} can't be saved")
@@ -32,13 +32,15 @@ def _packed(value: Any, arrays: list[np.ndarray]) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str) or key in (_ARRAY, _TUPLE):
-                raise ValueError(f"a key of a saved dict must be a string of its own, got {key!r}")
+                raise ValueError(
+                    f"the keys of a dict in a checkpoint must be distinct strings, got {key!r}"
+                )
         return {k: _packed(v, arrays) for k, v in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ValueError(
-        f"a checkpoint holds numbers, strings, arrays, and lists and dicts of these; "
-        f"{value!r:.60} is none of them"
+        f"a checkpoint can hold numbers, strings, arrays, and lists and dicts of these; got "
+        f"{value!r:.60}"
     )
 
 
@@ -68,38 +70,38 @@ def save_state(filename: str, state: Any) -> None:
 
 
 def load_state(filename: str) -> Any:
-    """What `save_state` wrote. Raises `ValueError` if the file is something else."""
-    with archives.read(filename, "state", "is no checkpoint") as (content, arrays):
+    """Reads a file that `save_state` wrote. Raises `ValueError` if it is something else."""
+    with archives.read(filename, "state", "is not a checkpoint") as (content, arrays):
         return _unpacked(content, arrays)
 
 
 def _in_order(
     learned: Mapping[str, Any], here: Sequence[int], there: Sequence[int]
 ) -> Mapping[str, Any]:
-    """A learner's checkpoint with what it keeps of each parameter in the order it has here."""
+    """A learner's checkpoint, with the state of the parameters in this learner's order."""
     if here == there or "state" not in learned:
         return learned
     if sorted(here) != sorted(there):
-        raise ValueError("it is of a learner of other parameters")
+        raise ValueError("it belongs to a learner with other parameters")
     kept = dict(zip(there, learned["state"], strict=True))
     return {**learned, "state": [kept[i] for i in here]}
 
 
 def state_for(trainer: Any, filename: str) -> dict[str, Any]:
-    """What a file holds of a trainer like this one, saved here or in CNTK 2.
+    """Reads the state of a trainer from a checkpoint of rgraph or CNTK 2.
 
     Raises:
-        ValueError: it is no checkpoint, or CNTK's of another model or other learners.
+        ValueError: it is not a checkpoint, or CNTK's of another model or other learners.
     """
     try:
         found = cntk_checkpoint.load(filename)
         if found is not None:
             return _of_cntk(trainer, found)
     except GraphError as error:
-        problem = f"{filename} is no checkpoint of this trainer: {error.problem}"
+        problem = f"{filename} is not a checkpoint of this trainer: {error.problem}"
         raise GraphError(problem, hint=error.hint) from None
     except (AttributeError, KeyError, TypeError) as error:
-        raise GraphError(f"{filename} is no checkpoint, or broken: {error!r:.200}") from None
+        raise GraphError(f"{filename} is not a checkpoint, or is damaged: {error!r:.200}") from None
     return load_state(filename)
 
 
@@ -108,7 +110,7 @@ def _of_cntk(trainer: Any, found: cntk_checkpoint.Checkpoint) -> dict[str, Any]:
     values = _by_place(trainer._roots(), found.model._current())
     learners = trainer.parameter_learners
     if len(found.learners) != len(learners):
-        raise GraphError(f"it has {len(found.learners)} learners, here are {len(learners)}")
+        raise GraphError(f"it has {len(found.learners)} learners, this trainer has {len(learners)}")
     states = [
         cntk_checkpoint.learner_state(there, here, [p.shape for p in learner.parameters])
         for learner, here, there in zip(learners, own["learners"], found.learners, strict=True)
@@ -123,7 +125,7 @@ def _of_cntk(trainer: Any, found: cntk_checkpoint.Checkpoint) -> dict[str, Any]:
 
 
 def of_session(external: dict[str, Any], learner: Learner) -> dict[str, Any]:
-    """What a session kept with a checkpoint; CNTK's keep the place in the data alone."""
+    """The state of a session in a checkpoint; CNTK's only has the position in the data."""
     if cntk_checkpoint.SOURCE not in external:
         return external
     return {
@@ -135,42 +137,44 @@ def of_session(external: dict[str, Any], learner: Learner) -> dict[str, Any]:
 
 
 def _by_place(own: Sequence[Node], others: Sequence[Node]) -> dict[Node, Any]:
-    """The values that the parameters and statistics of a graph have in another of the same form."""
+    """The values of parameters and statistics from another graph of the same structure."""
     here, there = _stored(own), _stored(others)
     if len(here) != len(there):
-        raise GraphError(f"it is of another model, of {len(there)} arrays; here are {len(here)}")
+        raise GraphError(
+            f"it belongs to another model: it has {len(there)} arrays, this model has {len(here)}"
+        )
     for mine, other in zip(here, there, strict=True):
         names = {mine.name, other.name} - {""}
         if mine.shape != other.shape or len(names) > 1:
             raise GraphError(
-                f"it is of another model: where there is {describe(other)}, here is "
+                f"it belongs to another model: it has {describe(other)} in place of "
                 f"{describe(mine)}",
-                hint="what was learned is matched in the order of the graph, by shape and name",
+                hint="parameters are matched in the order of the graph, by shape and name",
             )
     return {mine: other.value for mine, other in zip(here, there, strict=True)}
 
 
 def _stored(roots: Sequence[Node]) -> list[Any]:
-    """What training changes, in the order of the graph."""
+    """The values that training changes, in the order of the graph."""
     changed = updates(roots)
     return [n for n in order(roots) if isinstance(n, Parameter) or n in changed]
 
 
 def _kept(trainer: Any) -> list[Any]:
-    """What checkpoints hold of a trainer's values, in their order."""
+    """The values of a trainer that checkpoints contain, in order."""
     steps = trainer._steps
     nodes = [n for n in order(steps.program.nodes) if isinstance(n, Parameter)]
     return [*map(hold, nodes), *map(hold, steps.states)]
 
 
 def _learned(trainer: Any) -> list[list[int]]:
-    """Of each learner, which of `_kept` its parameters are."""
+    """For each learner the indices of its parameters in `_kept`."""
     places = {v.node: i for i, v in enumerate(_kept(trainer))}
     return [[places[p.node] for p in k.parameters] for k in trainer.parameter_learners]
 
 
 def state_of(trainer: Any) -> dict[str, Any]:
-    """All that a trainer needs to go on."""
+    """The state that a trainer resumes from."""
     program = trainer._steps.program
     return {
         "parameters": [v.value for v in _kept(trainer)],
@@ -184,10 +188,10 @@ def state_of(trainer: Any) -> dict[str, Any]:
 
 
 def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
-    """Has a trainer be in a state, as `state_of` gives it.
+    """Sets the state of a trainer, as `state_of` returns it.
 
     Raises:
-        ValueError: it is of another model, or of other learners.
+        ValueError: it belongs to another model, or to other learners.
     """
     kept, learners = _kept(trainer), trainer.parameter_learners
     for what, own, given in (
@@ -195,30 +199,32 @@ def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
         ("learners", learners, state["learners"]),
     ):
         if len(own) != len(given):
-            raise ValueError(f"it has {len(given)} {what}, another model's; here are {len(own)}")
+            raise ValueError(
+                f"it belongs to another model: it has {len(given)} {what}, this one has {len(own)}"
+            )
     for holder, value in zip(kept, state["parameters"], strict=True):
         if (holder.shape, holder.dtype) != (value.shape, value.dtype):
             there = f"shape {value.shape} and type {value.dtype}"
-            raise ValueError(f"it is of another model: {holder!r} has {there} there")
+            raise ValueError(f"it belongs to another model: {holder!r} has {there} there")
         holder.value = value
     own = _learned(trainer)
-    before = state.get("learned", list(map(sorted, own)))  # so in older checkpoints
+    before = state.get("learned", list(map(sorted, own)))  # the format of older checkpoints
     for learner, learned, here, there in zip(learners, state["learners"], own, before, strict=True):
         learner.restore_from_checkpoint(_in_order(learned, here, there))
     trainer.total_number_of_samples_seen = int(state["samples"])
     program = trainer._steps.program
-    if "random" in state:  # older checkpoints have none
+    if "random" in state:  # missing in older checkpoints
         program.set_random_state(state["random"])
     program.set_carried(state.get("carried"))
     trainer._scaling.state = state.get("loss scale", [])
 
 
 def restore(trainer: Any, filename: str) -> Any:
-    """Has a trainer be in the state that a file holds; what was kept with it.
+    """Restores a trainer from a file; returns the external state saved with it.
 
     Raises:
-        ValueError: the file is no checkpoint, or one of another model or other learners. All stays
-            as it was then.
+        ValueError: the file is not a checkpoint, or belongs to another model or other learners.
+            Nothing is changed then.
     """
     state, before = load_all(trainer, filename), state_of(trainer)
     try:
@@ -226,17 +232,17 @@ def restore(trainer: Any, filename: str) -> Any:
         return state["external"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         set_state(trainer, before)
-        problem = error if isinstance(error, ValueError) else f"{error!r} in what it holds"
-        raise ValueError(f"{filename} is no checkpoint of this trainer: {problem}") from None
+        problem = error if isinstance(error, ValueError) else f"{error!r} in its content"
+        raise ValueError(f"{filename} is not a checkpoint of this trainer: {problem}") from None
 
 
 # Of several workers
 
-_OWN = "random", "carried", "external"  # what each has of its own
+_OWN = "random", "carried", "external"  # state that differs between workers
 
 
 def save_all(trainer: Any, filename: str, external: Any) -> None:
-    """Saves a trainer's state, by rank 0; with what each worker has of its own."""
+    """Rank 0 saves the trainer's state, with the separate state of each worker."""
     state = {**state_of(trainer), "external": external}
     workers = trainer.workers
     if workers.size > 1:
@@ -253,11 +259,11 @@ def save_all(trainer: Any, filename: str, external: Any) -> None:
 
 
 def load_all(trainer: Any, filename: str) -> Any:
-    """The state that this worker is to be in; rank 0 reads the file.
+    """The state for this worker; rank 0 reads the file.
 
     Raises:
-        ValueError: as `state_for`; or states of delays in it can't be dealt to as many workers as
-            there are.
+        ValueError: as for `state_for`; or the number of workers has changed, and the checkpoint
+            has states of delays.
     """
     workers = trainer.workers
     found: Any = None
@@ -274,8 +280,8 @@ def load_all(trainer: Any, filename: str) -> Any:
         found.update(own[workers.rank])
     elif any(one["carried"] is not None for one in own):
         raise GraphError(
-            f"{filename} is of {len(own)} workers with pieces of sequences that go on, which can't "
-            f"be dealt to {workers.size}",
-            hint=f"go on with {len(own)} workers",
+            f"{filename} was saved by {len(own)} workers in the middle of truncated sequences; it "
+            f"can't be resumed by {workers.size}",
+            hint=f"resume with {len(own)} workers",
         )
     return found

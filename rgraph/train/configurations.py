@@ -1,4 +1,4 @@
-"""What a training session is told: when to save, validate and test, and how much to read."""
+"""Options of a training session: minibatch sizes, checkpoints, validation and tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .reading import Streams
 
 
 class DataUnit(IntEnum):
-    """What the frequencies of a session count.
+    """The unit of a session's frequencies.
 
     >>> C.train.DataUnit.sweep.name
     'sweep'
@@ -32,17 +32,19 @@ Frequency = int | tuple[int, DataUnit] | None
 
 
 def period_of(frequency: Frequency) -> tuple[int, DataUnit]:
-    """The period and its unit; a period that never ends for None, and 0 for never."""
+    """The period and its unit; the period is infinite for None, and 0 for never."""
     if frequency is None:
         return sys.maxsize, DataUnit.sample
     period, unit = frequency if isinstance(frequency, tuple) else (frequency, DataUnit.sample)
     if period < 0:
-        raise ValueError(f"a frequency is a number of samples, minibatches or sweeps, got {period}")
+        raise ValueError(
+            f"a frequency must be a number of samples, minibatches or sweeps, got {period}"
+        )
     return int(period), DataUnit(unit)
 
 
 def minibatch_size_schedule(schedule: Any, epoch_size: int = 1) -> Schedule:
-    """A minibatch size that changes as training goes on.
+    """A schedule for the minibatch size.
 
     Args:
         schedule: a number, a list of numbers, each for `epoch_size` samples, or a list of pairs
@@ -56,13 +58,13 @@ def minibatch_size_schedule(schedule: Any, epoch_size: int = 1) -> Schedule:
     """
     if isinstance(schedule, Integral):
         if epoch_size != 1:
-            raise ValueError("one minibatch size holds for all samples; leave out epoch_size")
+            raise ValueError("epoch_size has no effect on a single minibatch size; leave it out")
         schedule = Schedule(schedule)
     elif not isinstance(schedule, Schedule):
         schedule = Schedule(schedule, epoch_size=epoch_size)
     for size in schedule.values:
         if size < 1 or size != int(size):
-            raise ValueError(f"a minibatch has 1 sample at least, and a whole number; got {size}")
+            raise ValueError(f"a minibatch size must be a whole number of at least 1, got {size}")
     return schedule
 
 
@@ -72,14 +74,14 @@ class CheckpointConfig:
 
     Args:
         filename: the file; None for no checkpoints.
-        frequency: samples between checkpoints, or a pair of a number and a `DataUnit`; None for
-            one at the end, 0 for none.
-        restore: whether a session that finds the file goes on from there.
-        preserve_all: whether to keep all checkpoints, with numbers after the name; the last one
-            has the name itself. A session goes on from the newest of them.
-        keep: as `preserve_all`, but only so many of the numbered ones are kept, the latest.
-        keep_best: whether the one is kept, too, after which cross validation gave the smallest
-            mean metric: it has ".best" after the name.
+        frequency: the number of samples between checkpoints, or a pair of a number and a
+            `DataUnit`; None for one checkpoint at the end, 0 for none.
+        restore: whether a session resumes from the file if it exists.
+        preserve_all: whether to keep all checkpoints, with numbers appended to the name; the last
+            one has the plain name. A session resumes from the newest.
+        keep: same as `preserve_all`, but keeps only this many numbered checkpoints, the latest.
+        keep_best: whether to keep another checkpoint, with ".best" appended to the name, at the
+            smallest mean metric in cross validation.
 
     >>> C.CheckpointConfig("model.checkpoint", frequency=(1, C.train.DataUnit.sweep)).restore
     True
@@ -94,7 +96,7 @@ class CheckpointConfig:
 
     def __post_init__(self) -> None:
         if self.keep is not None and self.keep < 1:
-            raise ValueError(f"keep is a number of checkpoints, at least 1, got {self.keep!r:.60}")
+            raise ValueError(f"keep must be a whole number of at least 1, got {self.keep!r:.60}")
 
     @property
     def is_numbered(self) -> bool:
@@ -102,14 +104,14 @@ class CheckpointConfig:
         return self.preserve_all or self.keep is not None
 
     def numbered(self) -> list[str]:
-        """The numbered ones that are there, the first one first."""
+        """The numbered checkpoints that exist, oldest first."""
         folder, name = os.path.split(self.filename or "")
         found = [f for f in os.listdir(folder or ".") if f.startswith(name)]
         numbers = sorted(int(n) for f in found if (n := f[len(name) :]).isdigit())
         return [f"{self.filename}{n}" for n in numbers]
 
     def newest(self) -> str | None:
-        """The one that was written last, if there is one."""
+        """The newest checkpoint, if there is one."""
         if not self.filename or not os.path.isdir(os.path.dirname(self.filename) or "."):
             return None
         found = [f for f in (*self.numbered(), self.filename) if os.path.exists(f)]
@@ -118,19 +120,21 @@ class CheckpointConfig:
 
 @dataclass
 class CrossValidationConfig:
-    """Whether and when a session measures the metric on other data.
+    """Whether and when a session evaluates the metric on other data.
 
     Args:
-        minibatch_source: a source that ends, or data as for `Function.train`.
-        frequency: samples between measurements, or a pair of a number and a `DataUnit`; None for
-            one at the end, 0 for none.
-        minibatch_size: of the measurements, a number or a schedule.
-        callback: `callback(index, average error, samples, minibatches)`, called after each; if
-            it gives False, training ends. Samples are the metric's: sequences, if each has one.
-        max_samples: how many samples to take at most, of the metric's too.
-        model_inputs_to_streams: which input gets which stream; by default as in training.
-        criterion: whose arguments data in arrays is for; by default as in training.
-        source, mb_size: older names of `minibatch_source` and `minibatch_size`.
+        minibatch_source: a source with a limited number of samples, or data as for
+            `Function.train`.
+        frequency: the number of samples between evaluations, or a pair of a number and a
+            `DataUnit`; None for one evaluation at the end, 0 for none.
+        minibatch_size: the minibatch size of the evaluations, a number or a schedule.
+        callback: `callback(index, average error, samples, minibatches)` is called after each
+            evaluation; training ends if it returns False. Samples are counted by the metric: whole
+            sequences, if the metric has one value per sequence.
+        max_samples: the largest number of samples in an evaluation, counted in the same way.
+        model_inputs_to_streams: a dict from inputs to streams; by default as in training.
+        criterion: a function whose arguments the arrays are for; by default as in training.
+        source, mb_size: former names of `minibatch_source` and `minibatch_size`.
 
     >>> def stop_when_good(index, average_error, samples, minibatches):
     ...     return average_error > 0.01
@@ -155,13 +159,13 @@ class CrossValidationConfig:
 
 @dataclass
 class TestConfig:
-    """Whether a session measures the metric at its end; arguments as `CrossValidationConfig`.
+    """Evaluates the metric at the end of a session; arguments as for `CrossValidationConfig`.
 
     >>> C.TestConfig((np.zeros((10, 2)), np.zeros((10, 1)))).minibatch_size
     32
     """
 
-    __test__ = False  # it is not a test of pytest's
+    __test__ = False  # not a test class for pytest
 
     minibatch_source: Any = None
     minibatch_size: Any = 32
@@ -175,7 +179,7 @@ class TestConfig:
 
 
 def _take_older_names(config: Any, source: Any, mb_size: Any) -> None:
-    """What CNTK called `minibatch_source` and `minibatch_size` before."""
+    """Accepts the former names of `minibatch_source` and `minibatch_size`."""
     if source is not None:
         config.minibatch_source = source
     if mb_size is not None:

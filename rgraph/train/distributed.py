@@ -1,7 +1,7 @@
 """Training by several processes: CNTK's `train.distributed` module.
 
-`mpirun` starts the processes, the workers; each reads its part of the data. Where there is one
-process, MPI is not needed, and a distributed learner does what its own learner does.
+`mpirun` starts the processes, the workers; each reads its part of the data. With a single
+process MPI is not needed, and a distributed learner does the same as the learner it wraps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Communicator:
     """The processes that train together.
 
     Args:
-        workers: those that take part; by default all that `mpirun` started.
+        workers: the participating workers; by default all that `mpirun` started.
 
     Source: CNTK's `Communicator`.
 
@@ -51,7 +51,7 @@ class Communicator:
         self._workers = workers or all_workers()
 
     def workers(self) -> list[WorkerDescriptor]:
-        """All workers, by rank. They must all ask."""
+        """All workers, by rank. A collective call: all workers must make it."""
         return [
             WorkerDescriptor(i, host)
             for i, host in enumerate(self._workers.gather(self._workers.host))
@@ -62,7 +62,7 @@ class Communicator:
         return WorkerDescriptor(self._workers.rank, self._workers.host)
 
     def barrier(self) -> None:
-        """Waits until all workers are here."""
+        """Waits until all workers have called this."""
         self._workers.barrier()
 
     def is_main(self) -> bool:
@@ -71,12 +71,12 @@ class Communicator:
 
     @staticmethod
     def finalize() -> None:
-        """Ends all communication. All workers must call it, or none: it happens at their end."""
+        """Ends communication, which also happens at exit. All workers must call it, or none."""
         all_workers().finalize()
 
     @staticmethod
     def num_workers() -> int:
-        """How many workers there are."""
+        """The number of workers."""
         return all_workers().size
 
     @staticmethod
@@ -86,18 +86,18 @@ class Communicator:
 
 
 class DistributedLearner(Learner):
-    """A learner that takes part with others.
+    """The base class of learners for several workers.
 
     Args:
         learner: the learner of this worker.
-        communicator: the workers that take part.
-        distributed_after: the number of samples after which that begins. Until then a training
-            session has all workers read the same data and do the same.
+        communicator: the participating workers.
+        distributed_after: the number of samples after which distributed training starts. Before,
+            all workers of a training session read the same data and make the same updates.
 
     Attributes:
         learner: the learner of this worker.
         distributed_after: as given.
-        sums_gradients: whether it is given gradients that are summed over all workers.
+        sums_gradients: whether gradients are summed over all workers before the update.
 
     >>> learner = C.data_parallel_distributed_learner(C.sgd([C.Parameter(2)], 0.1))
     >>> isinstance(learner, C.DistributedLearner), learner.communicator().is_main()
@@ -110,16 +110,18 @@ class DistributedLearner(Learner):
         self, learner: Learner, communicator: Communicator, distributed_after: int = 0
     ) -> None:
         if not isinstance(learner, Learner) or isinstance(learner, DistributedLearner):
-            raise GraphError(f"a learner is C.sgd(…) or the like, not {learner!r:.60}")
+            raise GraphError(f"expected a learner such as C.sgd(…), got {learner!r:.60}")
         if distributed_after < 0:
-            raise GraphError(f"distributed_after is a number of samples, got {distributed_after}")
+            raise GraphError(
+                f"distributed_after must be a number of samples, got {distributed_after}"
+            )
         self.learner, self.distributed_after = learner, int(distributed_after)
         self._communicator = communicator
         self.parameters, self.options = learner.parameters, learner.options
         self.as_numpy = learner.as_numpy
 
     def __getstate__(self) -> dict[str, Any]:
-        """A pickle is for a program of one's own, with its own workers."""
+        """The state to pickle, without the workers of this program."""
         return {**vars(self), "_communicator": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -127,12 +129,12 @@ class DistributedLearner(Learner):
         self._communicator = Communicator()
 
     def communicator(self) -> Communicator:
-        """The workers that take part."""
+        """The participating workers."""
         return self._communicator
 
     @property
     def workers(self) -> Workers:
-        """The workers that take part, for what they tell each other."""
+        """The participating workers, with their collective operations."""
         return self._communicator._workers
 
     def update(
@@ -141,9 +143,9 @@ class DistributedLearner(Learner):
         training_sample_count: int,
         is_sweep_end: bool = False,
     ) -> bool:
-        """As `Learner.update`, of this worker's gradients; all workers must call it.
+        """Same as `Learner.update`, with the gradients of this worker; all workers must call it.
 
-        A trainer, which sums all that there is to sum at once, does not.
+        A trainer does not call it: it sums all values of a step at once.
         """
         samples = np.array([float(training_sample_count)])
         given = {p: np.array(on_cpu(gradient_values[p])) for p in self.parameters}
@@ -155,23 +157,24 @@ class DistributedLearner(Learner):
         return goes_on
 
     def before_step(self) -> None:
-        """What there is to do before parameters are changed."""
+        """Called before parameters are changed."""
 
     def after_step(self, samples: int, goes_on: bool) -> None:
-        """What there is to do after a step of all workers, with so many samples together.
+        """Called after a step.
 
         Args:
+            samples: the number of samples of all workers in the step.
             goes_on: False after the last step.
         """
 
     def before_checkpoint(self) -> None:
-        """Has all workers be in the same state; all must call it."""
+        """Brings all workers into the same state; all must call it."""
 
-    # What it has of its learner
+    # Delegated to the wrapped learner
 
     @property
     def tell(self) -> Callable[[str, float], None] | None:
-        """What it tells numbers that change; set by a trainer."""
+        """The function that reports rates; set by a trainer."""
         return self.learner.tell
 
     @tell.setter
@@ -245,12 +248,12 @@ class BlockMomentumLearner(DistributedLearner):
         if time_constant is None:
             time_constant = -block_size / math.log(1 - 1 / count) if count > 1 else 0.0
         if time_constant < 0:
-            raise GraphError(f"a time constant is a number of samples, got {time_constant}")
+            raise GraphError(f"a time constant must be a number of samples, got {time_constant}")
         self._block_size, self._time_constant = block_size, time_constant
         self._nesterov, self._resets, self._block_rate = nesterov, resets, rate
         self._smoothed = [np.zeros(p.shape, p.dtype) for p in self.parameters]
-        self._before: list[np.ndarray] | None = None  # the parameters when the block began
-        self._seen = self._in_block = 0  # of all workers
+        self._before: list[np.ndarray] | None = None  # the parameters at the start of the block
+        self._seen = self._in_block = 0  # counts the samples of all workers
 
     def before_step(self) -> None:
         if self._before is None and self._seen >= self.distributed_after:
@@ -267,7 +270,7 @@ class BlockMomentumLearner(DistributedLearner):
         self._end_block()
 
     def _end_block(self) -> None:
-        """Sets the parameters to a step along what all workers' steps of the block come to."""
+        """Moves the parameters by the smoothed sum of all workers' changes in the block."""
         if self._before is None or not self._in_block:
             return
         steps = [b - p.value for b, p in zip(self._before, self.parameters, strict=True)]
@@ -295,7 +298,7 @@ class BlockMomentumLearner(DistributedLearner):
     def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         own = checkpoint.get("blocks")
         if own is None:
-            raise ValueError("the checkpoint is of a learner without block momentum")
+            raise ValueError("the checkpoint belongs to a learner without block momentum")
         super().restore_from_checkpoint(checkpoint)
         self._smoothed = [np.array(s) for s in own["smoothed"]]
         self._seen, self._in_block, self._before = own["samples of all"], 0, None
@@ -319,10 +322,10 @@ def data_parallel_distributed_learner(
     """A learner that sums the gradients of all workers in each step.
 
     Args:
-        learner: the learner of one worker. What it learns, and at what rate, is as if one worker
-            had all samples of the step.
-        distributed_after: the number of samples after which that begins.
-        num_quantization_bits: accepted for CNTK's sake: all bits are sent.
+        learner: the learner of this worker. Rates apply as if a single worker had all samples of
+            the step.
+        distributed_after: the number of samples after which distributed training starts.
+        num_quantization_bits: accepted for compatibility with CNTK: gradients are not quantized.
         use_async_buffered_parameter_update: must be False.
 
     Source: CNTK's `data_parallel_distributed_learner`.
@@ -335,7 +338,7 @@ def data_parallel_distributed_learner(
     array([0.5], dtype=float32)
     """
     if use_async_buffered_parameter_update:
-        raise GraphError("parameters are not updated while gradients are still on their way")
+        raise GraphError("use_async_buffered_parameter_update=True is not supported")
     return DistributedLearner(learner, mpi_communicator(), distributed_after)
 
 
@@ -348,25 +351,25 @@ def block_momentum_distributed_learner(
     block_learning_rate: float = 1.0,
     distributed_after: int = 0,
 ) -> DistributedLearner:
-    """A learner of each worker's own, whose steps over a block of data are joined at its end.
+    """Block momentum: workers learn separately, and are synchronized after each block of data.
 
-    Each worker learns by itself from its part of a block. Then the parameters go on from where they
-    were when the block began, by what the workers' changes come to, smoothed over blocks. Less is
-    sent than gradients of each step; the result is not that of one worker.
+    Each worker learns from its part of a block. At the end of the block the parameters move from
+    their values at its start by the sum of all workers' changes, smoothed over blocks. This needs
+    less communication than gradients in each step; the result differs from that of one worker.
 
     Args:
-        learner: the learner of one worker; it counts that worker's samples.
-        block_size: how many samples of all workers a block has, at least.
-        block_momentum_as_time_constant: the number of samples after which 1/e of a change is left
-            in the smoothed one; None: such that with n workers 1 - 1/n is left after a block.
-        use_nestrov_momentum: whether blocks begin a step ahead, along the smoothed change.
-        reset_sgd_momentum_after_aggregation: whether what the learners smoothed is forgotten when a
-            block ends. Where it is not, a checkpoint has rank 0's.
-        block_learning_rate: a factor of the changes.
-        distributed_after: the number of samples after which the first block begins.
+        learner: the learner of this worker; it counts this worker's samples.
+        block_size: the smallest number of samples in a block, over all workers.
+        block_momentum_as_time_constant: the number of samples after which a change decays to 1/e
+            in the smoothed change; None: with n workers the momentum is 1 - 1/n per block.
+        use_nestrov_momentum: whether to use Nesterov's momentum between blocks.
+        reset_sgd_momentum_after_aggregation: whether to reset the learners' smoothed gradients at
+            the end of a block. Otherwise a checkpoint contains those of rank 0.
+        block_learning_rate: a factor of the sum of changes.
+        distributed_after: the number of samples after which the first block starts.
 
-    Source: Chen and Huo, 2016; CNTK's `block_momentum_distributed_learner`, whose workers end a
-    block by their own samples, where here all workers' are counted.
+    Source: Chen and Huo, 2016; CNTK's `block_momentum_distributed_learner`, which counts the
+    samples of each worker to end a block, while here those of all workers are counted.
 
     >>> w = C.Parameter(2)
     >>> C.block_momentum_distributed_learner(C.sgd([w], 0.1), 1000).learning_rate()

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def _read_by_key(summary: type[T]) -> type[T]:
-    """Lets what a tuple has by its place and its name be read by the name as a key, as CNTK's."""
+    """Lets the items of a named tuple be read by name as keys, as in CNTK."""
 
     def get(self: Any, key: Any) -> Any:
         return getattr(self, key) if isinstance(key, str) else tuple.__getitem__(self, key)
@@ -34,7 +34,7 @@ def _read_by_key(summary: type[T]) -> type[T]:
 
 @_read_by_key
 class Summary(NamedTuple):
-    """Means over so many samples."""
+    """The mean loss and metric over a number of samples."""
 
     loss: float
     metric: float
@@ -43,18 +43,18 @@ class Summary(NamedTuple):
 
 @_read_by_key
 class TestSummary(NamedTuple):
-    """The mean of a metric over so many samples."""
+    """The mean of a metric over a number of samples."""
 
     metric: float
     samples: int
 
 
-TestSummary.__test__ = False  # type: ignore[attr-defined]  # pytest's business only by its name
+TestSummary.__test__ = False  # type: ignore[attr-defined]  # not a test class for pytest
 
 
 @_read_by_key
 class Progress(NamedTuple):
-    """How a training went: groups of minibatches, epochs, and a final test if there was one.
+    """The summaries of a training: minibatches, epochs, and the final test if there was one.
 
     `C.logging.plot_training` draws it.
     """
@@ -118,12 +118,14 @@ def train(
         raise ValueError("give max_epochs or max_samples, not both")
     epochs = 1 if max_epochs is None else max_epochs
     if epochs <= 0:
-        raise ValueError(f"there must be something to train on, got max_epochs={max_epochs}")
+        raise ValueError(f"max_epochs must be positive, got {max_epochs}")
     if max_samples is None and epoch_size is not None:
         max_samples = int(epochs * epoch_size)
     elif max_samples is None:
         if is_source(source):
-            raise ValueError("say how long an epoch of the source is: epoch_size=…")
+            raise ValueError(
+                "a minibatch source needs epoch_size=…, the number of samples in an epoch"
+            )
         source, inputs = as_source(source, self.arguments, max_sweeps=epochs)
         if progress_frequency is None:
             progress_frequency = 1, DataUnit.sweep
@@ -140,8 +142,9 @@ def train(
             continue
         if not isinstance(callback, (CheckpointConfig, CrossValidationConfig, TestConfig)):
             raise ValueError(
-                "a callback is a progress writer, a CheckpointConfig, a CrossValidationConfig or a "
-                f"TestConfig, not {callback!r:.60}"
+                "a callback must be a progress writer, a CheckpointConfig, "
+                "CrossValidationConfig or "
+                f"TestConfig, got {callback!r:.60}"
             )
         if type(callback) in configs:
             raise ValueError(f"there can be only one {type(callback).__name__}")
@@ -181,7 +184,7 @@ def measure(
     if not is_source(source):
         source, inputs = as_source(source, self.arguments, max_sweeps=1)
     if source.is_infinite():
-        raise ValueError("the source never ends; give it max_samples")
+        raise ValueError("the source repeats its data without end; give it max_samples")
     collector = _Collector()
     writers = [*as_writers(callbacks), collector]
     evaluator = Evaluator(self, writers, is_loss=len(self.outputs) == 1)

@@ -1,4 +1,4 @@
-"""Minibatches from a source, or from arrays, for a function that counts its samples."""
+"""Reads minibatches from a source, or from arrays, until a number of samples is reached."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def as_source(
     if len(inputs) != len(arrays):
         raise ValueError(
             f"the criterion has {_count(len(inputs), 'input')} "
-            f"({', '.join(describe(v.node) for v in inputs)}); the data has "
+            f"({', '.join(describe(v.node) for v in inputs)}), but the data has "
             f"{_count(len(arrays), 'array')}"
         )
     names = [f"stream_{i}" for i in range(len(inputs))]
@@ -43,7 +43,7 @@ def as_source(
 
 
 def _by_input(data: Mapping[Any, Any], inputs: Sequence[Any]) -> tuple[Any, ...]:
-    """What a dict has for each input, in their order."""
+    """The value of each input in a dict, in the order of the inputs."""
     given = {k if isinstance(k, str) else getattr(k, "node", k): v for k, v in data.items()}
     found: list[Any] = []
     for variable in inputs:
@@ -63,23 +63,23 @@ def _count(number: int, what: str) -> str:
 
 
 class Reader:
-    """Reads minibatches until a function has seen so many samples.
+    """Reads minibatches until a function has processed a number of samples.
 
-    There are two units, as in CNTK. The size of a minibatch is in the source's samples, the frames
-    of its longest stream. All else is in the function's: a loss for each sequence counts
-    sequences. So a minibatch of 500 frames may have 10 samples; CNTK, which holds the one number
-    against the other near the end of the data, makes ever smaller minibatches of it.
+    There are two units, as in CNTK. The minibatch size counts the samples of the source, which are
+    the frames of its longest stream. Everything else counts the samples of the function: a loss
+    with one value per sequence counts sequences. So a minibatch of 500 frames may have 10 samples;
+    CNTK confuses the two near the end of the data, where its minibatches get smaller and smaller.
 
     Args:
         sizes: a schedule of minibatch sizes.
-        limit: how many of the function's samples to read. A source of one's own, of sequences
-            that have a sample each, is asked for whole minibatches and may give more.
-        in_sequences: whether there are sequences which have a sample each.
-        workers: among whom the data are dealt; sizes and numbers of samples are those of all.
-        is_dealt: whether they are dealt by now; else all workers read the same.
+        limit: the number of the function's samples to read. A user-written source of sequences
+            with one sample each is asked for whole minibatches, and may exceed it.
+        in_sequences: whether a sequence counts as one sample.
+        workers: the workers that share the data; sizes and limits are for all together.
+        is_dealt: whether each worker reads its own part yet; before, all read the same.
 
     Attributes:
-        seen: the function's samples so far.
+        seen: the number of the function's samples so far.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Reader:
         self.seen = 0
 
     def next(self) -> dict[Any, Any]:
-        """The next minibatch, by inputs; empty at the end."""
+        """The next minibatch, as a dict from inputs; empty at the end."""
         size, left = int(self._sizes[self.seen]), self._limit - self.seen
         options: dict[str, Any] = {}
         if not self._in_sequences:
@@ -110,13 +110,17 @@ class Reader:
             return {}
         count, rank = self._workers.size, self._workers.rank
         part = (count, rank) if count > 1 and self._is_dealt() else (1, 0)
-        ours = getattr(self.source, "takes_input_map", False)  # those of users take other arguments
+        ours = getattr(
+            self.source, "takes_input_map", False
+        )  # user-written sources take other arguments
         data = self.source.next_minibatch(
             size, *((None, None) if ours else ()), *part, *(() if ours else (None,)), **options
         )
         if not data:
             return {}
-        named = {s.name: s for s in data}  # a test's images may be cut otherwise than training's
+        named = {
+            s.name: s for s in data
+        }  # test images may have another size than those in training
         missing = [s for s in self._streams.values() if s not in data and s.name not in named]
         if missing:
             raise GraphError(
@@ -126,8 +130,8 @@ class Reader:
         return {v: data[s if s in data else named[s.name]] for v, s in self._streams.items()}
 
     def count(self, minibatch: Mapping[Any, Any], samples: int) -> None:
-        """Counts the function's samples of a minibatch; where there are none, its data's, so that
-        reading comes to an end."""
+        """Counts the function's samples in a minibatch; if it has none, those of the data, so that
+        reading ends."""
         if not samples:
             own = max((data.num_samples for data in minibatch.values()), default=0)
             samples = sum(self._workers.gather(own)) or 1
@@ -135,7 +139,7 @@ class Reader:
 
     @property
     def left(self) -> int | None:
-        """How many samples are to come, if that can be said."""
+        """The number of samples left, if known."""
         if self._limit < INFINITELY_REPEAT:
             return self._limit - self.seen
         if isinstance(self.source, MinibatchSourceFromData):

@@ -1,4 +1,4 @@
-"""Scaling of the loss: gradients that are too small for float16 are computed larger."""
+"""Loss scaling, which keeps gradients from underflowing in float16."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ LARGEST = 2.0**24
 
 @dataclass(frozen=True)
 class DynamicLossScale:
-    """A scale of the loss that training finds itself: see `Trainer`.
+    """Dynamic loss scaling: see `Trainer`.
 
-    A minibatch whose gradients are not finite is left out, and the scale halved. After
-    `growth_interval` others in a row it is doubled.
+    A minibatch whose gradients are not finite is skipped, and the scale is halved. After
+    `growth_interval` consecutive minibatches with finite gradients it is doubled.
 
     Args:
-        init_scale: the scale at first.
-        growth_interval: after how many minibatches a larger one is tried.
+        init_scale: the initial scale.
+        growth_interval: the number of minibatches after which the scale is doubled.
 
     Source: Micikevicius et al., 2018; the names are those of PyTorch's `GradScaler`.
 
@@ -53,9 +53,11 @@ class DynamicLossScale:
 
     def __post_init__(self) -> None:
         if not 1 <= self.init_scale <= LARGEST:
-            raise GraphError(f"init_scale is between 1 and 2**24, got {self.init_scale!r:.60}")
+            raise GraphError(f"init_scale must be from 1 to 2**24, got {self.init_scale!r:.60}")
         if self.growth_interval < 1:
-            raise GraphError(f"growth_interval is at least 1, got {self.growth_interval!r:.60}")
+            raise GraphError(
+                f"growth_interval must be at least 1, got {self.growth_interval!r:.60}"
+            )
 
 
 LossScale = float | str | DynamicLossScale | None
@@ -154,7 +156,7 @@ def _checked(given: Any) -> float:
     scale = float(given) if isinstance(given, (int, float, np.number)) else math.nan
     if not 0 < scale < math.inf:
         raise GraphError(
-            f"loss_scale is 'dynamic', a number above 0 or None, not {given!r:.60}",
-            hint="C.train.DynamicLossScale(init_scale, growth_interval) says how it changes",
+            f"loss_scale must be 'dynamic', a positive number or None, got {given!r:.60}",
+            hint="C.train.DynamicLossScale(init_scale, growth_interval) sets the details",
         )
     return scale

@@ -1,4 +1,4 @@
-"""One step of training: loss, metric and all gradients by one plan, then the learners."""
+"""Trainers: one step computes loss, metric and gradients in one plan, then the updates."""
 
 from __future__ import annotations
 
@@ -36,44 +36,45 @@ class Trainer:
     """Trains a model: each call of `train_minibatch` is one step.
 
     Args:
-        model: the function that is trained, of one or several outputs; None if the loss is all
-            there is.
+        model: the function to train, with one or several outputs; None if there is only a loss.
         criterion: the loss, a pair of loss and metric, or a function with these outputs. The
             loss is summed over all elements, samples and frames.
-        parameter_learners: a learner or several. They need not learn all parameters.
-        progress_writers: `C.logging.ProgressPrinter()` or the like, or several.
-        on_nan: what to do where the loss, a gradient or a running statistic of a minibatch is NaN,
-            or one of the latter two infinite. Parameters, learners and statistics stay as they
-            were before; "raise" raises an error, "skip" goes on with the next minibatch, and the
-            progress writers hear how many were skipped so far. "ignore" does not look. On a GPU
-            "raise" does not wait to see: the error comes with the next minibatch, summary or
-            checkpoint, neither minibatch having changed anything; "skip" waits in each step.
-            Infinite gradients are no fault where the learner cuts them off
-            (`gradient_clipping_threshold_per_sample`). By default what
-            `C.set_global_option("on_nan", …)` said, or "raise". Programs that `python -m rgraph
-            run` starts have "ignore", as in CNTK.
-        window: how many frames of each sequence are computed at once: the same gradients in less
-            memory, for one more forward pass; see `Function.grad`.
-        memory_limit: instead of `window`, how many bytes results on the way may take.
-        loss_scale: what the loss is multiplied with for the way back, and gradients divided by, so
-            that values of float16 on the way are not too small: a number, or "dynamic". That
-            begins with 2**15. A minibatch whose gradients are not finite is left out then and the
-            scale halved; after 2000 others in a row it is doubled. `train.DynamicLossScale` has
-            other numbers. Gradients that are not finite at a scale of 1, and a loss that is NaN,
-            are faults as ever (see `on_nan`). Schedules count minibatches that are left out.
+        parameter_learners: one or several learners. Parameters without a learner stay constant.
+        progress_writers: one or several, such as `C.logging.ProgressPrinter()`.
+        on_nan: what to do if the loss, a gradient or a running statistic of a minibatch is NaN, or
+            a gradient or running statistic is infinite. "raise" raises an error; "skip" goes on
+            with the next minibatch and reports the number of skipped minibatches to the progress
+            writers. In both cases nothing is changed by the minibatch. "ignore" does not check. On
+            a GPU, "raise" does not wait for the result: the error is raised by the next minibatch,
+            summary or checkpoint, and neither minibatch has changed anything; "skip" waits in each
+            step. Infinite gradients are accepted if the learner clips them
+            (`gradient_clipping_threshold_per_sample`). The default is that of
+            `C.set_global_option("on_nan", …)`, otherwise "raise". Programs started by `python -m
+            rgraph run` have "ignore", as in CNTK.
+        window: the number of frames of each sequence to compute at once: the same gradients with
+            less memory, at the cost of a second forward pass; see `Function.grad`.
+        memory_limit: chooses the window by the number of bytes for intermediate results.
+        loss_scale: a factor of the loss in backpropagation, by which gradients are divided in the
+            end, so that gradients in float16 don't underflow: a number, or "dynamic". Dynamic
+            scaling starts with 2**15. It skips a minibatch whose gradients are not finite and
+            halves the scale; after 2000 consecutive other minibatches it doubles the scale.
+            `train.DynamicLossScale` sets other numbers. A NaN loss, and gradients that are not
+            finite at a scale of 1, are treated according to `on_nan`. Schedules count skipped
+            minibatches.
 
-    Where learners are distributed, a step is one of all workers together: its losses, metrics and
-    samples are sums over their minibatches, and all must call `train_minibatch`, and save and
-    restore checkpoints, the same number of times.
+    With distributed learners a step is one of all workers together: losses, metrics and numbers of
+    samples are sums over their minibatches, and all workers must call `train_minibatch`, and save
+    and restore checkpoints, equally often.
 
     Attributes:
-        previous_minibatch_sample_count: how many samples (or frames) the last minibatch had.
-        total_number_of_samples_seen: in all minibatches.
-        ended_sweep: whether a sweep over the data ended with the last one.
+        previous_minibatch_sample_count: the number of samples (or frames) in the last minibatch.
+        total_number_of_samples_seen: the number of samples in all minibatches.
+        ended_sweep: whether a sweep over the data ended with the last minibatch.
 
     Raises:
-        GraphError: a shape in the model is not known yet; while training, NaN (see `on_nan`).
-        ValueError: the loss does not depend on a learner's parameter, or two learners have one.
+        GraphError: a shape in the model is unknown; or in training, NaN (see `on_nan`).
+        ValueError: the loss does not depend on a learner's parameter, or two learners have the
+            same parameter.
 
     Source: CNTK's `Trainer`.
 
@@ -101,7 +102,7 @@ class Trainer:
     ) -> None:
         on_nan = get_global_option("on_nan", "raise") if on_nan is None else on_nan
         if on_nan not in ("raise", "skip", "ignore"):
-            raise ValueError(f"on_nan is 'raise', 'skip' or 'ignore', not {on_nan!r:.60}")
+            raise ValueError(f"on_nan must be 'raise', 'skip' or 'ignore', got {on_nan!r:.60}")
         self._model = [] if model is None else nodes_of(model)
         self._criterion = criterion
         self._is_function = hasattr(criterion, "signature")  # not a tuple, not a variable
@@ -125,7 +126,10 @@ class Trainer:
         self._exchange = exchange_of(learners, list(map(hold, self._steps.states)), self._loss)
         measured, is_loss = self._metric or self._loss, self._metric is None
         self._evaluator = Evaluator(measured, self.progress_writers, is_loss)
-        self._sums: tuple[Any, Any] = 0.0, None  # loss and metric, which may be under way yet
+        self._sums: tuple[Any, Any] = (
+            0.0,
+            None,
+        )  # loss and metric, which a GPU may still be computing
         self.previous_minibatch_sample_count = 0
         self.ended_sweep = False
         self.total_number_of_samples_seen = 0
@@ -139,7 +143,7 @@ class Trainer:
 
     @property
     def loss_function(self) -> Any:
-        """What training makes small."""
+        """The loss that training minimizes."""
         return hold(self._loss)
 
     @property
@@ -149,42 +153,42 @@ class Trainer:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """The inputs, in the criterion's order."""
+        """The inputs, in the order of the criterion."""
         return self._criterion.arguments if self._is_function else self._program.arguments
 
     @property
     def workers(self) -> Workers:
-        """Those that train together: of learners that are not distributed, this one."""
+        """The workers that train together; without distributed learners, this one."""
         return Workers() if self._exchange is None else self._exchange.workers
 
     def check_data(self, source: Any) -> None:
-        """Raises `GraphError` if a source reads something else for another worker."""
+        """Raises `GraphError` if the sources of the workers have different data."""
         if self._exchange is not None and isinstance(source, Source):
             self._exchange.check_data(source)
 
     def is_dealt(self) -> bool:
-        """Whether each worker is to read its part of the data from here on."""
+        """Whether each worker reads its own part of the data from now on."""
         seen = self.total_number_of_samples_seen
         return self._exchange is not None and self._exchange.parallel_at(seen)
 
     @property
     def loss_scale(self) -> float:
-        """What the loss is multiplied with now; 1 if it is not scaled."""
+        """The current loss scale; 1 without scaling."""
         return self._scaling.value
 
     @property
     def counts_sequences(self) -> bool:
-        """Whether its samples are whole sequences (which have a loss each), not their frames."""
+        """Whether samples are whole sequences, with one loss each, rather than frames."""
         return counts_sequences(self._steps.wanted[1], self.arguments)
 
     @property
     def previous_minibatch_loss_average(self) -> float:
-        """The last minibatch's loss, per sample (or frame); asking for it waits for a GPU."""
+        """The mean loss per sample (or frame) of the last minibatch; waits for the GPU."""
         return self._mean(self._sums[0])
 
     @property
     def previous_minibatch_evaluation_average(self) -> float:
-        """And its metric; 0 if there is none."""
+        """The mean metric of the last minibatch; 0 if there is no metric."""
         return self._mean(self._sums[1])
 
     def _mean(self, total: Any) -> float:
@@ -204,21 +208,24 @@ class Trainer:
         device: Any = None,
         is_sweep_end: bool | None = None,
     ) -> Any:
-        """One step: the loss of a minibatch, its gradients, and the learners' updates.
+        """One step of training: the loss of a minibatch, its gradients, and the updates.
 
         Args:
-            arguments: a dict from inputs to values, as `Function.eval` takes it. An empty one
-                is the end of the data: nothing is learned.
-            outputs: values to give back, computed before the update.
-            is_sweep_end: whether a pass over the data ends with this minibatch; schedules
-                without an epoch size follow that. Minibatch sources say it themselves.
+            arguments: a dict from inputs to values, as `Function.eval` takes it. An empty dict
+                means the end of the data: nothing is changed.
+            outputs: values to return, computed before the update.
+            is_sweep_end: whether a sweep over the data ends with this minibatch, for schedules
+                without an epoch size. Minibatches from sources have this information.
 
-        A minibatch that the loss has no samples of (all were left out by `sequence.gather`, say)
+        A minibatch without samples for the loss (for example if `sequence.gather` selects none)
         changes nothing.
 
         Returns:
-            whether there is more to learn: False for an empty dict, and if all learners say so;
-            with `outputs` a pair of that and a dict of their values.
+            whether to go on training: False for an empty dict, or if all learners return False;
+            with `outputs` a pair of that and a dict from outputs to their values.
+
+        Raises:
+            GraphError: an input is missing or has the wrong shape, or NaN (see `on_nan`).
         """
         wanted = list(outputs or ())
         ends = self.ended_sweep = bool(is_sweep_end) or ends_sweep(arguments)
@@ -277,7 +284,7 @@ class Trainer:
     def _train_together(
         self, step: JointStep, arguments: Any, wanted: Sequence[Any], device: Any
     ) -> Any:
-        """As `train_minibatch`, of all workers, who share the sums."""
+        """Same as `train_minibatch`, for all workers together."""
         values, goes_on = step.run(arguments, wanted, device), True
         joined = step.joined
         if joined.has_data:
@@ -297,7 +304,7 @@ class Trainer:
         return (goes_on, dict(zip(wanted, values, strict=False))) if wanted else goes_on
 
     def _position(self) -> Callable[[], None]:
-        """What goes back to where training is now, but for what is on a GPU."""
+        """A function that restores the current state, except for values on a GPU."""
         learners = [learner.position() for learner in self._learners]
         seen = self.total_number_of_samples_seen
 
@@ -334,43 +341,43 @@ class Trainer:
         return learner.update(own, samples, sweep_end)
 
     def test_minibatch(self, arguments: Any, device: Any = None) -> float:
-        """The metric's (without one, the loss's) mean per sample; nothing is learned."""
+        """The mean metric per sample (or loss, without a metric); changes nothing."""
         self._faults.settle()
         return self._evaluator.test_minibatch(arguments, device)
 
     @property
     def evaluator(self) -> Evaluator:
-        """What measures the metric, or the loss where there is none."""
+        """An evaluator of the metric, or of the loss if there is no metric."""
         return self._evaluator
 
     def summarize_training_progress(self) -> None:
-        """Ends an epoch: the progress writers report its totals, which start anew."""
+        """Ends an epoch: the progress writers report its totals and reset them."""
         self._faults.settle()
         for writer in self.progress_writers:
             writer.write_training_summary()
 
     def summarize_test_progress(self) -> None:
-        """Ends a test: the progress writers report its totals, which start anew."""
+        """Ends a test: the progress writers report its totals and reset them."""
         self._evaluator.summarize_test_progress()
 
     def print_node_timing(self) -> None:
-        """Prints how long operations took since the last time; see `debugging.set_node_timing`."""
+        """Prints the times of operations since the last call; see `debugging.set_node_timing`."""
         print_node_timing()
 
     # Checkpoints
 
     def _roots(self) -> list[Node]:
-        """What it computes, in the order in which CNTK's trainers save it."""
+        """The roots of its graph, in the order in which CNTK's trainers save them."""
         return [n for n in (*self._model, self._loss, self._metric) if n is not None]
 
     def save_checkpoint(self, filename: str, external_state: Any = None) -> None:
-        """Saves all that training needs to go on later: parameters, learners, what was seen.
+        """Saves the state of training: parameters, learners, and counts of samples.
 
         Args:
-            filename: the file; it holds arrays and JSON, no code. A file of that name is
-                replaced at once, when the new one is complete.
-            external_state: what else to keep: numbers, strings, arrays, and lists and dicts of
-                these. Of several workers, each keeps its own.
+            filename: the file, with arrays and JSON but no code. An existing file is replaced
+                atomically, once the new one is complete.
+            external_state: further state to save: numbers, strings, arrays, and lists and dicts
+                of these. Each of several workers has its own.
         """
         self._faults.settle()
         for learner in self._distributed:
@@ -380,18 +387,18 @@ class Trainer:
         save_all(self, filename, {} if external_state is None else external_state)
 
     def restore_from_checkpoint(self, filename: str) -> Any:
-        """Goes back to where a checkpoint was saved; gives the external state kept with it.
+        """Restores a checkpoint; returns the external state saved with it.
 
         Args:
-            filename: what `save_checkpoint` wrote, here or in CNTK 2, whose second file (.ckp) is
-                beside it; the model there must be written as here.
+            filename: a file that `save_checkpoint` wrote, in rgraph or in CNTK 2. CNTK's second
+                file (.ckp) must be next to it, and the model must have the same structure.
 
-        Of several workers rank 0 reads the file. If it is of another number of workers, all get
-        rank 0's external state and random numbers of their own.
+        With several workers rank 0 reads the file. If their number has changed, all get the
+        external state of rank 0, and new random numbers.
 
         Raises:
-            ValueError: the file is no checkpoint, or one of another model or other learners. All
-                stays as it was then.
+            ValueError: the file is not a checkpoint, or belongs to another model or other
+                learners. Nothing is changed then.
         """
         self._faults.settle()
         external = restore(self, filename)
@@ -400,7 +407,7 @@ class Trainer:
         return external
 
     def __reduce__(self) -> Any:
-        """A pickle has model and criterion as one function, and the learners as they are."""
+        """Pickles model and criterion as one function, and the learners."""
         self._faults.settle()
         signature = self._criterion._declared() if self._is_function else None
         whole = hold(list(self._program.nodes), signature)
@@ -419,7 +426,7 @@ def _again(
     seen: Any,
     scale: tuple[LossScale, list[float]],
 ) -> Trainer:
-    """The trainer that was pickled."""
+    """Restores a pickled trainer."""
     nodes = whole._current()
     criterion = hold(nodes[: len(nodes) - of_model], whole._signature)
     model = hold(nodes[len(nodes) - of_model :]) if of_model else None

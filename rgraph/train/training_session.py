@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass
 class _Action:
-    """What is to be done every so often."""
+    """Something to do periodically."""
 
     frequency: Frequency
     do: Callable[[int], Any]
@@ -43,23 +43,25 @@ class _Action:
     def __post_init__(self) -> None:
         self.period, self.unit = period_of(self.frequency)
         self.index = 0
-        self.last = -1  # the samples that had been seen when it was done last
+        self.last = -1  # the number of samples at the last time
 
 
 class TrainingSession:
     """A training loop over a minibatch source.
 
     Args:
-        trainer: does the steps.
+        trainer: the trainer.
         mb_source: a minibatch source, or data as for `Function.train`.
-        mb_size: samples in a minibatch (of sequences the frames of the longest stream), a number
-            or `minibatch_size_schedule(…)`.
+        mb_size: the number of samples in a minibatch (frames of the longest stream, for
+            sequences), or `minibatch_size_schedule(…)`.
         model_inputs_to_streams: a dict from inputs to the source's streams.
-        max_samples: how many samples to train on; None: until the source ends. This and all that
-            follows counts the loss's samples: sequences, if each has one loss.
-        progress_frequency: samples between summaries of progress, or a pair of a number and a
-            `DataUnit`; None for one at the end, 0 for none.
-        checkpoint_config, cv_config, test_config: see there.
+        max_samples: the number of samples to train on; None: until the source ends. Here and
+            below, samples are counted by the loss: whole sequences, if each has one loss.
+        progress_frequency: the number of samples between summaries, or a pair of a number and a
+            `DataUnit`; None for one summary at the end, 0 for none.
+        checkpoint_config: a `CheckpointConfig`.
+        cv_config: a `CrossValidationConfig`.
+        test_config: a `TestConfig`.
 
     Source: CNTK's `TrainingSession`. See `training_session` for an example.
     """
@@ -77,13 +79,15 @@ class TrainingSession:
         test_config: TestConfig | None = None,
     ) -> None:
         if max_samples is not None and max_samples < 1:
-            raise ValueError(f"there must be something to train on, got max_samples={max_samples}")
+            raise ValueError(f"max_samples must be positive, got {max_samples}")
         if not is_source(mb_source):
             if model_inputs_to_streams is not None:
-                raise ValueError("arrays go to the inputs in their order; don't name streams")
+                raise ValueError("arrays have no streams: leave out model_inputs_to_streams")
             mb_source, model_inputs_to_streams = as_source(mb_source, trainer.arguments)
         if not model_inputs_to_streams:
-            raise ValueError("say which input gets which stream: model_inputs_to_streams={…}")
+            raise ValueError(
+                "a minibatch source needs model_inputs_to_streams={…}, from inputs to streams"
+            )
         self.trainer, self.source, self.streams = trainer, mb_source, model_inputs_to_streams
         self._reader = Reader(
             mb_source,
@@ -104,7 +108,7 @@ class TrainingSession:
         if not self.checkpoint.filename:
             self._saving.period = 0
         if self.checkpoint.keep_best and (cv_config is None or cv_config.minibatch_source is None):
-            raise ValueError("keep_best goes by cross validation: give cv_config its data")
+            raise ValueError("keep_best needs cross validation: give cv_config a source")
         if cv_config and cv_config.minibatch_source is None and not cv_config.callback:
             self._validation.period = 0
         actions = self._saving, self._validation, self._summary
@@ -115,7 +119,7 @@ class TrainingSession:
         _refuse_infinite(getattr(test_config, "minibatch_source", None), "Test")
 
     def train(self, device: Any = None) -> None:
-        """Trains until `max_samples`, the source's end, learners' False, or a callback's False."""
+        """Trains until `max_samples`, the source's end, or a learner or callback ends it."""
         trainer, reader = self.trainer, self._reader
         reader.seen = trainer.total_number_of_samples_seen
         newest = self.checkpoint.newest() if self.checkpoint.restore else None
@@ -128,12 +132,12 @@ class TrainingSession:
             writer.on_training_start(reader.left)
         try:
             self._loop(device)
-            trainer.train_minibatch({})  # the end: what was wrong with the last one is heard of
+            trainer.train_minibatch({})  # the end: raises what was wrong with the last minibatch
         finally:
             for writer in trainer.progress_writers:
                 writer.on_training_end()
         if reader.seen != began_at:
-            for action in self._actions:  # on what is left since the last time
+            for action in self._actions:  # for the rest since the last time
                 if reader.seen != action.last:
                     action.do(action.index)
             if self._saving.period and self.checkpoint.is_numbered:
@@ -147,7 +151,7 @@ class TrainingSession:
             action.index = self._index(action)
         goes_on = True
         while goes_on:
-            minibatch = reader.next()  # empty at the end, or of a worker whose part has ended
+            minibatch = reader.next()  # empty at the end, or if this worker's part has ended
             if not trainer.train_minibatch(minibatch, device=device):
                 return
             reader.count(minibatch, trainer.previous_minibatch_sample_count)
@@ -161,7 +165,7 @@ class TrainingSession:
                     action.last = reader.seen
 
     def _index(self, action: _Action) -> int:
-        """How many of an action's periods have passed."""
+        """The number of an action's periods that have passed."""
         position = {
             DataUnit.sample: self._reader.seen,
             DataUnit.minibatch: self._minibatches,
@@ -195,17 +199,17 @@ class TrainingSession:
         missing = {"source", "seen", "minibatches", "sweeps"} - set(state)
         if missing:
             raise ValueError(
-                f"{filename} is a checkpoint of a trainer alone, not of a session: it lacks "
+                f"{filename} is the checkpoint of a trainer, not of a session: it lacks "
                 f"{', '.join(sorted(missing))}"
             )
-        places = state.get("sources", [state["source"]])  # older checkpoints have one
+        places = state.get("sources", [state["source"]])  # present in older checkpoints
         workers = self.trainer.workers
         joined = len(places) != workers.size
         place = self.source.joined_state(places) if joined else places[workers.rank]
         self.source.restore_from_checkpoint(place)
         self._reader.seen = state["seen"]
         self._minibatches, self._sweeps = state["minibatches"], state["sweeps"]
-        self._best = state.get("best", math.inf)  # older checkpoints have none
+        self._best = state.get("best", math.inf)  # missing in older checkpoints
         epochs = self._index(self._summary) if self._summary.period else 0
         for writer in self.trainer.progress_writers:
             writer.resume(self._minibatches, epochs)
@@ -224,8 +228,8 @@ class TrainingSession:
         return self.trainer.workers.of_main(answer is None or bool(answer))
 
     def _measure(self, config: Any, size: Any, limit: int | None) -> tuple[float, int, int]:
-        """The mean metric on a source from where it stands, to which it is then put back; and how
-        many of the metric's samples and how many minibatches that were."""
+        """The mean metric from the source's current position, which is then restored; and the
+        numbers of samples and minibatches."""
         evaluator = self.trainer.evaluator
         source, streams = config.minibatch_source, config.model_inputs_to_streams
         if not is_source(source):
@@ -260,7 +264,7 @@ def training_session(
     cv_config: CrossValidationConfig | None = None,
     test_config: TestConfig | None = None,
 ) -> TrainingSession:
-    """A training loop; arguments as `TrainingSession`. Call its `train()`.
+    """A training loop: call its `train()`. Arguments as for `TrainingSession`.
 
     >>> x, t = C.input_variable(1), C.input_variable(1)
     >>> y = x * C.Parameter(1)
@@ -284,9 +288,9 @@ def training_session(
 
 
 def _refuse_infinite(source: Any, what: str) -> None:
-    """A source that is read to its end must have one."""
+    """Raises an error if a source that is read to its end is infinite."""
     if isinstance(source, Source) and source.is_infinite():
         raise ValueError(
-            f"{what} minibatch source must have a limited number of samples or sweeps: say "
+            f"{what} minibatch source must have a limited number of samples or sweeps: give "
             "max_samples=… or max_sweeps=…"
         )

@@ -193,7 +193,7 @@ def test_a_learner_checks_its_parameters():
         C.sgd([], 0.1)
     with pytest.raises(ValueError, match="twice"):
         C.sgd([w, w], 0.1)
-    with pytest.raises(ValueError, match="learns parameters"):
+    with pytest.raises(ValueError, match="takes parameters"):
         C.sgd([C.input_variable(1)], 0.1)
     with pytest.raises(C.GraphError, match="shape follows"):
         C.sgd([C.Parameter(C.InferredDimension)], 0.1)

@@ -105,8 +105,12 @@ def refused(trainer, file, match):
 def test_what_does_not_suit_is_refused(folder, tmp_path):
     trainer, _ = trainer_of(LEARNERS["adam"])
     refused(trainer, folder / "sgd.dnn", "holds 1 numbers .* a learner by adam keeps 12")
-    refused(trainer_of(LEARNERS["adam"], 3)[0], folder / "adam.dnn", "of another model")
-    refused(trainer, folder / "session/session.dnn", "of another model, of 7 arrays; here are 2")
+    refused(trainer_of(LEARNERS["adam"], 3)[0], folder / "adam.dnn", "to another model")
+    refused(
+        trainer,
+        folder / "session/session.dnn",
+        "to another model: it has 7 arrays, this model has 2",
+    )
     alone = shutil.copy(folder / "adam.dnn", tmp_path / "alone.dnn")
     refused(trainer, alone, "alone.dnn.ckp is not beside it")
     second = tmp_path / "alone.dnn.ckp"

@@ -213,7 +213,7 @@ def test_a_fixed_scale_leaves_nothing_out():
 
 @pytest.mark.parametrize("scale", ["static", 0, -1, np.inf, np.nan, [2]])
 def test_what_is_no_scale_is_refused(scale):
-    with pytest.raises(C.GraphError, match="loss_scale is 'dynamic', a number above 0 or None"):
+    with pytest.raises(C.GraphError, match="must be 'dynamic', a positive number or None"):
         Line(loss_scale=scale)
 
 

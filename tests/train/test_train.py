@@ -177,7 +177,7 @@ def test_dropout_drops_in_training_only():
 
 def test_mistakes_of_trainers():
     p = Program()
-    with pytest.raises(ValueError, match="which the loss does not use"):
+    with pytest.raises(ValueError, match="the loss does not depend on"):
         C.Trainer(p.z, p.loss, C.sgd([C.Parameter(2)], 0.1))
     with pytest.raises(ValueError, match="two learners"):
         C.Trainer(p.z, p.loss, [C.sgd([p.w], 0.1), C.sgd([p.w], 0.1)])
@@ -189,7 +189,7 @@ def test_mistakes_of_trainers():
         p.trainer.train_minibatch(X[:4])
     with pytest.raises(ValueError, match="needs at least one learner"):
         C.Trainer(p.z, p.loss, [])
-    with pytest.raises(ValueError, match="a learner is"):
+    with pytest.raises(ValueError, match="expected a learner"):
         C.Trainer(p.z, p.loss, "sgd")
     with pytest.raises(ValueError, match="a progress writer is"):
         C.Trainer(p.z, p.loss, C.sgd([p.w], 0.1), [print])
@@ -310,7 +310,7 @@ def test_minibatches_with_nan_can_be_left_out():
     ]
     assert (skipped, seen) == (after([GOOD, GOOD])[0], 8)
     assert "nan" in after([GOOD, BAD], on_nan="ignore")[0]
-    with pytest.raises(ValueError, match="on_nan is"):
+    with pytest.raises(ValueError, match="on_nan must be"):
         after([], on_nan="stop")
 
 
@@ -897,16 +897,16 @@ def test_mistakes_of_training_in_one_call():
     with pytest.raises(ValueError, match="not both"):
         f.train((X, T), parameter_learners=learner, max_epochs=1, max_samples=3)
     for nothing in ({"max_epochs": 0}, {"max_samples": 0}, {"epoch_size": -1}):
-        with pytest.raises(ValueError, match="something to train on"):
+        with pytest.raises(ValueError, match="must be positive"):
             f.train((X, T), parameter_learners=learner, **nothing)
-    with pytest.raises(ValueError, match="a callback is"):
+    with pytest.raises(ValueError, match="a callback must be"):
         f.train((X, T), parameter_learners=learner, callbacks=[print])
     with pytest.raises(TypeError, match="different numbers"):
         f.train((X, T[1:]), parameter_learners=learner)
     source = C.io.MinibatchSourceFromData({"x": X})
     with pytest.raises(ValueError, match="epoch_size"):
         f.train(source, streams=[source["x"]] * 2, parameter_learners=learner)
-    with pytest.raises(ValueError, match="never ends"):
+    with pytest.raises(ValueError, match="without end"):
         f.test(source, streams=[source["x"]] * 2)
 
 
@@ -978,7 +978,7 @@ def test_a_frequency_of_0_is_never(tmp_path):
 @pytest.mark.parametrize("sizes", [0, -3, [2, 0], [2.5]])
 def test_minibatch_sizes_that_are_none(sizes):
     f, p = criterion()
-    with pytest.raises(ValueError, match="a minibatch has 1 sample at least"):
+    with pytest.raises(ValueError, match="a minibatch size must be"):
         f.train((X, T), C.minibatch_size_schedule(sizes), parameter_learners=C.sgd([p.w], 0.1))
 
 
@@ -1035,7 +1035,7 @@ def test_states_in_files(tmp_path):
 def test_what_can_not_be_saved_leaves_the_old_file(tmp_path, value):
     path = str(tmp_path / "state")
     save_state(path, "old")
-    with pytest.raises(ValueError, match=r"saved|checkpoint holds"):
+    with pytest.raises(ValueError, match=r"saved|checkpoint can hold|keys of a dict"):
         save_state(path, {"value": value})
     assert load_state(path) == "old"
 
@@ -1043,10 +1043,10 @@ def test_what_can_not_be_saved_leaves_the_old_file(tmp_path, value):
 def test_a_file_that_is_no_checkpoint(tmp_path):
     path = tmp_path / "file"
     path.write_text("something else")
-    with pytest.raises(ValueError, match="no checkpoint"):
+    with pytest.raises(ValueError, match="not a checkpoint"):
         Program().trainer.restore_from_checkpoint(str(path))
     np.savez(path.with_suffix(".npz"), state=np.array([print], object))
-    with pytest.raises(ValueError, match="no checkpoint"):
+    with pytest.raises(ValueError, match="not a checkpoint"):
         load_state(str(path.with_suffix(".npz")))
 
 
@@ -1119,7 +1119,7 @@ def test_a_checkpoint_that_can_not_be_restored_changes_nothing(harm, tmp_path):
     save_state(path, state)
     p.trainer.train_minibatch(p.batch(1))
     before = everything(p.trainer)
-    with pytest.raises(ValueError, match="no checkpoint of this trainer"):
+    with pytest.raises(ValueError, match="not a checkpoint of this trainer"):
         p.trainer.restore_from_checkpoint(path)
     assert everything(p.trainer) == before
 
@@ -1150,7 +1150,7 @@ def test_a_session_that_is_taken_up_goes_on_numbering_epochs(tmp_path, capsys):
 def test_a_trainer_s_checkpoint_is_none_of_a_session(tmp_path):
     path, p = str(tmp_path / "checkpoint"), Program()
     p.trainer.save_checkpoint(path)
-    with pytest.raises(ValueError, match="of a trainer alone"):
+    with pytest.raises(ValueError, match="of a trainer, not of a session"):
         session(p, max_samples=20, checkpoint_config=C.CheckpointConfig(path)).train()
 
 
@@ -1280,5 +1280,5 @@ class TestRotation:
         loss = C.squared_error(x * C.Parameter(1), 0)
         trainer = C.Trainer(None, loss, C.sgd(loss.parameters, 0.1))
         config = C.CheckpointConfig(str(tmp_path / "model"), keep_best=True)
-        with pytest.raises(ValueError, match="give cv_config its data"):
+        with pytest.raises(ValueError, match="give cv_config a source"):
             C.training_session(trainer, np.ones((4, 1)), 4, checkpoint_config=config)

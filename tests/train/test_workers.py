@@ -348,7 +348,7 @@ def test_mistakes_of_learners():
         two = data_parallel(C.sgd([v], 0.1), workers, after=5)
         with pytest.raises(C.GraphError, match="the same distributed_after"):
             C.Trainer(None, loss, [one, two])
-        with pytest.raises(C.GraphError, match="a learner is"):
+        with pytest.raises(C.GraphError, match="expected a learner"):
             data_parallel(one, workers)
         with pytest.raises(C.GraphError, match="too small for 2 workers"):
             block_momentum(C.sgd([w], 0.1), workers, 1)

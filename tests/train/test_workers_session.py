@@ -211,7 +211,7 @@ def test_pieces_that_go_on_are_not_dealt_to_others(tmp_path):
     config = C.CheckpointConfig(str(tmp_path / "checkpoint"), frequency=12)
     together(2, lambda w: line(w, config).train())
     together(2, lambda w: line(w, config).train())
-    with pytest.raises(C.GraphError, match="can't be dealt to 3"):
+    with pytest.raises(C.GraphError, match="can't be resumed by 3"):
         together(3, lambda w: line(w, config).train())
 
 
