@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .errors import GraphError
 from .free import SAMPLES, Trials
+
+if TYPE_CHECKING:
+    from .node import Node
+
 
 _fresh = itertools.count(1)
 
@@ -29,7 +33,9 @@ class Axis:
 
     __slots__ = ("index", "is_ordered", "name", "rows", "size", "source")
 
-    def __init__(self, which: int | str, is_ordered: bool = True, source: Any = None) -> None:
+    def __init__(
+        self, which: int | str, is_ordered: bool = True, source: Node | None = None
+    ) -> None:
         self.index = which if isinstance(which, int) else None
         self.name = which if isinstance(which, str) else f"staticAxisIdx={which}"
         self.is_ordered = is_ordered
@@ -46,7 +52,7 @@ class Axis:
     def __hash__(self) -> int:
         return hash(self.name)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         if self.index is not None:
             return Axis, (self.index, self.is_ordered)
         if self.rows is not None:

@@ -20,10 +20,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..device import DeviceDescriptor
+    from ..ops.user import UserOperation
 
 
 class Count:
@@ -56,17 +60,17 @@ class Random:
     ) -> None:
         self.seed, self.runs, self.initial_seeds = seed, Count(runs), initial_seeds
         self.initial = np.random.SeedSequence(seed)
-        self._turns: WeakKeyDictionary[Any, Count] = WeakKeyDictionary()
+        self._turns: WeakKeyDictionary[object, Count] = WeakKeyDictionary()
         self._branches = itertools.count()
 
-    def turns(self, runner: Any) -> Count:
+    def turns(self, runner: object) -> Count:
         """Counts the runs of one runner."""
         found = self._turns.get(runner)
         if found is None:
             found = self._turns.setdefault(runner, Count())
         return found
 
-    def set_turns(self, runner: Any, last: int) -> None:
+    def set_turns(self, runner: object, last: int) -> None:
         self._turns[runner] = Count(last)
 
     def branch(self) -> Random:
@@ -105,17 +109,17 @@ class Context:
     def __init__(self) -> None:
         self.random = Random(initial_seeds=itertools.count())
         self.seed_is_set = False
-        self.device: Any = None
-        self.excluded_devices: frozenset[Any] = frozenset()
+        self.device: DeviceDescriptor | None = None
+        self.excluded_devices: frozenset[DeviceDescriptor] = frozenset()
         self.gpu_options: Any = None
         self.cpu_engine = ""
         self.observers: tuple[Any, ...] = ()
         self.profiler: Any = None
         self.timing: Any = None
-        self.options: dict[str, Any] = {}
+        self.options: dict[str, object] = {}
         self.unit_gain = True
         self.renaming = False
-        self.user_loaders: dict[str, Callable[..., Any]] = {}
+        self.user_loaders: dict[str, Callable[..., UserOperation]] = {}
         self.trace_level = 1
 
     def branch(self) -> Context:

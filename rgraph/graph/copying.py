@@ -8,7 +8,7 @@ from typing import Any
 from .axis import Axis
 from .inference import bind, complete
 from .leaves import Placeholder
-from .node import Node, resolve
+from .node import Attributes, Node, resolve
 from .traverse import dependents, order
 
 
@@ -16,7 +16,7 @@ def copy(
     roots: Iterable[Node],
     replace: Mapping[Node, Node],
     change: Callable[[Node], Node | None] = lambda n: None,
-    attrs: Mapping[Node, Mapping[str, Any]] | None = None,
+    attrs: Mapping[Node, Attributes] | None = None,
     same_random: bool = False,
 ) -> list[Node]:
     """The graph below `roots` with nodes replaced; what depends on none of them is shared.
@@ -63,7 +63,7 @@ def copy(
     return copies
 
 
-def _renamed(attrs: Mapping[str, Any], axes: Mapping[Axis, Axis]) -> dict[str, Any]:
+def _renamed(attrs: Attributes, axes: Mapping[Axis, Axis]) -> dict[str, Any]:
     """Attributes that name a copied time axis name the copy's."""
     if not axes:
         return dict(attrs)

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _BETWEEN = (contextlib.__file__, functools.__file__)  # frames that stand between the library's own
@@ -138,7 +138,7 @@ def _hide_library(error: BaseException) -> None:
 
 
 def _show(
-    before: Callable[..., Any],
+    before: Callable[..., object],
     kind: type[BaseException],
     error: BaseException,
     where: TracebackType | None,

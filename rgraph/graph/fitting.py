@@ -12,6 +12,9 @@ from .leaves import Input
 from .node import Node
 from .traverse import order
 
+# The shape of each input that is fed, and how many samples or frames there are along each axis
+Sizes = Mapping[Any, Any]
+
 
 def follows_data(node: Node) -> bool:
     """Whether its shape or its axes' sizes follow from a run's data: those of a free input, of an
@@ -22,9 +25,7 @@ def follows_data(node: Node) -> bool:
     return made or "unpacked" in node.attrs
 
 
-def fit(
-    roots: Iterable[Node], flexible: Iterable[Node], sizes: Mapping[Any, Any]
-) -> dict[Node, Node]:
+def fit(roots: Iterable[Node], flexible: Iterable[Node], sizes: Sizes) -> dict[Node, Node]:
     """For each node below `roots` that depends on a flexible one: its copy of definite shape.
 
     Args:
@@ -33,7 +34,7 @@ def fit(
             frames in the longest sequence along each time axis.
     """
     inputs: dict[Node, Node] = {}
-    attrs: dict[Node, dict[str, Any]] = {}
+    attrs: dict[Node, dict[str, object]] = {}
     for node in flexible:
         if "rows" in node.attrs:  # how many is known now; which axis that is stays as it was
             attrs[node] = {"rows": (node.axes or ())[0].rows}
@@ -47,7 +48,7 @@ def fit(
     return {old: new for old, new in zip(nodes, copies, strict=True) if old is not new}
 
 
-def _size_along(node: Node, sizes: Mapping[Any, Any]) -> tuple[int]:
+def _size_along(node: Node, sizes: Sizes) -> tuple[int]:
     *_, axis = node.inputs[0].axes or ()
     if axis.is_made:  # it knows its size by itself
         return (FREE,)

@@ -149,7 +149,7 @@ def _fill_ahead(nodes: Sequence[Node], changed: _Filled) -> None:
 
 # Leaves whose inferred dimensions were filled in, and what they were: a mistake takes it back, so
 # that a layer that was applied to something wrong can be applied to something right.
-_Filled = list[tuple[Any, Shape | None, Any]]
+_Filled = list[tuple[Any, Shape | None, np.ndarray | None]]
 
 
 def _empty(filled: _Filled, size: int = 0) -> None:
@@ -237,7 +237,7 @@ def _complete(open_nodes: list[Node], filled: _Filled) -> None:
     open_nodes = [n for n in open_nodes if n not in unbound]
     below = {i for n in open_nodes for i in n.inputs}.difference(open_nodes)
     guesses: dict[Node, Type] = {}
-    states: dict[Node, list[Any]] = {n: [] for n in open_nodes if n.is_delay}  # shapes guessed
+    states: dict[Node, list[Shape]] = {n: [] for n in open_nodes if n.is_delay}  # shapes guessed
 
     def type_of(node: Node) -> Type:
         return Type.of(node) if node.is_complete or not node.op else guesses.get(node, _UNKNOWN)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
+
+from .types import Array
 
 
 class Layout:
@@ -100,7 +101,7 @@ class Layout:
             out[place] = frames
         return out
 
-    def unpack(self, rows: Any) -> list[Any]:
+    def unpack(self, rows: Array) -> list[Array]:
         """The sequences, in the minibatch's order: views of the rows if all are equally long, else
         of one copy of them."""
         if len(self) and self.lengths[-1] == self.steps:
@@ -115,7 +116,7 @@ class Layout:
         return np.concatenate(self.rows_of_sequences or [np.empty(0, np.intp)])
 
     @cached_property
-    def _places(self) -> Sequence[Any]:
+    def _places(self) -> Sequence[slice | np.ndarray]:
         """The rows of each sequence's frames, in the minibatch's order."""
         if len(self) and self.lengths[-1] == self.steps:
             return [slice(i, None, len(self)) for i in np.argsort(self.order).tolist()]

@@ -13,7 +13,7 @@ from .errors import GraphError, Origin
 from .free import FREE
 from .node import Node, Shape, describe
 from .numbers import as_numbers, number_type
-from .types import DTypeLike
+from .types import ArrayLike, Data, DTypeLike
 
 INFERRED = -1  # a parameter's dimension that follows from what it is applied to
 
@@ -106,7 +106,7 @@ class Stored(Leaf):
         return self._value
 
     @value.setter
-    def value(self, value: Any) -> None:
+    def value(self, value: ArrayLike) -> None:
         array = as_numbers(value, f"{self.kind.lower()} {describe(self)}")
         array = array.astype(self.dtype, copy=False).view(self.dtype)  # an equal type is another
         assert self.shape is not None
@@ -183,7 +183,7 @@ class Constant(Leaf):
 
     def __init__(
         self,
-        value: Any,
+        value: Data,
         shape: Shape | None = None,
         dtype: DTypeLike = None,
         name: str = "",
@@ -226,7 +226,7 @@ class Constant(Leaf):
         return self._value
 
     @value.setter
-    def value(self, value: Any) -> None:
+    def value(self, value: ArrayLike) -> None:
         assert self.shape is not None
         array = as_numbers(value, f"constant {describe(self)}")
         repeated(array, self.shape)  # that it can be
@@ -268,6 +268,6 @@ class Placeholder(Leaf):
 KINDS: dict[str, Any] = {k.__name__: k for k in (Input, Parameter, State, Constant, Placeholder)}
 
 
-def has_value(shape: Any, dtype: DTypeLike) -> np.ndarray:
+def has_value(shape: Shape, dtype: DTypeLike) -> np.ndarray:
     """The initializer of a parameter that is given its value."""
     raise AssertionError("it has its value")

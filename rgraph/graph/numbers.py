@@ -11,7 +11,7 @@ from .errors import GraphError
 from .types import DTypeLike
 
 _TYPES = {t: t for t in map(np.dtype, (np.float16, np.float32, np.float64))}
-_SPELLINGS: dict[Any, Any] = {int: np.float32, "float": np.float32}  # as CNTK reads them
+_SPELLINGS: dict[object, type] = {int: np.float32, "float": np.float32}  # as CNTK reads them
 
 
 def number_type(dtype: DTypeLike) -> np.dtype:
@@ -38,7 +38,7 @@ def number_type(dtype: DTypeLike) -> np.dtype:
     return kind  # NumPy's own: what is asked for by identity is found
 
 
-def _bfloat16(dtype: Any) -> GraphError | None:
+def _bfloat16(dtype: object) -> GraphError | None:
     """The error, if that is the type that is meant: PyTorch's, that of `ml_dtypes`, or its name."""
     if "bfloat16" not in str(dtype):
         return None
@@ -49,7 +49,7 @@ def _bfloat16(dtype: Any) -> GraphError | None:
     )
 
 
-def as_numbers(value: Any, of: str) -> np.ndarray:
+def as_numbers(value: object, of: str) -> np.ndarray:
     """A new array of what is given for `of`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import ArrayLike, DTypeLike
@@ -18,8 +18,12 @@ class HasNode(Protocol):
 
 
 Array: TypeAlias = Any  # NumPy's, or of a library with NumPy's API
+# What people feed: an array of any library, a sparse matrix, a number, a `Value`, lists of these
+Data: TypeAlias = Any
 Generator: TypeAlias = Any  # of random numbers: NumPy's, or what has some of its methods
 Library: TypeAlias = Any  # NumPy, or a library with its API
+# What stays in files and checkpoints: numbers, texts, arrays, lists and dicts of these
+Saved: TypeAlias = Mapping[str, Any]
 ShapeLike: TypeAlias = int | Sequence[int]  # a size is a vector's
 OperandLike: TypeAlias = Node | HasNode | ArrayLike  # what an operation takes
 
@@ -27,9 +31,11 @@ __all__ = [
     "Array",
     "ArrayLike",
     "DTypeLike",
+    "Data",
     "Generator",
     "HasNode",
     "Library",
     "OperandLike",
+    "Saved",
     "ShapeLike",
 ]

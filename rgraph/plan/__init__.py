@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..graph import (
     components,
 )
 from ..graph.node import describe
+from ..graph.types import Array
 from .call import Call, Env
 from .group import Group
 from .grouping import as_one, grouped
@@ -125,16 +126,16 @@ class Plan:
 
     def run(
         self,
-        feed: Mapping[Input, Any],
+        feed: Mapping[Input, Array],
         layouts: dict[Axis, Layout],
         batch: int,
         training: bool = False,
         seed: int = 0,
         turn: int = 0,
         first_row: int = 0,
-        places: Mapping[int, Any] | None = None,
+        places: Mapping[int, Array] | None = None,
         is_part: bool = False,
-    ) -> list[Any]:
+    ) -> list[Array]:
         """The outputs' arrays, in rows.
 
         Args:
@@ -173,11 +174,11 @@ class Plan:
             self.engine.finish()
         return [env[i] for i in self.results]
 
-    def kept(self) -> list[Any]:
+    def kept(self) -> list[Array]:
         """The arrays that stay from run to run."""
         return [*map(self.value_of, self.parameters), *(array for _, array in self.stored)]
 
-    def value_of(self, node: Stored | Constant) -> Any:
+    def value_of(self, node: Stored | Constant) -> Array:
         """The array of a parameter, a running statistic or a constant, in the engine's memory."""
         return self.engine.from_numpy(node.value)
 

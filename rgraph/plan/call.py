@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..graph import GraphError, Node
 from ..graph.node import Type, failed
+from ..graph.types import Array
 from .run import Run
 
 if TYPE_CHECKING:
-    from ..engines.base import Engine
+    from ..engines.base import Engine, Kernel
+    from ..ops.fused import Program
 
-Env = list[Any]
+Env = list[Array]
 
 _SMALL = 1 << 15  # bytes: the memory of smaller results is left to their kernels
 
 
-def values_of(slots: Sequence[int]) -> Callable[[Env], tuple[Any, ...]]:
+def values_of(slots: Sequence[int]) -> Callable[[Env], tuple[Array, ...]]:
     """`values(env)`, what is in these slots."""
     if len(slots) > 1:
         return itemgetter(*slots)
@@ -37,7 +39,7 @@ class Call:
         bound = engine.bind(node.op, arguments, types)
         self.kernel, self.provider, self.in_place = bound[:3]
         # the fused pointwise operations that it is, the part of its operand, the axis of a splice
-        self.program: Any = node.attrs.get("program") if node.op.pointwise else None
+        self.program: Program | None = node.attrs.get("program") if node.op.pointwise else None
         self.is_pointwise = node.op.pointwise
         self.part = node.op.part(node)
         self.joins_along = node.op.joins_along(node)
@@ -91,7 +93,7 @@ class Call:
         tail = self.node.attrs["program"]
         return tail.begins_by_adding(operand - (len(self.operands) - tail.arity))
 
-    def room(self, run: Run, operands: Sequence[Any], of_any_size: bool) -> Any:
+    def room(self, run: Run, operands: Sequence[Array], of_any_size: bool) -> Array | None:
         """Memory for its result; None where it is small and that is left to its kernel."""
         shape, size = self.shape, self.row_bytes
         if self.axes:
@@ -105,12 +107,12 @@ class Call:
         like = _model(operands, self.rank) if self.follows else None
         return run.empty(shape, self.dtype, like)
 
-    def observe(self, around: Callable[..., Any], separate: bool) -> None:
+    def observe(self, around: Callable[..., Kernel], separate: bool) -> None:
         """Has `around(kernel, *nodes)` called in place of its kernel."""
         self.kernel = around(self.kernel, self.node)
 
 
-def _model(operands: Sequence[Any], rank: int) -> Any:
+def _model(operands: Sequence[Array], rank: int) -> Array | None:
     """The operand whose memory order the result takes: the first that is not a repeated one."""
     for a in operands:
         if a.ndim == rank and all(s or n == 1 for s, n in zip(a.strides, a.shape, strict=True)):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .call import Call, Env, values_of
 from .grouping import Joined
 from .run import Run
+
+if TYPE_CHECKING:
+    from ..engines.base import Compute, Kernel
 
 
 class Group:
@@ -17,7 +20,7 @@ class Group:
         compute: does it, given the operands' arrays and then the results'.
     """
 
-    def __init__(self, calls: Sequence[Call], joined: Joined, compute: Callable[..., Any]) -> None:
+    def __init__(self, calls: Sequence[Call], joined: Joined, compute: Compute) -> None:
         self.calls, self.compute, self.results = list(calls), compute, joined.results
         self.nodes = tuple([c.node for c in calls])
         self.reads, self.made = {*joined.operands}, {*joined.results}
@@ -31,7 +34,7 @@ class Group:
         for result, array in zip(self.results, arrays, strict=True):
             env[result] = array
 
-    def observe(self, around: Callable[..., Any], separate: bool) -> None:
+    def observe(self, around: Callable[..., Kernel], separate: bool) -> None:
         """Has `around(kernel, *nodes)` called in place of its kernel."""
         self.compute = around(self.compute, *self.nodes)
 

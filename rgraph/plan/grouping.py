@@ -9,12 +9,17 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..ops.fused import Program
 from .call import Call
+
+if TYPE_CHECKING:
+    from ..graph.axis import Axis
+    from ..graph.node import Shape
+
 
 MOST_ARRAYS = 40  # that are gone through at once
 SMALL = 1 << 16  # bytes of an array, of which any number stays in the cache
@@ -128,7 +133,7 @@ def _fits(call: Call, group: Sequence[Call], few_rows: bool) -> bool:
     )
 
 
-def _form(call: Call) -> Any:
+def _form(call: Call) -> tuple[tuple[Axis, ...], Shape, np.dtype] | None:
     """What programs have in common that can be one; None for what is no program of one type."""
     types = {i.dtype for i in call.node.inputs}
     if call.program is None or types != {call.dtype}:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..graph import Axis, GraphError, Layout
 from ..graph.node import failed
+from ..graph.types import Array
 from .call import Call, values_of
-from .program import Instruction, LoopProgram, Place, Rule
+from .program import Instruction, LoopProgram, Part, Place, Rule
 from .run import Run
 
 if TYPE_CHECKING:
     from ..engines.base import Engine
 
-Values = list[Any]
-Action = Callable[[Run, Values], Any]
+Values = list[Array]
+Action = Callable[[Run, Values], object]
 
 
 class Interpreter:
@@ -37,8 +38,8 @@ class Interpreter:
         self._rings = by_rule[Rule.RING]
         self._others = [*by_rule[Rule.BEFORE], *by_rule[Rule.AFTER]]
         fixed = {v for v, p in places if p.rule in (Rule.WHOLE, Rule.FIRST_ROWS)}
-        self._fixed_parts: list[tuple[int, int, Any]] = []
-        self._parts: list[tuple[int, int, Any]] = []  # of what is elsewhere at each step
+        self._fixed_parts: list[tuple[int, int, Part]] = []
+        self._parts: list[tuple[int, int, Part]] = []  # of what is elsewhere at each step
         for v, p in by_rule[Rule.PART]:
             is_fixed = p.source in fixed
             fixed.update([v] * is_fixed)
@@ -50,7 +51,7 @@ class Interpreter:
     def _actions(self) -> list[Action]:
         return [_action(i) for i in self.program.instructions]
 
-    def run(self, run: Run, arrays: Sequence[Any], layout: Layout) -> None:
+    def run(self, run: Run, arrays: Sequence[Array], layout: Layout) -> None:
         """Goes through all steps.
 
         Args:
@@ -62,7 +63,7 @@ class Interpreter:
             values[v] = arrays[source]
         at_ends = [(end.value, arrays[end.buffer]) for end in self.program.ends]
         grows = self.step < 0 and counts[:1] != counts[-1:]
-        rings: list[tuple[int, list[Any], int]] = []
+        rings: list[tuple[int, list[Array], int]] = []
         rows = -1
         for turn in range(steps):
             t = turn if self.step > 0 else steps - 1 - turn
@@ -93,8 +94,8 @@ class Interpreter:
         run.step = None
 
     def _set_fixed(
-        self, values: Values, arrays: Sequence[Any], rows: int
-    ) -> list[tuple[int, list[Any], int]]:
+        self, values: Values, arrays: Sequence[Array], rows: int
+    ) -> list[tuple[int, list[Array], int]]:
         """Sets the values that are the same at all steps of so many rows, and gives those that are
         in turn in several buffers."""
         for v, source in self._first_rows:
@@ -109,7 +110,9 @@ class Interpreter:
     def _rows_at(self, layout: Layout, t: int) -> int:
         return layout.counts[t] if 0 <= t < layout.steps else 0
 
-    def _other(self, place: Place, arrays: Sequence[Any], layout: Layout, t: int, rows: int) -> Any:
+    def _other(
+        self, place: Place, arrays: Sequence[Array], layout: Layout, t: int, rows: int
+    ) -> Array:
         """A value at another step, or a spare array."""
         other = t + self.step if place.rule == Rule.AFTER else t - self.step * place.start
         if self._rows_at(layout, other) < rows:
@@ -118,7 +121,7 @@ class Interpreter:
         return arrays[place.source][start : start + rows]
 
     def _begin(
-        self, engine: Engine, arrays: Sequence[Any], layout: Layout, turn: int, t: int, rows: int
+        self, engine: Engine, arrays: Sequence[Array], layout: Layout, turn: int, t: int, rows: int
     ) -> None:
         """Where sequences begin, sets what delays read to their initial states."""
         for place, back, initial in self.program.starts:
@@ -138,7 +141,7 @@ class Interpreter:
                     target[:before] = arrays[place.source][start : start + before]
             engine.assign(target[first + before : first + rows], arrays[initial][before:rows])
 
-    def _end(self, arrays: Sequence[Any], layout: Layout, t: int, rows: int) -> None:
+    def _end(self, arrays: Sequence[Array], layout: Layout, t: int, rows: int) -> None:
         """Brings what was to be the next step's from spare arrays."""
         after = self._rows_at(layout, t + self.step)
         if after < rows and after:

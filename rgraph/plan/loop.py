@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..graph import Axis, GraphError, Layout, Node
 from ..graph.inference import check_loop
+from ..graph.types import Array
 from ..ops.delays import initial_rows
 from .call import Call, Env
 from .grouping import bring_together
@@ -17,7 +18,7 @@ from .program import Buffer, Holds, Instruction, LoopProgram, Rule
 from .run import Run
 
 if TYPE_CHECKING:
-    from ..engines.base import Engine
+    from ..engines.base import Engine, Kernel
 
 
 class Loop:
@@ -71,7 +72,7 @@ class Loop:
         compiler = self.engine.compiler
         return None if compiler is None else compiler.loop(self.program)
 
-    def observe(self, around: Callable[..., Any], separate: bool) -> None:
+    def observe(self, around: Callable[..., Kernel], separate: bool) -> None:
         """Has `around(kernel, *nodes)` called in place of its kernels.
 
         Args:
@@ -122,7 +123,7 @@ class Loop:
         layout = run.layouts[self.axis]
         buffers, shared = self.program.buffers, self.program.shared
         made = (n in shared or self._array(b, run, env, layout) for n, b in enumerate(buffers))
-        arrays: list[Any] = list(made)
+        arrays: list[Array] = list(made)
         for buffer, other in shared.items():
             arrays[buffer] = arrays[other]
         step = 1 if self.forward else -1
@@ -133,7 +134,7 @@ class Loop:
             if b.holds in (Holds.FRAMES, Holds.LAST):
                 env[b.of] = array
 
-    def _array(self, buffer: Buffer, run: Run, env: Env, layout: Layout) -> Any:
+    def _array(self, buffer: Buffer, run: Run, env: Env, layout: Layout) -> Array:
         match buffer.holds:
             case Holds.OUTER:
                 return env[buffer.of]

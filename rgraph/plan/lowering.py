@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from .call import Call
 from .grouping import as_one, grouped, joins
@@ -13,7 +15,7 @@ from .program import Buffer, End, Holds, Instruction, LoopProgram, Place, Rule, 
 if TYPE_CHECKING:
     from ..engines.base import Engine
 
-Form = tuple[tuple[int, ...], Any]  # the shape and type of a row
+Form = tuple[tuple[int, ...], np.dtype]  # the shape and type of a row
 
 
 class Delay(NamedTuple):
@@ -32,7 +34,7 @@ class Delay(NamedTuple):
     back: int
     axes: int
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: np.dtype
 
 
 class Lowering:
@@ -55,7 +57,7 @@ class Lowering:
         self._delay_of = {d.result: d for d in delays}
         self._own = {*whole, *lasts, *(d.source for d in delays)}  # read by more than this step
         self._reads = Counter([*self._own, *(i for c in calls for i in c.operands)])
-        self._buffer_of: dict[Any, int] = {}
+        self._buffer_of: dict[tuple[object, ...], int] = {}
         self._value_of: dict[int, int] = {}
         self.program = LoopProgram()
         self._early = self._delays_written_early()
@@ -116,7 +118,12 @@ class Lowering:
     # Buffers, and what is in them
 
     def _buffer(
-        self, holds: Holds, of: int, shape: tuple[int, ...] = (), dtype: Any = None, *more: Any
+        self,
+        holds: Holds,
+        of: int,
+        shape: tuple[int, ...] = (),
+        dtype: np.dtype | None = None,
+        *more: int,
     ) -> int:
         """The number of a buffer, `more` telling it from others of the same value."""
         key = holds, of, shape, dtype, more

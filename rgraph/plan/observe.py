@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..graph import Node
 from . import Plan
 from .group import Group
 
 if TYPE_CHECKING:
-    from ..engines.base import Engine
+    from ..engines.base import Engine, Kernel
 
 
 class Observer(Protocol):
@@ -24,7 +23,7 @@ class Observer(Protocol):
     hindrance: str
     separate: bool
 
-    def around(self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Engine) -> Any:
+    def around(self, kernel: Kernel, nodes: tuple[Node, ...], engine: Engine) -> Kernel:
         """What is called in the place of a kernel that computes these nodes."""
 
 
@@ -32,7 +31,7 @@ def observe(plan: Plan, observer: Observer) -> None:
     """Has an observer look at all calls of a plan, from now on."""
     plan.hindrance = observer.hindrance
 
-    def around(kernel: Callable[..., Any], *nodes: Node) -> Any:
+    def around(kernel: Kernel, *nodes: Node) -> Kernel:
         return observer.around(kernel, nodes, plan.engine)
 
     if observer.separate:

@@ -11,10 +11,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Any, NamedTuple
+from types import EllipsisType
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from .call import Call
 from .grouping import Joined
+
+if TYPE_CHECKING:
+    from ..engines.base import Kernel
 
 
 class Rule(IntEnum):
@@ -28,6 +34,9 @@ class Rule(IntEnum):
     RING = 5  # the first rows of one of `size` buffers in turn, that of `start` steps back
     PART = 6  # `size` elements from `start` on along an axis of another value
     RESULT = 7  # whatever the instruction gives that computes it
+
+
+Part = tuple[EllipsisType | slice, ...]  # of an array
 
 
 class Place(NamedTuple):
@@ -47,7 +56,7 @@ class Place(NamedTuple):
     spare: int = 0
 
     @property
-    def at(self) -> tuple[Any, ...]:
+    def at(self) -> Part:
         """A part, as NumPy takes it."""
         inner = (slice(None),) * (-self.axis - 1)
         return (..., slice(self.start, self.start + self.size), *inner)
@@ -74,7 +83,7 @@ class Buffer(NamedTuple):
     holds: Holds
     of: int
     shape: tuple[int, ...] = ()
-    dtype: Any = None
+    dtype: np.dtype | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -98,9 +107,9 @@ class Instruction:
     operands: tuple[int, ...]
     results: tuple[int, ...]
     joined: Joined | None = None
-    together: Callable[..., Any] | None = None
+    together: Callable[..., object] | None = None
 
-    def observe(self, around: Callable[..., Any]) -> None:
+    def observe(self, around: Callable[..., Kernel]) -> None:
         """Has `around(kernel, *nodes)` called in place of its kernels."""
         if self.together is not None:
             self.together = around(self.together, *(c.node for c in self.calls))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..graph import Axis, Layout
 from ..graph.node import AUTO_SEED
+from ..graph.types import Array
 
 if TYPE_CHECKING:
     from ..engines.base import Engine
+    from ..graph.types import Generator
 
 
 class Run:
@@ -44,8 +48,8 @@ class Run:
         self.empty = engine.empty
         self.matmul = engine.matmul
         self.step: tuple[Axis, slice] | None = None
-        self.places: Mapping[int, Any] = {}
-        self.memo: dict[Any, Any] = {}
+        self.places: Mapping[int, Array] = {}
+        self.memo: dict[Hashable, Any] = {}
 
     def rows(self, axes: tuple[Axis, ...]) -> int:
         if len(axes) < 2:
@@ -54,7 +58,7 @@ class Run:
             return self.step[1].stop - self.step[1].start
         return self.layouts[axes[1]].rows
 
-    def order(self, axis: Axis) -> Any:
+    def order(self, axis: Axis) -> np.ndarray | None:
         """Which sample each row of a value with only this batch axis is; None: row i is sample i.
 
         Samples are in the order of the first sequences that were fed, the longest first.
@@ -68,17 +72,17 @@ class Run:
         """The rows that are being computed: one step's in a loop, all outside."""
         return self.step[1] if self.step and self.step[0] == axis else slice(None)
 
-    def index(self, layout: Layout, which: str) -> Any:
+    def index(self, layout: Layout, which: str) -> Array:
         return self.engine.from_numpy(getattr(layout, which))
 
-    def random(self, seed: Any, key: int) -> Any:
+    def random(self, seed: int | None, key: int) -> Generator:
         """A generator of random numbers for one operation in this run."""
         row = self.first_row + (self.step[1].start if self.step else 0)  # each step draws anew
         if seed is None or seed == AUTO_SEED:
             return self.engine.generator((self.seed, key, row), varies=0)
         return self.engine.generator((int(seed), self.turn, row), varies=1)
 
-    def series(self, seed: int) -> Any:
+    def series(self, seed: int) -> Generator:
         """As `random`, for what draws as many numbers in each run: a run's go on where those of the
         run before ended, if the engine can do that."""
         if self.step or self.first_row:

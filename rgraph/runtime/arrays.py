@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ..device import DeviceDescriptor, cpu
 from ..graph import GraphError
-from ..graph.types import DTypeLike
+from ..graph.types import Array, Data, DTypeLike
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
-def is_sparse(data: Any) -> bool:
+Capsule: TypeAlias = Any  # in which DLPack hands memory over
+
+
+def is_sparse(data: object) -> bool:
     """Whether it is a sparse matrix of SciPy's."""
     return hasattr(data, "tocsr")
 
 
-def on_gpu(data: Any) -> Any:
+def on_gpu(data: Data) -> Array | None:
     """What lies in a GPU's memory, as CuPy's array, without a copy; None for all else.
 
     Anything with DLPack will do: arrays of CuPy, PyTorch, JAX.
@@ -38,7 +44,7 @@ def on_gpu(data: Any) -> Any:
 DLPACK_CPU, _DLPACK_CUDA = 1, 2  # DLPack's kDLCPU, kDLCUDA
 
 
-def as_array(data: Any) -> Any:
+def as_array(data: Data) -> Array:
     """An array where it is: a GPU's, or else NumPy's; without a copy where it is one of another
     library.
 
@@ -58,12 +64,12 @@ def as_array(data: Any) -> Any:
     return np.asarray(data)
 
 
-def is_foreign(data: Any) -> bool:
+def is_foreign(data: object) -> bool:
     """Whether it is an array of another library than NumPy, which gives it out by DLPack."""
     return not isinstance(data, np.ndarray) and hasattr(data, "__dlpack_device__")
 
 
-def _of_other_library(data: Any) -> np.ndarray:
+def _of_other_library(data: Data) -> np.ndarray:
     """What lies in the CPU's memory, as NumPy's array of the same memory."""
     try:
         return np.asarray(data) if hasattr(data, "__array__") else np.from_dlpack(data)
@@ -75,7 +81,7 @@ def _of_other_library(data: Any) -> np.ndarray:
         ) from None
 
 
-def on_cpu(data: Any) -> Any:
+def on_cpu(data: Data) -> Data:
     """An array, or a list of them, in the CPU's memory; what is neither as it is."""
     if isinstance(data, list):
         return [on_cpu(d) for d in data]
@@ -85,7 +91,7 @@ def on_cpu(data: Any) -> Any:
     return as_array(data) if is_foreign(data) else data
 
 
-def exported(array: Any, options: Mapping[str, Any]) -> Any:
+def exported(array: Array, options: Mapping[str, object]) -> Capsule:
     """An array for another library, by DLPack: the memory itself, a copy of what is read-only.
 
     DLPack can say that memory is read-only, but not all heed it: PyTorch 2 takes such an array for
@@ -113,7 +119,7 @@ def as_numpy_asks(
     return found.copy() if copy and found is array and not is_copy else found
 
 
-def memory_of(array: Any) -> Any:
+def memory_of(array: Array) -> object:
     """What an array's memory belongs to; the same object for all views of it."""
     if not isinstance(array, (np.ndarray, np.generic)):
         return array.data.mem
@@ -122,7 +128,7 @@ def memory_of(array: Any) -> Any:
     return array
 
 
-def csr(array: np.ndarray) -> Any:
+def csr(array: np.ndarray) -> csr_matrix:
     """The matrix of all vectors along the last axis, sparse."""
     from scipy.sparse import csr_matrix
 
@@ -143,23 +149,32 @@ class NDArrayView:
     is_read_only = False
 
     def __init__(
-        self, shape: Sequence[int], data_type: Any = np.float32, device: Any = None
+        self,
+        shape: Sequence[int],
+        data_type: DTypeLike = np.float32,
+        device: DeviceDescriptor | None = None,
     ) -> None:
         self._start(np.zeros(shape, data_type), device, False)
 
-    def _start(self, array: np.ndarray, device: Any, sparse: bool) -> None:
+    def _start(self, array: np.ndarray, device: DeviceDescriptor | None, sparse: bool) -> None:
         self.array, self.is_sparse = array, sparse
         self.device: DeviceDescriptor = device or cpu()
 
     @classmethod
-    def _of(cls, array: np.ndarray, device: Any = None, sparse: bool = False) -> NDArrayView:
+    def _of(
+        cls, array: np.ndarray, device: DeviceDescriptor | None = None, sparse: bool = False
+    ) -> NDArrayView:
         self = cls.__new__(cls)
         self._start(array, device, sparse)
         return self
 
     @classmethod
     def from_dense(
-        cls, np_array: Any, device: Any = None, read_only: bool = False, borrow: bool = False
+        cls,
+        np_array: Data,
+        device: DeviceDescriptor | None = None,
+        read_only: bool = False,
+        borrow: bool = False,
     ) -> NDArrayView:
         """An array's copy (with `borrow` the array itself)."""
         array = on_cpu(np_array)
@@ -168,8 +183,8 @@ class NDArrayView:
     @classmethod
     def from_csr(
         cls,
-        csr_array: Any,
-        device: Any = None,
+        csr_array: csr_matrix,
+        device: DeviceDescriptor | None = None,
         read_only: bool = False,
         borrow: bool = False,
         shape: Sequence[int] | None = None,
@@ -184,7 +199,11 @@ class NDArrayView:
 
     @classmethod
     def from_data(
-        cls, data: Any, device: Any = None, read_only: bool = False, borrow: bool = False
+        cls,
+        data: Data,
+        device: DeviceDescriptor | None = None,
+        read_only: bool = False,
+        borrow: bool = False,
     ) -> NDArrayView:
         """As `from_csr` for a sparse matrix, as `from_dense` for an array."""
         return (cls.from_csr if is_sparse(data) else cls.from_dense)(data, device)
@@ -195,7 +214,7 @@ class NDArrayView:
         return self.array.shape
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> type[np.generic]:
         """The type of its numbers: np.float32 or np.float64."""
         return self.array.dtype.type
 
@@ -213,22 +232,25 @@ class NDArrayView:
         """
         whole = len(start_offset) - len(extent)
         spans = zip(start_offset[whole:], extent, strict=True)
-        part: tuple[Any, ...] = (*start_offset[:whole], *(slice(a, a + n) for a, n in spans))
+        part: tuple[int | slice, ...] = (
+            *start_offset[:whole],
+            *(slice(a, a + n) for a, n in spans),
+        )
         return NDArrayView._of(self.array[part], self.device, self.is_sparse)
 
-    def asarray(self) -> Any:
+    def asarray(self) -> np.ndarray | csr_matrix:
         """The array, in the CPU's memory; a CSR matrix for what is sparse."""
         array = on_cpu(self.array)
         return csr(array) if self.is_sparse else array
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: object) -> Capsule:
         """The array where it lies, for other libraries: `torch.from_dlpack(view)`.
 
         Of one that is read-only they get a copy.
         """
         return exported(self.array, options)
 
-    def __dlpack_device__(self) -> Any:
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self.array.__dlpack_device__()
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..graph import GraphError, Node
 from ..graph.node import describe
+from ..graph.types import Array, Data, Saved
 from .arrays import on_cpu
 from .values import Value, unwrapped
 
-Array = Any  # NumPy's, or CuPy's on a GPU
+if TYPE_CHECKING:
+    from .jobs import Request
 
 
 class Held(NamedTuple):
@@ -27,12 +29,12 @@ class Held(NamedTuple):
     states: list[Array]
     passed: np.ndarray
 
-    def as_state(self) -> dict[str, Any]:
+    def as_state(self) -> dict[str, object]:
         """It as NumPy's arrays, to be saved."""
         return {"states": [np.array(on_cpu(a)) for a in self.states], "passed": self.passed}
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> Held:
+    def of_state(cls, state: Saved) -> Held:
         """What was saved."""
         return cls([np.asarray(a) for a in state["states"]], np.asarray(state["passed"]))
 
@@ -48,7 +50,7 @@ class Carry:
         after: what this one leaves, once it has been made.
     """
 
-    request: Any
+    request: Request
     sources: Sequence[int | None]
     before: Held | None = None
     after: Held | None = None
@@ -76,7 +78,7 @@ class Carry:
                 )
 
 
-def sources_of(data: Mapping[Node, Any]) -> list[int | None] | None:
+def sources_of(data: Mapping[Node, Data]) -> list[int | None] | None:
     """Of what is fed: for each sequence which one of the minibatch before it goes on from.
 
     None where nothing is said of it: all start, and none goes on.

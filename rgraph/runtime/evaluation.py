@@ -7,15 +7,16 @@ and a plan is made for each size that comes by.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import device as _device
 from .. import graph
 from ..engines.base import Engine
 from ..graph import Axis, Constant, GraphError, Input, Node
 from ..graph.context import Count, Random, context
+from ..graph.types import Array, Data, Saved
 from ..passes.windows import divide, time_axis_of
 from ..plan import Plan
 from . import minibatch
@@ -26,6 +27,10 @@ from .minibatch import Minibatch
 from .values import Value
 from .watching import watching
 from .windows import Window
+
+if TYPE_CHECKING:
+    from ..device import DeviceDescriptor
+    from ..graph.fitting import Sizes
 
 
 def set_seed(seed: int) -> None:
@@ -50,7 +55,7 @@ class Runner:
 
     def __init__(self, roots: Sequence[Node] = ()) -> None:
         self._roots = roots
-        self._jobs: Latest[tuple[Any, ...], Job] = Latest()
+        self._jobs: Latest[tuple[Hashable, ...], Job] = Latest()
         self._traits: Latest[Request, Traits] = Latest()
         self._updates: Latest[tuple[Node, ...], tuple[tuple[Node, Node], ...]] = Latest()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
@@ -60,7 +65,12 @@ class Runner:
         self._size, self._sizes = 0, dict[Axis, int]()
         self._turns = Random(), Count()  # of the last run, and its count of ours
 
-    def feed(self, data: Mapping[Node, Any], device: Any = None, training: bool = False) -> Feed:
+    def feed(
+        self,
+        data: Mapping[Node, Data],
+        device: DeviceDescriptor | None = None,
+        training: bool = False,
+    ) -> Feed:
         """A run of its own, with its own random numbers."""
         random = context().random
         of, turns = self._turns
@@ -80,11 +90,11 @@ class Runner:
         random.set_turns(self, state["turns"])
         context().random = random
 
-    def carried(self) -> dict[str, Any] | None:
+    def carried(self) -> dict[str, object] | None:
         """What delays hold of the latest run's sequences, for `set_carried`; None: of none."""
         return None if self._latest is None else self._latest.as_state()
 
-    def set_carried(self, state: Mapping[str, Any] | None) -> None:
+    def set_carried(self, state: Saved | None) -> None:
         """Has the next run's sequences go on from where `carried` was asked for."""
         self._held.clear()
         self._latest = self._restored = None if state is None else Held.of_state(state)
@@ -94,12 +104,12 @@ class Runner:
         request: Request,
         given: Feed,
         inputs: Sequence[Input],
-        weights: Sequence[Any] = (),
+        weights: Sequence[Array] = (),
         as_numpy: bool = True,
         raw_gradients: bool = False,
         later: int = 0,
-        accept: Callable[[list[Any]], bool] = lambda rows: True,
-    ) -> list[Any]:
+        accept: Callable[[list[Array]], bool] = lambda rows: True,
+    ) -> list[Data]:
         """The values of a request, then its gradients, as people read them.
 
         Args:
@@ -132,7 +142,7 @@ class Runner:
         if job.inputs:
             data = {job.inputs.get(n, n): v for n, v in data.items()}
             data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
-        options: dict[str, Any] = {} if carry is None else {"carry": carry}
+        options: dict[str, Carry] = {} if carry is None else {"carry": carry}
         with engine.active():
             batch = Minibatch(needed, data, engine, job.fed)
             if job.forward is not None:
@@ -170,9 +180,7 @@ class Runner:
                     _store(job.stored[first:], news, engine)
         return [*(values if as_numpy else map(Value.of_run, values)), *raw]
 
-    def _job(
-        self, request: Request, sizes: Mapping[Any, Any], engine: Engine, key: tuple[Any, ...]
-    ) -> Job:
+    def _job(self, request: Request, sizes: Sizes, engine: Engine, key: tuple[Any, ...]) -> Job:
         traits, edition, _, training, _, observers = key
         self._jobs.discard(lambda old: old[0] is traits and old[1] != edition)
         return make_job(request, traits.flexible, sizes, engine, training, self._roots, observers)
@@ -216,11 +224,9 @@ class Runner:
         """The plans made so far."""
         return [job.plan for job in self._jobs.all()]
 
-    def sizes(
-        self, flexible: Sequence[Node], given: Feed, inputs: Sequence[Input]
-    ) -> dict[Any, Any]:
+    def sizes(self, flexible: Sequence[Node], given: Feed, inputs: Sequence[Input]) -> Sizes:
         """The shapes of the inputs, and the most that the minibatch has along each axis."""
-        sizes: dict[Any, Any] = {}
+        sizes: dict[Input | Axis, Any] = {}
         for fed in inputs:
             if fed in given.data:
                 shape, count, longest = minibatch.sizes(fed, given.data[fed])
@@ -235,7 +241,7 @@ class Runner:
         return sizes
 
 
-def _kept(row: Any, engine: Engine, is_own: bool) -> Any:
+def _kept(row: Array, engine: Engine, is_own: bool) -> Array:
     """What a run computed as it may stay: in C's order, but for a GPU's.
 
     Args:
@@ -245,7 +251,7 @@ def _kept(row: Any, engine: Engine, is_own: bool) -> Any:
     return row if is_own and (engine.is_gpu or row.flags.c_contiguous) else row.copy()
 
 
-def _store(nodes: Sequence[Any], rows: Sequence[Any], engine: Engine) -> None:
+def _store(nodes: Sequence[Any], rows: Sequence[Array], engine: Engine) -> None:
     """Sets nodes to what a run computed, in the engine's memory if that is not the CPU's."""
     for node, row in zip(nodes, rows, strict=True):
         if isinstance(node, Constant):

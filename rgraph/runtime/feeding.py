@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..graph import GraphError, Node
 from ..graph.node import describe, resolve
+from ..graph.types import Data
 from .values import Value
 
+if TYPE_CHECKING:
+    from ..operands.variables import Variable
 
-def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
+
+def as_feed(
+    arguments: Mapping[object, Data] | Data, inputs: Sequence[Variable]
+) -> dict[Node, Data]:
     """What people feed, by node.
 
     Args:
@@ -44,7 +50,7 @@ def as_feed(arguments: Any, inputs: Sequence[Any]) -> dict[Node, Any]:
     return found
 
 
-def _node_of(key: Any, inputs: Sequence[Any]) -> Node:
+def _node_of(key: object, inputs: Sequence[Variable]) -> Node:
     """The input that a key of what is fed stands for."""
     node = getattr(key, "node", key)
     if isinstance(node, Node):
@@ -55,7 +61,7 @@ def _node_of(key: Any, inputs: Sequence[Any]) -> Node:
     return resolve(named[key])
 
 
-def _parted(value: Any) -> tuple[Any, list[bool] | None]:
+def _parted(value: Data) -> tuple[Data, list[bool] | None]:
     """CNTK's pairs of data and whether each sequence starts anew, taken apart."""
     if not isinstance(value, tuple):
         return value, None

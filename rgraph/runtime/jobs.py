@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import graph, passes
+from ..device import DeviceDescriptor
 from ..device import engine as engine_of
 from ..engines.base import Engine
 from ..graph import Axis, Constant, Input, Node
 from ..graph.context import context
+from ..graph.types import Array, Data
 from ..passes import autodiff
 from ..plan import Plan
 from ..plan.observe import Observer, observe
@@ -17,6 +19,10 @@ from .forward import Forward, forward_of
 from .latest import Latest
 from .windowed import WindowedPlan
 from .windows import Window
+
+if TYPE_CHECKING:
+    from ..graph.fitting import Sizes
+
 
 SETTABLE = ("rate", "seed")  # attributes of random operations that people may set
 
@@ -65,13 +71,13 @@ class Feed(NamedTuple):
         numbers: gives the values of the request's `numbers`; the runner's `rows` are known then.
     """
 
-    data: Mapping[Node, Any]
+    data: Mapping[Node, Data]
     seed: int
     run: int
     turn: int
-    device: Any
+    device: DeviceDescriptor | None
     training: bool
-    numbers: Callable[[], Mapping[Input, Any]] = dict
+    numbers: Callable[[], Mapping[Input, Array]] = dict
 
 
 class Job:
@@ -99,9 +105,9 @@ class Job:
         self.forward = forward
         self._late = {inputs.get(n, n): n for n in numbers}
         self.fed = [n for n in plan.inputs if n not in self._late]
-        self._needed: Latest[Any, tuple[Input, ...]] = Latest()
+        self._needed: Latest[tuple[Sequence[Node], Sequence[Input]], tuple[Input, ...]] = Latest()
 
-    def numbers(self, given: Feed, engine: Engine) -> dict[Input, Any]:
+    def numbers(self, given: Feed, engine: Engine) -> dict[Input, Array]:
         """The request's numbers as the plan is fed with them."""
         if not self._late:
             return {}
@@ -150,7 +156,7 @@ class Traits:
         random = [n for n in ops if n.op and n.op.random]
         self._settable = [(n.attrs, k) for n in random for k in SETTABLE if k in n.attrs]
 
-    def edition(self) -> tuple[Any, ...]:
+    def edition(self) -> tuple[Hashable, ...]:
         """What a plan holds of all that may be set: if it is another now, so must be the plan."""
         changed = [n for n in self._constants if n.edition]
         drawn = [attrs[k] for attrs, k in self._settable]
@@ -179,7 +185,7 @@ def shown_to_users(root: Node) -> tuple[Node, ...]:
 def make_job(
     request: Request,
     flexible: Sequence[Node],
-    sizes: Mapping[Any, Any],
+    sizes: Sizes,
     engine: Engine,
     training: bool,
     roots_of_all: Sequence[Node] = (),
@@ -240,13 +246,13 @@ def _take_places(outputs: Sequence[Node], roots: Sequence[Node]) -> None:
         node.uid = places.get(node.uid, node.uid)
 
 
-def plan(request: Request, device: Any = None) -> Plan:
+def plan(request: Request, device: DeviceDescriptor | None = None) -> Plan:
     """The plan for a request whose sizes are all known."""
     return make_job(request, (), {}, engine_of(device), training=False).plan
 
 
-def windowed_plan(request: Request, device: Any = None) -> WindowedPlan:
+def windowed_plan(request: Request, device: DeviceDescriptor | None = None) -> WindowedPlan:
     """The plan for a request with a window."""
-    made: Any = plan(request, device)
+    made: object = plan(request, device)
     assert isinstance(made, WindowedPlan)
     return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from ..engines.base import Engine
 from ..graph import FREE, Axis, GraphError, Input, Layout, Node
 from ..graph.layout import layout_of
 from ..graph.node import describe
+from ..graph.types import Array, Data
 from . import samples
 from .arrays import memory_of, on_gpu
 from .values import Value, dense, unwrapped
@@ -32,12 +32,12 @@ class Minibatch:
     def __init__(
         self,
         inputs: Sequence[Input],
-        data: Mapping[Node, Any],
+        data: Mapping[Node, Data],
         engine: Engine,
         read: Sequence[Input] | None = None,
     ) -> None:
         """`read`: those of `inputs` whose values are needed, not only their lengths."""
-        fed: dict[Input, Any] = {}
+        fed: dict[Input, Array | list[Array]] = {}
         sequences: list[Input] = []
         for node in inputs:
             if node not in data:
@@ -53,7 +53,7 @@ class Minibatch:
         sequences.sort(key=_is_derived)  # the others decide the samples' order
         for node in sequences:
             self._add_layout(node, [len(s) for s in fed[node]], lengths)
-        self._held: dict[int, Any] = {}  # memory that is someone else's, or was read before
+        self._held: dict[int, object] = {}  # memory that is someone else's, or was read before
         self.arrays = {n: self._rows(n, fed[n]) for n in (inputs if read is None else read)}
 
     def _add_layout(
@@ -84,7 +84,7 @@ class Minibatch:
             return np.arange(count)
         return self._order
 
-    def _rows(self, node: Input, samples: Any) -> Any:
+    def _rows(self, node: Input, samples: Array | list[Array]) -> Array:
         axes, shape = node.axes or (), node.shape or ()
         engine = self.engine
         empty = engine.staging
@@ -109,7 +109,7 @@ class Minibatch:
         rows[...] = samples
         return engine.to_feed(rows)
 
-    def _packed_there(self, layout: Layout, samples: list[Any]) -> Any:
+    def _packed_there(self, layout: Layout, samples: list[Array]) -> Array:
         """The sequences in packed rows, without a loop over them on the GPU."""
         joined = [self.engine.from_numpy(s) for s in samples]
         if layout.lengths[-1] == layout.steps and (layout.order == np.arange(len(samples))).all():
@@ -118,7 +118,7 @@ class Minibatch:
         places = np.argsort(np.concatenate(layout.rows_of_sequences))
         return np.concatenate(joined)[self.engine.from_numpy(places)]
 
-    def read(self, node: Node, rows: Any, as_numpy: bool = True) -> Any:
+    def read(self, node: Node, rows: Array, as_numpy: bool = True) -> Data:
         """The value of `node` as people read it: a list of sequences, a batch, or one array."""
         axes = node.axes or ()
         sparse = node.attrs.get("sparse_output")
@@ -140,7 +140,7 @@ class Minibatch:
             return array
         return self.layouts[axes[1]].unpack(array)
 
-    def _unpacked_there(self, layout: Layout, rows: Any) -> list[Any]:
+    def _unpacked_there(self, layout: Layout, rows: Array) -> list[Array]:
         """Copies of the sequences, without a loop over them on the GPU."""
         if len(layout) and layout.lengths[-1] == layout.steps:
             return layout.unpack(self.engine.copy(rows))
@@ -149,13 +149,13 @@ class Minibatch:
         ends = np.cumsum(layout.given)
         return [joined[end - n : end] for end, n in zip(ends, layout.given, strict=True)]
 
-    def hold(self, arrays: Iterable[Any]) -> None:
+    def hold(self, arrays: Iterable[Array]) -> None:
         """Takes note of arrays whose memory is someone else's."""
         for array in arrays:
             memory = memory_of(array)
             self._held[id(memory)] = memory
 
-    def own(self, array: Any) -> Any:
+    def own(self, array: Array) -> Array:
         """The array, or a copy where it is someone else's memory, or repeated."""
         memory = memory_of(array)
         if id(memory) in self._held or not getattr(array.flags, "writeable", True):
@@ -164,7 +164,7 @@ class Minibatch:
         return array
 
 
-def _missing(node: Node, data: Mapping[Node, Any]) -> GraphError:
+def _missing(node: Node, data: Mapping[Node, Data]) -> GraphError:
     given = f"; given were {', '.join(map(describe, data))}" if data else ""
     return GraphError(
         f"input {describe(node)} was given no value\n  made at {node.origin}",
@@ -172,7 +172,7 @@ def _missing(node: Node, data: Mapping[Node, Any]) -> GraphError:
     )
 
 
-def _is_as_computed(samples: Any) -> bool:
+def _is_as_computed(samples: Array) -> bool:
     """Whether an array can be read where it is: images are better read with their channels last."""
     flags = samples.flags
     return samples.ndim < 4 and flags.c_contiguous and getattr(flags, "aligned", True)
@@ -184,7 +184,7 @@ def _is_derived(node: Node) -> bool:
     return axes[0].is_made or axes[-1].source is not None
 
 
-def _count(samples: Mapping[Input, Any]) -> int:
+def _count(samples: Mapping[Input, Array | list[Array]]) -> int:
     sizes: dict[Input, int] = {}
     for node, given in samples.items():
         if node.axes and not node.axes[0].is_made:
@@ -197,7 +197,7 @@ def _count(samples: Mapping[Input, Any]) -> int:
     return next(iter(sizes.values()), 1)
 
 
-def samples_of(node: Input, data: Any) -> Any:
+def samples_of(node: Input, data: Data) -> Array | list[Array]:
     """The input's value as one array, an array with a batch axis, or a list of sequences."""
     if type(data) is np.ndarray:
         return samples.samples_of(node, data)
@@ -208,7 +208,7 @@ def samples_of(node: Input, data: Any) -> Any:
     return (samples.sequences_of if known else samples.samples_of)(node, data.content)
 
 
-def _as_declared(node: Input, read: Any) -> Any:
+def _as_declared(node: Input, read: Data) -> Data:
     """What a source read, its samples in the input's shape where that has as many elements."""
     shape = node.shape or ()
     if not isinstance(read, Value) or FREE in shape:
@@ -235,11 +235,11 @@ def _refuse_on_cpu(node: Input, engine: Engine) -> None:
         )
 
 
-def sizes(node: Input, data: Any) -> tuple[tuple[int, ...], int, int]:
+def sizes(node: Input, data: Data) -> tuple[tuple[int, ...], int, int]:
     """What an input is fed with: a sample's shape, how many samples, the longest's frames."""
     given, own = samples_of(node, data), node.shape or ()
     longest = max(map(len, given), default=0) if len(node.axes or ()) == 2 else 1
-    one = given
+    one: Array = given
     if isinstance(given, list):
         one = given[0] if given else np.empty([max(n, 1) for n in own])  # free: of any size
     shape = one.shape[one.ndim - len(own) :]

@@ -7,16 +7,15 @@ sequence of them, or a batch of sequences that are equally long.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..graph import FREE, GraphError, Node
 from ..graph.node import describe
+from ..graph.types import Array, Data
 from .arrays import as_array
 
 
-def samples_of(node: Node, data: Any) -> Any:
+def samples_of(node: Node, data: Data) -> Array | list[Array]:
     """The value for `node` as one array, an array with a batch axis, or a list of sequences.
 
     Args:
@@ -39,7 +38,7 @@ def samples_of(node: Node, data: Any) -> Any:
     return list(array) if array.ndim == rank + 2 else [frames_of(array, node.shape or ())]
 
 
-def sequences_of(node: Node, sequences: list[Any]) -> Any:
+def sequences_of(node: Node, sequences: list[Data]) -> Array | list[Array]:
     """As `samples_of`, for what is known to be sequences: each item's first axis is time."""
     ranks = {len(node.shape or ()) + 1} | ({1} if node.shape == (1,) else set())
     for item in sequences:
@@ -65,7 +64,7 @@ def _with_last_axis(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return array[..., None] if shape == (1,) and array.shape[-1:] != (1,) else array
 
 
-def _array(node: Node, data: Any, most: int) -> np.ndarray:
+def _array(node: Node, data: Data, most: int) -> np.ndarray:
     """`data` as an array of the input's type, with up to `most` axes before the sample's."""
     try:
         array = as_array(data)
@@ -96,7 +95,7 @@ def _array(node: Node, data: Any, most: int) -> np.ndarray:
     return array
 
 
-def _refuse_numbers(node: Node, items: list[Any]) -> None:
+def _refuse_numbers(node: Node, items: list[Data]) -> None:
     if any(np.ndim(item) == 0 for item in items):
         raise GraphError(
             f"input {describe(node)} was given a list of numbers, which can be one sequence or "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import device as _device
 from ..graph import GraphError, Input, Node, follows_data, order
 from ..graph.node import describe
+from ..graph.types import Array, ArrayLike, Data, Saved
 from ..passes.cutting import Cut, cut
 from ..plan import Plan
 from .arrays import on_cpu
@@ -19,7 +20,8 @@ from .jobs import plan
 from .values import Value
 from .watching import is_observed
 
-Array = Any  # NumPy's, or CuPy's on a GPU
+if TYPE_CHECKING:
+    from ..device import DeviceDescriptor
 
 
 class Stream:
@@ -34,7 +36,10 @@ class Stream:
     """
 
     def __init__(
-        self, outputs: Sequence[Node], inputs: Sequence[Input], device: Any = None
+        self,
+        outputs: Sequence[Node],
+        inputs: Sequence[Input],
+        device: DeviceDescriptor | None = None,
     ) -> None:
         self._cut: Cut = cut(outputs)
         self._device = device
@@ -50,7 +55,7 @@ class Stream:
         self._kept: list[Array] = []  # for each of given and held, a row for each key
         self._counts = np.zeros(0, np.float32)
 
-    def __call__(self, *frames: Any) -> Any:
+    def __call__(self, *frames: Data) -> np.ndarray | list[np.ndarray]:
         """A frame of a single sequence: one value for each input with frames. Gives its output,
         or a list of several.
 
@@ -61,7 +66,9 @@ class Stream:
         """
         return self.step({None: frames[0] if len(self._frames) == 1 else frames})[None]
 
-    def step(self, frames: Mapping[Any, Any]) -> dict[Any, Any]:
+    def step(
+        self, frames: Mapping[Hashable, Data]
+    ) -> dict[Hashable, np.ndarray | list[np.ndarray]]:
         """A frame of each of these sequences; one that is new starts. Others stay as they are.
 
         Args:
@@ -96,7 +103,7 @@ class Stream:
             return dict(zip(keys, results[0], strict=True))
         return {key: [r[i] for r in results] for i, key in enumerate(keys)}
 
-    def join(self, key: Hashable, given: Any = None) -> None:
+    def join(self, key: Hashable, given: Data = None) -> None:
         """Starts a sequence, or starts it anew. `step` does so with a key that is new.
 
         Args:
@@ -108,7 +115,7 @@ class Stream:
             self.leave(key)
         self._add(key, rows, 0)
 
-    def reset(self, key: Hashable = None, given: Any = None) -> None:
+    def reset(self, key: Hashable = None, given: Data = None) -> None:
         """Has a sequence start anew with its next frame; without a key the single one."""
         self.join(key, given)
 
@@ -120,7 +127,7 @@ class Stream:
         self._kept = [a[rest] for a in self._kept]
         self._counts = self._counts[rest]
 
-    def state(self, key: Hashable = None) -> dict[str, Any]:
+    def state(self, key: Hashable = None) -> dict[str, object]:
         """All that is held of a sequence: numbers and arrays, to be saved and put back."""
         row = self._row(key)
         return {
@@ -128,7 +135,7 @@ class Stream:
             "held": [np.array(on_cpu(a[row])) for a in self._kept],
         }
 
-    def set_state(self, state: Mapping[str, Any], key: Hashable = None) -> None:
+    def set_state(self, state: Saved, key: Hashable = None) -> None:
         """Has a sequence be where `state` was taken; it may be a new one.
 
         Raises `GraphError` for the state of another function.
@@ -158,10 +165,10 @@ class Stream:
             raise KeyError(f"no sequence {key!r} is under way; there are {self.keys}")
         return self.keys.index(key)
 
-    def _stacked(self, frames: Mapping[Any, Any]) -> dict[Node, Any]:
+    def _stacked(self, frames: Mapping[Hashable, Data]) -> dict[Node, Data]:
         """The frames of all sequences for each input."""
         several = len(self._frames) > 1
-        found: dict[Node, Any] = {}
+        found: dict[Node, Data] = {}
         for i, node in enumerate(self._frames):
             parts = [np.asarray(f[i] if several else f, node.dtype) for f in frames.values()]
             for part in parts:
@@ -187,7 +194,7 @@ class Stream:
         assert self._plan is not None
         return [v.op is not None and v.op.into for v in self._plan.outputs]
 
-    def _run(self, data: Mapping[Node, Any]) -> list[Array]:
+    def _run(self, data: Mapping[Node, Data]) -> list[Array]:
         feed = self._runner.feed(data, self._device)
         if self._plan is None or is_observed():
             found = self._runner.run(self._request, feed, self._inputs, as_numpy=False)
@@ -209,7 +216,7 @@ class Stream:
             self._kept[i][rows] = new
         self._counts[rows] += 1
 
-    def _first(self, given: Any) -> list[Array]:
+    def _first(self, given: Data) -> list[Array]:
         """What is kept of a sequence before its first frame."""
         nodes = [*self._cut.given, *(h.initial for h in self._cut.held)]
         if not nodes:
@@ -224,12 +231,12 @@ class Stream:
             for v, n in zip(found, inputs, strict=False)
         ]
 
-    def _values_of(self, given: Any) -> dict[Node, Any]:
+    def _values_of(self, given: Data) -> dict[Node, Data]:
         if not self._given:
             return {}
         if not isinstance(given, Mapping):
             given = {} if given is None else {self._given[0]: given}
-        data: dict[Node, Any] = {}
+        data: dict[Node, Data] = {}
         for node in self._given:
             keys = [k for k in given if k == node.name or getattr(k, "node", k) is node]
             if not keys:
@@ -242,7 +249,7 @@ class Stream:
             data[node] = [value] if len(node.axes or ()) == 2 else np.asarray(value)[None]
         return data
 
-    def _there(self, value: Any, node: Node) -> Array:
+    def _there(self, value: ArrayLike, node: Node) -> Array:
         """A value in rows of `node`, on the device."""
         shape = (1, *(node.shape or ()))
         array = np.asarray(value, node.dtype)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..device import DeviceDescriptor, cpu, gpu
 from ..graph import GraphError
-from ..graph.types import DTypeLike
+from ..graph.types import Array, ArrayLike, Data, DTypeLike
 from .arrays import (
+    Capsule,
     NDArrayView,
     as_array,
     as_numpy_asks,
@@ -24,8 +25,13 @@ from .arrays import (
 )
 from .samples import samples_of
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
-def dense(data: Any) -> Any:
+    from ..operands.variables import Variable
+
+
+def dense(data: Data) -> Data:
     """Data without its wrapping: arrays, numbers, and lists of these."""
     if isinstance(data, np.ndarray):
         return data
@@ -43,7 +49,7 @@ def dense(data: Any) -> Any:
     return data if inner is data else dense(inner)
 
 
-def unwrapped(data: Any) -> Any:
+def unwrapped(data: Data) -> Data:
     """The data of a minibatch's part, as readers give it; all else as it is."""
     if isinstance(data, np.ndarray):
         return data
@@ -74,7 +80,10 @@ class Value:
     ONE_HOT_SKIP = 2**32 - 1  # an index that `one_hot` makes a vector of zeros of
 
     def __init__(
-        self, batch: Any, seq_starts: Sequence[bool] | None = None, device: Any = None
+        self,
+        batch: Data,
+        seq_starts: Sequence[bool] | None = None,
+        device: DeviceDescriptor | None = None,
     ) -> None:
         batch = unwrapped(batch)
         self.is_sparse = _any_sparse(batch)
@@ -90,7 +99,7 @@ class Value:
         self.device: DeviceDescriptor = device or device_of(batch if known else self.content)
 
     @classmethod
-    def of_run(cls, content: Any) -> Value:
+    def of_run(cls, content: Data) -> Value:
         """What a run gave: an array, or a list of them, with nothing to be looked for in it."""
         if is_sparse(content):
             return cls(content)
@@ -102,10 +111,10 @@ class Value:
 
     @staticmethod
     def create(
-        var: Any,
-        data: Any,
+        var: Variable,
+        data: Data,
         seq_starts: Sequence[bool] | None = None,
-        device: Any = None,
+        device: DeviceDescriptor | None = None,
         read_only: bool = False,
     ) -> Value:
         """The value of `data` for a variable.
@@ -155,7 +164,10 @@ class Value:
 
     @staticmethod
     def one_hot(
-        batch: Any, num_classes: int | Sequence[int], dtype: DTypeLike = None, device: Any = None
+        batch: Data,
+        num_classes: int | Sequence[int],
+        dtype: DTypeLike = None,
+        device: DeviceDescriptor | None = None,
     ) -> Value:
         """One-hot vectors from their indices.
 
@@ -172,7 +184,7 @@ class Value:
             raise ValueError("the batch is empty")
         eye = np.eye(shape[-1], dtype=dtype or np.float32)
 
-        def vectors(indices: Any) -> np.ndarray:
+        def vectors(indices: ArrayLike) -> np.ndarray:
             numbers = np.asarray(indices)
             if numbers.dtype.kind not in "iu":
                 raise ValueError(f"indices must be whole numbers, got {numbers.dtype}")
@@ -194,7 +206,7 @@ class Value:
         """All as one array (N, …); sequences are padded with zeros to the longest."""
         return NDArrayView._of(self._padded(), self.device, self.is_sparse)
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: object) -> Capsule:
         """All as one array, for other libraries: `torch.from_dlpack(value)`.
 
         A batch, and a single sequence, are given without a copy, but for one that is read-only.
@@ -204,13 +216,13 @@ class Value:
             raise BufferError("several sequences are one array in a copy only")
         return exported(padded, options)
 
-    def __dlpack_device__(self) -> Any:
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self._padded().__dlpack_device__()
 
     @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
+    def __cuda_array_interface__(self) -> dict[str, object]:
         """All as one array on a GPU, for libraries without DLPack; there is none on the CPU."""
-        found: dict[str, Any] = self._padded().__cuda_array_interface__
+        found: dict[str, object] = self._padded().__cuda_array_interface__
         return found
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
@@ -223,7 +235,7 @@ class Value:
         """Whether one array of all is a copy."""
         return isinstance(self.content, list) and len(self.content) != 1
 
-    def _padded(self) -> Any:
+    def _padded(self) -> Array:
         if not isinstance(self.content, list):
             return self.content
         parts = [as_array(s) for s in self.content]
@@ -245,7 +257,7 @@ class Value:
         return (len(self.content), max(map(len, self.content)), *first.shape[1:])
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> type[np.generic]:
         """The type of its numbers: np.float32 or np.float64."""
         first = self.content[0] if isinstance(self.content, list) else self.content
         return as_array(first).dtype.type
@@ -260,13 +272,13 @@ class Value:
         mask[:, 0] *= 2 if self.starts is None else 1 + np.array(self.starts, np.uint8)
         return mask
 
-    def as_sequences(self, variable: Any = None) -> list[Any]:
+    def as_sequences(self, variable: object = None) -> list[np.ndarray] | list[csr_matrix]:
         """The sequences (or samples) one by one, as NumPy's arrays; CSR matrices for what is
         sparse."""
         parts = [np.asarray(on_cpu(s)) for s in self.content]
         return [csr(p) for p in parts] if self.is_sparse else parts
 
-    def asarray(self) -> Any:
+    def asarray(self) -> np.ndarray:
         """All as one array of NumPy's.
 
         Raises:
@@ -278,7 +290,7 @@ class Value:
             )
         return on_cpu(self._padded())
 
-    def deep_clone(self, *args: Any) -> Value:
+    def deep_clone(self, *args: object) -> Value:
         """The same numbers in memory of their own.
 
         >>> value = C.Value(np.ones((2, 3)))
@@ -297,7 +309,7 @@ class Value:
         return f"Value{self.shape}"
 
 
-def device_of(data: Any) -> DeviceDescriptor:
+def device_of(data: Data) -> DeviceDescriptor:
     """Where an array lies, or the first of a list of them."""
     if isinstance(data, (Value, NDArrayView)):
         return data.device
@@ -305,7 +317,7 @@ def device_of(data: Any) -> DeviceDescriptor:
     return cpu() if array is None else gpu(array.device.id)
 
 
-def _check_starts(starts: Sequence[bool], data: Any, axes: int) -> None:
+def _check_starts(starts: Sequence[bool], data: Data, axes: int) -> None:
     if axes < 2 or isinstance(data, (Value, NDArrayView)) or is_sparse(data):
         raise GraphError(
             "which sequences start anew is said of a list or an array of them, for an input "
@@ -315,7 +327,7 @@ def _check_starts(starts: Sequence[bool], data: Any, axes: int) -> None:
         raise GraphError(f"there are {len(data)} sequences, {len(starts)} say if they start anew")
 
 
-def _any_sparse(data: Any) -> bool:
+def _any_sparse(data: Data) -> bool:
     if isinstance(data, (list, tuple)):
         return any(map(_any_sparse, data))
     return is_sparse(data) or getattr(data, "is_sparse", False)
@@ -329,7 +341,7 @@ def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(parts)
 
 
-def asvalue(variable: Any, data_array: Any) -> Value:
+def asvalue(variable: Variable, data_array: Data) -> Value:
     """The `Value` of arrays for a variable, as `Value.create`.
 
     >>> x = C.input_variable(2)
@@ -339,7 +351,7 @@ def asvalue(variable: Any, data_array: Any) -> Value:
     return Value.create(variable, data_array)
 
 
-def asarray(value: Any, dtype: DTypeLike = None) -> Any:
+def asarray(value: Data, dtype: DTypeLike = None) -> np.ndarray:
     """What holds data, a `Value` or a list of numbers, as one array of NumPy's.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ..engines.base import Engine
 from ..graph import Axis, GraphError, Input, Layout, Node, order
+from ..graph.types import Array
 from ..ops.arithmetic import plus
 from ..passes import autodiff
 from ..passes.windows import divide, time_axis_of
@@ -20,7 +20,6 @@ from .carrying import Carry
 from .windowed_run import WindowedRun
 from .windows import Window, of_frames, of_rows, windows_of
 
-Array = Any  # NumPy's, or CuPy's on a GPU
 MakePlan = Callable[[Sequence[Node]], Plan]
 
 
@@ -142,7 +141,7 @@ class WindowedPlan:
     def sizes(self) -> dict[Axis, int]:
         return {a: n for p in self.plans for a, n in p.sizes.items()}
 
-    def kept(self) -> list[Any]:
+    def kept(self) -> list[Array]:
         """The arrays that stay from run to run."""
         return [a for p in self.plans for a in p.kept()]
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..graph import Axis, GraphError, Input, Layout, Node
+from ..graph.types import Array
 from ..plan import Plan
 from .carrying import Carry, Held
 from .windows import WindowOfFrames
 
 if TYPE_CHECKING:
     from .windowed import WindowedPlan
-
-Array = Any  # NumPy's, or CuPy's on a GPU
 
 
 class WindowedRun:

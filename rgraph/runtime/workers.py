@@ -15,17 +15,27 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ..engines.base import Engine
 from ..graph import GraphError
+from ..graph.types import Array
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
 
 # What MPI's launchers tell a process: how many there are.
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 INSTALL = "pip install 'rgraph-cntk[mpi]'"
 PATIENCE = 1.0  # seconds of waiting after which a worker looks whether others have ended
+
+# Of mpi4py, which has no types here
+Module: TypeAlias = Any
+Communicator: TypeAlias = Any
+Communication: TypeAlias = Any
 
 
 class Workers:
@@ -53,7 +63,7 @@ class Workers:
         """Begins a sum; what waits for it. Until then the array is not to be touched."""
         return _done
 
-    def gpu_sum(self, engine: Engine) -> Callable[[Any], None] | None:
+    def gpu_sum(self, engine: Engine) -> Callable[[Array], None] | None:
         """What sets an array of a GPU's to its sum over all workers, without the CPU's memory.
 
         All workers must ask. None where one of them does not compute on a GPU, or two on the same
@@ -90,7 +100,7 @@ def _done() -> None:
 class MPIWorkers(Workers):
     """The workers that `mpirun` started, through mpi4py."""
 
-    def __init__(self, mpi: Any) -> None:
+    def __init__(self, mpi: Module) -> None:
         self._mpi = mpi
         self._comm = mpi.COMM_WORLD.Dup()
         self._ends = mpi.COMM_WORLD.Dup()  # on which a worker says that it ends
@@ -119,12 +129,12 @@ class MPIWorkers(Workers):
             self._say_goodbye()
             self._mpi.Finalize()
 
-    def _may_talk(self) -> Any:
+    def _may_talk(self) -> Communicator:
         if self._has_ended:
             raise GraphError("the workers have ended their communication: finalize was called")
         return self._comm
 
-    def _wait(self, request: Any) -> None:
+    def _wait(self, request: Communication) -> None:
         """Waits for all workers, letting others have the processor the longer it takes."""
         begin = time.monotonic()
         while not request.Test():
@@ -154,10 +164,10 @@ class MPIWorkers(Workers):
 
     def _end_all(
         self,
-        before: Callable[..., Any],
+        before: Callable[..., object],
         kind: type[BaseException],
         error: BaseException,
-        where: Any,
+        where: TracebackType | None,
     ) -> None:
         """Shows an error that ends this program, and ends the other workers', who wait for it."""
         if self.size > 1 and not self._mpi.Is_finalized():
