@@ -1,4 +1,4 @@
-"""Help in finding mistakes: CNTK's `debugging` module."""
+"""Debugging and profiling: CNTK's `debugging` module."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 
 
 def set_checked_mode(enable: bool) -> None:
-    """Whether every run is searched for the operation that makes the first NaN.
+    """Whether to check every run for NaN.
 
-    With it `eval`, `grad` and training raise a `GraphError` that names the input or parameter
-    that has NaN, or the operation that made it with the user's line, the frame and the sequence.
-    Operations are then called one by one, which is slow.
+    In checked mode `eval`, `grad` and training raise a `GraphError` that names the input or
+    parameter with NaN, or the operation that computed the first NaN, with the user's line, the
+    frame and the sequence. Operations are called one by one, which is slow.
 
     Source: CNTK's `debugging.set_checked_mode`.
 
@@ -50,7 +50,7 @@ def set_checked_mode(enable: bool) -> None:
 
 
 def force_deterministic(seed: int) -> None:
-    """Has every run give the same to the last bit: one seed, and a GPU's convolutions too.
+    """Makes results reproducible: sets the seed, and deterministic convolutions on GPUs.
 
     Source: CNTK's `debugging.force_deterministic`.
 
@@ -61,14 +61,14 @@ def force_deterministic(seed: int) -> None:
 
 
 def set_computation_network_trace_level(level: int) -> None:
-    """Accepted for CNTK's sake: it says what CNTK prints while it runs.
+    """Accepted for compatibility with CNTK, without effect.
 
     >>> C.debugging.set_computation_network_trace_level(1)
     """
 
 
 def dump_signature(root: Any, tag: str | None = None) -> None:
-    """Prints what a function is and gives.
+    """Prints the arguments and outputs of a function.
 
     >>> C.debugging.dump_signature(C.input_variable(2, name="x") + 1)
     Plus('x' (2,) per sample) -> (2,) per sample
@@ -77,7 +77,7 @@ def dump_signature(root: Any, tag: str | None = None) -> None:
 
 
 def dump_function(root: Any, tag: str | None = None) -> None:
-    """Prints what a function is made of, as `Function.summary` shows it.
+    """Prints the structure of a function, as `Function.summary` does.
 
     >>> C.debugging.dump_function(C.layers.Dense(2)(C.input_variable(3)))
     layer...
@@ -86,7 +86,7 @@ def dump_function(root: Any, tag: str | None = None) -> None:
 
 
 class _Profiler:
-    """What is going on between `start_profiler` and `stop_profiler`."""
+    """The state between `start_profiler` and `stop_profiler`."""
 
     def __init__(self, folder: str) -> None:
         self.folder, self.stopwatch = folder, Stopwatch()
@@ -95,12 +95,12 @@ class _Profiler:
 def start_profiler(
     dir: str = "profiler", sync_gpu: bool = True, reserve_mem: int = 2**25, *, enabled: bool = True
 ) -> None:
-    """Notes from here on how long each operation takes, in all runs, until `stop_profiler`.
+    """Starts to measure the time of each operation in all runs, until `stop_profiler`.
 
     Args:
         dir: the folder that `stop_profiler` writes to.
-        sync_gpu, reserve_mem: accepted for CNTK's sake, without effect.
-        enabled: whether it begins at once, or at `enable_profiler`.
+        sync_gpu, reserve_mem: accepted for compatibility with CNTK, without effect.
+        enabled: whether to start at once, or at `enable_profiler`.
 
     Source: CNTK's `debugging.start_profiler`. `Function.profile` is for a single run.
 
@@ -113,20 +113,22 @@ def start_profiler(
     True
     """
     if context().profiler is not None:
-        raise RuntimeError("a profiler is running; debugging.stop_profiler() ends it")
+        raise RuntimeError(
+            "a profiler is already running; call debugging.stop_profiler() to end it"
+        )
     context().profiler = _Profiler(dir)
     if enabled:
         enable_profiler()
 
 
 def _observe(on: bool) -> None:
-    """Lets a running profiler look on, or rest; without one nothing is done, as in CNTK."""
+    """Enables or disables a running profiler; without one nothing happens, as in CNTK."""
     if context().profiler is not None:
         watching.set_observer(context().profiler.stopwatch, on)
 
 
 def enable_profiler() -> None:
-    """Has a profiler that was started go on after `disable_profiler`.
+    """Resumes a profiler after `disable_profiler`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +140,7 @@ def enable_profiler() -> None:
 
 
 def disable_profiler() -> None:
-    """Has a profiler that was started rest, until `enable_profiler`.
+    """Pauses a profiler until `enable_profiler`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -150,9 +152,9 @@ def disable_profiler() -> None:
 
 
 def stop_profiler() -> None:
-    """Ends a profiler: its folder gets `summary.txt`, a table, and `trace.json` for a browser.
+    """Ends a profiler, and writes `summary.txt`, a table, and `trace.json` to its folder.
 
-    A browser's trace viewer is at chrome://tracing or ui.perfetto.dev.
+    Open `trace.json` in a browser with chrome://tracing or ui.perfetto.dev.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -174,7 +176,7 @@ def stop_profiler() -> None:
 
 
 def set_node_timing(enable: bool) -> None:
-    """Whether all runs note how long each operation takes, for `print_node_timing`.
+    """Whether to measure the time of each operation in all runs, for `print_node_timing`.
 
     Source: CNTK's `debugging.set_node_timing`.
 

@@ -1,4 +1,4 @@
-"""Which machine part computes: CNTK's `device` module."""
+"""Devices: CPU and GPUs, and their settings. CNTK's `device` module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DeviceKind(enum.IntEnum):
-    """What a device is.
+    """The kind of a device.
 
     >>> C.device.cpu().type() == C.device.DeviceKind.CPU
     True
@@ -34,7 +34,7 @@ class DeviceKind(enum.IntEnum):
 
 
 class GPUProperties(NamedTuple):
-    """What a GPU is.
+    """The properties of a GPU.
 
     >>> C.device.GPUProperties(0, 9, 0, 132, "H100", 80000).total_memory
     80000
@@ -59,19 +59,19 @@ class DeviceDescriptor:
         self.kind, self.number = kind, number
 
     def type(self) -> DeviceKind:
-        """Whether it is a CPU or a GPU."""
+        """Its kind: CPU or GPU."""
         return DeviceKind[self.kind.upper()]
 
     def id(self) -> int:
-        """The GPU's number; the CPU's is 0."""
+        """The number of the GPU; 0 for the CPU."""
         return self.number
 
     def is_locked(self) -> bool:
-        """Whether a program has the device for itself: none has, there are no locks."""
+        """Always False: there are no exclusive locks of devices."""
         return False
 
     def __call__(self) -> DeviceDescriptor:
-        """Itself: what CNTK hands to user functions has its device as a method."""
+        """Returns itself: in CNTK the device of a value is a method."""
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -94,7 +94,7 @@ def cpu() -> DeviceDescriptor:
 
 
 def gpu(device_id: int) -> DeviceDescriptor:
-    """The GPU of this number.
+    """The GPU with this number.
 
     >>> C.device.gpu(0)
     GPU[0]
@@ -103,7 +103,7 @@ def gpu(device_id: int) -> DeviceDescriptor:
 
 
 def use_default_device() -> DeviceDescriptor:
-    """The device that is used where none is named: the first GPU if there is one, else the CPU.
+    """The default device: the first GPU if there is one, otherwise the CPU.
 
     >>> C.device.use_default_device() in C.all_devices()
     True
@@ -114,12 +114,12 @@ def use_default_device() -> DeviceDescriptor:
         own.device = next(usable, cpu())
         problem = _gpu_problem()
         if problem is not None and _is_nearly_there():
-            warnings.warn(f"the CPU is used, {problem.error()}", stacklevel=2)
+            warnings.warn(f"using the CPU: {problem.error()}", stacklevel=2)
     return own.device
 
 
 def all_devices() -> list[DeviceDescriptor]:
-    """All devices of this machine that can be used, the preferred one first.
+    """All usable devices of this machine, preferred ones first.
 
     >>> C.device.cpu() in C.device.all_devices()
     True
@@ -130,9 +130,9 @@ def all_devices() -> list[DeviceDescriptor]:
 def try_set_default_device(
     new_default_device: DeviceDescriptor, acquire_device_lock: bool = False
 ) -> bool:
-    """Makes a device the one to be used where none is named; whether that worked.
+    """Sets the default device; returns whether that succeeded.
 
-    As in CNTK it does not with a lock on the CPU: only a GPU can be locked (nothing is, here).
+    As in CNTK it fails with `acquire_device_lock` for the CPU. For a GPU the lock has no effect.
 
     >>> default = C.device.use_default_device()
     >>> C.device.try_set_default_device(default)
@@ -146,7 +146,7 @@ def try_set_default_device(
 
 
 def set_excluded_devices(excluded_devices: Iterable[DeviceDescriptor]) -> None:
-    """Devices that are never chosen where none is named. The CPU always can be.
+    """Excludes devices from being the default. The CPU can't be excluded.
 
     >>> C.device.set_excluded_devices([C.gpu(0)])
     >>> C.use_default_device()
@@ -160,16 +160,16 @@ def set_excluded_devices(excluded_devices: Iterable[DeviceDescriptor]) -> None:
 
 
 def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
-    """What a GPU is. Raises `ValueError` for a CPU, and for a GPU that is not there.
+    """The properties of a GPU. Raises `ValueError` for a CPU, and if there is no such GPU.
 
     >>> try:
     ...     C.device.get_gpu_properties(C.cpu())
     ... except ValueError as error:
     ...     print(error)
-    CPU is no GPU
+    CPU is not a GPU
     """
     if device.kind != "gpu":
-        raise ValueError(f"{device} is no GPU")
+        raise ValueError(f"{device} is not a GPU")
     if device.number >= _gpu_count():
         raise ValueError(f"there is no {device}")
     from .engines.cuda import library
@@ -191,19 +191,20 @@ def get_gpu_properties(device: DeviceDescriptor) -> GPUProperties:
 def gpu_convolutions(
     precision: str | None = None, deterministic: bool | None = None, timed: bool | None = None
 ) -> dict[str, Any]:
-    """Chooses how cuDNN computes convolutions of float32 on GPUs, from here on.
+    """Sets how cuDNN computes convolutions on GPUs; None leaves an option unchanged.
 
     Args:
-        precision: "tf32" (default), operands rounded to 10 bits of mantissa, sums in float32, as
-            in PyTorch's convolutions; "float32", exact; "bfloat16", operands rounded to 7 bits.
-            Convolutions of float64 are always exact, and so are matrix products.
-        deterministic: whether every run must give the same to the last bit (default False).
-            Its engines are chosen by cuDNN's word then, not by time.
-        timed: whether cuDNN's engines for a shape that comes back are all timed, once, and the
-            fastest kept (default True). The last bits of results depend on which it was.
+        precision: of float32 convolutions: "tf32" (default), with operands rounded to 10 bits of
+            mantissa and sums in float32, as in PyTorch; "float32", full precision; "bfloat16",
+            operands rounded to 7 bits. Convolutions of float64 and matrix products always have
+            full precision.
+        deterministic: whether results must be reproducible to the last bit (default False).
+            cuDNN's heuristics then choose the engine, not its speed.
+        timed: whether to measure cuDNN's engines for a shape that occurs repeatedly, and to keep
+            the fastest (default True). The last bits of results depend on the engine.
 
     Returns:
-        all that are in force. What is None stays as it was.
+        a dict of all options.
 
     >>> C.device.gpu_convolutions(precision="float32")["precision"]
     'float32'
@@ -217,14 +218,14 @@ def gpu_convolutions(
 
 
 def gpu_stream(stream: Any, device: DeviceDescriptor | None = None) -> AbstractContextManager[None]:
-    """Has a GPU's runs be in order with what else is done on a stream.
+    """A context manager that orders runs on a GPU with the work of a CUDA stream.
 
-    What the stream was given before a run is done before it, and what it is given after the run
-    waits for that; the CPU waits for neither. Needed for streams that do not wait for the default
-    stream, as those of PyTorch; all others are in order without it.
+    A run starts after all work that was submitted to the stream before, and work submitted later
+    waits for the run; the CPU waits for neither. It is needed for streams that don't synchronize
+    with the default stream, such as those of PyTorch.
 
     Args:
-        stream: of PyTorch, CuPy or others with `__cuda_stream__`, or its address.
+        stream: a stream of PyTorch, CuPy or another library with `__cuda_stream__`, or its address.
         device: the GPU; by default the default device.
 
     >>> def predicted(model, tensor):  # tensors of PyTorch's, in order with its own work
@@ -235,7 +236,7 @@ def gpu_stream(stream: Any, device: DeviceDescriptor | None = None) -> AbstractC
 
 
 def _gpu_problem() -> Any:
-    """What no GPU can be used without, or None."""
+    """What is missing to use a GPU, or None."""
     from .engines.cuda import library
 
     return library.problem()
@@ -250,7 +251,7 @@ def _gpu_count() -> int:
 
 
 def _is_nearly_there() -> bool:
-    """Whether there is a GPU, and CuPy to use it with."""
+    """Whether there are a GPU and CuPy."""
     from .engines.cuda import library
 
     return not isinstance(library.driver(), library.Missing) and not isinstance(
@@ -272,22 +273,22 @@ def _cuda_engine(number: int) -> CudaEngine:
 
 
 def set_num_threads(number: int) -> None:
-    """How many threads (1 or more) an operation on the CPU may use from here on, NumPy's included.
+    """Sets how many threads an operation on the CPU may use, including those of NumPy.
 
-    At first as many as the process has cores, or what `OMP_NUM_THREADS` says. Small operations use
-    one, and so do others for a while where threads were held up by another program's.
+    The default is the number of cores of the process, or `OMP_NUM_THREADS`. Small operations use
+    one thread; others too, for a while, if other programs have delayed the threads.
 
     >>> C.device.set_num_threads(C.device.get_num_threads())
     """
     from .engines.numpy import threads
 
     if int(number) < 1:
-        raise GraphError(f"{number} threads do nothing", hint="give set_num_threads 1 or more")
+        raise GraphError(f"the number of threads must be at least 1, got {number}")
     threads.set_number(int(number))
 
 
 def get_num_threads() -> int:
-    """How many threads an operation on the CPU may use: see `set_num_threads`.
+    """The number of threads that an operation on the CPU may use: see `set_num_threads`.
 
     >>> C.device.get_num_threads() > 0
     True
@@ -298,15 +299,15 @@ def get_num_threads() -> int:
 
 
 def cpu_engines() -> list[str]:
-    """The CPU engines that can be used here, the preferred one first.
+    """The CPU engines that are available, preferred ones first.
 
-    Each has kernels of several providers: see `cpu_providers`. `numpy` is always there. `native`
-    has pointwise work, loops' products and convolutions with kernels of 3x3 in C before that; it is
-    there if there was a C compiler when rgraph was installed. `onednn` needs the library, which the
-    extra of that name brings; what is in C comes before it where that is there.
+    Each combines the kernels of several providers: see `cpu_providers`. `numpy` is always
+    available. `native` adds pointwise operations, matrix products in loops and 3x3 convolutions in
+    C; it requires a C compiler when rgraph is installed. `onednn` requires oneDNN, which the extra
+    of that name installs; kernels in C take precedence, if available.
 
-    Convolutions in C are Winograd's: rounding is about twice that of the plain sum, and what is not
-    a number spreads over the 4x4 results that it is computed with.
+    Convolutions in C use Winograd's algorithm: rounding errors are about twice those of the direct
+    sum, and a NaN affects the whole tile of 4x4 results.
 
     >>> "numpy" in C.device.cpu_engines()
     True
@@ -315,10 +316,10 @@ def cpu_engines() -> list[str]:
 
 
 def cpu_providers() -> list[str]:
-    """Whose kernels the engine of the CPU has, the preferred one first.
+    """The providers of kernels of the current CPU engine, preferred ones first.
 
-    What none of them has is computed as the operation's record says, with NumPy. The plan that
-    `Function.explain` prints says of each call whose kernel it has.
+    Operations for which no provider has a kernel are computed with NumPy. `Function.explain` prints
+    the provider of each call.
 
     >>> C.device.cpu_providers()[-1]
     'numpy'
@@ -327,12 +328,11 @@ def cpu_providers() -> list[str]:
 
 
 def use_cpu_engine(name: str) -> str:
-    """Chooses the engine of the CPU by name; the one that is used from here on is returned.
+    """Chooses the engine of the CPU by name; returns the name of the engine that is used.
 
-    Names of providers with "+" between them, the preferred one first, are an engine too:
-    "onednn+numpy" is oneDNN without what is in C. Where one is asked for and missing, the next best
-    is used, and a warning says so once. The environment variable `RGRAPH_CPU_ENGINE` chooses too,
-    for the first use.
+    Names of providers joined by "+", preferred ones first, are also accepted: "onednn+numpy" is
+    oneDNN without kernels in C. If the engine is not available, the next best is used, with a
+    warning the first time. The environment variable `RGRAPH_CPU_ENGINE` sets the initial engine.
 
     >>> C.device.use_cpu_engine("numpy")
     'numpy'
@@ -341,11 +341,11 @@ def use_cpu_engine(name: str) -> str:
     if unknown:
         raise GraphError(
             f"there is no CPU engine {unknown[0]!r}; there are {', '.join(_cpu.ENGINES)}",
-            hint="set RGRAPH_CPU_ENGINE, or what use_cpu_engine is given, to one of these",
+            hint="pass one of these to use_cpu_engine, or set RGRAPH_CPU_ENGINE to it",
         )
     if _cpu.made(name) is None:
         why = next(_cpu.WHY_NOT[n] for n in name.split("+") if _cpu.made(n) is None)
-        warnings.warn(f"{why}; {_cpu.best()} is used instead", stacklevel=2)
+        warnings.warn(f"{why}; using {_cpu.best()} instead", stacklevel=2)
         name = _cpu.best()
     context().cpu_engine = name
     return name
@@ -354,12 +354,12 @@ def use_cpu_engine(name: str) -> str:
 def engine(device: DeviceDescriptor | None = None) -> Engine:
     """The engine that computes on a device.
 
-    Raises `GraphError` for a GPU that can't be used: what is missing, and what brings it.
+    Raises `GraphError` if the GPU can't be used; the message says what is missing.
     """
     own = context()
     device = device or own.device or use_default_device()
     if device.kind == "gpu":
-        with _making:  # by one thread: there is one engine for each GPU
+        with _making:  # one engine for each GPU, made by one thread
             return _cuda_engine(device.number)
     return _cpu_engine()
 

@@ -1,7 +1,7 @@
 """Initial values of parameters: CNTK's `initializer` module.
 
-Each function gives an initializer, which `Parameter` asks for an array once its shape is known:
-`init(shape, dtype)`. Any function like that will do in its place.
+Each function returns an initializer, which `Parameter` calls once its shape is known:
+`init(shape, dtype)` returns an array. User-written functions can do the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .graph.types import DTypeLike
 
 Shape = tuple[int, ...]
 Generator = np.random.Generator | Mersenne
-UNSAID_RANK = 2**31 - 1  # CNTK's number for a rank that the layer says
+UNSAID_RANK = 2**31 - 1  # CNTK's constant for a rank that the layer determines
 
 
 def _uniform(generator: Generator, width: float, shape: Shape) -> np.ndarray:
@@ -45,22 +45,22 @@ def _truncated_normal(generator: Generator, width: float, shape: Shape) -> np.nd
 
 @dataclass(frozen=True)
 class Initializer:
-    """Random values, whose width may follow from a parameter's shape.
+    """Random initial values, whose range may depend on the shape of the parameter.
 
-    A shape has three parts: inputs, outputs, and the size of a kernel. What stands where is said
-    by two ranks:
+    A shape consists of input axes, output axes and the size of a kernel. Two ranks tell them apart:
 
     Attributes:
-        draw: `draw(generator, width, shape)`, the values.
-        width: `width(fan_in, fan_out)`, half the range or the standard deviation.
-        scale: a factor on the values.
-        output_rank: how many axes are outputs: the last ones of a shape (inputs, outputs), or,
-            for a negative number, the first ones of a shape (outputs, inputs, *size). None
-            leaves it to the layer; 1 if that does not say either.
-        filter_rank: how many last axes are a kernel's size. None: as above; 0.
-        seed: for the same values each time, those that CNTK draws on a CPU. None for other ones
-            for each parameter: the seeds are 0, 1, 2, …, as CNTK's, unless `C.set_seed` was called.
-        generator: gives the values after that.
+        draw: `draw(generator, width, shape)` returns the values.
+        width: `width(fan_in, fan_out)` returns half the range, or the standard deviation.
+        scale: a factor of the values.
+        output_rank: the number of output axes: the last axes of a shape (inputs, outputs), or,
+            for a negative number, the first axes of a shape (outputs, inputs, *size). None: the
+            layer's choice, otherwise 1.
+        filter_rank: the number of last axes that are the size of a kernel. None: the layer's
+            choice, otherwise 0.
+        seed: determines the values, which are those of CNTK on a CPU. None for different values in
+            each parameter: the seeds are 0, 1, 2, … as in CNTK, unless `C.set_seed` was called.
+        generator: the random generator, once the seed is used.
     """
 
     draw: Callable[[Generator, float, Shape], np.ndarray]
@@ -78,12 +78,12 @@ class Initializer:
                 object.__setattr__(self, name, None)
         if not self.scale > 0:
             raise GraphError(
-                f"the scale of initial values must be above 0, got {self.scale}",
-                hint="init=0 makes them zeros",
+                f"the scale of initial values must be positive, got {self.scale}",
+                hint="use init=0 for zeros",
             )
 
     def fans(self, shape: Shape) -> tuple[int, int]:
-        """How many values each sum is over, and in how many sums each value stands."""
+        """Fan in and fan out: the number of terms of each output, and of outputs of each input."""
         outputs = 1 if self.output_rank is None else self.output_rank
         filters = self.filter_rank or 0
         if shape and abs(outputs) + filters > len(shape):
@@ -98,7 +98,7 @@ class Initializer:
         return (first, last) if outputs >= 0 else (last, first)
 
     def seeded(self) -> Initializer:
-        """This initializer with its seed chosen now: values don't depend on who is read first."""
+        """This initializer with a fixed seed, so that values don't depend on the order of use."""
         if self.seed is not None or self.generator is not None:
             return self
         random = context().random
@@ -131,7 +131,7 @@ def _by_both(number: float, inputs: int, outputs: int) -> float:
 
 
 def uniform(scale: float, seed: int | None = None) -> Initializer:
-    """Uniform within ± scale.
+    """Uniform on [-scale, scale].
 
     >>> bool(abs(C.Parameter((2, 3), init=C.uniform(0.1)).value).max() <= 0.1)
     True
@@ -145,7 +145,7 @@ def normal(
     filter_rank: int | None = None,
     seed: int | None = None,
 ) -> Initializer:
-    """Normal with standard deviation scale.
+    """Normal with standard deviation `scale`.
 
     >>> C.Parameter((2, 3), init=C.normal(0.1)).shape
     (2, 3)
@@ -154,7 +154,7 @@ def normal(
 
 
 def truncated_normal(stdev: float, seed: int | None = None) -> Initializer:
-    """Normal with standard deviation stdev, drawn again where beyond ± 2 stdev.
+    """Normal with standard deviation `stdev`, redrawn beyond two standard deviations.
 
     >>> bool(abs(C.Parameter((2, 3), init=C.truncated_normal(0.1)).value).max() <= 0.2)
     True
@@ -168,7 +168,7 @@ def xavier(
     filter_rank: int | None = None,
     seed: int | None = None,
 ) -> Initializer:
-    """Uniform within ± scale * sqrt(3 / fan in), as CNTK's (whose manual calls it Gaussian).
+    """Uniform within ± scale * sqrt(3 / fan in), as in CNTK (whose manual calls it Gaussian).
 
     >>> C.Parameter((2, 3), init=C.xavier()).shape
     (2, 3)
@@ -233,7 +233,7 @@ def he_normal(
 
 
 def bilinear(kernel_width: int, kernel_height: int) -> Callable[[Shape, Any], np.ndarray]:
-    """Kernels that interpolate each channel by itself, for a transposed convolution that enlarges.
+    """Bilinear interpolation kernels, for transposed convolutions that enlarge images.
 
     The parameter's shape is (channels, channels, kernel_height, kernel_width).
 
@@ -263,7 +263,7 @@ def bilinear(kernel_width: int, kernel_height: int) -> Callable[[Shape, Any], np
 def initializer_with_rank(
     initializer: Any, output_rank: int | None = None, filter_rank: int | None = None
 ) -> Any:
-    """An initializer with these ranks where it has none of its own.
+    """An initializer with these ranks, unless it has its own.
 
     Source: CNTK's `initializer_with_rank`.
 

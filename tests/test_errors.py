@@ -251,7 +251,7 @@ class TestRecurrences:
     def test_an_lstm_among_layers_for_frames(self, told):
         """Seed 002: `model.add(LSTM(5))` after the convolutions."""
         frames = C.sequence.input_variable(4160)
-        with told("LSTM takes 3 arguments (dh, dc, x)", hint="stands in Recurrence(…)"):
+        with told("LSTM takes 3 arguments (dh, dc, x)", hint="Recurrence(LSTM(…))"):
             C.layers.Sequential([C.layers.Dropout(0.25), C.layers.LSTM(5)])(frames)
 
     def test_a_step_function_that_returns_nothing(self, told):
@@ -537,7 +537,7 @@ class TestTypes:
 
     def test_a_gradient_with_respect_to_a_number(self, told):
         x = C.input_variable(2)
-        with told("with respect to an input", "got 5", hint=""):
+        with told("wrt must be inputs", "got 5", hint=""):
             (x + 1).grad({x: [[1, 2]]}, wrt=5)
 
     def test_words(self, told):
@@ -614,7 +614,7 @@ class TestFeeding:
         values = [[1, 2], [np.nan, 3]]
         assert np.isnan((x + 1).eval({x: values})[1, 0])
         C.debugging.set_checked_mode(True)
-        with told("'x'", "has NaN, first at (0,) of sample 1", hint="where these values come from"):
+        with told("'x'", "has NaN, first at (0,) of sample 1", hint="the source of these values"):
             (x + 1).eval({x: values})
         C.debugging.set_checked_mode(False)
         assert np.isnan((x + 1).eval({x: values})[1, 0])
@@ -688,7 +688,7 @@ class TestFunctions:
 
     def test_several_outputs_where_one_is_needed(self, told):
         x = C.input_variable(2)
-        with told("2 outputs, where one value is needed", hint="f.outputs[0]"):
+        with told("2 outputs, but one value is expected", hint="f.outputs[0]"):
             C.combine(x + 1, x + 2) * 2
 
     def test_the_value_of_a_parameter_whose_shape_is_open(self, told):

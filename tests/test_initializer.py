@@ -162,7 +162,7 @@ def test_values_of_a_seed_are_cntks(name, scale, some, total):
 @pytest.mark.parametrize("scale", [0, -1])
 def test_scales_are_above_0(make, scale):
     """CNTK refuses the others, too."""
-    with pytest.raises(C.GraphError, match=f"above 0, got {scale}"):
+    with pytest.raises(C.GraphError, match=f"must be positive, got {scale}"):
         make(scale)
 
 

@@ -1,1 +1,1 @@
-"""What people look at: tables, plans in words, a debugger."""
+"""Summaries, pictures, plans, profiles and NaN checks."""

@@ -1,4 +1,4 @@
-"""What a function's plan does, in words and numbers, and how long each part of it takes."""
+"""Describes the plan of a function, with its costs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shown(node: Node) -> str:
 
 
 def operations(node: Node) -> int:
-    """Floating-point operations of a node, for one row (for all, if it has no rows)."""
+    """The floating-point operations of a node per row (or in all, if it has no rows)."""
     if node.op is None:
         return 0
     if node.op.work is not None:
@@ -29,29 +29,29 @@ def operations(node: Node) -> int:
 
 
 def traffic(node: Node) -> int:
-    """Bytes that a node reads and writes, for one row."""
+    """The bytes that a node reads and writes per row."""
     item = node.dtype.itemsize if node.dtype else 4
     return item * (_size(node) + sum(map(_size, node.inputs)))
 
 
 def title(node: Node) -> str:
-    """What a call does: its operations and the parameters that it reads."""
+    """The operations of a call and the parameters that it reads."""
     read = [i.name or i.kind for i in node.inputs if isinstance(i, Stored)]
     return node.title + (f" ({', '.join(read)})" if read else "")
 
 
 def place(node: Node) -> str:
-    """The layers that it stands in, the innermost first; "" outside of any."""
+    """The layers that contain a node, innermost first; "" if there are none."""
     return " of ".join(reversed(node.origin.layers))
 
 
 def explain(plan: Plan) -> str:
-    """The plan as a table: what runs once over all rows, and what runs in each step of a loop.
+    """The plan as a table: calls that run once over all rows, and calls in each step of a loop.
 
-    Operations and bytes are for one row: one sample, or one frame of a sequence. What stands under
-    "by" is whose kernel it is; small work may go to another's. What has "and" before it is done in
-    one pass with what stands above it. A loop's steps run in C where each call has a form there; a
-    minibatch whose arrays don't suit is left to Python.
+    Operations and bytes are per row: one sample, or one frame of a sequence. The column "by" is the
+    provider of the kernel, which may leave small work to another. A line that begins with "and" is
+    computed in one pass with the line above. The steps of a loop run in C if all its calls can; for
+    a minibatch with unsuitable arrays they run in Python.
     """
     lines = []
     for step in plan.steps:
@@ -77,7 +77,7 @@ def explain(plan: Plan) -> str:
 
 
 def explain_windows(plan: WindowedPlan, frames: int) -> str:
-    """What a run takes in memory for one sequence, whole and in more and more windows."""
+    """The memory of a run for one sequence, whole and in increasing numbers of windows."""
     layout = Layout([frames])
     lines = [
         f"a sequence of {frames} frames: results on the way take",
@@ -100,7 +100,7 @@ def _mb(number: int) -> str:
 
 
 def _by_layer(nodes: Sequence[Node]) -> list[str]:
-    """What each layer costs, the layers in it apart; nothing where there are no layers."""
+    """The costs of each layer without its inner layers; nothing if there are no layers."""
     work: dict[str, int] = {}
     for node in nodes:
         if n := operations(node):

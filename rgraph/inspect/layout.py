@@ -1,7 +1,7 @@
-"""Boxes of a graph without cycles, placed in rows: what feeds a box stands above it.
+"""Places the boxes of an acyclic graph in rows, with operands above their users.
 
 Source: Sugiyama, Tagawa and Toda, 1981, "Methods for visual understanding of hierarchical system
-structures": rows, an order in them with few crossings, places.
+structures": assigns rows, then an order with few crossings, then positions.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ Key = Hashable
 Point = tuple[float, float]
 
 GAP, ROW_GAP, SWEEPS = 22.0, 34.0, 8
-_VIA = 6.0  # the width that is left for an edge that passes a row
+_VIA = 6.0  # the width reserved for an edge that passes a row
 
 
 @dataclass
 class Layout:
-    """Where boxes are.
+    """The positions of boxes.
 
     Attributes:
-        centre: of each box.
-        width, height: of all together, from (0, 0).
-        via: the points that an edge goes through between rows.
+        centre: the centre of each box.
+        width, height: the size of the whole picture, from (0, 0).
+        via: the points of each edge between rows.
     """
 
     centre: dict[Key, Point] = field(default_factory=dict)
@@ -36,7 +36,7 @@ def placed(sizes: Mapping[Key, Point], edges: Sequence[tuple[Key, Key]]) -> Layo
     """The layout of boxes of these sizes (width, height).
 
     Args:
-        sizes: by box; of two that may stand side by side the first one stands left.
+        sizes: by box; boxes next to each other keep this order.
         edges: pairs of boxes, from the upper one to the lower one.
     """
     edges = list(dict.fromkeys(edges))
@@ -67,7 +67,7 @@ def placed(sizes: Mapping[Key, Point], edges: Sequence[tuple[Key, Key]]) -> Layo
 
 
 def _rows(keys: Sequence[Key], edges: Sequence[tuple[Key, Key]]) -> dict[Key, int]:
-    """The row of each box: one below the lowest of those that feed it, near what it feeds."""
+    """The row of each box: below all its operands, and close to its users."""
     feeds: dict[Key, list[Key]] = {k: [] for k in keys}
     fed: dict[Key, list[Key]] = {k: [] for k in keys}
     for start, end in edges:
@@ -85,7 +85,7 @@ def _rows(keys: Sequence[Key], edges: Sequence[tuple[Key, Key]]) -> dict[Key, in
             left[other] -= 1
             if not left[other]:
                 ready.append(other)
-    for key in reversed(order):  # what is fed by nothing stands close to where it is needed
+    for key in reversed(order):  # boxes without operands are close to their users
         if feeds[key] and not fed[key]:
             row[key] = min(row[o] for o in feeds[key]) - 1
     return row
@@ -94,7 +94,7 @@ def _rows(keys: Sequence[Key], edges: Sequence[tuple[Key, Key]]) -> dict[Key, in
 def _order(
     rows: Sequence[list[Key]], above: Mapping[Key, list[Key]], below: Mapping[Key, list[Key]]
 ) -> None:
-    """Sorts each row by where the neighbours of its boxes stand, down and up in turns."""
+    """Sorts each row by the positions of neighbours, in passes down and up."""
     for sweep in range(SWEEPS):
         down = sweep % 2 == 0
         for level in range(1, len(rows)) if down else range(len(rows) - 2, -1, -1):
@@ -116,7 +116,7 @@ def _across(
     above: Mapping[Key, list[Key]],
     below: Mapping[Key, list[Key]],
 ) -> dict[Key, float]:
-    """The centre of each box along its row: under and over its neighbours, where there is room."""
+    """The centre of each box along its row, aligned with its neighbours as far as possible."""
     x: dict[Key, float] = {}
     for keys in rows:
         at = 0.0
@@ -138,11 +138,11 @@ def _across(
 def _apart(
     keys: Sequence[Key], wanted: Sequence[float], widths: Mapping[Key, float]
 ) -> list[float]:
-    """Places as near as may be to those that are wanted, in this order and without overlap.
+    """Positions as close as possible to the desired ones, in this order and without overlap.
 
-    Groups of boxes that touch are moved together to the mean of what they want.
+    Groups of boxes that touch are moved together to the mean of their desired positions.
     """
-    groups: list[tuple[float, int, list[float]]] = []  # sum of wishes, count, offsets
+    groups: list[tuple[float, int, list[float]]] = []  # sum of desired positions, count, offsets
     half = [widths[k] / 2 for k in keys]
     for i, wish in enumerate(wanted):
         groups.append((wish, 1, [0.0]))

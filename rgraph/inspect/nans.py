@@ -1,4 +1,4 @@
-"""Where the first NaN of a run comes from."""
+"""Finds the origin of the first NaN in a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..runtime.arrays import on_cpu
 
 
 class _NaNFinder:
-    """An observer that stops a run at the operation that makes the first NaN."""
+    """An observer that raises an error at the operation that computes the first NaN."""
 
     hindrance = "its results are searched for NaN"
     separate = True
@@ -33,7 +33,7 @@ class _NaNFinder:
                     raise GraphError(
                         f"{kind} {describe(leaf)} has NaN, first {_place(run, leaf, at)}\n"
                         f"  made at {leaf.origin}",
-                        hint="look where these values come from; np.nan_to_num replaces NaN",
+                        hint="check the source of these values; np.nan_to_num replaces NaN",
                     )
             result = kernel(run, *operands, **options)
             if at := _first_nan(result):
@@ -44,13 +44,13 @@ class _NaNFinder:
 
 
 def _first_nan(array: Any) -> tuple[int, ...] | None:
-    """Where the first NaN is; an empty place, of a number, counts as one too."""
+    """The index of the first NaN; None if there is none."""
     found = np.argwhere(np.isnan(on_cpu(array)))
     return (*found[0].tolist(), 0) if len(found) else None
 
 
 def _place(run: Any, node: Node, at: tuple[int, ...]) -> str:
-    """A place in an array of rows, in the minibatch's own terms."""
+    """An index in an array of rows, in terms of the user's minibatch."""
     row, element = at[0], at[1:-1] if node.axes else at[:-1]
     where = f"at {element}" if element else "there"
     if not node.axes:
@@ -70,6 +70,6 @@ FINDER = _NaNFinder()
 
 @contextmanager
 def checked_mode() -> Iterator[None]:
-    """The checked mode for a while: to run again what gave NaN, and hear where that came from."""
+    """Checked mode in a `with` block, to find the origin of NaN in a second run."""
     with watching.observed_by(FINDER):
         yield

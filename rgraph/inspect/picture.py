@@ -1,7 +1,7 @@
-"""A function as a picture: SVG that needs nothing but a browser.
+"""A function as a picture in SVG, which any browser shows.
 
-Boxes are operations and layers, from the inputs at the top to the outputs. What runs in each step
-of a recurrence stands in a frame; what stands outside runs once, over all frames.
+Boxes are operations and layers, with the inputs at the top. Operations that run in each step of a
+recurrence are in a frame; the others run once, over all frames.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..graph.node import resolve
 from ..operands.search import is_block, layer, operands
 from .layout import Key, Layout, Point, placed
 
-MOST = 400  # boxes that a notebook shows
+MOST = 400  # the largest number of boxes in a notebook
 _LETTER, _LINE, _EDGE = 6.7, 15.0, 9.0
 _PORT = "port"
 _COLOURS = {
@@ -25,14 +25,14 @@ _COLOURS = {
 
 
 class Box(NamedTuple):
-    """What is drawn for a node.
+    """The box of a node.
 
     Attributes:
-        lines: what it says: what it does, its name, its parameters.
-        kind: of `_COLOURS`.
-        shape: of what it gives.
-        reads: the nodes whose boxes feed it.
-        back: of a delay, the node that it delays.
+        lines: its text: the operation, its name, its parameters.
+        kind: a key of `_COLOURS`.
+        shape: the shape of its value, as text.
+        reads: the nodes with an edge to this box.
+        back: for a delay, the node that it delays.
     """
 
     lines: list[str]
@@ -43,10 +43,10 @@ class Box(NamedTuple):
 
 
 def picture(outputs: Sequence[Node], depth: int = 0, most: int | None = MOST) -> str | None:
-    """The graph below `outputs` as SVG; None where it has more boxes than `most`.
+    """The graph of `outputs` as SVG; None if it has more than `most` boxes.
 
     Args:
-        depth: how many layers, one within the other, are opened. Layers that loop are always.
+        depth: the number of levels of nested layers to open. Recurrences are always opened.
     """
     boxes, ends = _boxes(outputs, depth, most)
     if most is not None and len(boxes) > most:
@@ -74,10 +74,10 @@ def _boxes(
 ) -> tuple[dict[Node, Box], list[Node]]:
     boxes: dict[Node, Box] = {}
     opened: dict[Node, bool] = {}
-    layers: dict[object, Node] = {}  # one of the outputs of each layer stands for all
+    layers: dict[object, Node] = {}  # one output of each layer represents all
 
     def shown(node: Node, left: int) -> tuple[Node, int]:
-        """What stands for a node: for a layer that is opened, what it ends with."""
+        """The node that represents `node`: for an opened layer, its result."""
         node = resolve(node)
         while is_block(node):
             if node not in opened:
@@ -129,7 +129,7 @@ def _shape(node: Node) -> str:
 
 
 class _Frame(NamedTuple):
-    """A loop: its boxes, and where they are inside of its frame."""
+    """A loop: its boxes, and their layout inside its frame."""
 
     nodes: list[Node]
     title: str
@@ -140,14 +140,14 @@ class _Frame(NamedTuple):
 class _Drawing:
     def __init__(self, boxes: dict[Node, Box], ends: Sequence[Node]) -> None:
         self.boxes, self.ends = boxes, set(ends)
-        self.order = list(reversed(boxes))  # inputs come last when one goes up from the outputs
+        self.order = list(reversed(boxes))  # inputs come last in a walk from the outputs
         self.sizes = {n: _size(b) for n, b in boxes.items()}
         self.frames = [self._frame(nodes) for nodes in self._loops()]
         self.home = {n: i for i, f in enumerate(self.frames) for n in f.nodes}
         self.parts: list[str] = []
 
     def _loops(self) -> list[list[Node]]:
-        """For each cycle what stands on it."""
+        """The nodes of each cycle."""
         reads = {
             n: [*b.reads, *([b.back] if b.back is not None else [])] for n, b in self.boxes.items()
         }
@@ -167,7 +167,7 @@ class _Drawing:
         return loops
 
     def _frame(self, nodes: list[Node]) -> _Frame:
-        """What comes from outside enters by ports at the head of the frame."""
+        """Lays out a loop; values from outside enter by ports at the top of the frame."""
         inside = set(nodes)
         edges = [(r if r in inside else (_PORT, r), n) for n in nodes for r in self.boxes[n].reads]
         ports = dict.fromkeys(start for start, _ in edges if isinstance(start, tuple))
@@ -218,7 +218,7 @@ class _Drawing:
         )
 
     def _sources(self, node: Node) -> list[Node]:
-        """What feeds a box, delays included that stand in no loop."""
+        """The operands of a box, including those of delays outside of loops."""
         box = self.boxes[node]
         inside = box.back is not None and self.home.get(box.back) == self.home.get(node)
         looped = inside and node in self.home
@@ -254,7 +254,7 @@ class _Drawing:
                     )
 
     def _way(self, outer: Layout, source: Node, node: Node) -> list[Point]:
-        """The points of an edge, from the foot of one box to the head of the other."""
+        """The points of an edge, from the bottom of one box to the top of the other."""
         (x, y), (a, b) = self.place[source], self.place[node]
         start, end = (x, y + self.sizes[source][1] / 2), (a, b - self.sizes[node][1] / 2)
         one, other = self.home.get(source, source), self.home.get(node, node)
@@ -278,7 +278,7 @@ class _Drawing:
     def _draw_back(
         self, frame: _Frame, number: int, outer: Layout, source: Node, delay: Node, lane: int
     ) -> None:
-        """What a delay has from the step before: up along the side of the frame."""
+        """Draws the edge back to a delay, up along the side of the frame."""
         cx, _ = outer.centre[number]
         side = cx - frame.size[0] / 2 + 14 + frame.layout.width + 8 + 10 * lane
         (x, y), (a, b) = self.place[source], self.place[delay]
@@ -330,7 +330,7 @@ def _reached(start: Iterable[Node], ways: dict[Node, list[Node]]) -> set[Node]:
 
 
 def _curve(points: Sequence[Point]) -> str:
-    """A smooth line through points, that leaves and arrives upright."""
+    """A smooth curve through points, vertical at both ends."""
     (x, y), *rest = points
     path = [f"M{x:.1f} {y:.1f}"]
     for a, b in rest:

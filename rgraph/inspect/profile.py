@@ -1,4 +1,4 @@
-"""How long the calls of runs take."""
+"""Measures the time of each call in a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .tables import Line, as_html, as_text
 
 
 class Event(NamedTuple):
-    """One call: its node or nodes, when it began and how long it took (seconds)."""
+    """One call: its nodes, start and duration in seconds."""
 
     nodes: tuple[Node, ...]
     start: float
@@ -25,11 +25,11 @@ class Event(NamedTuple):
 
 
 class Profile:
-    """How long each call of one run took.
+    """The time of each call in a run.
 
-    `print(profile)`, or a notebook, shows a table: layers, and in each what its calls did, the
-    most expensive first. `profile.save(path)` writes a file that a browser's trace viewer
-    (chrome://tracing, ui.perfetto.dev) opens.
+    `print(profile)`, or a notebook, shows a table of layers and their calls, the most expensive
+    first. `profile.save(path)` writes a file for a browser's trace viewer (chrome://tracing,
+    ui.perfetto.dev).
     """
 
     def __init__(self, events: Sequence[Event], total: float) -> None:
@@ -66,7 +66,7 @@ class Profile:
         return as_html(self.columns, self._lines())
 
     def save(self, path: str) -> None:
-        """Writes the events in the trace viewers' JSON form."""
+        """Writes the events as JSON for a trace viewer."""
         events = [
             {"name": " + ".join(map(title, e.nodes)), "ph": "X", "pid": 0, "tid": 0,
              "ts": 1e6 * e.start, "dur": 1e6 * e.seconds,
@@ -82,7 +82,7 @@ def _seconds(calls: Mapping[Any, Sequence[float]]) -> float:
 
 
 class Stopwatch:
-    """An observer that notes when each call began and how long it took."""
+    """An observer that records the start and duration of each call."""
 
     hindrance = "its calls are timed"
     separate = False
@@ -93,7 +93,7 @@ class Stopwatch:
     def around(
         self, kernel: Callable[..., Any], nodes: tuple[Node, ...], engine: Engine
     ) -> Callable[..., Any]:
-        """The kernel, timed until it is done; an engine that only begins work is waited for."""
+        """The kernel with a timer; waits for asynchronous engines."""
 
         def timed(*arguments: Any, **options: Any) -> Any:
             engine.synchronize()
@@ -107,7 +107,7 @@ class Stopwatch:
 
 
 def profile(request: Request, given: Feed, inputs: Sequence[Any]) -> Profile:
-    """The times of the second of two runs: the first makes what is kept."""
+    """The times of the second of two runs; the first one allocates and caches."""
     runner, stopwatch = Runner(), Stopwatch()
     with observed_by(stopwatch):
         runner.run(request, given, inputs)
@@ -118,7 +118,7 @@ def profile(request: Request, given: Feed, inputs: Sequence[Any]) -> Profile:
 
 
 def timing() -> Stopwatch:
-    """What `debugging.set_node_timing` has look on."""
+    """The observer of `debugging.set_node_timing`."""
     own = context()
     if own.timing is None:
         own.timing = Stopwatch()
@@ -127,10 +127,10 @@ def timing() -> Stopwatch:
 
 
 def print_node_timing() -> None:
-    """Prints what was timed since the last time, of all that ran."""
+    """Prints the times of all runs since the last call."""
     events = list(timing().events)
     timing().events.clear()
     if events:
         print(Profile(events, sum(e.seconds for e in events)))
     else:
-        print("no run was timed: debugging.set_node_timing(True) has them timed")
+        print("no run was timed: call debugging.set_node_timing(True) before")

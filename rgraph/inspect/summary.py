@@ -1,4 +1,4 @@
-"""A table of what a function is made of: layers, shapes, parameters, connections."""
+"""A table of the layers of a function: shapes, parameters, connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from ..operands import search
 from .explain import operations
 from .tables import Line, as_html, as_text
 
-_RECURRENT = {"Recurrence", "RecurrenceFrom", "Fold", "UnfoldFrom"}  # their step is shown inside
+_RECURRENT = {
+    "Recurrence",
+    "RecurrenceFrom",
+    "Fold",
+    "UnfoldFrom",
+}  # the step function is shown inside
 
 
 @dataclass
@@ -22,10 +27,10 @@ class Row:
     """One layer, operation or input.
 
     Attributes:
-        nodes: the values that it gives, of those that are used.
-        depth: how many recurrences it stands in.
-        parameters: the parameters that it reads, those of layers inside included.
-        sources: the rows whose values it takes.
+        nodes: its results that are used.
+        depth: the number of recurrences around it.
+        parameters: its parameters, including those of inner layers.
+        sources: the rows of its operands.
         operations: floating-point operations for one sample, or one frame of a sequence.
     """
 
@@ -46,12 +51,12 @@ class Row:
 
 
 class Summary:
-    """What `Function.summary` gives: prints as a table, and is one in a notebook.
+    """The result of `Function.summary`: prints as a table, also in a notebook.
 
     Attributes:
-        rows: the table's rows, from the inputs to the outputs.
-        trainable, frozen: numbers of parameters' elements, each parameter counted once; frozen
-            ones are constants that `clone("freeze")` made of parameters.
+        rows: the rows of the table, from the inputs to the outputs.
+        trainable, frozen: the numbers of elements of parameters, each counted once; frozen ones
+            are constants that `clone("freeze")` made from parameters.
         operations: floating-point operations for one sample, or one frame of a sequence.
         memory: bytes of the results of all rows for one sample or frame.
     """
@@ -114,7 +119,7 @@ def _work(node: Node) -> int:
 
 
 def _below(roots: Sequence[Node], ends: set[Node]) -> Iterator[Node]:
-    """All nodes from `roots` down to, and without, `ends`; cycles are entered once."""
+    """All nodes below `roots` and above `ends`; cycles are visited once."""
     seen = set(ends)
     pending = list(roots)
     while pending:
@@ -127,12 +132,12 @@ def _below(roots: Sequence[Node], ends: set[Node]) -> Iterator[Node]:
 
 
 def _feeds(node: Node) -> tuple[Node, ...]:
-    """What a row's value is made from, seen from outside: a layer's arguments."""
+    """The operands of a row; for a layer, its arguments."""
     return node.inputs[1:] if search.is_block(node) else node.inputs
 
 
 def _outline(roots: Sequence[Node], ends: set[Node]) -> list[Node]:
-    """The nodes that get a row: layers, operations outside of any, inputs. Operands first."""
+    """The nodes with a row: layers, operations outside of layers, inputs; operands first."""
     found: dict[Node, None] = {}
     entered = set(ends)
     stack = [(r, False) for r in reversed(roots)]
@@ -153,10 +158,10 @@ def _rows(outputs: Sequence[Node]) -> Iterator[Row]:
     numbers: dict[str, int] = {}
 
     def level(roots: Sequence[Node], ends: set[Node], depth: int) -> Iterator[Row]:
-        layers: dict[Any, list[Node]] = {}  # a layer's outputs make one row
+        layers: dict[Any, list[Node]] = {}  # one row for all outputs of a layer
         for node in _outline(roots, ends):
             whole = search.layer(node) if search.is_block(node) else node
-            if whole in shown:  # inside of another recurrence
+            if whole in shown:  # inside another recurrence
                 titles[node] = shown[whole]
             else:
                 layers.setdefault(whole, []).append(node)

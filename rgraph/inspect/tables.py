@@ -1,4 +1,4 @@
-"""Tables as text and for a notebook."""
+"""Tables as text and as HTML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Line(NamedTuple):
-    """A line of a table: its cells, and how far the first one is indented."""
+    """A line of a table: its cells, and the indentation of the first one."""
 
     cells: Sequence[str]
     depth: int = 0
@@ -20,8 +20,8 @@ def as_text(
     """A table for a terminal.
 
     Args:
-        numbers: the columns that stand to the right.
-        rule: whether there are lines below the head and at the end.
+        numbers: the columns to align to the right.
+        rule: whether to draw lines below the head and at the end.
     """
     rows = [list(columns)]
     rows += [["  " * line.depth + line.cells[0], *line.cells[1:]] for line in lines]
@@ -38,7 +38,7 @@ def as_text(
 
 
 def as_html(columns: Sequence[str], lines: Sequence[Line], below: Sequence[str] = ()) -> str:
-    """A table for a notebook, with sentences below it."""
+    """A table as HTML, with sentences below it."""
 
     def row(line: Line, tag: str) -> str:
         first, *rest = map(html.escape, line.cells)

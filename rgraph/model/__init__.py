@@ -1,1 +1,1 @@
-"""What people hold: functions, variables, and what they are made of."""
+"""Functions and variables, the objects that users work with."""

@@ -1,4 +1,4 @@
-"""What stands for a function's arguments and placeholders: calls, and bindings for good."""
+"""Binds a function's arguments in calls, and its placeholders permanently."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def match(
     function: Function, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[Variable, Any]:
-    """What a call gives for each argument, in its place or by name.
+    """The value of each argument in a call, by position or name.
 
     Raises:
-        GraphError: there are too many, or there is no such name.
+        GraphError: there are too many arguments, or an unknown name.
     """
     parameters = [a for a in function.arguments if not is_outer(a.node)]
     if len(args) > len(parameters):
@@ -46,25 +46,25 @@ def match(
 def applied(
     function: Function, given: Mapping[Variable, Any]
 ) -> tuple[list[Node], list[Node] | None]:
-    """A function's nodes with operands in the place of arguments, and what is open of these."""
+    """The nodes of a function applied to operands, and the arguments that are still unbound."""
     replace = {k.node: as_node(v) for k, v in given.items()}
     for argument, value in replace.items():
         own = None if isinstance(argument, Placeholder) else argument.shape
         other = value.shape
         fits = graph.stands_for(own, other)
         if isinstance(argument, Input) and own is not None and other is not None:
-            # Axes in front would shift those that operations refer to; those of one element don't.
+            # New leading axes would shift the axes that operations refer to, unless of size 1.
             fits = fits and all(n == 1 for n in other[: len(other) - len(own)])
         if not fits:
             raise GraphError(
-                f"argument {argument.name or '?'} has shape {argument.shape}, it is given a value "
+                f"argument {argument.name or '?'} has shape {argument.shape}, but got a value "
                 f"of shape {value.shape}"
             )
     return graph.copy(function._current(), replace), _left_open(function, given)
 
 
 def _left_open(function: Function, given: Mapping[Variable, Any]) -> list[Node] | None:
-    """The signature once arguments are given: a function's own stand in its place."""
+    """The signature after a call; the arguments of a function given for one replace it."""
     declared = given if function._signature is None else map(leaf, function._declared())
     found: list[Node] = []
     for argument in declared:
@@ -77,11 +77,11 @@ def _left_open(function: Function, given: Mapping[Variable, Any]) -> list[Node] 
 
 
 def replace_placeholders(function: Function, substitutions: Mapping[Any, Any]) -> None:
-    """See `Function.replace_placeholders`; nothing is bound if something doesn't fit."""
+    """See `Function.replace_placeholders`; nothing is bound if there is an error."""
     bindings = {as_node(k): as_node(v) for k, v in substitutions.items()}
     for node in bindings:
         if not isinstance(node, Placeholder):
-            raise GraphError(f"{describe(node)} is no placeholder, it is bound already")
+            raise GraphError(f"{describe(node)} is not an unbound placeholder")
     try:
         graph.bind(bindings)  # type: ignore[arg-type]
         function._current()
@@ -95,8 +95,8 @@ def replace_placeholders(function: Function, substitutions: Mapping[Any, Any]) -
 
 
 def only_placeholder(function: Function) -> Variable:
-    """The one that `replace_placeholder` binds."""
+    """The placeholder that `replace_placeholder` binds."""
     own = [p for p in function.placeholders if not is_outer(p.node)]
     if len(own) != 1:
-        raise GraphError(f"{function!r} has {len(own)} placeholders, not one")
+        raise GraphError(f"{function!r} must have exactly one placeholder, it has {len(own)}")
     return own[0]

@@ -1,4 +1,4 @@
-"""Functions made of Python functions, and of several others: layers, blocks, tuples."""
+"""Makes functions from Python functions, and from several functions: layers, blocks, tuples."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .function import Function
 
 
 def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]], Function]:
-    """Makes a layer of a Python function: a `Function` whose parts messages and `summary` name.
+    """A decorator that makes a layer: a `Function` that error messages and `summary` show as one.
 
     Args:
-        op_name: what kind of layer it is.
-        name: its own name, which `find_by_name` finds.
+        op_name: the kind of layer.
+        name: the name of this layer, for `find_by_name`.
 
     Source: CNTK's `BlockFunction`.
 
@@ -46,13 +46,13 @@ def as_block(
     block_op_name: str,
     block_instance_name: str = "",
 ) -> Function:
-    """A function applied to operands, as one block under a name, as a layer is.
+    """Applies a function to operands, as one block with a name, like a layer.
 
     Args:
         composite: a function of placeholders.
-        block_arguments_map: pairs of a placeholder and the operand in its place.
+        block_arguments_map: pairs of a placeholder and the operand that replaces it.
         block_op_name: the kind of block.
-        block_instance_name: its own name.
+        block_instance_name: the name of this block.
 
     Source: CNTK's `as_block`.
 
@@ -68,7 +68,7 @@ def as_block(
 
 
 def combine(*operands: Any, name: str = "") -> Function:
-    """Several functions or variables as one function with all their outputs.
+    """Combines functions or variables into one function with all their outputs.
 
     >>> x = C.input_variable(1)
     >>> len(C.combine(x + 1, x + 2).outputs)

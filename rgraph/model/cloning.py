@@ -1,4 +1,4 @@
-"""Copies of functions: what becomes of their parameters, inputs and parts."""
+"""Copies of functions, with shared, copied or constant parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..ops import records
 
 
 class CloneMethod(enum.Enum):
-    """What becomes of the parameters in a copy of a function; see `Function.clone`.
+    """How the parameters of a function are copied; see `Function.clone`.
 
     >>> x = C.input_variable(2)
     >>> (C.Parameter(2) * x).clone(C.CloneMethod.freeze).parameters
@@ -28,7 +28,7 @@ class CloneMethod(enum.Enum):
 def copy(
     function: Any, method: Any, substitutions: Mapping[Any, Any]
 ) -> tuple[list[Node], list[Node]]:
-    """The outputs and the arguments of a function's copy; see `Function.clone`."""
+    """The outputs and arguments of a copy of a function; see `Function.clone`."""
     changes: dict[str, Callable[[Node], Node | None]] = {
         "share": lambda leaf: None,
         "clone": _own_value,
@@ -38,8 +38,8 @@ def copy(
     if method not in changes:
         raise ValueError(f"method must be one of {', '.join(changes)}, got {method!r}")
     replace = {operand(k): operand(v) for k, v in substitutions.items()}
-    kept = set(graph.order(replace.values()))  # what the caller puts in stays the caller's
-    own = {v.node for v in function.signature}  # so does what the function captures
+    kept = set(graph.order(replace.values()))  # substitutions are not copied
+    own = {v.node for v in function.signature}  # nor are captured values
     given: dict[Node, Node] = {}
 
     def change(leaf: Node) -> Node | None:
@@ -57,8 +57,8 @@ def copy(
 
 
 def operand(value: Any) -> Node:
-    if value is None:  # as CNTK's error, where find_by_name found nothing
-        raise AttributeError("a substitution is None; is there a value of the name looked for?")
+    if value is None:  # the type of CNTK's error, when find_by_name found nothing
+        raise AttributeError("a substitution is None; did find_by_name find nothing?")
     if not isinstance(value, Operand):
         raise TypeError(f"a substitution must be a variable or a function, got {value!r}")
     return records.as_node(value)

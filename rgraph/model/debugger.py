@@ -1,4 +1,4 @@
-"""Going through a graph as it runs, from the keyboard: `debugging.debug_model`."""
+"""An interactive debugger that stops at each value of a graph: `debugging.debug_model`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ USAGE = """\
 
 PROMPT = {which: f"[CNTK {which}] >>> " for which in ("forward", "backward")}
 
-Goal = Callable[[str, Any, Any], bool]  # the pass ("forward" or "backward"), a value, its variable
+Goal = Callable[[str, Any, Any], bool]  # pass ("forward" or "backward"), value, variable
 
 
 class _Console:
-    """Where one types what to do next; shared by all stops of a model."""
+    """Reads and executes commands; shared by all stops of a model."""
 
     def __init__(self, read: Any, write: Any, leave: Callable[[int], Any]) -> None:
         self.read, self.out, self.leave = read, write, leave
@@ -45,7 +45,7 @@ class _Console:
         self.out.flush()
 
     def stop(self, which: str, value: Any, node: Any) -> None:
-        """What happens at a value: it is announced, and the console opens if it is the goal."""
+        """Prints which value is computed, and reads commands if the goal is reached."""
         if which != self.last_pass:
             self.say("\n" + f" {which} ".center(80, "=") + "\n")
             self.last_pass = which
@@ -59,7 +59,7 @@ class _Console:
         self.goal = goal
 
     def command(self, line: str, which: str, value: Any) -> Goal | None:
-        """Does what was typed; where it says to go on, the goal."""
+        """Executes a command; returns the new goal if the run should continue."""
         word, _, rest = line.partition(" ")
         if word == "p":
             self.say(f"{value}\n")
@@ -96,7 +96,7 @@ def _until(what: str) -> Goal | None:
         import numpy as np
 
         try:
-            holds = eval(what, {"np": np})  # what one types into a debugger is one's own code
+            holds = eval(what, {"np": np})  # users may run their own code in a debugger
         except SyntaxError:
             return None
         return lambda which, value, node: bool(holds(value, node))
@@ -104,10 +104,10 @@ def _until(what: str) -> Goal | None:
 
 
 class _Stop(UserFunction):
-    """A value passed on as it is, with a look at it on its way forward and back."""
+    """The identity, with a stop in the forward and in the backward pass."""
 
     def __init__(self, operand: Node, console: _Console) -> None:
-        self.seen = single(operand)  # before the operation's operands are stops
+        self.seen = single(operand)  # from before the operands were replaced by stops
         super().__init__([operand], name=f"D_{self.seen.uid}")
         self.console = console
 
@@ -130,13 +130,14 @@ def debug_model(
     out_stream: Any = None,
     exit_func: Callable[[int], Any] = sys.exit,
 ) -> Function:
-    """A model that stops at each value as it runs, and waits for what one types.
+    """A copy of a model that stops at each value when it runs, and reads commands.
 
-    Type `help` there for what can be done. The parameters are the model's own.
+    Type `help` for a list of commands. The copy shares the parameters of the model.
 
     Args:
-        model: a function whose shapes are known.
-        in_stream, out_stream: where commands are read and answers written: the terminal.
+        model: a function; its shapes must be known.
+        in_stream, out_stream: the streams to read commands from and write to; by default the
+            terminal.
         exit_func: called with 0 to end the program.
 
     Source: CNTK's `debugging.debug_model`.

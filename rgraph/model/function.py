@@ -1,4 +1,4 @@
-"""Functions: what people compose, evaluate, differentiate, save and train."""
+"""Functions: compose, evaluate, differentiate, save and train them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from .piping import piped
 
 
 def allow_renaming_functions(allow: bool = True) -> None:
-    """From here on a function that has a name may be given another; or may not again.
+    """Whether the name of a function may be changed.
 
-    By default a second name is an error: others may look for the first.
+    By default setting a second name is an error, since other code may use the first.
 
     Source: CNTK's `cntk_py.allow_renaming_functions`.
 
@@ -48,12 +48,12 @@ def allow_renaming_functions(allow: bool = True) -> None:
 class Function(Operand):
     """One or more values as a function of inputs.
 
-    Operations give functions. `Function(f)`, also as a decorator, makes one of a Python function
-    of variables. Calling a function on variables or functions gives a new one; the parameters
-    are shared.
+    Operations return functions. `Function(f)`, also as a decorator, makes a function from a Python
+    function of variables. Calling a function with variables or functions returns a new function
+    with the same parameters.
 
-    Functions, variables, parameters, learners and trainers can be pickled and deep-copied, so
-    that other processes can have them; what is pickled together stays together.
+    Functions, variables, parameters, learners and trainers can be pickled and deep-copied; objects
+    that are pickled together keep their references to each other.
 
     >>> @C.Function
     ... def twice(x):
@@ -66,11 +66,11 @@ class Function(Operand):
     _signature: list[Node] | None
     _name: str
     _is_primitive: bool
-    # Its leaves, and of these its arguments, once nothing below it can change any more
+    # Its leaves and its arguments, cached once nothing below can change
     _closed: list[Node] | None = None
     _stored: list[Node] | None = None  # in the order of `parameters`, once it is closed
     _arguments: tuple[Variable, ...] | None = None
-    custom_attributes: dict[str, Any]  # a user's own, saved along
+    custom_attributes: dict[str, Any]  # attributes of the user, saved with it
 
     def __new__(cls, source: Any = None, *args: Any, **kwargs: Any) -> Function:
         if isinstance(source, Function):
@@ -84,7 +84,7 @@ class Function(Operand):
         elif source is not None:
             raise GraphError(
                 f"a function is made from a Python function of variables, got {source!r:.60}",
-                hint="lambda x: …",
+                hint="for example C.Function(lambda x: 2 * x)",
             )
         return self
 
@@ -102,14 +102,14 @@ class Function(Operand):
     @overload
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The function applied: to variables and functions it gives a function, to data values.
+        """Applies the function: to variables and functions, giving a function, or to data.
 
-        Positional and named arguments correspond to `arguments`. What is left out stays open.
-        Values are in the form that `eval` gives, a tuple of them if there are several outputs.
+        Positional and named arguments correspond to `arguments`. Omitted ones stay arguments of the
+        result. Data gives values as `eval` returns them, or a tuple if there are several outputs.
 
         >>> f = C.top_k(C.input_variable(3), 1)
-        >>> values, places = f([[3, 7, 5]])
-        >>> values, places
+        >>> values, indices = f([[3, 7, 5]])
+        >>> values, indices
         (array([[7.]], dtype=float32), array([[1.]], dtype=float32))
         """
         given = binding.match(self, args, kwargs)
@@ -119,21 +119,21 @@ class Function(Operand):
         return Function(*binding.applied(self, given), self._name)
 
     def __rshift__(self, other: Any) -> Any:
-        """`f >> g` is g applied to the results of f, as in `layers.Sequential([f, g])`."""
+        """`f >> g` applies g to the results of f, like `layers.Sequential([f, g])`."""
         values = piped(self.outputs if len(self._nodes) > 1 else (self,), other)
         if len(values) == 1 and self._signature is None:
             return values[0]
         return Function([n for v in values for n in nodes_of(v)], self._declared() or None)
 
     def __lshift__(self, other: Any) -> Any:
-        """`f << g` is f applied to the result of g."""
+        """`f << g` applies f to the result of g."""
         return self(other)
 
     def replace_placeholders(self, substitutions: Mapping[Any, Any]) -> Function:
-        """Binds placeholders for good, here and wherever they are used; returns the function.
+        """Binds placeholders permanently, here and wherever they are used; returns the function.
 
-        A placeholder may be bound to what depends on it: that ties a cycle, which must have a
-        delay in it.
+        A placeholder may be bound to a value that depends on it. This makes a cycle, which must
+        contain a delay.
 
         >>> x = C.sequence.input_variable(1)
         >>> p = C.placeholder()
@@ -150,7 +150,7 @@ class Function(Operand):
 
     @staticmethod
     def with_signature(*types: Any, **named: Any) -> Callable[[Callable[..., Any]], Function]:
-        """A decorator: a function of arguments of these types, in their order or by name.
+        """A decorator that makes a function with arguments of these types, in order or by name.
 
         >>> from rgraph.layers.typing import Tensor
         >>> @C.Function.with_signature(Tensor[2])
@@ -162,10 +162,10 @@ class Function(Operand):
         return lambda f: Function(annotated(f, *types, **named))
 
     def update_signature(self, *types: Any, **named: Any) -> None:
-        """Gives the open arguments types, in their order or by name, for good.
+        """Sets the types of unbound arguments permanently, in order or by name.
 
         Args:
-            types: `Tensor[3, 4]`, `Sequence[Tensor[3]]`, or just a shape; None leaves one open.
+            types: `Tensor[3, 4]`, `Sequence[Tensor[3]]`, or a shape; None skips an argument.
 
         >>> f = C.layers.Dense(2)
         >>> f.update_signature(3)
@@ -177,7 +177,7 @@ class Function(Operand):
         self.replace_placeholders(inputs)
 
     def replace_placeholder(self, substitution: Any) -> Function:
-        """Binds the only placeholder, as `replace_placeholders`.
+        """Binds the only placeholder, see `replace_placeholders`.
 
         >>> f = C.placeholder() * 2
         >>> f.replace_placeholder(C.constant([1, 2])).eval()
@@ -186,14 +186,14 @@ class Function(Operand):
         return self.replace_placeholders({binding.only_placeholder(self): substitution})
 
     def clone(self, method: str = "clone", substitutions: Mapping[Any, Any] | None = None) -> Any:
-        """A copy.
+        """A copy of the function.
 
-        The inputs and placeholders of its `signature` are its own, in this order.
+        The copy has its own inputs and placeholders in its `signature`, in the same order.
 
         Args:
-            method: `"share"`: with the same parameters and constants; `"clone"`: with its own
-                that start at the same values; `"freeze"`: with constants of its own for both.
-            substitutions: what to put in the place of inputs, placeholders or inner values.
+            method: `"share"` keeps the parameters and constants, `"clone"` copies them with their
+                values, `"freeze"` replaces both by constants.
+            substitutions: a dict from inputs, placeholders or inner values to replacements.
 
         >>> f = C.Parameter(2, init=1) * C.placeholder()
         >>> f.clone("freeze").parameters
@@ -203,10 +203,16 @@ class Function(Operand):
         return Function(nodes, signature or None, self._name)
 
     def gradients(self, wrt: Sequence[Any]) -> list[Function]:
-        """The gradients of the sum of the output, as functions: they have gradients themselves.
+        """The gradients of the sum of the output as functions, which can be differentiated again.
+
+        Args:
+            wrt: inputs, parameters or inner values.
+
+        Returns:
+            a function for each of `wrt`, of its shape.
 
         Raises:
-            GraphError: a size in the graph is free, so that a run decides it.
+            GraphError: the graph has a free dimension.
 
         >>> x = C.input_variable(1)
         >>> (first,) = (x * x * x).gradients([x])
@@ -214,25 +220,25 @@ class Function(Operand):
         array([[12.]], dtype=float32)
         """
         nodes = running.gradients(self, wrt)
-        signature = [a.node for a in self.arguments]  # one may only say how long sequences are
+        signature = [a.node for a in self.arguments]  # some may only determine sequence lengths
         return [Function([n], signature) for n in nodes]
 
-    # What it is made of
+    # Structure
 
     @cached_property
     def _runner(self) -> evaluation.Runner:
-        """Made when first asked for: most functions are parts of others, and are never run."""
+        """Made on first use, since most functions are only parts of others."""
         made: evaluation.Runner = vars(self).setdefault("_runner", evaluation.Runner(self._nodes))
         return made
 
     @property
     def node(self) -> Node:  # type: ignore[override]
-        """The node of its only output."""
+        """The node of its only output. Raises `GraphError` if there are several."""
         if len(self._nodes) != 1:
             raise GraphError(
-                f"{self.name or 'this function'} has {len(self._nodes)} outputs, where one value "
-                "is needed",
-                hint="take one of its outputs: f.outputs[0]",
+                f"{self.name or 'this function'} has {len(self._nodes)} outputs, but one value "
+                "is expected",
+                hint="choose one of its outputs, for example f.outputs[0]",
             )
         return self._current()[0]
 
@@ -240,7 +246,7 @@ class Function(Operand):
         return tuple(map(resolve, self._nodes))
 
     def _current(self) -> list[Node]:
-        nodes = self._nodes  # changed in place: its runner has the list
+        nodes = self._nodes  # changed in place: the runner shares the list
         for i, node in enumerate(nodes):
             if node.target is not None:
                 nodes[i] = resolve(node)
@@ -259,7 +265,7 @@ class Function(Operand):
 
     @property
     def name(self) -> str:
-        """The name that it, or else its only output, was given. It may be set where it is "".
+        """The name of the function, or else of its only output. It can be set if it is "".
 
         >>> f = C.input_variable(1) + 1
         >>> f.name = "next"
@@ -272,8 +278,8 @@ class Function(Operand):
     def name(self, name: str) -> None:
         if self.name and name != self.name and not context().renaming:
             raise GraphError(
-                f"{self.name!r} has its name, it can't be renamed to {name!r}",
-                hint="C.alias(f, name=…) has another; or call C.allow_renaming_functions()",
+                f"{self.name!r} already has a name, it can't be renamed to {name!r}",
+                hint="use C.alias(f, name=…), or call C.allow_renaming_functions()",
             )
         if len(self._nodes) == 1 and self._nodes[0].op is not None:
             self._nodes[0].name = name
@@ -291,7 +297,7 @@ class Function(Operand):
 
     @property
     def outputs(self) -> tuple[Variable, ...]:
-        """What it gives.
+        """The outputs, as variables.
 
         >>> x = C.input_variable((2, 3))
         >>> [v.shape for v in C.combine(x, C.reduce_sum(x)).outputs]
@@ -301,8 +307,8 @@ class Function(Operand):
 
     @property
     def parameters(self) -> tuple[Any, ...]:
-        """The parameters that it reads, in CNTK's order: towards the inputs, but of a sum from left
-        to right.
+        """The parameters of the function, in CNTK's order: from the output to the inputs, and from
+        left to right in sums.
 
         >>> [p.name for p in C.layers.Dense(2).parameters]
         ['W', 'b']
@@ -318,9 +324,9 @@ class Function(Operand):
 
     @property
     def constants(self) -> tuple[Any, ...]:
-        """The constants that it reads, running statistics among them.
+        """The constants of the function, including running statistics.
 
-        What an operation adds of its own, such as batch normalization's epsilon, is none of them.
+        Numbers inside an operation, such as the epsilon of batch normalization, are not included.
 
         >>> len((C.input_variable(1) * 2 + 1).constants)
         2
@@ -330,7 +336,7 @@ class Function(Operand):
 
     @property
     def placeholders(self) -> tuple[Variable, ...]:
-        """What is still to be bound.
+        """The placeholders that are not bound yet.
 
         >>> [p.name for p in C.layers.Dense(2).placeholders]
         ['x']
@@ -339,7 +345,7 @@ class Function(Operand):
 
     @property
     def arguments(self) -> tuple[Variable, ...]:
-        """Its inputs and unbound placeholders, in the order in which a call takes them.
+        """The inputs and unbound placeholders, in the order of the arguments of a call.
 
         >>> f = C.Function(lambda a, b: b - a)
         >>> [v.name for v in f.arguments]
@@ -357,10 +363,10 @@ class Function(Operand):
 
     @property
     def signature(self) -> tuple[Variable, ...]:
-        """Its own arguments; what else it reads is captured.
+        """The function's own arguments, without captured ones.
 
-        Those of the Python function that it was made of. Otherwise its `arguments` without those
-        of Python functions around it, which are just being made functions of.
+        These are the arguments of the Python function it was made from. Otherwise they are
+        `arguments`, without those of enclosing Python functions that are being traced.
 
         >>> x = C.input_variable(1, name="x")
         >>> f = C.Function(lambda a, b: a * x - b)
@@ -372,13 +378,13 @@ class Function(Operand):
         return tuple(a for a in self.arguments if not is_outer(a.node))
 
     def _declared(self) -> list[Node]:
-        """What is still open of the arguments that it was made with."""
+        """The nodes of its own arguments that are still unbound."""
         nodes = map(resolve, self._signature or ())
         return [n for n in nodes if isinstance(n, (graph.Input, Placeholder))]
 
     @property
     def inputs(self) -> tuple[Variable, ...]:
-        """The leaves below it; the operands for a `root_function`, which is one operation.
+        """The leaves of its graph; for a `root_function`, which is one operation, the operands.
 
         >>> f = C.times(C.input_variable(2, name="x"), C.Parameter((2, 3), name="W")) + 1
         >>> [v.name for v in f.inputs[:2]]
@@ -390,7 +396,7 @@ class Function(Operand):
 
     @property
     def root_function(self) -> Function:
-        """The operation, or the layer, that gives its output, with its operands as `inputs`.
+        """The operation or layer that computes the output, with its operands as `inputs`.
 
         >>> f = C.exp(C.input_variable(2, name="x")) + 1
         >>> [v.shape for v in f.root_function.inputs]
@@ -404,12 +410,12 @@ class Function(Operand):
 
     @property
     def owner(self) -> Function:
-        """As `root_function`: the operation that gives its output."""
+        """Same as `root_function`: the operation that computes the output."""
         return self.root_function
 
     @property
     def op_name(self) -> str:
-        """The kind of operation, or of layer, that gives its output.
+        """The name of the operation or layer that computes the output.
 
         >>> (C.input_variable(1) + 1).op_name, C.layers.Dense(2).op_name
         ('Plus', 'Dense')
@@ -418,17 +424,17 @@ class Function(Operand):
 
     @property
     def is_primitive(self) -> bool:
-        """Whether it stands for one operation alone, as a `root_function` does."""
+        """Whether it is a single operation, as a `root_function` is."""
         return self._is_primitive
 
     @property
     def is_composite(self) -> bool:
-        """Whether it stands for all operations from its inputs to its outputs."""
+        """Whether it consists of all operations from its inputs to its outputs."""
         return not self._is_primitive
 
     @property
     def is_block(self) -> bool:
-        """Whether its output comes out of a layer.
+        """Whether a layer or block computes its output.
 
         >>> C.layers.Dense(2).is_block, (C.layers.Dense(2) >> C.exp).is_block
         (True, False)
@@ -437,18 +443,18 @@ class Function(Operand):
 
     @property
     def block_root(self) -> Function:
-        """What a layer computes inside.
+        """The function inside a layer or block.
 
         >>> C.layers.Dense(2, activation=C.relu).block_root.op_name
         'ReLU'
         """
         if not self.is_block:
-            raise GraphError(f"{self!r} is no block")
+            raise GraphError(f"{self!r} is not a block")
         return hold([self.node.inputs[0]])
 
     @property
     def block_arguments_mapping(self) -> list[tuple[Variable, Variable]]:
-        """The operands of a layer: pairs of what it is called inside and outside.
+        """The operands of a layer or block: pairs of the variable inside and outside.
 
         >>> f = C.layers.Dense(2)(C.input_variable(3))
         >>> [outside.shape for inside, outside in f.block_arguments_mapping]
@@ -459,7 +465,7 @@ class Function(Operand):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What the operation was made with, besides its operands, under CNTK's names.
+        """The attributes of the operation (all but its operands), under CNTK's names.
 
         >>> C.dropout(C.input_variable(1), 0.3, seed=5).attributes["rngSeed"]
         5
@@ -467,7 +473,7 @@ class Function(Operand):
         return structure.attributes(self.node)
 
     def set_attribute(self, name: str, value: Any) -> None:
-        """Sets one of the attributes that may change: `dropoutRate`, `rngSeed`.
+        """Sets one of the attributes that can change: `dropoutRate` or `rngSeed`.
 
         >>> f = C.dropout(C.input_variable(1), 0.3)
         >>> f.set_attribute("dropoutRate", 0.5)
@@ -483,11 +489,11 @@ class Function(Operand):
         return f"{name}{self.op_name}({arguments}) -> {outputs}"
 
     def _repr_svg_(self) -> str | None:
-        """What a notebook shows: a picture, if it is not too large."""
+        """The picture that a notebook shows, unless it is too large."""
         return picture.picture(self._nodes)
 
     def __getitem__(self, key: Any) -> Any:
-        """An output of several; of a single one a slice, as NumPy's."""
+        """One of several outputs; or a slice of a single output, as in NumPy."""
         return self.outputs[key] if len(self._nodes) > 1 else super().__getitem__(key)
 
     def __iter__(self) -> Any:
@@ -503,7 +509,7 @@ class Function(Operand):
         found = structure.inside(self._current(), name, self._is_primitive)
         if len(found) > 1:
             raise AttributeError(
-                f"{self!r} has {len(found)} values named '{name}': find_all_with_name gives all"
+                f"{self!r} has {len(found)} values named '{name}': use find_all_with_name"
             )
         if not found:
             raise AttributeError(f"{self!r} has no attribute or variable '{name}'")
@@ -511,14 +517,14 @@ class Function(Operand):
 
     @property
     def uid(self) -> str:
-        """A name that no other function has."""
+        """A unique name."""
         return f"{self.op_name}{self._nodes[0].uid}" + ("" if len(self._nodes) == 1 else "Combine")
 
     def find_by_name(self, name: str, depth: int = 0) -> Any:
-        """As `find_all_with_name`, but the only one, or None.
+        """The only value of this name, or None; see `find_all_with_name`.
 
         Raises:
-            GraphError: several have the name.
+            GraphError: there are several values of this name.
 
         >>> f = C.exp(C.input_variable(2), name="e") * 2
         >>> f.find_by_name("e").op_name
@@ -530,11 +536,11 @@ class Function(Operand):
         return found[0] if found else None
 
     def find_all_with_name(self, name: str, depth: int = 0) -> list[Any]:
-        """The variables, and the operations and layers as a `root_function`, of this name below.
+        """All variables, operations and layers of this name; the latter two as a `root_function`.
 
         Args:
-            depth: into how many layers, one within the other, to look; -1 for all. Where there is
-                no such name all layers are looked into. (CNTK then finds nothing.)
+            depth: the number of levels of nested layers to search in, -1 for all. If nothing is
+                found, all layers are searched. (CNTK then finds nothing.)
 
         >>> f = C.exp(C.exp(C.input_variable(2), name="e"), name="e")
         >>> len(f.find_all_with_name("e"))
@@ -545,17 +551,17 @@ class Function(Operand):
     # Running it
 
     def stream(self, device: Any = None) -> Stream:
-        """The function frame by frame: live, or for sequences that have no end.
+        """Evaluates the function frame by frame, for live data or endless sequences.
 
-        It gives what `eval` gives for whole sequences, in constant memory. All that it remembers
-        is what its delays hold; see `Stream` for many sequences at once, and for taking what is
-        held out and putting it back.
+        The results are those of `eval` for whole sequences, in constant memory: only the states of
+        delays are kept. See `Stream` for several sequences at once, and for saving and restoring
+        states.
 
         Args:
             device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
 
         Raises:
-            GraphError: something in it looks ahead, or needs all frames at once; it is named.
+            GraphError: an operation looks ahead, or needs all frames at once; the error names it.
 
         >>> x = C.sequence.input_variable(2)
         >>> y = C.layers.Recurrence(C.layers.GRU(3))(x)
@@ -576,28 +582,28 @@ class Function(Operand):
         window: int | None = None,
         memory_limit: int | None = None,
     ) -> Any:
-        """The function's value.
+        """Evaluates the function.
 
         Args:
             arguments: a dict from inputs (or their names) to values, or just the value if there
                 is one input. A batch is an array (N, *shape) or a list of samples; sequences
                 are a list of arrays (frames, *shape), one such array for a single sequence, or
-                an array (N, frames, *shape) for equally long ones. In a list of sequences a
-                single frame, an array (*shape), is a sequence of one, as in CNTK.
-            outputs: which values to compute; by default the function's outputs.
+                an array (N, frames, *shape) for sequences of equal length. In a list of sequences,
+                an array (*shape) is a sequence of one frame, as in CNTK.
+            outputs: the values to compute; by default the function's outputs.
             device: `C.device.cpu()`, `C.device.gpu(0)`; by default `use_default_device()`.
-            as_numpy: whether to give NumPy's arrays. Otherwise each value is a `C.Value`, which
+            as_numpy: whether to return NumPy arrays. Otherwise each value is a `C.Value`, which
                 stays on the device that computed it, for other evaluations and libraries.
-            window: how many frames of each sequence are computed at once: less memory for what is
-                computed on the way.
-            memory_limit: instead of `window`, how many bytes that may take.
+            window: the number of frames of each sequence to compute at once, which saves memory
+                for intermediate results.
+            memory_limit: chooses the window by the number of bytes for intermediate results.
 
         Returns:
-            for a sequence a list of arrays (frames, *shape); for a batch an array (N, *shape);
-            else one array. A dict from outputs to these if there are several.
+            for sequences a list of arrays (frames, *shape); for a batch an array (N, *shape);
+            otherwise one array. A dict from outputs to these if there are several outputs.
 
         Raises:
-            GraphError: an input is missing or does not fit.
+            GraphError: an input is missing or has the wrong shape.
 
         >>> x, s = C.input_variable(2, name="x"), C.sequence.input_variable(1)
         >>> C.square(x).eval({"x": [[1, 2], [3, 4]]})
@@ -623,21 +629,26 @@ class Function(Operand):
         """The gradient of the sum of all elements of the output.
 
         Args:
-            at: the inputs' values, as for `eval`.
-            wrt: inputs and parameters, or one; by default the inputs with `needs_gradient`.
-            outputs: values to compute along with it.
+            at: the values of the inputs, as for `eval`.
+            wrt: one or several inputs and parameters; by default the inputs with
+                `needs_gradient`.
+            outputs: further values to compute.
             grad_root: the value to differentiate, by default the function's output.
-            window: how many frames of each sequence are computed at once. What delays hold is
-                kept between windows, and each is computed anew on the way back: the same gradients
-                in less memory, for one more forward pass.
-            memory_limit: instead of `window`, how many bytes results on the way may take.
+            window: the number of frames of each sequence to compute at once. Only the states at
+                the borders of windows are kept, and each window is computed again in the backward
+                pass: the same gradients with less memory, at the cost of a second forward pass.
+            memory_limit: chooses the window by the number of bytes for intermediate results.
 
-        It is a step of training: dropout drops, and as in CNTK running statistics are carried on.
+        The run is in training mode: dropout is active and, as in CNTK, running statistics are
+        updated.
 
         Returns:
-            an array for a parameter, a batch or list for an input, each in the form that `eval`
-            gives; a dict from `wrt` to these if there are several. With `outputs`, the pair of
-            that and a dict of their values.
+            an array for a parameter, a batch or list for an input, as `eval` returns them; a dict
+            from `wrt` to these if there are several. With `outputs`, a pair of that and a dict
+            from outputs to their values.
+
+        Raises:
+            GraphError: an input is missing or has the wrong shape, or no gradient is asked for.
 
         >>> x = C.input_variable(2, needs_gradient=True)
         >>> C.square(x).grad({x: [[1, 2]]})
@@ -655,17 +666,17 @@ class Function(Operand):
         device: Any = None,
         as_numpy: bool = True,
     ) -> tuple[Feed | None, dict[Any, Any]]:
-        """The values of `outputs`, and what `backward` needs to go back from them.
+        """The values of `outputs`, and the state that `backward` needs.
 
         Args:
-            arguments: the inputs' values, as for `eval`.
-            outputs: which values to compute; by default the function's outputs.
-            keep_for_backward: the outputs that gradients will be given for. If there are any,
-                the run is one of training: dropout drops, running statistics are carried on.
+            arguments: the values of the inputs, as for `eval`.
+            outputs: the values to compute; by default the function's outputs.
+            keep_for_backward: the outputs that `backward` will get gradients for. If there are
+                any, the run is in training mode, see `grad`.
 
         Returns:
-            a state (None without `keep_for_backward`), and a dict from `outputs` to their values
-            in the form that `eval` gives.
+            a state (None without `keep_for_backward`), and a dict from `outputs` to their values,
+            as `eval` returns them.
 
         >>> x = C.input_variable(2)
         >>> f = C.square(x)
@@ -687,10 +698,10 @@ class Function(Operand):
         """The gradients of a loss, from its gradients with respect to outputs.
 
         Args:
-            state: what `forward` gave.
-            root_gradients: a dict from outputs to gradients, each of its output's form; just the
-                gradient if there is one output.
-            variables: the inputs and parameters that gradients are wanted for.
+            state: the state that `forward` returned.
+            root_gradients: a dict from outputs to gradients, each of its output's shape; or just
+                the gradient if there is one output.
+            variables: the inputs and parameters to compute gradients for.
 
         Returns:
             a dict from `variables` to gradients.
@@ -704,10 +715,9 @@ class Function(Operand):
         return running.backward(self, state, root_gradients, variables, as_numpy)
 
     def summary(self) -> summary.Summary:
-        """A table of its layers: output shapes, parameters, operations, connections.
+        """A table of the layers: output shapes, parameters, operations, connections.
 
-        Prints as text; in a notebook it is a table. The step function of a recurrence is shown
-        inside it.
+        It prints as text, and as a table in a notebook. A recurrence contains its step function.
 
         >>> model = C.layers.Sequential([C.layers.Dense(4), C.layers.Dense(2)])
         >>> model(C.input_variable(3)).summary().total
@@ -716,12 +726,12 @@ class Function(Operand):
         return summary.Summary(self._current())
 
     def explain(self, wrt: Sequence[Any] = (), frames: int | None = None) -> str:
-        """What its plan does: once over all frames, per step of a loop, fused; with its costs.
+        """Describes the plan: work over all frames, work per step of a loop, fusion, and costs.
 
         Args:
-            wrt: inputs and parameters whose gradients are to be planned along.
-            frames: the length of a sequence: shows instead what its run takes in memory, whole
-                and in windows.
+            wrt: inputs and parameters whose gradients are included in the plan.
+            frames: the length of a sequence: shows instead the memory for a run, whole and in
+                windows.
 
         >>> x = C.sequence.input_variable(2)
         >>> print(C.layers.Recurrence(lambda h, x: C.tanh(h + x))(x).explain())
@@ -743,11 +753,11 @@ class Function(Operand):
         return explain.explain_windows(plan, frames)
 
     def profile(self, arguments: Any = None, wrt: Sequence[Any] = ()) -> profile.Profile:
-        """How long each part of a run takes: a table, which can be saved for a trace viewer.
+        """The time of each part of a run: a table, which can be saved for a trace viewer.
 
         Args:
-            arguments: the inputs' values, as for `eval`.
-            wrt: inputs and parameters whose gradients are to be computed along.
+            arguments: the values of the inputs, as for `eval`.
+            wrt: inputs and parameters whose gradients are computed too.
 
         >>> table = C.exp(C.input_variable(2)).profile(np.ones((3, 2)))
         >>> "exp" in str(table)
@@ -758,10 +768,10 @@ class Function(Operand):
         return profile.profile(request, given, running.inputs_of(self))
 
     def print_node_timing(self) -> None:
-        """Prints how long operations took since the last time; see `debugging.set_node_timing`.
+        """Prints the times of operations since the last call; see `debugging.set_node_timing`.
 
         >>> C.exp(C.input_variable(2)).print_node_timing()
-        no run was timed: debugging.set_node_timing(True) has them timed
+        no run was timed: call debugging.set_node_timing(True) before
         """
         profile.print_node_timing()
 
@@ -776,13 +786,13 @@ class Function(Operand):
         """Saves a function: its graph, and the values of its parameters and constants.
 
         Args:
-            filename: a file of that name is replaced at once, when the new one is complete; folders
-                that are missing are made.
-            format: `ModelFormat.CNTKv2`, which stands for rgraph's own format (the default), or
-                `ModelFormat.ONNX`: other programs run it, and rgraph does not load it. Recurrences
-                become `Scan`; sequences are arrays (frames, batch, *shape) there. Needs the
-                package onnx.
-            use_external_files_to_store_parameters: accepted for CNTK's sake: the file holds all.
+            filename: the file; an existing one is replaced atomically, once the new one is
+                complete. Missing folders are created.
+            format: `ModelFormat.CNTKv2`, which means rgraph's own format (the default), or
+                `ModelFormat.ONNX`, for other programs. In ONNX recurrences become `Scan`, and
+                sequences are arrays (frames, batch, *shape). Requires the package onnx.
+            use_external_files_to_store_parameters: accepted for compatibility with CNTK: there is
+                always a single file.
 
         Raises:
             GraphError: a parameter has no value yet, or an operation can't be saved.
@@ -798,10 +808,10 @@ class Function(Operand):
         persistence.save(self, filename, format)
 
     def restore(self, filename: str | os.PathLike[str]) -> None:
-        """Gives its parameters and constants the values that a saved copy of it has.
+        """Sets the parameters and constants to the values in a saved copy of this function.
 
         Raises:
-            GraphError: the file holds another function.
+            GraphError: the file contains a different function.
         """
         persistence.restore(self, filename)
 
@@ -809,14 +819,14 @@ class Function(Operand):
     def load(
         model: str | os.PathLike[str] | bytes, device: Any = None, format: Any = None
     ) -> Function:
-        """As `C.load_model`."""
+        """Same as `C.load_model`."""
         return persistence.load_model(model, device, format)
 
     @staticmethod
     def register_udf_deserialize_callback(
         op_name: str, callback: Callable[[Sequence[Any], str, Any], Any]
     ) -> None:
-        """As `C.register_udf_deserialize_callback`."""
+        """Same as `C.register_udf_deserialize_callback`."""
         persistence.register_udf_deserialize_callback(op_name, callback)
 
     def __reduce__(self) -> Any:
@@ -839,31 +849,35 @@ class Function(Operand):
         memory_limit: int | None = None,
         loss_scale: training.LossScale = None,
     ) -> training.Progress:
-        """Trains a model by this function, its criterion: the loss, or the loss and a metric.
+        """Trains a model with this function as the criterion: a loss, or a loss and a metric.
 
         Args:
             minibatch_source: a dict from inputs (or their names) to arrays (N, *shape), SciPy
                 sparse matrices, `Value`s or lists of sequences; a tuple of these in the order of
                 the criterion's `arguments`; or a minibatch source.
-            minibatch_size: samples in a minibatch, of sequences the frames of the longest stream;
-                or `minibatch_size_schedule(…)`.
+            minibatch_size: the number of samples in a minibatch (frames of the longest stream, for
+                sequences), or `minibatch_size_schedule(…)`.
             streams: the source's streams in the order of the arguments.
-            model_inputs_to_streams: instead of `streams`, a dict.
-            parameter_learners: a learner or several.
-            callbacks: progress writers, and at most one `CheckpointConfig`, `CrossValidationConfig`
-                and `TestConfig` each.
-            progress_frequency: samples between summaries; by default an epoch. 0: no summaries.
-            max_epochs: how long to train, by default for one epoch: `epoch_size` samples, or once
-                over the data.
-            max_samples: instead of `max_epochs`.
+            model_inputs_to_streams: a dict from inputs to streams, instead of `streams`.
+            parameter_learners: one or several learners.
+            callbacks: progress writers, and at most one each of `CheckpointConfig`,
+                `CrossValidationConfig` and `TestConfig`.
+            progress_frequency: the number of samples between summaries; by default an epoch. 0: no
+                summaries.
+            max_epochs: the number of epochs, by default 1. An epoch has `epoch_size` samples, or
+                is one pass over the data.
+            max_samples: the number of samples to train on, instead of `max_epochs`.
             on_nan: what to do about NaN: "raise", "skip", "ignore" or the default; see `Trainer`.
-            window, memory_limit: how much of long sequences is computed at once; see `Trainer`.
-            loss_scale: for values of float16: a number or "dynamic"; see `Trainer`.
+            window, memory_limit: compute long sequences in parts; see `Trainer`.
+            loss_scale: scales the loss for float16: a number or "dynamic"; see `Trainer`.
 
-        All these samples, and those of summaries, are the loss's, as in CNTK: sequences, if each
-        has one loss.
+        All numbers of samples except the minibatch size are counted by the loss, as in CNTK: whole
+        sequences, if each has one loss.
 
-        Data is taken in its order; shuffle it before if it has one.
+        Arrays are read in their order, without shuffling.
+
+        Returns:
+            a `Progress` with the summaries of minibatches and epochs.
 
         Source: CNTK's `Function.train`.
 
@@ -899,10 +913,10 @@ class Function(Operand):
         model_inputs_to_streams: Mapping[Any, Any] | None = None,
         callbacks: Any = None,
     ) -> training.TestSummary:
-        """The mean of a criterion's metric (of its loss if it has no metric) over data.
+        """The mean of the criterion's metric (or of its loss, without a metric) over data.
 
         Args:
-            minibatch_source: data as for `train`, or a source that comes to an end.
+            minibatch_source: data as for `train`, or a source with a limited number of samples.
             minibatch_size, streams, model_inputs_to_streams: as for `train`.
             callbacks: progress writers.
 

@@ -1,4 +1,4 @@
-"""One layer after another: what `f >> g` and `Sequential` have in common."""
+"""Composition of layers, for `f >> g` and `Sequential`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Values = tuple[Any, ...]
 
 
 def piped(values: Values, layer: Any) -> Values:
-    """What a layer makes of values: the arguments of the next one.
+    """Applies a layer to values; returns the arguments of the next one.
 
-    A list of layers is a chain. Of a tuple of layers each gets the value if there is one; of as
-    many values as layers, each its own.
+    A list of layers is applied in sequence. In a tuple of layers each gets the same value, or its
+    own if there are as many values as layers.
     """
     if isinstance(layer, list):
         for part in layer:
@@ -25,8 +25,8 @@ def piped(values: Values, layer: Any) -> Values:
         return tuple(v for f, own in zip(layer, shares, strict=True) for v in piped(own, f))
     if not callable(layer):
         raise GraphError(
-            f"a chain of layers has {layer!r:.60} in it, which is no function",
-            hint="its parts are layers, functions, and lists and tuples of these",
+            f"expected a layer or function, got {layer!r:.60}",
+            hint="compose layers, functions, and lists and tuples of these",
         )
     _refuse_step(layer, len(values))
     result = layer(*values)
@@ -38,21 +38,21 @@ def piped(values: Values, layer: Any) -> Values:
 def _shares(values: Values, layers: int) -> Iterator[Values]:
     if len(values) not in (1, layers):
         raise GraphError(
-            f"{len(values)} values can't be given to a tuple of {layers} layers",
-            hint="a tuple has a layer for each value, or one value for all of its layers",
+            f"a tuple of {layers} layers can't take {len(values)} values",
+            hint="give one value for all layers of a tuple, or one for each",
         )
     for i in range(layers):
         yield values[i : i + 1] if len(values) > 1 else values
 
 
 def _refuse_step(layer: Any, values: int) -> None:
-    """A step function takes its states first; given a frame for one of them it goes astray."""
+    """Refuses a step function, which would take the input for a state."""
     own = getattr(layer, "signature", ())
     open_ = [a for a in own if a.is_placeholder]
     if len(open_) > values == 1:
         kind = layer.outputs[0].node.attrs.get("block") or layer.name or "a function"
         names = ", ".join(a.name or "?" for a in open_)
         raise GraphError(
-            f"{kind} takes {len(open_)} arguments ({names}), in a chain of layers it gets 1",
-            hint="a step function such as LSTM(…) stands in Recurrence(…) or in Fold(…)",
+            f"{kind} takes {len(open_)} arguments ({names}), but gets 1 from the layer before",
+            hint="wrap a step function such as LSTM(…): Recurrence(LSTM(…)) or Fold(LSTM(…))",
         )

@@ -1,4 +1,4 @@
-"""Values and gradients of functions: what `eval`, `grad`, `forward` and `backward` do."""
+"""Values and gradients of functions: implements `eval`, `grad`, `forward` and `backward`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def gradient(
     if not chosen:
         raise GraphError(
             "no input of the function needs a gradient",
-            hint="say which: grad(at, wrt=[…]), or declare the input with needs_gradient=True",
+            hint="use grad(at, wrt=[…]), or declare the input with needs_gradient=True",
         )
     root = function.node if grad_root is None else as_node(grad_root)
     keys, nodes = ([], []) if outputs is None else _chosen(function, outputs)
@@ -118,8 +118,8 @@ def backward(
     """See `Function.backward`."""
     if state is None:
         raise GraphError(
-            "there is nothing to go back from",
-            hint="name the outputs in forward(…, keep_for_backward={f.output})",
+            "backward needs the state of a forward pass, got None",
+            hint="give the outputs to forward(…, keep_for_backward={f.output})",
         )
     if not isinstance(root_gradients, Mapping):
         root_gradients = {function: root_gradients}
@@ -134,28 +134,28 @@ def backward(
 def gradients(function: Function, wrt: Sequence[Any]) -> list[Node]:
     """See `Function.gradients`."""
     free = [n for n in graph.order([function.node]) if FREE in (n.shape or ())]
-    if free:  # rules of gradients count elements, and there is nothing to count yet
+    if free:  # gradient rules need the number of elements
         raise GraphError(
-            f"a run decides the size of {describe(free[-1])}, and gradients as functions must "
-            f"know it\n  made at {free[-1].origin}",
-            hint="grad(at, wrt=[…]) computes them when the size is known",
+            f"gradients as functions need all sizes, but {describe(free[-1])} has a free dimension"
+            f"\n  made at {free[-1].origin}",
+            hint="use grad(at, wrt=[…]), which knows the sizes from the data",
         )
     return autodiff.gradients(function.node, [as_node(w) for w in wrt])
 
 
 def request(function: Function, wrt: Sequence[Any]) -> Request:
-    """What a run of a function and of gradients along with it asks for."""
+    """The request for the outputs of a function and for gradients."""
     roots = (function.node,) if wrt else ()
     return Request(tuple(function._current()), roots, tuple(map(_wrt, wrt)))
 
 
 def inputs_of(function: Function) -> list[Input]:
-    """The nodes of the inputs that it is fed with."""
+    """The nodes of the function's inputs."""
     return [n for a in function.arguments if isinstance(n := a.node, Input)]
 
 
 def _chosen(function: Function, outputs: Any) -> tuple[list[Any], list[Node]]:
-    """The outputs that are asked for, as they were named and as nodes."""
+    """The requested outputs, as given and as nodes."""
     nodes = function._current()
     if outputs is None:
         return list(function.outputs), nodes
@@ -167,22 +167,21 @@ def _chosen(function: Function, outputs: Any) -> tuple[list[Any], list[Node]]:
     below = set(graph.order(nodes))
     for node in wanted:
         if node not in below:
-            raise GraphError(f"{describe(node)} is not computed by {function!r}")
+            raise GraphError(f"{describe(node)} is not part of {function!r}")
     return keys, wanted
 
 
 def _wrt(value: Any) -> Node:
-    """The node that a gradient is asked for."""
+    """The node of a value in `wrt`."""
     if not isinstance(getattr(value, "node", value), Node):
         raise GraphError(
-            f"a gradient is with respect to an input, a parameter or another value of the graph, "
-            f"got {value!r:.60}"
+            f"wrt must be inputs, parameters or other values of the graph, got {value!r:.60}"
         )
     return as_node(value)
 
 
 def _by_key(keys: Sequence[Any], values: Sequence[Any]) -> Any:
-    """The value, or a dict if there are several; what was asked for twice is one."""
+    """The value, or a dict if there are several distinct keys."""
     if len(keys) == 1:
         return values[0]
     found = dict(zip(keys, values, strict=True))

@@ -1,4 +1,4 @@
-"""What an operation or layer of a graph is called in CNTK, and what it was made with."""
+"""CNTK's names and attributes of operations and layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from ..graph import GraphError, Node
 from ..operands import search
 from ..ops.cntk_names import cntk_name
 
-_SETTINGS = {"rate": "dropoutRate", "seed": "rngSeed"}  # what may change, by CNTK's names
+_SETTINGS = {
+    "rate": "dropoutRate",
+    "seed": "rngSeed",
+}  # the attributes that can change, by CNTK's names
 
 
 def op_name(nodes: Sequence[Node]) -> str:
@@ -39,22 +42,22 @@ def set_attribute(node: Node, name: str, value: Any) -> None:
     """See `Function.set_attribute`."""
     settings = _settings(node)
     if name not in settings:
-        raise GraphError(f"{name!r} can't be set; what can is {sorted(settings)}")
+        raise GraphError(f"attribute {name!r} can't be set, only {sorted(settings)}")
     holder, key = settings[name]
     holder.attrs[key] = value
 
 
 def _settings(node: Node) -> dict[str, tuple[Node, str]]:
-    """Where the attributes that may change are: in the node, or in a random operand of it."""
+    """The nodes that have the attributes that can change: this one, or a random operand."""
     nodes = [n for n in (node, *node.inputs) if n.op and n.op.random]
     return {_SETTINGS[k]: (n, k) for n in nodes for k in n.attrs if k in _SETTINGS}
 
 
 def inside(nodes: Sequence[Node], name: str, within_layer: bool) -> list[Node]:
-    """The values of a name, as `f.name` finds them.
+    """The values with this name, as `f.name` finds them.
 
     Args:
-        within_layer: whether `nodes` is a layer that was found by its name: only what is in it.
+        within_layer: whether `nodes` is a layer that was found by name, to search only inside it.
     """
     if within_layer and len(nodes) == 1 and search.is_block(nodes[0]):
         return search.named(name, nodes[0].inputs[:1], 1, nodes[0].inputs[1:])

@@ -1,4 +1,4 @@
-"""Functions whose forward and backward a user writes in Python."""
+"""User-defined functions: forward and backward in Python."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MADE = ("_nodes", "_signature", "_name", "_is_primitive", "_passes")
 
 
 class UserFunction(Function, UserOperation):
-    """An operation with a forward and a backward of the user's own.
+    """The base class of user-defined operations, with a forward and a backward in Python.
 
-    A subclass has
+    A subclass defines
 
     - `infer_outputs(self)`: a list with an `output_variable` for each output, from `self.inputs`.
     - `forward(self, argument, device=None, outputs_to_retain=None)`: the pair of a state for
@@ -38,11 +38,11 @@ class UserFunction(Function, UserOperation):
       with several operands `backward(self, state, root_gradients, variables)`, which puts a
       gradient into the dict `variables` for each of its keys, inputs of the function. With
       several outputs `root_gradients` is a dict.
-    - optionally `serialize(self)`: what JSON can hold of its state, and the static method
-      `deserialize(inputs, name, state)`, so that it can be saved and loaded.
+    - optionally, to be saved and loaded, `serialize(self)`, which returns a state for JSON, and
+      the static method `deserialize(inputs, name, state)`.
 
-    Use it through `C.user_function`. In a recurrence it is called once for each step, with
-    sequences of one frame, those that have not ended yet.
+    Use it with `C.user_function`. In a recurrence it is called in each step, with one frame of
+    each sequence that has not ended yet.
 
     Args:
         inputs: the operands.

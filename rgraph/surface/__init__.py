@@ -1,9 +1,9 @@
 """CNTK's names at CNTK's module paths: what `from rgraph.ops.functions import load_model` finds.
 
-`names.txt` lists what each of CNTK's modules gives out. They have no `__all__`, so that is also
-what they import themselves, and programs rely on it: `from cntk.layers import *` brings `sigmoid`.
-Where a module of ours stands at such a path, what it lacks of the list is looked up in the other
-modules; where none stands, the path becomes a module that only looks up.
+`names.txt` lists the names in each of CNTK's modules. They have no `__all__`, so these include the
+names they import, and programs rely on that: `from cntk.layers import *` imports `sigmoid`. If
+rgraph has a module at such a path, missing names are looked up in its other modules; otherwise the
+path becomes a module that only looks up names.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _READERS = (
     *("htk", "mlf", "mlf_binary"),
 )
 
-# Where names are looked up, in this order. No name of CNTK's stands for two things in these.
+# The modules to search for names, in this order. No name has two meanings in these.
 HOMES = (
     *("", "device", "operands.variables", "default_options", "initializer", "losses", "metrics"),
     *("ops", "layers", "layers.typing", "layers.basic", "layers.rnn_stack", "learners"),
     *("logging", "logging.graph", "logging.progress_print", "io", "train", "train.distributed"),
     *("eval", "debugging", "model.debugger", "random", "runtime.values", "operands.operand"),
     *("operands.types", "internal", "internal.helpers", "learners.helpers"),
-    # imported when first asked for, and what is above has no such name
+    # imported only if the modules above lack a name
     *(f"io.{name}" for name in _READERS),
     "cntk_py",
 )
 
-# What CNTK's modules import from elsewhere, and so give out too.
+# Names that CNTK's modules import from elsewhere.
 ELSEWHERE = {
     **{name: name for name in ("collections", "ctypes", "enum", "numbers", "os", "platform")},
     **{name: name for name in ("sys", "time", "uuid", "warnings")},
@@ -50,7 +50,7 @@ ELSEWHERE = {
 
 @cache
 def names() -> dict[str, dict[str, str | None]]:
-    """Of each of CNTK's modules its names, each with the path of the module that it stands for."""
+    """The names in each of CNTK's modules, with the path if the name is a module."""
     found: dict[str, dict[str, str | None]] = {}
     for line in Path(__file__).with_name("names.txt").read_text("utf-8").splitlines():
         path, _, rest = line.partition(":")
@@ -65,10 +65,10 @@ def module_at(path: str) -> ModuleType:
 
 
 def find(path: str, name: str) -> Any:
-    """What CNTK's module at `path` calls `name`.
+    """The object called `name` in CNTK's module at `path`.
 
-    Raises `AttributeError`, as a module does. What is left out is found all the same, so that
-    programs that only import it run; its use is refused with the reason.
+    Raises `AttributeError`, as a module does. Names that are left out are found, so that programs
+    that only import them run; using one raises an error with the reason.
     """
     listed = names()[path]
     if name in listed:
@@ -91,16 +91,16 @@ def find(path: str, name: str) -> Any:
 
 
 def complete(module: ModuleType, path: str) -> None:
-    """Has a module give out all that CNTK's at `path` does, and no more by a star."""
+    """Adds the names of CNTK's module at `path`, and restricts `import *` to these."""
     own = vars(module)
     own["__getattr__"] = partial(find, path)
-    own["__ours__"] = own.get("__all__", [])  # with what CNTK hasn't: what the reference shows
+    own["__ours__"] = own.get("__all__", [])  # names that CNTK doesn't have: those in the reference
     own["__all__"] = [name for name in names()[path] if name[0] != "_"]
     own.setdefault("__path__", [])
 
 
 class Finder:  # not derived from importlib.abc's, which takes time to import
-    """Finds CNTK's paths at which no module stands; under another root, modules of ours."""
+    """Finds CNTK's module paths; under another root, those of rgraph's modules too."""
 
     def __init__(self, root: str = PACKAGE) -> None:
         self._root = root
@@ -108,17 +108,17 @@ class Finder:  # not derived from importlib.abc's, which takes time to import
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: Any = None
     ) -> ModuleSpec | None:
-        """What Python asks for when it imports a module."""
+        """Part of Python's import protocol."""
         root, _, rest = fullname.partition(".")
         if root != self._root or not rest or root == PACKAGE and rest not in names():
             return None
         return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leaves it to Python to make the module."""
+        """Lets Python create the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Fills a new module, or puts ours in its place."""
+        """Fills a new module, or replaces it by rgraph's."""
         path = module.__name__.partition(".")[2]
         if self._root == PACKAGE:
             module.__doc__ = f"What CNTK's module `cntk.{path}` gives out."
@@ -128,7 +128,7 @@ class Finder:  # not derived from importlib.abc's, which takes time to import
 
 
 def install(loaded: Iterable[str]) -> None:
-    """Makes CNTK's paths importable, and completes the modules of ours that are loaded."""
+    """Makes CNTK's paths importable, and completes loaded modules."""
     sys.meta_path.append(Finder())
     for path in names().keys() & {name.removeprefix(PACKAGE).lstrip(".") for name in loaded}:
         complete(module_at(path), path)

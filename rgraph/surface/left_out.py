@@ -1,4 +1,4 @@
-"""What CNTK has and rgraph leaves out, and what differs, by name: the page `docs/from-cntk.md`.
+"""Names of CNTK that rgraph leaves out, and differences: for the page `docs/from-cntk.md`.
 
 `tests/test_surface.py` checks these tables: a name that is missing from both the package and the
 tables fails the test, and so does a name that is listed here but works.

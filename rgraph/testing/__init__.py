@@ -1,4 +1,4 @@
-"""Proof of gradients: any function's against finite differences."""
+"""Checks the gradients of functions against finite differences."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["GradientError", "GradientReport", "check_gradients"]
 
 
 class GradientError(AssertionError):
-    """A gradient that finite differences do not confirm.
+    """A gradient that differs from finite differences.
 
     Attributes:
-        variable: the input or parameter whose gradient is off.
-        index: the worst element: its index in a parameter; for an input the sample's number
-            (and the frame's, of a sequence) come before it.
-        by_graph, by_differences: the two numbers there.
+        variable: the input or parameter with the wrong gradient.
+        index: the worst element: its index in a parameter; in an input, (sample, *index), or
+            (sequence, frame, *index).
+        by_graph, by_differences: the two values of this element.
         kink: whether one-sided differences show that the function has no derivative there.
     """
 
@@ -47,10 +47,10 @@ class GradientError(AssertionError):
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What `check_gradients` found.
+    """The result of `check_gradients`.
 
     Attributes:
-        errors: for each variable the worst relative error that was seen.
+        errors: for each variable the worst relative error.
         comparisons: for each variable the number of derivatives compared.
     """
 
@@ -59,7 +59,7 @@ class GradientReport:
 
     @property
     def worst(self) -> float:
-        """The worst relative error of all."""
+        """The worst relative error of all variables."""
         return max(self.errors.values(), default=0.0)
 
     def __str__(self) -> str:
@@ -84,34 +84,34 @@ def check_gradients(
 ) -> GradientReport:
     """Compares the gradients of a function with central finite differences.
 
-    What is differentiated is the sum of all elements of all outputs, each times a random weight.
-    It is computed in float64 on a copy of the function, whatever the function's own dtype is;
-    the function itself is left alone. What goes through `stop_gradient` is held fixed.
+    The differentiated value is the sum of all elements of all outputs, with random weights. It is
+    computed in float64 on a copy of the function, whatever the function's dtype. Values that pass
+    through `stop_gradient` are constant.
 
     Args:
         f: a function or variable, with all its inputs bound to `input_variable`s.
-        at: the inputs' values, as for `eval`. By default random ones, normally distributed:
-            three samples, or three sequences of 3, 1 and 2 frames.
-        wrt: inputs and parameters, or one; by default all of them.
-        order: 2 to check the gradients' own gradients too.
-        epsilon: the step, relative to the size of an element where that is above 1. Where a
-            step disagrees, others (100 times smaller to 10 times larger) are tried.
-        tolerance: the relative error that is allowed. Elements of less than a thousandth of
-            the largest in their variable are held to that thousandth, and no number to more than
-            what the rounding of all values on the way leaves of it.
-        elements: a variable of at most so many elements is checked element by element, a larger
-            one along random directions, of which a wrong one is narrowed down to an element.
-        directions: how many of those.
-        seed: of the directions, the weights and the random inputs.
-        training: whether dropout drops; it drops the same in every evaluation.
+        at: the values of the inputs, as for `eval`. By default normally distributed: three
+            samples, or three sequences of 3, 1 and 2 frames.
+        wrt: one or several inputs and parameters; by default all of them.
+        order: 2 to check second derivatives too.
+        epsilon: the step, relative to elements larger than 1. If the derivatives disagree, other
+            steps (from 100 times smaller to 10 times larger) are tried.
+        tolerance: the largest relative error. The error of small elements is relative to a
+            thousandth of the largest element of the variable, and errors within the rounding error
+            of all intermediate values are allowed.
+        elements: a variable with at most this many elements is checked element by element, a
+            larger one along random directions; errors are then narrowed down to an element.
+        directions: the number of random directions.
+        seed: the seed of directions, weights and random inputs.
+        training: whether dropout is active; it drops the same elements in each evaluation.
 
     Returns:
         a report of the worst relative error for each variable, which prints as a table.
 
     Raises:
-        GradientError: (an AssertionError) says which element of which variable is worst, with
-            both numbers, and whether the function has a kink there.
-        GraphError: an input is missing or does not fit, or the function is not finite there.
+        GradientError: (an AssertionError) names the worst element of the worst variable, with
+            both values, and tells whether the function has a kink there.
+        GraphError: an input is missing or has the wrong shape, or the function is not finite.
 
     >>> x = C.input_variable(3)
     >>> W = C.Parameter((3, 2), init=C.glorot_uniform(seed=1), name="W")
@@ -158,7 +158,7 @@ def _chosen(function: Function, wrt: Any) -> list[Variable]:
     chosen = list(wrt) if isinstance(wrt, (list, tuple, set, frozenset)) else [wrt]
     for v in chosen:
         if v not in every:
-            raise GraphError(f"{v!r} is no input or parameter of the function")
+            raise GraphError(f"{v!r} is not an input or parameter of the function")
     return chosen
 
 

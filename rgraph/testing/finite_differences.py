@@ -1,4 +1,4 @@
-"""Derivatives of any function by finite differences, in float64."""
+"""Derivatives by finite differences, in float64."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..runtime.minibatch import Minibatch
 
 
 class Point:
-    """A float64 copy of a function, in which parameters are inputs too, and the inputs' values.
+    """A float64 copy of a function with parameters as inputs, and the values of the inputs.
 
     Attributes:
         outputs: the copy's outputs.
@@ -39,7 +39,9 @@ class Point:
         outputs = graph.copy([o.node for o in function.outputs], {}, self._leaf)
         self.outputs = list(dict.fromkeys(outputs))
         for a in function.arguments:
-            if a.is_input and a.node not in self.inputs:  # it may say how long sequences are
+            if (
+                a.is_input and a.node not in self.inputs
+            ):  # it may determine the lengths of sequences
                 self._leaf(a.node)
         known = at is not None
         given = as_feed(at, function.arguments) if known else _random(self.inputs, generator)
@@ -66,7 +68,7 @@ class Point:
         return new
 
     def _fitted(self, data: dict[Node, Any]) -> dict[Node, Any]:
-        """The data by the inputs of a copy that has its sizes where some are free."""
+        """The data by input, of a copy with free dimensions set from the data."""
         flexible = [n for n in graph.order(self.outputs) if graph.follows_data(n)]
         if not flexible:
             return data
@@ -78,7 +80,7 @@ class Point:
         return {fitted.get(n, n): v for n, v in data.items()}
 
     def _hold_stopped(self) -> None:
-        """Makes inputs, held fixed, of what goes through `stop_gradient`."""
+        """Replaces operands of `stop_gradient` by inputs with constant values."""
         stopped = [n for n in graph.order(self.outputs) if n.op is not None and n.op.constant]
         if not stopped:
             return
@@ -87,14 +89,14 @@ class Point:
         self.outputs = graph.copy(self.outputs, dict(zip(stopped, held, strict=True)))
 
     def weights(self, outputs: Sequence[Node], generator: np.random.Generator) -> list[Node]:
-        """For each output an input with random values, of its size."""
+        """For each output an input of its shape, with random values."""
         weights = [_input_like(n) for n in outputs]
         for output, weight, value in zip(outputs, weights, self.run(outputs), strict=True):
             if not np.isfinite(value).all():
                 raise GraphError(
-                    f"the function is not finite at this point: {describe(output)} has NaN or "
+                    f"the function is not finite here: {describe(output)} has NaN or "
                     "infinity in it",
-                    hint="give the inputs values where it is: check_gradients(f, at={x: …})",
+                    hint="choose other values of the inputs: check_gradients(f, at={x: …})",
                 )
             self.values[weight] = generator.normal(size=value.shape)
         return list(weights)
@@ -105,7 +107,7 @@ class Point:
         instead: Mapping[Node, Any] | None = None,
         optimized: bool = False,
     ) -> list[Any]:
-        """The values of `nodes` in rows, with some inputs' values replaced."""
+        """The values of `nodes` in rows, with the values of some inputs replaced."""
         key = (optimized, *nodes)
         plan = self.plans.get(key)
         if plan is None:
@@ -120,7 +122,7 @@ class Point:
         return [self.engine.to_numpy(r) for r in rows[len(rows) - len(nodes) :]]
 
     def index(self, leaf: Node, flat: int) -> tuple[int, ...]:
-        """The index, as people count, of an element of a value in rows."""
+        """The index of an element in the user's terms, from a flat index in rows."""
         index = tuple(int(i) for i in np.unravel_index(flat, self.values[leaf].shape))
         if not leaf.axes:
             return index
@@ -138,7 +140,7 @@ def _input_like(node: Node) -> graph.Input:
 
 
 def _random(inputs: Mapping[Node, graph.Input], generator: np.random.Generator) -> dict[Node, Any]:
-    """Values for the inputs; on each further time axis the lengths are others."""
+    """Random values for the inputs; each time axis has other lengths."""
     lengths: dict[Axis, list[int]] = {}
     given: dict[Node, Any] = {}
     for node in inputs:
@@ -155,7 +157,7 @@ def _random(inputs: Mapping[Node, graph.Input], generator: np.random.Generator) 
     return given
 
 
-Probe = tuple[np.ndarray, np.ndarray]  # flat elements of a variable, and the way each is moved
+Probe = tuple[np.ndarray, np.ndarray]  # flat indices of elements, and the direction of each
 
 
 def probes(
@@ -172,7 +174,7 @@ def probes(
 
 @dataclass
 class Compared:
-    """A derivative along a direction, twice."""
+    """A derivative along a direction, by the graph and by differences."""
 
     probe: Probe
     by_graph: float
@@ -201,9 +203,9 @@ class Differences:
 
     @cached_property
     def carried_rounding(self) -> float:
-        """What the rounding of all values on the way makes of the sum, each by its own adjoint.
+        """The rounding error of the sum from all intermediate values, by their adjoints.
 
-        They may be much larger than the outputs, as in x - mean(x).
+        These may be much larger than the outputs, as in x - mean(x).
         """
         nodes = [n for n in graph.order(self.outputs) if n.op is not None]
         adjoints = autodiff.pull_back(self.seeds, nodes)
@@ -211,7 +213,7 @@ class Differences:
         return _rounding(values[: len(nodes)], values[len(nodes) :])
 
     def _change(self, leaf: Node, probe: Probe, step: float) -> float:
-        """How much the sum changes when `leaf` moves by `step` along the direction."""
+        """The change of the sum when `leaf` moves by `step` along the direction."""
         which, way = probe
         moved = self.point.values[leaf].copy()
         flat = moved.reshape(-1)
@@ -221,7 +223,7 @@ class Differences:
         return math.fsum(float(np.sum(w * (a - m))) for w, a, m in terms)
 
     def compare(self, leaf: Node, gradient: np.ndarray, probe: Probe) -> Compared:
-        """The derivative along a direction, by `gradient` and by the best of several steps."""
+        """The derivative along a direction, by `gradient` and by differences with the best step."""
         found = self._best(leaf, gradient, probe)
         if not found.error <= self.tolerance and self.carried_rounding > self.rounding:
             self.rounding = self.carried_rounding
@@ -241,7 +243,12 @@ class Differences:
             left = -self._change(leaf, probe, -step) / step
             middle = (left + right) / 2
             noise = self.rounding / step / self.tolerance
-            seen = (by_graph, middle, left, right)  # where it is level these two tell its curvature
+            seen = (
+                by_graph,
+                middle,
+                left,
+                right,
+            )  # for zero derivatives these two show the curvature
             size = max(*map(abs, seen), 1e-3 * typical, noise, 1e-300)
             error = abs(middle - by_graph) / size
             if not error >= best.error:
@@ -255,7 +262,7 @@ class Differences:
         return best
 
     def narrowed(self, leaf: Node, gradient: np.ndarray, compared: Compared) -> Compared:
-        """The element that is to blame for a direction in which the derivatives differ."""
+        """The element that causes the difference along a direction."""
         while len(compared.probe[0]) > 1:
             which, way = compared.probe
             half = len(which) // 2
@@ -271,7 +278,7 @@ def _difference(compared: Compared) -> float:
 
 
 def _rounding(values: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> float:
-    """What rounding of values makes of the sum of them with these weights (finite ones)."""
+    """The rounding error of the weighted sum of the (finite) values."""
     products = (np.ravel(v * w) for v, w in zip(values, weights, strict=True))
     finite = (p[np.isfinite(p)] for p in products)
     return 2.0**-50 * math.sqrt(sum(float(np.dot(p, p)) for p in finite))

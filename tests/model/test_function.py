@@ -321,7 +321,7 @@ class TestPlaceholders:
         assert both.arguments == (x,)
 
     def test_only_placeholders_can_be(self, x):
-        with pytest.raises(GraphError, match="is no placeholder"):
+        with pytest.raises(GraphError, match="is not an unbound placeholder"):
             (x * 2).replace_placeholders({x: x})
 
     def test_the_only_one(self, x):

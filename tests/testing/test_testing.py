@@ -179,7 +179,7 @@ def test_only_what_is_asked_for():
     f = C.round(x) * y + C.stop_gradient(x)
     report = testing.check_gradients(f, wrt=y)
     assert set(report.errors) == {y}
-    with pytest.raises(GraphError, match="no input or parameter of the function"):
+    with pytest.raises(GraphError, match="not an input or parameter of the function"):
         testing.check_gradients(f, wrt=C.input_variable(1))
 
 
@@ -247,7 +247,7 @@ def test_a_missing_gradient_is_a_wrong_one(wrong):
 
 def test_a_point_where_the_function_is_not_finite():
     x = C.input_variable(2)
-    with pytest.raises(GraphError, match="not finite at this point") as caught:
+    with pytest.raises(GraphError, match="not finite here") as caught:
         testing.check_gradients(C.exp(C.exp(x)), {x: [[1, 7]]})
     assert "check_gradients" in caught.value.hint
 
