@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..graph import GraphError
+from ..graph.types import Saved
 from . import safetensors
 
 _ORDER = "order of arrays"
@@ -34,7 +35,7 @@ _BROKEN = (
 def write(
     filename: str | os.PathLike[str],
     key: str,
-    content: Any,
+    content: object,
     arrays: Sequence[np.ndarray],
     names: Sequence[str] = (),
 ) -> None:
@@ -56,7 +57,7 @@ def write(
 
 
 @contextmanager
-def read(source: Any, key: str, what: str) -> Iterator[tuple[Any, Mapping[str, np.ndarray]]]:
+def read(source: Any, key: str, what: str) -> Iterator[tuple[Saved, Mapping[str, np.ndarray]]]:
     """The content and the arrays of a file that `write` wrote, `array0` and so on.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -25,6 +25,7 @@ from ..graph import (
     bind,
     complete,
 )
+from ..graph.types import Saved
 from ..ops.records import hold, named
 from . import cntk_operations as numbers
 from .cntk_dictionary import AxisIn, read
@@ -64,7 +65,7 @@ def load(content: bytes) -> Function:
 class _Reader:
     """The graph of a file. Values go by the names that they have there."""
 
-    def __init__(self, content: dict[str, Any]) -> None:
+    def __init__(self, content: Saved) -> None:
         self.content = content
         self.leaves = {v["uid"]: v for v in content["inputs"]}
         self.operations = {f["uid"]: f for f in content["primitive_functions"]}
@@ -107,7 +108,7 @@ class _Reader:
             return self._outputs(f["block_function_composite"]["root"])
         return [f"{uid}_Output_0"]
 
-    def _operation(self, uid: str) -> dict[str, Any]:
+    def _operation(self, uid: str) -> Saved:
         if uid not in self.operations:
             raise GraphError(f"the file lacks the operation {uid}")
         return self.operations[uid]
@@ -229,7 +230,7 @@ class _Reader:
         names = [f.get("name") or self.blocks.get(f"{uid}_Output_{i}") for i in range(len(made))]
         return [named(n, name) if name else n for n, name in zip(made, names, strict=True)]
 
-    def _result(self, f: dict[str, Any], nodes: Sequence[Node]) -> Any:
+    def _result(self, f: Saved, nodes: Sequence[Node]) -> Node:
         number = f["op"]
         if number == numbers.PACKED_INDEX:  # of frames that a condition chooses
             return self._value(self._operand(f, 1)["inputs"][0])
@@ -241,11 +242,11 @@ class _Reader:
             raise GraphError(f"number {number} is not known here")
         return OPERATIONS[number](At(nodes, f["attributes"]))
 
-    def _operand(self, f: dict[str, Any], operand: int) -> dict[str, Any]:
+    def _operand(self, f: Saved, operand: int) -> Saved:
         """The operation that gives an operand."""
         return self._operation(self._resolved(f["inputs"][operand]).rpartition("_Output_")[0])
 
-    def _gathered(self, f: dict[str, Any], nodes: Sequence[Node]) -> Node:
+    def _gathered(self, f: Saved, nodes: Sequence[Node]) -> Node:
         """The chosen frames; one of each sequence where the result has no time axis."""
         frames = ops.sequence.gather(nodes[0], nodes[1])
         where = self._operand(self._operand(f, 1), 1)

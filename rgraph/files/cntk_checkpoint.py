@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..graph import GraphError
+from ..graph.types import Saved
 from .cntk_dictionary import of_cntk, read
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Checkpoint(NamedTuple):
     """
 
     model: Function
-    learners: list[dict[str, Any]]
-    external: dict[str, Any]
+    learners: list[Saved]
+    external: Saved
 
 
 def load(filename: str | os.PathLike[str]) -> Checkpoint | None:
@@ -60,9 +61,7 @@ def load(filename: str | os.PathLike[str]) -> Checkpoint | None:
     return Checkpoint(cntk.load(model), found["Learners"], found.get("ExternalState") or {})
 
 
-def learner_state(
-    found: Mapping[str, Any], own: Mapping[str, Any], shapes: Sequence[tuple[int, ...]]
-) -> dict[str, Any]:
+def learner_state(found: Saved, own: Saved, shapes: Sequence[tuple[int, ...]]) -> dict[str, object]:
     """A learner's checkpoint as ours are.
 
     Args:
@@ -94,7 +93,7 @@ def learner_state(
     }
 
 
-def _state(rule: str, array: np.ndarray, shape: tuple[int, ...]) -> dict[str, Any]:
+def _state(rule: str, array: np.ndarray, shape: tuple[int, ...]) -> dict[str, object]:
     """What is kept of a parameter: CNTK has it as one array, one part behind the other."""
     names = _KEPT[rule]
     size = int(np.prod(shape))
@@ -108,7 +107,7 @@ def _state(rule: str, array: np.ndarray, shape: tuple[int, ...]) -> dict[str, An
     return dict(zip(names, parts, strict=True))
 
 
-def _schedule(found: Mapping[str, Any]) -> dict[str, Any]:
+def _schedule(found: Saved) -> dict[str, object]:
     """As `Schedule.state` gives it. Versions before 2.2 say a unit in place of a minibatch size."""
     size = found.get("ref_mb_size", 0 if found.get("unit") else 1)
     steps = sorted((int(end), value) for end, value in found["schedule"].items())

@@ -6,8 +6,9 @@ Source: the schema CNTK.proto of CNTK 2.7, which is public (MIT licence).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -57,8 +58,11 @@ class AxisIn(NamedTuple):
         return self.name.startswith("staticAxisIdx") or self.name == "AllStaticAxes"
 
 
+Message: TypeAlias = Any  # a message of protobuf's, or one's class: made from names, without types
+
+
 @cache
-def _message() -> Any:
+def _message() -> Callable[[], Message]:
     """The class of the outermost message."""
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -111,11 +115,11 @@ def read(content: bytes) -> dict[str, Any]:
         raise GraphError(f"the file is no model of CNTK's, or broken: {error}") from None
 
 
-def _dictionary(message: Any) -> dict[str, Any]:
+def _dictionary(message: Message) -> dict[str, Any]:
     return {entry.key: _value(entry.value) for entry in message.data}
 
 
-def _value(value: Any) -> Any:
+def _value(value: Message) -> Any:
     name = _HOLDS.get(value.value_type)
     if name is None:
         return None
@@ -133,12 +137,12 @@ def _value(value: Any) -> Any:
     return held
 
 
-def _shape(shape: Any) -> tuple[int, ...]:
+def _shape(shape: Message) -> tuple[int, ...]:
     """As NumPy counts: CNTK has the axis that is contiguous in memory first."""
     return tuple(n - 2**64 if n >= 2**63 else n for n in reversed(shape.shape_dim))
 
 
-def _array(view: Any) -> np.ndarray:
+def _array(view: Message) -> np.ndarray:
     if view.storage_format:
         raise GraphError("the model holds a sparse array, which is not read")
     double = view.data_type == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import losses, metrics, ops
 from ..graph import Axis, Constant, GraphError, Node, apply
+from ..graph.types import Saved
 from ..ops.records import TABLE, as_node, hold
 from .cntk_dictionary import AxisIn
 
@@ -26,7 +27,7 @@ class At:
     """
 
     operands: Sequence[Node]
-    attributes: Mapping[str, Any]
+    attributes: Saved
 
     def __getitem__(self, name: str) -> Any:
         return self.attributes[name]
@@ -43,7 +44,7 @@ class At:
         return (values * rank if len(values) == 1 else values)[-rank:]
 
 
-def _plain(name: str) -> Callable[[At], Any]:
+def _plain(name: str) -> Callable[[At], Node]:
     """A function of `ops` on the operands as they are."""
     return lambda at: getattr(ops, name)(*at.operands)
 
@@ -148,7 +149,7 @@ def _times_transpose(at: At) -> Node:
     return ops.times_transpose(left, right)
 
 
-_REDUCTIONS: dict[str, Callable[..., Any]] = {
+_REDUCTIONS: dict[str, Callable[..., Node]] = {
     "Sum": ops.reduce_sum, "Mean": ops.reduce_mean, "Max": ops.reduce_max, "Min": ops.reduce_min,
     "Prod": ops.reduce_prod, "LogSum": ops.reduce_log_sum_exp, "Argmax": ops.argmax,
     "Argmin": ops.argmin,
@@ -224,7 +225,7 @@ def _squeeze(at: At) -> Node:
     return ops.squeeze(at.operands[0], tuple(at.axis(a) for a in axes) if axes else None)
 
 
-def _delay(sign: int) -> Callable[[At], Any]:
+def _delay(sign: int) -> Callable[[At], Node]:
     def build(at: At) -> Node:
         x, initial = at.operands
         if isinstance(initial, Constant) and initial.value.size == 1:
@@ -290,7 +291,7 @@ def _random(at: At) -> Node:
     return getattr(ops.random, kind)(at["newShape"], _TYPES[at["newDataType"]], *numbers)
 
 
-def _sampled(function: Callable[..., Any]) -> Callable[[At], Any]:
+def _sampled(function: Callable[..., Node]) -> Callable[[At], Node]:
     return lambda at: function(at.operands[0], int(at["numSamples"]), bool(at["allowDuplicates"]))
 
 
@@ -320,7 +321,7 @@ def _roi(at: At) -> Node:
     return ops.roipooling(*at.operands, kind, at["roiOutputShape"], scale)
 
 
-OPERATIONS: dict[int, Callable[[At], Any]] = {
+OPERATIONS: dict[int, Callable[[At], Node]] = {
     0: _plain("negate"), 1: _plain("sigmoid"), 2: _plain("tanh"), 3: _plain("relu"),
     4: _plain("exp"), 5: _plain("log"), 6: _plain("sqrt"), 7: _plain("floor"), 8: _plain("abs"),
     9: _plain("reciprocal"), 10: _plain("softmax"), 11: _plain("hardmax"), 12: _transpose,

@@ -28,6 +28,7 @@ from ..graph import (
 from ..graph.context import context
 from ..graph.leaves import KINDS, has_value
 from ..graph.node import resolve
+from ..graph.types import ArrayLike, Saved
 from ..ops.records import TABLE, hold
 from ..ops.user import CALL, OUTPUT, UserOperation
 
@@ -49,7 +50,7 @@ class Writer:
         self.arrays: list[np.ndarray] = []
         self.names: list[str] = []  # of the arrays
 
-    def node(self, node: Node) -> dict[str, Any]:
+    def node(self, node: Node) -> dict[str, object]:
         if node.op is None:
             return self.leaf(node)
         return self.type(node) | {
@@ -58,7 +59,7 @@ class Writer:
             "attrs": {k: self.attribute(v, node) for k, v in node.attrs.items()},
         }
 
-    def type(self, node: Node) -> dict[str, Any]:
+    def type(self, node: Node) -> dict[str, object]:
         return {
             "name": node.name,
             "shape": None if node.shape is None else list(map(_size, node.shape)),
@@ -66,8 +67,8 @@ class Writer:
             "dtype": None if node.dtype is None else node.dtype.name,
         }
 
-    def leaf(self, node: Node) -> dict[str, Any]:
-        entry: dict[str, Any] = self.type(node) | {"leaf": node.kind}
+    def leaf(self, node: Node) -> dict[str, object]:
+        entry: dict[str, object] = self.type(node) | {"leaf": node.kind}
         if isinstance(node, Stored):
             entry["array"] = self.array(node.value, node.name)
         elif isinstance(node, Constant):
@@ -77,7 +78,7 @@ class Writer:
             entry |= {"needs_gradient": node.needs_gradient, "is_sparse": node.is_sparse}
         return entry
 
-    def array(self, array: Any, name: str = "") -> int:
+    def array(self, array: ArrayLike, name: str = "") -> int:
         self.arrays.append(np.asarray(array))
         self.names.append(name)
         return len(self.arrays) - 1
@@ -89,7 +90,7 @@ class Writer:
             self.axes.append(axis)
         return self._places[key]
 
-    def attribute(self, value: Any, node: Node) -> Any:
+    def attribute(self, value: object, node: Node) -> object:
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if isinstance(value, np.generic):
@@ -116,7 +117,7 @@ class Writer:
             f"{type(value).__name__}\n  made at {node.origin}"
         )
 
-    def axis_entries(self) -> list[dict[str, Any]]:
+    def axis_entries(self) -> list[dict[str, object]]:
         return [
             {
                 "name": a.name,
@@ -130,7 +131,7 @@ class Writer:
         ]
 
 
-def described(function: Function, writer: Writer) -> dict[str, Any]:
+def described(function: Function, writer: Writer) -> dict[str, object]:
     """What is saved of a function besides arrays, by a writer of its outputs and its signature."""
     roots = function._current()
     return {
@@ -147,7 +148,7 @@ def described(function: Function, writer: Writer) -> dict[str, Any]:
 class Reader:
     """Makes the nodes of a saved graph."""
 
-    def __init__(self, saved: Mapping[str, Any], archive: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, saved: Saved, archive: Mapping[str, np.ndarray]) -> None:
         self.archive, self.graph = archive, saved
         if self.graph["format"] > FORMAT:
             raise GraphError("the file was saved by a newer version of rgraph")
@@ -170,7 +171,7 @@ class Reader:
         self.name = self.graph["name"]
         self.custom_attributes = self._attribute(self.graph["custom_attributes"])
 
-    def _axis(self, entry: Mapping[str, Any]) -> Axis:
+    def _axis(self, entry: Saved) -> Axis:
         if entry.get("rows") is not None:
             return batch_of(tuple(entry["rows"]), entry.get("size"))
         if entry["source"] is not None:
@@ -182,7 +183,7 @@ class Reader:
     def _array(self, number: int) -> np.ndarray:
         return self.archive[f"array{number}"]
 
-    def _bare(self, entry: Mapping[str, Any]) -> Node:
+    def _bare(self, entry: Saved) -> Node:
         """The node, without its inputs if it is an operation."""
         shape = None if entry["shape"] is None else tuple(map(_as_size, entry["shape"]))
         axes = None if entry["axes"] is None else tuple(self.axes[i] for i in entry["axes"])
@@ -210,7 +211,7 @@ class Reader:
             leaf.needs_gradient, leaf.is_sparse = entry["needs_gradient"], entry["is_sparse"]
         return leaf
 
-    def _attribute(self, value: Any) -> Any:
+    def _attribute(self, value: object) -> Any:
         if not isinstance(value, dict):
             return value
         if "user" in value:  # made once its operands are; older files have its state as it is
@@ -219,7 +220,7 @@ class Reader:
         ((kind, inner),) = value.items()
         if kind in ("tuple", "list"):
             return (tuple if kind == "tuple" else list)(map(self._attribute, inner))
-        make: dict[str, Callable[[Any], Any]] = {
+        make: dict[str, Callable[[Any], object]] = {
             "slice": lambda v: slice(*map(self._attribute, v)),
             "axis": lambda v: self.axes[v],
             "dtype": np.dtype,
@@ -246,7 +247,7 @@ class Reader:
         return function
 
 
-def _size(size: int) -> Any:
+def _size(size: int) -> int | list[int]:
     """A dimension as it is saved: a free one by its trial sizes, which tell what it follows."""
     return list(trials_of(size)) if size == FREE else size
 
@@ -255,7 +256,7 @@ def _as_size(saved: Any) -> int:
     return Free(tuple(saved)) if isinstance(saved, list) else saved
 
 
-def _user(saved: Mapping[str, Any], operands: Sequence[Any]) -> UserOperation:
+def _user(saved: Saved, operands: Sequence[Function]) -> UserOperation:
     name = saved["user"]
     if name in context().user_loaders:
         return context().user_loaders[name](operands, saved["name"], saved["state"])

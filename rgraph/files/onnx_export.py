@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from ..passes import outside_training
 from ..passes.rewriting import private
 from .archives import replacing
 from .onnx_expressions import pointwise
-from .onnx_graph import Builder, Name
+from .onnx_graph import Builder, Name, Proto
 from .onnx_operations import OPERATIONS, At
 
 OPSET = 20
@@ -54,11 +53,11 @@ class _Export:
         self.build = Builder()
         self.onnx = self.build.onnx
         self.known: dict[Node, Name] = {}
-        self.inputs: list[Any] = []
+        self.inputs: list[Proto] = []
         self.rows: dict[tuple[Axis, ...], Name] = {}  # the sizes of axes of rows
         self.within: Axis | None = None  # the time axis of the loop whose step is being made
 
-    def model(self) -> Any:
+    def model(self) -> Proto:
         helper = self.onnx.helper
         groups = components(self.outputs)
         taken: set[str] = set(self.output_names)
@@ -81,7 +80,7 @@ class _Export:
             ir_version=9,
         )  # fmt: skip
 
-    def _typed(self, name: Name, node: Node, lead: Sequence[str] | None = None) -> Any:
+    def _typed(self, name: Name, node: Node, lead: Sequence[str] | None = None) -> Proto:
         kinds = {2: ["frames", "batch"], 1: ["batch"], 0: []}
         sizes = list(lead if lead is not None else kinds[len(node.axes or ())])
         if len(node.axes or ()) == 2 and lead is None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..graph.types import ArrayLike
+
 Name = str
+
+Proto: TypeAlias = Any  # a message of ONNX's, which has no types
 
 
 class Builder:
@@ -22,9 +26,9 @@ class Builder:
         import onnx
 
         self.onnx, self.outer = onnx, outer
-        self.nodes: list[Any] = []
-        self.arrays: list[Any] = []  # initializers
-        self._known: dict[tuple[Any, ...], Name] = {}
+        self.nodes: list[Proto] = []
+        self.arrays: list[Proto] = []  # initializers
+        self._known: dict[tuple[object, ...], Name] = {}
         self._names = outer._names if outer else itertools.count(1)
         self._root: Builder = outer._root if outer else self
 
@@ -45,7 +49,7 @@ class Builder:
     def new(self, what: str) -> Name:
         return f"{what}_{next(self._names)}"
 
-    def array(self, value: Any, name: str = "") -> Name:
+    def array(self, value: ArrayLike, name: str = "") -> Name:
         """A constant, or with a name a parameter, which is nobody else's; it stands in the
         outermost graph."""
         root = self._root

@@ -12,10 +12,14 @@ import numpy as np
 
 from .. import ops
 from ..graph import BATCH, FREE, SEQUENCE, Axis, Constant, GraphError, Input, Node, Parameter, order
+from ..graph.types import ArrayLike
 from ..ops.records import hold
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from ..model.function import Function
+    from .onnx_graph import Proto
 
 _MOST = 1 << 28  # elements of an array that is made of constants, of 2 GB at most
 _GROWING = "ConstantOfShape", "Expand", "Tile", "Range"
@@ -87,7 +91,7 @@ class At:
     def node(self, operand: int = 0) -> Node:
         return self.value(operand).node
 
-    def array(self, operand: int, default: Any = None) -> np.ndarray:
+    def array(self, operand: int, default: ArrayLike | None = None) -> np.ndarray:
         """An operand that must be known beforehand: axes, sizes."""
         found = self.values[operand] if self.has(operand) else None
         if found is None:
@@ -96,7 +100,9 @@ class At:
             raise self.refused("with sizes or axes that are computed from data")
         return found
 
-    def numbers(self, name: str, operand: int, default: Any = None) -> list[int] | None:
+    def numbers(
+        self, name: str, operand: int, default: list[int] | None = None
+    ) -> list[int] | None:
         """Whole numbers, an attribute in older versions and an operand in newer ones."""
         if name in self.attributes:
             return [int(n) for n in np.ravel(self.attributes[name])]
@@ -150,7 +156,7 @@ def function(content: bytes) -> Function:
 class Reader:
     """A model that is being read."""
 
-    def __init__(self, onnx: Any, model: Any) -> None:
+    def __init__(self, onnx: ModuleType, model: Proto) -> None:
         self.onnx, self.model = onnx, model
         own = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
         self.version = own[0] if own else 1
@@ -183,12 +189,12 @@ class Reader:
             outputs.append(node)
         return outputs, inputs
 
-    def _array(self, tensor: Any) -> np.ndarray:
+    def _array(self, tensor: Proto) -> np.ndarray:
         if math.prod(tensor.dims) > _MOST or tensor.data_location == 1:
             raise GraphError(f"array {tensor.name} of the file is too large, or in another file")
         return np.array(self.onnx.numpy_helper.to_array(tensor))
 
-    def _input(self, info: Any, axes: dict[str, Axis]) -> Input:
+    def _input(self, info: Proto, axes: dict[str, Axis]) -> Input:
         kind = info.type.tensor_type
         if not info.type.HasField("tensor_type"):
             raise GraphError(f"input {info.name} is no tensor")
@@ -222,7 +228,7 @@ class Reader:
         finally:
             self.known = outer
 
-    def run(self, nodes: Sequence[Any], known: dict[str, Known]) -> None:
+    def run(self, nodes: Sequence[Proto], known: dict[str, Known]) -> None:
         """Reads operations, and enters their results."""
         from .onnx_reading import read_operation
 
@@ -245,7 +251,7 @@ class Reader:
                 raise GraphError(told) from None
             known.update((o, r) for o, r in zip(node.output, results, strict=False) if o)
 
-    def _folded(self, node: Any, at: At) -> list[Known] | None:
+    def _folded(self, node: Proto, at: At) -> list[Known] | None:
         """The results of what is computed from known arrays alone, by ONNX's own evaluator."""
         if not all(isinstance(v, np.ndarray) for v in at.values if v is not None):
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -205,7 +204,7 @@ def pooling(kind: str) -> Read:
     return read
 
 
-def over_all(make: Callable[..., Any]) -> Read:
+def over_all(make: Callable[..., Node]) -> Read:
     def read(at: At) -> Known:
         x = at.value()
         return Value(make(x.node, tuple(range(1, len(x.shape))), True), x.lead)
@@ -279,7 +278,7 @@ def resized(at: At) -> Known:
     return Value(node, x.lead)
 
 
-def blocks(make: Callable[..., Any]) -> Read:
+def blocks(make: Callable[..., Node]) -> Read:
     def read(at: At) -> Known:
         if at.get("mode", b"DCR").decode() != "DCR":
             raise at.refused("with mode CRD")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import string
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..graph import GraphError, Node
+from ..graph.node import Attributes
 from ..ops.contractions import labels_of
 from .onnx_graph import Builder, Name
 
@@ -31,7 +32,7 @@ class At(NamedTuple):
     names: Sequence[Name]
     leads: Sequence[int]
     lead: int
-    arguments: Mapping[str, Any]
+    arguments: Attributes
     rows: Name
     build: Builder
     double: bool
@@ -184,7 +185,7 @@ def _product(at: At) -> Name:
     return at.build("Einsum", *names, equation=f"{a},{b}->{c}")
 
 
-def _geometry(at: At) -> dict[str, Any]:
+def _geometry(at: At) -> dict[str, object]:
     g = at.arguments
     return {
         "strides": list(g["strides"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def read_operation(at: At, count: int) -> list[Known]:
 # Pointwise
 
 
-def _pointwise(make: Callable[..., Any]) -> Read:
+def _pointwise(make: Callable[..., Node]) -> Read:
     def read(at: At) -> Known:
         given = [i for i in range(len(at.values)) if at.has(i)]
         nodes, lead = shapes.aligned(at, given)
@@ -50,7 +49,7 @@ def _record(name: str) -> Read:
     return _pointwise(lambda *nodes: apply(TABLE[name], *nodes))
 
 
-def _with(make: Callable[..., Any], **defaults: float) -> Read:
+def _with(make: Callable[..., Node], **defaults: float) -> Read:
     """Of one operand and attributes."""
 
     def read(at: At) -> Known:
@@ -61,8 +60,8 @@ def _with(make: Callable[..., Any], **defaults: float) -> Read:
     return read
 
 
-def _chain(make: Callable[..., Any]) -> Callable[..., Any]:
-    def chained(first: Any, *others: Any) -> Any:
+def _chain(make: Callable[..., Node]) -> Callable[..., Node]:
+    def chained(first: Node, *others: Node) -> Node:
         for other in others:
             first = make(first, other)
         return first
@@ -105,7 +104,7 @@ def _same(at: At) -> list[Known]:
 # Reductions
 
 
-def _reduction(make: Callable[..., Any], over_time: Callable[..., Any] | None = None) -> Read:
+def _reduction(make: Callable[..., Node], over_time: Callable[..., Node] | None = None) -> Read:
     def read(at: At) -> Known:
         x = at.value()
         axes, keep = at.numbers("axes", 1), bool(at.get("keepdims", 1))
@@ -127,7 +126,7 @@ def _reduction(make: Callable[..., Any], over_time: Callable[..., Any] | None = 
     return read
 
 
-def _index(make: Callable[..., Any]) -> Read:
+def _index(make: Callable[..., Node]) -> Read:
     def read(at: At) -> Known:
         x = at.value()
         axis = at.axis(int(at.get("axis", 0)))
@@ -139,7 +138,7 @@ def _index(make: Callable[..., Any]) -> Read:
     return read
 
 
-def _along(make: Callable[..., Any]) -> Read:
+def _along(make: Callable[..., Node]) -> Read:
     def read(at: At) -> Known:
         x = at.value()
         if at.version >= 13:

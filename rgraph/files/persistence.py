@@ -17,6 +17,7 @@ from .cntk_dictionary import of_cntk
 from .graph_format import Reader, Writer, described
 
 if TYPE_CHECKING:
+    from ..device import DeviceDescriptor
     from ..model.function import Function
 
 
@@ -31,7 +32,7 @@ class ModelFormat(enum.Enum):
     ONNX = 1
 
 
-def _own_format(model_format: Any) -> None:
+def _own_format(model_format: ModelFormat | None) -> None:
     if model_format not in (None, ModelFormat.CNTKv2):
         raise GraphError(
             f"models are not saved or loaded as {getattr(model_format, 'name', model_format)}",
@@ -42,7 +43,7 @@ def _own_format(model_format: Any) -> None:
 def save(
     function: Function,
     filename: str | os.PathLike[str],
-    format: Any = ModelFormat.CNTKv2,
+    format: ModelFormat | None = ModelFormat.CNTKv2,
 ) -> None:
     """Saves a function: see `Function.save`."""
     if format is ModelFormat.ONNX:
@@ -74,8 +75,8 @@ def register_udf_deserialize_callback(
 
 def load_model(
     model: str | os.PathLike[str] | bytes,
-    device: Any = None,
-    format: Any = ModelFormat.CNTKv2,
+    device: DeviceDescriptor | None = None,
+    format: ModelFormat | None = ModelFormat.CNTKv2,
 ) -> Function:
     """The function that `Function.save` saved, here or in CNTK 2 (which needs protobuf); or an
     ONNX model (which needs onnx).
@@ -113,7 +114,7 @@ def load_model(
     return reader.function()
 
 
-def _is_onnx(model: Any) -> bool:
+def _is_onnx(model: str | os.PathLike[str] | bytes) -> bool:
     return not isinstance(model, (bytes, bytearray)) and str(os.fspath(model)).endswith(".onnx")
 
 

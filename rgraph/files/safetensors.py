@@ -32,8 +32,8 @@ def write(file: BinaryIO, texts: Mapping[str, str], arrays: Mapping[str, np.ndar
     Args:
         file: open for writing, at its start.
     """
-    header: dict[str, Any] = {}
-    others: dict[str, Any] = {}
+    header: dict[str, object] = {}
+    others: dict[str, object] = {}
     place, parts = 0, []
     for name, array in arrays.items():
         part = np.array(array, array.dtype.newbyteorder("="), order="C", copy=None)

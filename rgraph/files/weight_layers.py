@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..graph import INFERRED, Constant, GraphError, Node, Stored, order
 from ..operands import search
@@ -18,7 +18,7 @@ from .weight_layouts import Arrays
 if TYPE_CHECKING:
     from ..model.function import Function
 
-Names = Mapping[str, Any] | None
+Names: TypeAlias = "Mapping[str, str | Function] | None"
 
 
 class Layer(NamedTuple):
@@ -26,7 +26,7 @@ class Layer(NamedTuple):
 
     kind: str
     names: list[str]
-    leaves: dict[str, Any]
+    leaves: dict[str, Stored]
     constants: list[Constant]
     operations: set[str]
     parts: dict[str, tuple[int, ...]]  # of a stack: what PyTorch calls them, and their shapes
@@ -91,7 +91,9 @@ def _blocks(roots: Iterable[Node], outer: tuple[str, ...]) -> Iterator[tuple[Nod
     """The blocks of known kinds below, and the names of the blocks that they stand in."""
     seen: set[Node] = set()
 
-    def below(roots: Iterable[Node], ends: Iterable[Node], outer: tuple[str, ...]) -> Any:
+    def below(
+        roots: Iterable[Node], ends: Iterable[Node], outer: tuple[str, ...]
+    ) -> Iterator[tuple[Node, tuple[str, ...]]]:
         for node in search.walk(roots, 0, ends):
             if not search.is_block(node) or node in seen:
                 continue

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..graph import GraphError
+from ..graph.types import Data, Saved
 from ..runtime.arrays import as_array, is_foreign, on_cpu, on_gpu
 from .weight_layers import Layer, Pair
 from .weight_layouts import Arrays
 
+Source: TypeAlias = Any  # a module of PyTorch's, a model or layer of Keras', or a dict of arrays
 Check = Callable[[Pair], None]  # refuses what two layers don't have in common
 
 
-def torch_arrays(source: Any) -> Arrays:
+def torch_arrays(source: Source) -> Arrays:
     return {key: _numbers(key, value) for key, value in _state(source).items()}
 
 
-def torch_targets(target: Any) -> Arrays:
+def torch_targets(target: Source) -> Arrays:
     """The memory of a module's tensors, as arrays to write to."""
     return {key: _memory(key, value) for key, value in _state(target).items()}
 
 
-def _state(source: Any) -> Mapping[str, Any]:
+def _state(source: Source) -> Mapping[str, Data]:
     state = source.state_dict() if hasattr(source, "state_dict") else source
     if not isinstance(state, Mapping):
         raise GraphError(
@@ -34,7 +36,7 @@ def _state(source: Any) -> Mapping[str, Any]:
     return state
 
 
-def _numbers(key: str, value: Any) -> np.ndarray:
+def _numbers(key: str, value: Data) -> np.ndarray:
     """A tensor, wherever it is, or an array, in the CPU's memory."""
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if hasattr(value, step) else value
@@ -47,7 +49,7 @@ def _numbers(key: str, value: Any) -> np.ndarray:
     return array
 
 
-def _memory(key: str, value: Any) -> np.ndarray:
+def _memory(key: str, value: Data) -> np.ndarray:
     known = isinstance(value, np.ndarray) or is_foreign(value) and on_gpu(value) is None
     array = as_array(value) if known else np.empty(())
     if not known or not array.flags.writeable or array.dtype.kind != "f" and array.ndim:
@@ -64,7 +66,7 @@ def write_into(arrays: Arrays, values: Arrays) -> None:
         arrays[key][...] = value
 
 
-def torch_check(source: Any) -> Check:
+def torch_check(source: Source) -> Check:
     modules = dict(source.named_modules()) if hasattr(source, "named_modules") else {}
 
     def check(pair: Pair) -> None:
@@ -105,7 +107,7 @@ class KerasLayer(NamedTuple):
     weights: Arrays
     write: Callable[[list[np.ndarray]], None]
     kind: str | None  # of layer there, if it is known
-    config: Mapping[str, Any]
+    config: Saved
 
 
 _KERAS_KINDS = {
@@ -127,7 +129,7 @@ def flat(layers: Mapping[str, Arrays]) -> Arrays:
     return {f"{name}.{key}": a for name, own in layers.items() for key, a in own.items()}
 
 
-def keras_layers(source: Any, to_write: bool = False) -> dict[str, KerasLayer]:
+def keras_layers(source: Source, to_write: bool = False) -> dict[str, KerasLayer]:
     found: dict[str, KerasLayer] = {}
     if isinstance(source, Mapping):
         for name, own in source.items():
@@ -155,7 +157,7 @@ def _writer(arrays: Arrays) -> Callable[[list[np.ndarray]], None]:
     return lambda values: write_into(arrays, dict(zip(arrays, values, strict=True)))
 
 
-def _leaf_layers(layer: Any) -> Iterator[Any]:
+def _leaf_layers(layer: Source) -> Iterator[Source]:
     """The layers of a model that have weights of their own."""
     if not hasattr(layer, "get_weights"):
         raise GraphError(f"this takes a model or a layer of Keras, got a {type(layer).__name__}")
@@ -168,7 +170,7 @@ def _leaf_layers(layer: Any) -> Iterator[Any]:
         yield from _leaf_layers(part)
 
 
-def keras_check(source: Any) -> Check:
+def keras_check(source: Source) -> Check:
     layers = {} if isinstance(source, Mapping) else keras_layers(source)
 
     def check(pair: Pair) -> None:

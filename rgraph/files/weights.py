@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .weight_layers import Layer, Names, layers_of, pairs_of
 from .weight_layouts import Arrays
 from .weight_sources import (
     Check,
+    Source,
     flat,
     keras_check,
     keras_layers,
@@ -30,10 +31,13 @@ from .weight_sources import (
 )
 
 if TYPE_CHECKING:
+    from ..graph.node import Node
     from ..model.function import Function
 
 
-def from_torch(function: Function, source: Any, names: Names = None, strict: bool = True) -> None:
+def from_torch(
+    function: Function, source: Source, names: Names = None, strict: bool = True
+) -> None:
     """Sets a function's parameters to the weights of a PyTorch module.
 
     The layers are `Dense` (Linear), `Convolution`, `ConvolutionTranspose`, `Embedding`,
@@ -62,7 +66,7 @@ def from_torch(function: Function, source: Any, names: Names = None, strict: boo
     _read("torch", function, torch_arrays(source), names, strict, torch_check(source))
 
 
-def to_torch(function: Function, target: Any, names: Names = None, strict: bool = True) -> None:
+def to_torch(function: Function, target: Source, names: Names = None, strict: bool = True) -> None:
     """Writes a function's parameters into a PyTorch module, as `from_torch` reads them.
 
     Args:
@@ -81,7 +85,9 @@ def to_torch(function: Function, target: Any, names: Names = None, strict: bool 
     write_into(arrays, found)
 
 
-def from_keras(function: Function, source: Any, names: Names = None, strict: bool = True) -> None:
+def from_keras(
+    function: Function, source: Source, names: Names = None, strict: bool = True
+) -> None:
     """Sets a function's parameters to the weights of a Keras model or layer, as `from_torch`.
 
     The layers are `Dense`, `Convolution` (Conv1D to Conv3D), `ConvolutionTranspose`, `Embedding`,
@@ -105,7 +111,7 @@ def from_keras(function: Function, source: Any, names: Names = None, strict: boo
     _read("keras", function, flat(layers), names, strict, keras_check(source))
 
 
-def to_keras(function: Function, target: Any, names: Names = None, strict: bool = True) -> None:
+def to_keras(function: Function, target: Source, names: Names = None, strict: bool = True) -> None:
     """Writes a function's parameters into a Keras model or layer, as `from_keras` reads them.
 
     Args:
@@ -133,7 +139,7 @@ def _read(
     framework: str, function: Function, theirs: Arrays, names: Names, strict: bool, check: Check
 ) -> None:
     layers = layers_of(function)
-    found: dict[Any, np.ndarray] = {}
+    found: dict[Stored, np.ndarray] = {}
     used: set[str] = set()
     for pair in pairs_of(framework, layers, theirs, names):
         check(pair)
@@ -165,7 +171,7 @@ def _written(
 ) -> Arrays:
     layers = layers_of(function)
     found: Arrays = {}
-    done: set[Any] = set()
+    done: set[Stored] = set()
     for pair in pairs_of(framework, layers, theirs, names):
         check(pair)
         layer = pair.layer
@@ -207,18 +213,22 @@ def _fitted(array: np.ndarray, shape: tuple[int, ...], kind: str, name: str) -> 
 
 
 def _by_own_name(
-    function: Function, theirs: Arrays, used: set[str], done: Iterable[Any]
-) -> dict[str, Any]:
+    function: Function, theirs: Arrays, used: set[str], done: Iterable[Stored]
+) -> dict[str, Stored]:
     """Parameters of no layer, by their name there."""
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[Stored]] = {}
     for leaf in map(as_node, (*function.parameters, *function.constants)):
         if isinstance(leaf, Stored) and leaf not in done and leaf.name in theirs:
             found.setdefault(leaf.name, []).append(leaf)
     return {k: v[0] for k, v in found.items() if len(v) == 1 and k not in used}
 
 
-def _refuse_rest(function: Function, layers: list[Layer], unused: set[str], done: set[Any]) -> None:
-    in_layer = {leaf: f"{layer}: {name}" for layer in layers for name, leaf in layer.leaves.items()}
+def _refuse_rest(
+    function: Function, layers: list[Layer], unused: set[str], done: set[Stored]
+) -> None:
+    in_layer: dict[Node, str] = {
+        leaf: f"{layer}: {name}" for layer in layers for name, leaf in layer.leaves.items()
+    }
     leaves = [as_node(p) for p in function.parameters]
     unset = [in_layer.get(p, f"'{p.name}'") for p in leaves if p not in done]
     if unused or unset:

@@ -6,7 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from .chunks import Chunk
+
 
 Result = TypeVar("Result")
 
@@ -50,12 +54,12 @@ class Work(Generic[Result]):
 class Chunks:
     """The chunks in memory, and the one being read in the background."""
 
-    def __init__(self, read: Callable[[int], Any]) -> None:
+    def __init__(self, read: Callable[[int], Chunk]) -> None:
         self._read = read
-        self._there: dict[int, Any] = {}
-        self._coming: dict[int, Work[Any]] = {}
+        self._there: dict[int, Chunk] = {}
+        self._coming: dict[int, Work[Chunk]] = {}
 
-    def get(self, numbers: Iterable[int], window: frozenset[int]) -> dict[int, Any]:
+    def get(self, numbers: Iterable[int], window: frozenset[int]) -> dict[int, Chunk]:
         """Returns these chunks; drops all others that are not in the window."""
         wanted = set(map(int, numbers))
         for number in wanted - self._there.keys():

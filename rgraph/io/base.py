@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..graph import GraphError
+from ..graph.types import Data, Saved
 from ..internal import Record
 from ..runtime.values import Value
 from .streams import (
@@ -14,6 +17,11 @@ from .streams import (
     INFINITELY_REPEAT,
     StreamInformation,
 )
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+    from ..device import DeviceDescriptor
 
 
 class MinibatchData:
@@ -31,7 +39,7 @@ class MinibatchData:
     """
 
     def __init__(
-        self, value: Any, num_sequences: int, num_samples: int, sweep_end: bool = False
+        self, value: Data, num_sequences: int, num_samples: int, sweep_end: bool = False
     ) -> None:
         self.value = value
         self.num_sequences, self.num_samples = num_sequences, num_samples
@@ -63,7 +71,7 @@ class MinibatchData:
         return self.data.shape
 
     @property
-    def mask(self) -> Any:
+    def mask(self) -> np.ndarray | None:
         """Same as `Value.mask`."""
         return self.data.mask
 
@@ -72,11 +80,11 @@ class MinibatchData:
         """Whether it was read as sparse vectors."""
         return self.data.is_sparse
 
-    def as_sequences(self, variable: Any = None) -> list[Any]:
+    def as_sequences(self, variable: object = None) -> list[np.ndarray] | list[csr_matrix]:
         """Same as `Value.as_sequences`."""
         return self.data.as_sequences(variable)
 
-    def asarray(self) -> Any:
+    def asarray(self) -> np.ndarray:
         """Same as `Value.asarray`."""
         return self.data.asarray()
 
@@ -103,16 +111,18 @@ class Source:
         """Name, shape and type of each stream."""
         raise NotImplementedError
 
-    def next_minibatch(self, num_samples: int, *args: Any, **options: Any) -> Mapping[Any, Any]:
+    def next_minibatch(
+        self, num_samples: int, *args: Any, **options: Any
+    ) -> Mapping[Any, MinibatchData]:
         """About `num_samples` samples or frames of each stream; empty at the end of the data."""
         raise NotImplementedError
 
-    def get_next_minibatch(self, *args: Any) -> Mapping[Any, Any]:
+    def get_next_minibatch(self, *args: Any) -> Mapping[Any, MinibatchData]:
         """Same as `next_minibatch`."""
         return self.next_minibatch(*args)
 
     @property
-    def streams(self) -> Any:
+    def streams(self) -> Record:
         """The streams by name, as `streams.x` or `streams["x"]`."""
         return Record(**{s.name: s for s in self.stream_infos()})
 
@@ -130,11 +140,11 @@ class Source:
         """Whether the source repeats the data without end."""
         return False
 
-    def get_checkpoint_state(self) -> dict[str, Any]:
+    def get_checkpoint_state(self) -> dict[str, object]:
         """The state to resume from, made of numbers, strings, lists, dicts and arrays."""
         return {}
 
-    def restore_from_checkpoint(self, state: Mapping[str, Any]) -> None:
+    def restore_from_checkpoint(self, state: Saved) -> None:
         """Resumes from a state that `get_checkpoint_state` returned."""
         if state:
             raise NotImplementedError(
@@ -148,7 +158,7 @@ class Source:
         """
         return 0
 
-    def joined_state(self, states: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    def joined_state(self, states: Sequence[Saved]) -> Saved:
         """The state to resume from with a different number of workers.
 
         Args:
@@ -186,7 +196,7 @@ class UserMinibatchSource(Source):
         num_samples: int,
         number_of_workers: int = 1,
         worker_rank: int = 0,
-        device: Any = None,
+        device: DeviceDescriptor | None = None,
     ) -> Mapping[StreamInformation, MinibatchData]:
         """About `num_samples` samples or frames of each stream; empty at the end of the data."""
         raise NotImplementedError

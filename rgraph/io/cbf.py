@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from ..graph import GraphError
 from .chunks import Chunk, ChunkInfo, Deserializer, Part
 from .streams import StreamInformation
+
+if TYPE_CHECKING:
+    from ..internal import Record
+
 
 _MAGIC, _VERSION = 0x636E746B5F62696E, 1
 _KINDS, _TYPES = ("dense", "sparse"), (np.dtype("<f4"), np.dtype("<f8"))
@@ -22,7 +26,7 @@ _COUNT = np.dtype("<u4")
 class _Stream(NamedTuple):
     name: str
     kind: str
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     size: int
 
 
@@ -48,7 +52,7 @@ class CBFDeserializer(Deserializer):
     'data.bin'
     """
 
-    def __init__(self, filename: str, streams: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, filename: str, streams: Mapping[str, Record] | None = None) -> None:
         self.filename = os.fspath(filename)
         self._named = {s.get("stream_alias"): name for name, s in (streams or {}).items()}
 
@@ -62,7 +66,7 @@ class CBFDeserializer(Deserializer):
         except (struct.error, IndexError, OSError, UnicodeDecodeError):
             raise GraphError(f"{self.filename} is damaged: can't read its header") from None
 
-    def _read_header(self, file: Any) -> tuple[list[_Stream], list[_Chunk]]:
+    def _read_header(self, file: BinaryIO) -> tuple[list[_Stream], list[_Chunk]]:
         def read(layout: str) -> tuple[Any, ...]:
             return struct.unpack(layout, file.read(struct.calcsize(layout)))
 
@@ -110,7 +114,7 @@ class CBFDeserializer(Deserializer):
         text = self._bytes(chunk.offset, chunk.offset + 4 * chunk.sequences)
         return np.frombuffer(text, _COUNT).astype(np.int64)
 
-    def keys(self, chunk_id: int) -> Sequence[Any]:
+    def keys(self, chunk_id: int) -> Sequence[Hashable]:
         first = sum(c.sequences for c in self._header[1][:chunk_id])
         return range(first, first + self._header[1][chunk_id].sequences)
 

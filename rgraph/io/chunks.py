@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..graph import GraphError
 from .streams import StreamInformation
+
+Frames: TypeAlias = Any  # an array (frames, *shape), or a CSR matrix of SciPy's, which has no types
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class Part:
             one frame.
     """
 
-    def __init__(self, frames: Any, starts: np.ndarray | None = None) -> None:
+    def __init__(self, frames: Frames, starts: np.ndarray | None = None) -> None:
         self.frames, self.starts = frames, starts
 
-    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
+    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Frames, np.ndarray]:
         """The frames of these sequences, and the length of each.
 
         Args:
@@ -51,7 +53,7 @@ class Part:
         return _rows(self.frames, ranges(begins, lengths)), lengths
 
 
-def _rows(frames: Any, rows: np.ndarray) -> Any:
+def _rows(frames: Frames, rows: np.ndarray) -> Frames:
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
         return frames[rows[0] : rows[-1] + 1]
     return frames[rows]
@@ -87,7 +89,7 @@ class Deserializer:
         """The number of samples of each sequence in a chunk."""
         raise NotImplementedError
 
-    def keys(self, chunk_id: int) -> Sequence[Any]:
+    def keys(self, chunk_id: int) -> Sequence[Hashable]:
         """The key of each sequence in a chunk, which matches it with those of other files."""
         raise NotImplementedError
 
@@ -167,7 +169,7 @@ class Places(Part):
     def __init__(self, parts: Mapping[int, Part], places: np.ndarray) -> None:
         self._parts, self._places = parts, places
 
-    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
+    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Frames, np.ndarray]:
         wanted = self._places[indices]
         return Spread(wanted[:, 0], wanted[:, 1], numbers).gather(self._parts)
 
@@ -208,7 +210,7 @@ class Repeated(Part):
     def __init__(self, part: Part, lengths: np.ndarray) -> None:
         self._part, self._lengths = part, lengths
 
-    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
+    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Frames, np.ndarray]:
         frames, _ = self._part.take(indices, numbers)
         lengths = self._lengths[indices]
         return frames[np.repeat(np.arange(len(indices)), lengths)], lengths
@@ -233,7 +235,7 @@ class Spread:
             here = np.flatnonzero(chunks == chunk)
             self.shares.append((chunk, here, indices[here], numbers[here]))
 
-    def gather(self, parts: Mapping[int, Part]) -> tuple[Any, np.ndarray]:
+    def gather(self, parts: Mapping[int, Part]) -> tuple[Frames, np.ndarray]:
         """The frames of the sequences in their order, and the sequences' lengths."""
         taken = [parts[c].take(indices, numbers) for c, _, indices, numbers in self.shares]
         if len(taken) == 1:
@@ -256,7 +258,7 @@ class Spread:
         return joined_rows([frames for _, frames, _ in shares])[ranges(begins, lengths)], lengths
 
 
-def joined_rows(parts: Sequence[Any]) -> Any:
+def joined_rows(parts: Sequence[Frames]) -> Frames:
     """Arrays or sparse matrices, concatenated along their rows."""
     if isinstance(parts[0], np.ndarray):
         same_shape(parts)
@@ -276,7 +278,7 @@ def same_shape(parts: Sequence[np.ndarray]) -> None:
         )
 
 
-def _places(member: Deserializer) -> dict[Any, tuple[int, int]]:
+def _places(member: Deserializer) -> dict[Hashable, tuple[int, int]]:
     """The chunk and index of each sequence, by its key."""
     return {
         key: (chunk, i)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..engines.text import Found
 from ..graph import GraphError
-from .chunks import Chunk, ChunkInfo, Deserializer, Part
+from .chunks import Chunk, ChunkInfo, Deserializer, Frames, Part
 from .ctf_index import Index, indexed
 from .streams import StreamInformation, as_shape
+
+if TYPE_CHECKING:
+    from ..internal import Record
+
 
 _CHUNK = 32 << 20  # bytes of text, as in CNTK
 
@@ -48,7 +52,7 @@ class CTFDeserializer(Deserializer):
     'data.txt'
     """
 
-    def __init__(self, filename: str, streams: Mapping[str, Any]) -> None:
+    def __init__(self, filename: str, streams: Mapping[str, Record]) -> None:
         self.filename = os.fspath(filename)
         self._streams, self._fields = [], []
         for i, (name, stream) in enumerate(streams.items()):
@@ -82,7 +86,7 @@ class CTFDeserializer(Deserializer):
     def lengths(self, chunk_id: int) -> np.ndarray:
         return self._index.samples(chunk_id)
 
-    def keys(self, chunk_id: int) -> Sequence[Any]:
+    def keys(self, chunk_id: int) -> Sequence[Hashable]:
         return self._index.keys(chunk_id)
 
     def get_chunk(self, chunk_id: int) -> Chunk:
@@ -150,7 +154,7 @@ class CTFDeserializer(Deserializer):
 
 
 @cache
-def _parser() -> Any:
+def _parser() -> Callable[..., tuple[int, int, list[Found]]]:
     """The parser in C, or the one in Python if the C library was not built."""
     from ..engines.native import NativeError  # imported only to read text
     from ..engines.native.text import parse
@@ -162,7 +166,7 @@ def _parser() -> Any:
     return parse
 
 
-def _frames(found: Found, stream: StreamInformation, size: int) -> Any:
+def _frames(found: Found, stream: StreamInformation, size: int) -> Frames:
     if found.columns is None or found.ends is None:
         return found.values.reshape(-1, *stream.shape)
     from scipy.sparse import csr_matrix  # imported only if there are sparse streams

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..graph import GraphError
 from .chunks import Chunk, ChunkInfo, Deserializer, Part
 from .streams import StreamInformation
+
+if TYPE_CHECKING:
+    from ..internal import Record
+
 
 _CHUNK = 15 * 60 * 100  # frames: a quarter of an hour, as in CNTK
 _KINDS = {6: "MFCC", 7: "FBANK", 9: "USER", 11: "PLP", 12: "USER"}
@@ -48,7 +52,7 @@ class Header(NamedTuple):
     form: tuple[int, int, int]
     frames: int
     begin: int
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     scale: np.ndarray | None = None
     shift: np.ndarray | None = None
 
@@ -142,7 +146,7 @@ class HTKFeatures(Deserializer):
 
     is_speech = True
 
-    def __init__(self, name: str, stream: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, stream: Record) -> None:
         if stream.get("stream_alias") is not None:
             raise ValueError(f"stream '{name}': HTK files have no stream names, leave out field")
         if not stream.get("scp") or stream.get("dim") is None:
@@ -223,7 +227,7 @@ class HTKFeatures(Deserializer):
     def lengths(self, chunk_id: int) -> np.ndarray:
         return np.array([u.frames for u in self._chunks[chunk_id]], np.int64)
 
-    def keys(self, chunk_id: int) -> Sequence[Any]:
+    def keys(self, chunk_id: int) -> Sequence[Hashable]:
         return [u.key for u in self._chunks[chunk_id]]
 
     def get_chunk(self, chunk_id: int) -> Chunk:
@@ -265,7 +269,7 @@ class HTKFeatureDeserializer(Deserializer):
     (165,)
     """
 
-    def __init__(self, streams: Mapping[str, Any]) -> None:
+    def __init__(self, streams: Mapping[str, Record]) -> None:
         if not streams:
             raise ValueError("HTK features need at least one stream")
         self.members = [HTKFeatures(name, stream) for name, stream in streams.items()]

@@ -7,16 +7,22 @@ import binascii
 import io
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ..graph import GraphError
-from .chunks import Chunk, ChunkInfo, Deserializer, Part, joined_rows
+from .chunks import Chunk, ChunkInfo, Deserializer, Frames, Part, joined_rows
 from .images import VIEWS, Crop, Scale, Transform
 from .streams import StreamInformation
+
+if TYPE_CHECKING:
+    from ..internal import Record
+
+
+Location: TypeAlias = Any  # of an image: a path, or where it is in the file
 
 
 class _Images(Deserializer):
@@ -24,7 +30,7 @@ class _Images(Deserializer):
 
     _per_chunk = 1
 
-    def __init__(self, filename: str, streams: Mapping[str, Any]) -> None:
+    def __init__(self, filename: str, streams: Mapping[str, Record]) -> None:
         self.filename = os.fspath(filename)
         self._image: StreamInformation | None = None
         self._label: StreamInformation | None = None
@@ -54,7 +60,7 @@ class _Images(Deserializer):
         return [s for s in (self._image, self._label) if s is not None]
 
     @cached_property
-    def _lines(self) -> list[tuple[str, int, Any]]:
+    def _lines(self) -> list[tuple[str, int, Location]]:
         """The key, class and location of each image."""
         found = []
         try:
@@ -70,7 +76,7 @@ class _Images(Deserializer):
             raise GraphError(f"{self.filename} is empty")
         return found
 
-    def _line(self, line: bytes, offset: int, number: int) -> tuple[str, int, Any]:
+    def _line(self, line: bytes, offset: int, number: int) -> tuple[str, int, Location]:
         raise NotImplementedError
 
     def _class(self, text: bytes, number: int) -> int:
@@ -93,13 +99,13 @@ class _Images(Deserializer):
         rest = count % size * self._views
         return [*infos, ChunkInfo(rest, rest)] if rest else infos
 
-    def _rows(self, chunk_id: int) -> list[tuple[str, int, Any]]:
+    def _rows(self, chunk_id: int) -> list[tuple[str, int, Location]]:
         return self._lines[chunk_id * self._per_chunk : (chunk_id + 1) * self._per_chunk]
 
     def lengths(self, chunk_id: int) -> np.ndarray:
         return np.ones(len(self._rows(chunk_id)) * self._views, np.int64)
 
-    def keys(self, chunk_id: int) -> Sequence[Any]:
+    def keys(self, chunk_id: int) -> Sequence[Hashable]:
         keys = [int(key) if key.isdigit() else key for key, _, _ in self._rows(chunk_id)]
         return [key for key in keys for _ in range(self._views)]
 
@@ -116,11 +122,11 @@ class _Images(Deserializer):
             parts[self._label.name] = Part(csr_matrix(place, (len(classes), self._label.shape[0])))
         return parts
 
-    def _bytes(self, place: Any) -> bytes:
+    def _bytes(self, place: Location) -> bytes:
         """Reads the encoded bytes of an image."""
         raise NotImplementedError
 
-    def image(self, place: Any, number: int, view: int) -> np.ndarray:
+    def image(self, place: Location, number: int, view: int) -> np.ndarray:
         """An image (channels, height, width), after all transforms.
 
         Args:
@@ -132,7 +138,7 @@ class _Images(Deserializer):
             image = transform(image, random, view)
         return np.ascontiguousarray(np.moveaxis(image, -1, 0), np.float32)
 
-    def _decoded(self, place: Any) -> np.ndarray:
+    def _decoded(self, place: Location) -> np.ndarray:
         try:
             from PIL import Image
         except ImportError:
@@ -151,10 +157,10 @@ class _Images(Deserializer):
 class _ImagePart(Part):
     """Images that are read on demand."""
 
-    def __init__(self, reader: _Images, rows: list[tuple[str, int, Any]]) -> None:
+    def __init__(self, reader: _Images, rows: list[tuple[str, int, Location]]) -> None:
         self._reader, self._files, self._views = reader, rows, reader._views
 
-    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Any, np.ndarray]:
+    def take(self, indices: np.ndarray, numbers: np.ndarray) -> tuple[Frames, np.ndarray]:
         images = []
         for i, number in zip(indices.tolist(), numbers.tolist(), strict=True):
             _, _, place = self._files[i // self._views]
@@ -184,7 +190,7 @@ class ImageDeserializer(_Images):
     'x'
     """
 
-    def _line(self, line: bytes, offset: int, number: int) -> tuple[str, int, Any]:
+    def _line(self, line: bytes, offset: int, number: int) -> tuple[str, int, Location]:
         parts = line.split(b"\t")
         if len(parts) < 2:
             raise GraphError(
@@ -230,7 +236,7 @@ class Base64ImageDeserializer(_Images):
 
     _per_chunk = 256
 
-    def _line(self, line: bytes, offset: int, number: int) -> tuple[str, int, Any]:
+    def _line(self, line: bytes, offset: int, number: int) -> tuple[str, int, Location]:
         parts = line.split(b"\t", 2)
         if len(parts) < 2:
             raise GraphError(

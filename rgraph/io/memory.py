@@ -5,15 +5,21 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..graph.types import Data, Saved
 from ..runtime.arrays import NDArrayView, is_sparse
 from ..runtime.samples import frames_of
 from ..runtime.values import Value, dense
 from .base import MinibatchData, UserMinibatchSource
 from .streams import FULL_DATA_SWEEP, INFINITELY_REPEAT, StreamInformation
+
+if TYPE_CHECKING:
+    from ..device import DeviceDescriptor
+    from .chunks import Frames
+
 
 LOOKED_AT = 100  # samples or sequences that go into the checksum
 
@@ -54,13 +60,13 @@ class MinibatchSourceFromData(UserMinibatchSource):
 
     def __init__(
         self,
-        data_streams: Mapping[str, Any],
+        data_streams: Mapping[str, Data],
         max_samples: int = INFINITELY_REPEAT,
         max_sweeps: float = INFINITELY_REPEAT,
     ) -> None:
         if not data_streams:
             raise ValueError("a source needs at least one stream: {'name': data}")
-        self._data: dict[str, Any] = {}
+        self._data: dict[str, Data] = {}
         self._lengths: dict[str, Sequence[int]] = {}
         self._sequences: dict[str, bool] = {}
         self._untyped: dict[
@@ -107,7 +113,7 @@ class MinibatchSourceFromData(UserMinibatchSource):
         num_samples: int,
         number_of_workers: int = 1,
         worker_rank: int = 0,
-        device: Any = None,
+        device: DeviceDescriptor | None = None,
         num_sequences: int = sys.maxsize,
     ) -> dict[StreamInformation, MinibatchData]:
         """The next samples, or the next sequences with up to `num_samples` frames in all.
@@ -156,10 +162,10 @@ class MinibatchSourceFromData(UserMinibatchSource):
                 found = zlib.crc32(part, found)
         return found
 
-    def get_checkpoint_state(self) -> dict[str, Any]:
+    def get_checkpoint_state(self) -> dict[str, object]:
         return {"cursor": self._cursor, "total_num_samples": self._given}
 
-    def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+    def restore_from_checkpoint(self, checkpoint: Saved) -> None:
         self._cursor = checkpoint["cursor"]
         self._given = checkpoint["total_num_samples"]
 
@@ -168,7 +174,7 @@ def _bytes(array: np.ndarray) -> bytes:
     return repr((array.dtype, array.shape)).encode() + array.tobytes()
 
 
-def _sequences(name: str, items: list[Any], shape: tuple[int, ...] | None) -> list[Any]:
+def _sequences(name: str, items: list[Frames], shape: tuple[int, ...] | None) -> list[Frames]:
     """The items, each with an axis of frames, if the shape of a frame is known."""
     if shape is not None:
         items = [item if is_sparse(item) else frames_of(item, shape) for item in items]
@@ -177,5 +183,5 @@ def _sequences(name: str, items: list[Any], shape: tuple[int, ...] | None) -> li
     return items
 
 
-def _count(data: Any) -> int:
+def _count(data: Data) -> int:
     return len(data) if isinstance(data, list) else data.shape[0]

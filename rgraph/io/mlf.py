@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 from ..graph import GraphError
 from .chunks import Chunk, ChunkInfo, Deserializer, Part
 from .streams import StreamInformation
+
+if TYPE_CHECKING:
+    from ..internal import Record
+
 
 _CHUNK = 64 << 20  # bytes per chunk, as in CNTK
 _HEADER = b"#!MLF!#"
@@ -57,7 +61,7 @@ class HTKMLFDeserializer(Deserializer):
     def __init__(
         self,
         label_mapping_file: str | None,
-        streams: Mapping[str, Any],
+        streams: Mapping[str, Record],
         phoneBoundaries: bool = False,
     ) -> None:
         if len(streams) != 1:
@@ -107,7 +111,7 @@ class HTKMLFDeserializer(Deserializer):
     def lengths(self, chunk_id: int) -> np.ndarray:
         return np.array([e.frames for e in self._chunks[chunk_id]], np.int64)
 
-    def keys(self, chunk_id: int) -> Sequence[Any]:
+    def keys(self, chunk_id: int) -> Sequence[Hashable]:
         return [e.key for e in self._chunks[chunk_id]]
 
     def get_chunk(self, chunk_id: int) -> Chunk:
@@ -134,7 +138,7 @@ class HTKMLFDeserializer(Deserializer):
     def _index(self, path: str) -> list[Entry]:
         return _index(path)
 
-    def _labels(self, file: Any, entry: Entry) -> tuple[np.ndarray, np.ndarray]:
+    def _labels(self, file: BinaryIO, entry: Entry) -> tuple[np.ndarray, np.ndarray]:
         """The labels of an utterance, and the number of frames of each."""
         file.readline()  # the line with its name
         numbers, counts, at, line = [], [], 0, entry.line

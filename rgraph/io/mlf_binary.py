@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from ..graph import GraphError
 from .mlf import Entry, HTKMLFDeserializer
+
+if TYPE_CHECKING:
+    from ..internal import Record
+
 
 _HEADER = struct.Struct("<3sh")  # "MLF", a version
 _NUMBERS, _NAMES = 1, 2  # versions: utterances are numbered, or named
@@ -40,7 +44,7 @@ class HTKMLFBinaryDeserializer(HTKMLFDeserializer):
     (132,)
     """
 
-    def __init__(self, streams: Mapping[str, Any]) -> None:
+    def __init__(self, streams: Mapping[str, Record]) -> None:
         super().__init__(None, streams)
 
     def _index(self, path: str) -> list[Entry]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..device import cpu
 from ..runtime.values import Value
 from .base import MinibatchData
-from .chunks import Chunk, Spread
+from .chunks import Chunk, Frames, Spread
 from .streams import StreamInformation
 from .timeline import Cut
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 def packed(
@@ -31,7 +34,7 @@ def packed(
 
 
 def value_of(
-    frames: Any,
+    frames: Frames,
     lengths: np.ndarray,
     stream: StreamInformation,
     continued: list[int | None] | None = None,
@@ -56,13 +59,13 @@ class SparseValue(Value):
         shape: the shape of a frame.
     """
 
-    def __init__(self, frames: Any, lengths: np.ndarray, shape: tuple[int, ...]) -> None:
+    def __init__(self, frames: Frames, lengths: np.ndarray, shape: tuple[int, ...]) -> None:
         self._frames, self._lengths, self._shape = frames, lengths, shape
         self.is_sparse, self.device = True, cpu()
         self.starts = self.continued = None
 
     @cached_property
-    def content(self) -> Any:
+    def content(self) -> np.ndarray | list[np.ndarray]:
         """The dense sequences: one array, or a list of arrays."""
         stream = StreamInformation("", shape=self._shape)
         frames = self._frames.toarray().reshape(-1, *self._shape)
@@ -73,10 +76,10 @@ class SparseValue(Value):
         return (len(self._lengths), int(self._lengths.max(initial=0)), *self._shape)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> type[np.generic]:
         return self._frames.dtype.type
 
-    def as_sequences(self, variable: Any = None) -> list[Any]:
+    def as_sequences(self, variable: object = None) -> list[np.ndarray] | list[csr_matrix]:
         ends = np.cumsum(self._lengths)
         begins = ends - self._lengths
         return [self._frames[a:b] for a, b in zip(begins, ends, strict=True)]

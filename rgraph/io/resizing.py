@@ -7,11 +7,10 @@ arithmetic, as in OpenCV: weights have `BITS` bits, and the sum over rows is tru
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-Image = np.ndarray[Any, Any]
+Image = np.ndarray
 BITS = 11
 KERNELS = ("nearest", "linear", "cubic", "lanczos")
 

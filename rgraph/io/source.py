@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..graph import GraphError
+from ..graph.types import Saved
 from .background import Chunks, Work
 from .base import MinibatchData, Source, refuse_size
 from .chunks import Bundle, Deserializer, SingleFrames
@@ -20,10 +21,18 @@ from .streams import (
     StreamInformation,
 )
 from .timeline import SEQUENCE, SWEEP, Place, Timeline
-from .truncation import Slots
+from .truncation import Rows, Slots
 from .user_deserializer import Adapted, UserDeserializer
 
+if TYPE_CHECKING:
+    from ..device import DeviceDescriptor
+
+
 _WORTH = 1e-3  # seconds of work from which a thread pays off; chunks are always read ahead
+
+
+# A minibatch, the place of its end, and whether it is the last
+_Found = tuple[dict[StreamInformation, MinibatchData], Place | Rows | None, bool]
 
 
 class MinibatchSource(Source):
@@ -70,13 +79,13 @@ class MinibatchSource(Source):
 
     def __init__(
         self,
-        deserializers: Any,
+        deserializers: Deserializer | UserDeserializer | Sequence[Deserializer | UserDeserializer],
         max_samples: int = INFINITELY_REPEAT,
         max_sweeps: int = INFINITELY_REPEAT,
         randomization_window_in_chunks: int = DEFAULT_RANDOMIZATION_WINDOW_IN_CHUNKS,
         randomization_window_in_samples: int = 0,
         randomization_seed: int = 0,
-        trace_level: Any = None,
+        trace_level: object = None,
         multithreaded_deserializer: bool | None = None,
         frame_mode: bool = False,
         truncation_length: int = 0,
@@ -109,10 +118,10 @@ class MinibatchSource(Source):
         self._frame_mode, self._truncation = frame_mode, truncation_length
         self._chunks = Chunks(self._data.get_chunk)
         self._partition: Partition | None = None
-        self._state: dict[str, Any] = {}
-        self._place: Any = None
+        self._state: dict[str, object] = {}
+        self._place: Place | Rows | None = None
         self._seconds = 0.0  # the options of the last minibatch
-        self._ahead: tuple[int, Work[Any]] | None = None  # size, next minibatch
+        self._ahead: tuple[int, Work[_Found]] | None = None  # size, next minibatch
 
     def stream_infos(self) -> list[StreamInformation]:
         return list(self._streams)
@@ -124,7 +133,7 @@ class MinibatchSource(Source):
         self,
         minibatch_size_in_samples: int,
         input_map: Mapping[Any, StreamInformation] | None = None,
-        device: Any = None,
+        device: DeviceDescriptor | None = None,
         num_data_partitions: int | None = None,
         partition_index: int | None = None,
     ) -> dict[Any, MinibatchData]:
@@ -178,21 +187,21 @@ class MinibatchSource(Source):
             self._slots = Slots(self._timeline, self._truncation, partition)
         self._place = (self._slots or self._timeline).place(self._state)
 
-    def _taken(self, size: int) -> Any:
+    def _taken(self, size: int) -> _Found:
         if self._ahead is not None and self._ahead[0] == size:
             ahead, self._ahead = self._ahead[1], None
             return ahead.result()
         self._forget()
         return self._read(self._place, size)
 
-    def _read(self, place: Any, size: int) -> tuple[Any, Any, bool]:
+    def _read(self, place: Any, size: int) -> _Found:
         """The next minibatch from a place, the place of its end, and whether it is the last."""
         begin = time.thread_time()
         found = self._minibatch(place, size)
         self._seconds = time.thread_time() - begin
         return found
 
-    def _minibatch(self, place: Any, size: int) -> tuple[Any, Any, bool]:
+    def _minibatch(self, place: Any, size: int) -> _Found:
         if self._slots is not None:
             return self._slots.read(place, size, self._chunks, self._streams)
         assert self._partition is not None
@@ -226,11 +235,11 @@ class MinibatchSource(Source):
         if ahead is not None:
             ahead[1].wait()
 
-    def get_checkpoint_state(self) -> dict[str, Any]:
+    def get_checkpoint_state(self) -> dict[str, object]:
         """The position in the data, for `restore_from_checkpoint`."""
         return dict(self._state if self._place is None else self._place.state)
 
-    def restore_from_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+    def restore_from_checkpoint(self, checkpoint: Saved) -> None:
         """Moves to the position of a source that had the same arguments."""
         self._forget()
         self._state, self._place = dict(checkpoint), None
@@ -240,7 +249,7 @@ class MinibatchSource(Source):
         told = chunks, self._streams, self._setting, self._max_samples, self._max_sweeps
         return zlib.crc32(repr((*told, self._truncation, self._frame_mode)).encode())
 
-    def joined_state(self, states: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    def joined_state(self, states: Sequence[Saved]) -> Saved:
         if self._truncation or isinstance(self._order, Tumbling):
             return super().joined_state(states)
         places = []
@@ -252,16 +261,18 @@ class MinibatchSource(Source):
         return min(found, key=lambda s: (s[SWEEP], s[SEQUENCE])) if found else states[0]
 
     @property
-    def current_position(self) -> dict[str, Any]:
+    def current_position(self) -> dict[str, object]:
         """Same as `get_checkpoint_state`; setting it restores the position."""
         return self.get_checkpoint_state()
 
     @current_position.setter
-    def current_position(self, position: Mapping[str, Any]) -> None:
+    def current_position(self, position: Saved) -> None:
         self.restore_from_checkpoint(position)
 
 
-def _joined(deserializers: Any) -> Deserializer:
+def _joined(
+    deserializers: Deserializer | UserDeserializer | Sequence[Deserializer | UserDeserializer],
+) -> Deserializer:
     several = deserializers if isinstance(deserializers, (list, tuple)) else [deserializers]
     flat: list[Deserializer] = []
     for one in several:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..graph.types import DTypeLike
 from ..internal import Record
+
+if TYPE_CHECKING:
+    from .images import Transform
+
 
 INFINITELY_REPEAT = 2**64 - 1  # as max_samples: repeat the data without end
 FULL_DATA_SWEEP = 2**64 - 2  # as max_samples: all data once
@@ -34,7 +39,7 @@ class StreamInformation:
     name: str = ""
     stream_id: int = 0
     storage_format: str = "dense"
-    dtype: Any = np.float32
+    dtype: DTypeLike = np.float32
     shape: tuple[int, ...] = ()
     defines_mb_size: bool = False
 
@@ -67,7 +72,7 @@ class StreamInformation:
         return self.storage_format
 
     @property
-    def m_element_type(self) -> Any:
+    def m_element_type(self) -> DTypeLike:
         """Same as `dtype`."""
         return self.dtype
 
@@ -103,7 +108,7 @@ def StreamDef(
     field: str | None = None,
     shape: int | Sequence[int] | None = None,
     is_sparse: bool = False,
-    transforms: Sequence[Any] | None = None,
+    transforms: Sequence[Transform] | None = None,
     context: tuple[int, int] | None = None,
     scp: str | Sequence[str] | None = None,
     mlf: str | Sequence[str] | None = None,
@@ -130,7 +135,7 @@ def StreamDef(
     >>> C.io.StreamDef(field="S0", shape=3).dim
     3
     """
-    config: dict[str, Any] = {"stream_alias": field, "is_sparse": is_sparse}
+    config: dict[str, object] = {"stream_alias": field, "is_sparse": is_sparse}
     given = {"dim": shape, "transforms": transforms, "context": context, "scp": scp}
     given |= {"mlf": mlf, "broadcast": broadcast}
     config |= {key: value for key, value in given.items() if value is not None}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from ..graph.types import ArrayLike
 
-def sequence_to_cntk_text_format(seq_idx: int, alias_tensor_map: Mapping[str, Any]) -> str:
+
+def sequence_to_cntk_text_format(
+    seq_idx: int, alias_tensor_map: Mapping[str, ArrayLike | list[dict[int, float]]]
+) -> str:
     """A sequence as lines that `CTFDeserializer` reads.
 
     Args:
@@ -33,7 +36,7 @@ def sequence_to_cntk_text_format(seq_idx: int, alias_tensor_map: Mapping[str, An
     return "\n".join(lines)
 
 
-def _as_text(name: str, data: Any) -> list[str]:
+def _as_text(name: str, data: ArrayLike | list[dict[int, float]]) -> list[str]:
     """The values of each frame, as text."""
     if isinstance(data, list) and data and isinstance(data[0], dict):
         return [" ".join(f"{k}:{v}" for k, v in sorted(frame.items())) for frame in data]

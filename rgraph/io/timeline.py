@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from ..graph import GraphError
+from ..graph.types import Saved
 from .order import Block, Order, Partition
 from .streams import INFINITELY_REPEAT
 
@@ -103,7 +103,7 @@ class Timeline:
         self._order, self._partition = order, partition
         self._max_samples, self._max_sweeps = max_samples, max_sweeps
 
-    def place(self, state: Mapping[str, Any] | None = None) -> Place:
+    def place(self, state: Saved | None = None) -> Place:
         """The start of the data, or the position of a state."""
         state = state or {}
         if POSITION in state and SWEEP not in state:  # a state of CNTK's: samples in all sweeps

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..internal import sanitize_2d_number, sanitize_range
+
+if TYPE_CHECKING:
+    from .images import Crop, Mean, Scale, Transform
+
 
 Range = float | tuple[float, float]
 
@@ -16,7 +20,7 @@ def crop(
     area_ratio: Range = 0.0,
     aspect_ratio: Range = 1.0,
     jitter_type: str = "none",
-) -> Any:
+) -> Crop:
     """Crops an image.
 
     Args:
@@ -54,7 +58,7 @@ def scale(
     interpolations: str = "linear",
     scale_mode: str = "fill",
     pad_value: int = -1,
-) -> Any:
+) -> Scale:
     """Scales an image to a given size.
 
     Args:
@@ -74,7 +78,7 @@ def scale(
     return Scale(int(width), int(height), int(channels), interpolations, scale_mode, pad_value)
 
 
-def mean(filename: str) -> Any:
+def mean(filename: str) -> Mean:
     """Subtracts a mean image.
 
     Args:
@@ -92,7 +96,7 @@ def mean(filename: str) -> Any:
 
 def color(
     brightness_radius: float = 0.0, contrast_radius: float = 0.0, saturation_radius: float = 0.0
-) -> Any:
+) -> Transform:
     """Changes the colors of an image at random.
 
     Args:

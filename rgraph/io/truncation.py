@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ..graph import GraphError
+from ..graph.types import Saved
 from .background import Chunks
 from .base import MinibatchData
 from .order import Partition
@@ -30,7 +30,7 @@ class Started:
     piece: int = -1  # the number of its piece in the previous minibatch
 
     @property
-    def progress(self) -> dict[str, Any]:
+    def progress(self) -> dict[str, object]:
         """The state to resume it from."""
         return {"state": dict(self.state), "given": self.given, "piece": self.piece}
 
@@ -43,7 +43,7 @@ class Rows:
     slots: tuple[tuple[Started, ...], ...] = ()
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """The state that `Slots.place` needs to return here."""
         slots = [[s.progress for s in row] for row in self.slots]
         return {**self.place.state, "slots": slots}
@@ -55,7 +55,7 @@ class Slots:
     def __init__(self, timeline: Timeline, length: int, partition: Partition) -> None:
         self._timeline, self._length, self._partition = timeline, length, partition
 
-    def place(self, state: Mapping[str, Any]) -> Rows:
+    def place(self, state: Saved) -> Rows:
         """The start of the data, or the position of a state."""
         slots = []
         for row in state.get("slots", ()):

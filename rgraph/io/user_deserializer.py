@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from ..graph import GraphError
+from ..graph.types import Data
 from ..internal import Record
 from ..runtime.arrays import is_sparse
-from .chunks import Chunk, ChunkInfo, Deserializer, Part, joined_rows
+from .chunks import Chunk, ChunkInfo, Deserializer, Frames, Part, joined_rows
 from .streams import StreamInformation
 
 
@@ -35,7 +35,7 @@ class UserDeserializer:
     """
 
     @property
-    def streams(self) -> Any:
+    def streams(self) -> Record:
         """The streams by name."""
         return Record(**{s.name: s for s in self.stream_infos()})
 
@@ -47,7 +47,7 @@ class UserDeserializer:
         """The number of chunks."""
         raise NotImplementedError
 
-    def get_chunk(self, chunk_id: int) -> Mapping[str, Any]:
+    def get_chunk(self, chunk_id: int) -> Mapping[str, Data]:
         """The data of a chunk, as a dict from stream names: an array (N, *shape) or a CSR matrix
         of samples, or a list of these with one item for each sequence."""
         raise NotImplementedError
@@ -109,7 +109,7 @@ class Adapted(Deserializer):
         return parts
 
 
-def _part(data: Any, stream: StreamInformation) -> Part:
+def _part(data: Data, stream: StreamInformation) -> Part:
     if not isinstance(data, (list, tuple)):
         return Part(_frames(data, stream))
     if not data:
@@ -119,13 +119,13 @@ def _part(data: Any, stream: StreamInformation) -> Part:
     return Part(joined_rows(sequences), starts)
 
 
-def _sequence(data: Any, stream: StreamInformation) -> Any:
+def _sequence(data: Data, stream: StreamInformation) -> Frames:
     """The frames of a sequence, see `_frames`; an array of a sample's shape is one frame."""
     single = not is_sparse(data) and np.shape(data) == stream.shape
     return _frames(np.asarray(data)[None] if single else data, stream)
 
 
-def _frames(data: Any, stream: StreamInformation) -> Any:
+def _frames(data: Data, stream: StreamInformation) -> Frames:
     """The data as (frames, *shape), or as a CSR matrix with a row for each frame."""
     if stream.is_sparse != is_sparse(data):
         kind = "dense" if stream.is_sparse else "sparse"
