@@ -27,7 +27,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ..device import DeviceDescriptor
+    from ..engines.cuda.options import Options
+    from ..inspect.profile import Stopwatch
     from ..ops.user import UserOperation
+    from ..plan.observe import Observer
 
 
 class Count:
@@ -111,11 +114,11 @@ class Context:
         self.seed_is_set = False
         self.device: DeviceDescriptor | None = None
         self.excluded_devices: frozenset[DeviceDescriptor] = frozenset()
-        self.gpu_options: Any = None
+        self.gpu_options: Options | None = None
         self.cpu_engine = ""
-        self.observers: tuple[Any, ...] = ()
+        self.observers: tuple[Observer, ...] = ()
         self.profiler: Any = None
-        self.timing: Any = None
+        self.timing: Stopwatch | None = None
         self.options: dict[str, object] = {}
         self.unit_gain = True
         self.renaming = False

@@ -47,7 +47,12 @@ class Input(Leaf):
     __slots__ = ("is_sparse", "needs_gradient")
 
     def __init__(
-        self, shape: Shape, axes: tuple[Axis, ...], dtype: DTypeLike, name: str = "", **kw: Any
+        self,
+        shape: Shape,
+        axes: tuple[Axis, ...],
+        dtype: DTypeLike,
+        name: str = "",
+        **kw: Origin | None,
     ) -> None:
         for n in shape:
             if n < 0 and n not in (INFERRED, FREE):
@@ -81,7 +86,7 @@ class Stored(Leaf):
         dtype: DTypeLike,
         initializer: Callable[[Shape, np.dtype], np.ndarray],
         name: str = "",
-        **kw: Any,
+        **kw: Origin | None,
     ) -> None:
         super().__init__(shape, (), dtype, name, **kw)
         self.initializer = initializer
@@ -187,7 +192,7 @@ class Constant(Leaf):
         shape: Shape | None = None,
         dtype: DTypeLike = None,
         name: str = "",
-        **kw: Any,
+        **kw: Origin | None,
     ) -> None:
         array = as_numbers(value, "a constant")
         self.weak = dtype is None
@@ -260,7 +265,7 @@ class Placeholder(Leaf):
         axes: tuple[Axis, ...] | None = None,
         dtype: DTypeLike = None,
         name: str = "",
-        **kw: Any,
+        **kw: Origin | None,
     ) -> None:
         super().__init__(shape, axes, dtype, name, **kw)
 

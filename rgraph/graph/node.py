@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from . import axis as _axis
 from .axis import Axis
 from .errors import GraphError, Origin, located, origin
 from .free import FREE
+
+if TYPE_CHECKING:
+    from .types import Array, Library
 
 Shape = tuple[int, ...]
 Attributes: TypeAlias = Mapping[str, Any]  # which there are depends on the operation
@@ -107,7 +110,7 @@ class Op:
 
     name: str
     shape: Callable[..., Shape]
-    kernel: Callable[..., Any]
+    kernel: Callable[..., Array]
     gradient: Callable[..., Sequence[Node | None]] | None = None
     arguments: Callable[[Node], Attributes] = lambda node: node.attrs
     operands: tuple[str, ...] = ("operand",)
@@ -120,7 +123,7 @@ class Op:
     fitted: Callable[[Node], Node | None] = lambda node: None
     guess: bool = False
     pointwise: bool = False
-    function: Callable[[Any], Callable[..., Any]] | None = None
+    function: Callable[[Library], Callable[..., Array]] | None = None
     expression: str = ""
     cheap: bool = False
     takes_tail: bool = False
@@ -128,7 +131,7 @@ class Op:
     constant: bool = False
     finite: bool = True
     delay: bool = False
-    of_last_frames: Callable[[Node], Callable[..., Any] | None] = lambda node: None
+    of_last_frames: Callable[[Node], Callable[..., Array] | None] = lambda node: None
     is_first_frame: Callable[[Node], bool] = lambda node: False
     part: Callable[[Node], tuple[int, int, int] | None] = lambda node: None
     joins_along: Callable[[Node], int | None] = lambda node: None

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..graph import BATCH, FREE, Axis, GraphError, Node, apply, as_numbers
 from ..graph.node import Type
-from ..graph.types import Array, DTypeLike
+from ..graph.types import Array, Data, DTypeLike
 from .records import define
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ class UserOperation:
         """Whether an output's gradient goes back through it."""
         raise NotImplementedError
 
-    def run_forward(self, arguments: Sequence[Array]) -> tuple[object, list[Any]]:
+    def run_forward(self, arguments: Sequence[Array]) -> tuple[object, list[Data]]:
         """A state for `run_backward`, and the outputs' values."""
         raise NotImplementedError
 
     def run_backward(
-        self, state: object, results: Sequence[Any], index: int, g: Array
-    ) -> list[Any]:
+        self, state: object, results: Sequence[Data], index: int, g: Array
+    ) -> list[Data | None]:
         """For each operand its gradient from that of one output, or None."""
         raise NotImplementedError
 
@@ -80,7 +80,7 @@ class UserOperation:
 
 class _Called(NamedTuple):
     state: object
-    results: list[Any]
+    results: list[Data]
 
 
 def _rows_of_sequences(run: Run, axis: Axis) -> list[np.ndarray]:
@@ -133,7 +133,7 @@ def _as_rows(run: Run, value: Array, kind: Type) -> Array:
     return run.engine.from_numpy(out)
 
 
-def _given(value: Any, kind: Type, count: int, of: str) -> np.ndarray:
+def _given(value: Data, kind: Type, count: int, of: str) -> np.ndarray:
     """So many rows that a user function gave."""
     array = as_numbers(value, "a user_function").astype(kind.dtype, copy=False)
     size = math.prod(kind.shape or ())
