@@ -58,12 +58,9 @@ class Call:
         self.axes = node.axes or ()
         self.shape, self.dtype = node.shape, node.dtype
         # What is compiled is given its result's memory, of any size
-        rank = len(self.shape) + bool(self.axes)
         self.is_compiled = engine.compiler is not None and node.op.pointwise
-        self.rank, self.in_order = (
-            rank,
-            rank < 4,
-        )  # the memory of others is in their operands' order
+        self.rank = len(self.shape) + bool(self.axes)
+        self.in_order = self.rank < 4  # the memory of others is in their operands' order
         self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0
         self.dead: list[int] = []
 
