@@ -107,6 +107,7 @@ def test_outputs_are_those_before_the_update():
     np.testing.assert_allclose(a.value, [0.92, 0.86], rtol=1e-6)
 
 
+@pytest.mark.cpu  # a GPU says it with the next minibatch
 def test_an_infinite_gradient_names_its_parameter_and_no_operation_of_the_learner():
     x, a, b, loss = two_parameters()
     trainer = C.Trainer(None, 1e38 * loss, C.adam([a, b], 1e-3, 0.9))
