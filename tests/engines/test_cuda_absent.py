@@ -155,7 +155,7 @@ def test_no_cudnn(machine):
     machine.driver = Driver()
     machine.cupy()
     refused(r"(?s)cuDNN can't be imported.*pip install cupy-cuda12x")
-    with pytest.warns(UserWarning, match="the CPU is used, no GPU can be used here: cuDNN"):
+    with pytest.warns(UserWarning, match="using the CPU: no GPU can be used here: cuDNN"):
         C.use_default_device()
     on_the_cpu()
 
