@@ -37,7 +37,7 @@ def test_a_tuple_takes_a_value_for_all_or_one_for_each(pipe):
     first, second = model(x)([[1, 2]])
     np.testing.assert_array_equal(first, [[2, 3]])
     np.testing.assert_array_equal(second, [[-4, -6]])
-    with pytest.raises(C.GraphError, match="2 values can't be given to a tuple of 3 layers"):
+    with pytest.raises(C.GraphError, match="a tuple of 3 layers can't take 2 values"):
         pipe(Dense(2), (C.square, C.negate), (C.sqrt, C.exp, C.abs))
     with pytest.raises(C.GraphError, match=r"LSTM takes 3 arguments \(dh, dc, x\)"):
         pipe(Dense(2), C.exp, C.layers.LSTM(3))
