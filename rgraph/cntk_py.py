@@ -102,7 +102,7 @@ def should_force_deterministic_algorithms() -> bool:
 
 
 def universal_learner(
-    parameters: Sequence[Any], gradients: Sequence[Any], update_func: Function
+    parameters: Sequence[object], gradients: Sequence[object], update_func: Function
 ) -> Learner:
     """As `learners.universal`, with an update that was made beforehand.
 
@@ -117,7 +117,7 @@ def universal_learner(
     array([0.5], dtype=float32)
     """
 
-    def rule(_: Sequence[Any], given: Sequence[Any]) -> Any:
+    def rule(_: Sequence[object], given: Sequence[object]) -> Any:
         return update_func.clone("share", dict(zip(gradients, given, strict=True)))
 
     return universal(rule, parameters)
@@ -132,7 +132,7 @@ def constant_initializer(value: float = 0.0) -> float:
     return value
 
 
-def _without_effect(*args: Any) -> None:
+def _without_effect(*args: object) -> None:
     """Accepted for CNTK's sake: it says how CNTK's own engine works or what it prints."""
 
 

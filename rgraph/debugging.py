@@ -67,7 +67,7 @@ def set_computation_network_trace_level(level: int) -> None:
     """
 
 
-def dump_signature(root: Any, tag: str | None = None) -> None:
+def dump_signature(root: object, tag: str | None = None) -> None:
     """Prints the arguments and outputs of a function.
 
     >>> C.debugging.dump_signature(C.input_variable(2, name="x") + 1)

@@ -29,7 +29,7 @@ class default_override_or:
     True
     """
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
     def __repr__(self) -> str:
@@ -39,7 +39,7 @@ class default_override_or:
 class _Overrides:
     """Options in force inside a `with` block, for some functions or (None) for all."""
 
-    def __init__(self, functions: frozenset[Any] | None, options: dict[str, Any]) -> None:
+    def __init__(self, functions: frozenset[object] | None, options: dict[str, Any]) -> None:
         self.functions, self.options = functions, options
 
     def __enter__(self) -> _Overrides:
@@ -58,7 +58,7 @@ class _Overrides:
 _in_force: ContextVar[tuple[_Overrides, ...]] = ContextVar("options in force", default=())
 
 
-def default_options(**kwargs: Any) -> _Overrides:
+def default_options(**kwargs: object) -> _Overrides:
     """Other defaults for the options of all layers that are made inside the `with` block.
 
     An option that is given to a layer explicitly stays as given; of nested blocks the inner one
@@ -86,7 +86,7 @@ def default_options_for(functions: Any, **kwargs: Any) -> _Overrides:
     return _Overrides(frozenset(functions if several else [functions]), kwargs)
 
 
-def is_default_override(value: Any) -> bool:
+def is_default_override(value: object) -> bool:
     """Whether `value` is a default that may be overridden, not a value that was given.
 
     >>> C.is_default_override(C.default_override_or(13)), C.is_default_override(13)
@@ -124,7 +124,7 @@ def get_default_override(function_or_class: Any, **kwargs: Any) -> Any:
     return value.value
 
 
-def set_global_option(key: str, value: Any) -> None:
+def set_global_option(key: str, value: object) -> None:
     """Keeps a setting. rgraph looks at two, and leaves all others to the program.
 
     Args:
@@ -142,7 +142,7 @@ def set_global_option(key: str, value: Any) -> None:
     context().options[key] = value
 
 
-def get_global_option(key: str, default_value: Any) -> Any:
+def get_global_option(key: str, default_value: object) -> Any:
     """What `set_global_option` kept under this key.
 
     >>> C.get_global_option("nothing", 3)
@@ -178,7 +178,7 @@ def overridable(*names: str) -> Callable[[F], F]:
         defaults = {n: default_override_or(signature.parameters[n].default) for n in names}
 
         @functools.wraps(factory)
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: object, **kwargs: object) -> Any:
             given = bound_to(factory.__name__, signature, args, kwargs)
             for name, default in defaults.items():
                 value = given.arguments.get(name, default)
@@ -203,7 +203,7 @@ _DEFAULT = _Default()
 
 
 def bound_to(
-    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+    name: str, signature: inspect.Signature, args: Sequence[object], kwargs: Mapping[str, object]
 ) -> inspect.BoundArguments:
     """The arguments of a call.
 

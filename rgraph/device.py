@@ -217,7 +217,9 @@ def gpu_convolutions(
     return chosen._asdict()
 
 
-def gpu_stream(stream: Any, device: DeviceDescriptor | None = None) -> AbstractContextManager[None]:
+def gpu_stream(
+    stream: object, device: DeviceDescriptor | None = None
+) -> AbstractContextManager[None]:
     """A context manager that orders runs on a GPU with the work of a CUDA stream.
 
     A run starts after all work that was submitted to the stream before, and work submitted later

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import ops
+from .device import DeviceDescriptor
 from .graph import Axis, Node
 from .inspect.profile import print_node_timing
 from .logging import ProgressWriter
@@ -80,7 +81,7 @@ class Program:
     def _inputs(self) -> list[Any]:
         return [a.node for a in self.arguments if a.is_input]
 
-    def feed(self, arguments: Any, device: Any, training: bool) -> Feed:
+    def feed(self, arguments: object, device: DeviceDescriptor | None, training: bool) -> Feed:
         """A run of its own.
 
         Args:
@@ -104,7 +105,7 @@ class Program:
         """As `Runner.carried`."""
         return self._runner.carried()
 
-    def set_carried(self, state: Mapping[str, Any] | None) -> None:
+    def set_carried(self, state: Mapping[str, object] | None) -> None:
         """As `Runner.set_carried`."""
         self._runner.set_carried(state)
 
@@ -113,13 +114,13 @@ class Program:
         return self._runner.rows(axes)
 
 
-def ends_sweep(arguments: Any) -> bool:
+def ends_sweep(arguments: object) -> bool:
     """Whether a minibatch comes from a source that says that it is the last of a sweep."""
     values = arguments.values() if isinstance(arguments, Mapping) else ()
     return any(getattr(v, "end_of_sweep", False) for v in values)
 
 
-def has_samples(arguments: Any) -> bool:
+def has_samples(arguments: object) -> bool:
     """Whether a minibatch, as `train_minibatch` takes it, is more than nothing."""
     if arguments is None:
         return False
@@ -127,7 +128,7 @@ def has_samples(arguments: Any) -> bool:
     return any(_count(value) for value in values)
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     samples = getattr(value, "num_samples", None)
     return (len(value) if hasattr(value, "__len__") else 1) if samples is None else samples
 
@@ -149,7 +150,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, eval_function: Any, progress_writers: Any = None, is_loss: bool = False
+        self, eval_function: object, progress_writers: object = None, is_loss: bool = False
     ) -> None:
         metric = nodes_of(eval_function)[-1]
         self._program = Program([metric])
@@ -166,7 +167,7 @@ class Evaluator:
         return hold(self._program.function.node)
 
     def test_minibatch(
-        self, arguments: Any, device: Any = None, distributed: bool = False
+        self, arguments: object, device: DeviceDescriptor | None = None, distributed: bool = False
     ) -> float:
         """The mean of the metric per sample (or frame) of a minibatch.
 
@@ -180,7 +181,10 @@ class Evaluator:
         return metric / count if count else 0.0
 
     def measure(
-        self, arguments: Any, device: Any = None, workers: Workers | None = None
+        self,
+        arguments: object,
+        device: DeviceDescriptor | None = None,
+        workers: Workers | None = None,
     ) -> tuple[float, int]:
         """As `test_minibatch`: the sum of the metric over a minibatch, and its samples; over the
         minibatches of several workers, if they are given."""

@@ -69,7 +69,7 @@ def data_type_to_dtype(data_type: Any) -> Any:
     return object if data_type is None else sanitize_dtype_numpy(data_type)
 
 
-def get_data_type(*args: Any) -> Any:
+def get_data_type(*args: object) -> Any:
     """The widest type among operands, or else among arrays; of numbers float32.
 
     None where there are placeholders alone.
@@ -130,7 +130,7 @@ def sanitize_batch(var: Variable, batch: Any, seq_starts: Any = None, device: An
     return Value.create(var, batch, seq_starts, device)
 
 
-def sanitize_value(shape: ShapeLike, value: Any, dtype: DTypeLike, device: Any) -> Any:
+def sanitize_value(shape: ShapeLike, value: object, dtype: DTypeLike, device: Any) -> Any:
     """An array of a shape and type, as an `NDArrayView`.
 
     >>> C.internal.sanitize_value((2,), 1, np.float32, C.cpu()).asarray()
@@ -146,7 +146,7 @@ def sanitize_value(shape: ShapeLike, value: Any, dtype: DTypeLike, device: Any) 
     return NDArrayView.from_dense(array.copy(), device)
 
 
-def sanitize_function(arg: Any) -> Any:
+def sanitize_function(arg: object) -> Any:
     """A function, of a variable too.
 
     >>> C.internal.sanitize_function(C.input_variable(2)).shape
@@ -155,7 +155,7 @@ def sanitize_function(arg: Any) -> Any:
     return hold(nodes_of(arg)) if isinstance(arg, Variable) else sanitize_variable_or_function(arg)
 
 
-def sanitize_variable_or_function(arg: Any) -> Any:
+def sanitize_variable_or_function(arg: object) -> Any:
     """A variable or function as it is. Raises `TypeError` for all else.
 
     >>> C.internal.sanitize_variable_or_function(C.input_variable(2)).shape
@@ -200,7 +200,7 @@ def sanitize_permutation(perm: Sequence[int]) -> list[int]:
     return [count - 1 - p for p in reversed(places)]
 
 
-def sanitize_axis_list(axes: Any) -> list[Axis]:
+def sanitize_axis_list(axes: object) -> list[Axis]:
     """Axes from their numbers, in a list.
 
     >>> len(C.internal.sanitize_axis_list([0, 1]))
@@ -209,7 +209,7 @@ def sanitize_axis_list(axes: Any) -> list[Axis]:
     return [sanitize_axis(a) for a in (axes if isinstance(axes, (list, tuple)) else [axes])]
 
 
-def sanitize_multi_axis_reduction_list(axes: Any) -> list[Axis]:
+def sanitize_multi_axis_reduction_list(axes: object) -> list[Axis]:
     """As `sanitize_axis_list`; no time axis may be among them.
 
     >>> len(C.internal.sanitize_multi_axis_reduction_list(0))
@@ -221,7 +221,7 @@ def sanitize_multi_axis_reduction_list(axes: Any) -> list[Axis]:
     return found
 
 
-def sanitize_dynamic_axes(axes: Any) -> tuple[Axis, ...]:
+def sanitize_dynamic_axes(axes: object) -> tuple[Axis, ...]:
     """Dynamic axes as a tuple.
 
     >>> C.internal.sanitize_dynamic_axes(C.Axis.default_batch_axis())
@@ -234,7 +234,7 @@ def sanitize_dynamic_axes(axes: Any) -> tuple[Axis, ...]:
     return found
 
 
-def sanitize_2d_number(x: Any) -> tuple[Any, Any]:
+def sanitize_2d_number(x: object) -> tuple[Any, Any]:
     """Two numbers: of one, itself twice.
 
     >>> C.internal.sanitize_2d_number(3)
@@ -246,7 +246,7 @@ def sanitize_2d_number(x: Any) -> tuple[Any, Any]:
     return tuple(pair)
 
 
-def sanitize_range(x: Any) -> tuple[Any, Any]:
+def sanitize_range(x: object) -> tuple[Any, Any]:
     """As `sanitize_2d_number`, of which the first is not above the second.
 
     >>> C.internal.sanitize_range((1, 2))
@@ -280,7 +280,7 @@ class Record(dict):
     (13, 13, {'x': 13, 'y': 1})
     """
 
-    def __init__(self, **args_dict: Any) -> None:
+    def __init__(self, **args_dict: object) -> None:
         super().__init__(args_dict)
 
     def __getattr__(self, name: str) -> Any:
@@ -288,10 +288,10 @@ class Record(dict):
             raise AttributeError(f"the record has no '{name}', it has {', '.join(self)}")
         return self[name]
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a record does not change; updated_with makes another one")
 
-    def updated_with(self, **kwargs: Any) -> Record:
+    def updated_with(self, **kwargs: object) -> Record:
         """Another record with members changed or added."""
         return Record(**{**self, **kwargs})
 

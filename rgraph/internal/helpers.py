@@ -18,7 +18,7 @@ from ..ops.records import hold
 _INFERRED = (INFERRED,)
 
 
-def _as_tuple(x: Any) -> tuple[Any, ...]:
+def _as_tuple(x: object) -> tuple[Any, ...]:
     """A single thing as a tuple of it.
 
     >>> from rgraph.internal import _as_tuple
@@ -37,14 +37,14 @@ def _inject_name(f: Any, name: str) -> Any:
     return hold(nodes, None, name) if len(nodes) > 1 else alias(made, name=name)
 
 
-def _initializer_for(init: Any, rank_params: dict[str, Any] | None = None) -> Any:
+def _initializer_for(init: object, rank_params: dict[str, Any] | None = None) -> Any:
     """An initializer with what a layer says of its parameter's axes; numbers stay numbers."""
     if init is None:
         raise ValueError("there is no init")
     return initializer_with_rank(init, **rank_params) if rank_params and callable(init) else init
 
 
-def _get_initial_state_or_default(initial_state: Any) -> Any:
+def _get_initial_state_or_default(initial_state: object) -> Any:
     """The state before a recurrence's first frame: 0 where none is given, numbers as constants."""
     if isinstance(initial_state, tuple):
         return tuple(map(_get_initial_state_or_default, initial_state))
@@ -53,12 +53,12 @@ def _get_initial_state_or_default(initial_state: Any) -> Any:
     return constant(initial_state, shape=1) if np.isscalar(initial_state) else initial_state
 
 
-def _sanitize_function(f: Any) -> Any:
+def _sanitize_function(f: object) -> Any:
     """A Python function as one of ours."""
     return hold(*trace(f)) if isinstance(f, FunctionType) else f
 
 
-def _pad_to_shape(filter_shape: tuple[int, ...], param: Any, what: str) -> tuple[Any, ...]:
+def _pad_to_shape(filter_shape: tuple[int, ...], param: object, what: str) -> tuple[Any, ...]:
     """An option of a convolution for each axis of its filter, where one was given for all.
 
     >>> from rgraph.internal.helpers import _pad_to_shape
@@ -89,7 +89,7 @@ def _window(
 _santize_step_function = _sanitize_function
 
 
-def typemap(f: Any) -> Any:
+def typemap(f: object) -> Any:
     """The function itself: there are no classes of C++ whose results would have to be mapped.
 
     >>> C.internal.typemap(abs) is abs
@@ -98,7 +98,7 @@ def typemap(f: Any) -> Any:
     return f
 
 
-def map_if_possible(obj: Any) -> None:
+def map_if_possible(obj: object) -> None:
     """Does nothing, as `typemap`.
 
     >>> C.internal.map_if_possible(3)

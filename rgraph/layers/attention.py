@@ -7,6 +7,7 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import Axis
+from ..graph.types import OperandLike
 from ..model.building import BlockFunction
 from ..model.function import Function
 from .basic import GLOROT, Dense, Label
@@ -76,7 +77,7 @@ def AttentionModel(
         return tuple(ops.reshape(v, ones, begin_axis=1, end_axis=1) for v in (values, valid))
 
     @BlockFunction("AttentionModel", name)
-    def attend(encoder: Any, decoder: Any) -> Any:
+    def attend(encoder: OperandLike, decoder: OperandLike) -> Any:
         values, valid = states(encoder)
         # Values per sequence are broadcast to each of the decoder's frames.
         fit = score(ops.tanh(of_decoder(decoder) + of_encoder(values)))

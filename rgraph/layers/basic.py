@@ -16,7 +16,7 @@ from ..default_options import (
     overridable,
 )
 from ..graph import INFERRED
-from ..graph.types import ShapeLike
+from ..graph.types import OperandLike, ShapeLike
 from ..initializer import glorot_uniform, initializer_with_rank
 from ..model.building import BlockFunction
 from ..model.function import Function
@@ -28,7 +28,7 @@ GLOROT = glorot_uniform()
 
 
 @Function
-def identity(keep: Any) -> Any:
+def identity(keep: OperandLike) -> Any:
     """Returns its argument; as an activation, none.
 
     >>> C.layers.identity(C.constant([1, 2])).eval()
@@ -37,12 +37,12 @@ def identity(keep: Any) -> Any:
     return keep
 
 
-def weight(shape: ShapeLike, init: Any, name: str) -> Parameter:
+def weight(shape: ShapeLike, init: object, name: str) -> Parameter:
     """A parameter of the default dtype, even if `init` is an array of another type."""
     return Parameter(shape, init, default_dtype(), name=name)
 
 
-def activated(activation: Activate, x: Any) -> Any:
+def activated(activation: Activate, x: OperandLike) -> Any:
     return x if activation is None else activation(x)
 
 
@@ -99,8 +99,8 @@ def Dense(
 
 def Embedding(
     shape: ShapeLike | None = None,
-    init: Any = default_override_or(GLOROT),
-    weights: Any = None,
+    init: object = default_override_or(GLOROT),
+    weights: object = None,
     name: str = "",
 ) -> Function:
     """A lookup table with a learned row for each category; the input is a one-hot vector.
@@ -130,7 +130,7 @@ def Embedding(
         E = Constant(np.asarray(weights), name="E")
 
     @BlockFunction("Embedding", name)
-    def embed(x: Any) -> Any:
+    def embed(x: OperandLike) -> Any:
         return ops.times(x, E, output_rank=len(E.shape) - 1)
 
     return embed
@@ -175,7 +175,7 @@ def Activation(activation: Activate = identity, name: str = "") -> Function:
     """
 
     @BlockFunction("Activation", name)
-    def activate(x: Any) -> Any:
+    def activate(x: OperandLike) -> Any:
         return activated(activation, x)
 
     return activate
@@ -190,7 +190,7 @@ def Label(name: str) -> Function:
     """
 
     @Function
-    def label(x: Any) -> Any:
+    def label(x: OperandLike) -> Any:
         return ops.alias(x, name=name)
 
     return label

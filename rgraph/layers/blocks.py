@@ -9,7 +9,7 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import INFERRED, GraphError, Placeholder
-from ..graph.types import ShapeLike
+from ..graph.types import OperandLike, ShapeLike
 from ..model.building import BlockFunction
 from ..model.function import Function
 from ..operands.tracing import nodes_of
@@ -62,8 +62,8 @@ class _Cell:
         cell_shape: Any,
         gates: int,
         state_gates: int,
-        init: Any,
-        init_bias: Any,
+        init: object,
+        init_bias: object,
         stabilized: bool,
         map_rank: int,
     ) -> None:
@@ -104,7 +104,7 @@ class _Cell:
     def output(self, h: Any) -> Any:
         return h if self.P is None else ops.times(self.stable_out(h), self.P)
 
-    def layer(self, step: Callable[..., Any], name: str) -> Function:
+    def layer(self, step: Callable[..., object], name: str) -> Function:
         return BlockFunction(self.kind, name)(step)
 
 
@@ -112,10 +112,10 @@ class _Cell:
 def LSTM(
     shape: ShapeLike,
     cell_shape: int | Sequence[int] | None = None,
-    activation: Callable[[Any], Any] = ops.tanh,
+    activation: Callable[[Any], object] = ops.tanh,
     use_peepholes: bool = False,
-    init: Any = GLOROT,
-    init_bias: Any = 0,
+    init: object = GLOROT,
+    init_bias: object = 0,
     enable_self_stabilization: bool = False,
     name: str = "",
     *,
@@ -152,11 +152,11 @@ def LSTM(
     peepholes = [cell.parameter(n) for n in ("Ci", "Cf", "Co")] if use_peepholes else []
     cell.finish()
 
-    def gate(total: Any, i: int, peephole: int, c: Any) -> Any:
+    def gate(total: OperandLike, i: int, peephole: int, c: Any) -> Any:
         seen = cell.gate(total, i)
         return ops.sigmoid(seen + peepholes[peephole] * c if peepholes else seen)
 
-    def lstm(dh: Any, dc: Any, x: Any) -> Any:
+    def lstm(dh: OperandLike, dc: OperandLike, x: OperandLike) -> Any:
         total = cell.input(x) + ops.times(cell.stable_h(dh), cell.H)
         stable_c = cell.stable_c(dc)
         new = gate(total, 0, 0, stable_c) * activation(cell.gate(total, 1))
@@ -171,9 +171,9 @@ def LSTM(
 def GRU(
     shape: ShapeLike,
     cell_shape: int | Sequence[int] | None = None,
-    activation: Callable[[Any], Any] = ops.tanh,
-    init: Any = GLOROT,
-    init_bias: Any = 0,
+    activation: Callable[[Any], object] = ops.tanh,
+    init: object = GLOROT,
+    init_bias: object = 0,
     enable_self_stabilization: bool = False,
     name: str = "",
     *,
@@ -203,7 +203,7 @@ def GRU(
     b1 = weight(cell.size, init=init_bias, name="b1") if reset_after else None
     cell.finish()
 
-    def gru(dh: Any, x: Any) -> Any:
+    def gru(dh: OperandLike, x: OperandLike) -> Any:
         stable_h = cell.stable_h(dh)
         from_x, from_h = cell.input(x), ops.times(stable_h, cell.H)
         update = ops.sigmoid(cell.gate(from_x, 0) + cell.gate(from_h, 0))
@@ -222,9 +222,9 @@ def GRU(
 def RNNStep(
     shape: ShapeLike,
     cell_shape: int | Sequence[int] | None = None,
-    activation: Callable[[Any], Any] = ops.sigmoid,
-    init: Any = GLOROT,
-    init_bias: Any = 0,
+    activation: Callable[[Any], object] = ops.sigmoid,
+    init: object = GLOROT,
+    init_bias: object = 0,
     enable_self_stabilization: bool = False,
     name: str = "",
     *,
@@ -243,7 +243,7 @@ def RNNStep(
     )
     cell.finish()
 
-    def step(dh: Any, x: Any) -> Any:
+    def step(dh: OperandLike, x: OperandLike) -> Any:
         h = activation(cell.input(x) + ops.times(cell.stable_h(dh), cell.H))
         return cell.output(h)
 
@@ -274,6 +274,6 @@ class ForwardDeclaration(Variable):
         super().__init__(Placeholder(name=name))
         self._node.handle = self
 
-    def resolve_to(self, value: Any) -> None:
+    def resolve_to(self, value: object) -> None:
         """Binds the placeholder, wherever it is used, to a variable or function."""
         Function(nodes_of(value)).replace_placeholders({self: value})

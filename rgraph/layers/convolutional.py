@@ -11,7 +11,7 @@ import numpy as np
 from .. import ops
 from ..default_options import bound_to, overridable
 from ..graph import INFERRED
-from ..graph.types import ShapeLike
+from ..graph.types import OperandLike, ShapeLike
 from ..initializer import initializer_with_rank
 from ..model.building import BlockFunction
 from ..model.function import Function
@@ -37,14 +37,14 @@ def _per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
     return values
 
 
-def kernel_init(init: Any, shape: tuple[int, ...], reduction_rank: int) -> Any:
+def kernel_init(init: object, shape: tuple[int, ...], reduction_rank: int) -> Any:
     """`init` for kernels; an array may omit the axes that the input doesn't have."""
     if isinstance(init, (np.ndarray, list)):
         return init if reduction_rank else np.reshape(init, shape)
     return initializer_with_rank(init, filter_rank=len(shape) - 2, output_rank=-1)
 
 
-def _bias(init: Any, count: int, rank: int) -> Parameter:
+def _bias(init: object, count: int, rank: int) -> Parameter:
     shape = (count,) + (1,) * rank
     init = np.reshape(init, shape) if isinstance(init, (np.ndarray, list)) else init
     return weight(shape, init=init, name="b")
@@ -56,9 +56,9 @@ class _Geometry:
     def __init__(
         self,
         filter_shape: ShapeLike,
-        pad: Any,
+        pad: object,
         strides: ShapeLike,
-        dilation: Any,
+        dilation: object,
         groups: int = 1,
         reduction_rank: int = 1,
         sequential: bool = False,
@@ -76,7 +76,7 @@ class _Geometry:
     def with_channels(self, x: Any) -> Any:
         return x if self.reduction_rank else ops.reshape(x, (1,), begin_axis=0, end_axis=0)
 
-    def convolve(self, W: Any, x: Any) -> Any:
+    def convolve(self, W: OperandLike, x: OperandLike) -> Any:
         """The convolution, along time too if the layer is sequential."""
         return ops.convolution(
             W,
@@ -100,9 +100,9 @@ def _layer(
     given: _Geometry,
     num_filters: int | None,
     activation: Activate,
-    init: Any,
+    init: object,
     bias: bool,
-    init_bias: Any,
+    init_bias: object,
     bias_rank: int,
     op_name: str,
     name: str,
@@ -115,7 +115,7 @@ def _layer(
     outer = given.rank - given.sequential
 
     @BlockFunction(op_name, name)
-    def convolve(x: Any) -> Any:
+    def convolve(x: OperandLike) -> Any:
         r = given.convolve(W, x)
         if b is not None:
             r = r + (b if bias_rank == outer else ops.reshape(b, (count,) + (1,) * outer))
@@ -132,12 +132,12 @@ def Convolution(
     num_filters: int | None = None,
     sequential: bool = False,
     activation: Activate = identity,
-    init: Any = GLOROT,
+    init: object = GLOROT,
     pad: bool | Sequence[bool] = False,
     strides: int | Sequence[int] = 1,
     sharing: bool = True,
     bias: bool = True,
-    init_bias: Any = 0,
+    init_bias: object = 0,
     reduction_rank: int = 1,
     transpose_weight: bool = False,
     dilation: int | Sequence[int] = 1,
@@ -186,12 +186,12 @@ def SequentialConvolution(
     filter_shape: int | Sequence[int],
     num_filters: int | None = None,
     activation: Activate = identity,
-    init: Any = GLOROT,
+    init: object = GLOROT,
     pad: bool | Sequence[bool] = False,
     strides: int | Sequence[int] = 1,
     sharing: bool = True,
     bias: bool = True,
-    init_bias: Any = 0,
+    init_bias: object = 0,
     reduction_rank: int = 1,
     transpose_weight: bool = False,
     dilation: int | Sequence[int] = 1,
@@ -225,12 +225,12 @@ def ConvolutionTranspose(
     filter_shape: int | Sequence[int],
     num_filters: int,
     activation: Activate = identity,
-    init: Any = GLOROT,
+    init: object = GLOROT,
     pad: bool | Sequence[bool] = False,
     strides: int | Sequence[int] = 1,
     sharing: bool = True,
     bias: bool = True,
-    init_bias: Any = 0,
+    init_bias: object = 0,
     output_shape: int | Sequence[int] | None = None,
     reduction_rank: int = 1,
     dilation: int | Sequence[int] = 1,
@@ -262,7 +262,7 @@ def ConvolutionTranspose(
     wanted = None if output_shape is None else _per_axis(output_shape, given.rank, "output_shape")
 
     @BlockFunction("ConvolutionTranspose", name)
-    def convolve_transposed(x: Any) -> Any:
+    def convolve_transposed(x: OperandLike) -> Any:
         r = ops.convolution_transpose(
             W,
             given.with_channels(x),
@@ -285,7 +285,7 @@ def _of_rank(layer: Callable[..., Function], rank: int, doc: str) -> Callable[..
     kept = [p for p in whole.parameters.values() if p.name not in _HIDDEN]
     signature = whole.replace(parameters=kept)
 
-    def make(*args: Any, **kwargs: Any) -> Function:
+    def make(*args: object, **kwargs: object) -> Function:
         options = bound_to(make.__name__, signature, args, kwargs).arguments
         shape = as_shape(options.pop("filter_shape"))
         if len(shape) not in (1, rank):

@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import INFERRED, GraphError
-from ..graph.types import ShapeLike
+from ..graph.types import OperandLike, ShapeLike
 from ..model.building import BlockFunction
 from ..model.function import Function
 from ..ops.shaping import as_size
@@ -27,8 +27,8 @@ class _Cell:
         filter_shape: ShapeLike,
         num_filters: Any,
         gates: int,
-        init: Any,
-        init_bias: Any,
+        init: object,
+        init_bias: object,
         recurrent_dropout: float,
         layer_normalization: bool,
     ) -> None:
@@ -69,7 +69,7 @@ class _Cell:
 
         return normalize
 
-    def of_channel(self, name: str, gates: int, init: Any) -> Any:
+    def of_channel(self, name: str, gates: int, init: object) -> Any:
         return weight((gates * self.filters, *[1] * len(self.size)), init=init, name=name)
 
     def of_state(self, name: str) -> Any:
@@ -80,7 +80,7 @@ class _Cell:
     def gate(self, total: Any, i: int, count: int = 1) -> Any:
         return ops.slice(total, 0, i * self.filters, (i + count) * self.filters)
 
-    def dropped(self, h: Any, from_input: Any) -> Any:
+    def dropped(self, h: OperandLike, from_input: object) -> Any:
         """The state with recurrent dropout: the same elements are dropped at every frame."""
         if not self.rate:
             return h
@@ -93,10 +93,10 @@ class _Cell:
 def ConvolutionalLSTM(
     filter_shape: int | Sequence[int],
     num_filters: int,
-    activation: Callable[[Any], Any] = ops.tanh,
+    activation: Callable[[Any], object] = ops.tanh,
     use_peepholes: bool = False,
-    init: Any = GLOROT,
-    init_bias: Any = 0,
+    init: object = GLOROT,
+    init_bias: object = 0,
     name: str = "",
     *,
     recurrent_dropout: float = 0.0,
@@ -138,12 +138,12 @@ def ConvolutionalLSTM(
     normalize_c = cell.normalization("c")
     c_bias = cell.of_channel("c_bias", 1, 0) if layer_normalization else 0
 
-    def gate(total: Any, i: int, peephole: int, c: Any) -> Any:
+    def gate(total: OperandLike, i: int, peephole: int, c: OperandLike) -> Any:
         seen = cell.gate(total, i)
         return ops.sigmoid(seen + peepholes[peephole] * c if peepholes else seen)
 
     @BlockFunction("ConvolutionalLSTM", name)
-    def conv_lstm(dh: Any, dc: Any, x: Any) -> Any:
+    def conv_lstm(dh: OperandLike, dc: OperandLike, x: OperandLike) -> Any:
         from_input = cell.b + cell.W(x)
         total = from_input + H(cell.dropped(dh, from_input))
         c = gate(total, 2, 1, dc) * dc + gate(total, 0, 0, dc) * activation(cell.gate(total, 1))
@@ -157,9 +157,9 @@ def ConvolutionalLSTM(
 def ConvolutionalGRU(
     filter_shape: int | Sequence[int],
     num_filters: int,
-    activation: Callable[[Any], Any] = ops.tanh,
-    init: Any = GLOROT,
-    init_bias: Any = 0,
+    activation: Callable[[Any], object] = ops.tanh,
+    init: object = GLOROT,
+    init_bias: object = 0,
     name: str = "",
     *,
     recurrent_dropout: float = 0.0,
@@ -185,7 +185,7 @@ def ConvolutionalGRU(
     H, H1 = cell.convolution("H", cell.filters, 2), cell.convolution("H1", cell.filters, 1)
 
     @BlockFunction("ConvolutionalGRU", name)
-    def conv_gru(dh: Any, x: Any) -> Any:
+    def conv_gru(dh: OperandLike, x: OperandLike) -> Any:
         from_input = cell.b + cell.W(x)
         seen = cell.dropped(dh, from_input)
         gates = ops.sigmoid(cell.gate(from_input, 0, 2) + H(seen))

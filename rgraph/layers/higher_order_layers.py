@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import Any, overload
 
 from ..graph import GraphError, apply
+from ..graph.types import OperandLike
 from ..model.function import Function
 from ..model.piping import piped
 from ..operands.tracing import trace
@@ -29,8 +30,8 @@ def _composed(f: Layer, name: str) -> Function:
 @overload
 def Sequential(layers: list[Any], name: str = "") -> Function: ...
 @overload
-def Sequential(layers: Any, name: str = "") -> Any: ...
-def Sequential(layers: Any, name: str = "") -> Any:
+def Sequential(layers: object, name: str = "") -> Any: ...
+def Sequential(layers: object, name: str = "") -> Any:
     """Composes layers: `Sequential([f, g, h])(x)` is h(g(f(x))).
 
     Args:
@@ -57,13 +58,15 @@ def Sequential(layers: Any, name: str = "") -> Any:
             )
         return layers
 
-    def chain(x: Any) -> Any:
+    def chain(x: OperandLike) -> Any:
         return piped((x,), layers)
 
     return _composed(chain, name)
 
 
-def For(what_range: Iterable[Any], constructor: Callable[..., Any], name: str = "") -> Function:
+def For(
+    what_range: Iterable[object], constructor: Callable[..., object], name: str = ""
+) -> Function:
     """Composes layers made in a loop, one for each element of a range.
 
     Args:
@@ -102,7 +105,7 @@ def SequentialClique(functions: Iterable[Layer], name: str = "") -> Function:
     """
     layers = list(functions)
 
-    def clique(x: Any) -> Any:
+    def clique(x: OperandLike) -> Any:
         for layer in layers:
             out = layer(x)
             x = x + out
@@ -121,7 +124,7 @@ def ResNetBlock(f: Layer, name: str = "") -> Function:
     array([ 6., 12.], dtype=float32)
     """
 
-    def skip(x: Any) -> Any:
+    def skip(x: OperandLike) -> Any:
         return f(x) + x
 
     return _composed(skip, name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import ops
 from ..graph import INFERRED, GraphError
+from ..graph.types import OperandLike
 from ..model.building import BlockFunction
 from ..model.function import Function
 from ..operands.variables import Constant
@@ -25,8 +26,8 @@ def _sums(x: Any, w: Any, b: Any, gates: int) -> list[Any]:
     return [ops.slice(total, -1, i * size, (i + 1) * size) for i in range(gates)]
 
 
-def _lstm(w: Any, r: Any, b: Any, c: Any) -> Callable[..., Any]:
-    def step(h: Any, cell: Any, x: Any) -> Any:
+def _lstm(w: object, r: object, b: object, c: OperandLike) -> Callable[..., Any]:
+    def step(h: OperandLike, cell: object, x: OperandLike) -> Any:
         pairs = zip(_sums(x, w, b, 4), _sums(h, r, c, 4), strict=True)
         i, f, new, o = (own + before for own, before in pairs)
         cell = ops.sigmoid(f) * cell + ops.sigmoid(i) * ops.tanh(new)
@@ -35,8 +36,8 @@ def _lstm(w: Any, r: Any, b: Any, c: Any) -> Callable[..., Any]:
     return step
 
 
-def _gru(w: Any, r: Any, b: Any, c: Any) -> Callable[..., Any]:
-    def step(h: Any, x: Any) -> Any:
+def _gru(w: object, r: object, b: object, c: OperandLike) -> Callable[..., Any]:
+    def step(h: OperandLike, x: OperandLike) -> Any:
         (reset, keep, new), (reset_h, keep_h, new_h) = _sums(x, w, b, 3), _sums(h, r, c, 3)
         keep = ops.sigmoid(keep + keep_h)
         new = ops.tanh(new + ops.sigmoid(reset + reset_h) * new_h)
@@ -45,8 +46,8 @@ def _gru(w: Any, r: Any, b: Any, c: Any) -> Callable[..., Any]:
     return step
 
 
-def _simple(activation: Callable[..., Any]) -> Callable[..., Any]:
-    def cell(w: Any, r: Any, b: Any, c: Any) -> Callable[..., Any]:
+def _simple(activation: Callable[..., object]) -> Callable[..., Any]:
+    def cell(w: object, r: object, b: object, c: OperandLike) -> Callable[..., Any]:
         return lambda h, x: activation(
             ops.times_transpose(x, w) + b + ops.times_transpose(h, r) + c
         )
@@ -59,7 +60,7 @@ _CELLS = {"lstm": _lstm, "gru": _gru, "rnnReLU": _simple(ops.relu), "rnnTanh": _
 
 def optimized_rnnstack(
     operand: Any,
-    weights: Any,
+    weights: object,
     hidden_size: int,
     num_layers: int,
     bidirectional: bool = False,
@@ -105,7 +106,7 @@ def optimized_rnnstack(
     take = _taken(weights, total)
 
     @BlockFunction("OptimizedRNNStack", name)
-    def stack(x: Any) -> Any:
+    def stack(x: OperandLike) -> Any:
         matrices = [
             [(take(rows, n), take(rows, hidden_size)) for _ in range(directions)] for n in sizes
         ]
@@ -142,7 +143,7 @@ def _taken(weights: Any, total: int) -> Callable[..., Any]:
     return take
 
 
-def convert_optimized_rnnstack(cudnn_model: Any) -> Any:
+def convert_optimized_rnnstack(cudnn_model: object) -> Any:
     """Returns the model unchanged: `optimized_rnnstack` runs on every device.
 
     >>> x = C.sequence.input_variable(3)

@@ -9,6 +9,7 @@ from typing import Any
 from .. import ops
 from ..default_options import overridable
 from ..graph import Axis, GraphError, order
+from ..graph.types import OperandLike
 from ..model.building import BlockFunction
 from ..model.function import Function
 from ..operands.tracing import nodes_of
@@ -65,7 +66,7 @@ def _tied(step: Function, initial: Sequence[Any], x: Any, go_backwards: bool) ->
     return states
 
 
-def _states(initial_state: Any, count: int) -> list[Any]:
+def _states(initial_state: object, count: int) -> list[Any]:
     if not isinstance(initial_state, tuple):
         return [initial_state] * count
     if len(initial_state) != count:
@@ -79,7 +80,7 @@ def _states(initial_state: Any, count: int) -> list[Any]:
 def Recurrence(
     step_function: Step,
     go_backwards: bool = False,
-    initial_state: Any = 0,
+    initial_state: object = 0,
     return_full_state: bool = False,
     name: str = "",
 ) -> Function:
@@ -113,7 +114,7 @@ def Recurrence(
     initial = _states(initial_state, count)
 
     @BlockFunction("Recurrence", name)
-    def recurrence(x: Any) -> Any:
+    def recurrence(x: OperandLike) -> Any:
         states = _tied(step, initial, x, go_backwards)
         return states if return_full_state else states[0]
 
@@ -142,7 +143,7 @@ def RecurrenceFrom(
     """
     step, count = _as_step(step_function)
 
-    def recurrence_from(*values: Any) -> Any:
+    def recurrence_from(*values: object) -> Any:
         states = _tied(step, values[:-1], values[-1], go_backwards)
         return states if return_full_state else states[0]
 
@@ -157,7 +158,7 @@ def RecurrenceFrom(
 def Fold(
     folder_function: Step,
     go_backwards: bool = False,
-    initial_state: Any = 0,
+    initial_state: object = 0,
     return_full_state: bool = False,
     name: str = "",
 ) -> Function:
@@ -174,7 +175,7 @@ def Fold(
     end = ops.sequence.first if go_backwards else ops.sequence.last
 
     @BlockFunction("Fold", name)
-    def fold(x: Any) -> Any:
+    def fold(x: OperandLike) -> Any:
         states = _tied(step, initial, x, go_backwards)
         return tuple(map(end, states)) if return_full_state else end(states[0])
 
@@ -240,7 +241,7 @@ def delayed(x: Any, initial_state: Any, steps: int) -> Any:
 
 
 @overridable("initial_state")
-def Delay(T: int = 1, initial_state: Any = 0, name: str = "") -> Function:
+def Delay(T: int = 1, initial_state: object = 0, name: str = "") -> Function:
     """Delays a sequence by T frames; a negative T looks ahead.
 
     Args:
@@ -256,7 +257,7 @@ def Delay(T: int = 1, initial_state: Any = 0, name: str = "") -> Function:
     """
 
     @BlockFunction("Delay", name)
-    def delay(x: Any) -> Any:
+    def delay(x: OperandLike) -> Any:
         return delayed(x, initial_state, T)
 
     return delay
@@ -294,7 +295,7 @@ def PastValueWindow(
     end = ops.sequence.first if go_backwards else ops.sequence.last
     sign = -1 if go_backwards else 1
 
-    def stacked(x: Any) -> Any:
+    def stacked(x: OperandLike) -> Any:
         frames = [end(delayed(x, 0, sign * t)) for t in range(window_size)]
         return ops.splice(*frames, axis=number)
 

@@ -79,7 +79,9 @@ SequenceOver = _SequencesOver()
 tensor = Type()  # a value per sample, of any shape
 
 
-def Signature(*args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def Signature(
+    *args: object, **kwargs: object
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator that annotates the arguments of a function, in order or by name.
 
     Source: CNTK's `Signature`.
@@ -93,7 +95,7 @@ def Signature(*args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Calla
     (2,)
     """
 
-    def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(f: Callable[..., object]) -> Callable[..., Any]:
         if inspect.signature(f).return_annotation is not inspect.Signature.empty or any(
             p.annotation is not p.empty for p in inspect.signature(f).parameters.values()
         ):

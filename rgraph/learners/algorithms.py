@@ -48,13 +48,13 @@ def set_default_unit_gain_value(value: bool) -> None:
 
 
 def _smoothing(
-    parameters: Sequence[Any],
-    lr: Any,
+    parameters: Sequence[object],
+    lr: object,
     step: Step,
     options: dict[str, Any],
-    momentum: Any,
+    momentum: object,
     unit_gain: bool | None,
-    variance_momentum: Any = None,
+    variance_momentum: object = None,
 ) -> Learner:
     gain = context().unit_gain if unit_gain is None else unit_gain
     made = Options(**options)
@@ -71,7 +71,7 @@ def _takes_options(learner: F) -> F:
     signature = inspect.Signature([*ordered, *common[:-2], *later, *common[-2:]])
 
     @functools.wraps(learner)
-    def call(*args: Any, **kwargs: Any) -> Learner:
+    def call(*args: object, **kwargs: object) -> Learner:
         return learner(**bound_to(learner.__name__, signature, args, kwargs).arguments)
 
     call.__signature__ = signature  # type: ignore[attr-defined]
@@ -105,7 +105,11 @@ def sgd(parameters: Sequence[Any], lr: Any, **options: Any) -> Learner:
 
 @_takes_options
 def momentum_sgd(
-    parameters: Sequence[Any], lr: Any, momentum: Any, unit_gain: bool | None = None, **options: Any
+    parameters: Sequence[object],
+    lr: object,
+    momentum: object,
+    unit_gain: bool | None = None,
+    **options: object,
 ) -> Learner:
     """Gradient descent with momentum: along an exponential moving average of the gradient.
 
@@ -130,7 +134,11 @@ def momentum_sgd(
 
 @_takes_options
 def nesterov(
-    parameters: Sequence[Any], lr: Any, momentum: Any, unit_gain: bool | None = None, **options: Any
+    parameters: Sequence[object],
+    lr: object,
+    momentum: object,
+    unit_gain: bool | None = None,
+    **options: object,
 ) -> Learner:
     """Like `momentum_sgd`, with Nesterov's momentum.
 
@@ -245,12 +253,12 @@ def rmsprop(
 
 @_takes_options
 def fsadagrad(
-    parameters: Sequence[Any],
-    lr: Any,
-    momentum: Any,
+    parameters: Sequence[object],
+    lr: object,
+    momentum: object,
     unit_gain: bool | None = None,
-    variance_momentum: Any = None,
-    **options: Any,
+    variance_momentum: object = None,
+    **options: object,
 ) -> Learner:
     """FSAdaGrad, CNTK's predecessor of Adam: smoothed gradients over root mean squares per sample.
 
@@ -278,15 +286,15 @@ def fsadagrad(
 
 @_takes_options
 def adam(
-    parameters: Sequence[Any],
-    lr: Any,
-    momentum: Any,
+    parameters: Sequence[object],
+    lr: object,
+    momentum: object,
     unit_gain: bool | None = None,
-    variance_momentum: Any = None,
+    variance_momentum: object = None,
     *,
     epsilon: float = 1e-8,
     adamax: bool = False,
-    **options: Any,
+    **options: object,
 ) -> Learner:
     """Adam: the mean of the gradient divided by its root mean square, both smoothed.
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .schedules import IGNORE, Schedule, as_schedule
 
 
-def _verify_learning_rate_type(learning_rate: Any) -> None:
+def _verify_learning_rate_type(learning_rate: object) -> None:
     """Raises `ValueError` if this is not a schedule."""
     if not isinstance(learning_rate, Schedule):
         raise ValueError(f"expected a schedule, got {type(learning_rate).__name__}")
 
 
 def _infer_learning_parameter_schedule(
-    number_or_schedule: Any,
+    number_or_schedule: object,
     ref_minibatch_size: int | None,
     epoch_size: int | None,
     use_mean_gradient: bool | None = None,
@@ -26,7 +24,7 @@ def _infer_learning_parameter_schedule(
 def _infer_learning_rate_schedule_and_ref_minibatch_size(
     use_mean_gradient: bool | None,
     ref_minibatch_size: int | None,
-    schedule: Any,
+    schedule: object,
     epoch_size: int | None,
 ) -> tuple[Schedule, int | None]:
     """The schedule of a learner, and the minibatch size it is meant for, if given."""

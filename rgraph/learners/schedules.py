@@ -100,7 +100,7 @@ class Schedule:
         return dict(vars(self))
 
     @staticmethod
-    def restored(state: Mapping[str, Any]) -> Schedule:
+    def restored(state: Mapping[str, object]) -> Schedule:
         """The schedule from its `state`."""
         schedule = Schedule(1.0)
         if state.keys() != vars(schedule).keys():
@@ -213,7 +213,10 @@ def learning_rate_schedule(
 
 
 def as_schedule(
-    value: Any, minibatch_size: int | None, epoch_size: int | None, use_mean_gradient: bool = False
+    value: object,
+    minibatch_size: int | None,
+    epoch_size: int | None,
+    use_mean_gradient: bool = False,
 ) -> Schedule:
     """A schedule from a number, list or schedule.
 

@@ -50,7 +50,7 @@ class _Universal(Learner):
 
     def update(
         self,
-        gradient_values: Mapping[Any, Any],
+        gradient_values: Mapping[Any, object],
         training_sample_count: int,
         is_sweep_end: bool = False,
     ) -> bool:
@@ -78,7 +78,7 @@ class _Universal(Learner):
             variable.value = value
 
 
-def universal(update_func: Callable[..., Any], parameters: Sequence[Any]) -> Learner:
+def universal(update_func: Callable[..., object], parameters: Sequence[object]) -> Learner:
     """A learner with an update rule written with operations.
 
     Args:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def match(
-    function: Function, args: Sequence[Any], kwargs: Mapping[str, Any]
+    function: Function, args: Sequence[object], kwargs: Mapping[str, object]
 ) -> dict[Variable, Any]:
     """The value of each argument in a call, by position or name.
 
@@ -63,7 +63,7 @@ def applied(
     return graph.copy(function._current(), replace), _left_open(function, given)
 
 
-def _left_open(function: Function, given: Mapping[Variable, Any]) -> list[Node] | None:
+def _left_open(function: Function, given: Mapping[Variable, object]) -> list[Node] | None:
     """The signature after a call; the arguments of a function given for one replace it."""
     declared = given if function._signature is None else map(leaf, function._declared())
     found: list[Node] = []

@@ -29,7 +29,7 @@ def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]]
     'my_twice'
     """
 
-    def decorate(f: Callable[..., Any]) -> Function:
+    def decorate(f: Callable[..., object]) -> Function:
         with graph.errors.layer(f"{op_name} '{name}'" if name else op_name):
             nodes, arguments = trace(f)
             used = set(graph.order(nodes))
@@ -41,8 +41,8 @@ def BlockFunction(op_name: str, name: str = "") -> Callable[[Callable[..., Any]]
 
 
 def as_block(
-    composite: Any,
-    block_arguments_map: Sequence[tuple[Any, Any]],
+    composite: object,
+    block_arguments_map: Sequence[tuple[object, object]],
     block_op_name: str,
     block_instance_name: str = "",
 ) -> Function:

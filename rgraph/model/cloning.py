@@ -56,7 +56,7 @@ def copy(
     return nodes, [given.get(n, n) for n in function._declared() if n not in replace]
 
 
-def operand(value: Any) -> Node:
+def operand(value: object) -> Node:
     if value is None:  # the type of CNTK's error, when find_by_name found nothing
         raise AttributeError("a substitution is None; did find_by_name find nothing?")
     if not isinstance(value, Operand):

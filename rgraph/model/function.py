@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, overload
 
 from .. import graph
+from ..device import DeviceDescriptor
 from ..files import persistence, pickling
 from ..graph import GraphError, Node, Placeholder
 from ..graph.context import context
@@ -20,7 +21,6 @@ from ..operands.types import Type
 from ..operands.variables import Variable, as_variable, leaf
 from ..ops.records import hold
 from ..runtime import evaluation, jobs
-from ..runtime.evaluation import Feed
 from ..runtime.feeding import as_feed
 from ..runtime.streams import Stream
 from ..runtime.windows import window_of
@@ -118,18 +118,18 @@ class Function(Operand):
             return tuple(values) if len(values) > 1 else values[0]
         return Function(*binding.applied(self, given), self._name)
 
-    def __rshift__(self, other: Any) -> Any:
+    def __rshift__(self, other: object) -> Any:
         """`f >> g` applies g to the results of f, like `layers.Sequential([f, g])`."""
         values = piped(self.outputs if len(self._nodes) > 1 else (self,), other)
         if len(values) == 1 and self._signature is None:
             return values[0]
         return Function([n for v in values for n in nodes_of(v)], self._declared() or None)
 
-    def __lshift__(self, other: Any) -> Any:
+    def __lshift__(self, other: object) -> Any:
         """`f << g` applies f to the result of g."""
         return self(other)
 
-    def replace_placeholders(self, substitutions: Mapping[Any, Any]) -> Function:
+    def replace_placeholders(self, substitutions: Mapping[Any, object]) -> Function:
         """Binds placeholders permanently, here and wherever they are used; returns the function.
 
         A placeholder may be bound to a value that depends on it. This makes a cycle, which must
@@ -149,7 +149,7 @@ class Function(Operand):
         return self
 
     @staticmethod
-    def with_signature(*types: Any, **named: Any) -> Callable[[Callable[..., Any]], Function]:
+    def with_signature(*types: object, **named: object) -> Callable[[Callable[..., Any]], Function]:
         """A decorator that makes a function with arguments of these types, in order or by name.
 
         >>> from rgraph.layers.typing import Tensor
@@ -161,7 +161,7 @@ class Function(Operand):
         """
         return lambda f: Function(annotated(f, *types, **named))
 
-    def update_signature(self, *types: Any, **named: Any) -> None:
+    def update_signature(self, *types: object, **named: object) -> None:
         """Sets the types of unbound arguments permanently, in order or by name.
 
         Args:
@@ -176,7 +176,7 @@ class Function(Operand):
         inputs = {v: Type.of(t).new(v.name) for v, t in given.items() if t is not None}
         self.replace_placeholders(inputs)
 
-    def replace_placeholder(self, substitution: Any) -> Function:
+    def replace_placeholder(self, substitution: object) -> Function:
         """Binds the only placeholder, see `replace_placeholders`.
 
         >>> f = C.placeholder() * 2
@@ -202,7 +202,7 @@ class Function(Operand):
         nodes, signature = copy(self, method, substitutions or {})
         return Function(nodes, signature or None, self._name)
 
-    def gradients(self, wrt: Sequence[Any]) -> list[Function]:
+    def gradients(self, wrt: Sequence[object]) -> list[Function]:
         """The gradients of the sum of the output as functions, which can be differentiated again.
 
         Args:
@@ -472,7 +472,7 @@ class Function(Operand):
         """
         return structure.attributes(self.node)
 
-    def set_attribute(self, name: str, value: Any) -> None:
+    def set_attribute(self, name: str, value: object) -> None:
         """Sets one of the attributes that can change: `dropoutRate` or `rngSeed`.
 
         >>> f = C.dropout(C.input_variable(1), 0.3)
@@ -499,7 +499,7 @@ class Function(Operand):
     def __iter__(self) -> Any:
         return iter(self.outputs) if len(self._nodes) > 1 else super().__iter__()
 
-    def __contains__(self, item: Any) -> bool:
+    def __contains__(self, item: object) -> bool:
         return item in self.outputs if len(self._nodes) > 1 else super().__contains__(item)
 
     def __getattr__(self, name: str) -> Any:
@@ -550,7 +550,7 @@ class Function(Operand):
 
     # Running it
 
-    def stream(self, device: Any = None) -> Stream:
+    def stream(self, device: DeviceDescriptor | None = None) -> Stream:
         """Evaluates the function frame by frame, for live data or endless sequences.
 
         The results are those of `eval` for whole sequences, in constant memory: only the states of
@@ -575,9 +575,9 @@ class Function(Operand):
 
     def eval(
         self,
-        arguments: Any = None,
-        outputs: Sequence[Any] | None = None,
-        device: Any = None,
+        arguments: object = None,
+        outputs: Sequence[object] | None = None,
+        device: DeviceDescriptor | None = None,
         as_numpy: bool = True,
         window: int | None = None,
         memory_limit: int | None = None,
@@ -617,12 +617,12 @@ class Function(Operand):
 
     def grad(
         self,
-        at: Any = None,
-        wrt: Sequence[Any] | Any = None,
-        outputs: Sequence[Any] | None = None,
-        device: Any = None,
+        at: object = None,
+        wrt: object = None,
+        outputs: Sequence[object] | None = None,
+        device: DeviceDescriptor | None = None,
         as_numpy: bool = True,
-        grad_root: Any = None,
+        grad_root: object = None,
         window: int | None = None,
         memory_limit: int | None = None,
     ) -> Any:
@@ -660,12 +660,12 @@ class Function(Operand):
 
     def forward(
         self,
-        arguments: Any = None,
-        outputs: Any = None,
-        keep_for_backward: Any = None,
-        device: Any = None,
+        arguments: object = None,
+        outputs: object = None,
+        keep_for_backward: object = None,
+        device: DeviceDescriptor | None = None,
         as_numpy: bool = True,
-    ) -> tuple[Feed | None, dict[Any, Any]]:
+    ) -> tuple[evaluation.Feed | None, dict[Any, Any]]:
         """The values of `outputs`, and the state that `backward` needs.
 
         Args:
@@ -690,9 +690,9 @@ class Function(Operand):
 
     def backward(
         self,
-        state: Feed | None,
-        root_gradients: Any,
-        variables: Iterable[Any],
+        state: evaluation.Feed | None,
+        root_gradients: object,
+        variables: Iterable[object],
         as_numpy: bool = True,
     ) -> dict[Any, Any]:
         """The gradients of a loss, from its gradients with respect to outputs.
@@ -725,7 +725,7 @@ class Function(Operand):
         """
         return summary.Summary(self._current())
 
-    def explain(self, wrt: Sequence[Any] = (), frames: int | None = None) -> str:
+    def explain(self, wrt: Sequence[object] = (), frames: int | None = None) -> str:
         """Describes the plan: work over all frames, work per step of a loop, fusion, and costs.
 
         Args:
@@ -752,7 +752,7 @@ class Function(Operand):
         plan = jobs.windowed_plan(request._replace(window=window_of(frames, None)))
         return explain.explain_windows(plan, frames)
 
-    def profile(self, arguments: Any = None, wrt: Sequence[Any] = ()) -> profile.Profile:
+    def profile(self, arguments: object = None, wrt: Sequence[object] = ()) -> profile.Profile:
         """The time of each part of a run: a table, which can be saved for a trace viewer.
 
         Args:
@@ -780,7 +780,7 @@ class Function(Operand):
     def save(
         self,
         filename: str | os.PathLike[str],
-        format: Any = None,
+        format: persistence.ModelFormat | None = None,
         use_external_files_to_store_parameters: bool = False,
     ) -> None:
         """Saves a function: its graph, and the values of its parameters and constants.
@@ -834,13 +834,13 @@ class Function(Operand):
 
     def train(
         self,
-        minibatch_source: Any,
-        minibatch_size: Any = 32,
-        streams: Sequence[Any] | None = None,
-        model_inputs_to_streams: Mapping[Any, Any] | None = None,
-        parameter_learners: Any = (),
-        callbacks: Any = (),
-        progress_frequency: Any = None,
+        minibatch_source: object,
+        minibatch_size: object = 32,
+        streams: Sequence[object] | None = None,
+        model_inputs_to_streams: Mapping[Any, object] | None = None,
+        parameter_learners: object = (),
+        callbacks: object = (),
+        progress_frequency: object = None,
         max_epochs: float | None = None,
         epoch_size: int | None = None,
         max_samples: int | None = None,
@@ -907,11 +907,11 @@ class Function(Operand):
 
     def test(
         self,
-        minibatch_source: Any,
-        minibatch_size: Any = 32,
-        streams: Sequence[Any] | None = None,
-        model_inputs_to_streams: Mapping[Any, Any] | None = None,
-        callbacks: Any = None,
+        minibatch_source: object,
+        minibatch_size: object = 32,
+        streams: Sequence[object] | None = None,
+        model_inputs_to_streams: Mapping[Any, object] | None = None,
+        callbacks: object = None,
     ) -> training.TestSummary:
         """The mean of the criterion's metric (or of its loss, without a metric) over data.
 

@@ -10,7 +10,7 @@ from ..graph import GraphError
 Values = tuple[Any, ...]
 
 
-def piped(values: Values, layer: Any) -> Values:
+def piped(values: Values, layer: object) -> Values:
     """Applies a layer to values; returns the arguments of the next one.
 
     A list of layers is applied in sequence. In a tuple of layers each gets the same value, or its

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import graph
+from ..device import DeviceDescriptor
 from ..graph import FREE, GraphError, Input, Node
 from ..graph.node import describe, resolve
 from ..operands.operand import Operand
@@ -24,7 +25,7 @@ def run(
     function: Function,
     nodes: Sequence[Node],
     arguments: Any,
-    device: Any = None,
+    device: DeviceDescriptor | None = None,
     training: bool = False,
     root: Node | None = None,
     wrt: Sequence[Node] = (),
@@ -45,9 +46,9 @@ def run(
 
 def evaluate(
     function: Function,
-    arguments: Any,
-    outputs: Any,
-    device: Any,
+    arguments: object,
+    outputs: object,
+    device: DeviceDescriptor | None,
     as_numpy: bool,
     window: int | None,
     memory_limit: int | None,
@@ -66,7 +67,7 @@ def gradient(
     at: Any,
     wrt: Any,
     outputs: Any,
-    device: Any,
+    device: DeviceDescriptor | None,
     as_numpy: bool,
     grad_root: Any,
     window: int | None,
@@ -96,7 +97,12 @@ def gradient(
 
 
 def forward(
-    function: Function, arguments: Any, outputs: Any, kept: Any, device: Any, as_numpy: bool
+    function: Function,
+    arguments: object,
+    outputs: object,
+    kept: object,
+    device: DeviceDescriptor | None,
+    as_numpy: bool,
 ) -> tuple[Feed | None, dict[Any, Any]]:
     """See `Function.forward`."""
     keys, nodes = _chosen(function, outputs)
@@ -111,8 +117,8 @@ def forward(
 def backward(
     function: Function,
     state: Feed | None,
-    root_gradients: Any,
-    variables: Iterable[Any],
+    root_gradients: object,
+    variables: Iterable[object],
     as_numpy: bool,
 ) -> dict[Any, Any]:
     """See `Function.backward`."""
@@ -143,7 +149,7 @@ def gradients(function: Function, wrt: Sequence[Any]) -> list[Node]:
     return autodiff.gradients(function.node, [as_node(w) for w in wrt])
 
 
-def request(function: Function, wrt: Sequence[Any]) -> Request:
+def request(function: Function, wrt: Sequence[object]) -> Request:
     """The request for the outputs of a function and for gradients."""
     roots = (function.node,) if wrt else ()
     return Request(tuple(function._current()), roots, tuple(map(_wrt, wrt)))
@@ -180,7 +186,7 @@ def _wrt(value: Any) -> Node:
     return as_node(value)
 
 
-def _by_key(keys: Sequence[Any], values: Sequence[Any]) -> Any:
+def _by_key(keys: Sequence[object], values: Sequence[object]) -> Any:
     """The value, or a dict if there are several distinct keys."""
     if len(keys) == 1:
         return values[0]

@@ -38,7 +38,7 @@ def attributes(node: Node) -> dict[str, Any]:
     return found
 
 
-def set_attribute(node: Node, name: str, value: Any) -> None:
+def set_attribute(node: Node, name: str, value: object) -> None:
     """See `Function.set_attribute`."""
     settings = _settings(node)
     if name not in settings:

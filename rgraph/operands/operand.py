@@ -69,7 +69,7 @@ class Operand:
             "`is not None` asks whether there is a value",
         )
 
-    def __contains__(self, item: Any) -> bool:
+    def __contains__(self, item: object) -> bool:
         raise GraphError(
             f"what is in {describe(self.node)} is not known before the graph runs",
             hint="C.reduce_max(C.equal(a, b)) is 1 if b is in a",
@@ -117,16 +117,16 @@ class Operand:
     def __abs__(self) -> Function:
         return ops.abs(self)
 
-    def __lt__(self, other: Any) -> Function:
+    def __lt__(self, other: object) -> Function:
         return ops.less(self, other)
 
-    def __le__(self, other: Any) -> Function:
+    def __le__(self, other: object) -> Function:
         return ops.less_equal(self, other)
 
-    def __gt__(self, other: Any) -> Function:
+    def __gt__(self, other: object) -> Function:
         return ops.greater(self, other)
 
-    def __ge__(self, other: Any) -> Function:
+    def __ge__(self, other: object) -> Function:
         return ops.greater_equal(self, other)
 
     def __getitem__(self, key: Any) -> Function:

@@ -38,7 +38,7 @@ def _output(function: Function) -> Variable:
 
 
 def _leaf(
-    kind: str, shape: Shape | None, axes: Any, dtype: DTypeLike, name: str, more: dict[str, Any]
+    kind: str, shape: Shape | None, axes: object, dtype: DTypeLike, name: str, more: dict[str, Any]
 ) -> Any:
     node: Any
     if kind == Constant.__name__ and more["of"] is not None:

@@ -14,7 +14,7 @@ from ..ops.records import hold
 from .types import Type
 
 
-def _arguments(f: Callable[..., Any]) -> list[inspect.Parameter]:
+def _arguments(f: Callable[..., object]) -> list[inspect.Parameter]:
     """What a function must be given; what has a default is no argument."""
     try:
         parameters = inspect.signature(f).parameters.values()
@@ -31,11 +31,11 @@ def _arguments(f: Callable[..., Any]) -> list[inspect.Parameter]:
     return found
 
 
-def _name(f: Callable[..., Any]) -> str:
+def _name(f: Callable[..., object]) -> str:
     return getattr(f, "__name__", "the function")
 
 
-def annotated(f: Callable[..., Any], *types: Any, **named: Any) -> Callable[..., Any]:
+def annotated(f: Callable[..., object], *types: object, **named: object) -> Callable[..., Any]:
     """`f` with these types as annotations of its arguments, in their order or by name."""
     names = [p.name for p in _arguments(f)]
     given = dict(zip(names, types, strict=False)) | named
@@ -48,7 +48,7 @@ def annotated(f: Callable[..., Any], *types: Any, **named: Any) -> Callable[...,
     return f
 
 
-def _types(f: Callable[..., Any]) -> dict[str, Any]:
+def _types(f: Callable[..., object]) -> dict[str, Any]:
     """What an argument's annotation says, if anything that is a type of a variable."""
     try:
         found = inspect.get_annotations(f, eval_str=True)
@@ -57,7 +57,7 @@ def _types(f: Callable[..., Any]) -> dict[str, Any]:
     return {n: t for n, t in found.items() if isinstance(t, Type)}
 
 
-def trace(f: Callable[..., Any]) -> tuple[list[Node], list[Node]]:
+def trace(f: Callable[..., object]) -> tuple[list[Node], list[Node]]:
     """Calls a Python function: the nodes that it gives, and those that it was called on.
 
     These are placeholders; inputs where an annotation gives an argument's type.

@@ -29,7 +29,7 @@ class Type:
     dynamic_axes: tuple[Axis, ...] = (BATCH,)
 
     @staticmethod
-    def of(kind: Any) -> Type:
+    def of(kind: object) -> Type:
         """A type from what stands for one: a shape, a number's type, or an input."""
         if isinstance(kind, Type):
             return kind

@@ -50,7 +50,7 @@ class Variable(Operand):
         """The name that it was given; '' without one."""
         return self.node.name
 
-    def eval(self, arguments: Any = None, **options: Any) -> Any:
+    def eval(self, arguments: object = None, **options: object) -> Any:
         """The value, as `Function.eval`."""
         return hold(ops.alias(self.node)).eval(arguments, **options)
 
@@ -98,7 +98,7 @@ class Valued(Variable):
         else:
             node.value = on_cpu(value)
 
-    def set_value(self, value: Any) -> None:
+    def set_value(self, value: object) -> None:
         """Sets its value."""
         self.value = value
 
@@ -109,7 +109,7 @@ class Valued(Variable):
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
         return as_numpy_asks(self.value, dtype, copy, True)
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: object) -> Any:
         """A copy of its array in the CPU's memory, for other libraries: `torch.from_dlpack(p)`."""
         if options.get("copy") is False:
             raise BufferError("a parameter's array is given out as a copy only")
@@ -134,7 +134,7 @@ class State(Valued):
     def __init__(
         self,
         shape: ShapeLike = (),
-        value: Any = 0,
+        value: object = 0,
         dtype: DTypeLike = None,
         name: str = "",
     ) -> None:
@@ -212,14 +212,14 @@ class Constant(Valued):
         node.handle = self
 
 
-def _initializer(init: Any) -> Callable[..., np.ndarray]:
+def _initializer(init: object) -> Callable[..., np.ndarray]:
     if callable(init):
         return init.seeded() if hasattr(init, "seeded") else init
     value = 0 if init is None else init
     return partial(_filled, value)
 
 
-def _filled(value: Any, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+def _filled(value: object, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     return np.broadcast_to(np.asarray(value, dtype), shape)
 
 
@@ -289,9 +289,9 @@ def placeholder(
 
 def parameter(
     shape: ShapeLike = None,
-    init: Any = None,
+    init: object = None,
     dtype: DTypeLike = None,
-    device: Any = None,
+    device: object = None,
     name: str = "",
 ) -> Parameter:
     """As `Parameter`, but without a dtype it has that of an array given as init, as in CNTK.
@@ -312,10 +312,10 @@ def _own_dtype(value: Any) -> Any:
 
 
 def constant(
-    value: Any = None,
+    value: object = None,
     shape: ShapeLike = None,
     dtype: DTypeLike = None,
-    device: Any = None,
+    device: object = None,
     name: str = "",
 ) -> Constant:
     """As `Constant`, but on its own an array has its own dtype, as in CNTK.

@@ -16,7 +16,7 @@ from ..ops.records import hold
 _ARRAY, _TUPLE = "__array__", "__tuple__"
 
 
-def _packed(value: Any, arrays: list[np.ndarray]) -> Any:
+def _packed(value: object, arrays: list[np.ndarray]) -> Any:
     """`value` for JSON, with its arrays moved to `arrays`."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufcSU":
@@ -56,7 +56,7 @@ def _unpacked(value: Any, arrays: Any) -> Any:
     return value
 
 
-def save_state(filename: str, state: Any) -> None:
+def save_state(filename: str, state: object) -> None:
     """Writes a state to a file, which is replaced only when the new one is complete.
 
     Args:
@@ -87,7 +87,7 @@ def _in_order(
     return {**learned, "state": [kept[i] for i in here]}
 
 
-def state_for(trainer: Any, filename: str) -> dict[str, Any]:
+def state_for(trainer: object, filename: str) -> dict[str, Any]:
     """Reads the state of a trainer from a checkpoint of rgraph or CNTK 2.
 
     Raises:
@@ -219,7 +219,7 @@ def set_state(trainer: Any, state: Mapping[str, Any]) -> None:
     trainer._scaling.state = state.get("loss scale", [])
 
 
-def restore(trainer: Any, filename: str) -> Any:
+def restore(trainer: object, filename: str) -> Any:
     """Restores a trainer from a file; returns the external state saved with it.
 
     Raises:
@@ -241,7 +241,7 @@ def restore(trainer: Any, filename: str) -> Any:
 _OWN = "random", "carried", "external"  # state that differs between workers
 
 
-def save_all(trainer: Any, filename: str, external: Any) -> None:
+def save_all(trainer: Any, filename: str, external: object) -> None:
     """Rank 0 saves the trainer's state, with the separate state of each worker."""
     state = {**state_of(trainer), "external": external}
     workers = trainer.workers

@@ -153,7 +153,7 @@ class CrossValidationConfig:
     source: InitVar[Any] = None
     mb_size: InitVar[Any] = None
 
-    def __post_init__(self, source: Any, mb_size: Any) -> None:
+    def __post_init__(self, source: object, mb_size: object) -> None:
         _take_older_names(self, source, mb_size)
 
 
@@ -174,7 +174,7 @@ class TestConfig:
     source: InitVar[Any] = None
     mb_size: InitVar[Any] = None
 
-    def __post_init__(self, source: Any, mb_size: Any) -> None:
+    def __post_init__(self, source: object, mb_size: object) -> None:
         _take_older_names(self, source, mb_size)
 
 

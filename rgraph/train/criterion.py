@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..model.function import Function
 
 
-def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
+def as_criterion(criterion: object) -> tuple[Node, Node | None]:
     """The nodes of loss and metric, from a function with one or two outputs or a tuple."""
     parts = criterion if isinstance(criterion, (tuple, list)) else nodes_of(criterion)
     if not 1 <= len(parts) <= 2 or parts[0] is None:
@@ -26,13 +26,13 @@ def as_criterion(criterion: Any) -> tuple[Node, Node | None]:
     return as_node(loss), None if metric is None else as_node(metric)
 
 
-def loss_and_metric(criterion: Any) -> tuple[Function, Function | None]:
+def loss_and_metric(criterion: object) -> tuple[Function, Function | None]:
     """The same as functions; some of CNTK's examples use this private method of `Trainer`."""
     loss, metric = as_criterion(criterion)
     return hold([loss]), None if metric is None else hold([metric])
 
 
-def check_learners(learners: Sequence[Any]) -> None:
+def check_learners(learners: Sequence[object]) -> None:
     """Raises `ValueError` if these are not learners."""
     if not learners:
         raise ValueError("a trainer needs at least one learner: C.sgd(model.parameters, 0.1)")

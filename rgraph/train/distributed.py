@@ -124,7 +124,7 @@ class DistributedLearner(Learner):
         """The state to pickle, without the workers of this program."""
         return {**vars(self), "_communicator": None}
 
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
+    def __setstate__(self, state: Mapping[str, object]) -> None:
         vars(self).update(state)
         self._communicator = Communicator()
 
@@ -139,7 +139,7 @@ class DistributedLearner(Learner):
 
     def update(
         self,
-        gradient_values: Mapping[Any, Any],
+        gradient_values: Mapping[Any, object],
         training_sample_count: int,
         is_sweep_end: bool = False,
     ) -> bool:

@@ -71,7 +71,9 @@ class _Collector(ProgressWriter):
         self.epochs: list[Summary] = []
         self.tests: list[TestSummary] = []
 
-    def on_write_training_update(self, samples: Any, updates: Any, loss: Any, metric: Any) -> None:
+    def on_write_training_update(
+        self, samples: Any, updates: object, loss: Any, metric: Any
+    ) -> None:
         count = samples[1] - samples[0]
         means = [(total[1] - total[0]) / (count or 1) for total in (loss, metric)]
         self.updates.append(Summary(means[0], means[1], count))

@@ -14,7 +14,7 @@ from ..runtime.workers import Workers
 Streams = Mapping[Any, Any]
 
 
-def is_source(data: Any) -> bool:
+def is_source(data: object) -> bool:
     return hasattr(data, "next_minibatch")
 
 

@@ -152,7 +152,7 @@ def _number(value: float, name: str) -> Stored:
     return Stored((), np.float32, lambda shape, dtype: np.full(shape, value, dtype), name)
 
 
-def _checked(given: Any) -> float:
+def _checked(given: object) -> float:
     scale = float(given) if isinstance(given, (int, float, np.number)) else math.nan
     if not 0 < scale < math.inf:
         raise GraphError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..device import DeviceDescriptor
 from ..device import engine as device_engine
 from ..eval import has_samples
 from ..graph import GraphError
@@ -43,7 +44,9 @@ class JointStep:
         """Whether parameters are to be changed."""
         return self.is_made and not self.joined.overflows
 
-    def run(self, arguments: Any, wanted: Sequence[Any], device: Any) -> list[Any]:
+    def run(
+        self, arguments: Any, wanted: Sequence[Any], device: DeviceDescriptor | None
+    ) -> list[Any]:
         """Computes what the parameters are to be changed by; the values of what is wanted.
 
         Raises:
@@ -79,7 +82,9 @@ class JointStep:
                 results.append(self._trainer._learn(own, joined.gradients, samples, ends))
         return any(results) or not results
 
-    def _compute(self, arguments: Any, wanted: Sequence[Any], device: Any) -> tuple[list[Any], str]:
+    def _compute(
+        self, arguments: object, wanted: Sequence[object], device: DeviceDescriptor | None
+    ) -> tuple[list[Any], str]:
         """As `run`, of a worker that has data; and what is wrong with what it found itself."""
         trainer, exchange = self._trainer, self._exchange
         steps, faults = trainer._steps, trainer._faults

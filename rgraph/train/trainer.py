@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..default_options import get_global_option
+from ..device import DeviceDescriptor
 from ..device import engine as engine_of
 from ..eval import Evaluator, as_writers, counts_sequences, ends_sweep
 from ..graph import Node
@@ -161,7 +162,7 @@ class Trainer:
         """The workers that train together; without distributed learners, this one."""
         return Workers() if self._exchange is None else self._exchange.workers
 
-    def check_data(self, source: Any) -> None:
+    def check_data(self, source: object) -> None:
         """Raises `GraphError` if the sources of the workers have different data."""
         if self._exchange is not None and isinstance(source, Source):
             self._exchange.check_data(source)
@@ -203,9 +204,9 @@ class Trainer:
 
     def train_minibatch(
         self,
-        arguments: Any,
-        outputs: Iterable[Any] | None = None,
-        device: Any = None,
+        arguments: object,
+        outputs: Iterable[object] | None = None,
+        device: DeviceDescriptor | None = None,
         is_sweep_end: bool | None = None,
     ) -> Any:
         """One step of training: the loss of a minibatch, its gradients, and the updates.
@@ -247,7 +248,7 @@ class Trainer:
             self._faults.settle()
         go_back = self._position()
 
-        def accept(rows: Sequence[Any]) -> bool:
+        def accept(rows: Sequence[object]) -> bool:
             nonlocal problem, overflows
             samples = self.previous_minibatch_sample_count = self._steps.samples()
             with engine_of(given.device).active():
@@ -282,7 +283,11 @@ class Trainer:
         return goes_on, dict(zip(wanted, values[m:n], strict=True))
 
     def _train_together(
-        self, step: JointStep, arguments: Any, wanted: Sequence[Any], device: Any
+        self,
+        step: JointStep,
+        arguments: object,
+        wanted: Sequence[object],
+        device: DeviceDescriptor | None,
     ) -> Any:
         """Same as `train_minibatch`, for all workers together."""
         values, goes_on = step.run(arguments, wanted, device), True
@@ -315,7 +320,7 @@ class Trainer:
 
         return go_back
 
-    def _update(self, step: Step, gradients: Mapping[Any, Any], sweep_end: bool) -> bool:
+    def _update(self, step: Step, gradients: Mapping[Any, object], sweep_end: bool) -> bool:
         samples, results = self.previous_minibatch_sample_count, []
         for learner in self._learners:
             if learner in step.joined:
@@ -329,7 +334,7 @@ class Trainer:
         return any(results)
 
     def _learn(
-        self, learner: Learner, gradients: Mapping[Any, Any], samples: int, sweep_end: bool
+        self, learner: Learner, gradients: Mapping[Any, object], samples: int, sweep_end: bool
     ) -> bool:
         if not gradients:  # they are not finite
             return learner.has_own_update or learner.count(samples, sweep_end)
@@ -340,7 +345,7 @@ class Trainer:
             own = {p: np.array(on_cpu(g)) for p, g in own.items()}
         return learner.update(own, samples, sweep_end)
 
-    def test_minibatch(self, arguments: Any, device: Any = None) -> float:
+    def test_minibatch(self, arguments: object, device: DeviceDescriptor | None = None) -> float:
         """The mean metric per sample (or loss, without a metric); changes nothing."""
         self._faults.settle()
         return self._evaluator.test_minibatch(arguments, device)
@@ -370,7 +375,7 @@ class Trainer:
         """The roots of its graph, in the order in which CNTK's trainers save them."""
         return [n for n in (*self._model, self._loss, self._metric) if n is not None]
 
-    def save_checkpoint(self, filename: str, external_state: Any = None) -> None:
+    def save_checkpoint(self, filename: str, external_state: object = None) -> None:
         """Saves the state of training: parameters, learners, and counts of samples.
 
         Args:
@@ -420,8 +425,8 @@ class Trainer:
 def _again(
     whole: Function,
     of_model: int,
-    learners: Any,
-    writers: Any,
+    learners: object,
+    writers: object,
     on_nan: str,
     seen: Any,
     scale: tuple[LossScale, list[float]],

@@ -70,7 +70,7 @@ class TrainingSession:
         self,
         trainer: Trainer,
         mb_source: Any,
-        mb_size: Any,
+        mb_size: object,
         model_inputs_to_streams: Streams | None = None,
         max_samples: int | None = None,
         progress_frequency: Frequency = None,
@@ -255,8 +255,8 @@ class TrainingSession:
 
 def training_session(
     trainer: Trainer,
-    mb_source: Any,
-    mb_size: Any,
+    mb_source: object,
+    mb_size: object,
     model_inputs_to_streams: Streams | None = None,
     progress_frequency: Frequency = None,
     max_samples: int | None = None,
@@ -287,7 +287,7 @@ def training_session(
     )
 
 
-def _refuse_infinite(source: Any, what: str) -> None:
+def _refuse_infinite(source: object, what: str) -> None:
     """Raises an error if a source that is read to its end is infinite."""
     if isinstance(source, Source) and source.is_infinite():
         raise ValueError(
