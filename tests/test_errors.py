@@ -305,7 +305,7 @@ class TestRecurrences:
     def test_an_initial_state_that_is_a_sequence(self, told):
         x = C.sequence.input_variable(2, name="x")
         before_last = C.Function(lambda v, s: C.sequence.past_value(v, s, 2))
-        with told("2 steps is a sequence", hint="sequence.first or sequence.last"):
+        with told("2 steps can't be a sequence", hint="sequence.first or sequence.last"):
             before_last(x, x)
 
 

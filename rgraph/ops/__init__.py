@@ -1,7 +1,7 @@
-"""Operations: one record each, by family. Called on variables they build graphs.
+"""Operations, each with one record, grouped in families. Calling them on variables builds graphs.
 
 The names are CNTK's, as `C.plus` or `C.ops.plus`; those of sequences are in `C.sequence`. Operands
-may be variables, functions, numbers and arrays; each operation takes `name=`, its result's name.
+may be variables, functions, numbers and arrays; `name=` sets the name of the result.
 """
 
 from . import (

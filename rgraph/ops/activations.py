@@ -58,7 +58,7 @@ log_add_exp = pointwise(
     arrays="logaddexp",
     doc="""log(exp(left) + exp(right) + …), without overflow.
 
-    Two equal infinities have half of the gradient each.
+    For two equal infinities the gradient is one half each.
 
     >>> C.log_add_exp([1000], [1000]).eval()
     array([1000.6931], dtype=float32)
@@ -74,7 +74,7 @@ relu = pointwise(
     "relu",
     "at_least(x, 0)",
     lambda g, y, _: element_times(g, greater(y, 0.0)),
-    doc="""The larger of `x` and 0; its gradient at 0 is 0.
+    doc="""max(x, 0); the gradient at 0 is 0.
 
     >>> C.relu([-1, 2]).eval()
     array([0., 2.], dtype=float32)
@@ -101,7 +101,7 @@ def _leaky(x: Node, alpha: float | Node) -> Node:
 
 @operation
 def leaky_relu(x: OperandLike, alpha: float = 0.01) -> Node:
-    """`x` where it is positive, `alpha` times `x` elsewhere.
+    """`x` where `x` is positive, `alpha * x` elsewhere.
 
     >>> C.leaky_relu([-1, 2], 0.1).eval()
     array([-0.1,  2. ], dtype=float32)
@@ -114,7 +114,7 @@ def leaky_relu(x: OperandLike, alpha: float = 0.01) -> Node:
 
 @operation
 def param_relu(alpha: OperandLike, x: OperandLike) -> Node:
-    """`leaky_relu` whose `alpha` is learned (He et al., 2015), broadcast to `x`.
+    """`leaky_relu` with a learned `alpha`, broadcast to `x` (He et al., 2015).
 
     >>> C.param_relu(C.constant([0.5, 0.5]), [-1, 2]).eval()
     array([-0.5,  2. ], dtype=float32)
@@ -124,7 +124,7 @@ def param_relu(alpha: OperandLike, x: OperandLike) -> Node:
 
 @operation
 def elu(x: OperandLike, alpha: float = 1.0) -> Node:
-    """`x` where it is positive, `alpha * (exp(x) - 1)` elsewhere (Clevert et al., 2015).
+    """`x` where `x` is positive, `alpha * (exp(x) - 1)` elsewhere (Clevert et al., 2015).
 
     >>> C.elu([-1, 2]).eval()
     array([-0.63212055,  2.        ], dtype=float32)
@@ -147,7 +147,7 @@ def selu(
 
 @operation
 def hard_sigmoid(x: OperandLike, alpha: float, beta: float) -> Node:
-    """`alpha * x + beta` cut to between 0 and 1; the gradient in these bounds is 0.
+    """`alpha * x + beta` clipped to [0, 1]; the gradient at 0 and 1 is 0.
 
     >>> C.hard_sigmoid([-2.5, 0, 4], 0.2, 0.5).eval()
     array([0. , 0.5, 1. ], dtype=float32)
@@ -178,7 +178,7 @@ def softsign(x: OperandLike, steepness: float = 1) -> Node:
     """`x / (1 + |x|)`.
 
     Args:
-        steepness: accepted for CNTK's sake, without effect.
+        steepness: accepted for compatibility with CNTK, without effect.
 
     >>> C.softsign([-1, 1]).eval()
     array([-0.5,  0.5], dtype=float32)

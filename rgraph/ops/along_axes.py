@@ -39,7 +39,7 @@ def chosen_of_some(shape: Shape, *, axis: Named) -> Shape:
     """`chosen`, of axes that have elements to choose one of."""
     axes = chosen(axis, len(shape))
     if not all(shape[a] for a in axes):
-        raise GraphError(f"of a value of shape {shape}, without elements, none is the largest")
+        raise GraphError(f"a value of shape {shape} has no elements, so none is the largest")
     return axes
 
 

@@ -151,8 +151,8 @@ def _reconciled(
         own, other = (run.layouts[a].given for a in (source, axis))
         if len(own) != len(other) or (own != other).any():
             raise GraphError(
-                f"sequences of {own.tolist()} frames can't be put on a time axis whose sequences "
-                f"have {other.tolist()}"
+                f"sequences of {own.tolist()} frames can't be moved to a time axis with sequences "
+                f"of {other.tolist()} frames"
             )
     return x
 

@@ -1,9 +1,8 @@
 """Arithmetic and the elementary functions, element by element.
 
-One rule holds wherever a quotient has no value, in all of them and in their gradients: what is
-divided by 0 is 0 (CNTK's rule). So a derivative that would be infinite is 0, as that of `sqrt` at
-0. Where an operation cuts off what is too small for it (`log`, `sqrt`) its derivative is 0 too.
-docs/ACCURACY.md says how exact they are.
+Division by 0 gives 0, as in CNTK, in all operations and in their gradients. So a derivative that
+would be infinite is 0, such as that of `sqrt` at 0. Where an operation clips small operands (`log`,
+`sqrt`), its derivative is 0 too. Accuracy is documented in docs/ACCURACY.md.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ plus = pointwise(
     operands=PAIR,
     variadic=True,
     cheap=True,
-    doc="""The sum of two or more operands, shapes broadcast as NumPy's.
+    doc="""The sum of two or more operands, with broadcasting as in NumPy.
 
     >>> C.plus([1, 2, 3], [4, 5, 6]).eval()
     array([5., 7., 9.], dtype=float32)
@@ -75,7 +74,7 @@ minus = pointwise(
     lambda g, *_: negate(g),
     operands=PAIR,
     cheap=True,
-    doc="""The difference of two operands, shapes broadcast.
+    doc="""The difference of two operands, with broadcasting.
 
     >>> C.minus([4, 5, 6], 1).eval()
     array([3., 4., 5.], dtype=float32)
@@ -89,7 +88,7 @@ element_times = pointwise(
     operands=PAIR,
     variadic=True,
     cheap=True,
-    doc="""The product of two or more operands, element by element, shapes broadcast.
+    doc="""The element-wise product of two or more operands, with broadcasting.
 
     >>> C.element_times([1, 2, 3], 2).eval()
     array([2., 4., 6.], dtype=float32)
@@ -103,9 +102,9 @@ element_divide = pointwise(
     operands=PAIR,
     low=0.5,
     arrays=_divide,
-    doc="""The quotient of two operands, element by element, shapes broadcast.
+    doc="""The element-wise quotient of two operands, with broadcasting.
 
-    What is divided by 0 is 0, and the gradient to both operands is 0 there (as in CNTK): so a
+    Division by 0 gives 0, and the gradient of both operands is 0 there, as in CNTK: so a
     mean of nothing is 0. Infinity and NaN divided by 0 are NaN. The same holds for `/`.
 
     >>> C.element_divide([1, 2, 3], 2).eval()
@@ -120,7 +119,7 @@ pow = pointwise(
     finite=False,
     operands="base exponent",
     low=0.5,
-    doc="""`base` to the power of `exponent`, element by element, shapes broadcast.
+    doc="""`base` to the power of `exponent`, element by element, with broadcasting.
 
     0 to a negative power is 0 (as in CNTK: what is divided by 0 is 0), to the power of 0 it is 1.
     So the gradient to a base of 0 is 1 for the exponent 1, else 0; that to the exponent is 0
@@ -137,9 +136,9 @@ element_max = pointwise(
     lambda g, _, a, b: element_times(g, less(a, b)),
     operands=PAIR,
     variadic=True,
-    doc="""The larger of two or more operands, element by element, shapes broadcast.
+    doc="""The element-wise maximum of two or more operands, with broadcasting.
 
-    Of equal ones the first has the gradient.
+    Of equal operands the first gets the gradient.
 
     >>> C.element_max([1, 5], [3, 2]).eval()
     array([3., 5.], dtype=float32)
@@ -152,9 +151,9 @@ element_min = pointwise(
     lambda g, _, a, b: element_times(g, greater(a, b)),
     operands=PAIR,
     variadic=True,
-    doc="""The smaller of two or more operands, element by element, shapes broadcast.
+    doc="""The element-wise minimum of two or more operands, with broadcasting.
 
-    Of equal ones the first has the gradient.
+    Of equal operands the first gets the gradient.
 
     >>> C.element_min([1, 5], [3, 2]).eval()
     array([1., 2.], dtype=float32)
@@ -201,7 +200,7 @@ expm1 = pointwise(
     "expm1(x)",
     lambda g, y, _: carried(g, plus(y, 1.0)),
     finite=False,
-    doc="""exp(x) - 1, exact near 0.
+    doc="""exp(x) - 1, accurate near 0.
 
     >>> C.expm1([0, 1e-10]).eval()
     array([0.e+00, 1.e-10], dtype=float32)
@@ -213,7 +212,7 @@ log1p = pointwise(
     lambda g, _, x: element_divide(g, plus(x, 1.0)),
     finite=False,
     low=-0.5,
-    doc="""log(1 + x), exact near 0; -inf at -1 and NaN below it, as NumPy's.
+    doc="""log(1 + x), accurate near 0; -inf at -1 and NaN below, as in NumPy.
 
     >>> C.log1p([0, 1e-10]).eval()
     array([0.e+00, 1.e-10], dtype=float32)
@@ -239,7 +238,7 @@ mod = pointwise(
     operands=PAIR,
     low=0.5,
     arrays="remainder",
-    doc="""What is left of the first operand when it is divided by the second, of the second's sign.
+    doc="""The remainder of the division of the first operand by the second, with the second's sign.
 
     Source: NumPy's `mod`; where the second operand is 0 it is NaN.
 
@@ -254,7 +253,7 @@ sqrt = pointwise(
     low=0.5,
     doc="""The square root of `x`, 0 where `x` is negative (as in CNTK).
 
-    The gradient is 0 where the root is 0: what is divided by 0 is 0, as in `element_divide`.
+    The gradient is 0 where the root is 0: division by 0 gives 0, as in `element_divide`.
 
     >>> C.sqrt([1, 4]).eval()
     array([1., 2.], dtype=float32)
@@ -277,7 +276,7 @@ reciprocal = pointwise(
     lambda g, y, _: negate(element_times(g, square(y))),
     low=0.5,
     arrays=lambda xp, x, out=None: _divide(xp, 1, x, out),
-    doc="""One over `x`; where `x` is 0 it is 0 and has gradient 0 (as in CNTK).
+    doc="""1 / x; where `x` is 0, the result and its gradient are 0, as in CNTK.
 
     >>> C.reciprocal([2, -4]).eval()
     array([ 0.5 , -0.25], dtype=float32)
@@ -297,9 +296,9 @@ abs = pointwise(
 
 @operation
 def clip(x: OperandLike, min_value: OperandLike, max_value: OperandLike) -> Node:
-    """`x` cut to between `min_value` and `max_value`, numbers or arrays.
+    """`x` clipped to the range from `min_value` to `max_value`, numbers or arrays.
 
-    Where it equals one of these it has the gradient.
+    Where `x` equals one of the bounds, `x` gets the gradient.
 
     >>> C.clip([-1, 0.5, 2], 0, 1).eval()
     array([0. , 0.5, 1. ], dtype=float32)

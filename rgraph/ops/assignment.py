@@ -12,15 +12,15 @@ from .records import as_node, define, operation
 
 def _same_shape(ref: Shape, value: Shape) -> Shape:
     if ref != value:
-        raise GraphError(f"a value of shape {value} can't be assigned to one of shape {ref}")
+        raise GraphError(f"can't assign a value of shape {value} to one of shape {ref}")
     return value
 
 
 def _same_for_all(axes: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...]:
     if axes[1]:
         raise GraphError(
-            "each sample has a value of its own, and a parameter is the same for all",
-            hint="reduce it over the batch first: C.reduce_mean(…, axis=C.Axis.all_axes())",
+            "can't assign a value per sample to a parameter, which is the same for all samples",
+            hint="reduce it over the batch: C.reduce_mean(…, axis=C.Axis.all_axes())",
         )
     return ()
 
@@ -33,17 +33,17 @@ ASSIGN = define(
     kernel=lambda run, ref, value: value,
     gradient=lambda node, g: [None, g],
     operands=("reference", "value"),
-    random=True,  # not to be folded or shared: it does something
+    random=True,  # never folded or shared, because of its side effect
     assigns=True,
 )
 
 
 @operation
 def assign(ref: OperandLike, input: OperandLike) -> Node:
-    """`input`, which `ref` is set to when a run that computes this is over.
+    """Sets `ref` to `input` at the end of a run that computes this node; returns `input`.
 
-    What else the run computes from `ref` sees the value before; what comes after it the new one.
-    In training that is after the gradients are computed and before learners update.
+    The run itself uses the old value of `ref`, later runs the new one. In training the assignment
+    happens after the gradients are computed and before the learners' updates.
 
     Args:
         ref: a parameter, or a constant.
@@ -59,5 +59,7 @@ def assign(ref: OperandLike, input: OperandLike) -> Node:
     """
     reference = as_node(ref)
     if not isinstance(reference, (Stored, Constant)):
-        raise GraphError(f"only a parameter or a constant can be set, not a {reference.kind}")
+        raise GraphError(
+            f"only a parameter or a constant can be assigned to, got a {reference.kind}"
+        )
     return apply(ASSIGN, reference, as_node(input))

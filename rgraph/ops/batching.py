@@ -23,8 +23,8 @@ def _unpacked_type(types: Sequence[Type], *, unpacked: Shape) -> Type:
     (x,) = types
     if x.axes is not None and len(x.axes) != 1:
         raise GraphError(
-            "unpack_batch needs an operand with the batch axis and no time axis",
-            hint="sequence.unpack makes a static axis of time",
+            "unpack_batch needs an operand with a batch axis and without a time axis",
+            hint="for sequences use sequence.unpack",
         )
     if x.shape is None or x.axes is None:
         return Type(None, None, x.dtype)
@@ -38,12 +38,14 @@ def _batch_type(types: Sequence[Type], *, rows: tuple[int, int] | None = None) -
     (x,) = types
     if x.axes:
         raise GraphError(
-            "to_batch needs an operand without dynamic axes, this one has a batch axis"
+            "to_batch needs an operand without dynamic axes, got one with a batch axis"
         )
     if x.shape is None or x.axes is None:
         return Type(None, None, x.dtype)
     if not x.shape:
-        raise GraphError("to_batch makes the first static axis the batch; the operand has none")
+        raise GraphError(
+            "to_batch needs an operand with a static axis, which becomes the batch axis"
+        )
     first = x.shape[0]
     axis = batch_of(rows or trials_of(first), None if first == FREE else first)
     return Type(x.shape[1:], (axis,), x.dtype)
@@ -72,8 +74,8 @@ def _ordered(run: Run, x: Array, axis: Axis) -> Array:
 def check_count(rows: int, samples: int) -> None:
     if rows != samples:
         raise GraphError(
-            f"{rows} rows can't stand beside the {samples} samples of another operand",
-            hint="rows on different batch axes meet where they are as many",
+            f"{rows} rows can't be combined with {samples} samples of another operand",
+            hint="operands on different batch axes need the same number of rows",
         )
 
 
@@ -130,14 +132,14 @@ CARRY_ROWS = define(  # to the batch axis of `like`, or to that of `axes`: whoev
 
 @operation
 def unpack_batch(x: OperandLike) -> Node:
-    """The batch as a first static axis.
+    """Makes the batch axis the first static axis.
 
     Args:
-        x: shape `shape` per sample; not a sequence.
+        x: a value of shape `shape` per sample; not a sequence.
 
     Returns:
-        shape (samples, *shape), without dynamic axes. The number of samples is free: it follows
-        from the minibatch.
+        a value of shape (samples, *shape), without dynamic axes. The number of samples is a free
+        dimension.
 
     Source: CNTK's `unpack_batch`.
 
@@ -151,16 +153,17 @@ def unpack_batch(x: OperandLike) -> Node:
 
 @operation
 def to_batch(x: OperandLike) -> Node:
-    """The first static axis as a batch axis.
+    """Makes the first static axis a batch axis.
 
     Args:
-        x: shape (rows, *shape), without dynamic axes.
+        x: a value of shape (rows, *shape), without dynamic axes.
 
     Returns:
-        shape `shape` per row. What has as many rows, for any number of samples, is on the same
-        batch axis, the minibatch's own if these are the samples: it may be combined. Rows whose
-        number is fixed may be combined with any others; a run checks that they are as many. What
-        has other rows is refused; `reconcile_dynamic_axes` carries it over where they are as many.
+        a value of shape `shape` per row. Values with the same number of rows for any number of
+        samples have the same batch axis (that of the minibatch, if rows are samples) and can be
+        combined. A fixed number of rows can be combined with any other; a run checks that the
+        numbers are equal. Otherwise combining them is an error; use `reconcile_dynamic_axes` if
+        the numbers of rows are equal.
 
     Source: CNTK's `to_batch`.
 

@@ -1,4 +1,4 @@
-"""Comparisons, selection, logic and rounding: what is constant almost everywhere.
+"""Comparisons, selection, logic and rounding: functions that are constant almost everywhere.
 
 No gradient flows through these, except through what `element_select` selects.
 """
@@ -33,7 +33,7 @@ floor = pointwise(
     "floor",
     "floor(arg)",
     operands="arg",
-    doc="""The largest integer not above `arg`. No gradient flows through it.
+    doc="""Rounds down to an integer. No gradient flows through it.
 
     >>> C.floor([0.2, -1.5]).eval()
     array([ 0., -2.], dtype=float32)
@@ -43,7 +43,7 @@ ceil = pointwise(
     "ceil",
     "ceil(arg)",
     operands="arg",
-    doc="""The smallest integer not below `arg`. No gradient flows through it.
+    doc="""Rounds up to an integer. No gradient flows through it.
 
     >>> C.ceil([0.2, -1.5]).eval()
     array([ 1., -1.], dtype=float32)
@@ -55,7 +55,7 @@ round = pointwise(
     "round",
     "floor(arg) + (arg - floor(arg) >= 0.5)",
     operands="arg",
-    doc="""The nearest integer, halves going up as in CNTK. No gradient flows through it.
+    doc="""Rounds to the nearest integer, halves up as in CNTK. No gradient flows through it.
 
     >>> C.round([0.5, 1.2, -0.5]).eval()
     array([1., 1., 0.], dtype=float32)
@@ -65,7 +65,7 @@ sign = pointwise(
     "sign",
     "x if x != x else (x > 0) - (x < 0)",
     arrays="sign",
-    doc="""-1, 0 or 1. No gradient flows through it.
+    doc="""The sign: -1, 0 or 1. No gradient flows through it.
 
     >>> C.ops.sign([-3, 0, 2]).eval()
     array([-1.,  0.,  1.], dtype=float32)
@@ -80,7 +80,7 @@ element_select = pointwise(
     lambda g, _, c, a, b: element_select(c, g, 0.0),
     lambda g, _, c, a, b: element_select(c, 0.0, g),
     operands="flag value_if_true value_if_false",
-    doc="""`value_if_true` where `flag` is not 0, `value_if_false` elsewhere, shapes broadcast.
+    doc="""`value_if_true` where `flag` is not 0, `value_if_false` elsewhere, with broadcasting.
 
     >>> C.element_select([1, 0], [5, 6], [7, 8]).eval()
     array([5., 8.], dtype=float32)
@@ -132,7 +132,7 @@ stop_gradient = pointwise(
     "input",
     operands="input",
     constant=True,
-    doc="""`input`, through which no gradient flows.
+    doc="""Returns `input`, but no gradient flows through it.
 
     >>> x = C.input_variable(1, needs_gradient=True)
     >>> (C.stop_gradient(x) * x).grad({x: [[3.0]]})

@@ -1,4 +1,4 @@
-"""Operations put together from others: means of several operands, normalizations of a sample."""
+"""Operations composed of others: means of several operands, normalizations of a sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .reductions import over_space, reduce_mean
 
 @operation
 def sum(*operands: OperandLike) -> Node:
-    """The sum of operands, shapes broadcast.
+    """The sum of operands, with broadcasting.
 
     >>> C.sum([1, 2], [3, 4], 5).eval()
     array([ 9., 11.], dtype=float32)
@@ -26,7 +26,7 @@ def sum(*operands: OperandLike) -> Node:
 
 @operation
 def mean(*operands: OperandLike) -> Node:
-    """The mean of operands, element by element, shapes broadcast.
+    """The element-wise mean of operands, with broadcasting.
 
     >>> C.mean([1, 2], [3, 4]).eval()
     array([2., 3.], dtype=float32)
@@ -59,8 +59,8 @@ def mean_variance_normalization(
 
     Args:
         operand: shape (channels, height, width).
-        use_stats_across_channels: whether all channels share their mean and deviation.
-        do_variance_scaling: False: the mean is subtracted and nothing else.
+        use_stats_across_channels: whether all channels share a mean and standard deviation.
+        do_variance_scaling: False only subtracts the mean.
 
     Source: CNTK's `mean_variance_normalization`.
 
@@ -85,12 +85,12 @@ def mean_variance_normalization(
 def local_response_normalization(
     operand: OperandLike, depth_radius: int, bias: float, alpha: float, beta: float
 ) -> Node:
-    """Each element divided by (bias + alpha * m) ** beta, m the mean square of its neighbours.
+    """Divides by (bias + alpha * m) ** beta, with the mean square m over neighboring channels.
 
     Args:
         operand: shape (channels, height, width).
-        depth_radius: the neighbours are the elements at its place in so many channels on either
-            side, and itself; those beyond the first and the last channel count as zeros.
+        depth_radius: the number of neighboring channels on each side; channels outside the range
+            count as zeros.
 
     Source: Krizhevsky et al., 2012, section 3.3; CNTK's `local_response_normalization`.
 
@@ -99,7 +99,7 @@ def local_response_normalization(
     """
     x = as_node(operand)
     if x.shape is not None and len(x.shape) != 3:
-        raise GraphError(f"images are (channels, height, width), got shape {x.shape}")
+        raise GraphError(f"images must have shape (channels, height, width), got {x.shape}")
     window = (2 * int(depth_radius) + 1, 1, 1)
     near = pooling(
         square(x), AVG_POOLING, window, auto_padding=[True, False, False], include_pad=True
@@ -109,7 +109,7 @@ def local_response_normalization(
 
 @operation
 def straight_through_impl(x: OperandLike) -> Node:
-    """1 where `x` is above 0, else -1; gradients pass as they are where `x` is within -1 and 1.
+    """1 where `x` is positive, else -1; gradients pass unchanged where `x` is from -1 to 1.
 
     Source: Hubara et al., 2016; CNTK's `straight_through_impl`.
 
@@ -124,7 +124,7 @@ def straight_through_impl(x: OperandLike) -> Node:
 
 @operation
 def image_scaler(x: OperandLike, scalar: float, biases: Sequence[float]) -> Node:
-    """Images times a number, plus a number for each channel.
+    """Multiplies images by a number, and adds a number to each channel.
 
     Args:
         x: shape (channels, height, width).

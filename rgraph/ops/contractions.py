@@ -31,7 +31,9 @@ def _sizes(a: Shape, b: Shape, left: Labels, right: Labels) -> dict[int, int]:
     sizes = dict(zip(left, a, strict=True))
     for label, size in zip(right, b, strict=True):
         if sizes.setdefault(label, size) != size:
-            raise GraphError(f"shapes {a} and {b} do not fit: {sizes[label]} meets {size}")
+            raise GraphError(
+                f"shapes {a} and {b} do not match: {sizes[label]} and {size} must be equal"
+            )
     return sizes
 
 
@@ -220,7 +222,7 @@ def _times_plan(
     inner = len(b) - output_rank
     if inner < 0:
         raise GraphError(
-            f"the right operand has {len(b)} axes, too few for output_rank={output_rank}"
+            f"the right operand has only {len(b)} axes, too few for output_rank={output_rank}"
         )
     if map_rank is not None and b[:inner] == (INFERRED,):
         inner = len(a) - map_rank
@@ -228,7 +230,7 @@ def _times_plan(
     if inner > len(a):
         raise GraphError(
             f"a left operand of shape {a} can't be multiplied by one of shape {b}: "
-            f"{inner} axes are to be summed over, it has {len(a)}"
+            f"it needs {inner} axes to sum over, but has {len(a)}"
         )
     outer = len(a) - inner
     tail, head = a[outer:], b[:inner]
@@ -237,8 +239,8 @@ def _times_plan(
             raise GraphError(
                 f"the last {inner} axes of the left operand, {tail}, must equal the first "
                 f"{inner} of the right, {head}",
-                hint="a layer's weights keep the shape of what it was first applied to; another "
-                "shape needs another layer",
+                hint="the weights of a layer get their shape from its first input; another "
+                "shape needs a new layer",
             )
     filled = [
         a[:outer] + tuple(y if x == INFERRED else x for x, y in zip(tail, head, strict=True)),
@@ -308,20 +310,25 @@ def times(
     output_rank: int = 1,
     infer_input_rank_to_map: int | None = None,
 ) -> Node:
-    """The matrix product; of tensors, a sum over the axes that both operands share.
+    """The matrix product, or for tensors a sum over the axes that both operands share.
 
-    The last `output_rank` axes of `right` are the result's last; the axes of `right` before
-    them are summed over with as many last axes of `left`.
+    The sum is over the last axes of `left` and the first axes of `right`.
 
     Args:
-        left: shape (…, *inner).
-        right: shape (*inner, *output).
+        left: a value of shape (*outer, *inner).
+        right: a value of shape (*inner, *output).
         output_rank: the number of output axes, len(output).
-        infer_input_rank_to_map: where `right` is a parameter with one inferred inner dimension:
-            how many leading axes of `left` are not summed over (0: all are summed over). By
-            default the inferred dimension stands for one axis.
-            `C.ops.TIMES_REDUCE_SEQUENCE_AXIS_WITHOUT_INFERRED_INPUT_RANK`: the products of the
-            frames of each sequence are summed.
+        infer_input_rank_to_map: if `right` is a parameter with one inferred inner dimension, the
+            number of leading axes of `left` that are not summed over (0: all axes are summed
+            over). By default the inferred dimension is one axis.
+            `C.ops.TIMES_REDUCE_SEQUENCE_AXIS_WITHOUT_INFERRED_INPUT_RANK`: sums the products of
+            all frames of each sequence.
+
+    Returns:
+        a value of shape (*outer, *output).
+
+    Raises:
+        GraphError: the inner axes do not match.
 
     >>> C.times([[1, 2], [3, 4]], [[5], [6]]).eval()
     array([[17.],
@@ -340,7 +347,7 @@ def times(
 
 @operation
 def times_transpose(left: OperandLike, right: OperandLike) -> Node:
-    """The product with the transpose of `right`, a matrix (or a vector, seen as a row).
+    """The product with the transpose of `right`, a matrix (or a vector, treated as a row).
 
     >>> C.times_transpose([[1, 2], [3, 4]], [[5, 6]]).eval()
     array([[17.],

@@ -171,7 +171,7 @@ def _shape_of(node: Node, operand: int) -> Shape:
 def _operand_axes(axes: Sequence[Axes | None], **_: object) -> Axes | None:
     if axes[0]:
         raise GraphError(
-            "the kernels differ from sample to sample; a convolution's are the same for all",
+            "the kernels of a convolution can't have a batch axis",
             hint="use a Parameter or a constant, or a sum over the batch",
         )
     return None if axes[0] is None else axes[1]
@@ -328,9 +328,10 @@ def convolved(w: Node, x: Node, *, reduction_rank: int = 1, **given: Any) -> Nod
         moves = padded and kernel[0] not in (1, INFERRED)
         if moves and len(kernel) > 3 and kernel[0] == operand[0]:
             raise GraphError(
-                f"a filter {readable(kernel)} that is padded along the first axis too would move "
+                f"a filter of shape {readable(kernel)} with padding along its first axis would "
+                "move "
                 "along more than three axes",
-                hint="auto_padding=[False, True, …] takes the first axis for channels",
+                hint="use auto_padding=[False, True, …] if the first axis is channels",
             )
         if moves and len(kernel) <= 3:
             moved = _apply(with_ones(w, 0, 2), with_ones(x, 0), given)
@@ -348,7 +349,8 @@ def _apply(w: Node, x: Node, given: Attributes) -> Node:
         return apply(CONVOLUTION, w, x, **attrs, given=given)
     if rank not in (1, 2, 3):
         raise GraphError(
-            f"kernels have shape (output channels, input channels, *kernel) with 1 to 3 spatial "
+            "kernels must have shape (output channels, input channels, *kernel) with 1 to 3 "
+            "spatial "
             f"axes, got {readable(w.shape)}"
         )
     return apply(CONVOLUTION, w, x, **geometry(rank, **given))

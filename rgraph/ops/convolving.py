@@ -1,4 +1,4 @@
-"""What people call for a convolution and its transpose, with all that may be left out."""
+"""The public functions for convolutions and transposed convolutions, with all their options."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def convolution(
     groups: int = 1,
     max_temp_mem_size_in_samples: int = 0,
 ) -> Node:
-    """The convolution (cross-correlation) of each sample with a set of kernels.
+    """The convolution (cross-correlation) of each sample or frame with kernels.
 
     Args:
         convolution_map: the kernels, shape (output channels, input channels / groups, *kernel),
@@ -39,17 +39,17 @@ def convolution(
         operand: shape (input channels, *size), per sample or per frame.
         strides, dilation: one number, or one per spatial axis (a first one for the channels, as
             in CNTK, is ignored).
-        auto_padding: whether zeros are put around so that with stride 1 the size stays; one
-            flag, or one per spatial axis (or a first one for the channels too).
-        reduction_rank: 0 if the operand has no channel axis (then the map has none for input
-            channels either). The axis for output channels may be left out where there is one.
-        groups: how many groups of channels are convolved separately.
+        auto_padding: whether to pad with zeros so that a stride of 1 keeps the size; one flag, or
+            one per spatial axis (optionally with a first one for the channels).
+        reduction_rank: 0 if the operand has no channel axis (then the map has no axis for input
+            channels either). A single output channel needs no axis.
+        groups: the number of groups of channels that are convolved separately.
         sequential: whether the first axis of *kernel is time, see
             `layers.SequentialConvolution`; the operand is a sequence.
-        sharing, max_temp_mem_size_in_samples: accepted for CNTK's sake, without effect.
+        sharing, max_temp_mem_size_in_samples: accepted for compatibility with CNTK.
 
     Returns:
-        shape (output channels, *size), size = (size - 1) // stride + 1 where padded.
+        a value of shape (output channels, *size), with size = (size - 1) // stride + 1 if padded.
 
     Source: CNTK's `convolution`.
 
@@ -60,7 +60,7 @@ def convolution(
     """
     w, x = as_node(convolution_map), as_node(operand)
     if w.shape is None:
-        raise GraphError("the kernels' shape must be known when a convolution is written down")
+        raise GraphError("the shape of the kernels must be known")
     given = {"strides": strides, "auto_padding": auto_padding, "dilation": dilation}
     plain = {key: np.asarray(value).tolist() for key, value in given.items()}
     make = _along_time if sequential else convolved
@@ -74,7 +74,8 @@ def _along_time(w: Node, x: Node, *, reduction_rank: int, groups: int, **given: 
     rank = len(w.shape or ()) - 1 - reduction_rank
     if rank not in (1, 2, 3):
         raise GraphError(
-            "kernels along time have shape (output channels, input channels, frames, *kernel), "
+            "kernels along time must have shape (output channels, input channels, frames, "
+            "*kernel), "
             f"got {readable(w.shape or ())}"
         )
     steps = per_axis(given["strides"], rank, "strides")
@@ -118,18 +119,18 @@ def convolution_transpose(
     reduction_rank: int = 1,
     max_temp_mem_size_in_samples: int = 0,
 ) -> Node:
-    """The transposed convolution: what a convolution's gradient does to its operand.
+    """The transposed convolution: the adjoint of a convolution with respect to its operand.
 
     Args:
         convolution_map: shape (input channels, output channels, *kernel).
         operand: shape (input channels, *size).
-        output_shape: the size to make, with or without channels in front; it must be one that
-            the convolution takes back to `size`. By default the smallest such.
+        output_shape: the size of the output, with or without channels; the convolution must map
+            it back to `size`. By default the smallest such size.
         others: as for `convolution`.
 
     Returns:
-        shape (output channels, *output size); the size is (size - 1) * stride + 1 where padded,
-        and by the kernel's reach more where not.
+        a value of shape (output channels, *output size), with size (size - 1) * stride + 1 if
+        padded, and otherwise kernel - 1 more (for a dilation of 1).
 
     Source: CNTK's `convolution_transpose`.
 
@@ -144,7 +145,8 @@ def convolution_transpose(
         x = x if reduction_rank else with_ones(x, 0)
     if w.shape is None or not 3 <= len(w.shape) <= 5:
         raise GraphError(
-            "transposed kernels have shape (input channels, output channels, *kernel) with 1 to 3 "
+            "transposed kernels must have shape (input channels, output channels, *kernel) with "
+            "1 to 3 "
             f"spatial axes, got {w.shape}"
         )
     rank = len(w.shape) - 2

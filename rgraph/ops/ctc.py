@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: the loss of sequences whose labels have no known place.
+"""Connectionist temporal classification: the loss for labels without an alignment to frames.
 
 A sequence labelled a b goes through the states _ a _ b _, `_` for blank. A path gives each frame
 a state, the same one as the frame before or a later one, and leaves out none but a blank between
@@ -34,7 +34,7 @@ labels_to_graph = pointwise(
     "labels",
     operands="labels",
     constant=True,
-    doc="""`labels` as `forward_backward` takes them. No gradient flows through it.
+    doc="""Converts labels for `forward_backward`. No gradient flows through it.
 
     Source: CNTK's `labels_to_graph`.
 
@@ -58,15 +58,15 @@ def _states(
 
     if not len(begins) and (labels.max(-1)[labels.argmax(-1) != blank] > 0).any():
         raise GraphError(
-            "no frame begins a label",
-            hint="2 marks the frame on which a label begins, as in [0, 2, 0]; 1 those it goes on",
+            "no frame marks the beginning of a label",
+            hint="2 marks the first frame of a label, as in [0, 2, 0]; 1 marks its further frames",
         )
     classes = np.full((len(layout), 1 + 2 * count.max(initial=0)), blank)
     classes[sequence, state] = found = labels[begins].argmax(-1)
     if (found == blank).any():
         raise GraphError(
-            f"a label is {blank}, the class of the blank",
-            hint="blankTokenId is a class of its own, which no label has",
+            f"a label has class {blank}, which is the blank",
+            hint="blankTokenId must be a class that no label has",
         )
     until = np.full(classes.shape, layout.steps)
     if delay >= 0:
@@ -164,7 +164,7 @@ class _Paths:
             f"sequence {sequence} of the minibatch has {frames} frames, and no path through them, "
             f"of a probability above 0, gives its labels: {labels} labels need {needed} frames, "
             "one each and one between two that are the same",
-            hint="leave the sequence out, shorten sequences less before the loss, or allow a "
+            hint="leave the sequence out, use less subsampling in time, or allow a "
             "longer delayConstraint",
         )
 
@@ -192,9 +192,11 @@ def _classes(labels: Shape, scores: Shape, *, blank: int, delay: int) -> Shape:
             f"labels and features need vectors of the same size, got {labels} and {scores}"
         )
     if not 0 <= blank < scores[0]:
-        raise GraphError(f"blankTokenId {blank} is none of the {scores[0]} classes")
+        raise GraphError(f"blankTokenId must be from 0 to {scores[0] - 1}, got {blank}")
     if delay < -1:
-        raise GraphError(f"delayConstraint is a number of frames, or -1 for none, got {delay}")
+        raise GraphError(
+            f"delayConstraint must be a number of frames, or -1 for no limit, got {delay}"
+        )
     return scores
 
 
@@ -208,7 +210,7 @@ def _same_frames(axes: Sequence[Axes | None], **_: object) -> Axes:
     if not labels or labels != scores:
         raise GraphError(
             "labels and features need the same dynamic axes",
-            hint="declare both inputs with the same sequence_axis, or put the one on the axes of "
+            hint="declare both inputs with the same sequence_axis, or move one to the axes of "
             "the other with C.reconcile_dynamic_axes",
         )
     return labels
@@ -219,7 +221,7 @@ def _arguments(node: Node) -> dict[str, object]:
 
 
 def _no_second_derivative(node: Node, g: Node) -> NoReturn:
-    raise GraphError("forward_backward has no derivative of the second order")
+    raise GraphError("there is no second derivative")
 
 
 SLOPE = define(
@@ -257,31 +259,28 @@ def forward_backward(
 ) -> Node:
     """The loss of connectionist temporal classification (CTC), summed over the minibatch.
 
-    It is minus the logarithm of the probability that the frames of each sequence, read one after
-    the other, give its labels: where neighbouring frames of the same class count once, and blanks
-    not at all.
+    The loss is minus the log-probability that the frames of each sequence spell its labels, where
+    adjacent frames of the same class are merged, and blanks are dropped.
 
     Args:
-        graph: `labels_to_graph` of the labels, a sequence as long as the features: for each frame
-            a vector (classes,) whose largest element is 2 at a label's class on the frame that
-            begins the label. All other frames count for nothing (CNTK's have 1 at the class of
-            the label that goes on). Without `delayConstraint` it makes no difference on which
-            frames labels begin, only in which order.
-        features: the network's output, (classes,) for each frame: scores before a softmax.
-        blankTokenId: the class that stands for no label.
-        delayConstraint: for how many frames a label may last beyond the frame on which the next
-            one begins in `graph`; -1: there is no limit.
+        graph: `labels_to_graph` of the labels, a sequence of the same length as the features: for
+            each frame a vector (classes,) with 2 at the class of a label on the label's first
+            frame. Other frames are ignored (in CNTK they have 1 at the class of the current
+            label). Without `delayConstraint` only the order of the labels matters, not their
+            frames.
+        features: the output of the network, (classes,) for each frame: scores before a softmax.
+        blankTokenId: the class of the blank.
+        delayConstraint: the number of frames for which a label may continue after the first frame
+            of the next one in `graph`; -1: no limit.
 
     Returns:
-        one number, of shape (), for all sequences together. Its gradient by the features is their
-        softmax less the share of the paths that go through each class. No gradient flows to the
-        labels.
+        one number for all sequences, of shape (). Its gradient with respect to the features is
+        their softmax minus the share of paths through each class. No gradient flows to the labels.
 
     Raises:
-        GraphError: for sequences whose frames are too few for their labels, where CNTK's loss is
-            1e11 and its gradient of no meaning. (CNTK lets the blank after the last label, too,
-            last `delayConstraint` frames, counted from the sequence's first; here the last blank
-            is free.)
+        GraphError: a sequence has too few frames for its labels (CNTK's loss is then 1e11, with a
+            meaningless gradient). (In CNTK delayConstraint also limits the blank after the last
+            label, counted from the first frame; here the last blank is not limited.)
 
     Source: Graves, Fernández, Gomez and Schmidhuber, 2006; CNTK's `forward_backward`.
 

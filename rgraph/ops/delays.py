@@ -32,7 +32,7 @@ def _delay_shape(x: Shape | None, initial: Shape | None, *, offset: int) -> Shap
         fits = False
     if not fits:
         raise GraphError(
-            f"an initial state of shape {initial} does not fit a state of shape {x}".replace(
+            f"an initial state of shape {initial} does not match a state of shape {x}".replace(
                 str(INFERRED), "inferred"
             ),
             hint=f"give it shape {x}, or a number",
@@ -52,7 +52,7 @@ def _delay_axes(axes: Sequence[Axes | None], *, offset: int) -> Axes | None:
     one_batch(axes)
     if axes[1] is not None and len(axes[1]) == 2 and abs(offset) > 1:
         raise GraphError(
-            f"the initial state of a delay by {abs(offset)} steps is a sequence, it should be one "
+            f"the initial state of a delay by {abs(offset)} steps can't be a sequence, only one "
             "value per sequence",
             hint="take one frame of it with sequence.first or sequence.last",
         )
@@ -180,8 +180,8 @@ def _outside_at(node: Node, operands: Sequence[Node], passed: Node) -> Node:
         raise failed(
             node,
             GraphError(
-                "it asks how many frames are to come",
-                hint="while frames come nobody knows which is the last",
+                "it depends on the number of frames to come",
+                hint="the last frame is not known while frames are streamed",
             ),
         )
     return is_early(passed, offset, node.dtype)
@@ -213,13 +213,13 @@ OUTSIDE = define(  # 1 on the frames whose delay lies outside the sequence
 def past_value(
     x: OperandLike, initial_state: OperandLike | None = None, time_step: int = 1
 ) -> Node:
-    """`x` as it was `time_step` frames ago.
+    """Delays a sequence: the value of `x` `time_step` frames ago.
 
     Args:
         x: a sequence.
-        initial_state: what it was before the first frame: a number, an array, a parameter, or a
-            value per sequence; 0 by default. Or a sequence, of any time axis, whose last frames
-            come before the first frame of `x`; where it has only one, that one.
+        initial_state: the value before the first frame: a number, an array, a parameter, or a
+            value per sequence; 0 by default. Or a sequence, with any time axis, whose last frames
+            precede the first frame of `x`; a single frame is repeated.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.past_value(x).eval({x: np.array([[1], [2], [3]])})[0]
@@ -234,7 +234,7 @@ def past_value(
 def future_value(
     x: OperandLike, initial_state: OperandLike | None = None, time_step: int = 1
 ) -> Node:
-    """`x` as it will be in `time_step` frames; otherwise as `past_value`.
+    """Looks ahead: the value of `x` in `time_step` frames; otherwise like `past_value`.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.future_value(x).eval({x: np.array([[1], [2], [3]])})[0]
@@ -249,19 +249,20 @@ def _steps_away(time_step: int) -> int:
     steps = whole(time_step, "time_step")
     if steps < 0:
         raise GraphError(
-            f"time_step counts frames and can't be negative, got {steps}",
-            hint="past_value looks back, future_value ahead, and sequence.delay either way",
+            f"time_step must not be negative, got {steps}",
+            hint="use past_value to look back, future_value to look ahead, sequence.delay for "
+            "either",
         )
     return steps
 
 
 @operation
 def delay(x: OperandLike, initial_state: OperandLike | None = None, time_step: int = 1) -> Node:
-    """`past_value` for a positive `time_step`, `future_value` for a negative one.
+    """Same as `past_value`, or for a negative `time_step` as `future_value`.
 
     Args:
         x: a sequence.
-        initial_state: as `past_value`'s; for `future_value` a sequence's first frames.
+        initial_state: as for `past_value`; with a negative `time_step` a sequence's first frames.
 
     Source: CNTK's `sequence.delay`.
 

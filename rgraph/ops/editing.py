@@ -1,6 +1,6 @@
-"""Sequences made of sequences: reversed, thinned, padded, joined, cut into windows.
+"""Edits sequences: reverse, stride, pad, join, window.
 
-Where the result's sequences have other lengths, they are on a time axis of their own.
+Results with other lengths have a new time axis.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _on_longer_axis(*parts: Node, extra: int = 0) -> Node:
 
 @operation
 def reverse(seq: OperandLike) -> Node:
-    """Each sequence's frames in the opposite order.
+    """Reverses the frames of each sequence.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.reverse(x).eval({x: np.array([[1], [2], [3]])})[0]
@@ -121,7 +121,7 @@ def reverse(seq: OperandLike) -> Node:
 
 @operation
 def length(seq: OperandLike) -> Node:
-    """How many frames each sequence has.
+    """The number of frames of each sequence.
 
     >>> x = C.sequence.input_variable(2)
     >>> C.sequence.length(x).eval({x: [np.zeros((3, 2)), np.zeros((1, 2))]})
@@ -134,7 +134,7 @@ def length(seq: OperandLike) -> Node:
 
 @operation
 def reduce_mean(seq: OperandLike) -> Node:
-    """The mean of each sequence's frames; 0 for a sequence of no frames.
+    """The mean over the frames of each sequence; 0 for an empty sequence.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.reduce_mean(x).eval({x: np.array([[1], [2], [6]])})
@@ -147,7 +147,7 @@ def reduce_mean(seq: OperandLike) -> Node:
 
 @operation
 def stride(seq: OperandLike, step: int, begin: int = 0) -> Node:
-    """Every `step`-th frame of each sequence, from frame `begin` on, on a new time axis.
+    """Every `step`-th frame of each sequence, starting at frame `begin`, on a new time axis.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.stride(x, 2).eval({x: np.array([[1], [2], [3]])})[0]
@@ -161,7 +161,7 @@ def stride(seq: OperandLike, step: int, begin: int = 0) -> Node:
 
 @operation
 def pad(seq: OperandLike, before: int = 0, after: int = 0, value: float = 0) -> Node:
-    """Each sequence with frames of `value` before and after it, on a new time axis.
+    """Pads each sequence with frames of `value` before and after, on a new time axis.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.pad(x, 1, 1, 9).eval({x: np.array([[1], [2]])})[0].ravel()
@@ -169,8 +169,8 @@ def pad(seq: OperandLike, before: int = 0, after: int = 0, value: float = 0) -> 
     """
     if before < 0 or after < 0:
         raise GraphError(
-            f"sequence.pad adds 0 or more frames, got {before} and {after}",
-            hint="sequence.slice takes frames away",
+            f"sequence.pad can't add a negative number of frames, got {before} and {after}",
+            hint="use sequence.slice to remove frames",
         )
     x = as_node(seq)
     like = _on_longer_axis(x, extra=int(before) + int(after))
@@ -184,14 +184,14 @@ def pad(seq: OperandLike, before: int = 0, after: int = 0, value: float = 0) -> 
 
 @operation
 def join(*seqs: OperandLike) -> Node:
-    """The sequences of several operands, one after the other, on a new time axis.
+    """Concatenates the sequences of several operands, on a new time axis.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.join(x, x * 10).eval({x: np.array([[1], [2]])})[0].ravel()
     array([ 1.,  2., 10., 20.], dtype=float32)
     """
     if not seqs:
-        raise GraphError("sequence.join joins one or more sequences, it was given none")
+        raise GraphError("sequence.join needs at least one sequence")
     parts = list(map(as_node, seqs))
     like = _on_longer_axis(*parts)
     joined, start = None, None
@@ -209,8 +209,8 @@ def join(*seqs: OperandLike) -> Node:
 def window(seq: OperandLike, size: int, stride: int = 1) -> Node:
     """Windows of `size` frames in each sequence, every `stride` frames, on a new time axis.
 
-    A window's frames lie along a new first static axis, the earliest first. Windows that are not
-    full are left out: a sequence of n frames gives (n - size) // stride + 1, or none.
+    The frames of a window are along a new first static axis, the earliest first. Incomplete windows
+    are left out: a sequence of n frames has (n - size) // stride + 1 windows, or none.
 
     >>> x = C.sequence.input_variable(())
     >>> C.sequence.window(x, 2).eval({x: np.array([1, 2, 3])})[0]

@@ -1,4 +1,4 @@
-"""Constants in the shape of something (no gradient flows through them), and other types."""
+"""Constants of the shape of another value (without a gradient), and conversions of types."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILL = define(
 
 @operation
 def zeros_like(x: OperandLike) -> Node:
-    """Zeros of the shape and the dynamic axes of `x`.
+    """Zeros with the shape and dynamic axes of `x`.
 
     >>> C.zeros_like([1, 2]).eval()
     array([0., 0.], dtype=float32)
@@ -37,7 +37,7 @@ def zeros_like(x: OperandLike) -> Node:
 
 @operation
 def ones_like(x: OperandLike) -> Node:
-    """Ones of the shape and the dynamic axes of `x`.
+    """Ones with the shape and dynamic axes of `x`.
 
     >>> C.ones_like([1, 2]).eval()
     array([1., 1.], dtype=float32)
@@ -50,7 +50,7 @@ def _eye_axes(
 ) -> tuple[Axis, ...] | None:
     (axes,) = operands
     if axes is not None and len(axes) > 1:
-        raise GraphError("a sequence's frames are no matrix; eye_like needs a matrix")
+        raise GraphError("eye_like needs a matrix, got a sequence")
     return axes
 
 
@@ -74,18 +74,18 @@ EYE = define(
 def _check_matrix(shape: Shape | None, axes: tuple[Axis, ...] | None) -> None:
     if shape is not None and axes is not None and len(shape) + len(axes) != 2:
         raise GraphError(
-            f"eye_like needs a matrix: one axis, static or the batch, besides another; got shape "
+            f"eye_like needs a matrix: two static axes, or one and the batch; got shape "
             f"{shape}" + (" and the batch" if axes else "")
         )
 
 
 @operation
 def eye_like(x: OperandLike, sparse_output: bool = True) -> Node:
-    """The identity of the shape of a matrix: ones on the diagonal, zeros elsewhere.
+    """An identity matrix with the shape of `x`: ones on the diagonal, zeros elsewhere.
 
     Args:
-        x: two axes, of which one may be the batch.
-        sparse_output: whether `eval` gives a SciPy sparse matrix (CSR).
+        x: a value with two axes, one of which may be the batch.
+        sparse_output: whether `eval` returns a SciPy sparse matrix (CSR).
 
     >>> C.eye_like([[1, 2, 3], [4, 5, 6]], sparse_output=False).eval()
     array([[1., 0., 0.],
@@ -108,7 +108,7 @@ CAST = define(
 
 @operation
 def cast(node_input: OperandLike, dtype: DTypeLike) -> Node:
-    """`node_input` in another type of number; its gradient comes back in its own.
+    """Converts to another dtype; the gradient is converted back.
 
     Args:
         dtype: np.float16, np.float32 or np.float64.

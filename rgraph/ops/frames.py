@@ -1,4 +1,4 @@
-"""Frames chosen out of sequences: the only place where a run decides how long sequences are.
+"""Selects frames of sequences: the only operations with lengths that depend on values.
 
 `sequence_where` and `sequence_steps` give the numbers of the chosen frames, on a time axis of
 their own; `sequence_gather` fetches the frames, `sequence_scatter` is its adjoint.
@@ -24,7 +24,7 @@ def needs_time(axes: tuple[Axis, ...] | None, what: str) -> None:
     """Raises `GraphError` for axes without a time axis; unknown ones pass."""
     if axes is not None and len(axes) < 2:
         raise GraphError(
-            f"{what} needs a sequence, the operand has no time axis",
+            f"{what} needs a sequence, but the operand has no time axis",
             hint="declare the input with sequence.input_variable, or give the operand the time "
             "axis of another with sequence.broadcast_as",
         )
@@ -38,8 +38,8 @@ def on_new_axis(
     new = Layout([len(c) for c in in_batch_order], layout.batch_order)
     if not np.array_equal(run.layouts.setdefault(axis, new).given, new.given):
         raise GraphError(
-            "slices that were taken to be equally long are not: a sequence has too few frames",
-            hint="give it longer sequences, or slice from the start to a place before the end",
+            "slices must have equal lengths, but a sequence has too few frames",
+            hint="give longer sequences, or slice up to a position counted from the end",
         )
     return run.engine.from_numpy(new.pack(in_batch_order, np.empty(new.rows, dtype)))
 
@@ -50,8 +50,8 @@ def _where(run: Run, condition: Array, *, axis: Axis, source: Axis) -> Array:
     counts = counts.reshape(layout.rows, math.prod(counts.shape[1:]))[:, 0]
     if not ((counts >= 0) & np.isfinite(counts)).all():
         raise GraphError(
-            "a condition has values that are negative or no numbers",
-            hint="compare: x > 0 is 1 where it is true and 0 elsewhere",
+            "a condition has negative or NaN values",
+            hint="use a comparison: x > 0 is 1 where true and 0 elsewhere",
         )
     chosen = []
     for i in range(len(layout)):

@@ -1,4 +1,4 @@
-"""Elements chosen by numbers that are computed: gather, one-hot, the k largest."""
+"""Selects elements by computed indices: gather, one_hot, top_k."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _whole(xp: Library, indices: Array, size: int) -> Array:
         outside = ~((indices > -1) & (indices < size))  # NaN too
         if outside.any():
             raise GraphError(
-                f"an index is {indices[outside].flat[0]:g}, there are {size} to choose from",
-                hint=f"indices are from 0 to {size - 1}" if size else "",
+                f"index {indices[outside].flat[0]:g} is out of range for {size} elements",
+                hint=f"indices must be from 0 to {size - 1}" if size else "",
             )
     return indices.astype(int)
 
@@ -138,15 +138,15 @@ SCATTER = define(
 
 @operation
 def gather(reference: OperandLike, indices: OperandLike, axis: int | Axis | None = None) -> Node:
-    """The elements of `reference` along an axis that `indices` says.
+    """The elements of `reference` at `indices` along an axis.
 
     Args:
-        reference: shape (*before, n, *behind), n at `axis` (by default the first axis).
-        indices: numbers from 0 to n - 1, whose fractions are cut off. No gradient flows to them.
-            Others are an error (on a GPU, which would have to be waited for, they are not seen).
+        reference: a value of shape (*before, n, *behind), with n at `axis` (by default the first).
+        indices: numbers from 0 to n - 1, truncated to integers. No gradient flows to them. Other
+            numbers are an error (but not checked on a GPU).
 
     Returns:
-        shape (*before, *indices.shape, *behind).
+        a value of shape (*before, *indices.shape, *behind).
 
     Source: CNTK's `gather`.
 
@@ -191,16 +191,16 @@ ONE_HOT = define(
 def one_hot(
     x: OperandLike, num_classes: int, sparse_output: bool = False, axis: int | Axis = -1
 ) -> Node:
-    """Class numbers as vectors that are 1 at the class and 0 elsewhere. No gradient flows.
+    """One-hot vectors of class numbers: 1 at the class, 0 elsewhere. No gradient flows.
 
     Args:
-        x: numbers from 0 to num_classes - 1, whose fractions are cut off, of shape `shape`. Others
-            are an error (on a GPU, which would have to be waited for, they are no class).
-        sparse_output: whether they count as sparse vectors, as an input with `is_sparse`.
-        axis: where the new axis of `num_classes` elements stands in the result.
+        x: numbers from 0 to num_classes - 1 of shape `shape`, truncated to integers. Other numbers
+            are an error (on a GPU they give zeros).
+        sparse_output: whether the result counts as sparse, like an input with `is_sparse`.
+        axis: the position of the new axis in the result, by default the last.
 
     Returns:
-        shape (*shape, num_classes), with the axis elsewhere if `axis` says so.
+        a value of shape (*shape, num_classes), or with the new axis at `axis`.
 
     >>> C.one_hot([0, 2], 3).eval()
     array([[1., 0., 0.],
@@ -217,7 +217,7 @@ def one_hot(
 def _top_shape(shape: Shape, *_: Shape, k: int, axis: int) -> Shape:
     at = static_index(axis, len(shape)) + len(shape)
     if not 0 < k <= shape[at]:
-        raise GraphError(f"there are {shape[at]} elements along axis {axis}, {k} are asked for")
+        raise GraphError(f"k={k} is more than the {shape[at]} elements along axis {axis}")
     return (*shape[:at], k, *shape[at + 1 :])
 
 
@@ -282,7 +282,7 @@ PUT = define(
 
 @operation
 def top_k(x: OperandLike, k: int, axis: int | Axis = -1) -> tuple[Node, Node]:
-    """The `k` largest elements along a static axis, the largest first.
+    """The `k` largest elements along a static axis, in descending order.
 
     Returns:
         a function with two outputs, of the shape of `x` with `k` elements along the axis: the

@@ -32,7 +32,7 @@ def _placed(value: Shape, like: Shape, *, spatial: bool) -> Shape:
     shape = (like[0],) + (1,) * (len(like) - 1) if spatial and like else like
     if math.prod(value) != math.prod(shape):
         raise GraphError(
-            f"a value of shape {value} can't be given to "
+            f"a value of shape {value} can't be broadcast to "
             f"{'the channels' if spatial else 'the elements'} of a value of shape {like}"
         )
     return shape
@@ -74,9 +74,7 @@ ONLY_IN_TRAINING = define(
 
 def _statistic_axes(axes: Sequence[tuple[Axis, ...] | None], **_: object) -> tuple[Axis, ...]:
     if axes[3] == ():
-        raise GraphError(
-            "batch normalization is over the samples of a minibatch; the operand has no batch axis"
-        )
+        raise GraphError("batch normalization needs an operand with a batch axis")
     return ()
 
 
@@ -119,8 +117,7 @@ RUNNING_STATISTIC = define(
     updates=_updates,
     random=True,
     framewise=False,
-    instead="normalize what goes into the recurrence, before it; in a step function "
-    "LayerNormalization does for a state",
+    instead="normalize the input before the recurrence; in a step function use LayerNormalization",
     inference_form=lambda node: node.inputs[1],
 )
 
@@ -166,25 +163,25 @@ def batch_normalization(
 ) -> Node:
     """(operand - mean) / sqrt(variance + epsilon) * scale + bias.
 
-    In training mean and variance are those of the minibatch, over all samples and frames;
-    otherwise the running ones, which training carries on: a `Trainer`'s step, `grad`, and
-    `forward` with outputs to go back from. Used several times in what is trained, as by a clone
-    that shares, it carries them on as often, one after the other.
+    In training, mean and variance are those of the minibatch, over all samples and frames.
+    Otherwise they are running statistics, which are updated by training steps, by `grad`, and by
+    `forward` with `keep_for_backward`. If it is used several times, for example in a clone with
+    shared parameters, each use updates them in turn.
 
     Args:
-        operand: shape (channels, *size) if spatial, else any.
-        scale, bias: parameters, shape (channels,) if spatial, else one number per element. They
-            may be `C.InferredDimension` long.
-        running_mean, running_inv_std: of the same shape, the mean and, whatever CNTK's name says,
-            the variance; `C.State`, or as in CNTK a `C.constant`, which then becomes one:
-            training changes it.
-        running_count: the number of samples that went into them, likewise.
+        operand: a value of shape (channels, *size) if spatial, otherwise any shape.
+        scale, bias: parameters of shape (channels,) if spatial, otherwise one number per element.
+            Their size may be `C.InferredDimension`.
+        running_mean, running_inv_std: running statistics of the same shape: the mean and, in spite
+            of CNTK's name, the variance. A `C.State`, or as in CNTK a `C.constant`, which then
+            becomes a state that training changes.
+        running_count: the number of samples in the running statistics, in the same way.
         spatial: whether statistics are over the positions of an image too.
-        normalization_time_constant: in samples; how fast the running statistics follow. 0: they
-            are the last minibatch's; negative: those of all samples so far.
+        normalization_time_constant: the time constant of the running statistics in samples. 0:
+            those of the last minibatch; negative: those of all samples so far.
         epsilon: added to the variance.
         blend_time_constant: must be 0.
-        use_cudnn_engine, disable_regularization: accepted for CNTK's sake.
+        use_cudnn_engine, disable_regularization: accepted for compatibility with CNTK.
 
     Source: Ioffe and Szegedy, 2015; CNTK's `batch_normalization`.
 

@@ -1,4 +1,4 @@
-"""Between sequences and arrays with a static axis for time, padded to the longest.
+"""Converts between sequences and padded arrays with a static axis for time.
 
 `sequence_unpack` and `to_sequence_like` are each the other's adjoint; `sequence_steps_of` makes
 a time axis for what becomes a sequence.
@@ -34,7 +34,7 @@ def _pack(run: Run, x: Array, like: Array, *, axis: Axis) -> Array:
     layout = run.layouts[axis]
     if layout.steps > x.shape[1]:
         raise GraphError(
-            f"a sequence of {layout.steps} frames can't be taken from an axis of {x.shape[1]}"
+            f"can't make a sequence of {layout.steps} frames from an axis of size {x.shape[1]}"
         )
     return x[run.index(layout, "batch_row_of_row"), run.index(layout, "step_of_row")]
 
@@ -60,7 +60,7 @@ def _steps_of(
 def _unpacked_type(types: Sequence[Type], *, unpacked: Shape, padding: float) -> Type:
     shape, axes, dtype = types[0].shape, types[0].axes, types[0].dtype
     if axes is not None and len(axes) < 2:
-        raise GraphError("sequence.unpack needs a sequence, the operand has no time axis")
+        raise GraphError("sequence.unpack needs a sequence, but the operand has no time axis")
     if shape is None or axes is None:
         return Type(None, None, dtype)
     steps = _steps_along(axes[-1]) if unpacked[-1] == FREE else unpacked[-1]
@@ -81,21 +81,23 @@ def _steps_along(axis: Axis) -> int:
 
 def _frame_shape(x: Shape, *_: object, **__: object) -> Shape:
     if not x:
-        raise GraphError("a sequence is made of an operand's first static axis, it has none")
+        raise GraphError(
+            "to_sequence needs an operand with a static axis, which becomes the time axis"
+        )
     return x[1:]
 
 
 def _no_sequence(axes: tuple[Axis, ...] | None) -> None:
     if axes is not None and len(axes) > 1:
         raise GraphError(
-            "the operand is a sequence already; it must have the batch axis alone",
-            hint="sequence.unpack makes a static axis of time, sequence.slice and sequence.window "
-            "make sequences of sequences",
+            "the operand is already a sequence; it must have only a batch axis",
+            hint="sequence.unpack makes time a static axis, sequence.slice and sequence.window "
+            "make new sequences",
         )
     if axes == ():
         raise GraphError(
-            "the operand has no batch axis, so there are no samples to make sequences of",
-            hint="sequence.broadcast_as gives one value to every frame of a sequence",
+            "to_sequence needs an operand with a batch axis",
+            hint="use sequence.broadcast_as to repeat one value for every frame of a sequence",
         )
 
 
@@ -170,12 +172,12 @@ def to_sequence(
     sequence_lengths: OperandLike | None = None,
     sequence_axis_name_prefix: str = "toSequence_",
 ) -> Node:
-    """The slices along the first static axis, as a sequence on a new time axis.
+    """Makes a sequence of the slices along the first static axis, on a new time axis.
 
     Args:
         x: shape (frames, *shape) per sample; `frames` may be `C.FreeDimension`.
-        sequence_lengths: how many of the slices belong to each sequence; by default all.
-        sequence_axis_name_prefix: how the name of the new axis begins.
+        sequence_lengths: the length of each sequence; by default all slices.
+        sequence_axis_name_prefix: the prefix of the new axis' name.
 
     Returns:
         a sequence of frames of shape `shape`.
@@ -198,7 +200,7 @@ def to_sequence(
 
 @operation
 def to_sequence_like(x: OperandLike, dynamic_axes_like: OperandLike) -> Node:
-    """The slices along the first static axis as a sequence, as long as another operand's.
+    """Makes a sequence of slices along the first static axis, with another operand's lengths.
 
     Args:
         x: shape (frames, *shape) per sample.

@@ -144,7 +144,7 @@ def test_rows_of_a_fixed_number_meet_any_that_are_as_many():
         assert [v.ravel().tolist() for v in f.eval(frames)] == [[2], [3, 3, 3], [4, 4]]
     first = C.sequence.first(C.sequence.past_value(s, initial_state=fixed))
     assert first.eval(frames).ravel().tolist() == [1, 2, 3]
-    with pytest.raises(GraphError, match="3 rows can't stand beside the 2 samples"):
+    with pytest.raises(GraphError, match="3 rows can't be combined with 2 samples"):
         (fixed + last).eval({s: frames[s][:2]})
 
 
@@ -197,7 +197,7 @@ def test_carried_over_to_an_axis_of_as_many():
     one = C.input_variable((1, 3), np.float64)
     flat = C.to_batch(C.reshape(C.unpack_batch(C.splice(one, one, axis=0)), (-1, 3)))
     to_samples = C.reconcile_dynamic_axes(flat, C.sequence.last(s))
-    with pytest.raises(GraphError, match="6 rows can't stand beside the 3 samples"):
+    with pytest.raises(GraphError, match="6 rows can't be combined with 3 samples"):
         to_samples.eval({one: VALUES[:, :1], s: RAGGED})
 
 
@@ -271,7 +271,7 @@ def test_states_on_an_axis_of_their_own_start_a_loop():
         [[0.4350939, 0.183966], [0.1623247, 0.3415603], [0.5380585, 0.498593]],
         atol=1e-6,
     )
-    with pytest.raises(GraphError, match="3 rows can't stand beside the 2 samples"):
+    with pytest.raises(GraphError, match="3 rows can't be combined with 2 samples"):
         last.eval({x: values[:2]})
 
 

@@ -123,7 +123,7 @@ def test_a_product_lies_in_memory_in_order():
     [
         ((4,), (3, 5), 1, r"last 1 axes of the left operand, \(4,\), must equal"),
         ((4,), (5,), 2, "too few for output_rank=2"),
-        ((4,), (4, 3, 5), 1, "2 axes are to be summed over, it has 1"),
+        ((4,), (4, 3, 5), 1, "it needs 2 axes to sum over, but has 1"),
     ],
 )
 def test_what_does_not_fit(left, right, output_rank, words):

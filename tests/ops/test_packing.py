@@ -83,7 +83,7 @@ def test_lengths_beyond_the_axis_are_refused():
 
 
 def test_what_is_a_sequence_is_no_array_of_frames(x):
-    with pytest.raises(GraphError, match="sequence already"):
+    with pytest.raises(GraphError, match="already a sequence"):
         C.to_sequence(x)
 
 

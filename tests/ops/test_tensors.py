@@ -52,7 +52,7 @@ def test_einsum(subscripts, shapes):
         ("i->ii", [np.ones(3)], "once"),
         ("...i->i", [np.ones(3)], "letters"),
         ("ij->i", [np.ones(3)], "2 axes"),
-        ("i,i->", [np.ones(3), np.ones(4)], "do not fit"),
+        ("i,i->", [np.ones(3), np.ones(4)], "do not match"),
         ("ii->i", [np.ones((3, 4))], "3 and for 4"),
     ],
 )
