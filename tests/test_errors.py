@@ -365,7 +365,7 @@ class TestShapes:
         ],
     )
     def test_a_layer_of_no_size(self, told, layer, arguments, size):
-        with told("or more, got", hint=""):
+        with told("must be at least", hint=""):
             layer(*arguments(size))
 
     def test_a_reshape_of_the_wrong_total(self, told):
@@ -384,7 +384,9 @@ class TestShapes:
     def test_a_reshape_with_the_time_axis_in_it(self, told):
         """Seed 002: `Reshape((4, 56*14))`."""
         x = C.sequence.input_variable((1, 56, 14), name="x")
-        with told("the new shape (4, 784) has 3136", hint="one frame's, without batch or time"):
+        with told(
+            "the new shape (4, 784) has 3136", hint="a sample or frame, without batch or time"
+        ):
             C.reshape(x, (4, 56 * 14))
 
     def test_frames_reshaped_to_a_volume(self, told):
@@ -441,7 +443,7 @@ class TestShapes:
             C.Parameter((4, 1, 1), init=np.arange(4), name="b")
 
     def test_a_name_in_the_place_of_a_shape(self, told):
-        with told("a shape is a whole number or a tuple", "got 'state'", hint="name='state'"):
+        with told("a shape must be a whole number or a tuple", "got 'state'", hint="name='state'"):
             C.input_variable("state")
         with told("got None", hint=""):
             C.input_variable(None)
@@ -450,7 +452,7 @@ class TestShapes:
         x = C.input_variable((1, 5, 5))
         s = C.sequence.input_variable(2)
         wrong = {
-            "a shape is a whole number": lambda: C.pooling(x, C.MAX_POOLING, (2.5, 2)),
+            "a shape must be a whole number": lambda: C.pooling(x, C.MAX_POOLING, (2.5, 2)),
             "a shape": lambda: C.layers.Convolution((3.5, 3), 2)(x),
             "an axis must be a whole number, got 1.5": lambda: C.reduce_sum(x, axis=1.5),
             "k must be": lambda: C.top_k(x, 1.5),

@@ -1,4 +1,4 @@
-"""What training tells: CNTK's `logging` module."""
+"""Progress of training, and searching graphs: CNTK's `logging` module."""
 
 from . import graph
 from .curves import plot_training

@@ -1,4 +1,4 @@
-"""How a training went, as curves."""
+"""Training curves."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..graph import GraphError
 def plot_training(
     progress: Any, filename: str | os.PathLike[str] | None = None, title: str = ""
 ) -> Any:
-    """Draws loss and metric over the samples that were learned from; needs matplotlib.
+    """Draws loss and metric over the number of samples. Requires matplotlib.
 
-    A thin line has the means of groups of minibatches, dots those of epochs.
+    A thin line shows the means of groups of minibatches, dots show those of epochs.
 
     Args:
-        progress: what `Function.train` gave; or a dict from names to that, to compare several runs.
-        filename: where to save the picture; its ending says as what (svg, png, pdf).
-        title: stands above.
+        progress: the result of `Function.train`; or a dict from names to results, to compare runs.
+        filename: a file to save the picture to; its extension is the format (svg, png, pdf).
+        title: the title of the picture.
 
     Returns:
         matplotlib's `Figure`.
@@ -39,11 +39,11 @@ def plot_training(
         from matplotlib.figure import Figure
     except ImportError:
         raise GraphError(
-            "curves are drawn by matplotlib, which is missing", hint="pip install matplotlib"
+            "plot_training needs matplotlib, which is not installed", hint="pip install matplotlib"
         ) from None
     runs: Mapping[str, Any] = progress if isinstance(progress, Mapping) else {"": progress}
     if not any(run.updates or run.epoch_summaries for run in runs.values()):
-        raise GraphError("there is nothing to draw: no minibatch was learned from")
+        raise GraphError("there is nothing to draw: training processed no minibatch")
     has_metric = any(s.metric for r in runs.values() for s in (*r.updates, *r.epoch_summaries))
     what = ["loss", "metric"] if has_metric else ["loss"]
     figure = Figure(figsize=(7, 2.6 * len(what)), layout="constrained")
@@ -67,5 +67,5 @@ def plot_training(
 
 
 def _points(summaries: Sequence[Any], name: str) -> tuple[list[int], list[float]]:
-    """Up to which sample each goes, and its mean."""
+    """The last sample and the mean of each summary."""
     return list(accumulate(s.samples for s in summaries)), [s[name] for s in summaries]

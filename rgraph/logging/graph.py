@@ -1,4 +1,4 @@
-"""Looking through graphs: CNTK's `logging.graph` module."""
+"""Searching and drawing graphs: CNTK's `logging.graph` module."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..operands.variables import Variable
 
 
 def depth_first_search(root: Any, visitor: Callable[[Any], bool], depth: int = 0) -> list[Any]:
-    """The functions and variables below `root`, itself included, of which `visitor` is true.
+    """All functions and variables at or below `root` for which `visitor` returns True.
 
     Args:
         root: a function or variable.
-        visitor: is given each function (with its operands as `inputs`), input, parameter and
-            constant, once.
-        depth: into how many layers, one within the other, to look; -1 for all.
+        visitor: called once with each function (with its operands as `inputs`), input, parameter
+            and constant.
+        depth: the number of levels of nested layers to search in; -1 for all.
 
     Source: CNTK's `depth_first_search`.
 
@@ -35,7 +35,7 @@ def depth_first_search(root: Any, visitor: Callable[[Any], bool], depth: int = 0
 
 
 def _inner(value: Any) -> Any:
-    """A function as one operation; a variable that is computed, as the function that does it."""
+    """A function as a single operation; a computed variable as the function that computes it."""
     if isinstance(value, Variable):
         return value.owner.root_function if value.is_output else value
     return value.root_function
@@ -46,7 +46,7 @@ def _operands(function: Any) -> tuple[Any, ...]:
 
 
 def find_all_with_name(node: Any, node_name: str, depth: int = 0) -> list[Any]:
-    """All functions and variables of this name below `node`.
+    """All functions and variables with this name at or below `node`.
 
     >>> f = C.plus(C.input_variable(1, name="x"), 2, name="y")
     >>> len(C.logging.graph.find_all_with_name(f * 2, "y"))
@@ -56,22 +56,22 @@ def find_all_with_name(node: Any, node_name: str, depth: int = 0) -> list[Any]:
 
 
 def find_by_name(node: Any, node_name: str, depth: int = 0) -> Any:
-    """The function or variable of this name below `node`, or None.
+    """The function or variable with this name at or below `node`, or None.
 
     Raises:
-        GraphError: several have the name.
+        GraphError: there are several with this name.
 
     >>> f = C.plus(C.input_variable(1, name="x"), 2, name="y")
     >>> C.logging.graph.find_by_name(f * 2, "x").shape
     (1,)
     """
     if not isinstance(node_name, str):
-        raise ValueError(f"a name is a string, got {type(node_name).__name__}")
+        raise ValueError(f"a name must be a string, got {type(node_name).__name__}")
     found = find_all_with_name(node, node_name, depth)
     if len(found) > 1:
         raise GraphError(
             f"{len(found)} functions or variables are named {node_name!r}",
-            hint="find_all_with_name gives all of them",
+            hint="use find_all_with_name",
         )
     return found[0] if found else None
 
@@ -84,7 +84,7 @@ def find_by_uid(node: Any, node_uid: str, depth: int = 0) -> Any:
     True
     """
     if not isinstance(node_uid, str):
-        raise ValueError(f"a uid is a string, got {type(node_uid).__name__}")
+        raise ValueError(f"a uid must be a string, got {type(node_uid).__name__}")
     found = depth_first_search(node, lambda v: v.uid == node_uid, depth)
     return found[0] if found else None
 
@@ -104,14 +104,14 @@ _SHAPES = {"Input": "ellipse", "Parameter": "diamond", "Constant": "plaintext"}
 
 
 def plot(root: Any, filename: str | os.PathLike[str] | None = None, depth: int = 0) -> str:
-    """The graph as text, a line for each operation, and as a drawing.
+    """The graph as text, with a line for each operation, and optionally as a picture.
 
     Args:
         root: a function or variable.
-        filename: a file to write: `.svg`, a picture that needs nothing but a browser; `.dot`
-            (Graphviz), `.png` or `.pdf`, which need the Python package `graphviz` and its program.
-        depth: into how many layers, one within the other, the `.svg` looks. Recurrences are always
-            opened: a frame stands around what runs in each step.
+        filename: a file to write: `.svg`, without further requirements; `.dot` (Graphviz), `.png`
+            or `.pdf`, which require Graphviz and the Python package `graphviz`.
+        depth: the number of levels of nested layers to open in an `.svg`. Recurrences are always
+            opened, with a frame around the operations of a step.
 
     Returns:
         the operations in the order in which they are computed: `Times(Plus12, Parameter3)`.
@@ -145,7 +145,7 @@ def plot(root: Any, filename: str | os.PathLike[str] | None = None, depth: int =
 def _draw(dot: str, filename: str) -> None:
     suffix = os.path.splitext(filename)[1].lower()
     if suffix not in (".dot", ".png", ".pdf"):
-        raise ValueError(f"the file's name must end in .dot, .svg, .png or .pdf, got {filename!r}")
+        raise ValueError(f"filename must end in .dot, .svg, .png or .pdf, got {filename!r}")
     if suffix == ".dot":
         with open(filename, "w", encoding="utf-8") as file:
             file.write(dot)

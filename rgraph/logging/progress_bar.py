@@ -17,7 +17,7 @@ _on_screen: WeakSet[ProgressBar] = WeakSet()  # the process has one terminal
 
 @contextmanager
 def bars_aside() -> Iterator[None]:
-    """Takes bars off their terminals while something is printed, which then stands above them."""
+    """Hides progress bars while something is printed, which then appears above them."""
     bars = list(_on_screen)
     for bar in bars:
         bar._show("")
@@ -28,16 +28,16 @@ def bars_aside() -> Iterator[None]:
 
 
 class ProgressBar(ProgressWriter):
-    """A line at the bottom of a terminal that shows how far training is, and the loss.
+    """A progress bar at the bottom of a terminal, with the loss.
 
     Args:
-        total: samples (frames) in all; by default a training session says so.
-        file: where to draw, by default the standard error. Nothing is drawn if that is no
-            terminal, nor by another worker than that of rank 0.
-        width: of the bar, in characters.
+        total: the total number of samples (frames); by default that of the training session.
+        file: the stream to draw to, by default standard error. Nothing is drawn if it is not a
+            terminal, or by workers other than that of rank 0.
+        width: the width of the bar in characters.
 
-    Give it to a trainer, or to `Function.train` as a callback. The loss is the mean of the last
-    minibatches.
+    Pass it to a trainer as a progress writer, or to `Function.train` as a callback. The loss is
+    averaged over the last minibatches.
 
     >>> bar = C.logging.ProgressBar(total=100)
     >>> bar.update_training(samples=50, loss=25.0, metric=None)
@@ -86,7 +86,7 @@ class ProgressBar(ProgressWriter):
         self._file.flush()
 
     def text(self) -> str:
-        """What it shows: how far, loss and metric."""
+        """The text of the bar: progress, loss and metric."""
         if self.total:
             part = min(self._seen / self.total, 1.0)
             bar = ("#" * int(part * self.width)).ljust(self.width)
@@ -99,7 +99,7 @@ class ProgressBar(ProgressWriter):
         return text
 
     def on_training_end(self) -> None:
-        """Leaves the line as it is; what is printed next stands below."""
+        """Keeps the bar on the screen; further output goes below."""
         if self in _on_screen:
             self._file.write("\n")
             _on_screen.discard(self)

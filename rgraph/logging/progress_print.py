@@ -1,4 +1,4 @@
-"""Progress as lines of text, in CNTK's form."""
+"""Prints progress in CNTK's format."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from .progress_writer import Pair, ProgressWriter, mean
 
 
 class ProgressPrinter(ProgressWriter):
-    """Prints how training goes, in CNTK's form.
+    """Prints the progress of training in CNTK's format.
 
     Args:
-        freq: minibatches between lines; 0 for after 1, 3, 7, 15, … minibatches, as a table; None
-            for summaries alone.
-        first: how many of the first minibatches have a line each.
-        tag: stands before the summaries.
-        log_to_file: a file to write to; by default the standard output.
-        rank: of several workers, the number of this one, which is added to the file's name. Where
-            it is not said, only the worker of rank 0 prints.
-        num_epochs: how many epochs there will be, for the summaries.
-        test_freq, test_first: as `freq` and `first`, for tests.
-        metric_is_pct: whether to print the metric as a percentage. What is measured where there
-            is no metric is the loss; it is printed as such, as it is.
+        freq: the number of minibatches between lines; 0 for a table with lines after 1, 3, 7, 15, …
+            minibatches; None for summaries only.
+        first: the number of first minibatches that get a line each.
+        tag: a prefix of the summaries.
+        log_to_file: a file to write to; by default standard output.
+        rank: the rank of this worker, which is appended to the file's name. By default only the
+            worker of rank 0 prints.
+        num_epochs: the total number of epochs, shown in the summaries.
+        test_freq, test_first: the same as `freq` and `first`, for tests.
+        metric_is_pct: whether to print the metric as a percentage. Without a metric the loss is
+            printed instead, not as a percentage.
 
     Source: CNTK's `ProgressPrinter`.
 
@@ -155,10 +155,10 @@ class ProgressPrinter(ProgressWriter):
         shown = self._measured(aggregate_metric, samples)
         self.log(f"Finished Evaluation [{summaries}]: Minibatch[1-{updates}]: {shown} * {samples};")
 
-    # CNTK's older form: a printer that is told by hand
+    # CNTK's former interface: updates by hand
 
     def update_with_trainer(self, trainer: Any, with_metric: bool = False) -> None:
-        """Adds the minibatch that a trainer has just trained on."""
+        """Adds the last minibatch of a trainer."""
         samples = trainer.previous_minibatch_sample_count
         if samples:
             metric = trainer.previous_minibatch_evaluation_average if with_metric else None
@@ -188,7 +188,7 @@ class ProgressPrinter(ProgressWriter):
         return mean(metric, samples)
 
     def epoch_summary(self, with_metric: bool = False) -> tuple[float, float, int]:
-        """Ends an epoch: its mean loss and metric, and its samples."""
+        """Ends an epoch; returns its mean loss and metric, and its number of samples."""
         t = self._training
         result = (mean(t.loss, t.samples), mean(t.metric, t.samples), t.samples)
         self.write_training_summary()
@@ -199,7 +199,7 @@ class TrainingSummaryProgressCallback(ProgressWriter):
     """Calls a function at the end of every epoch.
 
     Args:
-        epoch_size: kept for CNTK's sake; the session's progress frequency decides.
+        epoch_size: accepted for compatibility with CNTK; see the session's progress frequency.
         callback: `callback(epoch index, loss, metric, samples)`, with totals over the samples.
 
     >>> def show(epoch, loss, metric, samples):
@@ -227,7 +227,7 @@ class TrainingSummaryProgressCallback(ProgressWriter):
 
 
 def log_number_of_parameters(model: Any, trace_level: int = 0) -> None:
-    """Prints how many parameters a model has; with a `trace_level` above 0 the shape of each.
+    """Prints the number of parameters of a model; with a positive `trace_level` also their shapes.
 
     >>> C.logging.log_number_of_parameters(C.Parameter((3, 2)) * C.Parameter(2))
     Training 8 parameters in 2 parameter tensors.

@@ -1,4 +1,4 @@
-"""What a trainer tells of its progress, and to whom."""
+"""The base class of progress writers, to which trainers report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 Pair = tuple[float, float]
 
-_MOST_PENDING = 256  # minibatches whose losses nobody has looked at
+_MOST_PENDING = 256  # the largest number of minibatches with pending losses
 
 
 class _Totals:
@@ -22,7 +22,7 @@ class _Totals:
     def start(self) -> None:
         self.samples = self.updates = 0
         self._settled = 0.0, 0.0  # the sums of loss and metric
-        self._pending: list[tuple[Any, Any]] = []  # what a GPU may be computing yet
+        self._pending: list[tuple[Any, Any]] = []  # values that a GPU may still be computing
         self.since = time.perf_counter()
         self.reported = (0, 0, 0.0, 0.0)
 
@@ -43,7 +43,7 @@ class _Totals:
         return self.settle()[1]
 
     def settle(self) -> Pair:
-        """The sums of loss and metric; waits for what is not computed yet."""
+        """The sums of loss and metric; waits for pending values."""
         for loss, metric in self._pending:
             self._settled = self._settled[0] + float(loss), self._settled[1] + float(metric)
         self._pending.clear()
@@ -56,29 +56,29 @@ class _Totals:
         return n % self.frequency == 0 or n <= self.first
 
     def report(self) -> list[Pair]:
-        """Samples, updates, loss and metric: each at the last report and now."""
+        """Samples, updates, loss and metric, each at the last report and now."""
         found = self.unreported()
         self.reported = (self.samples, self.updates, *self.settle())
         return found
 
     def unreported(self) -> list[Pair]:
-        """What `report` would give, without one."""
+        """The result of `report`, without reporting."""
         now = (self.samples, self.updates, *self.settle())
         return list(zip(self.reported, now, strict=True))
 
 
 class ProgressWriter:
-    """The base of what follows training: derive from it and define the methods of interest.
+    """The base class of progress writers: derive from it and define the methods of interest.
 
     Args:
-        freq: updates of training between calls of `on_write_training_update`; 0 for after 1, 3,
-            7, 15, … updates; None for none.
-        first: how many of the first updates have a call each.
+        freq: the number of training updates between calls of `on_write_training_update`; 0 for
+            calls after 1, 3, 7, 15, … updates; None for no calls.
+        first: the number of first updates that get a call each.
         test_freq, test_first: the same for `on_write_test_update`.
 
     Attributes:
-        has_metric: whether there is a metric; without one all metrics of training are 0, and
-            those of tests are the loss.
+        has_metric: whether there is a metric; otherwise metrics are 0 in training, and the loss in
+            tests.
 
     Source: CNTK's `ProgressWriter`.
 
@@ -104,16 +104,16 @@ class ProgressWriter:
         self._training = _Totals(sys.maxsize if freq is None else freq, first)
         self._test = _Totals(sys.maxsize if test_freq is None else test_freq, test_first)
 
-    # What people define
+    # Methods to override
 
     def on_write_training_update(
         self, samples: Pair, updates: Pair, aggregate_loss: Pair, aggregate_metric: Pair
     ) -> None:
-        """Called every `freq` updates, with totals since the last summary: at the call before
-        this one, and now."""
+        """Called every `freq` updates, with totals since the last summary: pairs of the total at
+        the previous call and now."""
 
     def on_write_test_update(self, samples: Pair, updates: Pair, aggregate_metric: Pair) -> None:
-        """As `on_write_training_update`, for tests."""
+        """Same as `on_write_training_update`, for tests."""
 
     def on_write_training_summary(
         self,
@@ -140,31 +140,31 @@ class ProgressWriter:
         """Called after each update of training."""
 
     def on_training_start(self, max_samples: int | None) -> None:
-        """Called by a training session that begins, with the samples that it will train on."""
+        """Called at the start of a training session, with the number of samples to train on."""
 
     def on_training_end(self) -> None:
-        """Called by a training session that ends, however it does."""
+        """Called at the end of a training session, also after an error."""
 
     def write(self, key: str, value: float) -> None:
-        """Called with a number by its name: a learning rate that changes, for example."""
+        """Called with a named number, for example when a learning rate changes."""
 
-    # What trainers call
+    # Called by trainers
 
     def resume(self, updates: int, summaries: int) -> None:
-        """Goes on counting where training was broken off: after so many minibatches and epochs."""
+        """Resumes counting after this many minibatches and epochs."""
         self._training.all_updates, self._training.summaries = updates, summaries
 
     def total_training_updates(self) -> int:
-        """How many minibatches were trained on."""
+        """The number of minibatches in training."""
         return self._training.all_updates
 
     def total_test_updates(self) -> int:
-        """How many minibatches were measured in tests."""
+        """The number of minibatches in tests."""
         return self._test.all_updates
 
     def update_training(self, samples: int, loss: float, metric: float | None) -> None:
-        """Adds a minibatch: its samples, and the sums of loss and metric over them, which may be
-        numbers that a GPU is still computing."""
+        """Adds a minibatch: its number of samples, and the sums of loss and metric, which a GPU may
+        still be computing."""
         self.has_metric = metric is not None
         self._training.add(samples, loss, 0.0 if metric is None else metric)
         if self._training.is_due():
@@ -198,7 +198,7 @@ class ProgressWriter:
 
 
 def mean(total: Any, count: Any) -> float:
-    """The mean; of pairs, between their two times."""
+    """The mean; for pairs of totals, the mean between the two."""
     if isinstance(total, tuple):
         total, count = total[1] - total[0], count[1] - count[0]
     return total / count if count else 0.0

@@ -1,4 +1,4 @@
-"""Progress as TensorBoard's event files: records of protocol buffers, each with its checksums."""
+"""Writes TensorBoard's event files: records of protocol buffers with checksums."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TABLE = _table()
 
 
 def checksum(data: bytes) -> int:
-    """CRC-32C, masked as TensorFlow's record files have it."""
+    """CRC-32C, masked as in TensorFlow's record files."""
     value = 0xFFFFFFFF
     for byte in data:
         value = _TABLE[(value ^ byte) & 0xFF] ^ value >> 8
@@ -60,19 +60,19 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def event(seconds: float, content: bytes, step: int = 0) -> bytes:
-    """An event: its time, its step, and what happened."""
+    """An event: time, step and content."""
     numbered = b"\x10" + _varint(step) if step else b""
     return b"\x09" + struct.pack("<d", seconds) + numbered + content
 
 
 def scalar(name: str, value: float) -> bytes:
-    """A number under a name, as an event's content."""
+    """The content of an event with a named number."""
     pair = _field(1, name.encode()) + b"\x15" + struct.pack("<f", value)
     return _field(5, _field(1, pair))
 
 
 def images(name: str, batch: np.ndarray) -> bytes:
-    """Pictures (n, channels, height, width) under a name, as an event's content."""
+    """The content of an event with named images (n, channels, height, width)."""
     _, channels, height, width = batch.shape
     size = b"\x08" + _varint(height) + b"\x10" + _varint(width) + b"\x18" + _varint(channels)
     values = [
@@ -83,7 +83,7 @@ def images(name: str, batch: np.ndarray) -> bytes:
 
 
 def _png(picture: np.ndarray) -> bytes:
-    """A picture (channels, height, width), blue first, from 0 to 255."""
+    """An image (channels, height, width), blue first, from 0 to 255, as PNG."""
     try:
         from PIL import Image
     except ImportError:
@@ -102,10 +102,10 @@ class TensorBoardProgressWriter(ProgressWriter):
     """Writes losses and metrics to a file that TensorBoard shows.
 
     Args:
-        freq: minibatches between numbers; None for those of epochs alone.
-        log_dir: the folder of the file; it is made where it is missing.
-        rank: of several workers, the number of this one; only 0 writes.
-        model: accepted for CNTK's sake; its graph is not written.
+        freq: the number of minibatches between numbers; None for those of epochs only.
+        log_dir: the folder of the file, which is created if missing.
+        rank: the rank of this worker; only rank 0 writes.
+        model: accepted for compatibility with CNTK; its graph is not written.
 
     The numbers are `minibatch/avg_loss` and `minibatch/avg_metric` over minibatches,
     `summary/avg_loss` and `summary/avg_metric` over epochs, and `minibatch/test_avg_metric`.
@@ -140,7 +140,7 @@ class TensorBoardProgressWriter(ProgressWriter):
     def write_value(self, name: str, value: float, step: int) -> None:
         """Writes a number under a name, at a step of training."""
         if self.closed:
-            raise RuntimeError("this TensorBoardProgressWriter was closed")
+            raise RuntimeError("this TensorBoardProgressWriter is closed")
         if self._file is not None:
             content = scalar(str(name), float(value))
             self._file.write(record(event(time.time(), content, int(step))))
@@ -149,16 +149,16 @@ class TensorBoardProgressWriter(ProgressWriter):
         """Writes a minibatch's images, as `NAME/image/0` and so on, at a step of training.
 
         Args:
-            data: the images of one variable or several, each (n, channels, height, width) with
-                values from 0 to 255; one channel is gray, three or four have blue first, as the
-                image reader gives them.
+            data: a dict from variables to images (n, channels, height, width) with values from 0
+                to 255; one channel is grayscale, three or four have blue first, as the image
+                reader returns them.
 
-        Needs Pillow.
+        Requires Pillow.
 
         Source: CNTK's `write_image`, which mixes up height, width and channels.
         """
         if self.closed:
-            raise RuntimeError("this TensorBoardProgressWriter was closed")
+            raise RuntimeError("this TensorBoardProgressWriter is closed")
         for batch in data.values():
             batch = np.asarray(batch)
             if batch.ndim != 4 or batch.shape[1] not in (1, 3, 4):
@@ -170,12 +170,12 @@ class TensorBoardProgressWriter(ProgressWriter):
                 self._file.write(record(event(time.time(), images(str(name), batch), int(step))))
 
     def flush(self) -> None:
-        """Has all that was written reach the file."""
+        """Writes all buffered data to the file."""
         if self._file is not None and not self.closed:
             self._file.flush()
 
     def close(self) -> None:
-        """Ends the file; nothing can be written after that."""
+        """Closes the file."""
         if self._file is not None:
             self._file.close()
         self.closed = True

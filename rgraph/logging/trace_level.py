@@ -1,4 +1,4 @@
-"""How much programs that ask for it print: CNTK's trace level."""
+"""CNTK's trace level, for programs that use it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..graph.context import context
 
 
 class TraceLevel(enum.IntEnum):
-    """How much to print. rgraph itself looks at none: what is wrong is an error or a warning.
+    """How much to print. It has no effect on rgraph itself, which uses errors and warnings.
 
     >>> C.logging.TraceLevel.Warning.value
     1

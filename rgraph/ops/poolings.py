@@ -59,9 +59,10 @@ def _pooled(
     lead = len(shape) - len(window)
     if lead < 0:
         raise GraphError(
-            f"a window of shape {window} needs an operand with at least {len(window)} axes, "
+            f"a pooling window of shape {window} needs an operand with at least {len(window)} "
+            "axes, "
             f"got {shape}",
-            hint="images are (channels, height, width)",
+            hint="images must have shape (channels, height, width)",
         )
     sizes = []
     for n, k, s, a in zip(shape[lead:], window, strides, auto, strict=True):
@@ -70,7 +71,7 @@ def _pooled(
             continue
         if not a and n < k:
             raise GraphError(
-                f"the window spans {k} elements, the operand has only {n} there",
+                f"the window spans {k} elements, but the operand has only {n} along this axis",
                 hint="pad it (auto_padding=[True]) or use a smaller window",
             )
         sizes.append(_along(n, k, s, a, ceil)[1])
@@ -305,20 +306,23 @@ def pooling(
     ceil_out_dim: bool = False,
     include_pad: bool = False,
 ) -> Node:
-    """The largest or the mean element of each window that slides over the last axes.
+    """The maximum or the mean of windows that slide along the last axes.
 
-    Of several that are equally large the first has the gradient.
+    Of equal maxima the first gets the gradient.
 
     Args:
-        operand: shape (…, *size).
+        operand: a value of shape (…, *size).
         pooling_type: `C.MAX_POOLING` or `C.AVG_POOLING`.
-        pooling_window_shape: the window's size, one number per axis that it slides along.
+        pooling_window_shape: the size of the window, for each axis that it slides along.
         strides: one number, or one per window axis.
-        auto_padding: whether windows may reach over the edge so that with stride 1 the size
-            stays; one flag, or one per window axis.
-        ceil_out_dim: whether a last window that is not whole counts (it reaches over the edge);
-            one that lies over the edge altogether never does.
-        include_pad: whether a mean counts what is over the edge as zeros.
+        auto_padding: whether windows may extend beyond the border, so that a stride of 1 keeps the
+            size; one flag, or one per window axis.
+        ceil_out_dim: whether to include a last window that is only partly inside; windows that are
+            completely outside are never included.
+        include_pad: whether a mean includes elements beyond the border as zeros.
+
+    Returns:
+        a value of shape (…, *new size).
 
     Source: CNTK's `pooling`.
 
@@ -340,7 +344,7 @@ def _moves(
     shape = as_size(window, "pooling_window_shape")
     rank = len(shape)
     if not rank:
-        raise GraphError("pooling_window_shape () has no axis to slide along")
+        raise GraphError("pooling_window_shape must have at least one axis, got ()")
     auto = tuple(map(bool, per_axis(auto_padding, rank, "auto_padding")))
     return {
         "window": shape,
@@ -359,13 +363,13 @@ def unpooling(
     strides: int | Sequence[int] = (1,),
     auto_padding: bool | Sequence[bool] = (False,),
 ) -> Node:
-    """Puts each element back to where max pooling took it from; zeros everywhere else.
+    """Puts each element at the position of its maximum in max pooling; zeros everywhere else.
 
-    Where several overlapping windows took the same element it gets the mean of what comes back.
+    If overlapping windows have the same maximum, it gets the mean of their elements.
 
     Args:
-        operand: of the shape of the pooled value.
-        pooling_input: what was pooled.
+        operand: a value of the shape of the pooling result.
+        pooling_input: the operand of the pooling.
         unpooling_type: `C.MAX_UNPOOLING`.
         others: as for `pooling`.
 
@@ -377,7 +381,7 @@ def unpooling(
             [5., 0.]]], dtype=float32)
     """
     if unpooling_type != MAX_UNPOOLING:
-        raise ValueError("unpooling_type must be MAX_UNPOOLING")
+        raise ValueError("unpooling_type must be C.MAX_UNPOOLING")
     at = _moves(unpooling_window_shape, strides, auto_padding, False)
     x, guide = as_node(operand), as_node(pooling_input)
     placed, times = (apply(POOL_PLACE, v, guide, **at) for v in (x, apply(FILL, x, value=1.0)))

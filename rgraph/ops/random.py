@@ -63,11 +63,11 @@ DROPOUT_MASK = define(
 
 @operation
 def dropout(x: OperandLike, dropout_rate: float = 0.0, seed: int | None = None) -> Node:
-    """`x` with a random part of its elements set to 0 and the others scaled up; in training only.
+    """In training, sets random elements of `x` to 0 and scales up the others.
 
     Args:
-        dropout_rate: the probability of an element to be dropped, at least 0 and below 1.
-        seed: for the same drops in every run of a program; by default `C.set_seed`'s.
+        dropout_rate: the probability that an element is dropped, at least 0 and below 1.
+        seed: for reproducible results; by default that of `C.set_seed`.
 
     Source: Srivastava et al., 2014.
 
@@ -149,10 +149,9 @@ def uniform(
     high: float = 1.0,
     seed: int | None = None,
 ) -> Node:
-    """New numbers in every run, each between `low` and `high` with equal chance.
+    """Random numbers, uniform from `low` to `high`, drawn anew in each run.
 
-    They are CNTK's on a CPU, unless `C.set_seed` was called: each run goes on where the one before
-    ended.
+    They are those of CNTK on a CPU, unless `C.set_seed` was called.
 
     >>> C.random.uniform((2, 3)).shape
     (2, 3)
@@ -164,7 +163,7 @@ def uniform(
 def uniform_like(
     x: OperandLike, low: float = 0.0, high: float = 1.0, seed: int | None = None
 ) -> Node:
-    """As `uniform`, with the shape, the dynamic axes and the dtype of `x`.
+    """Like `uniform`, with the shape, dynamic axes and dtype of `x`.
 
     >>> C.random.uniform_like(C.input_variable(4)).shape
     (4,)
@@ -180,7 +179,7 @@ def normal(
     scale: float = 1.0,
     seed: int | None = None,
 ) -> Node:
-    """New numbers in every run, normal with this mean and this standard deviation.
+    """Normally distributed random numbers, drawn anew in each run.
 
     >>> C.random.normal((2, 3)).shape
     (2, 3)
@@ -192,7 +191,7 @@ def normal(
 def normal_like(
     x: OperandLike, mean: float = 0.0, scale: float = 1.0, seed: int | None = None
 ) -> Node:
-    """As `normal`, with the shape, the dynamic axes and the dtype of `x`.
+    """Like `normal`, with the shape, dynamic axes and dtype of `x`.
 
     >>> C.random.normal_like(C.input_variable(4)).shape
     (4,)
@@ -208,7 +207,7 @@ def gumbel(
     scale: float = 1.0,
     seed: int | None = None,
 ) -> Node:
-    """New numbers in every run, loc - scale * log(-log(u)) with u uniform between 0 and 1.
+    """Random numbers loc - scale * log(-log(u)) with u uniform in (0, 1), drawn anew in each run.
 
     >>> C.random.gumbel((2, 3)).shape
     (2, 3)
@@ -220,7 +219,7 @@ def gumbel(
 def gumbel_like(
     x: OperandLike, loc: float = 0.0, scale: float = 1.0, seed: int | None = None
 ) -> Node:
-    """As `gumbel`, with the shape, the dynamic axes and the dtype of `x`.
+    """Like `gumbel`, with the shape, dynamic axes and dtype of `x`.
 
     >>> C.random.gumbel_like(C.input_variable(4)).shape
     (4,)
@@ -232,7 +231,7 @@ def gumbel_like(
 def bernoulli(
     shape: ShapeLike, dtype: DTypeLike = None, mean: float = 0.5, seed: int | None = None
 ) -> Node:
-    """New numbers in every run, 1 with probability `mean`, else 0.
+    """Random numbers: 1 with probability `mean`, else 0, drawn anew in each run.
 
     >>> C.random.bernoulli((2, 3)).shape
     (2, 3)
@@ -242,7 +241,7 @@ def bernoulli(
 
 @operation
 def bernoulli_like(x: OperandLike, mean: float = 0.5, seed: int | None = None) -> Node:
-    """As `bernoulli`, with the shape, the dynamic axes and the dtype of `x`.
+    """Like `bernoulli`, with the shape, dynamic axes and dtype of `x`.
 
     >>> C.random.bernoulli_like(C.input_variable(4)).shape
     (4,)

@@ -44,7 +44,7 @@ def _squeezed(shape: Shape, *, axes: Shape | None) -> Shape:
     chosen = {static_index(a, rank) + rank for a in axes}
     for a in chosen:
         if shape[a] != 1:
-            raise GraphError(f"axis {a} of {shape} has {shape[a]} elements, only 1 can be left out")
+            raise GraphError(f"can't squeeze axis {a} of shape {shape}: its size must be 1")
     return tuple(n for i, n in enumerate(shape) if i not in chosen)
 
 
@@ -69,10 +69,10 @@ _FLATTEN = _reshaping("flatten", _flattened, {"axis": 0}, {"axis": 2})
 
 @operation
 def squeeze(x: OperandLike, axes: int | Axis | Sequence[int | Axis] | None = None) -> Node:
-    """`x` without static axes of one element.
+    """Removes static axes of size 1.
 
     Args:
-        axes: which; by default all that have one element.
+        axes: the axes to remove; by default all of size 1.
 
     >>> C.squeeze([[[1], [2]]]).shape
     (2,)
@@ -84,7 +84,7 @@ def squeeze(x: OperandLike, axes: int | Axis | Sequence[int | Axis] | None = Non
 
 @operation
 def expand_dims(x: OperandLike, axis: int | Axis) -> Node:
-    """`x` with a static axis of one element more.
+    """Adds a static axis of size 1.
 
     Args:
         axis: the axis of `x` that the new one comes after; a negative one is the new axis' own
@@ -109,10 +109,10 @@ def insert_axis(x: Node, at: int) -> Node:
 
 @operation
 def flatten(x: OperandLike, axis: int | Axis | None = None) -> Node:
-    """`x` as a matrix: the axes before `axis` become one, and those from it on another.
+    """Reshapes to a matrix: merges the axes before `axis`, and those from `axis` on.
 
     Args:
-        axis: by default 0: all of `x` is one row; -1: all of it is one column.
+        axis: by default 0, which gives a single row; -1 gives a single column.
 
     >>> C.flatten(C.input_variable((2, 3, 4)), 1).shape
     (2, 12)
@@ -122,7 +122,7 @@ def flatten(x: OperandLike, axis: int | Axis | None = None) -> Node:
 
 @operation
 def depth_to_space(operand: OperandLike, block_size: int) -> Node:
-    """Blocks of channels laid out as blocks of pixels.
+    """Rearranges blocks of channels into blocks of pixels.
 
     Args:
         operand: shape (channels, height, width); channels must be a multiple of block_size**2.
@@ -141,7 +141,7 @@ def depth_to_space(operand: OperandLike, block_size: int) -> Node:
 
 @operation
 def space_to_depth(operand: OperandLike, block_size: int) -> Node:
-    """Blocks of pixels laid out as channels: undoes `depth_to_space`.
+    """Rearranges blocks of pixels into channels: the inverse of `depth_to_space`.
 
     Args:
         operand: shape (channels, height, width), both sizes multiples of block_size.
@@ -227,7 +227,7 @@ def pad(
     mode: int = CONSTANT_PAD,
     constant_value: float = 0,
 ) -> Node:
-    """`x` with elements added in front of and behind each static axis.
+    """Pads `x` at the start and end of each static axis.
 
     Args:
         pattern: for each static axis, how many in front and how many behind.

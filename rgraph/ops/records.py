@@ -77,8 +77,8 @@ def as_node(value: OperandLike) -> Node:
         return value
     if isinstance(value, Sameness):
         raise GraphError(
-            "== and != ask whether two are the same value of the graph, and give no operand",
-            hint="C.equal and C.not_equal compare elements",
+            "the operand is a bool: == and != compare identity",
+            hint="use C.equal and C.not_equal to compare elements",
         )
     node = getattr(value, "node", None)
     if isinstance(node, Node):
@@ -86,7 +86,7 @@ def as_node(value: OperandLike) -> Node:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise GraphError(f"a ragged list is no operand: {error}") from None
+        raise GraphError(f"a ragged list can't be an operand: {error}") from None
     if array.dtype.kind not in "biuf":
         raise GraphError(
             f"an operand must be a variable, a function, a number or an array of numbers, "

@@ -38,10 +38,10 @@ def input_variable(
     """An input that is a sequence of frames.
 
     Args:
-        shape: one frame's shape, without batch and time.
+        shape: the shape of a frame, without batch and time.
         dtype: np.float32 (default) or np.float64.
-        needs_gradient: whether `grad` gives the gradient with respect to it by default.
-        sequence_axis: the time axis. Inputs with the same axis have equally long sequences.
+        needs_gradient: whether `grad` computes the gradient with respect to it by default.
+        sequence_axis: the time axis. Inputs with the same axis have sequences of equal lengths.
 
     >>> C.sequence.input_variable((3, 32, 32)).shape
     (3, 32, 32)
@@ -57,7 +57,7 @@ def input(
     sequence_axis: Axis = SEQUENCE,
     name: str = "",
 ) -> Variable:
-    """As `sequence.input_variable`.
+    """Same as `sequence.input_variable`.
 
     >>> C.sequence.input(3).shape
     (3,)
@@ -76,7 +76,7 @@ def new_input(
 
 @operation
 def first(seq: OperandLike) -> Node:
-    """The first frame of each sequence. An empty one has none: a `GraphError`.
+    """The first frame of each sequence. An empty sequence raises `GraphError`.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.first(x).eval({x: np.array([[1], [2], [3]])})
@@ -87,7 +87,7 @@ def first(seq: OperandLike) -> Node:
 
 @operation
 def last(seq: OperandLike) -> Node:
-    """The last frame of each sequence. An empty one has none: a `GraphError`.
+    """The last frame of each sequence. An empty sequence raises `GraphError`.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.last(x).eval({x: np.array([[1], [2], [3]])})
@@ -120,7 +120,7 @@ def is_last(seq: OperandLike) -> Node:
 
 @operation
 def broadcast_as(operand: OperandLike, broadcast_as_operand: OperandLike) -> Node:
-    """A value per sequence (or one for all) given to each frame of another operand's sequences.
+    """Repeats a value per sequence (or one for all) for each frame of another operand.
 
     >>> x = C.sequence.input_variable(1)
     >>> y = C.sequence.broadcast_as(C.sequence.last(x), x)
@@ -133,7 +133,7 @@ def broadcast_as(operand: OperandLike, broadcast_as_operand: OperandLike) -> Nod
 
 @operation
 def reduce_sum(seq: OperandLike) -> Node:
-    """The sum of each sequence's frames.
+    """The sum over the frames of each sequence.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.reduce_sum(x).eval({x: np.array([[1], [2], [3]])})
@@ -146,10 +146,9 @@ def reduce_sum(seq: OperandLike) -> Node:
 
 @operation
 def reduce_max(seq: OperandLike) -> Node:
-    """The largest of each sequence's frames, element by element.
+    """The element-wise maximum over the frames of each sequence.
 
-    Of several that are equally large the first has the gradient. Of a sequence without frames there
-    is none: a `GraphError`.
+    Of equal maxima the first gets the gradient. An empty sequence raises `GraphError`.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.reduce_max(x).eval({x: np.array([[1], [5], [3]])})
@@ -162,11 +161,11 @@ def reduce_max(seq: OperandLike) -> Node:
 def unpack(
     x: OperandLike, padding_value: float, no_mask_output: bool = False
 ) -> Node | tuple[Node, Node]:
-    """A sequence's frames along a new first static axis, padded to the longest sequence.
+    """Moves the frames of sequences to a new first static axis, padded to the longest sequence.
 
     Args:
         x: a sequence of frames of shape `shape`.
-        padding_value: what stands behind a sequence's end.
+        padding_value: the value after the end of a sequence.
         no_mask_output: whether to leave out the mask.
 
     Returns:
@@ -190,7 +189,7 @@ def unpack(
 
 @operation
 def softmax(seq: OperandLike) -> Node:
-    """exp(x) over the sum of exp(x) along time, element by element.
+    """Softmax along time, element by element.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.softmax(x).eval({x: np.array([[1], [1]])})[0]
@@ -206,12 +205,11 @@ def softmax(seq: OperandLike) -> Node:
 
 @operation
 def where(condition: OperandLike) -> Node:
-    """The numbers of the frames on which `condition` is 1, as a sequence on a new time axis.
+    """The indices of the frames where `condition` is 1, as a sequence on a new time axis.
 
     Args:
-        condition: a sequence of 1 and 0. Other numbers say how often a frame is taken; of
-            fractions the sum so far counts, rounded up: 1.5, 1.5 takes the first frame twice and
-            the second once.
+        condition: a sequence of 1 and 0. Other numbers are repetition counts; for fractions their
+            running sum is rounded up: 1.5, 1.5 selects the first frame twice and the second once.
 
     Source: CNTK's `sequence.where`.
 
@@ -228,17 +226,17 @@ def gather(
     condition: OperandLike,
     new_sequence_axis_typeinfo: tuple[int, int] | None = None,
 ) -> Node:
-    """The frames of `seq` on which `condition` is 1.
+    """The frames of `seq` where `condition` is 1.
 
     Args:
         seq: a sequence.
-        condition: a sequence of 1 and 0 on the same time axis (`x != 0` where a value is to count
-            as true); for other numbers see `where`.
-        new_sequence_axis_typeinfo: (0, 1) if there is one frame for each sequence; the result
-            then has no time axis.
+        condition: a sequence of 1 and 0 on the same time axis (`C.not_equal(x, 0)` converts other
+            numbers); see `where` for other numbers.
+        new_sequence_axis_typeinfo: (0, 1) if exactly one frame of each sequence is selected; the
+            result then has no time axis.
 
     Returns:
-        a sequence on a new time axis, which is the same for all gathered by this condition.
+        a sequence on a new time axis, which is the same for all values gathered by this condition.
 
     Source: CNTK's `sequence.gather`.
 
@@ -258,17 +256,16 @@ def scatter(
     condition: OperandLike,
     new_sequence_axis_typeinfo: tuple[int, int] | None = None,
 ) -> Node:
-    """The frames of `seq` where `condition` is 1, in their order, and zeros elsewhere.
+    """Places the frames of `seq` in order where `condition` is 1, with zeros elsewhere.
 
     Args:
-        seq: a sequence with as many frames as `condition` chooses; or one value per sequence, for
+        seq: a sequence with as many frames as `condition` selects; or one value per sequence for
             all these frames.
-        condition: a sequence of 1 and 0; frames that are taken several times (see `where`) are
-            added up.
-        new_sequence_axis_typeinfo: accepted for CNTK's sake.
+        condition: a sequence of 1 and 0; for repeated frames (see `where`) the values are summed.
+        new_sequence_axis_typeinfo: accepted for compatibility with CNTK.
 
     Returns:
-        a sequence on the condition's time axis.
+        a sequence on the time axis of `condition`.
 
     Source: CNTK's `sequence.scatter`.
 
@@ -299,15 +296,17 @@ def slice(seq: OperandLike, begin_index: int, end_index: int) -> Node:
     """
     begin_index, end_index = whole(begin_index, "begin_index"), whole(end_index, "end_index")
     if end_index and end_index <= begin_index and (begin_index < 0) == (end_index < 0):
-        raise GraphError(f"from {begin_index} to {end_index} there is no frame")
+        raise GraphError(f"a slice from {begin_index} to {end_index} is empty")
     frames = chosen_frames(as_node(seq), begin_index, end_index or None)
     one = (end_index == begin_index + 1) if end_index else begin_index == -1
-    return apply(ENDS, frames, last=False) if one else frames  # as CNTK: no time axis is left
+    return (
+        apply(ENDS, frames, last=False) if one else frames
+    )  # as in CNTK: the result has no time axis
 
 
 @operation
 def reconcile_dynamic_axes(x: OperandLike, dynamic_axes_as: OperandLike) -> Node:
-    """`x` on the dynamic axes of another operand, whose sequences must be as long.
+    """Moves `x` to the dynamic axes of another operand, with sequences of equal lengths.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.reconcile_dynamic_axes(5, x).eval({x: np.zeros((2, 1))})[0]

@@ -1,4 +1,4 @@
-"""Operations that give values another shape: reshape, transpose."""
+"""Operations that change shapes: reshape, transpose."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
-    """A static axis as a negative index, so that rows in front make no difference.
+    """A static axis as a negative index, which is independent of leading rows.
 
     Raises `GraphError` for an axis that a value of this rank does not have.
     """
@@ -72,7 +72,7 @@ def mark_block(
 
 @operation
 def alias(x: OperandLike) -> Node:
-    """`x` under another name.
+    """`x` with another name.
 
     >>> C.alias(C.constant([1, 2]), name="y").name
     'y'
@@ -145,8 +145,8 @@ def _reshaped(
     first, last = _span(len(shape), begin, end)
     if not 0 <= first <= last <= len(shape):
         raise GraphError(
-            f"axes {first} to {last} are no part of {shape}",
-            hint=f"begin_axis is at most end_axis, both are from 0 to {len(shape)}",
+            f"shape {shape} has no axes {first} to {last}",
+            hint=f"begin_axis and end_axis must be in order, and from 0 to {len(shape)}",
         )
     old, new = shape[first:last], list(to)
     if INFERRED in old:
@@ -165,7 +165,7 @@ def _reshaped(
 
 
 def _total_hint(size: int, to: Shape) -> str:
-    rule = "a shape here is one sample's or one frame's, without batch or time"
+    rule = "shapes are those of a sample or frame, without batch or time"
     times, rest = divmod(math.prod(to), size) if size else (0, 0)
     if times > 1 and not rest:
         leave = f": leave out the axis of {times}" if times in to else ""
@@ -197,11 +197,11 @@ def as_shape(shape: ShapeLike) -> Shape:
         sizes = (shape,) if np.isscalar(shape) and not isinstance(shape, str) else shape
         return tuple(whole(n, "a size") for n in sizes)  # type: ignore[union-attr]
     except (TypeError, ValueError):
-        hint = f"a name is given as name={shape!r}" if isinstance(shape, str) else ""
+        hint = f"pass a name as name={shape!r}" if isinstance(shape, str) else ""
         if hasattr(shape, "dynamic_axes"):
-            hint = "a layer is made before it is applied: Dense(10)(x), not Dense(x)"
+            hint = "create a layer before applying it: Dense(10)(x), not Dense(x)"
         raise GraphError(
-            f"a shape is a whole number or a tuple of them, got {shape!r}", hint=hint
+            f"a shape must be a whole number or a tuple of them, got {shape!r}", hint=hint
         ) from None
 
 
@@ -209,7 +209,7 @@ def as_size(shape: ShapeLike, of: str, least: int = 1) -> Shape:
     """`as_shape` of what can't be inferred. `of`: what that is, for an error."""
     size = as_shape(shape)
     if min(size, default=least) < least:
-        raise GraphError(f"{of}: sizes are {least} or more, got {shape}")
+        raise GraphError(f"{of}: sizes must be at least {least}, got {shape}")
     return size
 
 
@@ -224,7 +224,7 @@ def reshape(
     begin_axis: int | Axis | None = None,
     end_axis: int | Axis | None = None,
 ) -> Node:
-    """The elements of each sample in another shape, in the same (row-major) order.
+    """Changes the shape of each sample; the (row-major) order of elements stays the same.
 
     Args:
         x: any value.
@@ -280,7 +280,7 @@ TRANSPOSE = define(
 
 @operation
 def transpose(x: OperandLike, perm: Sequence[int | Axis] | None = None) -> Node:
-    """`x` with its static axes in another order; reversed if `perm` is left out.
+    """Permutes static axes; by default reverses them.
 
     >>> C.transpose(C.constant([[0, 1], [2, 3], [4, 5]]), (1, 0)).eval()
     array([[0., 2., 4.],
@@ -292,7 +292,7 @@ def transpose(x: OperandLike, perm: Sequence[int | Axis] | None = None) -> Node:
 
 @operation
 def swapaxes(x: OperandLike, axis1: int | Axis = 0, axis2: int | Axis = 1) -> Node:
-    """`x` with two static axes in each other's place.
+    """Swaps two static axes.
 
     >>> C.swapaxes([[0, 1], [2, 3], [4, 5]], 0, 1).eval()
     array([[0., 2., 4.],

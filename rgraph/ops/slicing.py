@@ -1,4 +1,4 @@
-"""Taking values apart along static axes, and joining them."""
+"""Slices along static axes, and splices."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _cut(shape: Shape, cuts: _Cuts) -> list[builtins.slice | None]:
         at = static_index(axis, len(shape))
         size = shape[at]
         if not stride:
-            raise GraphError("a stride of 0 leads nowhere", hint="1 takes every element")
+            raise GraphError("a stride can't be 0", hint="use 1 for every element")
         if size == INFERRED:
             if 0 <= (begin or 0) < (end or 0):
                 result[at] = builtins.slice(begin or 0, end, stride)
@@ -44,7 +44,8 @@ def _cut(shape: Shape, cuts: _Cuts) -> list[builtins.slice | None]:
         last = (end or 0) + (size if (end or 0) <= 0 else 0)  # CNTK: an end of 0 is the end
         if not 0 <= first < last <= size:
             raise GraphError(
-                f"from {begin} to {'the end' if end is None else end} is no part of axis {axis} "
+                f"{begin} to {'the end' if end is None else end} is not a valid range of axis "
+                f"{axis} "
                 f"of {shape}"
             )
         result[at] = (
@@ -154,8 +155,8 @@ def _spliced(*given: Shape | None, axis: int) -> Shape | None:
         )
         if not same:
             raise GraphError(
-                f"shapes {' and '.join(map(str, shapes))} can't be joined along axis {axis}: "
-                "they must agree along all others"
+                f"can't splice shapes {' and '.join(map(str, shapes))} along axis {axis}: "
+                "all other axes must have equal sizes"
             )
     result = list(shapes[0])
     sizes = [s[at] for s in shapes]
@@ -236,14 +237,14 @@ SPLICE = define(
 
 @operation
 def splice(*inputs: OperandLike, axis: int | Axis = -1) -> Node:
-    """The inputs joined along a static axis; all other axes must agree.
+    """Concatenates values along a static axis; all other axes must have equal sizes.
 
     >>> C.splice(C.constant([[1, 2]]), C.constant([[3, 4]]), axis=0).eval()
     array([[1., 2.],
            [3., 4.]], dtype=float32)
     """
     if not inputs:
-        raise GraphError("splice joins one or more values, it was given none")
+        raise GraphError("splice needs at least one value")
     return apply(SPLICE, *map(as_node, inputs), axis=axis_number(axis))
 
 
@@ -255,10 +256,10 @@ def slice(
     end_index: int | Sequence[int],
     strides: int | Sequence[int] | None = None,
 ) -> Node:
-    """`x` from `begin_index` up to `end_index` (0: to the end) along one axis or several.
+    """A slice from `begin_index` up to `end_index` (0: to the end) along one or several axes.
 
     Args:
-        axis: static axes.
+        axis: a static axis, or a list of them.
         begin_index, end_index, strides: one number, or one per axis; negative ones count from
             the end, a negative stride goes backwards.
 
@@ -271,7 +272,7 @@ def slice(
     def each(value: int | Sequence[int], of: str) -> list[int]:
         values = list(value) if isinstance(value, (list, tuple)) else [value] * len(axes)
         if len(values) != len(axes):
-            raise GraphError(f"{of}: there are {len(values)} for {len(axes)} axes")
+            raise GraphError(f"{of}: expected {len(axes)} values, one per axis, got {len(values)}")
         return [whole(v, of) for v in values]
 
     numbers = map(axis_number, axes)
@@ -284,23 +285,23 @@ def slice(
 def get_item(x: OperandLike, key: OperandLike) -> Node:
     """`x[key]` for Python's indices and slices of static axes, lists of indices, and `...`.
 
-    An index drops no axis, as in CNTK. After `set_global_option("align_axis", 1)` the dynamic axes
-    count, too: `x[:, 0]` is the first element of each sample.
+    As in CNTK, an index keeps its axis. After `set_global_option("align_axis", 1)` keys include the
+    dynamic axes: `x[:, 0]` is the first element of each sample.
     """
     node = as_node(x)
     cuts: list[tuple[int, int, int | None, int]] = []
     for axis, k in _keys(_static(node, key if isinstance(key, tuple) else (key,))):
         if isinstance(k, (list, tuple)) or isinstance(k, np.ndarray) and k.ndim:
             if not len(k):
-                raise GraphError("a list without indices chooses nothing")
+                raise GraphError("a list of indices can't be empty")
             parts = [slice_axes(node, [_one(axis, i)]) for i in k]
             node = apply(SPLICE, *parts, axis=axis)
         elif isinstance(k, builtins.slice):
             begin, end, step = (v if v is None else _whole(v) for v in (k.start, k.stop, k.step))
             if end == 0:
                 raise GraphError(
-                    f"a slice that ends before element 0 of axis {axis} has nothing in it",
-                    hint="leave the end out where you mean all that follows",
+                    f"a slice that ends before element 0 of axis {axis} is empty",
+                    hint="leave out the end to slice to the end of the axis",
                 )
             if k != builtins.slice(None):
                 cuts.append((axis, begin or 0, end, 1 if step is None else step))
@@ -318,8 +319,8 @@ def _static(node: Node, keys: tuple[object, ...]) -> tuple[object, ...]:
     dynamic = list(itertools.takewhile(lambda k: k is not Ellipsis, keys[:count]))
     if any(k != builtins.slice(None) for k in dynamic):
         raise GraphError(
-            f"{dynamic} chooses along a dynamic axis",
-            hint="with the option align_axis the batch and time come first: x[:, 0]",
+            f"{dynamic} selects along a dynamic axis",
+            hint="with the option align_axis, batch and time are the first axes: x[:, 0]",
         )
     return keys[len(dynamic) :]
 
@@ -335,7 +336,7 @@ def _whole(key: Any) -> int:
     except TypeError:
         raise GraphError(
             f"an index must be an integer or a slice, got {key!r}",
-            hint="gather takes indices that are computed",
+            hint="use C.gather for computed indices",
         ) from None
 
 

@@ -168,7 +168,7 @@ def test_a_clone_has_statistics_of_its_own():
 
 
 def test_batch_normalization_needs_a_batch():
-    with pytest.raises(C.GraphError, match="no batch axis"):
+    with pytest.raises(C.GraphError, match="with a batch axis"):
         C.layers.BatchNormalization()(C.constant([1, 2])).eval()
 
 

@@ -241,7 +241,7 @@ def test_an_initial_state_of_inferred_shape():
     Recurrence(lambda h, x: C.tanh(h + x), initial_state=image)(frames)
     assert image.shape == (2, 1, 4)
     q = C.Parameter(shape=(-1,), init=0.5)
-    with pytest.raises(C.GraphError, match=r"initial state of shape \(inferred,\) does not fit"):
+    with pytest.raises(C.GraphError, match=r"initial state of shape \(inferred,\) does not match"):
         Recurrence(lambda h, x: h * 0.5 + C.reduce_sum(x), initial_state=q)(x)
     assert q.shape == (-1,)
 
@@ -400,7 +400,9 @@ def test_a_layer_that_was_not_made_is_refused():
     for make in (C.layers.Recurrence, C.layers.Fold, C.layers.RecurrenceFrom):
         with pytest.raises(C.GraphError, match=r"LSTM makes layers.*\n.*\n.*call it.*LSTM\(…\)"):
             make(C.layers.LSTM)
-    with pytest.raises(C.GraphError, match=r"a shape is a whole number.*\n.*\n.*Dense\(10\)\(x\)"):
+    with pytest.raises(
+        C.GraphError, match=r"a shape must be a whole number.*\n.*\n.*Dense\(10\)\(x\)"
+    ):
         C.layers.Sequential([C.layers.LSTM])
 
 

@@ -411,7 +411,7 @@ class TestTruth:
 
     @pytest.mark.parametrize("compare", [operator.eq, operator.ne])
     def test_what_equal_gives_is_no_operand(self, x, compare):
-        with pytest.raises(GraphError, match=r"hint: C\.equal and C\.not_equal"):
+        with pytest.raises(GraphError, match=r"hint: use C\.equal and C\.not_equal"):
             C.element_select(compare(x, x * 2), x, 0)
 
     @pytest.mark.parametrize(

@@ -223,9 +223,9 @@ def test_what_does_not_fit(kernel, shape, options, words):
 
 def test_kernels_that_differ_from_sample_to_sample_are_refused():
     x, w = C.input_variable((2, 5, 5)), C.input_variable((3, 2, 3, 3))
-    with pytest.raises(GraphError, match="kernels of a convolution can.t have a batch axis"):
+    with pytest.raises(GraphError, match="kernels of a convolution"):
         C.convolution(w, x)
-    with pytest.raises(GraphError, match="kernels of a convolution can.t have a batch axis"):
+    with pytest.raises(GraphError, match="kernels of a convolution"):
         C.convolution_transpose(C.input_variable((2, 3, 3, 3)), x)
 
 

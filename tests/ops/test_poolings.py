@@ -114,9 +114,9 @@ def test_equal_maxima_pass_the_gradient_to_the_first():
     "shape, window, words",
     [
         ((2, 5), (2, 2, 2), "needs an operand with at least 3 axes"),
-        ((2, 5, 5), (6, 2), "spans 6 elements, the operand has only 5"),
-        ((2, 5, 5), (2, 0), "pooling_window_shape: sizes are 1 or more"),
-        ((2, 5, 5), (-1, 2), "pooling_window_shape: sizes are 1 or more"),
+        ((2, 5, 5), (6, 2), "spans 6 elements, but the operand has only 5"),
+        ((2, 5, 5), (2, 0), "pooling_window_shape: sizes must be at least 1"),
+        ((2, 5, 5), (-1, 2), "pooling_window_shape: sizes must be at least 1"),
     ],
 )
 def test_what_does_not_fit(shape, window, words):
@@ -141,5 +141,5 @@ def test_windows_that_do_not_move_forward(stride):
         lambda: C.layers.SequentialConvolution((2, 2), 1, strides=stride)(frames),
         lambda: C.layers.SequentialConvolution((2, 2), 1, dilation=stride)(frames),
     ):
-        with pytest.raises(GraphError, match="sizes are 1 or more"):
+        with pytest.raises(GraphError, match="sizes must be at least 1"):
             build()
