@@ -51,15 +51,17 @@ def load(content: bytes) -> Function:
     found = read(content)
     if found.get("type") != "CompositeFunction":
         raise GraphError(
-            f"the file holds {found.get('type') or 'something'} of CNTK's, no function",
-            hint="models are what Function.save wrote; checkpoints of trainers are not read",
+            f"the file holds {found.get('type') or 'something'} of CNTK, not a function",
+            hint="load_model reads models written by Function.save, not checkpoints of trainers",
         )
     try:
         return _Reader(found).function()
     except GraphError:
         raise
     except _BROKEN as error:
-        raise GraphError(f"the file is no model of CNTK's, or broken: {error!r:.200}") from None
+        raise GraphError(
+            f"the file is not a model of CNTK, or is damaged: {error!r:.200}"
+        ) from None
 
 
 class _Reader:
@@ -129,7 +131,7 @@ class _Reader:
             if f["op"] == numbers.BLOCK:
                 block = f.get("name") or block
             name = self._outputs(uid)[int(number)]
-        raise GraphError("the file has blocks that stand in one another")
+        raise GraphError("the file has blocks that contain each other")
 
     def _value(self, name: str) -> Node:
         name = self._resolved(name)
@@ -239,7 +241,7 @@ class _Reader:
         if number == numbers.SCATTER_PACKED:
             return ops.sequence.scatter(nodes[0], nodes[1])
         if number not in OPERATIONS:
-            raise GraphError(f"number {number} is not known here")
+            raise GraphError(f"operation number {number} is unknown")
         return OPERATIONS[number](At(nodes, f["attributes"]))
 
     def _operand(self, f: Saved, operand: int) -> Saved:

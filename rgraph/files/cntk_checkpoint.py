@@ -49,15 +49,15 @@ def load(filename: str | os.PathLike[str]) -> Checkpoint | None:
         return None
     if not os.path.isfile(second):
         raise GraphError(
-            f"CNTK wrote {os.fspath(filename)}, and {second} is not beside it",
-            hint="a checkpoint is two files; C.load_model reads the model in the first alone",
+            f"{second}, the second file of CNTK's checkpoint {os.fspath(filename)}, is missing",
+            hint="copy both files of a checkpoint; C.load_model reads only the model in the first",
         )
     from . import cntk  # it imports SciPy, which only these files need
 
     with open(second, "rb") as file:
         found = read(file.read())
     if not isinstance(found.get("Learners"), list):
-        raise GraphError(f"{second} holds no learners of CNTK's")
+        raise GraphError(f"{second} contains no learners of CNTK")
     return Checkpoint(cntk.load(model), found["Learners"], found.get("ExternalState") or {})
 
 
@@ -77,7 +77,9 @@ def learner_state(found: Saved, own: Saved, shapes: Sequence[tuple[int, ...]]) -
         raise GraphError(f"CNTK's checkpoints have nothing for a learner by {rule}")
     arrays = found["smoothed_gradients"]
     if len(arrays) != len(shapes):
-        raise GraphError(f"the learner has {len(shapes)} parameters, in the file {len(arrays)}")
+        raise GraphError(
+            f"the learner has {len(shapes)} parameters, but the file has {len(arrays)}"
+        )
     fresh = not found["minibatchCount"]
     states = [{} if fresh else _state(rule, a, s) for a, s in zip(arrays, shapes, strict=True)]
     if rule in _COUNTED and not fresh:
@@ -101,7 +103,7 @@ def _state(rule: str, array: np.ndarray, shape: tuple[int, ...]) -> dict[str, ob
         raise GraphError(
             f"the file holds {array.size} numbers for a parameter of shape {shape}, a learner by "
             f"{rule} keeps {len(names) * size}",
-            hint="is it the learner that the checkpoint is of, and the same model?",
+            hint="check that the learner and the model are those of the checkpoint",
         )
     parts = array.reshape(len(names), *shape) if names else ()
     return dict(zip(names, parts, strict=True))

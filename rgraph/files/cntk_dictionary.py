@@ -68,7 +68,7 @@ def _message() -> Callable[[], Message]:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError:
         raise GraphError(
-            "the file is a model of CNTK's, and the package protobuf is missing",
+            "reading a model of CNTK needs the package protobuf, which is not installed",
             hint="pip install protobuf",
         ) from None
     file = descriptor_pb2.FileDescriptorProto(name="cntk.proto", package="cntk", syntax="proto3")
@@ -112,7 +112,7 @@ def read(content: bytes) -> dict[str, Any]:
     except GraphError:
         raise
     except Exception as error:  # the library has several kinds
-        raise GraphError(f"the file is no model of CNTK's, or broken: {error}") from None
+        raise GraphError(f"the file is not a model of CNTK, or is damaged: {error}") from None
 
 
 def _dictionary(message: Message) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _shape(shape: Message) -> tuple[int, ...]:
 
 def _array(view: Message) -> np.ndarray:
     if view.storage_format:
-        raise GraphError("the model holds a sparse array, which is not read")
+        raise GraphError("the model holds a sparse array, which is not supported")
     double = view.data_type == 2
     values = view.double_values if double else view.float_values
     array = np.array(values.value, np.float64 if double else np.float32)

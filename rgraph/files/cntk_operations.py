@@ -74,7 +74,7 @@ def _reshape(at: At) -> Node:
     shape = tuple(-1 if n < 0 else n for n in at["newShape"])
     first, last = (min(a.number, rank) for a in (at["beginAxis"], at["endAxis"]))
     if first < 0 or last < 0:
-        raise GraphError("a reshape of axes that are counted from the first is not read")
+        raise GraphError("a reshape with axes counted from the first is not supported")
     return apply(TABLE["reshape"], at.operands[0], to=shape, begin=rank - last, end=rank - first)
 
 
@@ -101,7 +101,7 @@ def _unpooling(at: At) -> Node:
 
 def _refuse_padding(at: At) -> None:
     if any(any(at.attributes.get(n, ())) for n in ("lowerPad", "upperPad")):
-        raise GraphError("padding that is given as numbers is not read")
+        raise GraphError("padding given as numbers is not supported")
 
 
 def _frames_after(at: At) -> Node:
@@ -120,9 +120,9 @@ def _convolution(at: At) -> Node:
     kernel, x = at.operands
     _refuse_padding(at)
     if at.attributes.get("sequential"):
-        raise GraphError("a convolution along time is not read")
+        raise GraphError("a convolution along time is not supported")
     if not all(at.attributes.get("sharing", ())):
-        raise GraphError("a convolution with weights of its own at each place is not read")
+        raise GraphError("a convolution with separate weights at each position is not supported")
     spatial = len(kernel.shape or ()) - 2
     options = {
         "strides": tuple(at.reverse("strides", spatial)),
@@ -166,7 +166,7 @@ def _reduce(at: At) -> Node:
     if dynamic == ["defaultBatchAxis"]:
         return _REDUCTIONS[name](x, Axis.default_batch_axis())
     if dynamic and (len(axes) > 1 or name != "Sum"):
-        raise GraphError(f"a reduction by {name} over {', '.join(dynamic)} is not read")
+        raise GraphError(f"a reduction by {name} over {', '.join(dynamic)} is not supported")
     if dynamic:
         return sequence.reduce_sum(x)
     every = any(a.name == "AllStaticAxes" for a in axes)
@@ -256,7 +256,7 @@ def _classification_error(at: At) -> Node:
     """The form with `topN`; CNTK writes the others as blocks of plain operations."""
     scores, target, count = at.operands
     if not isinstance(count, Constant):
-        raise GraphError("a classification error whose topN is computed is not read")
+        raise GraphError("a classification error whose topN is computed is not supported")
     return metrics.classification_error(scores, target, topN=int(count.value.item()))
 
 
@@ -268,7 +268,7 @@ def _to_sequence(at: At) -> Node:
 def _filled(at: At) -> Node:
     value = float(at["fillValue"])
     if value not in (0.0, 1.0):
-        raise GraphError(f"an array filled with {value} is not read")
+        raise GraphError(f"an array filled with {value} is not supported")
     return (ops.ones_like if value else ops.zeros_like)(at.operands[0])
 
 
@@ -277,7 +277,7 @@ _TYPES = {1: np.float32, 2: np.float64}
 
 def _cast(at: At) -> Node:
     if at["newDataType"] not in _TYPES:
-        raise GraphError(f"a cast to CNTK's data type {at['newDataType']} is not read")
+        raise GraphError(f"a cast to CNTK's data type {at['newDataType']} is not supported")
     return ops.cast(at.operands[0], _TYPES[at["newDataType"]])
 
 
@@ -285,7 +285,7 @@ def _random(at: At) -> Node:
     """Numbers of our own, by the seed of the program that reads the file."""
     kind, numbers = at["randomDistributionType"], [float(n) for n in at["randomDistributionArgs"]]
     if kind not in ("uniform", "normal", "gumbel", "bernoulli"):
-        raise GraphError(f"random numbers by {kind} are not read")
+        raise GraphError(f"random numbers by {kind} are not supported")
     if at.operands:
         return getattr(ops.random, f"{kind}_like")(at.operands[0], *numbers)
     return getattr(ops.random, kind)(at["newShape"], _TYPES[at["newDataType"]], *numbers)
@@ -299,7 +299,7 @@ def _with_negative_samples(at: At) -> Node:
     x, y, *numbers = at.operands
     known = [int(n.value.item()) for n in numbers if isinstance(n, Constant)]
     if len(known) < 2:
-        raise GraphError("a cosine distance whose shift is computed is not read")
+        raise GraphError("a cosine distance whose shift is computed is not supported")
     return losses.cosine_distance_with_negative_samples(x, y, *known)
 
 

@@ -1,4 +1,4 @@
-"""Saved functions: a safetensors file with the arrays, and the graph as JSON in it."""
+"""Saves and loads functions: a safetensors file with the arrays, and the graph as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ModelFormat(enum.Enum):
-    """In what a model is saved: rgraph's own format, under CNTK's name for its own.
+    """The format of a saved model: rgraph's own, under the name of CNTK's own, or ONNX.
 
     >>> C.ModelFormat.CNTKv2.value
     0
@@ -35,8 +35,8 @@ class ModelFormat(enum.Enum):
 def _own_format(model_format: ModelFormat | None) -> None:
     if model_format not in (None, ModelFormat.CNTKv2):
         raise GraphError(
-            f"models are not saved or loaded as {getattr(model_format, 'name', model_format)}",
-            hint="leave format out: what rgraph saves in its own format, rgraph loads",
+            f"the format {getattr(model_format, 'name', model_format)} is not supported",
+            hint="leave out format to use rgraph's own format",
         )
 
 
@@ -47,7 +47,7 @@ def save(
 ) -> None:
     """Saves a function: see `Function.save`."""
     if format is ModelFormat.ONNX:
-        from .onnx_export import export  # only who writes such files has the package
+        from .onnx_export import export  # imported only to write ONNX
 
         outputs = [o.node for o in function.outputs]
         names = [n.name or f"output{i}" for i, n in enumerate(outputs)]
@@ -61,10 +61,10 @@ def save(
 def register_udf_deserialize_callback(
     op_name: str, callback: Callable[[Sequence[Any], str, Any], UserOperation]
 ) -> None:
-    """Says how a saved `UserFunction` is made: by `callback(inputs, name, state)`.
+    """Registers `callback(inputs, name, state)`, which makes a saved `UserFunction` when loaded.
 
     Args:
-        op_name: the function's `op_name`, which the file holds.
+        op_name: the `op_name` of the function in the file.
 
     Source: CNTK's `Function.register_udf_deserialize_callback`.
 
@@ -78,18 +78,18 @@ def load_model(
     device: DeviceDescriptor | None = None,
     format: ModelFormat | None = ModelFormat.CNTKv2,
 ) -> Function:
-    """The function that `Function.save` saved, here or in CNTK 2 (which needs protobuf); or an
-    ONNX model (which needs onnx).
+    """Loads a function that `Function.save` saved in rgraph or in CNTK 2 (requires protobuf), or an
+    ONNX model (requires onnx).
 
-    The first axis of an ONNX model's inputs is the batch; arrays of numbers in it are parameters.
+    In an ONNX model, the first axis of each input is the batch, and arrays are parameters.
 
     Args:
-        model: a file's name, or a file's content.
-        device: accepted for CNTK's sake.
-        format: as for `Function.save`; files whose names end with .onnx are taken for ONNX.
+        model: the name of a file, or its content as bytes.
+        device: accepted for compatibility with CNTK, without effect.
+        format: as for `Function.save`; files with the extension .onnx are read as ONNX.
 
     Raises:
-        GraphError: it is no such file, or it names an operation that is not known here.
+        GraphError: the file has another format, or contains an unknown operation.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -99,14 +99,14 @@ def load_model(
     (3,)
     """
     if format is ModelFormat.ONNX or _is_onnx(model):
-        from . import onnx_import  # only who has such files needs onnx
+        from . import onnx_import  # imported only to read ONNX
 
         return onnx_import.function(_content(model))
     _own_format(format)
     source = io.BytesIO(model) if isinstance(model, (bytes, bytearray)) else model
     content = of_cntk(model)
     if content is not None:
-        from . import cntk  # only who has such files needs protobuf
+        from . import cntk  # imported only to read CNTK's models
 
         return cntk.load(content)
     with archives.read(source, "graph", "holds no saved function") as (graph, arrays):
@@ -126,13 +126,13 @@ def _content(model: str | os.PathLike[str] | bytes) -> bytes:
 
 
 def restore(function: Function, filename: str | os.PathLike[str]) -> None:
-    """Gives a function the values of a saved copy: see `Function.restore`."""
+    """Restores the values of a function from a saved copy: see `Function.restore`."""
     other = load_model(filename)
     own = [*function.parameters, *function.constants]
     saved = [*other.parameters, *other.constants]
     if [v.shape for v in own] != [v.shape for v in saved]:
         raise GraphError(
-            f"{filename} holds another function:\n"
+            f"{filename} contains a different function:\n"
             + "\n".join(f"  here {describe(v.node)}" for v in own)
             + "\n".join(f"  there {describe(v.node)}" for v in saved)
         )

@@ -1,8 +1,8 @@
-"""The weights of layers, by name, from and to PyTorch and Keras.
+"""Copies the weights of layers, by name, from and to PyTorch and Keras.
 
-A layer here has the name that it has there: `C.layers.Dense(10, name="fc")` takes `fc.weight` and
-`fc.bias`. Gates are put in their order, axes in their places, two biases become one. What has no
-exact counterpart is refused by its name. Neither library is imported.
+Layers correspond by name: `C.layers.Dense(10, name="fc")` takes `fc.weight` and `fc.bias`. The
+order of gates and axes is converted, and two biases are added up. Weights without an exact
+counterpart raise an error that names them. Neither library is imported.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ def from_torch(
 
     The layers are `Dense` (Linear), `Convolution`, `ConvolutionTranspose`, `Embedding`,
     `BatchNormalization`, `LSTM`, `GRU(…, reset_after=True)`, `RNNStep` and `ConvolutionalLSTM`.
-    `torch.nn.LSTM` and the like with several layers or directions have one layer here for each:
+    For `torch.nn.LSTM` and the like with several layers or directions there is one layer each:
     "rnn_l0", "rnn_l0_reverse", "rnn_l1", … `optimized_rnnstack` takes all of them at once. A
-    parameter of no layer takes the array of its own name and shape.
+    parameter outside of layers takes the array with the same name and shape.
 
     Args:
-        function: it must have been applied to its input, so that all shapes are known.
+        function: a function with known shapes, so it must have been applied to an input.
         source: a module, its `state_dict()`, or a dict of arrays with the same keys.
-        names: for layers whose name is another than there: by the name there, the layer (or its
-            name) here. A model that is one layer needs no name.
+        names: a dict from PyTorch's names to layers of the function (or their names), where they
+            differ. A model of a single layer needs no name.
         strict: whether all weights must be used, and all parameters set.
 
     Raises:
-        GraphError: a layer or an array has no counterpart, or shapes differ. No parameter has
-            been changed then.
+        GraphError: a layer or an array has no counterpart, or shapes differ. No parameter is
+            changed then.
 
     >>> x = C.input_variable(3)
     >>> f = C.layers.Dense(2, name="fc")(x)
@@ -67,11 +67,11 @@ def from_torch(
 
 
 def to_torch(function: Function, target: Source, names: Names = None, strict: bool = True) -> None:
-    """Writes a function's parameters into a PyTorch module, as `from_torch` reads them.
+    """Writes a function's parameters into a PyTorch module: the inverse of `from_torch`.
 
     Args:
-        target: a module in the CPU's memory, its `state_dict()`, or a dict of NumPy's arrays with
-            the same keys; it is written to.
+        target: the module to write to, in the CPU's memory, its `state_dict()`, or a dict of NumPy
+            arrays with the same keys.
         names, strict: as for `from_torch`.
 
     >>> f = C.layers.Dense(2, init_bias=3, name="fc")(C.input_variable(3))
@@ -88,17 +88,17 @@ def to_torch(function: Function, target: Source, names: Names = None, strict: bo
 def from_keras(
     function: Function, source: Source, names: Names = None, strict: bool = True
 ) -> None:
-    """Sets a function's parameters to the weights of a Keras model or layer, as `from_torch`.
+    """Sets a function's parameters to the weights of a Keras model or layer; see `from_torch`.
 
     The layers are `Dense`, `Convolution` (Conv1D to Conv3D), `ConvolutionTranspose`, `Embedding`,
     `BatchNormalization` (with Keras's epsilon), `LSTM`, `GRU` (with the same reset_after),
-    `RNNStep` (SimpleRNN), and blocks of the kind "ConvolutionalLSTM" (ConvLSTM1D to ConvLSTM3D). Of
-    `Bidirectional` there are two layers, with the names that they have there. Images have their
-    channels first here; a `Dense` applied to images takes what Keras has after `Flatten`.
+    `RNNStep` (SimpleRNN), and blocks of the kind "ConvolutionalLSTM" (ConvLSTM1D to ConvLSTM3D).
+    For `Bidirectional` there are two layers, with the names of Keras. Images are channels-first; a
+    `Dense` applied to images corresponds to `Flatten` and `Dense` in Keras.
 
     Args:
-        source: a model or a layer, or a dict from layers' names to dicts from weights' names to
-            arrays, such as an open HDF5 file has.
+        source: a model or a layer, or a dict from names of layers to dicts from names of weights
+            to arrays, such as an open HDF5 file.
         names, strict: as for `from_torch`.
 
     >>> x = C.input_variable(2)
@@ -112,11 +112,11 @@ def from_keras(
 
 
 def to_keras(function: Function, target: Source, names: Names = None, strict: bool = True) -> None:
-    """Writes a function's parameters into a Keras model or layer, as `from_keras` reads them.
+    """Writes a function's parameters into a Keras model or layer: the inverse of `from_keras`.
 
     Args:
-        target: a model or a layer that is built, or a dict of dicts of NumPy's arrays; it is
-            written to.
+        target: the model or layer to write to, which must be built, or a dict of dicts of NumPy
+            arrays.
         names, strict: as for `from_torch`.
 
     >>> f = C.layers.Dense(2, init_bias=3, name="out")(C.input_variable(1))
@@ -150,12 +150,12 @@ def _read(
             arrays = layouts.to_ours(framework, layer.kind, own, shapes, layer.parts)
             missing = sorted(set(layer.leaves) - set(arrays))
             if missing:
-                raise GraphError(f"there is nothing there that is its {', '.join(missing)}")
+                raise GraphError(f"there is no counterpart of its {', '.join(missing)}")
             for name, array in arrays.items():
                 if name in layer.leaves:
                     found[layer.leaves[name]] = _fitted(array, shapes[name], layer.kind, name)
                 elif name != "aggregate_count" and array.any():
-                    raise GraphError(f"it has no parameter for what is {name}, which is not 0")
+                    raise GraphError(f"it has no parameter for {name}, which is not 0")
         used |= set(pair.keys.values())
     for key, leaf in _by_own_name(function, theirs, used, found).items():
         found[leaf] = _fitted(theirs[key], leaf.shape, "", key)
@@ -209,7 +209,7 @@ def _fitted(array: np.ndarray, shape: tuple[int, ...], kind: str, name: str) -> 
     flat = kind == "Dense" and name == "W" and array.shape[-1:] == shape[-1:]
     if array.size == np.prod(shape) and (flat or own == [n for n in shape if n != 1]):
         return array.reshape(shape)
-    raise GraphError(f"an array of shape {array.shape} can't be {name}, whose shape is {shape}")
+    raise GraphError(f"{name} has shape {shape}, got an array of shape {array.shape}")
 
 
 def _by_own_name(
@@ -236,8 +236,8 @@ def _refuse_rest(
             "not all weights have a counterpart\n"
             f"  only there: {', '.join(sorted(unused)[:10]) or 'nothing'}\n"
             f"  only here: {', '.join(unset[:10]) or 'nothing'}",
-            hint="layers correspond by their names, C.layers.Dense(3, name='fc'), or by names={"
-            "name there: layer here}; strict=False takes over what corresponds",
+            hint="layers correspond by name, C.layers.Dense(3, name='fc'), or by names={"
+            "other name: layer}; strict=False ignores weights without a counterpart",
         )
 
 

@@ -97,7 +97,7 @@ def test_what_is_not_known_is_named():
     at = content.index(b"\x02op\x12") + len(b"\x02op\x12") + 1
     at = content.index(b"(", at) + 1  # the field of a whole number
     broken = content[:at] + bytes([126]) + content[at + 1 :]
-    with pytest.raises(C.GraphError, match=r"operation Tanh\d+ of the file.*126 is not known"):
+    with pytest.raises(C.GraphError, match=r"operation Tanh\d+ of the file.*126 is unknown"):
         C.load_model(broken)
 
 

@@ -123,7 +123,7 @@ def test_restore_gives_the_values_back(path):
     p.value, c.value = [8, 8], [9, 9]
     f.restore(path)
     np.testing.assert_array_equal(f.eval(), [5, 6])
-    with pytest.raises(GraphError, match="another function"):
+    with pytest.raises(GraphError, match="a different function"):
         (f * C.Parameter(3)[0:1]).restore(path)
 
 

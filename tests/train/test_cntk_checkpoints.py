@@ -112,7 +112,7 @@ def test_what_does_not_suit_is_refused(folder, tmp_path):
         "to another model: it has 7 arrays, this model has 2",
     )
     alone = shutil.copy(folder / "adam.dnn", tmp_path / "alone.dnn")
-    refused(trainer, alone, "alone.dnn.ckp is not beside it")
+    refused(trainer, alone, "alone.dnn.ckp, the second file")
     second = tmp_path / "alone.dnn.ckp"
     for content in (b"", b"\x08\x01", (folder / "adam.dnn.ckp").read_bytes()[:300]):
         second.write_bytes(content)
