@@ -1,4 +1,4 @@
-"""Defaults of layers' options, changed for a while: CNTK's `default_options` module."""
+"""Default options of layers, which can be overridden: CNTK's `default_options` module."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class default_override_or:
-    """As a parameter's default: one that `default_options` may override.
+    """Marks a parameter's default value as one that `default_options` can override.
 
     Source: CNTK's `default_override_or`.
 
@@ -37,7 +37,7 @@ class default_override_or:
 
 
 class _Overrides:
-    """Options in force inside a `with` block, for some functions or (None) for all."""
+    """Overridden defaults in a `with` block, for some functions or (None) for all."""
 
     def __init__(self, functions: frozenset[object] | None, options: dict[str, Any]) -> None:
         self.functions, self.options = functions, options
@@ -59,10 +59,9 @@ _in_force: ContextVar[tuple[_Overrides, ...]] = ContextVar("options in force", d
 
 
 def default_options(**kwargs: object) -> _Overrides:
-    """Other defaults for the options of all layers that are made inside the `with` block.
+    """Overrides default options for all layers that are made in the `with` block.
 
-    An option that is given to a layer explicitly stays as given; of nested blocks the inner one
-    counts.
+    Explicit options of a layer take precedence, and inner blocks over outer ones.
 
     Source: CNTK's `default_options`.
 
@@ -75,7 +74,7 @@ def default_options(**kwargs: object) -> _Overrides:
 
 
 def default_options_for(functions: Any, **kwargs: Any) -> _Overrides:
-    """As `default_options`, for one function that makes layers or a list of them.
+    """Same as `default_options`, for one function that makes layers, or a list of them.
 
     >>> with C.default_options_for(C.layers.Dense, bias=False):
     ...     layer = C.layers.Dense(2)
@@ -87,7 +86,7 @@ def default_options_for(functions: Any, **kwargs: Any) -> _Overrides:
 
 
 def is_default_override(value: object) -> bool:
-    """Whether `value` is a default that may be overridden, not a value that was given.
+    """Whether `value` is a default that can be overridden, rather than an explicit value.
 
     >>> C.is_default_override(C.default_override_or(13)), C.is_default_override(13)
     (True, False)
@@ -96,11 +95,11 @@ def is_default_override(value: object) -> bool:
 
 
 def get_default_override(function_or_class: Any, **kwargs: Any) -> Any:
-    """The value of one option: as given, or as overridden, or the default.
+    """The value of an option: the explicit value, the overridden default, or the default.
 
     Args:
-        function_or_class: the function that makes a layer, or None for an option that all share.
-        kwargs: the option's name and what the function was given for it.
+        function_or_class: the function that makes a layer, or None for a global option.
+        kwargs: the name of the option and the argument of the function.
 
     Source: CNTK's `get_default_override`.
 
@@ -125,12 +124,12 @@ def get_default_override(function_or_class: Any, **kwargs: Any) -> Any:
 
 
 def set_global_option(key: str, value: object) -> None:
-    """Keeps a setting. rgraph looks at two, and leaves all others to the program.
+    """Sets a global option. rgraph uses two of them; a program may define others.
 
     Args:
-        key: `"align_axis"`, `"on_nan"`, or a name of the program's own.
-        value: for `"align_axis"`, whether an index such as `x[:, 0]` counts the batch and the time
-            axis, too, as Keras' backend has it; for `"on_nan"`, what trainers do about NaN.
+        key: `"align_axis"`, `"on_nan"`, or any other name.
+        value: for `"align_axis"`, whether an index such as `x[:, 0]` includes the batch and time
+            axes, as in Keras' backend; for `"on_nan"`, what trainers do about NaN.
 
     Source: CNTK's `set_global_option`.
 
@@ -143,7 +142,7 @@ def set_global_option(key: str, value: object) -> None:
 
 
 def get_global_option(key: str, default_value: object) -> Any:
-    """What `set_global_option` kept under this key.
+    """The value of a global option, see `set_global_option`.
 
     >>> C.get_global_option("nothing", 3)
     3
@@ -152,7 +151,7 @@ def get_global_option(key: str, default_value: object) -> Any:
 
 
 def default_dtype() -> Any:
-    """The dtype of inputs and parameters that are given none.
+    """The default dtype of inputs and parameters.
 
     >>> with C.default_options(dtype=np.float64):
     ...     C.input_variable(3).dtype.__name__
@@ -162,7 +161,7 @@ def default_dtype() -> Any:
 
 
 def overridable(*names: str) -> Callable[[F], F]:
-    """Lets `default_options` change the defaults of these parameters of a function.
+    """A decorator: lets `default_options` override the defaults of these parameters.
 
     >>> from rgraph.default_options import overridable
     >>> @overridable("pad")

@@ -1,4 +1,4 @@
-"""Evaluation on data that is not learned from: CNTK's `eval` module."""
+"""Evaluation of metrics on test data: CNTK's `eval` module."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def as_writers(writers: Any, has_metric: bool = True) -> list[ProgressWriter]:
     for writer in found:
         if not isinstance(writer, ProgressWriter):
             raise ValueError(
-                f"a progress writer is C.logging.ProgressPrinter() or the like, not {writer!r:.60}"
+                "expected a progress writer such as C.logging.ProgressPrinter(), got "
+                f"{writer!r:.60}"
             )
         writer.has_metric = has_metric
     return found
@@ -134,12 +135,12 @@ def _count(value: object) -> int:
 
 
 class Evaluator:
-    """Measures a metric on minibatches.
+    """Evaluates a metric on minibatches.
 
     Args:
         eval_function: the metric, a function of inputs; its elements are summed.
-        progress_writers: `C.logging.ProgressPrinter()` or the like, or several.
-        is_loss: whether it is a loss that is measured, for want of a metric.
+        progress_writers: one or several, such as `C.logging.ProgressPrinter()`.
+        is_loss: whether the function is a loss, to report it as such.
 
     Source: CNTK's `Evaluator`.
 
@@ -173,8 +174,8 @@ class Evaluator:
 
         Args:
             arguments: a dict from inputs to values, as `Function.eval` takes it.
-            distributed: whether to measure the minibatches of all workers together. All must call
-                it; one that has no data gives an empty dict.
+            distributed: whether to evaluate the minibatches of all workers together. All workers
+                must call it; one without data passes an empty dict.
         """
         workers = all_workers() if distributed else Workers()
         metric, count = self.measure(arguments, device, workers)

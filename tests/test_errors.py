@@ -472,7 +472,7 @@ class TestShapes:
         first, second = C.constant([[1, 2], [3, 4]])
         assert second.eval().tolist() == [[3, 4]] and len(list(C.combine([first, second]))) == 2
         for value in (C.input_variable((C.FreeDimension, 2)), C.placeholder(), C.constant(1)):
-            with told("has no first axis to go along", hint=""):
+            with told("has no first axis to iterate over", hint=""):
                 list(value)
 
     def test_float16_has_too_few_digits_for_a_learner(self, told):

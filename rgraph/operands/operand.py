@@ -1,4 +1,4 @@
-"""What can stand in a formula, and the operators of Python on it."""
+"""The base class of variables and functions, with Python's operators."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Operand:
-    """What can stand in a formula: it has a node, and the operators of Python.
+    """The base class of variables and functions, with Python's operators.
 
-    `==` and `!=` ask whether two are the same value, so that they can be looked for in a list and
-    be keys of a dict; `C.equal` and `C.not_equal` compare elements. All else is computed when the
-    graph runs, so that Python's `if`, `and`, `not`, `max` can't decide by it: they raise.
+    `==` and `!=` compare identity, so that variables can be keys of a dict and members of lists;
+    `C.equal` and `C.not_equal` compare elements. Python's `if`, `and`, `not` and `max` raise an
+    error, since elements are only known when the graph runs.
 
     >>> x = C.input_variable(1)
     >>> y = C.exp(x)
@@ -133,36 +133,36 @@ class Operand:
         return ops.slicing.get_item(self, key)
 
     def __iter__(self) -> Iterator[Function]:
-        """Its parts along the first static axis, each with one element there (as `self[i]`)."""
+        """Iterates over slices of size 1 along the first static axis, like `self[i]`."""
         shape = self.node.shape
         if not shape or shape[0] < 0:
-            raise GraphError(f"{describe(self.node)} has no first axis to go along")
+            raise GraphError(f"{describe(self.node)} has no first axis to iterate over")
         return (self[i] for i in range(shape[0]))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Function:
-        """NumPy's functions, and its arrays as left operands, make values of the graph."""
+        """Supports NumPy's functions, and arrays as left operands, by operations of the graph."""
         if ufunc.__name__ in ("equal", "not_equal"):  # an array that is compared with `==`
             return self.__eq__(next(i for i in inputs if i is not self))
         function = _UFUNCS.get(ufunc.__name__) if method == "__call__" and not options else None
         if function is None:
             raise GraphError(
-                f"NumPy's {ufunc.__name__} can't compute with a value of the graph",
-                hint="operations on such values are the functions of C: C.tanh, C.element_max, …",
+                f"NumPy's {ufunc.__name__} can't be applied to a value of the graph",
+                hint="use the operations of rgraph: C.tanh, C.element_max, …",
             )
         return function(*inputs)
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
         raise GraphError(
             f"{describe(self.node)} has no array, it is computed when the graph runs",
-            hint="f.eval({x: …}) gives its array",
+            hint="f.eval({x: …}) computes its array",
         )
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One sample's (or frame's) shape.
+        """The shape of a sample (or frame).
 
-        A dimension that is inferred later is -1, a free one -3; (-2,) is a shape that is not known
-        yet at all, rank included.
+        A dimension that is inferred later is -1, a free dimension is -3; (-2,) is a completely
+        unknown shape.
         """
         shape = type_ahead(self.node, guessing=True).shape
         return (-2,) if shape is None else shape
@@ -178,7 +178,7 @@ class Operand:
 
     @property
     def is_input(self) -> bool:
-        """Whether it is fed."""
+        """Whether it is an input."""
         return isinstance(self.node, graph.Input)
 
     @property
@@ -188,37 +188,37 @@ class Operand:
 
     @property
     def is_parameter(self) -> bool:
-        """Whether it is learned."""
+        """Whether it is a parameter."""
         return isinstance(self.node, graph.Parameter)
 
     @property
     def is_constant(self) -> bool:
-        """Whether it is neither fed nor learned: a constant, or a running statistic."""
+        """Whether it is a constant or a running statistic."""
         return isinstance(self.node, (graph.Constant, graph.State))
 
     @property
     def is_placeholder(self) -> bool:
-        """Whether it is to be bound."""
+        """Whether it is an unbound placeholder."""
         return isinstance(self.node, graph.Placeholder)
 
     @property
     def needs_gradient(self) -> bool:
-        """Whether `grad` gives the gradient with respect to it when none is named."""
+        """Whether `grad` computes the gradient with respect to it by default."""
         return getattr(self.node, "needs_gradient", self.is_parameter)
 
     @property
     def is_sparse(self) -> bool:
-        """Whether it was declared to be fed with sparse matrices."""
+        """Whether it was declared as sparse."""
         return getattr(self.node, "is_sparse", False)
 
     @property
     def dynamic_axes(self) -> tuple[Axis, ...]:
-        """() for what is the same for all samples, (batch,), or (batch, time)."""
+        """(batch,), (batch, time), or () for a value that is the same for all samples."""
         return type_ahead(self.node, guessing=True).axes or ()
 
     @property
     def uid(self) -> str:
-        """A name that no other value has."""
+        """A unique name."""
         node = self.node
         return f"{node.op.name if node.op else node.kind}{node.uid}"
 

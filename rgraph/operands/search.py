@@ -1,4 +1,4 @@
-"""Walks through graphs as people see them: a layer is one operation unless it is looked into."""
+"""Walks through graphs in terms of layers, which count as one operation unless entered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERYWHERE = -1  # as a depth
 
 
 def is_block(node: Node) -> bool:
-    """Whether it is what comes out of a layer."""
+    """Whether it is the output of a layer."""
     return "block" in node.attrs
 
 

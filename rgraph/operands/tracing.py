@@ -1,4 +1,4 @@
-"""What a Python function of variables computes: it is called once, on placeholders."""
+"""Traces Python functions of variables: calls them once with placeholders."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .types import Type
 
 
 def _arguments(f: Callable[..., object]) -> list[inspect.Parameter]:
-    """What a function must be given; what has a default is no argument."""
+    """The parameters of a function without a default value."""
     try:
         parameters = inspect.signature(f).parameters.values()
         any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    except ValueError:  # some that are written in C don't say
+    except ValueError:  # some functions in C have no signature
         parameters, any_number = {}.values(), True
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     found = [p for p in parameters if p.default is p.empty and p.kind not in variable]
     if any_number and not found:
         raise GraphError(
             f"{_name(f)} does not say how many arguments it takes",
-            hint="name them: lambda x, y: …",
+            hint="wrap it in a function with named arguments: lambda x, y: …",
         )
     return found
 
@@ -36,7 +36,7 @@ def _name(f: Callable[..., object]) -> str:
 
 
 def annotated(f: Callable[..., object], *types: object, **named: object) -> Callable[..., Any]:
-    """`f` with these types as annotations of its arguments, in their order or by name."""
+    """Annotates the arguments of `f` with types, in order or by name."""
     names = [p.name for p in _arguments(f)]
     given = dict(zip(names, types, strict=False)) | named
     if len(types) + len(named) != len(names) or set(given) != set(names):
@@ -49,18 +49,18 @@ def annotated(f: Callable[..., object], *types: object, **named: object) -> Call
 
 
 def _types(f: Callable[..., object]) -> dict[str, Any]:
-    """What an argument's annotation says, if anything that is a type of a variable."""
+    """The annotations of `f` that are types of variables."""
     try:
         found = inspect.get_annotations(f, eval_str=True)
-    except (NameError, TypeError, SyntaxError):  # annotations for other readers
+    except (NameError, TypeError, SyntaxError):  # annotations for other purposes
         return {}
     return {n: t for n, t in found.items() if isinstance(t, Type)}
 
 
 def trace(f: Callable[..., object]) -> tuple[list[Node], list[Node]]:
-    """Calls a Python function: the nodes that it gives, and those that it was called on.
+    """Calls a Python function; returns its result and its arguments, as nodes.
 
-    These are placeholders; inputs where an annotation gives an argument's type.
+    The arguments are placeholders, or inputs if an annotation gives the type.
     """
     if getattr(f, "makes_layer", False):
         raise GraphError(
@@ -104,7 +104,7 @@ def _open(arguments: Iterable[Node]) -> Iterator[None]:
 def is_outer(node: Node) -> bool:
     """Whether it is an argument of a function that is being traced.
 
-    A function that is made meanwhile captures it; it is none of that function's own arguments.
+    A function that is made in the meantime captures it; it is not an argument of that function.
     """
     return node in _outer.get()
 

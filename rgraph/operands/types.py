@@ -1,4 +1,4 @@
-"""The type of a variable as a value: shape, dtype, dynamic axes."""
+"""Types of variables: shape, dtype, dynamic axes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..graph import BATCH, SEQUENCE, Axis, Input, Node, Placeholder
 
 @dataclass(frozen=True)
 class Type:
-    """What an input must be. `input_variable(**type)` makes one.
+    """The type of an input: `input_variable(**type)` makes one.
 
     Attributes:
-        shape: one sample's or frame's shape; None leaves it open.
+        shape: the shape of a sample or frame; None for any shape.
         dtype: np.float32 or np.float64; None for the default.
-        is_sparse: kept for CNTK's sake.
-        dynamic_axes: () for a parameter's, (batch,), or (batch, time).
+        is_sparse: accepted for compatibility with CNTK.
+        dynamic_axes: (batch,), (batch, time), or () for parameters.
     """
 
     shape: tuple[int, ...] | None = None
@@ -45,11 +45,12 @@ class Type:
         if isinstance(node, Node):
             return Type(node.shape, node.dtype, False, node.axes or ())
         raise TypeError(
-            f"{kind!r} is no variable's type; write Tensor[3, 4], Sequence[Tensor[3]], or a shape"
+            f"{kind!r} is not the type of a variable; use Tensor[3, 4], Sequence[Tensor[3]] or "
+            "a shape"
         )
 
     def new(self, name: str = "") -> Node:
-        """An input of this type; a placeholder where the shape is open."""
+        """An input of this type, or a placeholder if the shape is None."""
         if self.shape is None:
             return Placeholder(None, self.dynamic_axes, self.dtype, name)
         node = Input(self.shape, self.dynamic_axes, self.dtype or default_dtype(), name)

@@ -1,4 +1,4 @@
-"""What people hold for a value: variables, parameters, constants."""
+"""Variables, parameters and constants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .pickling import reduced_variable
 
 
 class Variable(Operand):
-    """A value in a graph. Two variables are equal if they are the same value.
+    """A value in a graph. Variables are equal if they stand for the same value.
 
     >>> x = C.input_variable(2, name="x")
     >>> (x + 1).inputs[0] == x
@@ -47,11 +47,11 @@ class Variable(Operand):
 
     @property
     def name(self) -> str:
-        """The name that it was given; '' without one."""
+        """The name, or ''."""
         return self.node.name
 
     def eval(self, arguments: object = None, **options: object) -> Any:
-        """The value, as `Function.eval`."""
+        """Evaluates the variable, see `Function.eval`."""
         return hold(ops.alias(self.node)).eval(arguments, **options)
 
     def __reduce__(self) -> Any:
@@ -67,13 +67,13 @@ class Variable(Operand):
 
 
 class Valued(Variable):
-    """A value that has an array of its own, which may be read and set."""
+    """A variable with an array, which can be read and set."""
 
     @property
     def value(self) -> np.ndarray:
-        """A copy of its array: `p.value = array` sets it, with a copy of that.
+        """A copy of the array. `p.value = array` copies a new array.
 
-        A constant is set to what can be repeated to its shape.
+        For a constant the new array is broadcast to its shape.
 
         >>> p = C.Parameter((2, 2), init=1)
         >>> changed = p.value
@@ -99,11 +99,11 @@ class Valued(Variable):
             node.value = on_cpu(value)
 
     def set_value(self, value: object) -> None:
-        """Sets its value."""
+        """Same as setting `value`."""
         self.value = value
 
     def asarray(self) -> np.ndarray:
-        """As `value`."""
+        """Same as `value`."""
         return self.value
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
@@ -112,7 +112,7 @@ class Valued(Variable):
     def __dlpack__(self, **options: object) -> Any:
         """A copy of its array in the CPU's memory, for other libraries: `torch.from_dlpack(p)`."""
         if options.get("copy") is False:
-            raise BufferError("a parameter's array is given out as a copy only")
+            raise BufferError("the array of a parameter can only be exported as a copy")
         return exported(self.value, options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -120,11 +120,11 @@ class Valued(Variable):
 
 
 class State(Valued):
-    """A value that training changes as it goes, and no learner: running statistics.
+    """A value that training updates without a learner, such as running statistics.
 
     Args:
-        shape: its shape; `C.InferredDimension` stands for a size that follows from its use.
-        value: what it starts with, a number.
+        shape: the shape; `C.InferredDimension` infers a size from its use.
+        value: the initial value, a number.
         dtype: np.float32 (default) or np.float64.
 
     >>> C.State((2,), 1).value
@@ -144,14 +144,13 @@ class State(Valued):
 
 
 class Parameter(Valued):
-    """A value that is learned.
+    """A value that training learns.
 
     Args:
-        shape: its shape; `C.InferredDimension` stands for a size that follows from what the
-            parameter is applied to.
-        init: a number, an array, or an initializer (`C.glorot_uniform()`). With an array a shape
-            of () stands for the array's own.
-        dtype: np.float32 (default) or np.float64; an array as init does not say it.
+        shape: the shape; `C.InferredDimension` infers a size from the operands it is used with.
+        init: a number, an array, or an initializer (`C.glorot_uniform()`). With an array, a shape
+            of () means the shape of the array.
+        dtype: np.float32 (default) or np.float64, independent of the dtype of an array.
 
     >>> C.Parameter((2, 3), init=1).value
     array([[1., 1., 1.],
@@ -188,9 +187,9 @@ class Parameter(Valued):
 
 
 class Constant(Valued):
-    """A fixed value: a number or an array, repeated to `shape` if that is given.
+    """A constant: a number or an array, broadcast to `shape` if given.
 
-    Without a dtype it takes the dtype of what it is used with.
+    Without a dtype it adopts the dtype of the operands it is used with.
 
     >>> C.Constant(2, (1, 3)).value
     array([[2., 2., 2.]], dtype=float32)
@@ -231,13 +230,13 @@ def input_variable(
     dynamic_axes: Sequence[Axis] | Axis | None = None,
     name: str = "",
 ) -> Variable:
-    """An input: a value that each evaluation is given, one per sample.
+    """An input, with a value per sample that each evaluation provides.
 
     Args:
-        shape: one sample's shape, without the batch.
+        shape: the shape of a sample, without the batch.
         dtype: np.float32 (default) or np.float64.
-        needs_gradient: whether `grad` gives the gradient with respect to it by default.
-        dynamic_axes: by default the batch alone; for sequences see `sequence.input_variable`.
+        needs_gradient: whether `grad` computes the gradient with respect to it by default.
+        dynamic_axes: by default the batch axis; for sequences use `sequence.input_variable`.
 
     >>> C.input_variable((3, 32, 32)).shape
     (3, 32, 32)
@@ -258,7 +257,7 @@ def input(
     dynamic_axes: Sequence[Axis] | Axis | None = None,
     name: str = "",
 ) -> Variable:
-    """As `input_variable`.
+    """Same as `input_variable`.
 
     >>> C.input(3).shape
     (3,)
@@ -271,9 +270,9 @@ def placeholder(
     dynamic_axes: Sequence[Axis] | None = None,
     name: str = "",
 ) -> Variable:
-    """A value that is not known yet: to be bound by `replace_placeholders` or by a call.
+    """A placeholder for a value that `replace_placeholders` or a call binds later.
 
-    Text in the place of the shape is its name: no shape is meant.
+    A string as the first argument is the name.
 
     >>> p = C.placeholder()
     >>> f = p * 2
@@ -294,7 +293,7 @@ def parameter(
     device: object = None,
     name: str = "",
 ) -> Parameter:
-    """As `Parameter`, but without a dtype it has that of an array given as init, as in CNTK.
+    """Same as `Parameter`, but by default with the dtype of an array given as init, as in CNTK.
 
     >>> C.parameter((2,), init=0.5).value
     array([0.5, 0.5], dtype=float32)
@@ -318,7 +317,7 @@ def constant(
     device: object = None,
     name: str = "",
 ) -> Constant:
-    """As `Constant`, but on its own an array has its own dtype, as in CNTK.
+    """Same as `Constant`, but by default with the dtype of an array, as in CNTK.
 
     >>> C.constant([1, 2]).shape
     (2,)

@@ -586,7 +586,7 @@ class TestNumPysFunctions:
     def test_others_are_refused(self):
         x = C.input_variable(3)
         for call in (lambda: np.cbrt(x), lambda: np.add.reduce(x), lambda: np.exp(x, out=x)):
-            with pytest.raises(GraphError, match=r"NumPy's \w+ can't compute"):
+            with pytest.raises(GraphError, match=r"NumPy's \w+ can't be applied"):
                 call()
 
 

@@ -191,7 +191,7 @@ def test_mistakes_of_trainers():
         C.Trainer(p.z, p.loss, [])
     with pytest.raises(ValueError, match="expected a learner"):
         C.Trainer(p.z, p.loss, "sgd")
-    with pytest.raises(ValueError, match="a progress writer is"):
+    with pytest.raises(ValueError, match="expected a progress writer"):
         C.Trainer(p.z, p.loss, C.sgd([p.w], 0.1), [print])
 
 
