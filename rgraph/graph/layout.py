@@ -106,12 +106,12 @@ class Layout:
         of one copy of them."""
         if len(self) and self.lengths[-1] == self.steps:
             return [rows[place] for place in self._places]
-        joined = rows[self._rows_in_order]
+        joined = rows[self.rows_in_order]
         ends = np.cumsum(self.given).tolist()
         return [joined[end - n : end] for end, n in zip(ends, self.given.tolist(), strict=True)]
 
     @cached_property
-    def _rows_in_order(self) -> np.ndarray:
+    def rows_in_order(self) -> np.ndarray:
         """For each frame of the sequences one after the other: its row."""
         return np.concatenate(self.rows_of_sequences or [np.empty(0, np.intp)])
 

@@ -115,7 +115,7 @@ class Minibatch:
         if layout.lengths[-1] == layout.steps and (layout.order == np.arange(len(samples))).all():
             rows = np.stack(joined, 1)
             return rows.reshape(layout.rows, *rows.shape[2:])
-        places = np.argsort(np.concatenate(layout.rows_of_sequences))
+        places = np.argsort(layout.rows_in_order)
         return np.concatenate(joined)[self.engine.from_numpy(places)]
 
     def read(self, node: Node, rows: Array, as_numpy: bool = True) -> Data:
@@ -144,7 +144,7 @@ class Minibatch:
         """Copies of the sequences, without a loop over them on the GPU."""
         if len(layout) and layout.lengths[-1] == layout.steps:
             return layout.unpack(self.engine.copy(rows))
-        places = self.engine.from_numpy(np.concatenate(layout.rows_of_sequences))
+        places = self.engine.from_numpy(layout.rows_in_order)
         joined = self.engine.copy(rows, places)
         ends = np.cumsum(layout.given)
         return [joined[end - n : end] for end, n in zip(ends, layout.given, strict=True)]

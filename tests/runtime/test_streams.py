@@ -66,7 +66,9 @@ def test_the_numbers_are_those_of_whole_sequences(name, dtype):
     found = np.array([live(frame) for frame in data])
     (expected,) = y.eval({x: [data]})
     assert found.dtype == dtype
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    # cuDNN has other engines for one frame than for many.
+    atol = 1e-6 if C.use_default_device() == C.cpu() else 1e-5
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=atol)
 
 
 def test_many_at_once_that_join_leave_and_start_anew():

@@ -14,6 +14,7 @@ from ...graph.types import Array
 from ..strides import Shape, channels_last, empty_channels_last
 from . import options
 from .options import Options
+from .transfer import assign
 
 if TYPE_CHECKING:
     from ...ops.fused import Steps
@@ -341,7 +342,7 @@ class Cudnn:
         target = result if _is_aligned(result) else self._room(result)
         plan(*(a if _is_aligned(a) else self._copy(a) for a in operands), target)
         if target is not result:
-            result[...] = target
+            assign(result, target)
         return True
 
     def _room(self, like: Array) -> Array:
@@ -349,7 +350,7 @@ class Cudnn:
 
     def _copy(self, array: Array) -> Array:
         copy = self._room(array)
-        copy[...] = array
+        assign(copy, array)
         return copy
 
     def separate(self) -> None:

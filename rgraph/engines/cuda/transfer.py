@@ -243,7 +243,7 @@ class Place:
         guard: Any = self.engine.guard if self.array is not None else None
         self._room(self.node.shape or (), self.node.dtype)
         if guard is None:
-            self.array[...] = array
+            assign(self.array, array)
         else:
             guard.write(self.engine.pointwise, self.array, array)
         self.changed()
@@ -283,7 +283,7 @@ def copied(array: Array, rows: Array | None = None) -> Array:
     order = _memory_order(array)
     if rows is not None and order[:1] != [0]:
         return array[rows]
-    plain = array.transpose(order) if array.ndim > 1 else array
+    plain = in_memory_order(array)
     return _back_in_order(plain.copy() if rows is None else plain[rows], order)
 
 
