@@ -8,7 +8,6 @@
 
 #include "products.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "threads.h"
@@ -229,11 +228,10 @@ int matrix_product(const Product *p, const Array *const *arrays, const Array *pa
         return 1;
     if (only_look)
         return 0;
-    shared.scratch = lines_of_memory((size_t)(threads * shared.s.room * NUMBER));
+    shared.scratch = workspace_of_thread((size_t)(threads * shared.s.room * NUMBER));
     if (!shared.scratch)
         return 1;
     in_parts(share_of_product, &shared, shared.s.down * shared.s.across, threads);
-    free(shared.scratch);
     return 0;
 }
 
@@ -283,12 +281,11 @@ int contraction(const Array *a, const Array *b, const Array *c)
     const ptrdiff_t panels = panels_of(f.columns), work = f.rows * f.depth * f.columns;
     const int threads = (int)least(least(threads_at_hand(), panels), most(1, work / SHARE));
     const ptrdiff_t room = CHUNK * PANEL * ((panels + threads - 1) / threads);
-    float *packed = lines_of_memory((size_t)(threads * room * NUMBER));
+    float *packed = workspace_of_thread((size_t)(threads * room * NUMBER));
     if (!packed)
         return 1;
     const Contraction k = {f, (float *)c->data, packed, (const float *)a->data,
                            (const float *)b->data, stride(b, 0), room, threads};
     in_parts(share_of_contraction, &k, threads, threads);
-    free(packed);
     return 0;
 }

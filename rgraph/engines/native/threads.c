@@ -46,7 +46,7 @@ static struct {
 static atomic_int most_threads = 1;
 static _Atomic int64_t alone_until;
 static _Thread_local int inside; /* a part of a work */
-static pthread_key_t rooms;
+static pthread_key_t rooms, workspaces;
 
 void set_threads(int threads)
 {
@@ -64,6 +64,21 @@ void *room_of_thread(void)
 void *lines_of_memory(size_t size)
 {
     return aligned_alloc(LINE, (size + LINE - 1) / LINE * LINE);
+}
+
+void *workspace_of_thread(size_t size)
+{
+    char *own = pthread_getspecific(workspaces); /* its size, and after a line what is given out */
+    if (!own || *(size_t *)own < size) {
+        pthread_setspecific(workspaces, NULL);
+        free(own);
+        own = lines_of_memory(LINE + size);
+        if (!own)
+            return NULL;
+        *(size_t *)own = size;
+        pthread_setspecific(workspaces, own);
+    }
+    return own + LINE;
 }
 
 int threads_at_hand(void)
@@ -147,6 +162,7 @@ __attribute__((constructor)) static void begin_with_library(void)
 {
     begin_anew();
     pthread_key_create(&rooms, free);
+    pthread_key_create(&workspaces, free);
     pthread_atfork(before_fork, after_fork, begin_anew);
 }
 

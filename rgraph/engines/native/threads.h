@@ -19,5 +19,9 @@ void *room_of_thread(void);
 /* `size` bytes that begin at a line of the cache, for `free`. NULL if there are none. */
 void *lines_of_memory(size_t size);
 
+/* The calling thread's workspace of at least `size` bytes, valid until its next call. It is kept between
+   calls, so that its pages stay mapped. NULL if there is no memory. */
+void *workspace_of_thread(size_t size);
+
 /* Does all parts of a work, in so many threads at most. */
 void in_parts(Part *part, const void *what, ptrdiff_t parts, int threads);

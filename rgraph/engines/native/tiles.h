@@ -61,11 +61,6 @@ INLINE ptrdiff_t room(const Geometry *at, const Cut *c, int gradient)
     return most(POINTS * c->operand, strip) + POINTS * c->result + sums;
 }
 
-INLINE float *scratch_of(const Geometry *at, const Cut *c, int threads, int gradient)
-{
-    return lines_of_memory((size_t)(threads * room(at, c, gradient)) * sizeof(float));
-}
-
 /* A window's values at the points, along one axis. */
 INLINE void at_points(Vector *to, const Vector *x, int step)
 {

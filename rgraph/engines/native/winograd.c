@@ -11,8 +11,6 @@
 
 #include "winograd.h"
 
-#include <stdlib.h>
-
 #include "tiles.h"
 
 typedef struct {
@@ -142,10 +140,9 @@ int convolution(const Convolution *of, const Array *const *arrays, const Array *
         return 1;
     if (only_look)
         return 0;
-    k.scratch = scratch_of(&at, &k.c, threads, 0);
+    k.scratch = workspace_of_thread((size_t)(threads * room(&at, &k.c, 0)) * sizeof(float));
     if (!k.scratch)
         return 1;
     in_parts(share_of_convolution, &k, k.c.units, threads);
-    free(k.scratch);
     return 0;
 }

@@ -77,7 +77,7 @@ int winograd_gradient(const Geometry *at, float *w, const float *x, const float 
 {
     const int threads = threads_at_hand();
     Gradient k = {at, cut(at, threads), w, NULL, x, g, threads};
-    k.scratch = scratch_of(at, &k.c, threads, 1);
+    k.scratch = lines_of_memory((size_t)(threads * room(at, &k.c, 1)) * sizeof(float));
     if (!k.scratch)
         return 1;
     in_parts(share_of_gradient, &k, threads, threads);
