@@ -38,7 +38,7 @@ class Bound(NamedTuple):
         provider: the name of who has it.
         in_place: whether it may write where an operand of the same form is that is pointwise in it:
             any of a pointwise operation's, or of a tail's.
-        takes_out: whether it takes `out` in a loop, whatever the record says.
+        takes_out: whether it takes `out`, even if its record does not.
     """
 
     kernel: Kernel
@@ -170,14 +170,14 @@ class Engine(ABC):
         """The kernel of an operation and its tail (`ops.fused.TAILED`), one after the other."""
         head, program = arguments["head"], arguments["program"]
         count = len(operands) - program.arity + 1
-        first = self.bind(head, arguments["arguments"], operands[:count]).kernel
+        first = self.bind(head, arguments["arguments"], operands[:count])
+        takes_out = head.into or first.takes_out
         between = Type(None, None, operands[0].dtype)
         types = [between, *operands[count:]]
         then = self.bind(FUSED, {"program": program}, types).kernel
 
         def kernel(run: Run, *arrays: Array, out: Array | None = None) -> Array:
-            room = {"out": out} if head.into else {}
-            result = first(run, *arrays[:count], **room)
+            result = first.kernel(run, *arrays[:count], **({"out": out} if takes_out else {}))
             if out is None and result.ndim:  # a single number may not be an array
                 out = result
             return then(run, result, *arrays[count:], out=out)

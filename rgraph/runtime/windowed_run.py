@@ -39,15 +39,8 @@ class WindowedRun:
         self.passed = np.zeros(len(self.layout), np.intp)
 
     def results(self) -> list[Array]:
-        plan, d = self.plan, self.plan.division
-        found = self._once(plan.before, {})
-        count = len(d.given)
-        given = [self._sorted(n, a) for n, a in zip(d.given, found, strict=False)]
-        starts = [self._sorted(n, a) for n, a in zip(plan.starts, found[count:], strict=True)]
-        self.given = dict(zip(d.given.values(), given, strict=True))
-        if self.carry is not None:
-            self._take_up(self.carry, starts)
-        borders, parts, framed = self._go_forward(starts)
+        plan = self.plan
+        borders, parts, framed = self._go_forward(self._starts())
         wholes = {
             p.whole: self._as_batch(p.whole, a) for p, a in zip(plan.parts, parts, strict=True)
         }
@@ -60,6 +53,18 @@ class WindowedRun:
         self.engine.finish()
         first = len(plan.request[0])
         return [*results[:first], *gradients, *results[first:]]
+
+    def _starts(self) -> list[Array]:
+        """What delays hold before the first window. Sets what is computed before it (`given`)."""
+        plan, d = self.plan, self.plan.division
+        found = self._once(plan.before, {})
+        given = [self._sorted(n, a) for n, a in zip(d.given, found, strict=False)]
+        starts = zip(plan.starts, found[len(given) :], strict=True)
+        self.given = dict(zip(d.given.values(), given, strict=True))
+        held = [self._sorted(n, a) for n, a in starts]
+        if self.carry is not None:
+            self._take_up(self.carry, held)
+        return held
 
     def _take_up(self, carry: Carry, starts: Sequence[Array]) -> None:
         """Puts what delays held of sequences that go on in the place of their initial states."""
@@ -136,16 +141,19 @@ class WindowedRun:
         return self.engine.from_numpy(count.astype(np.float32))
 
     def _go_forward(
-        self, starts: Sequence[Array]
+        self, held: list[Array]
     ) -> tuple[list[list[Array]], list[Array], list[Array]]:
-        """What delays hold at the borders, the parts of all frames, and values with frames."""
-        plan, d = self.plan, self.plan.division
-        count = len(starts) + len(plan.parts)
+        """What delays hold at the borders, the parts of all frames, and values with frames.
+
+        Args:
+            held: what delays hold before the first window.
+        """
+        plan, states = self.plan, len(held)
+        count = states + len(plan.parts)
         framed = [self._empty(n, self.layout.rows) for n in plan.forward.outputs[count:]]
         parts = [self._zeros(p.whole, len(self.layout)) for p in plan.parts]
-        borders, held, ends = [], list(starts), list(starts)
-        if self.carry is not None:
-            ends = [self._copy(a) for a in starts]
+        borders: list[list[Array]] = []
+        ends = [self._copy(a) for a in held] if self.carry is not None else []
         for window in self.windows:
             held = [a[: window.alive] for a in held]
             if plan.backward:
@@ -158,8 +166,8 @@ class WindowedRun:
             if self.carry is not None:
                 for end, a in zip(ends, found, strict=False):
                     end[window.go_on : window.alive] = a[window.go_on :]
-            held = [self._copy(a[: window.go_on]) for a in found[: len(d.states)]]
-            for part, whole, a in zip(plan.parts, parts, found[len(starts) :], strict=False):
+            held = [self._kept(n, found[n][: window.go_on]) for n in range(states)]
+            for part, whole, a in zip(plan.parts, parts, found[states:], strict=False):
                 _join(part.joined, bool(part.whole.axes), whole, a, window)
             for n, place in own.items():
                 if found[n] is not place:
@@ -245,6 +253,11 @@ class WindowedRun:
         copy = self.engine.empty(array.shape, array.dtype)
         self.engine.assign(copy, array)
         return copy
+
+    def _kept(self, number: int, array: Array) -> Array:
+        """A result of the forward plan, copied if the next window may write to its memory."""
+        is_own = number in self.plan.forward.alone and not self.engine.is_gpu
+        return array if is_own else self._copy(array)
 
     def _sorted(self, node: Node, array: Array) -> Array:
         """A value of each sequence, from the minibatch's order to the longest first."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...graph.node import Type
 from ..base import Kernel, Maker
+from ..numpy.products import Product as NumpyProduct
 from ..strides import into
 from .programs import Compiled, Programs
 
@@ -92,7 +93,7 @@ class BoundProduct:
         self, products: Products, recipe: Recipe, tail: Compiled | None, rest: Kernel
     ) -> None:
         self._products, self._rest = products, rest
-        self._rest_takes_out = tail is not None
+        self._rest_takes_out = tail is not None or isinstance(rest, NumpyProduct)
         self.fixed = recipe.fixed
         self._left, self.right = (1, 0) if recipe.turned else (0, 1)
         transposed = recipe.transposed
