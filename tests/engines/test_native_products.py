@@ -231,8 +231,8 @@ UNSUITED = {
     "rows in both": {"recipe": _recipe((_ROWS, 0), (_ROWS, 1), (0, 1))},
     "large, outside of a loop": {
         "run": Run(ENGINE, {}, 1),
-        "left": np.zeros((900, 9), np.float32),
-        "right": np.zeros((9, 64), np.float32),
+        "left": np.zeros((900, 300), np.float32),
+        "right": np.zeros((300, 64), np.float32),
         "out": np.zeros((900, 64), np.float32),
     },
 }

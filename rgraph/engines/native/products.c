@@ -72,7 +72,7 @@ void product(ptrdiff_t rows, int vectors, int add, float *c, ptrdiff_t c_row, co
 
 /* Multiplications that are worth a thread, and numbers that are if they are packed. */
 enum { SHARE = 1 << 17, PACKED = 1 << 14 };
-enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 17, FEW_ROWS = 16 };
+enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 15, FEW_ROWS = 16 };
 /* Of a product over all rows: how many are packed at a time, and the sizes at which libraries are slower
    (measured beside oneDNN). */
 enum { CHUNK = 256, MOST_NARROW = 128, LEAST_WIDE = 256 };

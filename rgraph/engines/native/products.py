@@ -27,6 +27,9 @@ Array = np.ndarray
 
 _FLOAT = np.dtype(np.float32)
 _FEW = 1 << 18  # multiplications up to which a library takes longer to be called
+# A product of this shape is bound by memory: its tail, done at once, saves more than a library's
+# better blocking. With fewer rows, bringing the right factor into panels would cost too much.
+_DEEPEST, _LEAST_ROWS = 256, 256
 
 
 class Products:
@@ -93,7 +96,8 @@ class BoundProduct:
         self, products: Products, recipe: Recipe, tail: Compiled | None, rest: Kernel
     ) -> None:
         self._products, self._rest = products, rest
-        self._rest_takes_out = tail is not None or isinstance(rest, NumpyProduct)
+        self._has_tail = tail is not None
+        self._rest_takes_out = self._has_tail or isinstance(rest, NumpyProduct)
         self.fixed = recipe.fixed
         self._left, self.right = (1, 0) if recipe.turned else (0, 1)
         transposed = recipe.transposed
@@ -108,7 +112,7 @@ class BoundProduct:
     ) -> Array | None:
         suits = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2
         found = None
-        if suits and (self._is_small(a, b) if run.step is None else self.fixed):
+        if suits and (self._is_ours(a, b) if run.step is None else self.fixed):
             found = self._computed(run, a, b, *more, out=out)
         if found is not None:
             return found
@@ -116,9 +120,13 @@ class BoundProduct:
             return self._rest(run, a, b, *more, out=out)
         return into(out, self._rest(run, a, b))
 
-    def _is_small(self, a: Array, b: Array) -> bool:
+    def _is_ours(self, a: Array, b: Array) -> bool:
+        """Whether a product outside loops is faster in C than in a library."""
         left, right = (a, b)[self._left], (a, b)[self.right]
-        return left.size * self._in_panels(right.shape[self._columns]) <= _FEW
+        if left.size * self._in_panels(right.shape[self._columns]) <= _FEW:
+            return True
+        rows, depth = left.shape[self._rows], right.shape[not self._columns]
+        return self._has_tail and rows >= _LEAST_ROWS and depth <= _DEEPEST
 
     def _in_panels(self, columns: int) -> int:
         """So many, and those that fill the last panel."""
