@@ -140,9 +140,7 @@ class WindowedRun:
             count = step + self.passed[self.layout.sequence_of_row[window.rows]]
         return self.engine.from_numpy(count.astype(np.float32))
 
-    def _go_forward(
-        self, held: list[Array]
-    ) -> tuple[list[list[Array]], list[Array], list[Array]]:
+    def _go_forward(self, held: list[Array]) -> tuple[list[list[Array]], list[Array], list[Array]]:
         """What delays hold at the borders, the parts of all frames, and values with frames.
 
         Args:
