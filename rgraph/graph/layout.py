@@ -104,11 +104,19 @@ class Layout:
     def unpack(self, rows: Array) -> list[Array]:
         """The sequences, in the minibatch's order: views of the rows if all are equally long, else
         of one copy of them."""
-        if len(self) and self.lengths[-1] == self.steps:
-            return [rows[place] for place in self._places]
-        joined = rows[self.rows_in_order]
+        if self.is_ragged:
+            return self.split(rows[self.rows_in_order])
+        return [rows[place] for place in self._places]
+
+    def split(self, frames: Array) -> list[Array]:
+        """The sequences, as views of all their frames, one sequence after the other."""
         ends = np.cumsum(self.given).tolist()
-        return [joined[end - n : end] for end, n in zip(ends, self.given.tolist(), strict=True)]
+        return [frames[end - n : end] for end, n in zip(ends, self.given.tolist(), strict=True)]
+
+    @cached_property
+    def is_ragged(self) -> bool:
+        """Whether the sequences have different lengths, or there are none."""
+        return not len(self) or bool(self.lengths[-1] != self.steps)
 
     @cached_property
     def rows_in_order(self) -> np.ndarray:
@@ -116,11 +124,16 @@ class Layout:
         return np.concatenate(self.rows_of_sequences or [np.empty(0, np.intp)])
 
     @cached_property
+    def places_in_order(self) -> np.ndarray:
+        """For each row: the place of its frame among those of the sequences one after the other."""
+        return np.argsort(self.rows_in_order)
+
+    @cached_property
     def _places(self) -> Sequence[slice | np.ndarray]:
         """The rows of each sequence's frames, in the minibatch's order."""
-        if len(self) and self.lengths[-1] == self.steps:
-            return [slice(i, None, len(self)) for i in np.argsort(self.order).tolist()]
-        return self.rows_of_sequences
+        if self.is_ragged:
+            return self.rows_of_sequences
+        return [slice(i, None, len(self)) for i in np.argsort(self.order).tolist()]
 
 
 @lru_cache(maxsize=64)

@@ -142,11 +142,14 @@ class Runner:
         if job.inputs:
             data = {job.inputs.get(n, n): v for n, v in data.items()}
             data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
-        options: dict[str, Carry] = {} if carry is None else {"carry": carry}
+        options: dict[str, Any] = {} if carry is None else {"carry": carry}
+        in_order = [False] * len(job.results)
         with engine.active():
             batch = Minibatch(needed, data, engine, job.fed)
             if job.forward is not None:
                 plan = job.forward.plan(batch.layouts)
+                if plan is not job.plan and batch.layouts[plan.axis].is_ragged:
+                    options["in_order"], in_order = True, plan.along
             self._layouts, self._size, self._sizes = batch.layouts, batch.size, plan.sizes
             batch.arrays.update(job.numbers(given, engine))
             rows = plan.run(
@@ -163,7 +166,8 @@ class Runner:
             end = len(request.values) if raw_gradients else len(job.results)
             raw = list(map(batch.own, rows[end : len(job.results) - request.looked_at]))
             values = [
-                batch.read(job.results[i], rows[i], as_numpy and i >= later) for i in range(end)
+                batch.read(job.results[i], rows[i], as_numpy and i >= later, in_order[i])
+                for i in range(end)
             ]
         computed = list(rows)
         if accept(rows):

@@ -115,11 +115,16 @@ class Minibatch:
         if layout.lengths[-1] == layout.steps and (layout.order == np.arange(len(samples))).all():
             rows = np.stack(joined, 1)
             return rows.reshape(layout.rows, *rows.shape[2:])
-        places = np.argsort(layout.rows_in_order)
-        return np.concatenate(joined)[self.engine.from_numpy(places)]
+        return np.concatenate(joined)[self.engine.from_numpy(layout.places_in_order)]
 
-    def read(self, node: Node, rows: Array, as_numpy: bool = True) -> Data:
-        """The value of `node` as people read it: a list of sequences, a batch, or one array."""
+    def read(
+        self, node: Node, rows: Array, as_numpy: bool = True, in_order: bool = False
+    ) -> Data:
+        """The value of `node` as people read it: a list of sequences, a batch, or one array.
+
+        Args:
+            in_order: whether its frames are in the minibatch's order, one sequence after the other.
+        """
         axes = node.axes or ()
         sparse = node.attrs.get("sparse_output")
         there = not (as_numpy or sparse or isinstance(rows, (np.ndarray, np.generic)))
@@ -138,16 +143,15 @@ class Minibatch:
         array = self.own(array)
         if len(axes) < 2:
             return array
-        return self.layouts[axes[1]].unpack(array)
+        layout = self.layouts[axes[1]]
+        return layout.split(array) if in_order else layout.unpack(array)
 
     def _unpacked_there(self, layout: Layout, rows: Array) -> list[Array]:
         """Copies of the sequences, without a loop over them on the GPU."""
-        if len(layout) and layout.lengths[-1] == layout.steps:
+        if not layout.is_ragged:
             return layout.unpack(self.engine.copy(rows))
         places = self.engine.from_numpy(layout.rows_in_order)
-        joined = self.engine.copy(rows, places)
-        ends = np.cumsum(layout.given)
-        return [joined[end - n : end] for end, n in zip(ends, layout.given, strict=True)]
+        return layout.split(self.engine.copy(rows, places))
 
     def hold(self, arrays: Iterable[Array]) -> None:
         """Takes note of arrays whose memory is someone else's."""

@@ -154,20 +154,29 @@ class WindowedPlan:
         seed: int = 0,
         turn: int = 0,
         carry: Carry | None = None,
+        in_order: bool = False,
     ) -> list[Array]:
         """The values' arrays, then the gradients', in rows; see `Plan.run`.
 
         Args:
             carry: which sequences go on from the run before; takes what this one leaves.
+            in_order: whether values of frames (`along`) are given in the minibatch's order, one
+                sequence after the other.
         """
         layout = layouts[self.axis]
         begins = self.begins(layout)
         if len(begins) < 2 and carry is None:
-            return self.whole.run(feed, layouts, batch, training, seed, turn)
-        windows = windows_of(layout, begins)
-        return WindowedRun(
-            self, windows, feed, layouts, batch, (training, seed, turn), carry
-        ).results()
+            found = self.whole.run(feed, layouts, batch, training, seed, turn)
+            return self._in_order(found, layout) if in_order else found
+        windows, how = windows_of(layout, begins), (training, seed, turn)
+        run = WindowedRun(self, windows, feed, layouts, batch, how, carry, in_order)
+        return run.results()
+
+    def _in_order(self, rows: Sequence[Array], layout: Layout) -> list[Array]:
+        return [
+            a[layout.rows_in_order] if along else a
+            for a, along in zip(rows, self.along, strict=True)
+        ]
 
     @cached_property
     def whole(self) -> Plan:

@@ -29,12 +29,15 @@ class WindowedRun:
         batch: int,
         how: tuple[bool, int, int],
         carry: Carry | None = None,
+        in_order: bool = False,
     ) -> None:
         self.plan, self.feed, self.layouts = plan, dict(feed), layouts
         self.batch, self.how, self.windows = batch, how, windows
         self.engine = plan.engine
         self.layout = layouts[plan.axis]
         self.carry = carry
+        # Where frames go if they are wanted in the minibatch's order, one sequence after the other
+        self.places = self.layout.places_in_order if in_order else None
         # Of each sequence the frames that it had before this run, the longest first
         self.passed = np.zeros(len(self.layout), np.intp)
 
@@ -159,7 +162,9 @@ class WindowedRun:
             is_last = window is self.windows[-1] and self.carry is None
             if is_last and not plan.parts and not framed:
                 break
-            own = {count + n: whole[window.rows] for n, whole in enumerate(framed)}
+            own: dict[int, Array] = {}
+            if self.places is None:
+                own = {count + n: whole[window.rows] for n, whole in enumerate(framed)}
             found = self._in_window(plan.forward, window, held, {}, own)
             if self.carry is not None:
                 for end, a in zip(ends, found, strict=False):
@@ -167,9 +172,11 @@ class WindowedRun:
             held = [self._kept(n, found[n][: window.go_on]) for n in range(states)]
             for part, whole, a in zip(plan.parts, parts, found[states:], strict=False):
                 _join(part.joined, bool(part.whole.axes), whole, a, window)
-            for n, place in own.items():
-                if found[n] is not place:
-                    place[...] = found[n]
+            for n, whole in enumerate(framed, count):
+                if self.places is not None:
+                    whole[self.places[window.rows]] = found[n]
+                elif found[n] is not own[n]:
+                    own[n][...] = found[n]
             del found  # its memory is the next window's
         if self.carry is not None:
             self._leave(self.carry, ends)
