@@ -29,7 +29,11 @@ def values_of(slots: Sequence[int]) -> Callable[[Env], tuple[Array, ...]]:
 
 
 class Call:
-    """One kernel with where its operands come from and where its result goes."""
+    """One kernel with where its operands come from and where its result goes.
+
+    Attributes:
+        place: the operand that its result is written over, which dies here; None: new memory.
+    """
 
     def __init__(self, node: Node, engine: Engine, slot: Callable[[Node], int]) -> None:
         assert node.op is not None and node.shape is not None
@@ -63,6 +67,26 @@ class Call:
         self.in_order = self.rank < 4  # the memory of others is in their operands' order
         self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0
         self.dead: list[int] = []
+        self.place: int | None = None
+
+    @property
+    def places(self) -> dict[int, int]:
+        """Its result, by the operand that it is written over."""
+        return {} if self.place is None else {self.result: self.place}
+
+    def take_place(self, lone: Sequence[int]) -> None:
+        """Has the result written over an operand of the same form that dies here, if it can be.
+
+        Args:
+            lone: of the operands that die, those in whose memory no other lies.
+        """
+        if not (self.into and self.is_pointwise and self.in_place):
+            return
+        own = Type.of(self.node)
+        same = (
+            i for i, n in zip(self.operands, self.node.inputs, strict=True) if Type.of(n) == own
+        )
+        self.place = next((i for i in same if i in lone), None)
 
     def __call__(self, run: Run, env: Env) -> None:
         operands = self.values(env)
@@ -70,9 +94,11 @@ class Call:
             if not self.into:
                 env[self.result] = self.kernel(run, *operands)
                 return
-            env[self.result] = self.kernel(
-                run, *operands, out=self.room(run, operands, self.is_compiled)
-            )
+            if self.place is None:
+                out = self.room(run, operands, self.is_compiled)
+            else:
+                out = env[self.place][...]  # a view, for which kernels remember nothing
+            env[self.result] = self.kernel(run, *operands, out=out)
         except GraphError as error:
             raise failed(self.node, error) from None
 
@@ -106,7 +132,7 @@ class Call:
 
     def observe(self, around: Callable[..., Kernel], separate: bool) -> None:
         """Has `around(kernel, *nodes)` called in place of its kernel."""
-        self.kernel = around(self.kernel, self.node)
+        self.kernel, self.place = around(self.kernel, self.node), None
 
 
 def _model(operands: Sequence[Array], rank: int) -> Array | None:

@@ -26,6 +26,7 @@ class Group:
         self.reads, self.made = {*joined.operands}, {*joined.results}
         self.values = values_of(joined.operands)
         self.dead: list[int] = []
+        self.places: dict[int, int] = {}
 
     def __call__(self, run: Run, env: Env) -> None:
         operands, form = self.values(env), self.calls[0]

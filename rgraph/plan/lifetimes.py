@@ -13,7 +13,7 @@ Step = Call | Group | Loop
 
 
 def mark_dead(steps: Sequence[Step], results: Iterable[int]) -> Memory:
-    """Has each value let go after the last step that reads it, and loops write over some of them.
+    """Has each value let go after the last step that reads it, and steps write over some of them.
 
     Args:
         results: the slots that are read after all steps.
@@ -23,9 +23,13 @@ def mark_dead(steps: Sequence[Step], results: Iterable[int]) -> Memory:
     for step in reversed(steps):
         step.dead = [i for i in step.reads | step.made if i not in needed]
         needed |= step.reads
+        there = needed - step.made
         if isinstance(step, Loop):
-            there = needed - step.made
             step.take_places([i for i in step.frames if memory.is_lone(i, there)])
+        elif isinstance(step, Call):
+            step.take_place(
+                [i for i in step.operands if i in step.dead and memory.is_own(i, there)]
+            )
     return memory
 
 
@@ -59,6 +63,10 @@ class Memory:
         readers = Counter(m for i in values for m in self.may_be(i))
         own = (n for n, i in enumerate(values) if self._owner.get(i) == i and readers[i] == 1)
         return frozenset(own)
+
+    def is_own(self, value: int, others: Iterable[int]) -> bool:
+        """Whether it is new memory, and all of it, in which none of the others may lie."""
+        return self.may_be(value) == {value} and self.is_lone(value, others)
 
     def is_lone(self, value: int, others: Iterable[int]) -> bool:
         """Whether none of the others may lie in its memory, and that is a value's of the plan."""

@@ -26,13 +26,12 @@ def peak_bytes(plan: Plan, rows: int, sequences: int) -> int:
             kept = {*step.whole, *step.lasts}
             share = max(rows // max(sequences, 1), 1)  # the frames of one step
             made = {s: sizes[s] if s in kept else sizes[s] // share for s in step.made}
-            # results that take the place of a value that dies
-            for result, place in step.places.items():
-                made[result] = max(made[result] - held.get(place, 0), 0)
         else:
             made = {s: sizes[s] for s in step.made}
+        # Results that take the place of a value that dies need no memory beside it.
+        shared = sum(held.get(place, 0) for place in step.places.values())
         held.update(made)
-        most = max(most, sum(held.values()))
+        most = max(most, sum(held.values()) - shared)
         for slot in step.dead:
             held.pop(slot, None)
     return most

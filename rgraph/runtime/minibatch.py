@@ -117,9 +117,7 @@ class Minibatch:
             return rows.reshape(layout.rows, *rows.shape[2:])
         return np.concatenate(joined)[self.engine.from_numpy(layout.places_in_order)]
 
-    def read(
-        self, node: Node, rows: Array, as_numpy: bool = True, in_order: bool = False
-    ) -> Data:
+    def read(self, node: Node, rows: Array, as_numpy: bool = True, in_order: bool = False) -> Data:
         """The value of `node` as people read it: a list of sequences, a batch, or one array.
 
         Args:

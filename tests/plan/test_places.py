@@ -1,7 +1,8 @@
-"""Results of a loop that are written where a value is that dies in it."""
+"""Results that are written where a value is that dies, in a loop and outside."""
 
 import numpy as np
 import pytest
+import scipy.special
 
 import rgraph as C
 from rgraph import device, passes
@@ -10,7 +11,7 @@ from rgraph.engines.cpu import reference_run
 from rgraph.graph import Layout
 from rgraph.ops.records import TABLE
 from rgraph.passes import autodiff
-from rgraph.plan import Loop, Plan
+from rgraph.plan import Call, Loop, Plan
 
 ENGINES = C.device.cpu_engines()
 LENGTHS = [6, 3, 3, 1]
@@ -63,11 +64,13 @@ def reads_its_input_again():
 def run(x, y, places):
     nodes = [y.node, *autodiff.gradients(y.node, [x.node, *(p.node for p in y.parameters)])]
     plan = Plan(passes.optimize(nodes), device.engine(C.cpu()))
-    loops = [s for s in plan.steps if isinstance(s, Loop)]
-    found = sum(len(loop.places) for loop in loops)
+    found = sum(len(step.places) for step in plan.steps)
     if not places:
-        for loop in loops:
-            loop.places = {}
+        for step in plan.steps:
+            if isinstance(step, Loop):
+                step.places = {}
+            elif isinstance(step, Call):
+                step.place = None
     layout = Layout(LENGTHS)
     rng = np.random.default_rng(0)
     sequences = [rng.normal(size=(n, *x.shape)).astype(x.dtype) for n in LENGTHS]
@@ -87,7 +90,17 @@ def in_double():
     return x, C.layers.Recurrence(step)(x)
 
 
-MODELS = [in_double, convolutional_gru, plain_recurrence, lstm, reads_its_input_again]
+def outside_of_loops():
+    x = C.sequence.input_variable(3)
+    W = C.Parameter((3, 5), init=C.glorot_uniform(seed=1))
+    a = C.tanh(x @ W)
+    b = C.exp(a * C.reduce_sum(a))
+    return x, C.softmax(b) * b
+
+
+MODELS = [
+    in_double, convolutional_gru, plain_recurrence, lstm, reads_its_input_again, outside_of_loops,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -97,6 +110,19 @@ def test_the_same_values_as_apart(engine, model):
     apart, _ = run(x, y, False)
     for a, b in zip(together, apart, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_results_outside_of_loops_are_written_over_operands(engine):
+    x, y = outside_of_loops()
+    results, found = run(x, y, True)
+    assert found
+    rng = np.random.default_rng(0)
+    layout, packed = Layout(LENGTHS), np.empty((sum(LENGTHS), 3), np.float32)
+    layout.pack([rng.normal(size=(n, 3)).astype("f") for n in LENGTHS], packed)
+    a = np.tanh(packed.astype("d") @ y.parameters[0].value.astype("d"))
+    b = np.exp(a * a.sum(1, keepdims=True))
+    expected = scipy.special.softmax(b, 1) * b
+    np.testing.assert_allclose(results[0], expected, rtol=1e-4)
 
 
 def test_gates_need_no_memory_of_their_own():
@@ -145,6 +171,17 @@ def is_given_back(x):
     return C.layers.Recurrence(lambda h, y: C.tanh(h * 0.5 + y))(y) + 0 * C.reduce_sum(y)
 
 
+def is_read_twice_outside_of_loops(x):
+    y = C.tanh(x * 2)
+    return C.softmax(C.exp(y * C.reduce_sum(y))) * y
+
+
+def has_a_view_outside_of_loops(x):
+    y = C.tanh(x * 2)
+    first = C.slice(y, -1, 0, 3)
+    return C.softmax(C.exp(y * C.reduce_sum(y)))[:3] * first
+
+
 def is_read_at_another_place(x):
     """The first element of what a step reads meets all others."""
     y = C.tanh(x * 2)
@@ -153,8 +190,12 @@ def is_read_at_another_place(x):
 
 
 @pytest.mark.parametrize(
-    "model", [has_a_view, is_read_twice, is_given_back, is_read_at_another_place]
-)
+    "model",
+    [
+        has_a_view, is_read_twice, is_given_back, is_read_at_another_place,
+        is_read_twice_outside_of_loops, has_a_view_outside_of_loops,
+    ],
+)  # fmt: skip
 def test_what_others_read_is_not_written_over(engine, model):
     x = C.sequence.input_variable(6)
     together, _ = run(x, model(x), True)
