@@ -24,6 +24,7 @@ from .carrying import Carry, Held, sources_of
 from .jobs import Feed, Job, Request, Traits, make_job
 from .latest import MOST, Latest
 from .minibatch import Minibatch
+from .repeats import Decided, Repeat
 from .values import Value
 from .watching import watching
 from .windows import Window
@@ -64,6 +65,8 @@ class Runner:
         self._restored: Held | None = None  # from a checkpoint, for the next run
         self._size, self._sizes = 0, dict[Axis, int]()
         self._turns = Random(), Count()  # of the last run, and its count of ours
+        self.decided: Decided | None = None  # by the last run, if it was of values alone
+        self.repeat: Repeat | None = None  # what that makes of runs that are fed alike
 
     def feed(
         self,
@@ -150,7 +153,7 @@ class Runner:
                 plan = job.forward.plan(batch.layouts)
                 if plan is not job.plan and batch.layouts[plan.axis].is_ragged:
                     options["in_order"], in_order = True, plan.along
-            self._layouts, self._size, self._sizes = batch.layouts, batch.size, plan.sizes
+            self.note(batch.layouts, batch.size, plan.sizes)
             batch.arrays.update(job.numbers(given, engine))
             rows = plan.run(
                 batch.arrays,
@@ -169,6 +172,8 @@ class Runner:
                 batch.read(job.results[i], rows[i], as_numpy and i >= later, in_order[i])
                 for i in range(end)
             ]
+        only_values = not (request.roots or request.updates or flexible or given.training)
+        self.decided = Decided(traits, key[1], engine, job) if only_values else None
         computed = list(rows)
         if accept(rows):
             if carry is not None and carry.after is not None:
@@ -212,6 +217,10 @@ class Runner:
                 raise
             return None
         return Carry(request, sources, before)
+
+    def note(self, layouts: Mapping[Axis, graph.Layout], size: int, sizes: dict[Axis, int]) -> None:
+        """Remembers how many samples and frames a run has."""
+        self._layouts, self._size, self._sizes = layouts, size, sizes
 
     def rows(self, axes: Sequence[Axis]) -> int:
         """How many samples or frames values with these axes had in the last run; 1 without axes."""
