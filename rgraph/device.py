@@ -304,12 +304,12 @@ def cpu_engines() -> list[str]:
     """The CPU engines that are available, preferred ones first.
 
     Each combines the kernels of several providers: see `cpu_providers`. `numpy` is always
-    available. `native` adds pointwise operations, matrix products in loops and 3x3 convolutions in
-    C; it requires a C compiler when rgraph is installed. `onednn` requires oneDNN, which the extra
-    of that name installs; kernels in C take precedence, if available.
+    available. `native` adds pointwise operations, matrix products in loops, convolutions and
+    pooling in C; it requires a C compiler when rgraph is installed. `onednn` requires oneDNN, which
+    the extra of that name installs; kernels in C take precedence, if available.
 
-    Convolutions in C use Winograd's algorithm: rounding errors are about twice those of the direct
-    sum, and a NaN affects the whole tile of 4x4 results.
+    Convolutions with 3x3 kernels in C may use Winograd's algorithm: rounding errors are about twice
+    those of the direct sum, and a NaN affects the whole tile of 4x4 results.
 
     >>> "numpy" in C.device.cpu_engines()
     True

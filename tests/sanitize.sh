@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-tests="tests/engines/test_extension.py tests/engines/test_native_products.py tests/engines/test_winograd.py
-    tests/engines/test_sums.py tests/plan/test_compiled_loops.py tests/io/test_ctf.py tests/engines/test_native.py"
+tests="tests/engines/test_extension.py tests/engines/test_native_products.py tests/engines/test_native_convolutions.py
+    tests/engines/test_sums.py tests/engines/test_pooling_kernels.py tests/engines/test_native.py
+    tests/plan/test_compiled_loops.py tests/io/test_ctf.py"
 
 under() { # under SANITIZERS LIBRARIES TESTS...: builds a copy of the tree with them, and runs the tests
     local kinds=$1 libraries="" library

@@ -15,6 +15,7 @@ from ..plan import Run
 from .base import Array, Bound, Compute, Engine, Provider, Shape
 from .mersenne import Series
 from .numpy.pool import Pool
+from .numpy.products import matmul
 
 # The providers of each engine that has a name of its own, which is its foremost provider's
 ENGINES = {
@@ -40,10 +41,11 @@ class CpuEngine(Engine):
 
     def __init__(self, name: str, providers: Sequence[str]) -> None:
         self.name, self.pool = name, Pool()
-        found = (_provider(p, self.pool.take) for p in providers)
+        found = (_provider(p, self.pool.take, "onednn" in providers) for p in providers)
         self.providers = [p for p in found if p is not None]
         self.compiler = next((p.compiler for p in self.providers if p.compiler), None)
-        self._matmul = next((p.matmul for p in self.providers if p.matmul), np.matmul)
+        own = partial(matmul, empty=self.pool.take)
+        self._matmul = next((p.matmul for p in self.providers if p.matmul), own)
 
     def bind(self, op: Op, arguments: Attributes, operands: Sequence[Type]) -> Bound:
         own = partial(op.kernel, **arguments)
@@ -101,11 +103,12 @@ def _orders(rank: int, strides: tuple[int, ...] | None) -> tuple[list[int], list
     return order, [order.index(i) for i in range(rank)]
 
 
-def _provider(name: str, empty: Callable[..., np.ndarray]) -> Provider | None:
+def _provider(name: str, empty: Callable[..., np.ndarray], onednn: bool) -> Provider | None:
     """The provider of that name, or None where it can't be had.
 
     Args:
         empty: `empty(shape, dtype)`, memory to be written.
+        onednn: whether oneDNN is among the providers.
     """
     if name == "onednn":
         from .onednn import Onednn, OnednnError
@@ -118,7 +121,7 @@ def _provider(name: str, empty: Callable[..., np.ndarray]) -> Provider | None:
         from .native import Native, NativeError
 
         try:
-            return Native(empty)
+            return Native(empty, onednn)
         except NativeError:
             return None
     from .numpy import Numpy

@@ -80,10 +80,59 @@ def test_a_convolution(module):
     w, y = numbers(32, 16, 3, 3), np.moveaxis(np.empty((2, 9, 13, 32), np.float32), -1, 1)
     u = np.empty((36, 32 * 16), np.float32)
     assert not module.kernels_at_points(u, w)
-    assert not module.convolve(module.convolution(1, 1, None), u, w, x, y)
+    assert not module.convolve(module.convolution((3, 3), (1, 1), (1, 1), (1, 1), None), u, w, x, y)
     padded = np.pad(x.astype(float), ((0, 0), (0, 0), (1, 1), (1, 1)))
     expected = [[correlate(image, k, "valid")[0] for k in w] for image in padded]
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("results", [3, 20, 64])
+@pytest.mark.parametrize("deep, width", [(1, 40), (3, 40), (70, 40), (5, 4)])
+def test_a_convolution_as_products(module, results, deep, width):
+    x = np.moveaxis(numbers(2, 9, width, deep), -1, 1)
+    w = numbers(results, deep, 5, 3)
+    y = np.moveaxis(np.empty((2, 9, width, results), np.float32), -1, 1)
+    whole = 2 * module.lanes
+    panels = np.empty((15 * deep, -(-results // whole) * whole), np.float32)
+    form = module.convolution((5, 3), (1, 1), (1, 1), (2, 1), None)
+    assert not module.kernels_in_panels(panels, w)
+    assert not module.convolve(form, panels, w, x, y)
+    padded = np.pad(x.astype(float), ((0, 0), (0, 0), (2, 2), (1, 1)))
+    expected = np.array([[correlate(image, k, "valid")[0] for k in w] for image in padded])
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    g, found = np.moveaxis(numbers(2, 9, width, results), -1, 1), np.empty_like(w)
+    assert not module.convolve_weights(form, found, x, g, False)
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (5, 3), (2, 3))
+    exact = np.einsum("nchwij,nohw->ocij", seen, g, optimize=True)
+    np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("channels", [1, 20, 300])
+def test_pooling(module, channels):
+    """Windows of 3x2, two apart, that reach one row beyond the image."""
+    images = np.moveaxis(numbers(2, 7, 9, channels), -1, 1)
+    windows = module.convolution((3, 2), (2, 2), (1, 1), (1, 0), None)
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (0, 0)), constant_values=-np.inf)
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 2), (2, 3))[:, :, ::2, ::2]
+    found = np.moveaxis(np.empty((2, 4, 4, channels), np.float32), -1, 1)
+    assert not module.pool(windows, 0, found, images, None, False)
+    np.testing.assert_array_equal(found, seen.max((-1, -2)))
+    assert not module.pool(windows, 2, found, images, None, False)
+    inside = np.isfinite(seen)
+    total = np.where(inside, seen, 0).sum((-1, -2), dtype=float)
+    np.testing.assert_allclose(found, total / inside.sum((-1, -2)), rtol=1e-5, atol=1e-6)
+    back, g = np.empty_like(images), np.moveaxis(numbers(2, 4, 4, channels), -1, 1)
+    assert not module.pool(windows, 1, back, g, images, False)
+    exact = np.zeros((2, channels, 9, 9))
+    for n, c, i, j in np.ndindex(g.shape):
+        row, column = divmod(int(seen[n, c, i, j].argmax()), 2)
+        exact[n, c, 2 * i + row, 2 * j + column] += g[n, c, i, j]
+    np.testing.assert_allclose(back, exact[:, :, 1:8], rtol=1e-5, atol=1e-6)
+    assert not module.pool(windows, 3, back, g, None, True)
+    exact[...] = 0
+    for i, j in np.ndindex(4, 4):
+        exact[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 2] += g[:, :, i, j, None, None] / 6
+    np.testing.assert_allclose(back, exact[:, :, 1:8], rtol=1e-5, atol=1e-6)
 
 
 def test_sums(module):
@@ -118,6 +167,9 @@ def test_the_operations_are_those_of_the_records():
     assert written == rendered
 
 
+CONVOLUTION = C.convolution((3, 3), (1, 1), (1, 1), (0, 0), None)
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -130,7 +182,10 @@ def test_the_operations_are_those_of_the_records():
         lambda: C.run(PLUS, np.zeros(3, np.float32)),  # too few arrays
         lambda: C.run(C.product(False, False, False, None)),
         lambda: C.multiply(C.product(False, False, False, None), None, *[np.zeros((2, 2))] * 4),
-        lambda: C.convolve(C.convolution(0, 0, None), *[np.zeros((1, 16, 8, 8), np.float32)] * 3),
+        lambda: C.convolve(
+            C.convolution((3, 3), (1, 1), (1, 1), (0, 0), None),
+            *[np.zeros((1, 16, 8, 8), np.float32)] * 3,
+        ),
         lambda: C.loop(((9, 0, 0, 0, 0, 0),), (), (), (), COPY, 1),
         lambda: C.loop(((2, 1, 0, 0, 0, 0),), (), (), (), COPY, 1),  # an array that there is not
         lambda: C.loop(((6, 0, 0, 0, 1, 0),), (), (), (), COPY, 1),  # a part of itself
@@ -168,6 +223,11 @@ def test_what_does_not_suit_is_refused():
     assert C.multiply(product, None, x, x, fixed)
     assert C.sum_rows(out[:3], x) and C.sum_rows(out[:, :3], x)
     images = [np.zeros((1, 16, 8, 8), np.float32)] * 2  # channels first
-    assert C.convolve(C.convolution(0, 0, None), np.zeros((36, 256), np.float32), x, *images)
+    assert C.convolve(
+        C.convolution((3, 3), (1, 1), (1, 1), (0, 0), None),
+        np.zeros((36, 256), np.float32),
+        x,
+        *images,
+    )
     assert C.go_through(LOOP, (np.zeros((1, 1), np.float32),), (), np.arange(3), 1)  # too few rows
     assert not out.any() and not fixed.any()

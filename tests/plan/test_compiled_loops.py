@@ -121,8 +121,9 @@ MODELS = {
 PARTLY = {"a slice is the state", "joined with a constant"}  # not what goes back through a slice
 UNFIT = {
     "a reduction": lambda: recurrence(lambda h, x: h * 0.5 + C.reduce_sum(h) * x),
-    "images": lambda: recurrence(
-        lambda h, x: C.tanh(C.convolution(C.Parameter((2, 2, 3, 3), init=0.1), h) + x), (2, 5, 5)
+    "channels apart": lambda: recurrence(
+        lambda h, x: C.tanh(C.convolution(C.Parameter((2, 1, 3, 3), init=0.1), h, groups=2) + x),
+        (2, 5, 5),
     ),
     "not pointwise in C": lambda: recurrence(lambda h, x: C.sin(h + x)),
 }

@@ -1,5 +1,4 @@
-"""The provider in C: pointwise work, loops, products, sums, softmax, and convolutions with kernels
-of 3x3.
+"""The provider in C: pointwise work, loops, products, sums, softmax, convolutions and pooling.
 
 There where the package's build found a C compiler.
 """
@@ -14,13 +13,14 @@ import numpy as np
 from ...graph import Op
 from ...ops.fused import Program
 from ..base import Compute, Kernel, Provider
+from .convolutions import Convolutions
 from .library import NativeError
 from .loops import Compiler
+from .poolings import Poolings
 from .products import BoundProduct, Products
 from .programs import Programs
 from .rows import Rows
 from .sums import Sums
-from .winograd import Winograd
 
 __all__ = ["Native", "NativeError"]
 
@@ -30,6 +30,8 @@ class Native(Provider):
 
     Args:
         empty: `empty(shape, dtype)`, memory to be written.
+        before_another: whether another library comes after it for convolutions and pooling. Then
+            it does only what it does faster: convolutions by minimal filtering.
 
     Raises `NativeError` where it can't be had.
     """
@@ -37,12 +39,17 @@ class Native(Provider):
     name = "native"
     dtype = np.dtype(np.float32)
 
-    def __init__(self, empty: Callable[..., np.ndarray]) -> None:
+    def __init__(self, empty: Callable[..., np.ndarray], before_another: bool = False) -> None:
         programs = self._programs = Programs()
         self.compiler = Compiler(programs)
-        products, convolutions = Products(programs, empty), Winograd(programs, empty)
+        products, convolutions = (
+            Products(programs, empty),
+            Convolutions(programs, empty, before_another),
+        )
         parts = programs, products, convolutions, Sums(programs), Rows(programs, empty)
         self.makers = {name: make for part in parts for name, make in part.makers.items()}
+        if not before_another:
+            self.makers |= Poolings(programs.library, empty).makers
 
         def tailed(*given: object, **what: Any) -> Kernel | None:
             makers = (part.makers["tailed"] for part in (products, convolutions))

@@ -12,9 +12,9 @@ from ...graph import Layout
 from ...graph.types import Array
 from ...ops.fused import Program
 from ...plan.program import Instruction, LoopProgram, Place, Rule
+from .convolutions import BoundConvolution
 from .products import BoundProduct
 from .programs import Programs
-from .winograd import BoundConvolution
 
 if TYPE_CHECKING:
     from ...plan import Run

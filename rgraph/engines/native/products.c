@@ -25,20 +25,28 @@ INLINE void block_product(const int rows, const int vectors, int add, float *c, 
                           ptrdiff_t b_depth, ptrdiff_t depth)
 {
     Vector sum[ROWS][2];
+    const float *third[(ROWS + 2) / 3]; /* an address is one of these and up to twice the stride: few registers */
 #pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r)
+    for (int r = 0; r < rows; ++r) {
         for (int v = 0; v < vectors; ++v)
             sum[r][v] = (Vector){0};
-    for (ptrdiff_t d = 0; d < depth; ++d, a += a_depth, b += b_depth) {
+        if (r % 3 == 0)
+            third[r / 3] = a + r * a_row;
+    }
+    for (ptrdiff_t d = 0; d < depth; ++d, b += b_depth) {
         for (int v = 0; v < vectors; ++v)
             __builtin_prefetch(b + AHEAD * b_depth + v * LANES);
         const Vector left = LOAD(b), right = vectors > 1 ? LOAD(b + LANES) : left;
 #pragma GCC unroll 16
         for (int r = 0; r < rows; ++r) {
-            sum[r][0] += a[r * a_row] * left;
+            const float factor = third[r / 3][r % 3 * a_row];
+            sum[r][0] += factor * left;
             if (vectors > 1)
-                sum[r][1] += a[r * a_row] * right;
+                sum[r][1] += factor * right;
         }
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r += 3)
+            third[r / 3] += a_depth;
     }
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r)
@@ -48,31 +56,39 @@ INLINE void block_product(const int rows, const int vectors, int add, float *c, 
         }
 }
 
+/* One function for each number of rows and vectors, so that what a block needs is on the stack once. */
+#define BLOCK_OF(n, v) \
+    static void block_##n##_##v(int add, float *c, ptrdiff_t c_row, const float *a, ptrdiff_t a_row, \
+                                ptrdiff_t a_depth, const float *b, ptrdiff_t b_depth, ptrdiff_t depth) \
+    { \
+        block_product(n, v, add, c, c_row, a, a_row, a_depth, b, b_depth, depth); \
+    }
+#define BLOCKS_OF(n) BLOCK_OF(n, 1) BLOCK_OF(n, 2)
+#define NAMES_OF(n) {block_##n##_1, block_##n##_2},
+typedef void Block(int, float *, ptrdiff_t, const float *, ptrdiff_t, ptrdiff_t, const float *, ptrdiff_t, ptrdiff_t);
+#if defined(__AVX512F__)
+#define EACH(_) _(1) _(2) _(3) _(4) _(5) _(6) _(7) _(8) _(9) _(10) _(11) _(12) _(13) _(14)
+#else
+#define EACH(_) _(1) _(2) _(3) _(4) _(5) _(6)
+#endif
+EACH(BLOCKS_OF)
+static Block *const blocks_of[ROWS][2] = {EACH(NAMES_OF)};
+
 /* In blocks of about one size. */
 void product(ptrdiff_t rows, int vectors, int add, float *c, ptrdiff_t c_row, const float *a,
              ptrdiff_t a_row, ptrdiff_t a_depth, const float *b, ptrdiff_t b_depth, ptrdiff_t depth)
 {
     const ptrdiff_t blocks = (rows + ROWS - 1) / ROWS;
-#define BLOCK_OF(n, v) \
-    case 2 * n + v - 1: \
-        block_product(n, v, add, c + r * c_row, c_row, a + r * a_row, a_row, a_depth, b, b_depth, depth); \
-        break;
-#define BLOCKS_OF(n) BLOCK_OF(n, 1) BLOCK_OF(n, 2)
     for (ptrdiff_t i = 0, r = 0, next; i < blocks; ++i, r = next) {
         next = rows * (i + 1) / blocks;
-        switch (2 * (next - r) + vectors - 1) {
-            BLOCKS_OF(1) BLOCKS_OF(2) BLOCKS_OF(3) BLOCKS_OF(4) BLOCKS_OF(5) BLOCKS_OF(6)
-#if defined(__AVX512F__)
-            BLOCKS_OF(7) BLOCKS_OF(8) BLOCKS_OF(9) BLOCKS_OF(10) BLOCKS_OF(11) BLOCKS_OF(12)
-            BLOCKS_OF(13) BLOCKS_OF(14)
-#endif
-        }
+        blocks_of[next - r - 1][vectors - 1](add, c + r * c_row, c_row, a + r * a_row, a_row, a_depth, b, b_depth,
+                                             depth);
     }
 }
 
-/* Multiplications that are worth a thread, and numbers that are if they are packed. */
-enum { SHARE = 1 << 17, PACKED = 1 << 14 };
-enum { PANEL = 2 * LANES, DEPTH = 512, SLAB_SIZE = 1 << 15, FEW_ROWS = 16 };
+/* Numbers that are worth a thread if they are packed. */
+enum { PACKED = 1 << 14 };
+enum { DEPTH = 512, SLAB_SIZE = 1 << 15, FEW_ROWS = 16 };
 /* Of a product over all rows: how many are packed at a time, and the sizes at which libraries are slower
    (measured beside oneDNN). */
 enum { CHUNK = 256, MOST_NARROW = 128, LEAST_WIDE = 256 };
@@ -85,6 +101,11 @@ typedef struct {
 static ptrdiff_t panels_of(ptrdiff_t columns)
 {
     return (columns + PANEL - 1) / PANEL;
+}
+
+ptrdiff_t in_panels(ptrdiff_t columns)
+{
+    return panels_of(columns) * PANEL;
 }
 
 /* How a product is shared out: row parts by column parts, each in slabs of rows that stay in the
@@ -100,20 +121,30 @@ static Shares shares(const Factors *f, int threads)
     s.across = least(panels_of(f->columns), (threads + s.down - 1) / s.down);
     const ptrdiff_t width = (panels_of(f->columns) + s.across - 1) / s.across * PANEL;
     s.slab = least((f->rows + s.down - 1) / s.down, most(ROWS, SLAB_SIZE / width));
-    s.room = s.slab * width;
+    s.room = strip_room(s.slab, width, f->depth);
     return s;
 }
 
-/* Some rows and panels of the result, to `c`, whose rows are `line` apart. */
-static void slab_product(const Factors *f, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t first,
-                         ptrdiff_t last, float *c, ptrdiff_t line, const float *a, const float *b)
+/* Without gaps if each number is written once: what is behind a row is written over then. */
+ptrdiff_t strip_line(ptrdiff_t columns, ptrdiff_t depth)
 {
-    a += row * f->a_row;
-    for (ptrdiff_t d = 0, depth; d < f->depth; d += depth) {
-        depth = least(DEPTH, f->depth - d);
-        for (ptrdiff_t p = first; p < last; ++p)
-            product(rows, 2, d > 0, c + (p - first) * PANEL, line, a + d * f->a_depth, f->a_row,
-                    f->a_depth, b + (p * f->depth + d) * PANEL, PANEL, depth);
+    return depth <= DEPTH ? columns : (columns + LANES - 1) / LANES * LANES;
+}
+
+ptrdiff_t strip_room(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth)
+{
+    return rows * strip_line(columns, depth) + PANEL;
+}
+
+void rows_of_product(ptrdiff_t rows, ptrdiff_t first, ptrdiff_t end, float *c, ptrdiff_t line, const float *a,
+                     ptrdiff_t a_row, ptrdiff_t a_depth, const float *b, ptrdiff_t depth)
+{
+    const ptrdiff_t begin = first / PANEL, last = panels_of(end);
+    for (ptrdiff_t d = 0, some; d < depth; d += some) {
+        some = least(DEPTH, depth - d);
+        for (ptrdiff_t p = last; p-- > begin;) /* what is written behind a row is the next one's beginning */
+            product(rows, end - p * PANEL > LANES ? 2 : 1, d > 0, c + (p - begin) * PANEL, line,
+                    a + d * a_depth, a_row, a_depth, b + (p * depth + d) * PANEL, PANEL, some);
     }
 }
 
@@ -133,17 +164,17 @@ static void share_of_product(const void *what, ptrdiff_t part, int thread)
     const Factors *f = &p->f;
     const Shares *s = &p->s;
     const ptrdiff_t across = part % s->across, down = part / s->across;
-    const ptrdiff_t first = panels_of(f->columns) * across / s->across;
-    const ptrdiff_t last = panels_of(f->columns) * (across + 1) / s->across;
-    const ptrdiff_t end = f->rows * (down + 1) / s->down;
-    const ptrdiff_t column = first * PANEL, width = least(last * PANEL, f->columns) - column;
+    const ptrdiff_t column = panels_of(f->columns) * across / s->across * PANEL;
+    const ptrdiff_t last = least(panels_of(f->columns) * (across + 1) / s->across * PANEL, f->columns);
+    const ptrdiff_t end = f->rows * (down + 1) / s->down, width = last - column;
     float *strip = p->scratch + thread * s->room;
     for (ptrdiff_t row = f->rows * down / s->down, rows; row < end; row += rows) {
         float *to = p->c + row * f->columns + column;
         const int direct = !p->tail && width % PANEL == 0;
-        const ptrdiff_t line = direct ? f->columns : (last - first) * PANEL;
+        const ptrdiff_t line = direct ? f->columns : strip_line(width, f->depth);
         rows = least(s->slab, end - row);
-        slab_product(f, row, rows, first, last, direct ? to : strip, line, p->a, p->b);
+        rows_of_product(rows, column, last, direct ? to : strip, line, p->a + row * f->a_row, f->a_row,
+                        f->a_depth, p->b, f->depth);
         if (p->tail)
             rectangle(p->tail, p->path, strip, line, row, rows, column, width);
         else if (!direct)
@@ -160,11 +191,6 @@ static int is_matrix(const Array *array)
 static ptrdiff_t stride(const Array *array, int axis)
 {
     return array->strides[axis] / NUMBER;
-}
-
-ptrdiff_t in_panels(ptrdiff_t columns)
-{
-    return panels_of(columns) * PANEL;
 }
 
 static int is_in_panels(const Array *array, ptrdiff_t depth, ptrdiff_t columns)

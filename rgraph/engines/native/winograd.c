@@ -102,17 +102,6 @@ static void share_of_convolution(const void *what, ptrdiff_t unit, int thread)
               0, at->results);
 }
 
-/* Images (images, channels, height, width) with the channels innermost and no gaps. */
-static int is_channels_last(const Array *array)
-{
-    static const int order[] = {1, 3, 2, 0};
-    ptrdiff_t step = sizeof(float);
-    for (int i = 0; i < 4; step *= array->shape[order[i]], ++i)
-        if (array->shape[order[i]] != 1 && array->strides[order[i]] != step)
-            return 0;
-    return 1;
-}
-
 int geometry_of(Geometry *at, const Array *y, const Array *x, ptrdiff_t top, ptrdiff_t left)
 {
     if (y->rank != 4 || x->rank != 4 || !is_channels_last(y) || !is_channels_last(x))
@@ -124,11 +113,11 @@ int geometry_of(Geometry *at, const Array *y, const Array *x, ptrdiff_t top, ptr
         && at->channels % LANES == 0 && at->results % LANES == 0;
 }
 
-int convolution(const Convolution *of, const Array *const *arrays, const Array *u, int only_look)
+int winograd(const Convolution *of, const Array *const *arrays, const Array *u, int only_look)
 {
     const Array *x = arrays[1], *y = arrays[2];
     Geometry at;
-    if (!geometry_of(&at, y, x, of->top, of->left) || u->rank != 2 || u->shape[0] != POINTS
+    if (!geometry_of(&at, y, x, of->low[1], of->low[2]) || u->rank != 2 || u->shape[0] != POINTS
         || u->shape[1] != at.channels * at.results || u->strides[1] != sizeof(float)
         || u->strides[0] != u->shape[1] * (ptrdiff_t)sizeof(float))
         return 1;

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...graph.node import Type
 from ..base import Kernel
-from .threads import Array
+from .threads import Array, number, run
 
 if TYPE_CHECKING:
     from ...ops.contractions import Recipe
     from ...plan import Run
+
+
+_MUCH = 1 << 23  # multiplications that are worth several threads
+
+
+def matmul(
+    a: Array, b: Array, out: Array | None = None, empty: Callable[..., Array] = np.empty
+) -> Array:
+    """`numpy.matmul`. Large products are shared among the threads that do all other work: the
+    BLAS's own would stay awake for a while afterwards, in the way of those.
+
+    Args:
+        empty: `empty(shape, dtype)`, memory for the result of a large one.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < _MUCH:
+        return np.matmul(a, b, out=out)
+    rows, columns = len(a), b.shape[1]
+    if out is None:
+        out = empty((rows, columns), np.result_type(a, b))
+    parts, by_rows = number(), rows >= columns
+
+    def work(shares: Iterator[slice]) -> None:
+        for share in shares:
+            if by_rows:
+                np.matmul(a[share], b, out=out[share])
+            else:
+                np.matmul(a, b[:, share], out=out[:, share])
+
+    size = rows if by_rows else columns
+    ends = [size * i // parts for i in range(parts + 1)]
+    run(work, [slice(*span) for span in zip(ends, ends[1:], strict=False)], True)
+    return out
 
 
 class Product:
@@ -36,5 +68,5 @@ class Product:
         if out is None:
             out = run.matmul(a.T if self._left else a, b.T if self._right else b)
         else:
-            np.matmul(a.T if self._left else a, b.T if self._right else b, out=out)
+            matmul(a.T if self._left else a, b.T if self._right else b, out=out)
         return out

@@ -1,4 +1,6 @@
-"""Convolutions by minimal filtering against SciPy's, and the records' kernels in float64."""
+"""Convolutions in C, by minimal filtering and by products, against SciPy's, and their gradients
+against the records' kernels in float64.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,8 +8,11 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
+import rgraph as C
 from rgraph.engines import cpu
-from rgraph.engines.native import Native, winograd
+from rgraph.engines.native import Native, convolutions
+from rgraph.engines.native.library import load
+from rgraph.engines.numpy.threads import number
 from rgraph.ops.records import TABLE
 from rgraph.plan import Run
 from tests.engines.binding import Kernels
@@ -17,13 +22,14 @@ ENGINE = cpu.made("native")
 if ENGINE is None:
     pytest.skip(cpu.WHY_NOT["native"], allow_module_level=True)
 OF_THE_ENGINE = Kernels(ENGINE)
+ENGINE_LIBRARY = load()
 
 
 @pytest.fixture(autouse=True)
 def of_any_size(monkeypatch):
-    """What is right is so at sizes too at which other convolutions are faster."""
-    monkeypatch.setattr(winograd, "_LEAST_TILES", 0)
-    monkeypatch.setattr(winograd, "_LEAST_IN_LOOP", 0)
+    """What is right is so at sizes too at which products are faster than filtering."""
+    monkeypatch.setattr(convolutions, "_LEAST_TILES", 1)
+    monkeypatch.setattr(convolutions, "_LEAST_IN_LOOP", 1)
 
 
 RNG = np.random.default_rng(0)
@@ -63,11 +69,15 @@ def run():
     return Run(ENGINE, {}, 1)
 
 
-def by_scipy(w, x, padding):
+def by_scipy(w, x, padding, strides=None, dilation=None):
+    axes = x.ndim - 2
+    strides, dilation = strides or (1,) * axes, dilation or (1,) * axes
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, w.shape[2:], strict=True)]
+    wide = np.zeros((*w.shape[:2], *reach))  # the kernels with zeros in between
+    wide[(..., *(slice(None, None, d) for d in dilation))] = w
     padded = np.pad(x.astype(float), ((0, 0), (0, 0), *padding))
-    return np.array(
-        [[correlate(image, k.astype(float), "valid")[0] for k in w] for image in padded]
-    )
+    every = tuple(slice(None, None, s) for s in strides)
+    return np.array([[correlate(image, k, "valid")[0][every] for k in wide] for image in padded])
 
 
 def close(found, expected):
@@ -129,15 +139,104 @@ def test_what_does_not_suit_goes_to_the_other_kernel(case):
 
 
 @pytest.mark.parametrize("in_a_loop, size", [(False, 24), (True, 8)])
-def test_few_tiles_go_to_the_other_kernel(monkeypatch, in_a_loop, size):
-    """In a loop a kernel is brought to the points once for all frames, so that fewer do."""
+def test_few_tiles_are_not_worth_filtering(monkeypatch, in_a_loop, size):
+    """In a loop a kernel is brought to the points once for all frames, so that fewer are."""
     monkeypatch.undo()
-    context, w = run(), numbers(16, 16, 3, 3)
-    context.step = in_a_loop or None
-    with pytest.raises(AssertionError, match="suits"):
-        KERNELS["convolution"](context, w, numbers(1, 16, size, size), **at())
-    enough = numbers(1, 16, size + 8, size + 8)
-    close(KERNELS["convolution"](context, w, enough, **at()), by_scipy(w, enough, SAME))
+    for more, how in ((0, "in panels"), (8, "at points")):
+        context, w = run(), numbers(16, 16, 3, 3)
+        context.step = in_a_loop or None
+        x = numbers(1, 16, size + more, size + more)
+        close(KERNELS["convolution"](context, w, x, **at()), by_scipy(w, x, SAME))
+        assert [key[-1] for key in context.memo if isinstance(key, tuple)] == [how]
+
+
+def products_of(case):
+    """A convolution that filtering does not suit, drawn from all that there are."""
+    rng = np.random.default_rng(case)
+    axes = rng.integers(1, 4)
+    draw = lambda low, high: tuple(rng.integers(low, high, axes).tolist())  # noqa: E731
+    kernel, strides, dilation, more = (
+        draw(1, 5),
+        draw(1, 4),
+        draw(1, 3),
+        draw(0, 9 if axes > 2 else 20),
+    )
+    size = tuple(d * (k - 1) + 1 + m for d, k, m in zip(dilation, kernel, more, strict=True))
+    padding = tuple(zip(draw(0, 3), draw(0, 3), strict=True))
+    channels = [1, 2, 3, 4, 5, 8, 16, 33]
+    images, inner, outer = rng.integers(1, 5), *rng.choice(channels, 2)
+    x = rng.normal(size=(images, inner, *size)).astype("f")
+    w = rng.normal(size=(outer, inner, *kernel)).astype("f")
+    at = {"strides": strides, "padding": padding, "dilation": dilation, "groups": 1}
+    return channels_last(x) if case % 2 else x, w, at
+
+
+@pytest.mark.parametrize("case", range(60))
+def test_products_with_patches_and_their_gradients(case):
+    x, w, at = products_of(case)
+    expected = by_scipy(w, x, at["padding"], at["strides"], at["dilation"])
+    close(KERNELS["convolution"](run(), w, x, **at), expected)
+    g = numbers(*expected.shape)
+    exact = TABLE["convolution_weights"].kernel(
+        run(), x.astype(float), g.astype(float), kernel=w.shape[2:], **at
+    )
+    close(KERNELS["convolution_weights"](run(), x, g, kernel=w.shape[2:], **at), exact)
+    if set(at["strides"]) == {1}:
+        more = {"spatial": x.shape[2:], **at}
+        exact = TABLE["convolution_transpose"].kernel(
+            run(), w.astype(float), g.astype(float), **more
+        )
+        close(KERNELS["convolution_transpose"](run(), w, g, **more), exact)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    "channels, size", [((3, 20), (40, 40)), ((32, 48), (5, 5, 5)), ((64, 3), (70,))]
+)
+def test_patches_are_shared_among_threads(threads, channels, size):
+    ENGINE_LIBRARY.set_threads(threads)
+    try:
+        x, w = numbers(6, channels[0], *size), numbers(channels[1], channels[0], *[5] * len(size))
+        padding = ((2, 2),) * len(size)
+        ones = (1,) * len(size)
+        more = {"strides": ones, "padding": padding, "dilation": ones, "groups": 1}
+        close(KERNELS["convolution"](run(), w, x, **more), by_scipy(w, x, padding))
+        g = numbers(6, channels[1], *size)
+        exact = TABLE["convolution_weights"].kernel(
+            run(), x.astype(float), g.astype(float), kernel=w.shape[2:], **more
+        )
+        close(KERNELS["convolution_weights"](run(), x, g, kernel=w.shape[2:], **more), exact)
+    finally:
+        ENGINE_LIBRARY.set_threads(number())
+
+
+@pytest.mark.parametrize("results", [1, 16, 20, 32, 40])
+@pytest.mark.parametrize("deep", [2, 70])
+def test_tails_of_products_with_patches(results, deep):
+    """A tail of any number of results, of patches of few numbers and of many."""
+    x, w = numbers(2, deep, 9, 30), numbers(results, deep, 3, 3)
+    bias, other = numbers(results, 1, 1), channels_last(numbers(2, results, 9, 30))
+    chain, constants = program(lambda y, a, b: C.tanh(0.1 * (y + a)) * b, 3)
+    out = channels_last(np.empty_like(other))
+    found = KERNELS["tailed"](
+        run(), w, x, bias, other, *constants, head=TABLE["convolution"], arguments=at(),
+        program=chain, out=out,
+    )  # fmt: skip
+    assert found is out
+    close(out, np.tanh(0.1 * (by_scipy(w, x, SAME) + bias)) * other)
+
+
+@pytest.mark.parametrize("position", [(0, 0, 0), (1, 8, 29)])
+def test_nan_in_an_image_reaches_only_the_windows_that_see_it(position):
+    x, w = numbers(2, 3, 9, 30), numbers(20, 3, 3, 3)
+    expected = by_scipy(w, x, SAME)
+    image, row, column = position
+    x[image, 0, row, column] = np.nan
+    found = KERNELS["convolution"](run(), w, x, **at())
+    seen = np.zeros(expected.shape, bool)
+    seen[image, :, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True
+    np.testing.assert_array_equal(np.isnan(found), seen)
+    close(found[~seen], expected[~seen])
 
 
 OPERANDS = {
