@@ -6,7 +6,8 @@ Made once for a graph; nothing here depends on how many rows a minibatch has.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -135,6 +136,7 @@ class Plan:
         first_row: int = 0,
         places: Mapping[int, Array] | None = None,
         is_part: bool = False,
+        ready: Callable[[int, Array], None] | None = None,
     ) -> list[Array]:
         """The outputs' arrays, in rows.
 
@@ -148,6 +150,7 @@ class Plan:
                 draws anew in each.
             places: arrays for some outputs, by number. What comes out of a loop is written there.
             is_part: whether it is part of a run, whose end the caller marks.
+            ready: is called with an output's number and array as soon as that is computed.
         """
         for axis in self.sequence_axes:
             if axis not in layouts:
@@ -168,11 +171,22 @@ class Plan:
         with np.errstate(all="ignore"):  # infinities and NaN are values; a warning names no line
             for step in self.steps:
                 step(run, env)
+                if ready is not None:
+                    for n in self._completed[step]:
+                        ready(n, env[self.results[n]])
                 for i in step.dead:
                     env[i] = None
         if not is_part:
             self.engine.finish()
         return [env[i] for i in self.results]
+
+    @cached_property
+    def _completed(self) -> dict[Step, list[int]]:
+        """The numbers of the outputs that each step computes."""
+        return {
+            step: [n for n, slot in enumerate(self.results) if slot in step.made]
+            for step in self.steps
+        }
 
     def kept(self) -> list[Array]:
         """The arrays that stay from run to run."""

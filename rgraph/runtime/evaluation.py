@@ -112,6 +112,7 @@ class Runner:
         raw_gradients: bool = False,
         later: int = 0,
         accept: Callable[[list[Array]], bool] = lambda rows: True,
+        ready: Callable[[int, Array], None] | None = None,
     ) -> list[Data]:
         """The values of a request, then its gradients, as people read them.
 
@@ -127,6 +128,8 @@ class Runner:
                 waits for them before they are looked at; numbers, for example.
             accept: is given the rows of all values, gradients and updates, and says whether the
                 updates are to be made. It may put others in the place of what is set.
+            ready: is called with the number and the row of each value and gradient as soon as that
+                is computed, if the CPU computes all frames at once.
         """
         carry = self._carry(request, given)
         if carry is not None and request.window is None:
@@ -146,6 +149,8 @@ class Runner:
             data = {job.inputs.get(n, n): v for n, v in data.items()}
             data.update((job.inputs[r], w) for r, w in zip(request.roots, weights, strict=False))
         options: dict[str, Any] = {} if carry is None else {"carry": carry}
+        if ready is not None and request.window is None and not engine.is_gpu:
+            options["ready"] = ready
         in_order = [False] * len(job.results)
         with engine.active():
             batch = Minibatch(needed, data, engine, job.fed)

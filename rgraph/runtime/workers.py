@@ -56,12 +56,12 @@ class Workers:
 
     def sum(self, *buffers: np.ndarray) -> None:
         """Sets contiguous arrays, of the same sizes everywhere, to their sums over all workers."""
-        for wait in [self.start_sum(buffer) for buffer in buffers]:
-            wait()
+        for one in [self.start_sum(buffer) for buffer in buffers]:
+            one.wait()
 
-    def start_sum(self, buffer: np.ndarray) -> Callable[[], None]:
-        """Begins a sum; what waits for it. Until then the array is not to be touched."""
-        return _done
+    def start_sum(self, buffer: np.ndarray) -> Sum:
+        """Starts a sum. Until it has been waited for, the array is not to be touched."""
+        return Sum()
 
     def gpu_sum(self, engine: Engine) -> Callable[[Array], None] | None:
         """What sets an array of a GPU's to its sum over all workers, without the CPU's memory.
@@ -93,8 +93,25 @@ class Workers:
         """Ends all communication."""
 
 
-def _done() -> None:
-    """What has nothing to wait for."""
+class Sum:
+    """A sum over all workers that has been started: here of one worker, which is its own."""
+
+    def advance(self) -> None:
+        """Lets it go on: MPI may do its part of a sum only while it is called."""
+
+    def wait(self) -> None:
+        """Waits until the array has the sum."""
+
+
+class _MPISum(Sum):
+    def __init__(self, workers: MPIWorkers, request: Communication) -> None:
+        self._workers, self._request = workers, request
+
+    def advance(self) -> None:
+        self._request.Test()
+
+    def wait(self) -> None:
+        self._workers.wait(self._request)
 
 
 class MPIWorkers(Workers):
@@ -109,18 +126,17 @@ class MPIWorkers(Workers):
         sys.excepthook = functools.partial(self._end_all, sys.excepthook)
         atexit.register(self._say_goodbye)  # comes before the end of MPI, which waits for all
 
-    def start_sum(self, buffer: np.ndarray) -> Callable[[], None]:
-        request = self._may_talk().Iallreduce(self._mpi.IN_PLACE, buffer)
-        return functools.partial(self._wait, request)
+    def start_sum(self, buffer: np.ndarray) -> Sum:
+        return _MPISum(self, self._may_talk().Iallreduce(self._mpi.IN_PLACE, buffer))
 
     def gather(self, value: Any) -> list[Any]:
         comm = self._may_talk()
         own = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
         sizes = np.zeros(self.size, np.int64)
-        self._wait(comm.Iallgather(np.array([own.size]), sizes))
+        self.wait(comm.Iallgather(np.array([own.size]), sizes))
         ends = np.cumsum(sizes)
         found = np.empty(ends[-1], np.uint8)
-        self._wait(comm.Iallgatherv(own, [found, sizes, ends - sizes, self._mpi.BYTE]))
+        self.wait(comm.Iallgatherv(own, [found, sizes, ends - sizes, self._mpi.BYTE]))
         return [pickle.loads(part.tobytes()) for part in np.split(found, ends[:-1])]
 
     def finalize(self) -> None:
@@ -134,7 +150,7 @@ class MPIWorkers(Workers):
             raise GraphError("the workers have ended their communication: finalize was called")
         return self._comm
 
-    def _wait(self, request: Communication) -> None:
+    def wait(self, request: Communication) -> None:
         """Waits for all workers, letting others have the processor the longer it takes."""
         begin = time.monotonic()
         while not request.Test():

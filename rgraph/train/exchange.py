@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,19 +12,22 @@ import numpy as np
 
 from ..engines.base import Engine
 from ..graph import GraphError, Node, order
+from ..graph.types import Array
 from ..io.base import Source
 from ..learners import Learner
 from ..runtime.arrays import on_cpu
 from ..runtime.evaluation import Feed
 from ..runtime.jobs import assigned
-from ..runtime.workers import checksums
+from ..runtime.workers import Sum, checksums
 from .distributed import DistributedLearner
 
 SAME = (
     "what sets parameters between steps must do so for all workers alike; all machines must have "
     "processors of one type"
 )
+_ENDS_SWEEP, _HAS_FAILED = 4, 6  # places of two flags among the numbers that are summed
 CHECK_EVERY = 100  # steps between two looks whether the workers' parameters are the same
+BUCKET = 1 << 20  # bytes of gradients that are worth a sum of their own, started early
 
 
 class Found(NamedTuple):
@@ -72,8 +75,10 @@ class Exchange:
         self._steps = 0
         self._engine: Engine | None = None  # whose sums are made
         self._add_up: Callable[[Any], None] | None = None  # sums on its GPU
-        self._buffers: list[Any] = []
+        self._buckets: list[Bucket] = []
         self._views: list[Any] = []
+        self._packed: set[int] = set()  # the views that have this step's numbers already
+        self._sums: list[list[Sum]] = []  # of the first buckets, that have been started
 
     def parallel_at(self, samples: int) -> bool:
         """Whether the workers share the work once so many samples were seen."""
@@ -107,11 +112,65 @@ class Exchange:
         seed = _seed(given.seed, rank) if rank else given.seed
         return given._replace(seed=seed, turn=given.turn * size + rank)
 
+    def early(
+        self, given: Sequence[Any], first: int, samples: Callable[[], int], engine: Engine
+    ) -> Callable[[int, Array], None] | None:
+        """What is to be told of a step's gradients as they are computed, so that their sums are
+        made while back-propagation goes on. None where one sum at the end will do.
+
+        Args:
+            given: the parameters whose gradients are told.
+            first: the number of the first one's.
+            samples: how many samples the step has.
+        """
+        if not self._begun:
+            return None
+        self._prepare(engine)
+        if len(self._buckets) == 1:
+            return None
+        order = {p: i for i, p in enumerate(self._parameters)}
+        places = {first + i: order[p] for i, p in enumerate(given) if p in order}
+
+        def ready(number: int, gradient: Array) -> None:
+            place = places.get(number)
+            if place is None or not samples():
+                return
+            self._views[place][...] = gradient
+            self._packed.add(place)
+            self._start_sums()
+
+        return ready
+
+    def _start_sums(self) -> None:
+        """Starts the sums of the buckets that are full, in their order, which is the same for all
+        workers, but for the last one's. All parts of `join` come after that."""
+        for sums in self._sums:
+            for one in sums:
+                one.advance()
+        for bucket in self._buckets[len(self._sums) : -1]:
+            if not self._packed.issuperset(bucket.places):
+                return
+            self._sums.append([self.workers.start_sum(b) for b in bucket.buffers])
+
+    def fail(self, engine: Engine) -> None:
+        """After an error in the middle of a step: if sums have been started, all workers hear of it
+        in `join`, which raises an error there."""
+        if self._sums:
+            self._join(Found(), engine, True)
+
     def join(self, own: Found, engine: Engine) -> Found:
-        """What all workers found, on an engine. Its arrays are good until the next step."""
-        numbers = np.array([*own[:3], own.has_data, own.ends_sweep, own.overflows], float)
+        """What all workers found, on an engine. Its arrays are good until the next step.
+
+        Raises:
+            GraphError: another worker has failed in the middle of the step.
+        """
+        return self._join(own, engine, False)
+
+    def _join(self, own: Found, engine: Engine, has_failed: bool) -> Found:
+        flags = own.has_data, own.ends_sweep, own.overflows, has_failed
+        numbers = np.array([*own[:3], *flags], float)
         if not self.workers.is_main:
-            numbers[-2] = 0
+            numbers[_ENDS_SWEEP] = 0
             numbers *= self._begun
         self._steps += 1
         if not self._begun:
@@ -123,13 +182,23 @@ class Exchange:
             self._pack(own)
         # Who waits for other workers keeps nobody from the GPU.
         if self._add_up is None:
-            self.workers.sum(numbers, *self._buffers)
-        else:
-            self.workers.sum(numbers)  # first: who waits here hears of workers that have ended
+            for bucket in self._buckets[len(self._sums) :]:
+                self._sums.append([self.workers.start_sum(b) for b in bucket.buffers])
+        started = [one for sums in self._sums for one in sums]
+        self._packed, self._sums = set(), []
+        self.workers.sum(numbers)  # who waits here hears of workers that have ended
+        for one in started:
+            one.wait()
+        if numbers[_HAS_FAILED] and not has_failed:
+            raise GraphError(
+                "another worker has failed in the middle of this step; nothing was changed",
+                hint="its own message says why",
+            )
         with engine.active():
             if self._add_up is not None:
-                for buffer in self._buffers:
-                    self._add_up(buffer)
+                for bucket in self._buckets:
+                    for buffer in bucket.buffers:
+                        self._add_up(buffer)
             for view in self._views[count:]:
                 view /= max(numbers[2], 1)
         summed = dict(zip(self._parameters, self._views, strict=False))
@@ -142,8 +211,10 @@ class Exchange:
         if self._engine is engine:
             return
         self._engine, self._add_up = engine, self.workers.gpu_sum(engine)
-        buffers, self._views = _buffers([*self._parameters, *self._statistics], self._zeros)
-        self._buffers = buffers
+        limit = BUCKET if self._add_up is None else None
+        holders, count = [*self._parameters, *self._statistics], len(self._parameters)
+        self._buckets = list(_buckets(holders, count, limit, self._zeros))
+        self._views = [view for bucket in self._buckets for view in bucket.views]
 
     def _zeros(self, size: int, dtype: Any) -> Any:
         zeros = np.zeros(size, dtype)
@@ -155,12 +226,14 @@ class Exchange:
     def _pack(self, own: Found) -> None:
         """Puts this worker's arrays into the buffers, or zeros."""
         if not own.samples:
-            for buffer in self._buffers:
-                buffer.fill(0)
+            for bucket in self._buckets[len(self._sums) :]:
+                for buffer in bucket.buffers:
+                    buffer.fill(0)
             return
         arrays = [*(own.gradients[p] for p in self._parameters), *own.statistics]
-        for view, array in zip(self._views, arrays, strict=True):
-            view[...] = on_cpu(array) if self._add_up is None else array
+        for i, (view, array) in enumerate(zip(self._views, arrays, strict=True)):
+            if i not in self._packed:
+                view[...] = on_cpu(array) if self._add_up is None else array
         for view in self._views[len(self._parameters) :]:
             view *= own.samples
 
@@ -212,7 +285,7 @@ class Exchange:
 
 
 def _read(numbers: np.ndarray, gradients: Mapping[Any, Any], statistics: Sequence[Any]) -> Found:
-    loss, metric, samples, *flags = numbers.tolist()
+    loss, metric, samples, *flags, _ = numbers.tolist()
     found = loss, metric, int(samples), gradients, statistics
     return Found(*found, *(flag > 0 for flag in flags))
 
@@ -251,18 +324,48 @@ def exchange_of(
     return Exchange(distributed, statistics)
 
 
-def _buffers(
-    holders: Sequence[Any], zeros: Callable[[int, Any], Any]
-) -> tuple[list[Any], list[Any]]:
-    """A flat buffer for each type, and in them an array for each holder."""
+class Bucket(NamedTuple):
+    """Arrays that are summed together.
+
+    Attributes:
+        buffers: the numbers, one after the other, of each type.
+        views: the arrays, as parts of these.
+        places: the numbers of the arrays among those of all buckets.
+    """
+
+    buffers: list[Any]
+    views: list[Any]
+    places: range
+
+
+def _buckets(
+    holders: Sequence[Any], early: int, limit: int | None, zeros: Callable[[int, Any], Any]
+) -> Iterator[Bucket]:
+    """The arrays of holders in buckets, in their order.
+
+    Args:
+        early: how many of the first may be summed before the others are known.
+        limit: the bytes that fill a bucket; None: all go into one.
+    """
+    begin, size = 0, 0
+    for i, holder in enumerate(holders[:early], 1):
+        size += math.prod(holder.shape) * np.dtype(holder.dtype).itemsize
+        if limit is not None and size >= limit and i < len(holders):
+            yield _bucket(holders, range(begin, i), zeros)
+            begin, size = i, 0
+    yield _bucket(holders, range(begin, len(holders)), zeros)
+
+
+def _bucket(holders: Sequence[Any], places: range, zeros: Callable[[int, Any], Any]) -> Bucket:
+    own = holders[places.start : places.stop]
     sizes: dict[Any, int] = {}
-    for holder in holders:
+    for holder in own:
         sizes[holder.dtype] = sizes.get(holder.dtype, 0) + math.prod(holder.shape)
     buffers = {dtype: zeros(size, dtype) for dtype, size in sizes.items()}
     begins = dict.fromkeys(buffers, 0)
     views = []
-    for holder in holders:
+    for holder in own:
         begin, end = begins[holder.dtype], begins[holder.dtype] + math.prod(holder.shape)
         views.append(buffers[holder.dtype][begin:end].reshape(holder.shape))
         begins[holder.dtype] = end
-    return list(buffers.values()), views
+    return Bucket(list(buffers.values()), views, places)

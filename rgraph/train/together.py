@@ -116,7 +116,14 @@ class JointStep:
             rows[news] = self.joined.statistics
             return self.is_change
 
-        values = steps.program.run(request, given, raw_gradients=True, later=m, accept=accept)
+        ready = exchange.early(step.given, n, steps.samples, engine)
+        try:
+            values = steps.program.run(
+                request, given, raw_gradients=True, later=m, accept=accept, ready=ready
+            )
+        except Exception:
+            exchange.fail(engine)
+            raise
         if problem and not self.is_sound and faults.on_nan == "raise":
             problem = faults.traced(problem, step, given)
         return values[m:n], problem or ""

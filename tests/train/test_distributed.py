@@ -59,10 +59,11 @@ def alone(tmp_path_factory):
     return printed, found
 
 
-@pytest.mark.parametrize("count", [2, 3, 8])
-def test_several_processes_learn_as_one(count, alone, tmp_path):
-    """Ragged films; of eight workers some have none of a minibatch."""
-    printed, found = good(count, tmp_path)
+@pytest.mark.parametrize("count, options", [(2, ()), (3, ("--bucket", "1")), (8, ())])
+def test_several_processes_learn_as_one(count, options, alone, tmp_path):
+    """Ragged films; of eight workers some have none of a minibatch. In buckets of a byte each
+    gradient is summed by itself, while back-propagation goes on."""
+    printed, found = good(count, tmp_path, *options)
     expected = alone[1]
     assert [f["workers"] for f in found] == [list(range(count))] * count
     for one in found:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import rgraph as C
+from rgraph.train import exchange
 
 from .workers import block_momentum, data_parallel, films, together
 
@@ -324,6 +325,107 @@ def test_the_gradients_of_all_parameters_are_summed_in_one_call():
         return workers.sums - before
 
     assert together(2, run) == [2, 2]  # one buffer of gradients, and one of numbers
+
+
+@pytest.mark.parametrize("deal", DEALS)
+@pytest.mark.parametrize("limit", [1, 300])
+def test_sums_that_start_during_back_propagation_are_the_same(monkeypatch, deal, limit):
+    """A sum for each gradient, or for two at a time, in one order on all workers."""
+    monkeypatch.setattr(exchange, "BUCKET", limit)
+    alone = Film()
+    trainer = alone.trainer()
+    for step in range(4):
+        trainer.train_minibatch(alone.part(range(step * 8, step * 8 + 8)))
+
+    def run(workers):
+        film = Film()
+        trainer = film.trainer(workers)
+        for step in range(4):
+            rows = DEALS[deal](step, workers.rank, workers.size)
+            trainer.train_minibatch(film.part(rows) if len(rows) else {})
+        return film.values, workers.sizes
+
+    results = together(2, run)
+    for values, sizes in results:
+        assert_same(values, alone.values, 1e-12)
+        assert_same(values, results[0][0], 0)
+        assert sizes == results[0][1]
+    assert len(results[0][1]) == 4 * (5 if limit == 1 else 3)  # and one of numbers in each step
+
+
+def test_the_first_sums_start_before_the_last_gradients_are_computed(monkeypatch):
+    monkeypatch.setattr(exchange, "BUCKET", 1)
+
+    def run(workers):
+        x, t = C.input_variable(4), C.input_variable(2)
+        seen = []
+
+        class Looks(C.UserFunction):
+            """Between the layers: notes how many sums had started when it is gone back through."""
+
+            def __init__(self, arg):
+                super().__init__([arg])
+
+            def infer_outputs(self):
+                return [
+                    C.output_variable(
+                        self.inputs[0].shape, np.float32, [C.Axis.default_batch_axis()]
+                    )
+                ]
+
+            def forward(self, value, device=None, outputs_to_retain=None):
+                return None, value
+
+            def backward(self, state, gradient):
+                seen.append(workers.sums)
+                return gradient
+
+        y = C.layers.Dense(2)(C.user_function(Looks(C.layers.Dense(3, activation=C.tanh)(x))))
+        learner = data_parallel(C.sgd(y.parameters, 0.1), workers, 0)
+        trainer = C.Trainer(y, C.squared_error(y, t), learner)
+        for _ in range(2):
+            before = workers.sums
+            trainer.train_minibatch({x: np.ones((3, 4)), t: np.ones((3, 2))})
+        return seen[-1] - before, workers.sums - before
+
+    assert together(2, run) == [(2, 5)] * 2
+
+
+def test_a_worker_that_fails_between_two_sums_is_an_error_of_all(monkeypatch):
+    monkeypatch.setattr(exchange, "BUCKET", 1)
+
+    def run(workers):
+        film, found = Film(), []
+        trainer = film.trainer(workers)
+        trainer.train_minibatch(film.part(range(4)))
+        before = film.values
+        early = trainer._exchange.early
+
+        def fails(*given):
+            ready, told = early(*given), []
+
+            def tell(number, gradient):
+                ready(number, gradient)
+                told.append(number)
+                if len(told) == 4:
+                    raise RuntimeError("no more")
+
+            return tell
+
+        if workers.rank == 1:
+            trainer._exchange.early = fails
+        try:
+            trainer.train_minibatch(film.part(range(4)))
+        except (RuntimeError, C.GraphError) as error:
+            found.append(str(error))
+        assert_same(film.values, before, 0)
+        trainer._exchange.early = early
+        assert trainer.train_minibatch(film.part(range(4)))
+        return found[0], film.values
+
+    (told, first), (own, second) = together(2, run)
+    assert own == "no more" and told.startswith("another worker has failed in the middle")
+    assert_same(first, second, 0)
 
 
 def test_different_models_are_refused():

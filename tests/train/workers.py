@@ -6,7 +6,7 @@ import threading
 import numpy as np
 
 import rgraph as C
-from rgraph.runtime.workers import Workers
+from rgraph.runtime.workers import Sum, Workers
 from rgraph.train.distributed import BlockMomentumLearner, Communicator, DistributedLearner
 
 
@@ -29,13 +29,14 @@ class Threads(Workers):
 
     def __init__(self, rank, size, meeting):
         self.rank, self.size, self._meeting = rank, size, meeting
-        self.sums = 0
+        self.sums, self.sizes = 0, []
 
     def start_sum(self, buffer):
         self.sums += 1
         total = sum(self._meeting.exchange(self.rank, buffer.copy()))
         buffer[...] = total
-        return lambda: None
+        self.sizes.append(buffer.size)
+        return Sum()
 
     def gather(self, value):
         return self._meeting.exchange(self.rank, value)

@@ -1,6 +1,6 @@
 """What `mpirun` starts in test_distributed.py: a program as people write it.
 
-    mpirun -n 2 python workers_program.py FOLDER [--do WHAT] [--sequences N] [--resume]
+    mpirun -n 2 python workers_program.py FOLDER [--do WHAT] [--sequences N] [--resume] [--bucket BYTES]
 
 Each worker writes what it found to FOLDER/RANK.json.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import rgraph as C
+from rgraph.train import exchange
 
 
 def main() -> None:
@@ -23,7 +24,9 @@ def main() -> None:
     parser.add_argument("--do", default="")
     parser.add_argument("--sequences", type=int, default=160)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--bucket", type=int, default=exchange.BUCKET)
     args = parser.parse_args()
+    exchange.BUCKET = args.bucket
     rank, count = C.Communicator.rank(), C.Communicator.num_workers()
 
     assert ("mpi4py" in sys.modules) == (count > 1), "one process needs no MPI"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,8 +64,9 @@ class CudaPlan(Plan):
         first_row: int = 0,
         places: _Places = None,
         is_part: bool = False,
+        ready: Callable[[int, Array], None] | None = None,
     ) -> list[Array]:
-        """As `Plan.run`; the results are on the GPU.
+        """As `Plan.run`, but `ready` is never called; the results are on the GPU.
 
         A captured run leaves its results in memory of its own, not in `places`: those are others in
         each run.
