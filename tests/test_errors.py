@@ -290,7 +290,7 @@ class TestRecurrences:
         h = C.sequence.past_value(state) + C.sequence.future_value(state) + x
         h.replace_placeholders({state: h})
         with told(
-            "into the past and into the future",
+            "depends on both past and future frames",
             "past_value at",
             "future_value at",
             hint="one per direction",

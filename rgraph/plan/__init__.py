@@ -42,12 +42,12 @@ class Plan:
     """The calls that compute `outputs` from inputs and parameters, on an engine.
 
     Attributes:
-        lends: whether a result may lie in the memory of what stays from run to run.
-        alone: the numbers of the results that have memory of their own, which nobody else has.
-        hindrance: why no run can be one launch of a GPU's, where the engine has such.
+        lends: whether a result may share memory with a parameter or a constant.
+        alone: the numbers of the results that share memory with nothing else.
+        hindrance: why runs can't be captured as one GPU graph; "" if they can.
 
-    Raises `GraphError` for a graph that can't run: a placeholder in it is not bound, or a shape
-    can't be known.
+    Raises `GraphError` for a graph that can't run: a placeholder is not bound, or a shape can't be
+    inferred.
     """
 
     hindrance = ""
@@ -104,7 +104,7 @@ class Plan:
         return self._joined(steps)
 
     def _joined(self, steps: Sequence[Call | Loop]) -> list[Step]:
-        """The steps, those as one that are pointwise and of one form between two others."""
+        """The steps, with pointwise calls of one form between two other calls joined into one."""
         reads = Counter([*(i for s in steps for i in s.reads), *map(self._slot, self.outputs)])
         found: list[Step] = []
         calls: list[Call] = []
@@ -138,25 +138,24 @@ class Plan:
         is_part: bool = False,
         ready: Callable[[int, Array], None] | None = None,
     ) -> list[Array]:
-        """The outputs' arrays, in rows.
+        """Compute the outputs' arrays, in packed rows.
 
         Args:
-            feed: an array in rows for each input.
-            layouts: for each time axis of an input.
+            feed: an array in packed rows for each input.
+            layouts: the layout of each time axis of the inputs.
             batch: the number of samples.
-            seed: for what is random.
-            turn: for what is random and has a seed of its own: it draws anew in each.
-            first_row: the rows that went before these, of which this is a window; what is random
-                draws anew in each.
-            places: arrays for some outputs, by number. What comes out of a loop is written there.
-            is_part: whether it is part of a run, whose end the caller marks.
-            ready: is called with an output's number and array as soon as that is computed.
+            seed: for random operations without a seed of their own.
+            turn: for random operations with a seed of their own: the number of this run.
+            first_row: how many rows precede these, if this is a window of frames.
+            places: arrays for some outputs, by number; results of loops are written there.
+            is_part: whether this is part of a run whose end the caller signals.
+            ready: called with an output's number and array as soon as that output is computed.
         """
         for axis in self.sequence_axes:
             if axis not in layouts:
                 raise GraphError(
-                    f"nothing says how long the sequences along {axis.name} are",
-                    hint="give the value of an input that has this time axis",
+                    f"the lengths of the sequences along {axis.name} are unknown",
+                    hint="feed an input that has this time axis",
                 )
         run = Run(self.engine, layouts, batch, training, seed, turn, first_row)
         if places:
@@ -182,18 +181,18 @@ class Plan:
 
     @cached_property
     def _completed(self) -> dict[Step, list[int]]:
-        """The numbers of the outputs that each step computes."""
+        """For each step, the numbers of the outputs that it computes."""
         return {
             step: [n for n, slot in enumerate(self.results) if slot in step.made]
             for step in self.steps
         }
 
     def kept(self) -> list[Array]:
-        """The arrays that stay from run to run."""
+        """The arrays that persist between runs: parameters and constants."""
         return [*map(self.value_of, self.parameters), *(array for _, array in self.stored)]
 
     def value_of(self, node: Stored | Constant) -> Array:
-        """The array of a parameter, a running statistic or a constant, in the engine's memory."""
+        """The array of a parameter, running statistic or constant, in the engine's memory."""
         return self.engine.from_numpy(node.value)
 
 
@@ -215,7 +214,7 @@ def _check(nodes: Sequence[Node]) -> None:
     for node in nodes:
         if not node.is_complete:
             raise GraphError(
-                f"the shape of {node.title} can't be known: it "
+                f"the shape of {node.title} can't be inferred: it "
                 f"depends on itself\n  made at {node.origin}",
-                hint="give the recurrence's initial_state its shape",
+                hint="give the recurrence an initial_state with its shape",
             )

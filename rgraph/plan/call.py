@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 
 Env = list[Array]
 
-_SMALL = 1 << 15  # bytes: the memory of smaller results is left to their kernels
+_SMALL = 1 << 15  # bytes: kernels allocate smaller results themselves
 
 
 def values_of(slots: Sequence[int]) -> Callable[[Env], tuple[Array, ...]]:
-    """`values(env)`, what is in these slots."""
+    """A function that returns the values in these slots."""
     if len(slots) > 1:
         return itemgetter(*slots)
     return lambda env: tuple([env[i] for i in slots])
 
 
 class Call:
-    """One kernel with where its operands come from and where its result goes.
+    """One kernel, with the slots of its operands and of its result.
 
     Attributes:
-        place: the operand that its result is written over, which dies here; None: new memory.
+        place: the slot of the operand that the result overwrites, if that is not needed any more;
+            None if the result gets new memory.
     """
 
     def __init__(self, node: Node, engine: Engine, slot: Callable[[Node], int]) -> None:
@@ -42,7 +43,7 @@ class Call:
         types = list(map(Type.of, node.inputs))
         bound = engine.bind(node.op, arguments, types)
         self.kernel, self.provider, self.in_place = bound[:3]
-        # the fused pointwise operations that it is, the part of its operand, the axis of a splice
+        # The fused pointwise operations, the part of its operand that it is, the axis of a splice
         self.program: Program | None = node.attrs.get("program") if node.op.pointwise else None
         self.is_pointwise = node.op.pointwise
         self.part = node.op.part(node)
@@ -58,27 +59,28 @@ class Call:
         )
         self.into = node.op.into
         self.takes_out = node.op.into or bound.takes_out  # in a loop
-        self.follows = node.op.pointwise or self.joins_along is not None  # their memory order
+        # Whether the result has its operands' memory order
+        self.follows = node.op.pointwise or self.joins_along is not None
         self.axes = node.axes or ()
         self.shape, self.dtype = node.shape, node.dtype
-        # What is compiled is given its result's memory, of any size
+        # Compiled kernels are given memory for results of any size
         self.is_compiled = engine.compiler is not None and node.op.pointwise
         self.rank = len(self.shape) + bool(self.axes)
-        self.in_order = self.rank < 4  # the memory of others is in their operands' order
+        self.in_order = self.rank < 4  # images have their operands' memory order instead
         self.row_bytes = math.prod(self.shape) * node.dtype.itemsize if node.dtype else 0
         self.dead: list[int] = []
         self.place: int | None = None
 
     @property
     def places(self) -> dict[int, int]:
-        """Its result, by the operand that it is written over."""
+        """The operand's slot that the result overwrites, by the result's slot."""
         return {} if self.place is None else {self.result: self.place}
 
     def take_place(self, lone: Sequence[int]) -> None:
-        """Has the result written over an operand of the same form that dies here, if it can be.
+        """Let the result overwrite an operand of the same form that is not needed any more.
 
         Args:
-            lone: of the operands that die, those in whose memory no other lies.
+            lone: the slots of such operands whose memory no other value shares.
         """
         if not (self.into and self.is_pointwise and self.in_place):
             return
@@ -97,17 +99,17 @@ class Call:
             if self.place is None:
                 out = self.room(run, operands, self.is_compiled)
             else:
-                out = env[self.place][...]  # a view, for which kernels remember nothing
+                out = env[self.place][...]  # a new view: kernels cache by an array's identity
             env[self.result] = self.kernel(run, *operands, out=out)
         except GraphError as error:
             raise failed(self.node, error) from None
 
     def writes_over(self, operand: int | None) -> bool:
-        """Whether it may write its result where an array of the same form is that nothing reads
-        after it. A tail does so where it begins by adding that.
+        """Whether the result may overwrite an array of the same form that nothing reads later. The
+        tail of a convolution or product may if its first step adds that array.
 
         Args:
-            operand: that array's number among the operands; None where it is none of them.
+            operand: the array's index among the operands; None if it is not an operand.
         """
         if not self.in_place or self.is_pointwise:
             return self.in_place
@@ -117,7 +119,7 @@ class Call:
         return tail.begins_by_adding(operand - (len(self.operands) - tail.arity))
 
     def room(self, run: Run, operands: Sequence[Array], of_any_size: bool) -> Array | None:
-        """Memory for its result; None where it is small and that is left to its kernel."""
+        """Memory for the result; None if it is small and the kernel allocates it."""
         shape, size = self.shape, self.row_bytes
         if self.axes:
             rows = run.rows(self.axes)
@@ -131,12 +133,12 @@ class Call:
         return run.empty(shape, self.dtype, like)
 
     def observe(self, around: Callable[..., Kernel], separate: bool) -> None:
-        """Has `around(kernel, *nodes)` called in place of its kernel."""
+        """Replace the kernel by `around(kernel, *nodes)`."""
         self.kernel, self.place = around(self.kernel, self.node), None
 
 
 def _model(operands: Sequence[Array], rank: int) -> Array | None:
-    """The operand whose memory order the result takes: the first that is not a repeated one."""
+    """The operand whose memory order the result takes: the first that is not broadcast."""
     for a in operands:
         if a.ndim == rank and all(s or n == 1 for s, n in zip(a.strides, a.shape, strict=True)):
             return a

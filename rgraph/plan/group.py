@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Group:
-    """Pointwise calls of one form, done in one pass: one call with several results.
+    """Pointwise calls of one form, computed in one pass with several results.
 
     Args:
-        compute: does it, given the operands' arrays and then the results'.
+        compute: computes them, given the operands' arrays followed by the results'.
     """
 
     def __init__(self, calls: Sequence[Call], joined: Joined, compute: Compute) -> None:
@@ -36,10 +36,10 @@ class Group:
             env[result] = array
 
     def observe(self, around: Callable[..., Kernel], separate: bool) -> None:
-        """Has `around(kernel, *nodes)` called in place of its kernel."""
+        """Replace the kernel by `around(kernel, *nodes)`."""
         self.compute = around(self.compute, *self.nodes)
 
     def apart(self) -> list[Call]:
-        """Its calls one by one."""
+        """The calls, to be run one by one."""
         self.calls[-1].dead = self.dead
         return self.calls

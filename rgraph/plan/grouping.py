@@ -1,7 +1,7 @@
-"""The order of a step's calls, and what of them is done together.
+"""The order of a step's calls, and which of them are computed together.
 
-All that is pointwise and of one shape between two other calls is done in one pass. What is joined
-in a splice is computed where the splice puts it.
+Pointwise calls of one shape between two other calls are computed in one pass. The operands of a
+splice are computed in their final place.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from ..graph.node import Shape
 
 
-MOST_ARRAYS = 40  # that are gone through at once
-SMALL = 1 << 16  # bytes of an array, of which any number stays in the cache
+MOST_ARRAYS = 40  # in one pass
+SMALL = 1 << 16  # bytes: any number of such arrays stays in the cache
 
 
 def is_light(call: Call) -> bool:
-    """Whether a call is no more than pointwise work, or moving values."""
+    """Whether a call only does pointwise work or moves values."""
     return bool(call.program or call.part or call.joins_along is not None)
 
 
 def bring_together(calls: Sequence[Call]) -> list[Call]:
-    """The calls in an order in which light ones follow one another as long as they can.
+    """The calls, reordered so that light ones follow one another as far as possible.
 
-    What moves values that none of the calls reads is last.
+    Moves of values that no other call reads come last.
     """
     made = {c.result for c in calls}
     read = {i for c in calls for i in c.operands}
@@ -58,11 +58,11 @@ def bring_together(calls: Sequence[Call]) -> list[Call]:
 
 
 class Joined(NamedTuple):
-    """Programs of one shape as one.
+    """Programs of one shape, joined into one.
 
     Attributes:
-        operands: the slots of what it reads.
-        results: those of what is wanted of it.
+        operands: the slots that it reads.
+        results: the slots of the results that are needed.
     """
 
     program: Program
@@ -70,8 +70,8 @@ class Joined(NamedTuple):
     results: tuple[int, ...]
 
     def writes_over(self, result: int, operand: int) -> bool:
-        """Whether a result may be written where a value of the same form is that dies here: then
-        no step reads that after the one that makes the result."""
+        """Whether a result may overwrite a value of the same form that is not needed afterwards:
+        no step after the one that computes the result may read it."""
         program = self.program
         if operand not in self.operands:
             return True
@@ -80,7 +80,7 @@ class Joined(NamedTuple):
         return not any(number in reads for _, reads in program.steps[made + 1 :])
 
     def with_last(self, result: int) -> Joined:
-        """The same, with a result that is written when all has been read."""
+        """The same, with one result written after all operands have been read."""
         steps, arity, results = self.program
         number = self.results.index(result)
         last = arity + len(steps)
@@ -90,13 +90,13 @@ class Joined(NamedTuple):
 
 
 def grouped(calls: Sequence[Call], few_rows: bool) -> Iterator[list[Call]]:
-    """The calls in the order in which they are made, those together that can be one program.
+    """The calls in order, in groups that can be one program.
 
-    Between two calls that are not light, programs of one form wait for one another while nothing
-    needs them.
+    Between two calls that are not light, programs of one form are delayed and joined as long as
+    nothing needs their results.
 
     Args:
-        few_rows: whether values with rows are as small as one of their rows.
+        few_rows: whether to count values with rows by the size of one row.
     """
     waiting: list[list[Call]] = []
     for call in calls:
@@ -118,10 +118,10 @@ def grouped(calls: Sequence[Call], few_rows: bool) -> Iterator[list[Call]]:
 
 
 def _fits(call: Call, group: Sequence[Call], few_rows: bool) -> bool:
-    """Whether a call may be made together with these.
+    """Whether a call may join this group.
 
-    That saves a call, and for what both read or one makes for the other a way through memory. But
-    a pass through many large arrays is slower than one after the other through few.
+    That saves a call and, for shared operands and intermediate results, a pass through memory. But
+    one pass through many large arrays is slower than several through few.
     """
     if _form(call) is None or _form(call) != _form(group[0]):
         return False
@@ -134,7 +134,7 @@ def _fits(call: Call, group: Sequence[Call], few_rows: bool) -> bool:
 
 
 def _form(call: Call) -> tuple[tuple[Axis, ...], Shape, np.dtype] | None:
-    """What programs have in common that can be one; None for what is no program of one type."""
+    """What programs must have in common to be joined; None if a call is no program of one type."""
     types = {i.dtype for i in call.node.inputs}
     if call.program is None or types != {call.dtype}:
         return None
@@ -142,16 +142,16 @@ def _form(call: Call) -> tuple[tuple[Axis, ...], Shape, np.dtype] | None:
 
 
 def _arrays(call: Call) -> set[int]:
-    """The operands of its result's form: those that are not repeated."""
+    """The operands of the same form as the result: those that are not broadcast."""
     operands = zip(call.operands, call.node.inputs, strict=True)
     return {i for i, n in operands if (n.axes or (), n.shape) == (call.axes, call.shape)}
 
 
 def as_one(group: Sequence[Call], reads: Counter[int]) -> Joined | None:
-    """Programs of one form as one; None where they can't be, or nobody reads anything of them.
+    """Join programs of one form. None if that is impossible or no result is read.
 
     Args:
-        reads: how often each value is read, by whomever.
+        reads: how often each value is read in total.
     """
     inside = Counter(i for c in group for i in c.operands)
     results = tuple([c.result for c in group if reads[c.result] > inside[c.result]])
@@ -173,12 +173,13 @@ def as_one(group: Sequence[Call], reads: Counter[int]) -> Joined | None:
 
 
 def joins(calls: Sequence[Call], elsewhere: Collection[int]) -> dict[int, dict[int, slice]]:
-    """Splices whose operands can be made where it puts them: each with its part of the axis.
+    """Splices whose operands can be computed in their final place, with each operand's part of the
+    axis.
 
     Args:
-        elsewhere: results that have their own places.
+        elsewhere: results that must be stored elsewhere.
     """
-    # a convolution would first copy what has gaps
+    # A convolution would first have to copy an operand with gaps.
     whole = {i for c in calls if not is_light(c) and len(c.shape) > 2 for i in c.operands}
     programs = {
         c.result: c for c in calls if c.program is not None and c.result not in {*whole, *elsewhere}

@@ -1,4 +1,4 @@
-"""Goes through the steps of a loop in Python."""
+"""Runs the steps of a loop in Python."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Action = Callable[[Run, Values], object]
 
 
 class Interpreter:
-    """What goes through the steps of a loop in Python.
+    """Runs the steps of a loop in Python.
 
     Args:
         axis: the time axis.
-        step: 1, or -1 where it goes from the last step to the first.
+        step: 1, or -1 to run from the last step to the first.
     """
 
     def __init__(self, program: LoopProgram, axis: Axis, step: int) -> None:
@@ -39,7 +39,7 @@ class Interpreter:
         self._others = [*by_rule[Rule.BEFORE], *by_rule[Rule.AFTER]]
         fixed = {v for v, p in places if p.rule in (Rule.WHOLE, Rule.FIRST_ROWS)}
         self._fixed_parts: list[tuple[int, int, Part]] = []
-        self._parts: list[tuple[int, int, Part]] = []  # of what is elsewhere at each step
+        self._parts: list[tuple[int, int, Part]] = []  # of values that move from step to step
         for v, p in by_rule[Rule.PART]:
             is_fixed = p.source in fixed
             fixed.update([v] * is_fixed)
@@ -52,10 +52,10 @@ class Interpreter:
         return [_action(i) for i in self.program.instructions]
 
     def run(self, run: Run, arrays: Sequence[Array], layout: Layout) -> None:
-        """Goes through all steps.
+        """Run all steps.
 
         Args:
-            arrays: those of the buffers.
+            arrays: the buffers' arrays.
         """
         counts, offsets, steps = layout.counts, layout.offsets, layout.steps
         values: Values = [None] * len(self.program.places)
@@ -96,8 +96,8 @@ class Interpreter:
     def _set_fixed(
         self, values: Values, arrays: Sequence[Array], rows: int
     ) -> list[tuple[int, list[Array], int]]:
-        """Sets the values that are the same at all steps of so many rows, and gives those that are
-        in turn in several buffers."""
+        """Set the values that are the same in all steps with this number of rows. Returns those
+        that rotate through several buffers."""
         for v, source in self._first_rows:
             values[v] = arrays[source][:rows]
         for v, source, index in self._fixed_parts:
@@ -113,7 +113,7 @@ class Interpreter:
     def _other(
         self, place: Place, arrays: Sequence[Array], layout: Layout, t: int, rows: int
     ) -> Array:
-        """A value at another step, or a spare array."""
+        """A value of another step, or a spare array."""
         other = t + self.step if place.rule == Rule.AFTER else t - self.step * place.start
         if self._rows_at(layout, other) < rows:
             return arrays[place.spare][:rows]
@@ -123,7 +123,7 @@ class Interpreter:
     def _begin(
         self, engine: Engine, arrays: Sequence[Array], layout: Layout, turn: int, t: int, rows: int
     ) -> None:
-        """Where sequences begin, sets what delays read to their initial states."""
+        """Give delays their initial states where sequences begin."""
         for place, back, initial in self.program.starts:
             other = t - self.step * back
             before = self._rows_at(layout, other)
@@ -142,7 +142,7 @@ class Interpreter:
             engine.assign(target[first + before : first + rows], arrays[initial][before:rows])
 
     def _end(self, arrays: Sequence[Array], layout: Layout, t: int, rows: int) -> None:
-        """Brings what was to be the next step's from spare arrays."""
+        """Copy values for the next step from spare arrays."""
         after = self._rows_at(layout, t + self.step)
         if after < rows and after:
             start = layout.offsets[t + self.step]

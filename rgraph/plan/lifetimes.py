@@ -1,4 +1,4 @@
-"""Which values nobody reads any more, and whose memory may be written to again."""
+"""Lifetimes of values: when each is released, and which memory can be reused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Step = Call | Group | Loop
 
 
 def mark_dead(steps: Sequence[Step], results: Iterable[int]) -> Memory:
-    """Has each value let go after the last step that reads it, and steps write over some of them.
+    """Release each value after the last step that reads it, and let steps overwrite some of them.
 
     Args:
         results: the slots that are read after all steps.
@@ -34,15 +34,15 @@ def mark_dead(steps: Sequence[Step], results: Iterable[int]) -> Memory:
 
 
 class Memory:
-    """In whose memory values may lie.
+    """Which values may share memory.
 
-    A kernel with `into` writes its result to new memory, and so do groups, and loops all that they
-    keep. The result of any other may lie where an operand does, or where nobody knows.
+    Kernels with `into`, groups and loops write their results to new memory. The result of any other
+    kernel may share memory with an operand.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self._owner: dict[int, int] = {}  # the value whose memory it is, where that is known
-        self._may_be: dict[int, set[int]] = {}  # all whose memory it may be
+        self._owner: dict[int, int] = {}  # the value whose memory it uses, if known
+        self._may_be: dict[int, set[int]] = {}  # all values whose memory it may use
         for step in steps:
             self._may_be |= {i: {i} for i in step.made}
             if not isinstance(step, Call) or step.into:
@@ -54,21 +54,21 @@ class Memory:
                 self._owner[i] = self._owner[step.operands[0]]
 
     def may_be(self, value: int) -> set[int]:
-        """The values whose memory it may lie in, itself included."""
+        """The values whose memory it may use, including itself."""
         return self._may_be.get(value, {value})
 
     def alone(self, values: Sequence[int]) -> frozenset[int]:
-        """The places in a list of values of those that are new memory, and all of it, in which none
-        of the others may lie."""
+        """The indices, in a list of values, of those that are whole new arrays whose memory none of
+        the others uses."""
         readers = Counter(m for i in values for m in self.may_be(i))
         own = (n for n, i in enumerate(values) if self._owner.get(i) == i and readers[i] == 1)
         return frozenset(own)
 
     def is_own(self, value: int, others: Iterable[int]) -> bool:
-        """Whether it is new memory, and all of it, in which none of the others may lie."""
+        """Whether it is a whole new array whose memory none of the others uses."""
         return self.may_be(value) == {value} and self.is_lone(value, others)
 
     def is_lone(self, value: int, others: Iterable[int]) -> bool:
-        """Whether none of the others may lie in its memory, and that is a value's of the plan."""
+        """Whether its memory belongs to a value of the plan and none of the others uses it."""
         owner = self._owner.get(value)
         return owner is not None and not any(owner in self.may_be(i) for i in others if i != value)

@@ -1,4 +1,4 @@
-"""A cycle of the graph, run step by step."""
+"""A loop: a cycle of the graph, run step by step."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """The steps of a cycle: what it reads from outside, what it keeps, what it computes.
+    """A cycle of the graph: what it reads from outside, what it computes, what it keeps.
 
-    It keeps all frames of what others read (`whole`), of what they read the last frames of those
-    (`lasts`), and of all else what its delays reach.
+    It keeps all frames of values that are read outside (`whole`), the last frames of values of
+    which only those are read (`lasts`), and otherwise only the frames that its delays reach.
 
     Attributes:
-        places: results that are written where a value is that dies here, by their slots.
+        places: for results that overwrite a value that is not needed any more, the value's slot.
     """
 
     def __init__(
@@ -68,31 +68,31 @@ class Loop:
 
     @cached_property
     def compiled(self) -> Callable[..., bool] | None:
-        """What goes through all steps without Python, if the engine has that."""
+        """Runs all steps without Python; None if the engine can't."""
         compiler = self.engine.compiler
         return None if compiler is None else compiler.loop(self.program)
 
     def observe(self, around: Callable[..., Kernel], separate: bool) -> None:
-        """Has `around(kernel, *nodes)` called in place of its kernels.
+        """Replace each kernel by `around(kernel, *nodes)`.
 
         Args:
             separate: whether operations must be called one by one.
         """
         if separate:
             self.program = self._lowered(separate=True)
-        self.compiled, self.places = None, {}  # what was seen stays as it was
+        self.compiled, self.places = None, {}  # observers may keep the arrays they are shown
         for instruction in self.program.instructions:
             instruction.observe(around)
         self.interpreter = self._interpreted()
 
     def take_places(self, lone: Sequence[int]) -> None:
-        """Finds results that can be written where a value of the same form is that dies here.
+        """Find results that can overwrite a value of the same form that is not needed any more.
 
-        A step reads its own frames of such a value only, so it is enough that no instruction after
-        the one that makes the result reads them.
+        Each step reads only its own frames of such a value, so it is enough that no instruction
+        after the one that computes the result reads them.
 
         Args:
-            lone: of the values that the steps read frames of, those in whose memory no other lies.
+            lone: the values read frame by frame whose memory no other value shares.
         """
         program, initial = self.program, {d.initial for d in self.delays}
         memory = program.memory()
@@ -146,7 +146,7 @@ class Loop:
                     return run.places[buffer.of]
                 place = self.places.get(buffer.of)
                 if place is not None:
-                    # A view: what kernels remember of the array that was there is not this one's.
+                    # A new view: kernels cache by an array's identity.
                     return env[place][...]
                 rows = layout.rows
             case Holds.LAST:
@@ -157,7 +157,7 @@ class Loop:
 
 
 def _write_over(instruction: Instruction, result: int, operand: int, engine: Engine) -> bool:
-    """Has an instruction write a result where an operand is whose elements it reads, if it can."""
+    """Let an instruction write a result over one of its operands, if it can."""
     call = next((c for c in instruction.calls if c.result == result), None)
     joined = instruction.joined
     if call is None:
@@ -182,15 +182,15 @@ def _delay(node: Node, slot: Callable[[Node], int]) -> Delay:
 
 
 def _direction(nodes: Sequence[Node], delays: Sequence[Node]) -> tuple[Axis, bool]:
-    """The time axis of a loop and whether it runs forward.
+    """The time axis of a loop, and whether it runs forward.
 
-    Raises `GraphError` if its delays look both ways, or if something in it needs all frames.
+    Raises `GraphError` if its delays point in both directions, or if an operation needs all frames.
     """
     offsets = [d.attrs["offset"] for d in delays]
     if min(offsets) < 0 < max(offsets):
         lines = [f"  {d.title} at {d.origin}" for d in delays]
         raise GraphError(
-            "a cycle looks both into the past and into the future, so no step can be first:\n"
+            "a cycle depends on both past and future frames, so no step can be first:\n"
             + "\n".join(lines),
             hint="use two recurrences, one per direction, and splice their outputs",
         )

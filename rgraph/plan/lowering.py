@@ -1,4 +1,4 @@
-"""From a cycle of the graph to the program of a loop."""
+"""Lowers a cycle of the graph to the program of a loop."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Delay(NamedTuple):
     """A delay in a loop.
 
     Attributes:
-        result, source, initial: the slots of its value, of what it delays, and of what stands for
-            that where a sequence begins.
-        back: by how many steps.
-        axes: how many dynamic axes the initial state has.
+        result, source, initial: the slots of its value, of the delayed value, and of the initial
+            state.
+        back: the number of steps.
+        axes: the number of dynamic axes of the initial state.
     """
 
     result: int
@@ -38,13 +38,14 @@ class Delay(NamedTuple):
 
 
 class Lowering:
-    """Makes the program of a loop.
+    """Builds the program of a loop.
 
     Args:
-        calls: what a step computes, in order.
-        frames: the slots of values from outside of which a step reads its frames.
-        whole, lasts: of what is kept, all frames or the last of each sequence, by its slot.
-        separate: whether each operation is to be called by itself, as an observer wants it.
+        calls: the calls of a step, in order.
+        frames: the slots of outside values that are read frame by frame.
+        whole, lasts: the forms of the values of which all frames, or the last frame of each
+            sequence, are kept; by slot.
+        separate: whether each operation must be called by itself, for an observer.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Lowering:
         self._frames, self._whole = set(frames), whole
         self._calls = {c.result: c for c in calls}
         self._delay_of = {d.result: d for d in delays}
-        self._own = {*whole, *lasts, *(d.source for d in delays)}  # read by more than this step
+        self._own = {*whole, *lasts, *(d.source for d in delays)}  # read outside of this step
         self._reads = Counter([*self._own, *(i for c in calls for i in c.operands)])
         self._buffer_of: dict[tuple[object, ...], int] = {}
         self._value_of: dict[int, int] = {}
@@ -77,10 +78,10 @@ class Lowering:
             self.program.ends.append(end)
         self._share_memory()
 
-    # What delays read
+    # Delays
 
     def _delays_written_early(self) -> dict[int, Delay]:
-        """Results that are written where the next step has them as a delay's, which is kept."""
+        """Results that are written directly to where the next step reads them as a delay."""
         return {
             d.source: d
             for d in self._delays
@@ -89,8 +90,8 @@ class Lowering:
         }  # fmt: skip
 
     def _make_rings(self) -> dict[tuple[int, int], Place]:
-        """Buffers in turn for what delays read of earlier steps; by the slots of their sources and
-        of their initial states."""
+        """Rotating buffers for values that delays read from earlier steps, by the slots of the
+        source and of the initial state."""
         back: dict[tuple[int, int], int] = {}
         forms: dict[tuple[int, int], Form] = {}
         for d in self._delays:
@@ -115,7 +116,7 @@ class Lowering:
             return Place(Rule.FRAME, self._all_frames(d.result))
         return self._rings[d.source, d.initial]._replace(start=d.back)
 
-    # Buffers, and what is in them
+    # Buffers and places
 
     def _buffer(
         self,
@@ -125,7 +126,7 @@ class Lowering:
         dtype: np.dtype | None = None,
         *more: int,
     ) -> int:
-        """The number of a buffer, `more` telling it from others of the same value."""
+        """The number of a buffer; `more` distinguishes several buffers of one value."""
         key = holds, of, shape, dtype, more
         if key not in self._buffer_of:
             self._buffer_of[key] = len(self.program.buffers)
@@ -169,7 +170,7 @@ class Lowering:
         return Place(Rule.FIRST_ROWS, self._buffer(Holds.STEP, slot, call.shape, call.dtype))
 
     def _own_place(self, slot: int) -> Place | None:
-        """Where a result is to be for other steps, or for what comes after the loop."""
+        """Where a result must be for other steps, or for operations after the loop."""
         if slot in self._whole:
             return Place(Rule.FRAME, self._all_frames(slot))
         if slot in self._early:
@@ -198,7 +199,7 @@ class Lowering:
             self.program.instructions.append(Instruction((), (value,), (self._add(place),)))
 
     def _compute_together(self, group: Sequence[Call]) -> bool:
-        """Programs as one with several results; whether that can be."""
+        """Join programs into one with several results. Returns whether that is possible."""
         joined = as_one(group, self._reads)
         together = joined and self._engine.program(joined.program, group[0].dtype)
         if joined is None or together is None:
@@ -219,11 +220,11 @@ class Lowering:
     # Lifetimes
 
     def _share_memory(self) -> None:
-        """Has values of one form that are not wanted at the same time in one buffer."""
+        """Put values of the same form whose lifetimes don't overlap into one buffer."""
         program = self.program
         memory = program.memory()
         first, last = program.first_writes(memory), program.last_reads(memory)
-        fixed = {  # what is not written anew in each step, or is read in another
+        fixed = {  # not rewritten in each step, or read by another step
             b
             for place, buffers in zip(program.places, memory, strict=True)
             if place.rule not in (Rule.FIRST_ROWS, Rule.PART, Rule.RESULT)

@@ -1,4 +1,4 @@
-"""How much memory a plan works in: what it computes and has not let go of yet."""
+"""The peak memory of a plan: results that have been computed and not yet released."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .loop import Loop
 
 
 def peak_bytes(plan: Plan, rows: int, sequences: int) -> int:
-    """The most bytes that results of a plan's calls take at a time.
+    """The peak size in bytes of the results of a plan's calls.
 
-    What is fed, parameters and the workspaces of kernels are left out.
+    Inputs, parameters and the workspaces of kernels are not counted.
 
     Args:
-        rows: the frames of a minibatch.
-        sequences: how many sequences they belong to.
+        rows: the number of frames in the minibatch.
+        sequences: the number of sequences they belong to.
     """
     sizes = {slot: bytes_of(node, rows, sequences) for node, slot in plan.slots.items()}
     held: dict[int, int] = {}
@@ -28,7 +28,7 @@ def peak_bytes(plan: Plan, rows: int, sequences: int) -> int:
             made = {s: sizes[s] if s in kept else sizes[s] // share for s in step.made}
         else:
             made = {s: sizes[s] for s in step.made}
-        # Results that take the place of a value that dies need no memory beside it.
+        # Results that overwrite a dead value need no memory of their own.
         shared = sum(held.get(place, 0) for place in step.places.values())
         held.update(made)
         most = max(most, sum(held.values()) - shared)
@@ -38,7 +38,7 @@ def peak_bytes(plan: Plan, rows: int, sequences: int) -> int:
 
 
 def bytes_of(node: Node, rows: int, sequences: int) -> int:
-    """The bytes of a value of a minibatch of so many sequences with so many frames in all."""
+    """The size in bytes of a value, for a minibatch of `sequences` with `rows` frames in total."""
     count = (1, sequences, rows)[len(node.axes or ())]
     item = node.dtype.itemsize if node.dtype is not None else 0
     return count * math.prod(node.shape or ()) * item

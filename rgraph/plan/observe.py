@@ -1,4 +1,4 @@
-"""Looking on while a plan runs: each call, with what it was given and what it gave."""
+"""Observers of a running plan: they see each call with its operands and its result."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Something that looks at each call of a run.
+    """Something that sees each call of a run.
 
     Attributes:
-        hindrance: why no run can be one launch of a GPU's while it looks.
+        hindrance: why runs can't be captured as one GPU graph while it is active.
         separate: whether operations must be called one by one, as the user wrote them.
     """
 
@@ -24,11 +24,11 @@ class Observer(Protocol):
     separate: bool
 
     def around(self, kernel: Kernel, nodes: tuple[Node, ...], engine: Engine) -> Kernel:
-        """What is called in the place of a kernel that computes these nodes."""
+        """The replacement of a kernel that computes these nodes."""
 
 
 def observe(plan: Plan, observer: Observer) -> None:
-    """Has an observer look at all calls of a plan, from now on."""
+    """Attach an observer to all calls of a plan."""
     plan.hindrance = observer.hindrance
 
     def around(kernel: Kernel, *nodes: Node) -> Kernel:

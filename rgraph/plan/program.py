@@ -1,8 +1,8 @@
 """The program of a loop: what each step does, as instructions over numbered values.
 
-One step differs from another only in where its arrays begin and how many rows they have. Both
-follow from rules, so the program is made once, with the plan, and whoever has it can go through all
-steps: Python (`interpreter`), or a provider that has a form of its own for each instruction.
+Steps differ only in where their arrays begin and how many rows they have. Both follow from rules,
+so the program is made once, with the plan, and can be run by Python (`interpreter`) or by a provider
+that has its own form of every instruction.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 class Rule(IntEnum):
-    """Where a value is at a step: see `engines/native/loop.h`."""
+    """Where a value is in a step: see `engines/native/loop.h`."""
 
-    WHOLE = 0  # a buffer, as it is
-    FIRST_ROWS = 1  # its first rows, as many as the step has
-    FRAME = 2  # the step's rows
-    BEFORE = 3  # those of an earlier step, `start` steps back
-    AFTER = 4  # those of the next step
-    RING = 5  # the first rows of one of `size` buffers in turn, that of `start` steps back
-    PART = 6  # `size` elements from `start` on along an axis of another value
-    RESULT = 7  # whatever the instruction gives that computes it
+    WHOLE = 0  # a whole buffer
+    FIRST_ROWS = 1  # the first rows of a buffer, as many as the step has
+    FRAME = 2  # the step's rows of a buffer
+    BEFORE = 3  # the rows of an earlier step, `start` steps back
+    AFTER = 4  # the rows of the next step
+    RING = 5  # the first rows of one of `size` rotating buffers, the one of `start` steps back
+    PART = 6  # `size` elements from `start` on, along an axis of another value
+    RESULT = 7  # the array that the instruction returns
 
 
 Part = tuple[EllipsisType | slice, ...]  # of an array
@@ -43,9 +43,9 @@ class Place(NamedTuple):
     """Where a value is.
 
     Attributes:
-        source: the number of a buffer, of the first of a ring; for a part, of a value.
-        axis: counted from the last.
-        spare: the buffer that is taken where not all of the step's sequences have that other step.
+        source: the number of a buffer (the first of a ring), or for a part that of a value.
+        axis: counted from the last, as a negative number.
+        spare: the buffer used if not all of the step's sequences have that other step.
     """
 
     rule: Rule
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 
     @property
     def at(self) -> Part:
-        """A part, as NumPy takes it."""
+        """The index of a part, for NumPy."""
         inner = (slice(None),) * (-self.axis - 1)
         return (..., slice(self.start, self.start + self.size), *inner)
 
@@ -65,7 +65,7 @@ class Place(NamedTuple):
 class Holds(Enum):
     """What a buffer holds."""
 
-    OUTER = "a value that was there before the loop"
+    OUTER = "a value computed before the loop"
     FRAMES = "all frames of a value of the loop"
     LAST = "the last frame of each sequence"
     INITIAL = "the initial state of each sequence"
@@ -76,8 +76,8 @@ class Buffer(NamedTuple):
     """An array that a loop works on.
 
     Attributes:
-        of: the slot of the value in the plan; of an initial state, the number of the delay.
-        shape: of a row.
+        of: the slot of the value in the plan; for an initial state, the number of the delay.
+        shape: the shape of a row.
     """
 
     holds: Holds
@@ -92,15 +92,14 @@ class Buffer(NamedTuple):
 
 @dataclass
 class Instruction:
-    """What is done with some values of a step.
+    """One operation on values of a step.
 
     Attributes:
-        calls: what it computes: one, or several pointwise programs of one shape; none for what
-            copies a value.
+        calls: one call, or several pointwise programs of one shape; none for a copy.
         operands: the numbers of the values that it reads.
-        results: of those that it writes.
-        joined: these programs as one.
-        together: what does that: see `engines.base.Engine.program`.
+        results: the numbers of the values that it writes.
+        joined: the pointwise programs joined into one.
+        together: computes that: see `engines.base.Engine.program`.
     """
 
     calls: tuple[Call, ...]
@@ -110,7 +109,7 @@ class Instruction:
     together: Callable[..., object] | None = None
 
     def observe(self, around: Callable[..., Kernel]) -> None:
-        """Has `around(kernel, *nodes)` called in place of its kernels."""
+        """Replace each kernel by `around(kernel, *nodes)`."""
         if self.together is not None:
             self.together = around(self.together, *(c.node for c in self.calls))
             return
@@ -119,7 +118,7 @@ class Instruction:
 
 
 class Start(NamedTuple):
-    """Where a sequence begins, what a delay reads there is its initial state."""
+    """The initial state that a delay reads where a sequence begins."""
 
     place: Place
     back: int
@@ -127,7 +126,7 @@ class Start(NamedTuple):
 
 
 class End(NamedTuple):
-    """Where a sequence ends, a value is copied to its row of a buffer."""
+    """A value that is copied to its row of a buffer where a sequence ends."""
 
     value: int
     buffer: int
@@ -139,9 +138,9 @@ class LoopProgram:
 
     Attributes:
         buffers: the arrays that it works on.
-        places: where each value is; a part comes after what it is a part of.
-        instructions: what a step does, in order.
-        shared: buffers that have the memory of others, by their numbers.
+        places: where each value is; parts come after the values they are parts of.
+        instructions: the instructions of a step, in order.
+        shared: for buffers that use another buffer's memory, the number of that buffer.
     """
 
     buffers: list[Buffer] = field(default_factory=list)
@@ -152,9 +151,9 @@ class LoopProgram:
     shared: dict[int, int] = field(default_factory=dict)
 
     def memory(self) -> list[frozenset[int]]:
-        """For each value, the buffers in which it may lie.
+        """For each value, the buffers whose memory it may use.
 
-        What a kernel gives may lie where its operands do.
+        An array that a kernel returns may use its operands' memory.
         """
         found: dict[int, frozenset[int]] = {}
         made = {r: i.operands for i in self.instructions for r in i.results}
@@ -176,7 +175,7 @@ class LoopProgram:
         return [of(v) for v in range(len(self.places))]
 
     def last_reads(self, memory: list[frozenset[int]]) -> dict[int, int]:
-        """For each buffer, the number of the last instruction that reads what is in it."""
+        """For each buffer, the number of the last instruction that reads it."""
         last = {
             b: number
             for number, instruction in enumerate(self.instructions)

@@ -1,4 +1,4 @@
-"""What kernels may ask of the run that they are part of."""
+"""The run that kernels are part of, as they see it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """What kernels may ask of the run that they are part of.
+    """One run of a plan, as kernels see it.
 
     Attributes:
         xp: the array library.
-        matmul: the product of two arrays, as the library's function of that name.
+        matmul: the product of two arrays, like the library's function of that name.
         layouts: the layout of each time axis.
-        batch: the number of samples (or sequences) of the minibatch.
-        first_row: the rows that went before those of this run, which is one of a window of frames.
-        training: whether what is random in training only is random.
-        memo: what an engine wants to remember until the run ends.
-        step: the step of the loop that is being run, as (axis, rows), or None.
+        batch: the number of samples (or sequences) in the minibatch.
+        first_row: how many rows precede those of this run, if it is a window of frames.
+        training: whether operations such as dropout are active.
+        memo: values that an engine caches until the run ends.
+        step: the current step of a loop as (axis, rows); None outside loops.
         places: arrays that loops write results to, by slot.
     """
 
@@ -59,9 +59,9 @@ class Run:
         return self.layouts[axes[1]].rows
 
     def order(self, axis: Axis) -> np.ndarray | None:
-        """Which sample each row of a value with only this batch axis is; None: row i is sample i.
+        """The sample in each row of a value with only this batch axis; None if row i is sample i.
 
-        Samples are in the order of the first sequences that were fed, the longest first.
+        Samples are in the order of the first sequences that were fed, longest first.
         """
         if axis.is_made:
             return None
@@ -69,7 +69,7 @@ class Run:
         return next((layout.batch_order for layout in fed), None)
 
     def block(self, axis: Axis) -> slice:
-        """The rows that are being computed: one step's in a loop, all outside."""
+        """The rows being computed: those of one step in a loop, all of them outside."""
         return self.step[1] if self.step and self.step[0] == axis else slice(None)
 
     def index(self, layout: Layout, which: str) -> Array:
@@ -77,14 +77,14 @@ class Run:
 
     def random(self, seed: int | None, key: int) -> Generator:
         """A generator of random numbers for one operation in this run."""
-        row = self.first_row + (self.step[1].start if self.step else 0)  # each step draws anew
+        row = self.first_row + (self.step[1].start if self.step else 0)  # steps draw differently
         if seed is None or seed == AUTO_SEED:
             return self.engine.generator((self.seed, key, row), varies=0)
         return self.engine.generator((int(seed), self.turn, row), varies=1)
 
     def series(self, seed: int) -> Generator:
-        """As `random`, for what draws as many numbers in each run: a run's go on where those of the
-        run before ended, if the engine can do that."""
+        """Like `random`, for operations that draw equally many numbers in each run: each run
+        continues the stream of the previous one, if the engine can do that."""
         if self.step or self.first_row:
             return self.random(seed, 0)
         return self.engine.series(int(seed), self.turn)

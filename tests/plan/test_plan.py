@@ -334,7 +334,7 @@ class TestMistakes:
         state = C.placeholder()
         f = C.sequence.past_value(state) + C.sequence.future_value(state) + x
         f.replace_placeholders({state: f})
-        with pytest.raises(GraphError, match="both into the past and into the future") as caught:
+        with pytest.raises(GraphError, match="depends on both past and future frames") as caught:
             f.eval({x: SEQUENCES})
         assert __file__ in str(caught.value)
         assert "one per direction" in caught.value.hint
