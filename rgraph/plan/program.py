@@ -1,8 +1,8 @@
 """The program of a loop: what each step does, as instructions over numbered values.
 
 Steps differ only in where their arrays begin and how many rows they have. Both follow from rules,
-so the program is made once, with the plan, and can be run by Python (`interpreter`) or by a provider
-that has its own form of every instruction.
+so the program is made once, with the plan, and can be run by Python (`interpreter`) or by a
+provider that has its own form of every instruction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Arrays wherever they are: on the CPU, on a GPU, sparse, and as CNTK's `NDArrayView`."""
+"""Arrays on the CPU, on a GPU, sparse, and as CNTK's `NDArrayView`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Capsule: TypeAlias = Any  # in which DLPack hands memory over
 
 
 def is_sparse(data: object) -> bool:
-    """Whether it is a sparse matrix of SciPy's."""
+    """Whether it is a SciPy sparse matrix."""
     return hasattr(data, "tocsr")
 
 
 def on_gpu(data: Data) -> Array | None:
-    """What lies in a GPU's memory, as CuPy's array, without a copy; None for all else.
+    """An array in GPU memory as a CuPy array, without a copy; None for anything else.
 
-    Anything with DLPack will do: arrays of CuPy, PyTorch, JAX.
+    Any array that supports DLPack is accepted: of CuPy, PyTorch, JAX.
     """
     if isinstance(data, np.ndarray) or not is_foreign(data):
         return None
@@ -45,11 +45,10 @@ DLPACK_CPU, _DLPACK_CUDA = 1, 2  # DLPack's kDLCPU, kDLCUDA
 
 
 def as_array(data: Data) -> Array:
-    """An array where it is: a GPU's, or else NumPy's; without a copy where it is one of another
-    library.
+    """An array where it is, on a GPU or in NumPy; without a copy if it belongs to another library.
 
     Raises:
-        GraphError: another library's array has no numbers to give, or not in NumPy's types.
+        GraphError: the other library's array can't be converted to NumPy's types.
     """
     if type(data) is np.ndarray:
         return data
@@ -65,12 +64,12 @@ def as_array(data: Data) -> Array:
 
 
 def is_foreign(data: object) -> bool:
-    """Whether it is an array of another library than NumPy, which gives it out by DLPack."""
+    """Whether it is another library's array, with DLPack support."""
     return not isinstance(data, np.ndarray) and hasattr(data, "__dlpack_device__")
 
 
 def _of_other_library(data: Data) -> np.ndarray:
-    """What lies in the CPU's memory, as NumPy's array of the same memory."""
+    """Another library's array in CPU memory as a NumPy array that shares its memory."""
     try:
         return np.asarray(data) if hasattr(data, "__array__") else np.from_dlpack(data)
     except (TypeError, ValueError, RuntimeError, BufferError) as refusal:
@@ -82,7 +81,7 @@ def _of_other_library(data: Data) -> np.ndarray:
 
 
 def on_cpu(data: Data) -> Data:
-    """An array, or a list of them, in the CPU's memory; what is neither as it is."""
+    """An array, or a list of arrays, in CPU memory; anything else unchanged."""
     if isinstance(data, list):
         return [on_cpu(d) for d in data]
     array = on_gpu(data)
@@ -92,10 +91,9 @@ def on_cpu(data: Data) -> Data:
 
 
 def exported(array: Array, options: Mapping[str, object]) -> Capsule:
-    """An array for another library, by DLPack: the memory itself, a copy of what is read-only.
+    """An array for another library, by DLPack: its own memory, or a copy if it is read-only.
 
-    DLPack can say that memory is read-only, but not all heed it: PyTorch 2 takes such an array for
-    one that it may write to.
+    DLPack can mark memory as read-only, but not every library respects that: PyTorch 2 does not.
     """
     if options.get("copy") is not False and not getattr(array.flags, "writeable", True):
         array = array.copy()
@@ -105,13 +103,13 @@ def exported(array: Array, options: Mapping[str, object]) -> Capsule:
 def as_numpy_asks(
     array: np.ndarray, dtype: DTypeLike, copy: bool | None, is_copy: bool
 ) -> np.ndarray:
-    """What `__array__` gives: an array in the type and, with `copy`, the memory that is asked for.
+    """The result of `__array__`: an array of the requested type, copied if `copy` says so.
 
     Args:
-        is_copy: whether the array is nobody else's.
+        is_copy: whether nothing else uses the array's memory.
 
     Raises:
-        ValueError: it would take a copy, and none is to be made.
+        ValueError: a copy would be needed, and `copy` is False.
     """
     found = np.asarray(array, dtype)
     if copy is False and (is_copy or found is not array):
@@ -120,7 +118,7 @@ def as_numpy_asks(
 
 
 def memory_of(array: Array) -> object:
-    """What an array's memory belongs to; the same object for all views of it."""
+    """The owner of an array's memory; the same object for all views of it."""
     if not isinstance(array, (np.ndarray, np.generic)):
         return array.data.mem
     while isinstance(array.base, np.ndarray):
@@ -129,14 +127,14 @@ def memory_of(array: Array) -> object:
 
 
 def csr(array: np.ndarray) -> csr_matrix:
-    """The matrix of all vectors along the last axis, sparse."""
+    """The vectors along the last axis as the rows of a sparse matrix."""
     from scipy.sparse import csr_matrix
 
     return csr_matrix(array.reshape(-1, array.shape[-1]))
 
 
 class NDArrayView:
-    """An array that knows its device, as CNTK's.
+    """An array with its device, like CNTK's.
 
     Args:
         shape: its shape; it is filled with zeros.
@@ -176,7 +174,7 @@ class NDArrayView:
         read_only: bool = False,
         borrow: bool = False,
     ) -> NDArrayView:
-        """An array's copy (with `borrow` the array itself)."""
+        """A copy of an array (with `borrow` the array itself)."""
         array = on_cpu(np_array)
         return cls._of(np.asarray(array) if borrow else np.array(array), device)
 
@@ -189,7 +187,7 @@ class NDArrayView:
         borrow: bool = False,
         shape: Sequence[int] | None = None,
     ) -> NDArrayView:
-        """A sparse matrix, seen in `shape`: its rows are the vectors along the last axis."""
+        """A sparse matrix, reshaped to `shape`: its rows are the vectors along the last axis."""
         array = csr_array.toarray()
         if shape is not None:
             if np.prod(shape) != array.size or shape[-1] != array.shape[-1]:
@@ -205,7 +203,7 @@ class NDArrayView:
         read_only: bool = False,
         borrow: bool = False,
     ) -> NDArrayView:
-        """As `from_csr` for a sparse matrix, as `from_dense` for an array."""
+        """Like `from_csr` for a sparse matrix, like `from_dense` for an array."""
         return (cls.from_csr if is_sparse(data) else cls.from_dense)(data, device)
 
     @property
@@ -226,9 +224,9 @@ class NDArrayView:
     def slice_view(
         self, start_offset: Sequence[int], extent: Sequence[int], read_only: bool = True
     ) -> NDArrayView:
-        """A part: `extent` elements from `start_offset`, axis by axis.
+        """A part of the array: `extent` elements from `start_offset`, axis by axis.
 
-        If `extent` is shorter, it is for the last axes, and one element is taken of the others.
+        If `extent` is shorter, it applies to the last axes, and one element of the others is taken.
         """
         whole = len(start_offset) - len(extent)
         spans = zip(start_offset[whole:], extent, strict=True)
@@ -239,7 +237,7 @@ class NDArrayView:
         return NDArrayView._of(self.array[part], self.device, self.is_sparse)
 
     def asarray(self) -> np.ndarray | csr_matrix:
-        """The array, in the CPU's memory; a CSR matrix for what is sparse."""
+        """The array in CPU memory; a CSR matrix if it is sparse."""
         array = on_cpu(self.array)
         return csr(array) if self.is_sparse else array
 

@@ -1,4 +1,4 @@
-"""Sequences that go on from one minibatch to the next, and what delays hold of them meanwhile."""
+"""Sequences that continue from one minibatch to the next, and the state of their delays."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Held(NamedTuple):
-    """What a run leaves to the next.
+    """What a run passes on to the next.
 
     Attributes:
-        states: for each delay what it holds, a row for each sequence in the minibatch's order.
+        states: the state of each delay, with a row for each sequence in the minibatch's order.
         passed: how many frames each sequence has had so far.
     """
 
@@ -30,24 +30,24 @@ class Held(NamedTuple):
     passed: np.ndarray
 
     def as_state(self) -> dict[str, object]:
-        """It as NumPy's arrays, to be saved."""
+        """The state as NumPy arrays, to be saved."""
         return {"states": [np.array(on_cpu(a)) for a in self.states], "passed": self.passed}
 
     @classmethod
     def of_state(cls, state: Saved) -> Held:
-        """What was saved."""
+        """Restore a saved state."""
         return cls([np.asarray(a) for a in state["states"]], np.asarray(state["passed"]))
 
 
 @dataclass
 class Carry:
-    """Which sequences of a run go on.
+    """Which sequences of a run continue those of the previous minibatch.
 
     Attributes:
-        request: what is run; another request has delays of its own.
-        sources: for each sequence its number in the minibatch before; None: it starts anew.
-        before: what the run before left.
-        after: what this one leaves, once it has been made.
+        request: the request that is run; every request has delays of its own.
+        sources: for each sequence, its number in the previous minibatch; None if it starts anew.
+        before: the state left by the previous run.
+        after: the state left by this run, once it has been made.
     """
 
     request: Request
@@ -57,11 +57,11 @@ class Carry:
 
     @property
     def goes_on(self) -> np.ndarray:
-        """Of each sequence, whether it goes on."""
+        """For each sequence, whether it continues one."""
         return np.array([s is not None for s in self.sources], bool)
 
     def check(self) -> None:
-        """Raises `GraphError` where a sequence has none before it to go on from."""
+        """Raise `GraphError` if a sequence has nothing to continue."""
         if not self.goes_on.any():
             return
         if self.before is None:
@@ -79,11 +79,11 @@ class Carry:
 
 
 def sources_of(data: Mapping[Node, Data]) -> list[int | None] | None:
-    """Of what is fed: for each sequence which one of the minibatch before it goes on from.
+    """For each sequence that is fed, which one of the previous minibatch it continues.
 
-    None where nothing is said of it: all start, and none goes on.
+    None if the data does not say: then all sequences start anew.
 
-    Raises `GraphError` where inputs disagree.
+    Raises `GraphError` if inputs disagree.
     """
     found: list[int | None] | None = None
     first: Node | None = None

@@ -1,8 +1,8 @@
-"""From nodes and what is fed to values: plans are made, kept, and run on minibatches.
+"""Evaluation of nodes: plans are made, cached, and run on minibatches.
 
-A plan is made for shapes that are known. Where the graph leaves a size free (a free static axis
-of an input, the longest sequence of a minibatch in `sequence.unpack`), the minibatch decides it,
-and a plan is made for each size that comes by.
+A plan is made for known shapes. If the graph leaves a size free (a free static axis of an input,
+the longest sequence of a minibatch in `sequence.unpack`), the minibatch determines it, and a plan
+is made for each size that occurs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ..graph.types import Array, Data, Saved
 from ..passes.windows import divide, time_axis_of
 from ..plan import Plan
 from . import minibatch
+from .cache import MAX_ENTRIES, Cache
 from .carrying import Carry, Held, sources_of
 from .jobs import Feed, Job, Request, Traits, make_job
-from .latest import MOST, Latest
 from .minibatch import Minibatch
 from .repeats import Decided, Repeat
 from .values import Value
@@ -47,18 +47,18 @@ def set_seed(seed: int) -> None:
 
 
 class Runner:
-    """Runs graphs, and keeps the plans that it made for them.
+    """Runs graphs, and caches the plans made for them.
 
     Args:
-        roots: the nodes of the function that it is for. An operation's place below them says
-            what random numbers it draws.
+        roots: the nodes of the function that it belongs to. The position of a random operation
+            below them determines the numbers that it draws.
     """
 
     def __init__(self, roots: Sequence[Node] = ()) -> None:
         self._roots = roots
-        self._jobs: Latest[tuple[Hashable, ...], Job] = Latest()
-        self._traits: Latest[Request, Traits] = Latest()
-        self._updates: Latest[tuple[Node, ...], tuple[tuple[Node, Node], ...]] = Latest()
+        self._jobs: Cache[tuple[Hashable, ...], Job] = Cache()
+        self._traits: Cache[Request, Traits] = Cache()
+        self._updates: Cache[tuple[Node, ...], tuple[tuple[Node, Node], ...]] = Cache()
         self._layouts: Mapping[Axis, graph.Layout] = {}  # of the last run
         self._held: dict[Request, Held] = {}  # what delays hold of sequences that go on
         self._latest: Held | None = None  # the latest of these
@@ -74,7 +74,7 @@ class Runner:
         device: DeviceDescriptor | None = None,
         training: bool = False,
     ) -> Feed:
-        """A run of its own, with its own random numbers."""
+        """Data for a new run, with its own random numbers."""
         random = context().random
         of, turns = self._turns
         if of is not random:
@@ -82,23 +82,23 @@ class Runner:
         return Feed(data, of.seed, of.runs(), turns(), device, training)
 
     def random_state(self) -> dict[str, int]:
-        """What `set_random_state` must know to have later runs draw as they would here."""
+        """The random state, for `set_random_state`."""
         random = context().random
         return {"seed": random.seed, "runs": random.runs.last, "turns": random.turns(self).last}
 
     def set_random_state(self, state: Mapping[str, int]) -> None:
-        """Goes back to where `random_state` was asked for: the seed, and the runs since."""
+        """Restore a random state: the seed, and the number of runs since it was set."""
         random = Random(state["seed"], state["runs"], context().random.initial_seeds)
         random.initial = context().random.initial
         random.set_turns(self, state["turns"])
         context().random = random
 
     def carried(self) -> dict[str, object] | None:
-        """What delays hold of the latest run's sequences, for `set_carried`; None: of none."""
+        """The delays' state after the latest run, for `set_carried`; None if there is none."""
         return None if self._latest is None else self._latest.as_state()
 
     def set_carried(self, state: Saved | None) -> None:
-        """Has the next run's sequences go on from where `carried` was asked for."""
+        """Let the next run's sequences continue from a state that `carried` returned."""
         self._held.clear()
         self._latest = self._restored = None if state is None else Held.of_state(state)
 
@@ -114,22 +114,22 @@ class Runner:
         accept: Callable[[list[Array]], bool] = lambda rows: True,
         ready: Callable[[int, Array], None] | None = None,
     ) -> list[Data]:
-        """The values of a request, then its gradients, as people read them.
+        """The values of a request, then its gradients, as the user reads them.
 
         Args:
-            given: what is fed.
-            inputs: those of the function; they may say how long sequences are.
-            weights: those of the roots' elements, if the request is weighted.
-            as_numpy: whether to give arrays and lists of arrays, not a `Value`, whose arrays stay
-                on the device that computed them.
-            raw_gradients: whether gradients are given as they are in the engine's memory, in rows
-                and to be read before the next run.
-            later: how many of the first values stay on the device in any case, so that nobody
-                waits for them before they are looked at; numbers, for example.
-            accept: is given the rows of all values, gradients and updates, and says whether the
-                updates are to be made. It may put others in the place of what is set.
-            ready: is called with the number and the row of each value and gradient as soon as that
-                is computed, if the CPU computes all frames at once.
+            given: the data.
+            inputs: the inputs of the function; they may determine the lengths of sequences.
+            weights: the weights of the roots' elements, if the request is weighted.
+            as_numpy: whether to return arrays and lists of arrays rather than `Value` objects,
+                whose arrays stay on the device that computed them.
+            raw_gradients: whether to return gradients in the engine's memory, in packed rows, to be
+                read before the next run.
+            later: how many of the first values stay on the device in any case, so that nothing
+                waits for them before they are read.
+            accept: is given the rows of all values, gradients and updates, and returns whether to
+                apply the updates. It may replace the new values.
+            ready: called with the number and the rows of each value and gradient as soon as it is
+                computed; only if the CPU computes all frames at once.
         """
         carry = self._carry(request, given)
         if carry is not None and request.window is None:
@@ -200,9 +200,9 @@ class Runner:
         return make_job(request, traits.flexible, sizes, engine, training, self._roots, observers)
 
     def _carry(self, request: Request, given: Feed) -> Carry | None:
-        """Which sequences go on from the last run of this request, where that is said.
+        """Which sequences continue from the last run of this request, if the data says so.
 
-        Raises `GraphError` where some do and the graph has what can't go on; it is named.
+        Raises `GraphError` if some do and the graph has an operation for which that is impossible.
         """
         sources = sources_of(given.data)
         before = self._held.pop(request, None) or self._restored
@@ -212,7 +212,7 @@ class Runner:
             return None
         if before is not None:
             self._held[request] = before  # until this run has been accepted
-        while len(self._held) > MOST:
+        while len(self._held) > MAX_ENTRIES:
             del self._held[next(iter(self._held))]
         nodes = [*request.values, *request.roots]
         try:
@@ -224,7 +224,7 @@ class Runner:
         return Carry(request, sources, before)
 
     def note(self, layouts: Mapping[Axis, graph.Layout], size: int, sizes: dict[Axis, int]) -> None:
-        """Remembers how many samples and frames a run has."""
+        """Remember how many samples and frames a run has."""
         self._layouts, self._size, self._sizes = layouts, size, sizes
 
     def rows(self, axes: Sequence[Axis]) -> int:
@@ -234,7 +234,7 @@ class Runner:
         return self._sizes.get(axes[0], self._size) if axes else 1
 
     def updates(self, *roots: Node) -> tuple[tuple[Node, Node], ...]:
-        """What a step of training below `roots` sets running statistics to, by state."""
+        """The new values of running statistics in a training step below `roots`, by state."""
         return self._updates.get(roots, lambda roots: tuple(graph.updates(roots).items()))
 
     @property
@@ -243,7 +243,7 @@ class Runner:
         return [job.plan for job in self._jobs.all()]
 
     def sizes(self, flexible: Sequence[Node], given: Feed, inputs: Sequence[Input]) -> Sizes:
-        """The shapes of the inputs, and the most that the minibatch has along each axis."""
+        """The shapes of the inputs, and the largest size of the minibatch along each axis."""
         sizes: dict[Input | Axis, Any] = {}
         for fed in inputs:
             if fed in given.data:
@@ -260,17 +260,17 @@ class Runner:
 
 
 def _kept(row: Array, engine: Engine, is_own: bool) -> Array:
-    """What a run computed as it may stay: in C's order, but for a GPU's.
+    """A result of a run, in a form that may be kept: in C order, except on a GPU.
 
     Args:
-        is_own: whether nobody else has its memory. It might be what another one had before, what
-            was fed, or what is given back.
+        is_own: whether nothing else uses its memory. Other results may share memory with a
+            parameter's previous value, with an input, or with a returned value.
     """
     return row if is_own and (engine.is_gpu or row.flags.c_contiguous) else row.copy()
 
 
 def _store(nodes: Sequence[Any], rows: Sequence[Array], engine: Engine) -> None:
-    """Sets nodes to what a run computed, in the engine's memory if that is not the CPU's."""
+    """Set nodes to results of a run, in the memory of the engine if that is not the CPU."""
     for node, row in zip(nodes, rows, strict=True):
         if isinstance(node, Constant):
             node.value = engine.to_numpy(row)

@@ -1,4 +1,4 @@
-"""What people feed, by input."""
+"""Data that the user feeds, by input."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def as_feed(
     arguments: Mapping[object, Data] | Data, inputs: Sequence[Variable]
 ) -> dict[Node, Data]:
-    """What people feed, by node.
+    """The data that the user feeds, by node.
 
     Args:
         arguments: a dict from inputs or their names to values, or the value of the only input. A
-            value, or all this, may be a pair with a list that says of each sequence whether it
+            value, or the whole, may be a pair with a list that says for each sequence whether it
             starts anew; see `Value.create`.
-        inputs: the function's.
+        inputs: the inputs of the function.
     """
     if arguments is None:
         return {}
@@ -51,7 +51,7 @@ def as_feed(
 
 
 def _node_of(key: object, inputs: Sequence[Variable]) -> Node:
-    """The input that a key of what is fed stands for."""
+    """The input that a key stands for."""
     node = getattr(key, "node", key)
     if isinstance(node, Node):
         return resolve(node)
@@ -62,7 +62,7 @@ def _node_of(key: object, inputs: Sequence[Variable]) -> Node:
 
 
 def _parted(value: Data) -> tuple[Data, list[bool] | None]:
-    """CNTK's pairs of data and whether each sequence starts anew, taken apart."""
+    """Split CNTK's pairs of data and a list of whether each sequence starts anew."""
     if not isinstance(value, tuple):
         return value, None
     if len(value) == 2 and isinstance(value[1], (list, tuple)):

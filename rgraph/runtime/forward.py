@@ -1,8 +1,8 @@
-"""Forward passes of long sequences go in windows of frames by themselves where that saves memory.
+"""Forward passes of long sequences are computed in windows of frames where that saves memory.
 
-A loop reads one frame after the other, but what it reads is computed before it begins, for all
-frames, and takes several times the memory of the result. Window by window that is as fast: what is
-computed for one is read while it is in the processor's cache.
+The operands of a loop that don't depend on its state are computed beforehand for all frames, and
+take several times the memory of the result. Computing them window by window is as fast: they are
+read while they are in the processor's cache.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MANY = 1 << 12  # frames, of which one takes a share of the memory that all take
 
 
 class ForwardPlan(WindowedPlan):
-    """A plan without gradients, in windows that work in a quarter of the memory of the values that
-    are asked for, or in a cache's.
+    """A plan without gradients that runs in windows. Its intermediate results take a quarter of the
+    memory of the requested values, or fit in the cache.
 
     Args:
         whole: the plan for all frames at once.
@@ -43,12 +43,12 @@ class ForwardPlan(WindowedPlan):
 
 
 class Forward:
-    """Chooses how a graph without gradients is run: whole or in windows.
+    """Chooses how to run a graph without gradients: whole or in windows.
 
     Args:
         whole: the plan for all frames.
-        values: what it computes.
-        make: makes a plan of a graph.
+        values: the nodes that it computes.
+        make: makes a plan for a graph.
     """
 
     def __init__(self, whole: Plan, values: Sequence[Node], make: MakePlan) -> None:
@@ -57,7 +57,7 @@ class Forward:
         self.frame_bytes = peak_bytes(whole, MANY, 1) // MANY
 
     def plan(self, layouts: Mapping[Axis, Layout]) -> Plan | WindowedPlan:
-        """The plan for a minibatch whose sequences lie so."""
+        """The plan for a minibatch with these layouts."""
         layout = layouts.get(self.axis)
         if layout is None or layout.rows * self.frame_bytes < 2 * CACHE or not layout.lengths[-1]:
             return self.whole
@@ -65,7 +65,7 @@ class Forward:
 
     @cached_property
     def windowed(self) -> ForwardPlan | None:
-        """None where the graph can't be run in windows, or where these save nothing."""
+        """The plan in windows; None if the graph can't be run so, or if it would save nothing."""
         try:
             plan = ForwardPlan(self.whole, self.values, self.make)
         except GraphError:
@@ -75,7 +75,7 @@ class Forward:
 
 
 def forward_of(whole: Plan, values: Sequence[Node], make: MakePlan) -> Forward | None:
-    """How to run a graph without gradients; None where it is always run whole."""
+    """How to run a graph without gradients; None if it is always run whole."""
     nodes = list(whole.slots)
     if whole.engine.is_gpu or any(n.op is not None and n.op.random for n in nodes):
         return None

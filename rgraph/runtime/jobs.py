@@ -1,4 +1,4 @@
-"""What is asked of a run, and the plan that is made for it."""
+"""Requests, and the plans made for them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..graph.types import Array, Data
 from ..passes import autodiff
 from ..plan import Plan
 from ..plan.observe import Observer, observe
+from .cache import Cache
 from .forward import Forward, forward_of
-from .latest import Latest
 from .windowed import WindowedPlan
 from .windows import Window
 
@@ -31,20 +31,20 @@ class Request(NamedTuple):
     """What a run computes: values, and gradients of the sum of `roots`.
 
     Attributes:
-        values: nodes.
+        values: the nodes to evaluate.
         roots: the nodes to differentiate.
-        wrt: what with respect to.
-        weighted: whether the elements of `roots` come with weights, which are fed.
-        updates: `Stored` nodes, each with the node of the value that it is set to after the run.
-        learned: pairs of an input that stands in `updates` for a gradient of the sum of `roots`,
-            and the node with respect to which. These gradients are not given.
-        window: how much of each sequence is computed at once; None: all.
-        shown: with respect to which gradients are computed, too, for the functions of users on the
-            way. These are not given.
-        looked_at: how many of the last gradients `accept` alone is to see.
-        numbers: inputs that are given when it is known how many samples there are: `Feed.numbers`.
-        scale: a number that the sum of `roots` is multiplied with on the way back, so that no part
-            of a gradient is too small for float16. Gradients are divided by it.
+        wrt: the nodes with respect to which to differentiate.
+        weighted: whether the elements of `roots` are multiplied by weights, which are fed.
+        updates: `Stored` nodes, each with the node of its new value after the run.
+        learned: pairs of an input that represents, in `updates`, a gradient of the sum of `roots`,
+            and the node with respect to which it is taken. These gradients are not returned.
+        window: how many frames of each sequence to compute at once; None: all.
+        shown: nodes whose gradients are computed only because user functions on the way need to be
+            called. They are not returned.
+        looked_at: how many of the last gradients are passed to `accept` only.
+        numbers: inputs whose values depend on the number of samples: see `Feed.numbers`.
+        scale: a factor for the sum of `roots` during back-propagation, so that small gradients
+            don't underflow in float16. Gradients are divided by it.
     """
 
     values: tuple[Node, ...] = ()
@@ -61,14 +61,15 @@ class Request(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """What a run is given: enough to go back through it, the same random numbers included.
+    """The data of a run, and all it takes to repeat it with the same random numbers.
 
     Attributes:
-        data: what is fed, by input.
+        data: the values, by input.
         seed: the seed in force.
-        run: the number of the run, of all; on it depends what is random.
-        turn: the number of the run among its runner's; on it depends what has a seed of its own.
-        numbers: gives the values of the request's `numbers`; the runner's `rows` are known then.
+        run: the number of the run among all runs; it determines random numbers.
+        turn: the number of the run among those of its runner; it determines the random numbers of
+            operations with a seed of their own.
+        numbers: returns the values of the request's `numbers`, once the runner's `rows` are known.
     """
 
     data: Mapping[Node, Data]
@@ -81,15 +82,15 @@ class Feed(NamedTuple):
 
 
 class Job:
-    """A plan, with what it takes to run it.
+    """A plan, with what is needed to run it.
 
     Attributes:
         plan: the plan.
-        results: the nodes of the values and gradients that it gives first.
-        inputs: what stands for the inputs, and for the weights of the roots.
-        stored: what is set after the run, to the values that the plan gives last.
-        forward: chooses another plan where that takes less memory.
-        fed: the inputs that the plan reads, but for the request's `numbers`.
+        results: the nodes of the values and gradients that it returns first.
+        inputs: the nodes that replace the inputs and the weights of the roots.
+        stored: the nodes that are set after the run to the values that the plan returns last.
+        forward: chooses another plan if that takes less memory.
+        fed: the inputs that the plan reads, without the request's `numbers`.
     """
 
     def __init__(
@@ -105,10 +106,10 @@ class Job:
         self.forward = forward
         self._late = {inputs.get(n, n): n for n in numbers}
         self.fed = [n for n in plan.inputs if n not in self._late]
-        self._needed: Latest[tuple[Sequence[Node], Sequence[Input]], tuple[Input, ...]] = Latest()
+        self._needed: Cache[tuple[Sequence[Node], Sequence[Input]], tuple[Input, ...]] = Cache()
 
     def numbers(self, given: Feed, engine: Engine) -> dict[Input, Array]:
-        """The request's numbers as the plan is fed with them."""
+        """The values of the request's numbers, as the plan is fed with them."""
         if not self._late:
             return {}
         found = given.numbers()
@@ -116,11 +117,11 @@ class Job:
         return {n: engine.to_feed(found[self._late[n]]) for n in late}
 
     def needed(self, given: Iterable[Node], inputs: Sequence[Input]) -> tuple[Input, ...]:
-        """The inputs that the plan reads, and those that say how long its sequences are.
+        """The inputs that the plan reads, and those that determine the lengths of its sequences.
 
         Args:
             given: the nodes that have a value.
-            inputs: those of the function.
+            inputs: the inputs of the function.
         """
         return self._needed.get(((*given,), (*inputs,)), self._find_needed)
 
@@ -138,11 +139,11 @@ class Job:
 
 
 class Traits:
-    """What follows from a request's graph alone.
+    """Properties of a request's graph.
 
     Attributes:
-        flexible: the nodes whose sizes follow the data.
-        learns: whether training makes a difference.
+        flexible: the nodes whose sizes depend on the data.
+        learns: whether training mode makes a difference.
     """
 
     def __init__(self, request: Request) -> None:
@@ -157,7 +158,7 @@ class Traits:
         self._settable = [(n.attrs, k) for n in random for k in SETTABLE if k in n.attrs]
 
     def edition(self) -> tuple[Hashable, ...]:
-        """What a plan holds of all that may be set: if it is another now, so must be the plan."""
+        """Values that a plan depends on and users may set: if they change, a new plan is needed."""
         changed = [n for n in self._constants if n.edition]
         drawn = [attrs[k] for attrs, k in self._settable]
         if drawn:  # by CNTK's seeds, or by that of `set_seed`
@@ -166,15 +167,16 @@ class Traits:
 
 
 def assigned(nodes: Sequence[Node]) -> list[tuple[Node, Node]]:
-    """What these nodes set after a run, each with the node of its new value; see `ops.assign`."""
+    """The nodes that these nodes set after a run, each with the node of its new value."""
     return [(n.inputs[0], n) for n in nodes if n.op is not None and n.op.assigns]
 
 
 def shown_to_users(root: Node) -> tuple[Node, ...]:
-    """The inputs for whose sake a step of training goes back through users' own functions.
+    """The inputs for whose sake a training step calls the `backward` of user functions.
 
-    As in CNTK: gradients that nobody learns from go to inputs that are declared to need one, and a
-    function on the way, such as one that looks on, is called.
+    As in CNTK: inputs that are declared to need a gradient get one even if nothing learns from it,
+        so
+    that user functions on the way are called.
     """
     nodes = graph.order([root])
     if not any(n.op is not None and n.op.calls_back for n in nodes):
@@ -239,7 +241,7 @@ def make_job(
 
 
 def _take_places(outputs: Sequence[Node], roots: Sequence[Node]) -> None:
-    """Has random operations draw by their place below `roots`, not by when they were made."""
+    """Number random operations by their position below `roots`, not by when they were made."""
     random = [n.uid for n in graph.order(roots) if n.op is not None and n.op.random]
     places = {uid: place for place, uid in enumerate(random)}
     for node in graph.order(outputs):

@@ -1,4 +1,4 @@
-"""What people feed becomes arrays in packed rows, and results become what people read."""
+"""Conversion of user data to arrays in packed rows, and of results back."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Minibatch:
     """The arrays of one minibatch.
 
     Attributes:
-        arrays: for each input, its values in rows.
-        layouts: for each time axis, how its frames lie.
+        arrays: the values of each input, in packed rows.
+        layouts: the layout of the frames, for each time axis.
         size: the number of samples or sequences.
 
-    Raises `GraphError` for a missing input, a value of another shape or type than the input's,
-    and inputs that disagree in the number or the lengths of their sequences.
+    Raises `GraphError` if an input is missing or has a value of the wrong shape or type, or if
+    inputs disagree in the number or the lengths of their sequences.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Minibatch:
                 self._order = layout.batch_order
 
     def _order_along(self, node: Node, count: int) -> np.ndarray | None:
-        """The order of rows along a node's batch axis; None: the samples', not decided yet."""
+        """The order of rows along a node's batch axis; None if it is that of the samples."""
         axes = node.axes or ()
         if axes[0].is_made or self._order is None and axes[-1].source is not None:
             return np.arange(count)
@@ -118,7 +118,7 @@ class Minibatch:
         return np.concatenate(joined)[self.engine.from_numpy(layout.places_in_order)]
 
     def read(self, node: Node, rows: Array, as_numpy: bool = True, in_order: bool = False) -> Data:
-        """The value of `node` as people read it: a list of sequences, a batch, or one array.
+        """The value of `node` as the user reads it: a list of sequences, a batch, or one array.
 
         Args:
             in_order: whether its frames are in the minibatch's order, one sequence after the other.
@@ -152,13 +152,13 @@ class Minibatch:
         return layout.split(self.engine.copy(rows, places))
 
     def hold(self, arrays: Iterable[Array]) -> None:
-        """Takes note of arrays whose memory is someone else's."""
+        """Note arrays whose memory belongs to something else."""
         for array in arrays:
             memory = memory_of(array)
             self._held[id(memory)] = memory
 
     def own(self, array: Array) -> Array:
-        """The array, or a copy where it is someone else's memory, or repeated."""
+        """The array, or a copy if its memory belongs to something else or it is broadcast."""
         memory = memory_of(array)
         if id(memory) in self._held or not getattr(array.flags, "writeable", True):
             return array.copy()
@@ -175,13 +175,13 @@ def _missing(node: Node, data: Mapping[Node, Data]) -> GraphError:
 
 
 def _is_as_computed(samples: Array) -> bool:
-    """Whether an array can be read where it is: images are better read with their channels last."""
+    """Whether an array can be used as it is; images are copied to channels-last order."""
     flags = samples.flags
     return samples.ndim < 4 and flags.c_contiguous and getattr(flags, "aligned", True)
 
 
 def _is_derived(node: Node) -> bool:
-    """Whether its rows and frames lie as a computation says that stands beside it: weights do."""
+    """Whether its rows and frames are laid out by another computation, as those of weights are."""
     axes = node.axes or ()
     return axes[0].is_made or axes[-1].source is not None
 
@@ -200,7 +200,7 @@ def _count(samples: Mapping[Input, Array | list[Array]]) -> int:
 
 
 def samples_of(node: Input, data: Data) -> Array | list[Array]:
-    """The input's value as one array, an array with a batch axis, or a list of sequences."""
+    """The value of an input as one array, an array with a batch axis, or a list of sequences."""
     if type(data) is np.ndarray:
         return samples.samples_of(node, data)
     data = _as_declared(node, unwrapped(data)) if unwrapped(data) is not data else data
@@ -211,7 +211,7 @@ def samples_of(node: Input, data: Data) -> Array | list[Array]:
 
 
 def _as_declared(node: Input, read: Data) -> Data:
-    """What a source read, its samples in the input's shape where that has as many elements."""
+    """Data from a source, reshaped to the input's shape if it has as many elements."""
     shape = node.shape or ()
     if not isinstance(read, Value) or FREE in shape:
         return read
@@ -238,7 +238,7 @@ def _refuse_on_cpu(node: Input, engine: Engine) -> None:
 
 
 def sizes(node: Input, data: Data) -> tuple[tuple[int, ...], int, int]:
-    """What an input is fed with: a sample's shape, how many samples, the longest's frames."""
+    """The shape of a sample, the number of samples, and the most frames of a sequence."""
     given, own = samples_of(node, data), node.shape or ()
     longest = max(map(len, given), default=0) if len(node.axes or ()) == 2 else 1
     one: Array = given

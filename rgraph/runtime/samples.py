@@ -1,8 +1,8 @@
-"""What people feed to an input, as arrays: one rule for every way in, CNTK's.
+"""User data for an input, as arrays, by CNTK's rules.
 
-A list has an item for each sample or sequence. A sequence's item is an array (or a list) of frames,
-or a single frame, which is a sequence of one. Of an array its axes say what it is: one frame, one
-sequence of them, or a batch of sequences that are equally long.
+A list has one item for each sample or sequence. A sequence is an array (or a list) of frames, or a
+single frame. An array is interpreted by its number of axes: as one frame, one sequence, or a batch
+of sequences of equal length.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def samples_of(node: Node, data: Data) -> Array | list[Array]:
 
 
 def sequences_of(node: Node, sequences: list[Data]) -> Array | list[Array]:
-    """As `samples_of`, for what is known to be sequences: each item's first axis is time."""
+    """Like `samples_of`, for data known to be sequences: each item's first axis is time."""
     ranks = {len(node.shape or ()) + 1} | ({1} if node.shape == (1,) else set())
     for item in sequences:
         shape = np.shape(item)
@@ -54,13 +54,13 @@ def sequences_of(node: Node, sequences: list[Data]) -> Array | list[Array]:
 
 
 def frames_of(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """One sequence, whose frames have this shape: a frame by itself is a sequence of one."""
+    """One sequence of frames of this shape; a single frame is a sequence of length one."""
     array = _with_last_axis(array, shape)
     return array if array.ndim > len(shape) else array[None]
 
 
 def _with_last_axis(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers as vectors of one, where that is what is needed."""
+    """Numbers as vectors of one element, if that is needed."""
     return array[..., None] if shape == (1,) and array.shape[-1:] != (1,) else array
 
 

@@ -1,4 +1,4 @@
-"""Sequences that are run frame by frame, while they come: `Function.stream`."""
+"""Sequences evaluated frame by frame, as frames arrive: `Function.stream`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """A function of sequences that is given one frame after the other. See `Function.stream`.
+    """A function of sequences that is fed one frame at a time. See `Function.stream`.
 
-    It can run many sequences at once, each with a key of its own: `step` takes a frame of some or
-    all of them. What delays hold of each stays on the device that computes; memory and time for a
-    frame do not depend on how many there were.
+    It can run many sequences at once, each with its own key: `step` takes a frame of some or all of
+        them.
+    Their state stays on the device that computes; memory and time per frame do not depend on the
+    number of previous frames.
 
     Attributes:
-        keys: the sequences that are under way.
+        keys: the keys of the current sequences.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Stream:
         self.join(key, given)
 
     def leave(self, key: Hashable) -> None:
-        """Ends a sequence: what is held of it is forgotten."""
+        """End a sequence and drop its state."""
         row = self._row(key)
         rest = [i for i in range(len(self.keys)) if i != row]
         self.keys = [self.keys[i] for i in rest]
@@ -128,7 +129,7 @@ class Stream:
         self._counts = self._counts[rest]
 
     def state(self, key: Hashable = None) -> dict[str, object]:
-        """All that is held of a sequence: numbers and arrays, to be saved and put back."""
+        """The state of a sequence: numbers and arrays, to be saved and restored."""
         row = self._row(key)
         return {
             "frames": int(self._counts[row]),
@@ -136,7 +137,7 @@ class Stream:
         }
 
     def set_state(self, state: Saved, key: Hashable = None) -> None:
-        """Has a sequence be where `state` was taken; it may be a new one.
+        """Restore the state of a sequence, which may be a new one.
 
         Raises `GraphError` for the state of another function.
         """
@@ -166,7 +167,7 @@ class Stream:
         return self.keys.index(key)
 
     def _stacked(self, frames: Mapping[Hashable, Data]) -> dict[Node, Data]:
-        """The frames of all sequences for each input."""
+        """The frames of all sequences, for each input."""
         several = len(self._frames) > 1
         found: dict[Node, Data] = {}
         for i, node in enumerate(self._frames):
@@ -183,14 +184,14 @@ class Stream:
 
     @cached_property
     def _plan(self) -> Plan | None:
-        """What runs a frame on the CPU, all whose sizes are known; None: there is no such."""
+        """The plan for a frame on the CPU if all sizes are known; None otherwise."""
         known = not any(map(follows_data, order(self._request.values)))
         on_cpu = _device.engine(self._device).xp is np
         return plan(self._request, self._device) if known and on_cpu else None
 
     @cached_property
     def _is_new(self) -> list[bool]:
-        """Whether a result is memory of its own: others may be part of an operand's, or its."""
+        """Whether a result has memory of its own rather than an operand's."""
         assert self._plan is not None
         return [v.op is not None and v.op.into for v in self._plan.outputs]
 
@@ -217,7 +218,7 @@ class Stream:
         self._counts[rows] += 1
 
     def _first(self, given: Data) -> list[Array]:
-        """What is kept of a sequence before its first frame."""
+        """The state of a sequence before its first frame."""
         nodes = [*self._cut.given, *(h.initial for h in self._cut.held)]
         if not nodes:
             return []
@@ -260,7 +261,7 @@ class Stream:
 
 
 def _given_out(array: np.ndarray, held: Sequence[Array]) -> np.ndarray:
-    """Read-only, and a copy of what a delay holds, too: PyTorch writes to what is read-only."""
+    """A read-only copy of a state: PyTorch would write even to read-only memory."""
     if any(isinstance(h, np.ndarray) and np.may_share_memory(array, h) for h in held):
         array = array.copy()
     view = array.view()

@@ -1,4 +1,4 @@
-"""Minibatches as objects: what CNTK's programs feed, and what they get with `as_numpy=False`."""
+"""Minibatches as objects: fed by CNTK programs, and returned with `as_numpy=False`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def dense(data: Data) -> Data:
-    """Data without its wrapping: arrays, numbers, and lists of these."""
+    """Data without wrappers: arrays, numbers, and lists of these."""
     if isinstance(data, np.ndarray):
         return data
     if isinstance(data, Value):
@@ -50,7 +50,7 @@ def dense(data: Data) -> Data:
 
 
 def unwrapped(data: Data) -> Data:
-    """The data of a minibatch's part, as readers give it; all else as it is."""
+    """The data in a part of a reader's minibatch; anything else unchanged."""
     if isinstance(data, np.ndarray):
         return data
     return data.value if hasattr(data, "num_sequences") else data
@@ -100,7 +100,7 @@ class Value:
 
     @classmethod
     def of_run(cls, content: Data) -> Value:
-        """What a run gave: an array, or a list of them, with nothing to be looked for in it."""
+        """The `Value` of a result: an array, or a list of arrays, used as they are."""
         if is_sparse(content):
             return cls(content)
         made = cls.__new__(cls)
@@ -232,7 +232,7 @@ class Value:
 
     @property
     def _pads(self) -> bool:
-        """Whether one array of all is a copy."""
+        """Whether a single array of all data requires a copy."""
         return isinstance(self.content, list) and len(self.content) != 1
 
     def _padded(self) -> Array:
@@ -250,7 +250,7 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, …), for sequences (N, frames of the longest, …)."""
+        """(N, …); for sequences (N, frames of the longest, …)."""
         if not isinstance(self.content, list):
             return self.content.shape
         first = as_array(self.content[0])
@@ -264,7 +264,7 @@ class Value:
 
     @property
     def mask(self) -> np.ndarray | None:
-        """(N, frames): 2 where a sequence starts, 1 on its other frames, 0 behind its end."""
+        """(N, frames): 2 at the first frame of a sequence, 1 at its others, 0 after its end."""
         if not isinstance(self.content, list):
             return None
         lengths = np.array([len(s) for s in self.content])
@@ -273,8 +273,7 @@ class Value:
         return mask
 
     def as_sequences(self, variable: object = None) -> list[np.ndarray] | list[csr_matrix]:
-        """The sequences (or samples) one by one, as NumPy's arrays; CSR matrices for what is
-        sparse."""
+        """The sequences (or samples) one by one, as NumPy arrays, or CSR matrices if sparse."""
         parts = [np.asarray(on_cpu(s)) for s in self.content]
         return [csr(p) for p in parts] if self.is_sparse else parts
 
@@ -310,7 +309,7 @@ class Value:
 
 
 def device_of(data: Data) -> DeviceDescriptor:
-    """Where an array lies, or the first of a list of them."""
+    """The device of an array, or of the first array in a list."""
     if isinstance(data, (Value, NDArrayView)):
         return data.device
     array = on_gpu(data[0] if isinstance(data, list) and data else data)

@@ -1,4 +1,4 @@
-"""Who looks on while plans run."""
+"""The observers of running plans."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _observers: ContextVar[tuple[Observer, ...]] = ContextVar("observers", default=(
 
 @contextmanager
 def observed_by(observer: Observer) -> Iterator[None]:
-    """All runs inside are looked at by an observer."""
+    """Attach an observer to all runs in a `with` block."""
     before = _observers.set((*_observers.get(), observer))
     try:
         yield
@@ -23,7 +23,7 @@ def observed_by(observer: Observer) -> Iterator[None]:
 
 
 def set_observer(observer: Observer, looks: bool) -> None:
-    """Has an observer look at all runs from here on, or look no more."""
+    """Attach an observer to all runs from now on, or detach it."""
     own = context()
     others = tuple(o for o in own.observers if o is not observer)
     own.observers = (*others, observer) if looks else others
@@ -34,5 +34,5 @@ def watching() -> tuple[Observer, ...]:
 
 
 def is_observed() -> bool:
-    """Whether somebody looks on at what runs now."""
+    """Whether runs are observed now."""
     return bool(watching())

@@ -1,4 +1,4 @@
-"""Runs a graph in windows of frames, forward and back, in memory for one window."""
+"""Runs a graph in windows of frames, forward and backward, with memory for one window."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ MakePlan = Callable[[Sequence[Node]], Plan]
 
 
 class WindowedPlan:
-    """What `Plan` computes, a window of frames after the other.
+    """Computes what `Plan` computes, one window of frames after the other.
 
-    The frames go through twice: forward, where only what delays hold at the borders of windows
-    is kept; and for gradients back through the windows in reverse, each computed anew. Sums of
-    frames, and the last and first frames, come together on the way; what is computed from these
-    is computed once. Where all frames fit into one window it is a `Plan`.
+    All windows run forward once, keeping only the state of the delays at the window borders. For
+    gradients they run again in reverse order: each is computed anew, then differentiated. Sums over
+    frames and the first and last frames are accumulated on the way; operations on these run once.
+    If all frames fit into one window, an ordinary `Plan` is used.
 
     Args:
-        values: what to compute.
-        seeds: the nodes to differentiate, each with its adjoint.
-        wrt: what with respect to.
-        more: what to compute that is given after the gradients.
-        window: how long a window is.
-        make: makes a plan of a graph.
-        scale: what the seeds are multiplied with; gradients are divided by it.
+        values: the nodes to compute.
+        seeds: the nodes to differentiate, with their adjoints.
+        wrt: the nodes with respect to which to differentiate.
+        more: nodes to compute that are returned after the gradients.
+        window: the length of a window.
+        make: makes a plan for a graph.
+        scale: a factor of the seeds; gradients are divided by it.
 
-    Raises `GraphError` for a graph that can't be run so; what hinders is named.
+    Raises `GraphError` for a graph that can't be run in windows, naming the operation that prevents
+    it.
     """
 
     lends, alone = True, frozenset[int]()  # some of its plans may
@@ -142,7 +143,7 @@ class WindowedPlan:
         return {a: n for p in self.plans for a, n in p.sizes.items()}
 
     def kept(self) -> list[Array]:
-        """The arrays that stay from run to run."""
+        """The arrays that persist between runs."""
         return [a for p in self.plans for a in p.kept()]
 
     def run(
@@ -156,11 +157,12 @@ class WindowedPlan:
         carry: Carry | None = None,
         in_order: bool = False,
     ) -> list[Array]:
-        """The values' arrays, then the gradients', in rows; see `Plan.run`.
+        """The values' arrays, then the gradients', in packed rows; see `Plan.run`.
 
         Args:
-            carry: which sequences go on from the run before; takes what this one leaves.
-            in_order: whether values of frames (`along`) are given in the minibatch's order, one
+            carry: which sequences continue those of the previous run; receives the state after this
+                one.
+            in_order: whether to return values of frames (`along`) in the minibatch's order, one
                 sequence after the other.
         """
         layout = layouts[self.axis]
@@ -186,11 +188,11 @@ class WindowedPlan:
         return self.make([*values, *gradients, *more])
 
     def border_total(self, begins: Sequence[int], layout: Layout) -> int:
-        """What is kept at all borders of windows."""
+        """The bytes kept at all window borders."""
         return sum(layout.counts[b] for b in begins) * self.border_bytes
 
     def bytes(self, layout: Layout, begins: Sequence[int]) -> int:
-        """The memory that a run in these windows takes, but for inputs and results."""
+        """The memory that a run in these windows takes, without inputs and results."""
         if len(begins) < 2:
             return peak_bytes(self.whole, layout.rows, len(layout))
         largest = max(windows_of(layout, begins), key=lambda w: w.layout.rows)
@@ -201,15 +203,15 @@ class WindowedPlan:
 
     @cached_property
     def border_bytes(self) -> int:
-        """What is kept of a sequence at a border of windows."""
+        """The bytes kept for one sequence at a window border."""
         befores = [s.before for s in self.division.states]
         return sum(math.prod(n.shape or ()) * np.dtype(n.dtype).itemsize for n in befores)
 
     def begins(self, layout: Layout) -> list[int]:
-        """The steps at which windows begin: as many frames as asked for, or as few windows as keep
-        within the limit of memory.
+        """The first steps of the windows: of the requested number of frames, or as few windows as
+        the memory limit allows.
 
-        Raises `GraphError` where none do.
+        Raises `GraphError` if the limit is too low.
         """
         if not self.window.memory and not self.window.frames:
             return [0] if layout.steps else []

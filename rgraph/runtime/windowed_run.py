@@ -1,4 +1,4 @@
-"""One run of a graph in windows of frames, forward and back."""
+"""One run of a graph in windows of frames, forward and backward."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class WindowedRun:
-    """One run of a `WindowedPlan`. Values of sequences are in the order of their lengths."""
+    """One run of a `WindowedPlan`. Values of sequences are sorted by length, longest first."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class WindowedRun:
         return [*results[:first], *gradients, *results[first:]]
 
     def _starts(self) -> list[Array]:
-        """What delays hold before the first window. Sets what is computed before it (`given`)."""
+        """The state of the delays before the first window. Sets `given`."""
         plan, d = self.plan, self.plan.division
         found = self._once(plan.before, {})
         given = [self._sorted(n, a) for n, a in zip(d.given, found, strict=False)]
@@ -70,7 +70,7 @@ class WindowedRun:
         return held
 
     def _take_up(self, carry: Carry, starts: Sequence[Array]) -> None:
-        """Puts what delays held of sequences that go on in the place of their initial states."""
+        """Replace the initial states of sequences that continue others."""
         if len(carry.sources) != len(self.layout):
             raise GraphError(
                 f"{len(carry.sources)} sequences start or go on, there are {len(self.layout)}"
@@ -93,13 +93,13 @@ class WindowedRun:
                     start[row] = self.engine.from_numpy(held[source])
 
     def _leave(self, carry: Carry, ends: Sequence[Array]) -> None:
-        """Keeps what delays hold at the ends of sequences, for those that go on."""
+        """Keep the state of the delays at the ends of sequences."""
         place = self.layout.order.argsort()
         states = [a[self.engine.from_numpy(place)] for a in ends]
         carry.after = Held(states, (self.passed + self.layout.lengths)[place])
 
     def _once(self, plan: Plan, more: Mapping[Input, Array]) -> list[Array]:
-        """What is computed outside of windows."""
+        """Values that are computed outside of windows."""
         if not plan.outputs:
             return []
         feed = {**self.feed, **more}
@@ -133,7 +133,7 @@ class WindowedRun:
         return plan.run(given, layouts, window.alive, *self.how, **more_of_it)
 
     def _count(self, window: WindowOfFrames, ahead: bool) -> Array:
-        """How many frames come before each frame of a window, or after it."""
+        """How many frames of its sequence precede each frame of a window, or follow it."""
         step = self.layout.step_of_row[window.rows]
         if ahead and self.carry is not None:
             raise GraphError("sequence.is_last is not known of sequences that go on")
@@ -144,10 +144,11 @@ class WindowedRun:
         return self.engine.from_numpy(count.astype(np.float32))
 
     def _go_forward(self, held: list[Array]) -> tuple[list[list[Array]], list[Array], list[Array]]:
-        """What delays hold at the borders, the parts of all frames, and values with frames.
+        """Run all windows forward. Returns the states at their borders, the values accumulated over
+        all frames, and the values of frames.
 
         Args:
-            held: what delays hold before the first window.
+            held: the state of the delays before the first window.
         """
         plan, states = self.plan, len(held)
         count = states + len(plan.parts)
@@ -254,31 +255,31 @@ class WindowedRun:
         return zeros
 
     def _copy(self, array: Array) -> Array:
-        """A copy in the memory order that kernels want."""
+        """A copy in the memory order that kernels need."""
         copy = self.engine.empty(array.shape, array.dtype)
         self.engine.assign(copy, array)
         return copy
 
     def _kept(self, number: int, array: Array) -> Array:
-        """A result of the forward plan, copied if the next window may write to its memory."""
+        """A result of the forward plan, copied if the next window may overwrite it."""
         is_own = number in self.plan.forward.alone and not self.engine.is_gpu
         return array if is_own else self._copy(array)
 
     def _sorted(self, node: Node, array: Array) -> Array:
-        """A value of each sequence, from the minibatch's order to the longest first."""
+        """A value of each sequence, reordered from the minibatch's order to longest first."""
         if len(node.axes or ()) != 1 or self.layout.sorted_as_batch:
             return array
         return array[self.engine.from_numpy(self.layout.batch_rows)]
 
     def _as_batch(self, node: Node, array: Array) -> Array:
-        """The other way round."""
+        """The reverse of `_sorted`."""
         if len(node.axes or ()) != 1 or self.layout.sorted_as_batch:
             return array
         return array[self.engine.from_numpy(self.layout.sorted_rows)]
 
 
 def _join(how: str, has_rows: bool, whole: Array, part: Array, window: WindowOfFrames) -> None:
-    """Takes a window's part into what is computed from all frames."""
+    """Add a window's part to a value accumulated over all frames."""
     if not has_rows:
         whole += part
     elif how == "sum":
@@ -290,7 +291,7 @@ def _join(how: str, has_rows: bool, whole: Array, part: Array, window: WindowOfF
 
 
 def _share(how: str, has_rows: bool, adjoint: Array, window: WindowOfFrames) -> Array:
-    """What of the adjoint of a whole goes to a window's part."""
+    """A window's share of the adjoint of a value accumulated over all frames."""
     if not has_rows:
         return adjoint
     own = adjoint[: window.alive]

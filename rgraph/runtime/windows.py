@@ -1,4 +1,4 @@
-"""Windows of frames: how the sequences of a minibatch are cut into them."""
+"""Windows of frames, into which the sequences of a minibatch are divided."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class WindowOfFrames(NamedTuple):
     """A range of steps of all sequences.
 
     Attributes:
-        first, end: the steps.
+        first, end: the range of steps.
         rows: the rows of its frames.
-        alive: how many sequences, longest first, have frames in it.
-        go_on: how many have frames after it.
-        layout: of its frames.
+        alive: the number of sequences, longest first, that have frames in it.
+        go_on: the number of sequences that have frames after it.
+        layout: the layout of its frames.
     """
 
     first: int
@@ -32,12 +32,13 @@ class WindowOfFrames(NamedTuple):
 
 
 def of_frames(layout: Layout, frames: int) -> list[int]:
-    """The steps at which windows of so many frames of each sequence begin."""
+    """The first steps of windows of this many frames of each sequence."""
     return list(range(0, layout.steps, frames))
 
 
 def of_rows(layout: Layout, rows: int) -> list[int]:
-    """Those of windows of so many rows at most, or of one step: all take about as much memory."""
+    """The first steps of windows of at most this many rows, or of one step: windows of similar
+    size."""
     found, step = [], 0
     while step < layout.steps:
         found.append(step)
@@ -47,7 +48,7 @@ def of_rows(layout: Layout, rows: int) -> list[int]:
 
 
 def windows_of(layout: Layout, begins: Sequence[int]) -> list[WindowOfFrames]:
-    """The sequences of a minibatch cut into windows that begin at these steps."""
+    """The windows of a minibatch that begin at these steps."""
     found = []
     for first, end in zip(begins, [*begins[1:], layout.steps], strict=True):
         alive = layout.counts[first]
@@ -60,11 +61,11 @@ def windows_of(layout: Layout, begins: Sequence[int]) -> list[WindowOfFrames]:
 
 
 class Window(NamedTuple):
-    """How much of its sequences a run computes at once.
+    """How much of each sequence to compute at once.
 
     Attributes:
-        frames: so many frames of each; 0: as many as memory allows.
-        memory: bytes that results on the way may take.
+        frames: the number of frames; 0: as many as memory allows.
+        memory: the limit for intermediate results, in bytes.
     """
 
     frames: int = 0
@@ -72,8 +73,9 @@ class Window(NamedTuple):
 
 
 def window_of(frames: int | None, memory: int | None) -> Window | None:
-    """What people ask for: frames, or bytes, or neither. Raises `GraphError` for what is neither
-    a whole number nor more than 0."""
+    """The window for a number of frames or a memory limit; None if neither is given. Raises
+    `GraphError` if they are not positive whole numbers, or if both are given.
+    """
     if frames is not None and memory is not None:
         raise GraphError("window and memory_limit were both given", hint="give one of them")
     for name, value in (("window", frames), ("memory_limit", memory)):

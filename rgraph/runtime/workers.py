@@ -1,7 +1,8 @@
-"""The processes of one program, which MPI started, and what they tell each other.
+"""The processes of one program started by MPI, and their communication.
 
-All that every worker must do together, in the same order, are sums and gatherings. A worker that
-waits in one looks whether others have ended meanwhile; one that ends with an error ends all.
+All collective operations, sums and gathers, must be called by every worker in the same order. A
+worker that waits in one checks whether others have ended; a worker that ends with an error ends
+all.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ Communication: TypeAlias = Any
 
 
 class Workers:
-    """The workers that take part: here this process alone.
+    """The workers that take part: by default this process alone.
 
     Attributes:
-        rank: the number of this one, from 0.
-        size: how many there are.
+        rank: the rank of this worker, from 0.
+        size: the number of workers.
         host: the name of the machine.
     """
 
@@ -55,19 +56,20 @@ class Workers:
         return self.rank == 0
 
     def sum(self, *buffers: np.ndarray) -> None:
-        """Sets contiguous arrays, of the same sizes everywhere, to their sums over all workers."""
+        """Replace contiguous arrays, of equal sizes everywhere, by their sums over all workers."""
         for one in [self.start_sum(buffer) for buffer in buffers]:
             one.wait()
 
     def start_sum(self, buffer: np.ndarray) -> Sum:
-        """Starts a sum. Until it has been waited for, the array is not to be touched."""
+        """Start a sum. The array must not be touched until it has been waited for."""
         return Sum()
 
     def gpu_sum(self, engine: Engine) -> Callable[[Array], None] | None:
-        """What sets an array of a GPU's to its sum over all workers, without the CPU's memory.
+        """A function that replaces an array on the GPU by its sum over all workers, without using
+        the CPU's memory.
 
-        All workers must ask. None where one of them does not compute on a GPU, or two on the same
-        one (NCCL takes no such), or NCCL is not installed.
+        All workers must call this. None if a worker does not compute on a GPU, if two share one
+        (NCCL does not support that), or if NCCL is not installed.
         """
         own = engine.collective()
         found = self.gather(None if own is None else (self.host, own.gpu))
@@ -86,18 +88,18 @@ class Workers:
         return self.gather(value if self.is_main else None)[0]
 
     def barrier(self) -> None:
-        """Waits until all workers are here."""
+        """Wait until all workers are here."""
         self.gather(None)
 
     def finalize(self) -> None:
-        """Ends all communication."""
+        """End all communication."""
 
 
 class Sum:
-    """A sum over all workers that has been started: here of one worker, which is its own."""
+    """A sum over all workers that has been started; with one worker it is done at once."""
 
     def advance(self) -> None:
-        """Lets it go on: MPI may do its part of a sum only while it is called."""
+        """Let the sum make progress: MPI may only do its part while it is called."""
 
     def wait(self) -> None:
         """Waits until the array has the sum."""
@@ -115,7 +117,7 @@ class _MPISum(Sum):
 
 
 class MPIWorkers(Workers):
-    """The workers that `mpirun` started, through mpi4py."""
+    """The workers that `mpirun` started, connected by mpi4py."""
 
     def __init__(self, mpi: Module) -> None:
         self._mpi = mpi
@@ -160,7 +162,7 @@ class MPIWorkers(Workers):
                 self._look_for_the_ended(begin)
 
     def _look_for_the_ended(self, begin: float) -> None:
-        """Raises an error if there are workers that will never come."""
+        """Raise an error if a worker has ended that this one waits for."""
         status = self._mpi.Status()
         if self._ends.Iprobe(self._mpi.ANY_SOURCE, self._mpi.ANY_TAG, status):
             raise GraphError(
@@ -185,7 +187,7 @@ class MPIWorkers(Workers):
         error: BaseException,
         where: TracebackType | None,
     ) -> None:
-        """Shows an error that ends this program, and ends the other workers', who wait for it."""
+        """Report an error that ends this program, and end the other workers."""
         if self.size > 1 and not self._mpi.Is_finalized():
             if not self.is_main:
                 time.sleep(1 + self.rank / 10)  # what is wrong with all, rank 0 tells and ends all
@@ -197,16 +199,16 @@ class MPIWorkers(Workers):
 
 
 def launched() -> int:
-    """How many processes a launcher of MPI says that it started; 1 if there was none."""
+    """How many processes an MPI launcher says it started; 1 without a launcher."""
     return max((int(os.environ.get(name) or 1) for name in SIZES), default=1)
 
 
 @functools.cache
 def all_workers() -> Workers:
-    """The workers of this program. One that no launcher started is alone, and needs no MPI.
+    """The workers of this program. A program without a launcher has one, and needs no MPI.
 
     Raises:
-        GraphError: there are several, and mpi4py is not installed.
+        GraphError: there are several workers, and mpi4py is not installed.
     """
     if launched() == 1 and "mpi4py.MPI" not in sys.modules:
         return Workers()
@@ -221,10 +223,10 @@ def all_workers() -> Workers:
 
 
 def another_prints() -> bool:
-    """Whether another worker, of those that train together, prints for this one."""
+    """Whether output is left to another worker of the same training run."""
     return all_workers.cache_info().currsize > 0 and not all_workers().is_main
 
 
 def checksums(arrays: Sequence[np.ndarray]) -> list[int]:
-    """A number for each array, which differs if the array does, but for an accident."""
+    """A checksum of each array."""
     return [zlib.crc32(np.ascontiguousarray(a).tobytes()) for a in arrays]

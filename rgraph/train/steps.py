@@ -11,10 +11,10 @@ from ..graph import Input, Node
 from ..learners import Learner
 from ..learners.rule import Rule
 from ..ops.records import as_node
+from ..runtime.cache import Cache
 from ..runtime.carrying import sources_of
 from ..runtime.evaluation import Feed, Request
 from ..runtime.jobs import assigned, shown_to_users
-from ..runtime.latest import Latest
 from ..runtime.windows import Window
 from .scaling import Scaling
 
@@ -79,7 +79,7 @@ class Steps:
         if metric is not None:
             self.wanted.append(total(metric))
         self.states = graph.updates([loss])
-        self._steps: Latest[Any, Step] = Latest()
+        self._steps: Cache[Any, Step] = Cache()
 
     def samples(self) -> int:
         """How many samples (or frames) the last minibatch had."""

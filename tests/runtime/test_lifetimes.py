@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 
 import rgraph as C
-from rgraph.runtime.latest import MOST
+from rgraph.runtime.cache import MOST
 
 
 def trained():
