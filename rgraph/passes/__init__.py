@@ -1,7 +1,7 @@
-"""Passes: from a graph to one that computes the same with less work.
+"""Passes: from a graph to one that computes the same values with less work.
 
-Each is a function from outputs to outputs, in a module of its own. They work on a copy of the
-graph that nobody else holds, so they may change its nodes.
+Each is a function from outputs to outputs, in a module of its own. Passes work on a private copy of
+the graph, so they may change its nodes.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ verifying: ContextVar[bool] = ContextVar("verifying", default=False)  # each pas
 def optimize(
     outputs: Sequence[Node], without: Sequence[str] = (), training: bool | None = None
 ) -> list[Node]:
-    """The same values by a graph that is faster to run.
+    """A graph that computes the same values faster.
 
     Args:
-        without: names of `PASSES` to leave out.
-        training: whether it will be run in training; None: it may be both.
+        without: names of `PASSES` to skip.
+        training: whether the graph will be run in training mode; None if it may be both.
     """
     outputs = private(outputs)
     types = [Type.of(o) for o in outputs]
@@ -52,7 +52,7 @@ def optimize(
 
 
 def outside_training(outputs: Sequence[Node]) -> list[Node]:
-    """The same values where nothing is learned: no dropout, no statistics of the minibatch."""
+    """The same values outside training: no dropout, no minibatch statistics."""
     nodes = order(outputs)
     return substitute(
         outputs,

@@ -17,7 +17,7 @@ Found = dict[str, Node]  # what each name of a pattern stands for
 
 
 def simplify(outputs: Sequence[Node]) -> list[Node]:
-    """The same values with all rewrites done, stage by stage."""
+    """Apply all rewrites, stage by stage."""
     nodes = order(outputs)
     for stage in REWRITES:
         readers = _Readers(nodes, outputs)
@@ -29,7 +29,7 @@ def simplify(outputs: Sequence[Node]) -> list[Node]:
 
 
 class _Readers:
-    """How often each node is read, by operations or as an output: counted when first asked for."""
+    """How often each node is read, by operations or as an output; counted on first use."""
 
     def __init__(self, nodes: Sequence[Node], outputs: Sequence[Node]) -> None:
         self.nodes, self.outputs = nodes, set(outputs)
@@ -41,7 +41,7 @@ class _Readers:
 
 
 def _rewritten(node: Node, stage: Sequence[Rewrite | Rule], readers: _Readers) -> Node | None:
-    """What the first rewrite that fits puts in a node's place."""
+    """The replacement of a node by the first rewrite that matches."""
     for rule in stage:
         if isinstance(rule, Rewrite):
             new = _applied(rule, node, readers) if node.op is _root(rule) else None
@@ -53,7 +53,7 @@ def _rewritten(node: Node, stage: Sequence[Rewrite | Rule], readers: _Readers) -
 
 
 def _applied(rewrite: Rewrite, node: Node, readers: _Readers) -> Node | None:
-    """What a rewrite puts in a node's place; None where its pattern is not there."""
+    """The replacement of a node by a rewrite; None if its pattern does not match."""
     pattern, replacement = rewrite.parsed
     for found in _matches(pattern, node, {}):
         once = all(readers.counts[found[n]] == 1 for n in rewrite.once)
@@ -70,7 +70,7 @@ def _root(rewrite: Rewrite) -> Op:
 
 
 def _operation(part: ast.expr) -> tuple[Op, list[ast.expr], bool]:
-    """The record, the operands, and whether these may be exchanged."""
+    """The record, the operands, and whether their order matters."""
     if isinstance(part, ast.BinOp):
         either = isinstance(part.op, (ast.Add, ast.Mult))
         return TABLE[SIGNS[type(part.op)]], [part.left, part.right], either
@@ -81,7 +81,7 @@ def _operation(part: ast.expr) -> tuple[Op, list[ast.expr], bool]:
 
 
 def _matches(part: ast.expr, node: Node, found: Found) -> list[Found]:
-    """All ways in which a node fits a part of a pattern; `found` are the names so far."""
+    """All ways in which a node matches a part of a pattern; `found` are the names bound so far."""
     if isinstance(part, ast.Constant):
         return [found] if filling(node) == part.value else []
     if isinstance(part, ast.Name):
@@ -106,7 +106,7 @@ def _matches(part: ast.expr, node: Node, found: Found) -> list[Found]:
 
 
 def _built(part: ast.expr, node: Node, found: Found) -> Node:
-    """A replacement; all operations in it are of the type of `node`."""
+    """Build a replacement; all its operations get the type of `node`."""
     if isinstance(part, ast.Name):
         return found[part.id]
     op, parts, _ = _operation(part)

@@ -1,8 +1,8 @@
-"""Reverse mode, from graph to graph.
+"""Reverse-mode differentiation, from graph to graph.
 
-The gradient of a delay is a delay the other way round, so back-propagation through time is one
-more cycle. It is built by cutting the cycles at the delays: what comes back through a delay is a
-placeholder until its adjoint is known, and is then tied to the adjoint's own delay.
+The gradient of a delay is a delay in the other direction, so back-propagation through time is one
+more cycle. It is built by cutting the cycles at the delays: the adjoint that comes back through a
+delay is a placeholder until it is known, and is then bound to the delay of the adjoint.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ def gradients(output: Node, wrt: Sequence[Node], adjoint: Node | None = None) ->
         adjoint: weights of the elements of `output` in the sum, of its shape; ones by default.
 
     Returns:
-        a node of the shape and axes of each of `wrt`; zeros for those that `output` does not
-        depend on.
+        a node with the shape and axes of each node of `wrt`; zeros if `output` does not depend on
+        it.
     """
     output, wrt = resolve(output), [resolve(w) for w in wrt]
     return pull_back({output: adjoint or filled(output, 1.0)}, wrt)
 
 
 def is_sparse(output: Node, leaf: Node) -> bool:
-    """Whether the gradient with respect to a leaf has no rows but those that sparse vectors choose,
-    such as those of an embedding whose input is sparse."""
+    """Whether the gradient with respect to a leaf is zero except in the rows selected by sparse
+    vectors, as that of an embedding with a sparse input.
+    """
     uses = [(n, i) for n in order([output]) for i, x in enumerate(n.inputs) if x is leaf]
     return bool(uses) and all(n.op is not None and n.op.chosen_rows(n) == i for n, i in uses)
 
 
 def pull_back(seeds: Mapping[Node, Node], wrt: Sequence[Node]) -> list[Node]:
-    """As `gradients`, for several outputs with their adjoints."""
+    """Like `gradients`, for several outputs with their adjoints."""
     nodes = order(seeds)
     active = _dependents(nodes, wrt)
     parts: dict[Node, list[Node]] = {n: [] for n in active}
@@ -78,7 +79,7 @@ def pull_back(seeds: Mapping[Node, Node], wrt: Sequence[Node]) -> list[Node]:
 
 
 def _parts(node: Node, g: Node) -> Sequence[Node | None]:
-    """What `node` passes back to each of its operands."""
+    """What `node` contributes to the adjoint of each of its operands."""
     assert node.op is not None
     if node.op.gradient is None:
         return ()
@@ -106,13 +107,13 @@ def filled(like: Node, value: float) -> Node:
 
 
 def seed(root: Node, scale: Node | None) -> Node:
-    """The adjoint of a node whose sum is differentiated, times `scale`."""
+    """The adjoint of a node whose sum is differentiated, multiplied by `scale`."""
     ones = filled(root, 1.0)
     return ones if scale is None else element_times(ones, cast(scale, root.dtype))
 
 
 def unscaled(gradients: Sequence[Node], scale: Node | None) -> list[Node]:
-    """Gradients that were found by seeds times `scale`, without it."""
+    """Gradients for seeds multiplied by `scale`, divided by it again."""
     if scale is None:
         return list(gradients)
     return [element_divide(g, cast(scale, g.dtype)) for g in gradients]

@@ -1,6 +1,7 @@
-"""What depends on constants alone is computed once, when the plan is made.
+"""Folds constants: values that depend only on constants are computed once, with the plan.
 
-Constants that people set between runs are read in each run instead, here and in the other passes.
+Constants that users may set between runs are read in each run instead, here and in the other
+passes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _LARGE = 1 << 16  # elements: what is larger is cheaper to compute than to keep
 
 
 def fold(outputs: Sequence[Node]) -> list[Node]:
-    """Puts constants in the place of what is computed from constants."""
+    """Replace values computed from constants by constants."""
     instead: dict[Node, Node] = {}
     for node in order(outputs):
         operands: list[Any] = [instead.get(i, i) for i in node.inputs]

@@ -1,4 +1,4 @@
-"""Cuts a graph at its delays: what one frame needs, and what it leaves to the next."""
+"""Cuts a graph at its delays, into a graph for one frame with explicit states."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..ops.delays import is_early
 
 
 class Held(NamedTuple):
-    """What a delay holds from one frame to the next.
+    """The state of a delay.
 
     Attributes:
-        before: the input that is fed with what it holds.
-        after: what it holds after the frame.
-        initial: what it holds before the first frame.
+        before: the input that is fed with the state before the frame.
+        after: the state after the frame.
+        initial: the state before the first frame.
     """
 
     before: Input
@@ -31,11 +31,11 @@ class Cut(NamedTuple):
     """A graph for one frame of each sequence. Its values have a batch axis and no time axis.
 
     Attributes:
-        frames: for each input with frames, the input that is fed with one of each sequence.
-        given: for what does not change along time, the inputs that are fed with it.
-        held: what the delays hold.
-        passed: the input that is fed with the number of frames so far.
-        outputs: what the graph's outputs are for the frame.
+        frames: for each input with frames, the input that is fed with one frame of each sequence.
+        given: for values that don't change over time, the inputs that are fed with them.
+        held: the states of the delays.
+        passed: the input that is fed with the number of previous frames.
+        outputs: the graph's outputs for the frame.
     """
 
     frames: dict[Node, Input]
@@ -48,8 +48,8 @@ class Cut(NamedTuple):
 def cut(outputs: Sequence[Node]) -> Cut:
     """The graph of one frame.
 
-    Raises `GraphError` where an output is no sequence, where two are along different time axes, or
-    where something looks ahead or needs all frames at once; it is named.
+    Raises `GraphError` if an output is not a sequence, if two are along different time axes, or if
+    an operation looks ahead or needs all frames at once; the message names it.
     """
     axes = {o.axes[-1] for o in outputs if len(o.axes or ()) == 2}
     if len(axes) != 1 or any(len(o.axes or ()) != 2 for o in outputs):
@@ -118,7 +118,7 @@ class _Cutting:
         return element_select(early, self._operand(node.inputs[1]), earlier)
 
     def _starts_late(self, delay: Node) -> bool:
-        """Whether its initial state is known only when the first frame is there."""
+        """Whether its initial state is known only with the first frame."""
         return delay.inputs[1] in self.made
 
     def _first(self, node: Node, operand: Node) -> Node:
@@ -128,7 +128,7 @@ class _Cutting:
         return now
 
     def _operand(self, node: Node) -> Node:
-        """An operand as it is for a frame."""
+        """An operand, for a frame."""
         if node in self.made:
             return self.made[node]
         if len(node.axes or ()) == 2:
@@ -144,7 +144,7 @@ class _Cutting:
 
 
 def _before_all(node: Node) -> Node:
-    """What is held of a node before there is anything: it is not looked at."""
+    """A placeholder state of a node before the first frame: it is not read."""
     return Constant(0, (), node.dtype)
 
 

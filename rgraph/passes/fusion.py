@@ -1,4 +1,4 @@
-"""Pointwise operations that only feed one another become one, evaluated piece by piece."""
+"""Fuses pointwise operations that feed only one another, to be evaluated piece by piece."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .rewriting import loops, readers_of, substitute
 
 
 def fuse(outputs: Sequence[Node]) -> list[Node]:
-    """Makes one operation of each group of pointwise ones that only feed the group's last."""
+    """Join each group of pointwise operations that feed only the last of the group."""
     nodes = order(outputs)
     loop, readers, ends = loops(outputs), readers_of(nodes), set(outputs)
     head: dict[Node, Node] = {}  # the last operation of each one's group
@@ -33,8 +33,9 @@ def fuse(outputs: Sequence[Node]) -> list[Node]:
 def _fits(node: Node, last: Node, loop: dict[Node, int]) -> bool:
     """Whether `node` may be computed together with the last operation of a group.
 
-    What stands before a loop may move into it: each frame is still computed once, and what it
-    gives need not be kept for all frames.
+    An operation before a loop may move into it: each frame is still computed once, and its result
+        need
+    not be kept for all frames.
     """
     same_loop = loop.get(node) in (None, loop.get(last)) if node.axes else False
     return same_type(node, last) and (same_loop or loop.get(node) == loop.get(last))

@@ -1,4 +1,4 @@
-"""What is cheap is computed again where it is read, rather than kept for all frames."""
+"""Recomputes cheap values where they are read, rather than keeping them for all frames."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .rewriting import loops, readers_of
 
 
 def repeat(outputs: Sequence[Node]) -> list[Node]:
-    """Gives each reader a copy of its own of what costs less to compute than to write and read.
+    """Give each reader its own copy of a value that is cheaper to compute than to write and read.
 
-    That is one operation on values that are there anyway: if it reads one array; or if it stands
-    between loops (as what a gradient needs again does), where it would be kept for all frames, and
-    the arrays that it reads are kept for all frames in any case.
+    That is a single operation on values that exist anyway: it reads one array, or it stands between
+    loops (such as a value that a gradient needs again), where it would be kept for all frames, and
+    its operands are kept for all frames in any case.
     """
     nodes = order(outputs)
     loop, readers, ends = loops(outputs), readers_of(nodes), set(outputs)
@@ -26,7 +26,7 @@ def repeat(outputs: Sequence[Node]) -> list[Node]:
         return len(readers.get(node, ())) > 1  # a copy that was made here has one reader
 
     def is_kept(node: Node) -> bool:
-        """Whether all frames are kept already: a loop keeps what is read from outside it."""
+        """Whether all frames are kept already: a loop keeps values that are read outside."""
         if node in ends or node not in loop:
             return True
         outside = (r for r in readers[node] if loop.get(r) != loop[node])

@@ -1,5 +1,4 @@
-"""What passes are made of: a copy of a graph to work on, questions to it, and putting nodes in
-others' place."""
+"""Tools for passes: a private copy of a graph, questions about it, and substitution of nodes."""
 
 from __future__ import annotations
 
@@ -27,12 +26,12 @@ def private(outputs: Sequence[Node]) -> list[Node]:
 
 
 def loops(outputs: Sequence[Node]) -> dict[Node, int]:
-    """For each node that stands in a loop, the number of that loop."""
+    """For each node in a loop, the number of that loop."""
     return {n: i for i, c in enumerate(components(outputs)) if len(c) > 1 for n in c}
 
 
 def readers_of(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
-    """The operations that read each of `nodes`, as often as they do."""
+    """The operations that read each of `nodes`, once for each time they read it."""
     found: dict[Node, list[Node]] = {n: [] for n in nodes}
     for node in nodes:
         for operand in node.inputs:
@@ -41,7 +40,7 @@ def readers_of(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
 
 
 def substitute(outputs: Sequence[Node], instead: Mapping[Node, Node]) -> list[Node]:
-    """Puts nodes in others' place everywhere below `outputs`."""
+    """Substitute nodes everywhere below `outputs`."""
 
     def final(node: Node) -> Node:
         while node in instead:

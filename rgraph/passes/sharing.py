@@ -1,4 +1,4 @@
-"""Two operations that are the same on the same operands are one (common subexpressions)."""
+"""Common subexpressions: equal operations on the same operands become one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .rewriting import substitute
 
 
 def share(outputs: Sequence[Node]) -> list[Node]:
-    """Keeps the first of equal operations. Delays, which may close cycles, are left alone."""
+    """Keep the first of equal operations. Delays, which may close cycles, are left alone."""
     kept: dict[Hashable, Node] = {}
     instead: dict[Node, Node] = {}
     for node in order(outputs):

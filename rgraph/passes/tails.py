@@ -1,4 +1,4 @@
-"""A chain of pointwise operations after a convolution or a product is done along with it."""
+"""Attaches chains of pointwise operations to the convolution or product before them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from .rewriting import loops, readers_of, substitute
 
 
 def hang(outputs: Sequence[Node]) -> list[Node]:
-    """Makes one operation of each convolution or product and the pointwise ones that only it leads
-    to."""
+    """Join each convolution or product with the pointwise operations that only it leads to."""
     nodes = order(outputs)
     loop, readers, ends = loops(outputs), readers_of(nodes), set(outputs)
     taken: set[Node] = set()

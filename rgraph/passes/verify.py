@@ -1,4 +1,4 @@
-"""Checks a graph that a pass made: what is wrong in it would show much later, or never."""
+"""Verifies the graph that a pass made: errors in it would show much later, or never."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..ops.records import TABLE
 
 
 class BrokenPass(AssertionError):
-    """A pass has made a graph that can't be right: a fault of this library."""
+    """A pass made an invalid graph: a bug in this library."""
 
 
 def verify(name: str, before: Sequence[Type], outputs: Sequence[Node]) -> None:
-    """Raises `BrokenPass` where an output has another type than before, or where a record's rules
-    give another type than its node has; `GraphError` where a cycle has no delay.
+    """Raise `BrokenPass` if an output has another type than before, or if a record's rules give
+    another type than its node has; `GraphError` if a cycle has no delay.
 
     Args:
-        name: the pass.
-        before: the outputs' types before it.
+        name: the name of the pass.
+        before: the types of the outputs before it.
     """
     if [Type.of(o) for o in outputs] != list(before):
         raise BrokenPass(f"{name} changes what the outputs are")

@@ -1,10 +1,10 @@
-"""Divides a graph for windows of frames: what is computed window by window, and what only once.
+"""Divides a graph for windows of frames: into a graph that is run window by window, and one that is
+run once.
 
-All that a sequence takes from one window to the next is what its delays hold. So a graph whose
-delays look back can be run in windows of K frames, and back through them in reverse: each window
-is computed anew from what the delays held at its border. Memory for T frames goes with K + T / K
-instead of T (Chen et al., "Training deep nets with sublinear memory cost", 2016, do this for
-layers).
+Delays hold everything that a sequence carries from one window to the next. So a graph whose delays
+look back can be run in windows of K frames, and differentiated in reverse order: each window is
+computed anew from the states at its border. Memory for T frames grows with K + T / K instead of T
+(Chen et al., "Training deep nets with sublinear memory cost", 2016, do this for layers).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _HINT = (
 
 
 class State(NamedTuple):
-    """What a delay holds at the borders of windows, one value for each sequence.
+    """The state of a delay at window borders, one value for each sequence.
 
     Attributes:
-        before: the input of a window that is fed with what the delay holds before it.
-        after: what it holds after the window.
-        initial: what it holds before the first window.
+        before: the input of a window that is fed with the state before it.
+        after: the state after the window.
+        initial: the state before the first window.
     """
 
     before: Input
@@ -46,9 +46,9 @@ class Part(NamedTuple):
     """A value without frames that is computed from all frames.
 
     Attributes:
-        whole: the input that stands for it outside of windows.
+        whole: the input that represents it outside of windows.
         of_window: its value for the frames of one window.
-        joined: how the whole follows from these, see `Op.of_windows`.
+        joined: how to combine the values of the windows, see `Op.of_windows`.
     """
 
     whole: Input
@@ -61,11 +61,11 @@ class Division(NamedTuple):
 
     Attributes:
         inside: for each node along the axis, its node in the graph of a window.
-        given: for each outside value that windows read, the input that they are fed with.
-        states: what the delays hold.
-        parts: by node, what is computed from all frames.
-        passed: the input of a window that is fed with the frames before each frame.
-        left: the input that is fed with the frames after each.
+        given: for each outside value that windows read, the input that is fed with it.
+        states: the states of the delays.
+        parts: the values computed from all frames, by node.
+        passed: the input of a window that is fed with the number of frames before each frame.
+        left: the input that is fed with the number of frames after each frame.
     """
 
     axis: Axis
@@ -77,7 +77,7 @@ class Division(NamedTuple):
     left: Input
 
     def outside(self, nodes: Iterable[Node]) -> list[Node]:
-        """A copy of the graph of these nodes, outside of windows, that reads whole parts."""
+        """A copy of the graph of these nodes outside of windows, reading whole parts."""
         nodes = list(nodes)
         copies = private([*nodes, *self.parts])
         wholes = [p.whole for p in self.parts.values()]
@@ -88,7 +88,7 @@ class Division(NamedTuple):
 def time_axis_of(outputs: Sequence[Node]) -> Axis:
     """The time axis along which most operations below `outputs` compute.
 
-    Raises `GraphError` where there is none.
+    Raises `GraphError` if there is none.
     """
     axes = [n.time_axis for n in order(outputs) if len(n.axes or ()) == 2]
     own = [a for a in axes if a.source is None]
@@ -101,10 +101,10 @@ def time_axis_of(outputs: Sequence[Node]) -> Axis:
 
 
 def divide(outputs: Sequence[Node], axis: Axis) -> Division:
-    """The graph below `outputs`, divided along a time axis.
+    """Divide the graph below `outputs` along a time axis.
 
-    Raises `GraphError` where something looks ahead, needs all frames at once, or is computed from
-    all frames and given back to each; it is named.
+    Raises `GraphError` if an operation looks ahead, needs all frames at once, or reads a value
+    computed from all frames for each of them; the message names it.
     """
     return _Dividing(outputs, axis).divide()
 
@@ -211,11 +211,11 @@ class _Dividing:
 
 
 def _input(node: Node) -> Input:
-    """An input for what `node` is for each sequence."""
+    """An input for the value of `node` of each sequence."""
     return Input(node.shape, (node.axes or ())[:1], node.dtype, node.name, where=node.origin)
 
 
 def _varying(nodes: list[Node]) -> set[Node]:
-    """What depends on data, or on chance: it is computed once, not in each window."""
+    """Nodes that depend on data or random numbers: computed once, not in each window."""
     random = [n for n in nodes if n.op is not None and n.op.random]
     return dependents(nodes, [*random, *(n for n in nodes if n.axes or isinstance(n, Input))])

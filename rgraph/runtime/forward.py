@@ -38,7 +38,8 @@ class ForwardPlan(WindowedPlan):
         self.frame_bytes = max(peak_bytes(self.forward, MANY, 1) // MANY - self.asked_bytes, 1)
 
     def begins(self, layout: Layout) -> list[int]:
-        room = max(layout.rows * self.asked_bytes // 4, CACHE)
+        few = min(layout.rows * self.frame_bytes // 5, 2 * CACHE)  # windows: each has a cost
+        room = max(layout.rows * self.asked_bytes // 4, CACHE, few)
         return of_rows(layout, max(room // self.frame_bytes, LEAST_FRAMES * layout.counts[0]))
 
 

@@ -1,4 +1,4 @@
-"""What the workers of a trainer tell each other in each step: sums, in one call."""
+"""Communication between the workers of a trainer in each step: sums of gradients."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ BUCKET = 1 << 20  # bytes of gradients that are worth a sum of their own, starte
 
 
 class Found(NamedTuple):
-    """What a step found: a worker's own, then that of all.
+    """The result of a step: of one worker, or of all of them.
 
     Attributes:
-        loss, metric: summed over the samples.
-        samples: how many.
-        gradients: summed over the samples, by parameter; of all workers those that are summed.
-        statistics: what running statistics become; of all workers the mean, by their samples.
+        loss, metric: sums over the samples.
+        samples: the number of samples.
+        gradients: sums over the samples, by parameter; for all workers, only those that are summed.
+        statistics: the new running statistics; for all workers, the mean weighted by their samples.
         has_data: whether there was a minibatch.
-        ends_sweep: whether a sweep over the data ends with it; rank 0's word counts.
-        overflows: whether gradients are not finite, for the loss is scaled too much; of all
-            workers, whether one's are.
+        ends_sweep: whether it ends a sweep over the data; rank 0 decides.
+        overflows: whether gradients are not finite because the loss is scaled too much, on any
+            worker.
     """
 
     loss: float = 0.0
@@ -55,14 +55,14 @@ class Found(NamedTuple):
 
 
 class Exchange:
-    """Joins what the workers of a trainer found.
+    """Combines the results of a trainer's workers.
 
     Args:
-        learners: the trainer's, all of them distributed.
-        statistics: holders of running statistics.
+        learners: the trainer's learners, all of them distributed.
+        statistics: the holders of running statistics.
 
-    Until the learners' `distributed_after` all workers do the same, and rank 0 counts. Sums are
-    made in the CPU's memory, or on the GPUs where each worker has one and NCCL is there.
+    Before the learners' `distributed_after` all workers do the same, and rank 0 counts. Sums are
+    made in CPU memory, or on the GPUs if every worker has one and NCCL is installed.
     """
 
     def __init__(self, learners: Sequence[DistributedLearner], statistics: Sequence[Any]) -> None:
@@ -81,11 +81,11 @@ class Exchange:
         self._sums: list[list[Sum]] = []  # of the first buckets, that have been started
 
     def parallel_at(self, samples: int) -> bool:
-        """Whether the workers share the work once so many samples were seen."""
+        """Whether the workers share the work after this many samples."""
         return samples >= self._after
 
     def begin(self, samples: int) -> None:
-        """Before a step: when the workers begin to share the work, all get what rank 0 has."""
+        """Before a step: when the workers start to share work, copy the state of rank 0 to all."""
         if self._begun or not self.parallel_at(samples):
             return
         self._begun = True
@@ -101,11 +101,11 @@ class Exchange:
                 learner.restore_from_checkpoint(state)
 
     def restart(self) -> None:
-        """Has all get what rank 0 has once more, before the next step."""
+        """Copy the state of rank 0 to all workers again before the next step."""
         self._begun = False
 
     def of_its_own(self, given: Feed) -> Feed:
-        """A run with this worker's own random numbers."""
+        """The same data, with this worker's own random numbers."""
         rank, size = self.workers.rank, self.workers.size
         if not self._begun:
             return given
@@ -115,13 +115,13 @@ class Exchange:
     def early(
         self, given: Sequence[Any], first: int, samples: Callable[[], int], engine: Engine
     ) -> Callable[[int, Array], None] | None:
-        """What is to be told of a step's gradients as they are computed, so that their sums are
-        made while back-propagation goes on. None where one sum at the end will do.
+        """A callback for the gradients of a step, so that they are summed while back-propagation
+        goes on. None if a single sum at the end is enough.
 
         Args:
-            given: the parameters whose gradients are told.
-            first: the number of the first one's.
-            samples: how many samples the step has.
+            given: the parameters whose gradients are passed.
+            first: the number of the first of these gradients.
+            samples: returns the number of samples of the step.
         """
         if not self._begun:
             return None
@@ -142,8 +142,9 @@ class Exchange:
         return ready
 
     def _start_sums(self) -> None:
-        """Starts the sums of the buckets that are full, in their order, which is the same for all
-        workers, but for the last one's. All parts of `join` come after that."""
+        """Start the sums of full buckets, except the last one. All workers start them in the same
+        order, that of the buckets, whatever order their gradients come in.
+        """
         for sums in self._sums:
             for one in sums:
                 one.advance()
@@ -153,13 +154,15 @@ class Exchange:
             self._sums.append([self.workers.start_sum(b) for b in bucket.buffers])
 
     def fail(self, engine: Engine) -> None:
-        """After an error in the middle of a step: if sums have been started, all workers hear of it
-        in `join`, which raises an error there."""
+        """After an error in the middle of a step: if sums have been started, let `join` raise an
+        error on all other workers.
+        """
         if self._sums:
             self._join(Found(), engine, True)
 
     def join(self, own: Found, engine: Engine) -> Found:
-        """What all workers found, on an engine. Its arrays are good until the next step.
+        """Combine the results of all workers, on an engine. The arrays are valid until the next
+        step.
 
         Raises:
             GraphError: another worker has failed in the middle of the step.
@@ -207,7 +210,7 @@ class Exchange:
         return _read(numbers, {**own.gradients, **summed}, self._views[count:])
 
     def _prepare(self, engine: Engine) -> None:
-        """Makes the buffers where sums are made for this engine."""
+        """Allocate the buffers for this engine."""
         if self._engine is engine:
             return
         self._engine, self._add_up = engine, self.workers.gpu_sum(engine)
@@ -224,7 +227,7 @@ class Exchange:
             return self._engine.from_numpy(zeros)
 
     def _pack(self, own: Found) -> None:
-        """Puts this worker's arrays into the buffers, or zeros."""
+        """Copy this worker's arrays into the buffers, or fill them with zeros."""
         if not own.samples:
             for bucket in self._buckets[len(self._sums) :]:
                 for buffer in bucket.buffers:
@@ -238,27 +241,27 @@ class Exchange:
             view *= own.samples
 
     def set_statistics(self, values: Sequence[Any]) -> None:
-        """Sets running statistics to what they become."""
+        """Set running statistics to their new values."""
         for holder, value in zip(self._statistics, values, strict=False):
             holder.value = on_cpu(value)
 
     # What must be the same everywhere
 
     def check(self) -> None:
-        """Looks whether all workers have the same parameters.
+        """Check that all workers have the same parameters.
 
         Raises:
-            GraphError: they have drifted apart; the first parameter that has is named.
+            GraphError: they have drifted apart; the message names the first such parameter.
         """
         if self._begun:
             values = [np.asarray(p.value) for p in self._all_parameters]
             self._agree(checksums(values), [repr(p) for p in self._all_parameters])
 
     def check_data(self, source: Source) -> None:
-        """Looks whether all workers deal the same data, as far as a source can tell.
+        """Check that all workers read the same data, as far as a source can tell.
 
         Raises:
-            GraphError: they do not.
+            GraphError: they don't.
         """
         self._agree(
             [source.checksum()],
@@ -268,7 +271,7 @@ class Exchange:
         )
 
     def _agree(self, own: Sequence[Any], names: Sequence[str], hint: str = SAME) -> None:
-        """Raises an error that names the first of these things that is not rank 0's everywhere."""
+        """Raise an error that names the first of these values that differs between workers."""
         found = self.workers.gather(list(own))
         if len({len(f) for f in found}) > 1:
             raise GraphError(
@@ -292,7 +295,7 @@ def _read(numbers: np.ndarray, gradients: Mapping[Any, Any], statistics: Sequenc
 
 @lru_cache
 def _seed(seed: int, rank: int) -> int:
-    """A worker's own seed."""
+    """The seed of one worker."""
     key = seed & (1 << 64) - 1
     return int(np.random.SeedSequence(key, spawn_key=(rank,)).generate_state(1)[0])
 
@@ -300,11 +303,11 @@ def _seed(seed: int, rank: int) -> int:
 def exchange_of(
     learners: Sequence[Learner], statistics: Sequence[Any], loss: Node
 ) -> Exchange | None:
-    """What joins the steps of these learners; None for a single worker.
+    """The exchange for these learners; None for a single worker.
 
     Raises:
-        GraphError: some of several workers' learners are distributed, some are not; or the loss
-            assigns values.
+        GraphError: only some of several workers' learners are distributed, or the loss assigns
+            values.
     """
     distributed = [k for k in learners if isinstance(k, DistributedLearner)]
     if not distributed or distributed[0].workers.size == 1:
@@ -328,9 +331,9 @@ class Bucket(NamedTuple):
     """Arrays that are summed together.
 
     Attributes:
-        buffers: the numbers, one after the other, of each type.
-        views: the arrays, as parts of these.
-        places: the numbers of the arrays among those of all buckets.
+        buffers: a flat buffer for each type.
+        views: the arrays, as views of these.
+        places: their numbers among the arrays of all buckets.
     """
 
     buffers: list[Any]
@@ -341,11 +344,11 @@ class Bucket(NamedTuple):
 def _buckets(
     holders: Sequence[Any], early: int, limit: int | None, zeros: Callable[[int, Any], Any]
 ) -> Iterator[Bucket]:
-    """The arrays of holders in buckets, in their order.
+    """Divide the arrays of holders into buckets, in order.
 
     Args:
-        early: how many of the first may be summed before the others are known.
-        limit: the bytes that fill a bucket; None: all go into one.
+        early: how many of the first arrays may be summed before the others are known.
+        limit: the size of a bucket in bytes; None: a single bucket.
     """
     begin, size = 0, 0
     for i, holder in enumerate(holders[:early], 1):

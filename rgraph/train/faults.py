@@ -1,4 +1,4 @@
-"""What forbids a step of training: a loss, gradients or running statistics that are not finite."""
+"""Faults of training steps: losses, gradients or running statistics that are not finite."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ HINT = (
 
 
 class Part(NamedTuple):
-    """Something that a step found.
+    """A result of a step.
 
     Attributes:
-        name: as messages call it.
-        array: where it was computed, on the CPU or on a GPU.
+        name: its name in messages.
+        array: the array, on the CPU or on a GPU.
         may_be_infinite: whether only NaN is a fault.
     """
 
@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 
 def fault(parts: Iterable[Part]) -> str | None:
-    """What is not finite: the first of these parts with how much of it, or None."""
+    """The first of these parts that is not finite, in words; None if all are finite."""
     for name, array, may_be_infinite in parts:
         values = np.asarray(on_cpu(array))
         for kind, found in (("NaN", np.isnan(values)), ("infinite", np.isinf(values))):
@@ -52,10 +52,10 @@ def fault(parts: Iterable[Part]) -> str | None:
 
 
 def surely_finite(arrays: Iterable[Any]) -> bool:
-    """Whether arrays in one memory are finite, by one number: the sum of all squares.
+    """Whether all elements of arrays are finite, by one number: the sum of their squares.
 
-    A pass at the speed of BLAS, a fifth of what the plainest update takes. It may overflow where
-    every element is finite; False means that one has to look closer.
+    This runs at the speed of BLAS, in a fifth of the time of the simplest update. The sum may
+    overflow although every element is finite; False means that a closer look is needed.
     """
     total: Any = 0.0
     for array in arrays:
@@ -66,12 +66,12 @@ def surely_finite(arrays: Iterable[Any]) -> bool:
 
 
 class Pending(NamedTuple):
-    """A step of training whose outcome is not known yet.
+    """A training step whose outcome is not known yet.
 
     Attributes:
-        step: what was computed.
-        given: what it was given.
-        go_back: makes all that the CPU keeps what it was before the step.
+        step: the step.
+        given: its data.
+        go_back: restores the state that the CPU keeps to that before the step.
         failed: waits until it is known whether something was not finite.
     """
 
@@ -82,10 +82,10 @@ class Pending(NamedTuple):
 
 
 class Watch:
-    """What is not finite in steps on a GPU, found there, without anybody waiting for it.
+    """Finds on a GPU what is not finite in training steps, without waiting for the GPU.
 
-    From the first step in which something is not finite on, nothing is changed; the CPU hears of it
-    when the next step is under way.
+    From the first step on in which something is not finite, nothing is changed; the CPU hears of it
+    during the next step.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,8 @@ class Watch:
             return guard.later()
 
     def before(self, step: Pending | None) -> Pending | None:
-        """Notes a step that was just made, or that there is none; the one before, if it failed."""
+        """Note a step that was just made, or that there is none; returns the previous one if it
+        failed."""
         earlier, self._latest = self._latest, step
         if earlier is None or not earlier.failed():
             return None
@@ -123,16 +124,16 @@ class Watch:
 
 
 class Faults:
-    """What a trainer does about steps that are not finite.
+    """Handles training steps that are not finite.
 
     Args:
         on_nan: "raise", "skip" or "ignore": see `Trainer`.
-        steps: the trainer's.
-        learners: all that learn in them.
+        steps: the steps of the trainer.
+        learners: all its learners.
         write: `write(key, number)`, for the progress writers.
 
     Attributes:
-        skipped: how many minibatches were not learned from.
+        skipped: how many minibatches were skipped.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class Faults:
         self._watch = Watch()
 
     def watching(self, step: Step, given: Feed) -> Engine | None:
-        """The engine, if it is a GPU's and nobody need wait to see whether a step is sound."""
+        """The engine, if it is a GPU and its results need not be waited for."""
         engine = engine_of(given.device)
         ours = all(k.is_by_step for k in self._learners) and not step.may_overflow
         return engine if self.on_nan == "raise" and ours and engine.is_gpu else None
@@ -161,7 +162,7 @@ class Faults:
         return self._watch.release()
 
     def overflows(self, step: Step, found: Sequence[Any]) -> bool:
-        """Whether gradients that are given are not finite, and a smaller scale may help."""
+        """Whether given gradients are not finite and a smaller scale may help."""
         if not step.may_overflow or self._steps.scaling.value <= 1:
             return False
         gradients = found[: len(step.given)]
@@ -170,10 +171,10 @@ class Faults:
     def problem(
         self, step: Step, loss: Any, found: Sequence[Any], overflows: bool = False
     ) -> str | None:
-        """What is not finite of a loss and of what else a minibatch gave.
+        """What is not finite among the loss and the other results of a minibatch.
 
         Args:
-            overflows: whether gradients need not be.
+            overflows: whether gradients may be infinite.
         """
         looked_at = found[len(step.given) * overflows : len(found) - step.unchecked]
         if self.on_nan == "ignore" or surely_finite([loss, *looked_at]):
@@ -185,9 +186,9 @@ class Faults:
         return fault([*before, *parts])
 
     def settle(self, latest: Pending | None = None) -> None:
-        """Raises what was wrong with the step before the latest, or with the last there was.
+        """Raise the error of the step before the latest, or of the last one.
 
-        All is as it was before that step then.
+        The state is then that before the failed step.
         """
         failed = self._watch.before(latest)
         if failed is None:
@@ -205,22 +206,22 @@ class Faults:
         self.refuse(problem or "a minibatch gave NaN", failed.step, failed.given)
 
     def refuse(self, problem: str, step: Step, given: Feed) -> None:
-        """A minibatch that nothing is learned from, by what is wrong with it."""
+        """Handle a minibatch that must not be learned from."""
         if not self.counts_as_skipped():
             raise GraphError(self.traced(problem, step, given) + NOTHING_CHANGED, hint=HINT)
 
     def counts_as_skipped(self) -> bool:
-        """Counts a minibatch that nothing is learned from; whether it is to be no error."""
+        """Count a minibatch as skipped; returns whether that is not an error."""
         self.skipped += 1
         if self.on_nan == "skip":
             self._write("Minibatches skipped for NaN", self.skipped)
         return self.on_nan == "skip"
 
     def traced(self, problem: str, step: Step, given: Feed) -> str:
-        """`problem`, with the operation that gave the first NaN.
+        """`problem`, with the operation that computed the first NaN.
 
         The step is run again with the same random numbers, without the updates of learners that
-        can only give NaN if a gradient does: `problem` names that gradient's parameter.
+        give NaN only if a gradient does: `problem` names that gradient's parameter.
         """
         updates = step.request.updates
         request = step.request._replace(updates=updates[: len(updates) - step.unchecked])
@@ -232,8 +233,7 @@ class Faults:
         return problem
 
     def _found(self, step: Step, loss: Any, found: Sequence[Any]) -> list[Part]:
-        """What a step found: the loss, gradients, and what running statistics, and parameters that
-        are learned by a user's graph, are to become."""
+        """The results of a step: loss, gradients, new running statistics, and new parameters."""
         request = step.request
         own = [k.parameters for k in self._learners if k.options.cuts_gradients]
         cut = {p.node for parameters in own for p in parameters}

@@ -67,11 +67,11 @@ class Scaling:
     """How a trainer scales its loss.
 
     Args:
-        given: what the trainer was given.
-        looks: whether it looks for what is not finite.
+        given: the `loss_scale` of the trainer.
+        looks: whether the trainer checks that results are finite.
 
     Attributes:
-        factor: the scale, as a value of the graph; None: there is none.
+        factor: the scale, as a node; None if there is none.
         dynamic: how it changes, or None.
     """
 
@@ -91,7 +91,7 @@ class Scaling:
 
     @property
     def value(self) -> float:
-        """The scale now."""
+        """The current scale."""
         return 1.0 if self.factor is None else float(self.factor.value)
 
     def _as_graph(self, interval: int, looks: bool) -> Updates:
@@ -107,18 +107,18 @@ class Scaling:
         return [(self.factor, as_node(factor)), (self._in_a_row, as_node(count))]
 
     def guarded(self, updates: Updates, gradients: Sequence[Node]) -> Updates:
-        """Updates that change nothing where gradients are not finite."""
+        """Updates that change nothing if gradients are not finite."""
         is_sound = less(hold(_largest(gradients)), math.inf)
         chosen = [element_select(is_sound, hold(new), hold(stored)) for stored, new in updates]
         return [(stored, as_node(new)) for (stored, _), new in zip(updates, chosen, strict=True)]
 
     def updates(self, gradients: Sequence[Node]) -> Updates:
-        """What the scale becomes after a step with these gradients."""
+        """The updates of the scale after a step with these gradients."""
         made = copy([new for _, new in self._rule], {self._largest_gradient: _largest(gradients)})
         return [(stored, new) for (stored, _), new in zip(self._rule, made, strict=True)]
 
     def note(self, is_sound: bool) -> None:
-        """Changes the scale after a step whose gradients were looked at already."""
+        """Update the scale after a step whose gradients have been checked already."""
         if self.dynamic is None:
             return
         largest = np.array(0 if is_sound else math.inf, np.float32)
@@ -129,7 +129,7 @@ class Scaling:
 
     @property
     def state(self) -> list[float]:
-        """What it must know to go on."""
+        """The state, for checkpoints."""
         return [float(s.value) for s in self._stored]
 
     @state.setter
@@ -143,7 +143,7 @@ class Scaling:
 
 
 def _largest(gradients: Sequence[Node]) -> Node:
-    """The largest element of gradients, by its size; NaN if one is."""
+    """The largest absolute element of gradients; NaN if one is NaN."""
     each = [reduce_max(abs(hold(g))) for g in gradients]
     return as_node(reduce(element_max, [cast(m, np.float32) for m in each]))
 

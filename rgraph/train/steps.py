@@ -1,4 +1,4 @@
-"""What a step of training computes: loss, metric, gradients and updates, as one request."""
+"""Training steps: loss, metric, gradients and updates, as one request."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .scaling import Scaling
 
 
 class Step(NamedTuple):
-    """What a step of training computes.
+    """A training step.
 
     Attributes:
-        request: the loss and what else is wanted, gradients and updates, as one plan.
-        given: the parameters whose gradients are given to their learners.
-        joined: the learners whose updates are in the plan.
+        request: the loss and other requested values, gradients and updates, as one plan.
+        given: the parameters whose gradients are passed to their learners.
+        joined: the learners whose updates are part of the plan.
         unchecked: how many of the last updates are finite if the gradients are.
-        may_overflow: whether it depends on the gradients that are given, and on a dynamic scale of
-            the loss, whether they are learned from. It is in the plan where none are given.
+        may_overflow: whether the decision to learn depends on the passed gradients, because the
+            loss has a dynamic scale. If no gradients are passed, the plan decides.
     """
 
     request: Request
@@ -39,22 +39,22 @@ class Step(NamedTuple):
 
 
 class Steps:
-    """The steps of a trainer.
+    """The training steps of a trainer.
 
     Args:
-        loss, metric: what they are to find, the metric if there is one.
-        model: further nodes that the trainer has.
-        learners: what learns, in their order.
-        parameters: what they learn.
-        window: how much of each sequence is computed at once; None: all.
-        looks: whether gradients that nobody is given are computed, to be looked at.
-        scaling: how the loss is scaled on the way back.
+        loss, metric: the loss, and the metric if there is one.
+        model: further nodes of the trainer.
+        learners: the learners, in their order.
+        parameters: the parameters that they learn.
+        window: how many frames of each sequence to compute at once; None: all.
+        looks: whether to compute gradients only to check that they are finite.
+        scaling: how the loss is scaled.
 
     Attributes:
-        program: what runs them.
-        states: running statistics, and what they become.
-        wanted: what each step finds: the loss, the number of samples, and the metric if there is
-            one, as sums over the minibatch.
+        program: runs them.
+        states: running statistics, with their new values.
+        wanted: the results of each step: the loss, the number of samples, and the metric if there
+            is one, as sums over the minibatch.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class Steps:
         return self.program.rows(self._counted)
 
     def step(self, wanted: Sequence[Any], given: Feed, may_join: bool = True) -> Step:
-        """What a step computes that is given a minibatch.
+        """The step for a minibatch.
 
         Args:
             wanted: values to compute along with it.
-            may_join: whether rules of learners that are graphs have their part in it. They have
-                none in a step in windows, which finds its gradients last, and where the samples are
-                counted in the run: what rules are given depends on how many there are.
+            may_join: whether the updates of learners may be part of the plan. They can't if the
+                step runs in windows, which give gradients last, or if the samples are only counted
+                during the run, because rates depend on their number.
         """
         asked = (*self.wanted, *map(as_node, wanted))
         in_windows = self._window is not None or sources_of(given.data) is not None
@@ -102,7 +102,7 @@ class Steps:
         return self._steps.get((asked, rules), self._made)
 
     def with_numbers(self, given: Feed, step: Step) -> Feed:
-        """A minibatch, with what rules are given once its samples are counted."""
+        """The data, with the rates that depend on the number of samples."""
 
         def numbers() -> dict[Input, Any]:
             fed: dict[Input, Any] = {}
@@ -144,9 +144,10 @@ class Steps:
     def _joined(
         self, asked: Sequence[Node], rules: Sequence[Rule | None]
     ) -> list[tuple[Learner, Rule]]:
-        """The first learners whose rules do not read what else a step changes: they would have to
-        come after that. Those after another learner wait for it: they learn in their order. Of a
-        dynamic scale all or none: one plan decides for all."""
+        """The learners whose updates can be part of the plan: the first ones whose rules don't read
+        anything else that a step changes. Later learners wait for those before them. With a dynamic
+        loss scale it is all or none, since one plan decides for all.
+        """
         changed = {*self.states, *(stored for stored, _ in assigned(graph.order(asked)))}
         joined = []
         for learner, rule in zip(self._learners, rules, strict=True):

@@ -1,4 +1,4 @@
-"""One step of training of several workers, each with a minibatch of its own, or with none."""
+"""One training step of several workers, each with a minibatch of its own, or with none."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class JointStep:
-    """A step of training of all workers.
+    """A training step of all workers.
 
     Args:
-        ends_sweep: whether a sweep over this worker's data ends with it.
+        ends_sweep: whether it ends a sweep over this worker's data.
 
     Attributes:
-        own: what this worker found.
-        joined: what all found.
-        is_sound: whether that is finite, or nobody asks; gradients that are too large for the
-            loss's scale aside.
+        own: the result of this worker.
+        joined: the result of all workers.
+        is_sound: whether that is finite, or need not be; gradients too large for the loss scale
+            don't count.
     """
 
     def __init__(self, trainer: Trainer, exchange: Exchange, ends_sweep: bool) -> None:
@@ -36,7 +36,7 @@ class JointStep:
 
     @property
     def is_made(self) -> bool:
-        """Whether there is a step that is no fault."""
+        """Whether there is a step without a fault."""
         return self.joined.samples > 0 and self.is_sound
 
     @property
@@ -47,10 +47,10 @@ class JointStep:
     def run(
         self, arguments: Any, wanted: Sequence[Any], device: DeviceDescriptor | None
     ) -> list[Any]:
-        """Computes what the parameters are to be changed by; the values of what is wanted.
+        """Run the step; returns the requested values.
 
         Raises:
-            GraphError: it is not finite, and that is to be an error.
+            GraphError: something is not finite, and that is an error.
         """
         trainer, problem = self._trainer, ""
         self._exchange.begin(trainer.total_number_of_samples_seen)
@@ -71,7 +71,7 @@ class JointStep:
         return values
 
     def learn(self) -> bool:
-        """The learners' updates; whether there is more to learn."""
+        """Run the updates of the learners; returns whether training goes on."""
         joined, results = self.joined, []
         if joined.overflows:
             joined = joined._replace(gradients={})
@@ -85,7 +85,7 @@ class JointStep:
     def _compute(
         self, arguments: object, wanted: Sequence[object], device: DeviceDescriptor | None
     ) -> tuple[list[Any], str]:
-        """As `run`, of a worker that has data; and what is wrong with what it found itself."""
+        """Like `run`, for a worker with data; also returns what is wrong with its own result."""
         trainer, exchange = self._trainer, self._exchange
         steps, faults = trainer._steps, trainer._faults
         given = exchange.of_its_own(steps.program.feed(arguments, device, training=True))

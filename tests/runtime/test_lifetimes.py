@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 
 import rgraph as C
-from rgraph.runtime.cache import MOST
+from rgraph.runtime.cache import MAX_ENTRIES
 
 
 def trained():
@@ -37,9 +37,9 @@ def test_nothing_stays_of_many_graphs():
 def test_plans_are_few_where_every_run_has_another_size():
     x = C.input_variable((C.FreeDimension,))
     y = C.reduce_sum(x)
-    for n in range(1, MOST + 9):
+    for n in range(1, MAX_ENTRIES + 9):
         assert y.eval([np.ones(n)]).tolist() == [n]
-    assert len(y._runner.plans) <= MOST
+    assert len(y._runner.plans) <= MAX_ENTRIES
 
 
 def test_setting_a_constant_leaves_the_plans_of_other_functions_alone():

@@ -1,6 +1,7 @@
 """What `mpirun` starts in test_distributed.py: a program as people write it.
 
-    mpirun -n 2 python workers_program.py FOLDER [--do WHAT] [--sequences N] [--resume] [--bucket BYTES]
+    mpirun -n 2 python workers_program.py FOLDER [--do WHAT] [--sequences N] [--resume]
+        [--bucket BYTES]
 
 Each worker writes what it found to FOLDER/RANK.json.
 """
