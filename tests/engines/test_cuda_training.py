@@ -7,7 +7,7 @@ import pytest
 
 import rgraph as C
 from rgraph.engines.cuda.collective import Collective
-from rgraph.runtime.workers import Workers
+from rgraph.runtime.workers import Sum, Workers
 from rgraph.train.distributed import Communicator, DistributedLearner
 from tests.engines.played_gpu import at_address
 from tests.engines.strict_arrays import LIBRARY, Array, State
@@ -402,7 +402,7 @@ class Twin(Workers):
 
     def start_sum(self, buffer):
         buffer *= 2
-        return lambda: None
+        return Sum()
 
     def gather(self, value):
         is_gpu = isinstance(value, tuple) and value[1:] == ("0000:01:00.0",)
