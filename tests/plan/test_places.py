@@ -6,7 +6,6 @@ import scipy.special
 
 import rgraph as C
 from rgraph import device, passes
-from rgraph.engines import cpu
 from rgraph.engines.cpu import reference_run
 from rgraph.graph import Layout
 from rgraph.ops.records import TABLE
@@ -125,16 +124,11 @@ def test_results_outside_of_loops_are_written_over_operands(engine):
     np.testing.assert_allclose(results[0], expected, rtol=1e-4)
 
 
-def test_gates_need_no_memory_of_their_own():
+def test_gates_need_no_memory_of_their_own(engine):
     """Forward the three lie where their input's parts were; backward their adjoints do."""
-    if "onednn" not in ENGINES or cpu.made("onednn").compiler is None:
-        pytest.skip("needs oneDNN and a C compiler")
-    before = device.engine(C.cpu()).name
-    device.use_cpu_engine("onednn")
-    try:
-        _, found = run(*convolutional_gru(), True)
-    finally:
-        device.use_cpu_engine(before)
+    if engine.name == "numpy":
+        pytest.skip("NumPy's convolutions write their result before the tail reads")
+    _, found = run(*convolutional_gru(), True)
     assert found == 6
 
 

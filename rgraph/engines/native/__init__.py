@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...graph import Op
-from ...ops.fused import Program
+from ...ops.fused import TAILED, Program
 from ..base import Compute, Kernel, Provider
 from .convolutions import Convolutions
 from .library import NativeError
@@ -62,7 +62,8 @@ class Native(Provider):
         return None if compiled is None else compiled.run
 
     def in_place(self, op: Op, rest: bool) -> bool:
-        return rest
+        """A tail reads its operands before it writes."""
+        return rest or op is TAILED
 
     def takes_out(self, kernel: Kernel) -> bool:
         return isinstance(kernel, BoundProduct) and kernel.fixed

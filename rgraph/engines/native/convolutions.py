@@ -199,6 +199,8 @@ class BoundConvolution:
             target = dense_room(out, self._empty, result[0])
             if not self._convolve(u, w, dense(run, self._empty, x), target, *more):
                 return into(out, target)
+        if more and run.step is not None:  # the result may overwrite what the tail reads
+            return into(out, self._rest(run, w, x, *more))
         return self._rest(run, w, x, *more, out=out)
 
     def prepared(self, run: Run, w: Array, rows: int, shape: Shape) -> Array | None:

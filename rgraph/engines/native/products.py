@@ -116,9 +116,9 @@ class BoundProduct:
             found = self._computed(run, a, b, *more, out=out)
         if found is not None:
             return found
-        if self._rest_takes_out:
+        if self._rest_takes_out and (not more or run.step is None):
             return self._rest(run, a, b, *more, out=out)
-        return into(out, self._rest(run, a, b))
+        return into(out, self._rest(run, a, b, *more))  # it may overwrite what the tail reads
 
     def _is_ours(self, a: Array, b: Array) -> bool:
         """Whether a product outside loops is faster in C than in a library."""
