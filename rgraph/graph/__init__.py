@@ -1,4 +1,4 @@
-"""Nodes, axes, layouts: what a program is before anything runs it."""
+"""The graph: nodes, axes, layouts. Everything that a program is before it runs."""
 
 from .axis import BATCH, SEQUENCE, Axis, batch_of, one_batch
 from .copying import copy

@@ -1,4 +1,4 @@
-"""Axes. A dynamic axis (the batch, a time axis) has a name; a static one has an index."""
+"""Axes. A dynamic axis (the batch, or a time axis) has a name; a static axis has an index."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Axis:
 
     @staticmethod
     def default_dynamic_axis() -> Axis:
-        """The time axis of sequences for which no other is named."""
+        """The default time axis of sequences."""
         return SEQUENCE
 
     @staticmethod
@@ -124,24 +124,25 @@ class Axis:
 
     @staticmethod
     def unknown_dynamic_axes() -> tuple[Axis, ...]:
-        """For a placeholder of which it is not known yet whether it is a sequence."""
+        """For a placeholder that may or may not be a sequence."""
         return UNKNOWN
 
     @staticmethod
     def default_input_variable_dynamic_axes() -> tuple[Axis, ...]:
-        """The batch, and the time axis of sequences for which no other is named."""
+        """The batch axis, and the default time axis of sequences."""
         return (BATCH, SEQUENCE)
 
     @staticmethod
     def new_unique_dynamic_axis(name: str) -> Axis:
-        """A time axis of its own: sequences on it may differ in length from all others."""
+        """A new time axis: sequences along it may differ in length from all others."""
         return Axis(f"{name}#{next(_fresh)}")
 
     @staticmethod
     def known_as(name: str, is_ordered: bool = True) -> Axis:
-        """The axis that a saved graph calls so; one of its own was of its own there, and is here.
+        """The axis of this name in a saved graph; an axis that was unique there gets a new unique
+        axis.
 
-        A number that another process gave says nothing here.
+        A number assigned by another process has no meaning here.
         """
         own, mark, number = name.rpartition("#")
         unique = mark and number.isdigit()
@@ -156,9 +157,9 @@ END = 2**31 - 4  # CNTK's index of the axis that comes next to all that an opera
 
 
 def batch_of(rows: Trials, size: int | None = None) -> Axis:
-    """The batch axis of as many rows as these trial sizes say: the samples', or one of its own.
+    """The batch axis whose number of rows has these trial sizes: the samples' axis, or another one.
 
-    Axes with as many rows are the same axis.
+    Axes with the same number of rows are the same axis.
 
     Args:
         size: the number of rows, if it is known.
@@ -182,7 +183,7 @@ def _count_of(rows: Trials) -> str:
 
 
 def union(operands: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
-    """The dynamic axes of a result whose operands have these; unknown if one is unknown."""
+    """The dynamic axes of a result whose operands have these axes; unknown if one of them is."""
     if None in operands:
         return None
     known = [axes for axes in operands if axes]
@@ -202,16 +203,17 @@ def union(operands: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | Non
 
 
 def is_fixed(axes: tuple[Axis, ...]) -> bool:
-    """Whether they are a batch axis alone whose rows are a number that no minibatch changes.
+    """Whether this is a single batch axis whose number of rows is the same for every minibatch.
 
-    A run may have as many samples, so it may meet other batch axes: `carry_rows` counts them.
+    A run may happen to have as many samples, so it may meet other batch axes: `carry_rows` checks.
     """
     return len(axes) == 1 and axes[0].is_made and len(set(axes[0].rows or ())) == 1
 
 
 def one_batch(operands: Sequence[tuple[Axis, ...] | None]) -> None:
-    """Raises `GraphError` for operands with different batch axes, but for those that are fixed;
-    unknown axes pass."""
+    """Raise `GraphError` if operands have different batch axes that are not fixed. Unknown axes are
+    accepted.
+    """
     known = [axes for axes in operands if axes]
     chosen = [axes[0] for axes in known if not is_fixed(axes)] or [axes[0] for axes in known]
     for first, other in itertools.pairwise(chosen):

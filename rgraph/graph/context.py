@@ -1,15 +1,18 @@
-"""What programs set for all that follows: seed, device, modes. One object, in a context variable.
+"""Settings of a program: seed, device, modes. One object, in a context variable.
 
-- The main thread has one for the whole program: what a cell of a notebook, or an asyncio task, sets
-  holds for what comes after it.
-- Any other thread has one of its own. When it first asks, it gets a copy of the main thread's as
-  that is then, but for random numbers: its seed is made of the main thread's seed and of how many
-  threads asked before, so that no two threads draw the same. `set_seed` in a thread holds for that
-  thread alone, and makes what it draws independent of the order in which threads asked.
-- Asyncio tasks, and what they run by `asyncio.to_thread`, share their thread's: nothing tells a
-  task from a cell of a notebook. One that is to have its own is run `with separate():`.
+- The main thread has one object for the whole program: what a notebook cell or an asyncio task sets
+holds
+  for everything after it.
+- Any other thread has its own, a copy of the main thread's at the time of its first use, except for
+  random numbers: its seed is derived from the main thread's seed and from how many threads came
+      before,
+  so that no two threads draw the same numbers. `set_seed` in a thread affects only that thread, and
+  makes its numbers independent of the order in which threads started.
+- Asyncio tasks, and functions run by `asyncio.to_thread`, share their thread's object, since a task
+can't
+  be distinguished from a notebook cell. Use `with separate():` to give a task its own.
 
-What holds inside a `with` block alone is none of this: it stands in context variables of its own.
+Settings of a `with` block are stored in context variables of their own, not here.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Count:
-    """Numbers, one after the other, for all threads.
+    """Consecutive numbers, for all threads.
 
     Attributes:
         last: the latest of them.
@@ -49,13 +52,14 @@ class Count:
 
 
 class Random:
-    """Where what is drawn comes from: a seed, and what was drawn since it was set.
+    """A source of random numbers: a seed, and how much has been drawn since it was set.
 
     Attributes:
         runs: counts runs.
-        initial: for the initial values of parameters; but where there are
-        initial_seeds: CNTK's, which gives one to each parameter, dropout or other operation that
-            is made without a seed: 0, 1, 2, … from a program's start on.
+        initial: the seeds of initial values of parameters, unless there are `initial_seeds`.
+        initial_seeds: CNTK's seeds: every parameter, dropout or other random operation that is
+            created without a seed gets the next of 0, 1, 2, …, counted from the start of the
+            program.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class Random:
         self._branches = itertools.count()
 
     def turns(self, runner: object) -> Count:
-        """Counts the runs of one runner."""
+        """The counter of the runs of one runner."""
         found = self._turns.get(runner)
         if found is None:
             found = self._turns.setdefault(runner, Count())
@@ -82,31 +86,31 @@ class Random:
         return Random(int(np.random.SeedSequence(0, spawn_key=key).generate_state(1)[0]))
 
     def next_seed(self) -> int | None:
-        """CNTK's seed for what is made now; None where `set_seed` says what is drawn."""
+        """CNTK's seed for a new operation; None if `set_seed` determines what is drawn."""
         return None if self.initial_seeds is None else next(self.initial_seeds)
 
     def next_generator(self) -> np.random.Generator:
-        """A generator of its own for each parameter, in the order in which they ask."""
+        """A new generator for each parameter, in the order of the calls."""
         return np.random.default_rng(self.initial.spawn(1)[0])
 
 
 class Context:
-    """What holds for all that follows in a thread.
+    """Settings of a thread.
 
     Attributes:
         random: the source of random numbers.
-        seed_is_set: whether a program chose the seed.
+        seed_is_set: whether the program chose the seed.
         device: the default device; None: not chosen yet.
-        excluded_devices: those that are never chosen by themselves.
-        gpu_options: how a GPU's convolutions are computed; None: as by default.
-        cpu_engine: the name of the CPU's engine; "": not chosen yet.
-        observers: what looks on at all runs.
-        profiler, timing: of these, the one that was started, and that of `set_node_timing`.
-        options: what `set_global_option` keeps.
-        unit_gain: whether momentum has unit gain where a learner isn't told.
-        renaming: whether a function that has a name may be given another.
-        user_loaders: what makes user functions that a file names, by their names.
-        trace_level: how much programs that ask for it print.
+        excluded_devices: devices that are never chosen by default.
+        gpu_options: how convolutions on a GPU are computed; None: the defaults.
+        cpu_engine: the name of the CPU engine; "": not chosen yet.
+        observers: the observers of all runs.
+        profiler, timing: the active profiler, and that of `set_node_timing`.
+        options: the options of `set_global_option`.
+        unit_gain: the default of `unit_gain` in learners with momentum.
+        renaming: whether a function that has a name may be renamed.
+        user_loaders: constructors of user functions in files, by name.
+        trace_level: the amount of trace output of programs that ask for it.
     """
 
     def __init__(self) -> None:
@@ -141,7 +145,7 @@ if threading.current_thread() is threading.main_thread():
 
 
 def context() -> Context:
-    """The context of this thread, or of what `separate` is around."""
+    """The context of this thread, or of the enclosing `separate` block."""
     own = _own.get()
     if own is None:
         if threading.current_thread() is threading.main_thread():

@@ -19,13 +19,13 @@ def copy(
     attrs: Mapping[Node, Attributes] | None = None,
     same_random: bool = False,
 ) -> list[Node]:
-    """The graph below `roots` with nodes replaced; what depends on none of them is shared.
+    """The graph below `roots` with nodes replaced; parts that don't depend on them are shared.
 
     Args:
-        replace: what stands for what in the copy.
-        change: gives a new leaf for a leaf, or None to keep it.
-        attrs: nodes whose copies have other attributes, with these.
-        same_random: whether what is random draws the same in the copy.
+        replace: the replacements, by node.
+        change: returns a new leaf for a leaf, or None to keep it.
+        attrs: new attributes for the copies of some nodes.
+        same_random: whether random operations in the copy draw the same numbers.
     """
     attrs = attrs or {}
     roots = [resolve(r) for r in roots]
@@ -64,7 +64,7 @@ def copy(
 
 
 def _renamed(attrs: Attributes, axes: Mapping[Axis, Axis]) -> dict[str, Any]:
-    """Attributes that name a copied time axis name the copy's."""
+    """Attributes that name a copied time axis, renamed to its copy."""
     if not axes:
         return dict(attrs)
     return {

@@ -1,4 +1,4 @@
-"""The one kind of error that a user's mistake gives, and where in the user's code it was made."""
+"""`GraphError`, the error for mistakes of the user, and the user's line where they were made."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ _BETWEEN = (contextlib.__file__, functools.__file__)  # frames that stand betwee
 
 
 class GraphError(ValueError, RuntimeError):
-    """A mistake in how a graph was built, fed or asked for.
-
-    CNTK says either the one or the other.
+    """A mistake in how a graph was built, fed or evaluated.
 
     Args:
-        problem: what is wrong: what was expected and what was got.
-        hint: what to do about it, if that is likely enough to say.
+        problem: what is wrong: what was expected, and what was given.
+        hint: how to fix it, if that is likely enough.
 
-    `str(error)` is the whole message. It names the user's own line: by default the one that is
-    being run, or the one that made the node that the mistake is in.
+    `str(error)` is the whole message. It names the user's own line: by default the one being run,
+    or the one that made the node with the mistake.
     """
 
     def __init__(self, problem: str, *, hint: str = "", located: bool = False) -> None:
@@ -41,13 +39,13 @@ class GraphError(ValueError, RuntimeError):
         return self.problem + where + (f"\n  hint: {self.hint}" if self.hint else "")
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows of the error, in IPython's protocol."""
+        """The traceback in a notebook, by IPython's protocol."""
         _hide_library(self)
         return "".join(traceback.format_exception(self)).rstrip().split("\n")
 
 
 class Origin(NamedTuple):
-    """The line of the user's code that made a node, and the layers that it was made in."""
+    """The line of the user's code that made a node, and the layers in which it was made."""
 
     file: str
     line: int
@@ -69,7 +67,7 @@ _place: ContextVar[Origin | None] = ContextVar("place", default=None)
 
 @contextlib.contextmanager
 def layer(name: str) -> Iterator[None]:
-    """Nodes made inside say that they stand in the layer of this name."""
+    """Nodes made inside belong to the layer of this name."""
     before = _layers.set((*_layers.get(), name))
     try:
         yield
@@ -79,7 +77,7 @@ def layer(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def made_at(place: Origin) -> Iterator[None]:
-    """Nodes made inside have this origin: they are made on behalf of another."""
+    """Nodes made inside get this origin: they are made on behalf of another node."""
     before = _place.set(place)
     try:
         yield
@@ -88,7 +86,7 @@ def made_at(place: Origin) -> Iterator[None]:
 
 
 def origin() -> Origin:
-    """The innermost frame of the call stack that is not the library's own."""
+    """The innermost frame of the call stack outside of the library."""
     place = _place.get()
     if place is not None:
         return place
@@ -118,7 +116,7 @@ def _is_library(file: str) -> bool:
 
 
 def _hide_library(error: BaseException) -> None:
-    """Leaves only the user's frames in the traceback of `error`, and of what it came from."""
+    """Remove the library's frames from the traceback of `error` and of its causes."""
     hidden = ("IPython.", "ipykernel.")
     seen: BaseException | None = error
     while seen is not None:
@@ -143,7 +141,7 @@ def _show(
     error: BaseException,
     where: TracebackType | None,
 ) -> None:
-    """Python's way to show an error that ends a program, here without the library's frames."""
+    """Replacement of Python's excepthook that hides the library's frames."""
     if isinstance(error, GraphError):
         _hide_library(error)
         where = error.__traceback__

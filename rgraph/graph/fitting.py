@@ -1,4 +1,4 @@
-"""Copies of a graph for the sizes of a run's data, where it leaves some free."""
+"""Copies of a graph for the sizes of a run's data, if it leaves some free."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ Sizes = Mapping[Any, Any]
 
 
 def follows_data(node: Node) -> bool:
-    """Whether its shape or its axes' sizes follow from a run's data: those of a free input, of an
-    unpacked axis, of a batch axis of its own."""
+    """Whether its shape, or the size of its axes, depends on the data of a run: a free input, an
+    unpacked axis, a batch axis of its own.
+    """
     if node.op is None:
         return node.kind == "Input" and is_free(node.shape)
     made = "rows" in node.attrs and is_free(node.inputs[0].shape)
@@ -26,12 +27,12 @@ def follows_data(node: Node) -> bool:
 
 
 def fit(roots: Iterable[Node], flexible: Iterable[Node], sizes: Sizes) -> dict[Node, Node]:
-    """For each node below `roots` that depends on a flexible one: its copy of definite shape.
+    """For each node below `roots` that depends on a flexible one, its copy with a definite shape.
 
     Args:
-        flexible: the nodes that follow the data.
-        sizes: the shape of each input that is fed, and the number of samples along the batch, of
-            frames in the longest sequence along each time axis.
+        flexible: the nodes whose sizes depend on the data.
+        sizes: the shape of each fed input, the number of samples along the batch axis, and the
+            number of frames of the longest sequence along each time axis.
     """
     inputs: dict[Node, Node] = {}
     attrs: dict[Node, dict[str, object]] = {}

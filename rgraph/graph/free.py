@@ -1,11 +1,11 @@
 """Free dimensions: sizes that each run may choose anew.
 
-A shape with a free dimension is worked out by trying: each shape rule runs twice with two
-sizes in the free dimensions' place, and what differs between the results is free again. So no rule
-knows of free dimensions. Before a graph runs, `fitting.fit` gives it the sizes that it is fed with.
+A shape with a free dimension is inferred by trial: each shape rule runs twice with two trial sizes
+for the free dimensions, and dimensions in which the results differ are free again. So no rule needs
+to know about free dimensions. Before a graph runs, `fitting.fit` gives it the sizes of the data.
 
-A free dimension remembers its two trial sizes. They tell what follows from the number of samples
-from what does not, twice that number from that number, and so on.
+A free dimension remembers its two trial sizes. They distinguish, for example, sizes that are
+proportional to the number of samples from sizes that are not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_FREE = 3  # dimensions whose sizes are looked for
 
 
 class Free(int):
-    """A free dimension: CNTK's number for it, and its trial sizes."""
+    """A free dimension: CNTK's number for it, with its trial sizes."""
 
     trials: Trials
 
@@ -44,23 +44,24 @@ def is_free(shape: Shape | None) -> bool:
 
 
 def elements(sizes: Iterable[int]) -> int:
-    """How many elements these sizes make; of a free one, one."""
+    """The number of elements of a shape, counting a free dimension as one."""
     return math.prod(n for n in sizes if n >= 0)
 
 
 def trials_of(size: int) -> Trials:
-    """The two trial sizes of a dimension; its own size, twice, if that is known."""
+    """The two trial sizes of a dimension; for a known size, that size twice."""
     return getattr(size, "trials", _TRIALS) if size == FREE else (size, size)
 
 
 def tried(rule: Callable[..., Any], shapes: Sequence[Shape | None], unknown: int) -> Any:
-    """What `rule(*shapes)`, a shape or several, is for free dimensions; None if that can't be said.
+    """The result of `rule(*shapes)`, a shape or several, for free dimensions; None if it can't be
+    determined.
 
-    Free dimensions that meet one another are taken to be equal; one that meets a known size, and
-    fits with no other, has that size.
+    Free dimensions that meet are taken to be equal; one that meets a known size, and fits no other,
+    gets that size.
 
     Args:
-        unknown: what stands in the result for a dimension that depends on the free ones.
+        unknown: the result's value for a dimension that depends on the free ones.
     """
     own = [trials_of(n) for s in shapes for n in s or () if n == FREE]
     known = sorted({n for s in shapes for n in s or () if n >= 0})
@@ -78,8 +79,9 @@ def tried(rule: Callable[..., Any], shapes: Sequence[Shape | None], unknown: int
 
 
 def _ways(own: Sequence[Trials], known: Sequence[int]) -> Iterator[Iterable[Sequence[Trials]]]:
-    """What to try for the free dimensions, group by group: as they are, all equal, then one of
-    them with a known size, two, and so on."""
+    """What to try for the free dimensions, group by group: as they are, all equal, then one of them
+    with a known size, two, and so on.
+    """
     equal = [_TRIALS] * len(own)
     yield [own]
     yield [equal]
@@ -92,7 +94,7 @@ def _ways(own: Sequence[Trials], known: Sequence[int]) -> Iterator[Iterable[Sequ
 
 
 def _beside(shapes: Sequence[Shape | None]) -> list[Trials]:
-    """What each free dimension meets in the same place, counted from the last, of other shapes."""
+    """For each free dimension, the dimensions of other shapes in the same place from the end."""
     given = [s or () for s in shapes]
     met: dict[int, Trials] = {}
     for shape in given:
@@ -108,7 +110,7 @@ def _beside(shapes: Sequence[Shape | None]) -> list[Trials]:
 
 
 def _filled(shapes: Sequence[Shape | None], sizes: Sequence[int]) -> list[Shape | None]:
-    """The shapes, with these sizes in the place of the free dimensions, in their order."""
+    """The shapes with these sizes for the free dimensions, in order."""
     rest = iter(sizes)
     return [None if s is None else tuple(next(rest) if n == FREE else n for n in s) for s in shapes]
 

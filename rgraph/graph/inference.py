@@ -1,4 +1,4 @@
-"""How the type of a node (shape, dynamic axes, dtype) follows from its operands'."""
+"""Type inference: shape, dynamic axes and dtype of a node, from those of its operands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _common_dtype(node: Node, types: Sequence[Type]) -> np.dtype | None:
 
 
 def infer(node: Node, types: Sequence[Type]) -> Type:
-    """The type that follows from the operands' types, as far as these are known."""
+    """The type that follows from the types of the operands, as far as they are known."""
     op = node.op
     assert op is not None
     if op.type:
@@ -63,10 +63,11 @@ def infer(node: Node, types: Sequence[Type]) -> Type:
 
 
 def type_ahead(node: Node, seen: dict[Node, Type] | None = None, guessing: bool = False) -> Type:
-    """What follows from placeholders' shapes and axes where all else of them is not known yet.
+    """The type that follows from the shapes and axes of placeholders, before they are bound.
 
-    Guessing goes through recurrences too: what depends on itself is taken to agree with what is
-    known. What depends on a placeholder of unknown shape stays unknown.
+    Guessing goes through recurrences: a value that depends on itself is taken to agree with what is
+        known.
+    A value that depends on a placeholder of unknown shape stays unknown.
     """
     delay = node.is_delay
     if node.shape is not None or node.op is None or delay and not guessing:
@@ -91,7 +92,7 @@ def type_ahead(node: Node, seen: dict[Node, Type] | None = None, guessing: bool 
 
 
 def _settle(node: Node, changed: _Filled) -> None:
-    """Gives `node` its final type, all operands having theirs."""
+    """Give `node` its final type; all its operands have theirs."""
     op = node.op
     assert op is not None
     before = len(changed)
@@ -117,7 +118,7 @@ def _settle(node: Node, changed: _Filled) -> None:
 
 
 def _fill(node: Node, shapes: Sequence[Shape | None], changed: _Filled) -> None:
-    """Gives leaves among the operands the dimensions that follow from the operands' shapes."""
+    """Infer the open dimensions of parameters among the operands from the shapes of the others."""
     op = node.op
     assert op is not None
     if not op.infer or not any(i.shape and INFERRED in i.shape for i in node.inputs):
@@ -136,7 +137,7 @@ def _fill(node: Node, shapes: Sequence[Shape | None], changed: _Filled) -> None:
 
 
 def _fill_ahead(nodes: Sequence[Node], changed: _Filled) -> None:
-    """Gives leaves the dimensions that follow from the shapes that placeholders were given."""
+    """Infer the open dimensions of parameters from the declared shapes of placeholders."""
     if not any(isinstance(n, Placeholder) and n.shape is not None for n in nodes):
         return
     seen: dict[Node, Type] = {}
@@ -158,7 +159,7 @@ def _empty(filled: _Filled, size: int = 0) -> None:
 
 
 def apply(op: Op, *inputs: Node, name: str = "", **attrs: Any) -> Node:
-    """The node of `op` applied to `inputs`; its type is known at once if theirs are."""
+    """The node of `op` applied to `inputs`; its type is inferred at once if theirs are known."""
     node = Node(op, inputs, attrs, name)
     if all(i.is_complete for i in node.inputs):
         _settle(node, [])
@@ -171,15 +172,15 @@ _bindings = Count(1)  # how often placeholders were bound
 
 
 def _is_open(node: Node) -> bool:
-    """Whether its type can't be known: nothing was bound since that was found out."""
+    """Whether its type is unknown and no placeholder was bound since that was found."""
     unbound = isinstance(node, Placeholder) or node.open_since == _bindings.last
     return unbound and not node.is_complete
 
 
 def stands_for(declared: Shape | None, given: Shape | None) -> bool:
-    """Whether a value of a shape may be given where one was declared.
+    """Whether a value of a shape may be given where another shape was declared.
 
-    As in CNTK it may have more axes in front; whoever declared a shape may leave sizes open.
+    As in CNTK it may have more leading axes; declared dimensions may be open.
     """
     if declared is None or given is None:
         return True
@@ -189,7 +190,7 @@ def stands_for(declared: Shape | None, given: Shape | None) -> bool:
 
 
 def bind(placeholders: Mapping[Placeholder, Node]) -> None:
-    """Makes each placeholder stand for its node from now on."""
+    """Replace each placeholder by its node from now on."""
     if placeholders:
         _bindings()
     for placeholder, target in placeholders.items():
@@ -202,11 +203,12 @@ def bind(placeholders: Mapping[Placeholder, Node]) -> None:
 
 
 def complete(roots: Iterable[Node]) -> None:
-    """Finds the type of every node below `roots` that has none yet.
+    """Infer the type of every node below `roots` that has none yet.
 
-    A cycle's types depend on themselves: they are guessed round by round, an unknown operand
-    being taken to agree with the others, until nothing changes, and then checked.
-    Raises `GraphError` for a cycle without a delay.
+    The types on a cycle depend on themselves: they are guessed in rounds, an unknown operand being
+        taken to
+    agree with the others, until nothing changes, and then checked. Raises `GraphError` for a cycle
+    without a delay.
     """
     roots = [r for r in map(resolve, roots) if not r.is_complete and not _is_open(r)]
     if not roots:
@@ -283,7 +285,7 @@ def _complete(open_nodes: list[Node], filled: _Filled) -> None:
 
 
 def check_loop(nodes: Iterable[Node]) -> None:
-    """Raises `GraphError` if one of these, on a cycle, can't be computed frame by frame."""
+    """Raise `GraphError` if a node on a cycle can't be computed frame by frame."""
     for node in nodes:
         if node.op is not None and not node.op.framewise:
             problem = (
@@ -323,10 +325,10 @@ def _adopt(node: Node, guess: Type) -> None:
 
 
 def _guess(node: Node, types: Sequence[Type], numbers_count: bool) -> Type:
-    """As `infer`, but what is unknown is taken to agree with what is known.
+    """Like `infer`, but unknown operands are taken to agree with known ones.
 
-    Only if `numbers_count` do weak constants have a say in the dtype, and single elements (which
-    go with any shape) in the shape.
+    Weak constants affect the dtype, and single elements (which broadcast to any shape) affect the
+    shape, only if `numbers_count`.
     """
     assert node.op is not None
     known_axes = [t.axes for t in types if t.axes is not None]

@@ -11,15 +11,15 @@ from .types import Array
 
 
 class Layout:
-    """Sequences sorted by length, longest first, and time-major.
+    """Sequences sorted by length, longest first, in time-major order.
 
-    The frames of step t are the rows `offsets[t] : offsets[t] + counts[t]`, and the sequences
-    still alive at t are the first `counts[t]` of that order.
+    The frames of step t are the rows `offsets[t] : offsets[t] + counts[t]`, and the sequences with
+    a frame at step t are the first `counts[t]` of that order.
 
     Args:
         lengths: the length of each sequence, in the minibatch's order.
-        batch_order: the order in which values that have only a batch axis keep their rows:
-            the sequences' indices in the minibatch. By default this layout's own.
+        batch_order: the order of rows in values that have only a batch axis, as indices of
+            sequences in the minibatch. By default this layout's own order.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Layout:
 
     @cached_property
     def sequence_of_row(self) -> np.ndarray:
-        """For each frame: which sequence, longest first, it belongs to."""
+        """For each frame: the number of its sequence, longest first."""
         return np.arange(self.rows) - np.repeat(self.starts[:-1], self.counts)
 
     @cached_property
@@ -72,7 +72,8 @@ class Layout:
 
     @cached_property
     def mirrored_row(self) -> np.ndarray:
-        """For each frame: the row of the frame that is as far from its sequence's other end."""
+        """For each frame: the row of the frame at the same distance from the other end of its
+        sequence."""
         return self.row(self.sequence_of_row, self.length_of_row - 1 - self.step_of_row)
 
     @cached_property
@@ -96,20 +97,21 @@ class Layout:
         return [self.starts[: self.given[i]] + place[i] for i in range(len(self))]
 
     def pack(self, sequences: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
-        """Writes the sequences (minibatch's order) into the rows of `out`."""
+        """Write the sequences (in the minibatch's order) into the rows of `out`."""
         for place, frames in zip(self._places, sequences, strict=True):
             out[place] = frames
         return out
 
     def unpack(self, rows: Array) -> list[Array]:
-        """The sequences, in the minibatch's order: views of the rows if all are equally long, else
-        of one copy of them."""
+        """The sequences, in the minibatch's order: views of the rows if all have the same length,
+        otherwise of a single copy of them.
+        """
         if self.is_ragged:
             return self.split(rows[self.rows_in_order])
         return [rows[place] for place in self._places]
 
     def split(self, frames: Array) -> list[Array]:
-        """The sequences, as views of all their frames, one sequence after the other."""
+        """The sequences, as views of their concatenated frames."""
         ends = np.cumsum(self.given).tolist()
         return [frames[end - n : end] for end, n in zip(ends, self.given.tolist(), strict=True)]
 
@@ -120,12 +122,12 @@ class Layout:
 
     @cached_property
     def rows_in_order(self) -> np.ndarray:
-        """For each frame of the sequences one after the other: its row."""
+        """The row of each frame, for the sequences one after the other."""
         return np.concatenate(self.rows_of_sequences or [np.empty(0, np.intp)])
 
     @cached_property
     def places_in_order(self) -> np.ndarray:
-        """For each row: the place of its frame among those of the sequences one after the other."""
+        """For each row: the position of its frame among the concatenated sequences."""
         return np.argsort(self.rows_in_order)
 
     @cached_property
@@ -138,5 +140,5 @@ class Layout:
 
 @lru_cache(maxsize=64)
 def layout_of(lengths: tuple[int, ...], batch_order: tuple[int, ...] | None = None) -> Layout:
-    """A layout that is made once for lengths that come back; nobody changes it."""
+    """A cached layout for recurring lengths; it must not be changed."""
     return Layout(lengths, None if batch_order is None else np.array(batch_order, np.intp))

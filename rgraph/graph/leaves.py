@@ -1,4 +1,4 @@
-"""Leaves: the nodes that are not computed from others."""
+"""Leaves: nodes that are not computed from others."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Leaf(Node):
 
 
 class Input(Leaf):
-    """A value that every run is fed with."""
+    """A value that is fed to every run."""
 
     __slots__ = ("is_sparse", "needs_gradient")
 
@@ -67,15 +67,15 @@ class Input(Leaf):
 
 
 class Stored(Leaf):
-    """A value that stays from run to run, and may be set between them.
+    """A value that persists between runs and may be set between them.
 
-    Its array is made when its shape is known and it is first read. Who changes the array in place
-    says so by `changed`.
+    Its array is created when its shape is known and it is first read. Code that changes the array
+    in place must call `changed`.
 
     Attributes:
-        edition: the number of changes so far; who has a copy of the value knows by it whether that
-            is the newest.
-        elsewhere: what gives the value, if the newest is not in the CPU's memory.
+        edition: the number of changes so far, by which holders of a copy know whether it is
+            current.
+        elsewhere: returns the value, if the current one is not in CPU memory.
     """
 
     __slots__ = ("_value", "edition", "elsewhere", "initializer")
@@ -131,7 +131,7 @@ class Stored(Leaf):
         self.changed()
 
     def take(self, array: np.ndarray) -> None:
-        """Sets its value to an array of its shape and type that nobody else writes to."""
+        """Set the value to an array of the right shape and type that nothing else writes to."""
         if array.shape != self.shape or array.dtype is not self.dtype:
             self.value = array
             return
@@ -139,13 +139,14 @@ class Stored(Leaf):
         self.changed()
 
     def changed(self, elsewhere: Callable[[], np.ndarray] | None = None) -> None:
-        """Notes that the value has changed; `elsewhere` gives it, if that was in other memory."""
+        """Note that the value has changed; `elsewhere` returns it, if that happened in other
+        memory."""
         self.edition += 1
         self.elsewhere = elsewhere
 
 
 def repeated(array: np.ndarray, shape: Shape) -> np.ndarray:
-    """`array`, repeated to `shape` as NumPy broadcasts."""
+    """`array`, broadcast to `shape`."""
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
@@ -160,28 +161,29 @@ def _reshape_hint(array: np.ndarray, shape: Shape) -> str:
 
 
 class Parameter(Stored):
-    """A value that is learned."""
+    """A learned value."""
 
     __slots__ = ()
 
 
 class State(Stored):
-    """A value that runs themselves change: running statistics. See `Op.updates`."""
+    """A value that runs update themselves: running statistics. See `Op.updates`."""
 
     __slots__ = ()
 
 
 class Constant(Leaf):
-    """A fixed array, until it is set. A weak one, given without a dtype, takes the dtype of what
-    it meets.
+    """A fixed array, unless it is set. A weak constant, given without a dtype, takes the dtype of
+    the other operands.
 
     Attributes:
         given: the array as it was given: 0.1 as a float64 is not 0.1 as a float32.
-        root: the one that it is a form of, in another dtype, or itself: both have one value.
+        root: the constant of which this is a version in another dtype, or itself: they share their
+            value.
         weak: whether it was given without a dtype.
-        frozen: whether it was a parameter once.
-        implied: whether it is an operation's own setting, and none of a function's constants.
-        edition: the number of times that it was set.
+        frozen: whether it was a parameter before.
+        implied: whether it is an operation's own setting rather than a constant of the function.
+        edition: how often it was set.
     """
 
     __slots__ = ("_edition", "_seen", "_value", "frozen", "given", "implied", "root", "weak")
@@ -214,7 +216,7 @@ class Constant(Leaf):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether it was never set, and may be computed with once and for all."""
+        """Whether it was never set, so that it may be folded into other constants."""
         return self.root._edition == 0
 
     @property
@@ -255,7 +257,7 @@ class Constant(Leaf):
 
 
 class Placeholder(Leaf):
-    """A value that is not known yet. Once bound it stands for its target and nothing else."""
+    """A value that is not known yet. Once bound, it stands for its target."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Nodes: the values of a graph, and the records of the operations that give them."""
+"""Nodes, the values of a graph, and records, which describe operations."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ class Node:
 
     @property
     def title(self) -> str:
-        """What people call what it does: an operation's public name, or the kind of a leaf."""
+        """The name of the operation for people, or the kind of a leaf."""
         if self.op is None:
             return self.kind
         title = self.op.title
@@ -249,14 +249,14 @@ class Node:
 
 
 def resolve(node: Node) -> Node:
-    """The node itself, or what the placeholder that it is stands for."""
+    """The node itself, or the target of a bound placeholder."""
     while node.target is not None:
         node = node.target
     return node
 
 
 def same_type(*nodes: Node) -> bool:
-    """Whether all have the same shape, axes and type of elements."""
+    """Whether all have the same shape, axes and dtype."""
     first = nodes[0]
     of = first.shape, first.axes, first.dtype
     return all((n.shape, n.axes, n.dtype) == of for n in nodes[1:])
@@ -268,9 +268,9 @@ def twin(
     inputs: Iterable[Node] = (),
     attrs: Attributes | None = None,
 ) -> Node:
-    """A node of the same type and operation, or of another operation; by default without inputs.
+    """A node of the same type with the same or another operation; by default without inputs.
 
-    It has the same `uid`, so what is random draws the same with and without passes.
+    It has the same `uid`, so random operations draw the same numbers with and without passes.
     """
     new = Node(
         op or node.op, inputs, node.attrs if attrs is None else attrs, node.name, node.origin
@@ -281,10 +281,10 @@ def twin(
 
 
 def describe(node: Node, type: Type | None = None) -> str:
-    """A node in a message: name, shape, dynamic axes, dtype if it is not float32.
+    """A node for messages: name, shape, dynamic axes, and dtype if it is not float32.
 
     Args:
-        type: what is known so far, if its own type is not settled yet.
+        type: the type known so far, if it is not final yet.
     """
     told = describe_type(node if type is None or node.shape is not None else type)
     return f"'{node.name}' {told}" if node.name else told
@@ -307,7 +307,7 @@ def describe_type(of: Node | Type) -> str:
 
 @dataclass(eq=False)
 class Type:
-    """What is known of a value's shape, dynamic axes and dtype; None for what is not."""
+    """What is known of a value's shape, dynamic axes and dtype; None for what is unknown."""
 
     shape: Shape | None
     axes: tuple[Axis, ...] | None
@@ -347,18 +347,18 @@ def _operands(node: Node, types: Sequence[Type] = ()) -> list[str]:
 
 
 def failed(node: Node, error: GraphError, types: Sequence[Type] = ()) -> GraphError:
-    """`error`, which `node` gave, with the node's place in the user's code.
+    """`error`, raised by `node`, with its place in the user's code.
 
-    `types` are the operands' so far, where some are not settled yet.
+    `types` are those of the operands, if some are not final.
     """
     assert node.op is not None
     return located(error, node.title, node.origin, _operands(node, types))
 
 
 def random_key(node: Node) -> int:
-    """What tells the random numbers of an operation from others'.
+    """The key of an operation's random numbers.
 
-    In a plan of people's functions that is the operation's place among the random ones.
+    In a plan for a function, it is the operation's position among the random ones.
     """
     return node.uid
 

@@ -1,4 +1,4 @@
-"""Numbers as people give them: types, arrays, and whole numbers."""
+"""Numbers given by the user: types, arrays, and whole numbers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SPELLINGS: dict[object, type] = {int: np.float32, "float": np.float32}  # as CN
 
 
 def number_type(dtype: DTypeLike) -> np.dtype:
-    """The type of number that is meant by `dtype`.
+    """The number type meant by `dtype`.
 
-    A graph computes with floating-point numbers: of integers, 0.5 would be 0.
+    Graphs compute with floating-point numbers: as an integer, 0.5 would be 0.
 
     Raises:
-        GraphError: `dtype` is none of them.
+        GraphError: `dtype` is not a floating-point type.
     """
     try:
         found = np.dtype(_SPELLINGS.get(dtype, dtype))
@@ -39,7 +39,7 @@ def number_type(dtype: DTypeLike) -> np.dtype:
 
 
 def _bfloat16(dtype: object) -> GraphError | None:
-    """The error, if that is the type that is meant: PyTorch's, that of `ml_dtypes`, or its name."""
+    """The error for bfloat16: PyTorch's type, that of `ml_dtypes`, or its name."""
     if "bfloat16" not in str(dtype):
         return None
     return GraphError(
@@ -50,10 +50,10 @@ def _bfloat16(dtype: object) -> GraphError | None:
 
 
 def as_numbers(value: object, of: str) -> np.ndarray:
-    """A new array of what is given for `of`.
+    """A new array of the numbers given for `of`.
 
     Raises:
-        GraphError: it is no array of numbers.
+        GraphError: it is not an array of numbers.
     """
     try:
         array = np.array(value)
@@ -68,10 +68,10 @@ def as_numbers(value: object, of: str) -> np.ndarray:
 
 
 def whole(value: Any, of: str) -> int:
-    """A whole number, of whatever type.
+    """A whole number, of any numeric type.
 
     Raises:
-        GraphError: `value` is none.
+        GraphError: `value` is not a whole number.
     """
     try:
         return operator.index(value)

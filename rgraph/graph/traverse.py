@@ -1,4 +1,4 @@
-"""Walks over graphs: order and loops. Cycles close at delays and nowhere else."""
+"""Graph traversal: order and loops. Cycles close at delays and nowhere else."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .node import Node, describe, resolve
 
 
 def _before(node: Node) -> tuple[Node, ...]:
-    """What must be computed before `node`, within a step; a delay waits for its initial state."""
+    """The nodes that `node` needs within a step; a delay needs its initial state."""
     return (node.inputs[1:] if node.is_delay else node.inputs) + _sources(node)
 
 
 def _sources(node: Node) -> tuple[Node, ...]:
-    """The nodes that decide how long the sequences are that `node` computes on."""
+    """The nodes that determine the lengths of the sequences that `node` is computed on."""
     if node.op is None or not node.axes or node.axes[-1].source in (None, node):
         return ()
     return (node.axes[-1].source,)
@@ -23,8 +23,7 @@ def _sources(node: Node) -> tuple[Node, ...]:
 def order(roots: Iterable[Node], enter: Callable[[Node], bool] = lambda n: True) -> list[Node]:
     """All nodes below `roots` that `enter` admits, operands first.
 
-    What a delay delays comes somewhere, not necessarily before it.
-    Raises `GraphError` for a cycle that has no delay in it.
+    The operand of a delay may come after it. Raises `GraphError` for a cycle without a delay.
     """
     done: dict[Node, None] = {}
     entered: set[Node] = set()
@@ -54,9 +53,9 @@ def order(roots: Iterable[Node], enter: Callable[[Node], bool] = lambda n: True)
 
 
 def updates(roots: Iterable[Node]) -> dict[Node, Node]:
-    """What a step of training sets stored values below `roots` to: see `Op.updates`.
+    """The new values of stored nodes below `roots` in a training step: see `Op.updates`.
 
-    One that is updated several times is so one after the other, in the order of the graph.
+    Several updates of one node are applied one after the other, in graph order.
     """
     found: dict[Node, Node] = {}
     for node in order(roots):
@@ -123,7 +122,7 @@ def components(roots: Iterable[Node]) -> list[list[Node]]:
 
 
 def dependents(nodes: list[Node], replaced: Iterable[Node]) -> set[Node]:
-    """The nodes that some replaced node reaches, through delays too."""
+    """The nodes that depend on a replaced node, through delays too."""
     touched = set(replaced)
     grew = True
     while grew:
