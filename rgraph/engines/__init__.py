@@ -1,1 +1,1 @@
-"""Engines: kernels and memory of one processor each; `base` says what an engine is."""
+"""Engines: kernels and memory of one processor each; see `base`."""

@@ -1,8 +1,8 @@
-"""What an engine is: all that plans and runs ask of what computes.
+"""The interface of engines: everything that plans and runs need from them.
 
-An engine has an array library, memory, and kernels, on a CPU those of several providers in order.
-Which kernel an operation gets is decided once, when a plan is made: the first provider's that has
-one. Who has none says so there and then, with None.
+An engine has an array library, memory, and kernels; on a CPU, the kernels of several providers in
+order. The kernel of an operation is chosen once, when a plan is made: that of the first provider
+that has one. A provider without a kernel returns None.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Bound(NamedTuple):
     """A kernel with its arguments.
 
     Attributes:
-        provider: the name of who has it.
-        in_place: whether it may write where an operand of the same form is that is pointwise in it:
-            any of a pointwise operation's, or of a tail's.
+        provider: the name of the provider.
+        in_place: whether the result may overwrite an operand of the same form: any operand of a
+            pointwise operation, or any operand of a tail.
         takes_out: whether it takes `out`, even if its record does not.
     """
 
@@ -48,14 +48,14 @@ class Bound(NamedTuple):
 
 
 class Provider:
-    """One library's kernels for some operations.
+    """The kernels of one library, for some operations.
 
     Attributes:
-        name: what people call it.
-        dtype: the only type of operands that it takes; None: any.
-        makers: by operation, what `bind` goes to.
-        compiler: what it does of loops in one piece.
-        matmul: its product of two arrays, where it has one.
+        name: its name.
+        dtype: the only dtype of operands that it supports; None: any.
+        makers: the functions that make the kernels, by operation: see `bind`.
+        compiler: runs whole loops, if the provider can.
+        matmul: its product of two arrays, if it has one.
     """
 
     name = ""
@@ -98,54 +98,55 @@ Compute = Callable[..., bool]
 
 
 class Compiler(Protocol):
-    """What does the work of a loop's steps without Python."""
+    """Runs the steps of a loop without Python."""
 
     def loop(self, program: LoopProgram) -> Callable[..., bool] | None:
-        """All steps of a loop: `go(run, arrays, layout, step)`, which says whether it could;
-        nothing has been done where it could not.
+        """A function `go(run, arrays, layout, step)` that runs all steps of a loop. It returns
+        whether it could; if not, it has done nothing.
 
-        None where it has no form of its own for an instruction.
+        None if an instruction of the loop is not supported.
         """
 
 
 class Guard(Protocol):
-    """Remembers whether something that it was shown was not finite, until it is cleared."""
+    """Remembers whether any array that it was shown was not finite, until it is cleared."""
 
     def look(self, array: Array, infinite_too: bool) -> None:
-        """Looks for NaN, and for infinities too."""
+        """Check for NaN, and optionally for infinities."""
 
     def clear(self) -> None:
-        """Forgets."""
+        """Forget what was found."""
 
     def later(self) -> Callable[[], bool]:
-        """What tells whether it is set now: called later, it hardly waits."""
+        """A function that returns whether something was found up to now; called later, it hardly
+        waits."""
 
 
 class Collective(Protocol):
-    """What sums arrays over several processes in an engine's own memory.
+    """Sums arrays over several processes in the memory of an engine.
 
     Attributes:
-        gpu: a name of this process's GPU that no other of its machine has.
+        gpu: the name of this process's GPU, unique on its machine.
     """
 
     gpu: str
 
     def new_id(self) -> object:
-        """What one process makes and all then join by."""
+        """An identifier made by one process, with which all join."""
 
     def join(self, size: int, unique: object, rank: int) -> Callable[[Array], None]:
-        """Joins so many processes; what sets an array to its sum over all of them."""
+        """Join this many processes; returns a function that sums an array over all of them."""
 
 
 class Engine(ABC):
     """Kernels and memory of one processor.
 
     Attributes:
-        name: what people call it.
+        name: its name.
         xp: the array library, with NumPy's API.
-        is_gpu: whether its memory is a GPU's.
-        compiler: what does a loop's steps in one piece, where there is such.
-        guard: while there is one, what stays is changed only if it has found all finite.
+        is_gpu: whether its memory is that of a GPU.
+        compiler: runs whole loops, if the engine can.
+        guard: if set, stored values change only if it has found everything finite.
     """
 
     name: str
@@ -167,7 +168,8 @@ class Engine(ABC):
         none."""
 
     def apart(self, arguments: Attributes, operands: Sequence[Type]) -> Kernel:
-        """The kernel of an operation and its tail (`ops.fused.TAILED`), one after the other."""
+        """The kernel of an operation with a tail (`ops.fused.TAILED`), computed one after the
+        other."""
         head, program = arguments["head"], arguments["program"]
         count = len(operands) - program.arity + 1
         first = self.bind(head, arguments["arguments"], operands[:count])
@@ -186,46 +188,47 @@ class Engine(ABC):
 
     @property
     def matmul(self) -> Callable[[Array, Array], Array]:
-        """The product of two arrays, as the array library's function of that name."""
+        """The product of two arrays, like the array library's function of that name."""
         return self.xp.matmul
 
     # Memory
 
     @abstractmethod
     def empty(self, shape: Shape, dtype: DTypeLike, like: Array | None = None) -> Array:
-        """An array to be written.
+        """An uninitialized array.
 
-        Its memory order is that of `like`, an array of as many axes; without that, images and
-        volumes in rows are channels-last, as convolutions want them.
+        It has the memory order of `like`, an array of the same rank; by default, images and volumes
+        in rows are channels-last, as convolutions need them.
         """
 
     def staging(self, shape: Shape, dtype: DTypeLike) -> np.ndarray:
-        """An array of the CPU's, to be written and then given to `to_feed`."""
+        """An uninitialized array in CPU memory, to be filled and given to `to_feed`."""
         return self.empty(shape, dtype)
 
     @abstractmethod
     def from_numpy(self, array: np.ndarray) -> Array:
-        """The array in the engine's memory; one that is there already stays where it is."""
+        """The array in the engine's memory; unchanged if it is there already."""
 
     def to_feed(self, array: np.ndarray) -> Array:
-        """The array as `Plan.run` is fed with it: what is small may stay in the CPU's memory until
-        then, and be copied with the others."""
+        """The array, as `Plan.run` is fed with it: small arrays may stay in CPU memory until then,
+        to be copied together.
+        """
         return self.from_numpy(array)
 
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:
-        """The array in the CPU's memory, once it is computed."""
+        """The array in CPU memory, once it has been computed."""
 
     def assign(self, target: Array, source: Array) -> None:
-        """Sets an array to another, or to what is repeated to its shape."""
+        """Copy an array into another, broadcast to its shape."""
         target[...] = source
 
     def copy(self, array: Array, rows: Array | None = None) -> Array:
-        """A copy in the same order of memory: of all, or of rows by their numbers."""
+        """A copy in the same memory order: of all rows, or of those with the given numbers."""
         return array.copy(order="K") if rows is None else array[rows]
 
     def store(self, node: Stored, array: Array) -> None:
-        """Sets what stays from run to run to an array of the engine's, which nobody else writes."""
+        """Set a stored node to an array of the engine that nothing else writes to."""
         node.take(array)
 
     # Runs
@@ -236,34 +239,34 @@ class Engine(ABC):
 
     @abstractmethod
     def generator(self, seed: tuple[int, ...], varies: int | None = None) -> Generator:
-        """A generator of random numbers, as `numpy.random.Generator`.
+        """A generator of random numbers, like `numpy.random.Generator`.
 
         Args:
-            varies: the number in `seed` that is another in each run.
+            varies: the index in `seed` of the number that differs in each run.
         """
 
     def series(self, seed: int, turn: int) -> Generator:
-        """As `generator`, of numbers that go on from turn to turn; turns begin with 1."""
+        """Like `generator`, for numbers that continue from turn to turn; the first turn is 1."""
         return self.generator((seed, turn, 0), varies=1)
 
     def active(self) -> AbstractContextManager[object]:
-        """What is entered around all work on the engine's arrays."""
+        """A context for all work on the engine's arrays."""
         return nullcontext()
 
     def beside(self, stream: object) -> AbstractContextManager[None]:
-        """While this lasts, runs are in order with what is done on a stream of a GPU's."""
+        """A context in which runs are ordered with the work on a GPU stream."""
         return nullcontext()
 
     def finish(self) -> None:  # noqa: B027
-        """Marks the end of a run."""
+        """Mark the end of a run."""
 
     def synchronize(self) -> None:  # noqa: B027
-        """Waits until everything that was begun is done."""
+        """Wait for all work that has been started."""
 
     def collective(self) -> Collective | None:
-        """What sums arrays over processes in this engine's memory; None: it is done on the CPU."""
+        """Sums over processes in this engine's memory; None: they are made on the CPU."""
         return None
 
     def make_guard(self) -> Guard | None:
-        """A guard, where results are looked at without waiting for them."""
+        """A guard, if results can be checked without waiting for them."""
         return None

@@ -1,4 +1,4 @@
-"""The engine of the CPU: NumPy's arrays, and kernels of providers in order."""
+"""The CPU engine: NumPy arrays, and the kernels of providers in order."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ WHY_NOT = {  # what is said where a provider can't be had
 
 
 class CpuEngine(Engine):
-    """NumPy's arrays and memory.
+    """NumPy arrays, with the kernels of several providers.
 
     Args:
-        providers: their names, the preferred one first; those that can't be had are left out. What
-            none of them has, the records' own kernels do.
+        providers: the names of the providers, the preferred one first; unavailable ones are
+            skipped. The records' own kernels do everything else.
     """
 
     xp = np
@@ -89,13 +89,13 @@ class CpuEngine(Engine):
 
 
 def _or(rest: Compute | None, compute: Compute) -> Compute:
-    """What computes, and leaves to the rest what it can't."""
+    """`compute`, with `rest` for what it refuses."""
     return compute if rest is None else lambda *arrays: compute(*arrays) and rest(*arrays)
 
 
 @lru_cache(maxsize=256)
 def _orders(rank: int, strides: tuple[int, ...] | None) -> tuple[list[int], list[int]]:
-    """The axes as they lie in memory, outermost first, and the way back."""
+    """The axes in memory order, outermost first, and the inverse permutation."""
     if strides is None:
         order = [0, *range(2, rank), 1]
     else:
@@ -104,10 +104,10 @@ def _orders(rank: int, strides: tuple[int, ...] | None) -> tuple[list[int], list
 
 
 def _provider(name: str, empty: Callable[..., np.ndarray], onednn: bool) -> Provider | None:
-    """The provider of that name, or None where it can't be had.
+    """The provider of that name, or None if it is not available.
 
     Args:
-        empty: `empty(shape, dtype)`, memory to be written.
+        empty: `empty(shape, dtype)`, allocates memory.
         onednn: whether oneDNN is among the providers.
     """
     if name == "onednn":
@@ -131,9 +131,10 @@ def _provider(name: str, empty: Callable[..., np.ndarray], onednn: bool) -> Prov
 
 @lru_cache(maxsize=16)
 def made(name: str) -> CpuEngine | None:
-    """The engine of that name, or of these providers ("onednn+numpy"); None where it can't be had.
+    """The engine of that name, or with these providers ("onednn+numpy"); None if it is not
+    available.
 
-    `onednn` can be had without what is in C.
+    `onednn` does not require the extension in C.
     """
     names = ENGINES.get(name) or name.split("+")
     engine = CpuEngine(name, names)
@@ -142,12 +143,12 @@ def made(name: str) -> CpuEngine | None:
 
 
 def reference_run() -> Run:
-    """What a record's kernel needs to run outside of a plan."""
+    """A run for calling a record's kernel outside of a plan."""
     engine = made("numpy")
     assert engine is not None
     return Run(engine, {}, 1)
 
 
 def best() -> str:
-    """The preferred one of those that can be had."""
+    """The preferred engine of those available."""
     return next(name for name in ENGINES if made(name) is not None)

@@ -1,7 +1,7 @@
-"""How arrays lie in memory.
+"""Memory order of arrays.
 
-Convolutions are fastest on arrays (rows, channels, *size) that are channels-last: in memory the
-channels of a pixel are neighbours.
+Convolutions are fastest on channels-last arrays (rows, channels, *size): the channels of a pixel
+are adjacent in memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 
 
 class Form(NamedTuple):
-    """All that matters of an array but its memory."""
+    """Everything about an array except its memory."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -36,7 +36,7 @@ class Form(NamedTuple):
 
     @property
     def in_order(self) -> bool:
-        """Whether its elements follow one another in memory, the last axis innermost."""
+        """Whether it is C-contiguous."""
         step = self.dtype.itemsize
         for size, stride in zip(self.shape[::-1], self.strides[::-1], strict=True):
             if size > 1 and stride != step:
@@ -45,15 +45,15 @@ class Form(NamedTuple):
         return True
 
     def example(self) -> np.ndarray:
-        """An array of this form; its elements are not to be read."""
+        """An array of this form; its elements must not be read."""
         return np.lib.stride_tricks.as_strided(np.empty(1, self.dtype), self.shape, self.strides)
 
 
 def address(array: np.ndarray) -> int:
-    """Where the array's memory begins: `array.ctypes.data`, in a tenth of the time.
+    """The address of the array's memory: `array.ctypes.data`, in a tenth of the time.
 
-    It is the first field of the C structure that an array is (PyArrayObject, NumPy's C API). That
-    is true of arrays only, not of NumPy's numbers.
+    It is the first field of the C structure of an array (PyArrayObject in NumPy's C API). NumPy
+    scalars have another structure.
     """
     return c_void_p.from_address(id(array) + object.__basicsize__).value or 0
 
@@ -68,10 +68,10 @@ def channels_last(shape: Sequence[int]) -> Shape:
 def empty_channels_last(
     empty: Callable[..., Array], shape: Sequence[int], dtype: DTypeLike
 ) -> Array:
-    """An array (rows, channels, *size) to be written, with the channels innermost.
+    """An uninitialized array (rows, channels, *size) in channels-last order.
 
     Args:
-        empty: `empty(shape, dtype)`, memory in plain order.
+        empty: `empty(shape, dtype)`, allocates memory in C order.
     """
     rows, channels, *size = shape
     memory = empty((rows, *size, channels), dtype)
@@ -79,19 +79,19 @@ def empty_channels_last(
 
 
 def is_dense(array: Array) -> bool:
-    """Whether `array`, (rows, channels, *size), is channels-last in memory and without gaps."""
+    """Whether `array`, (rows, channels, *size), is channels-last without gaps."""
     return lies_densely(array.shape, array.strides, array.dtype.itemsize)
 
 
 @lru_cache(maxsize=4096)
 def lies_densely(shape: Shape, strides: Shape, itemsize: int = 4) -> bool:
-    """`is_dense` of an array of this shape, with strides in bytes."""
+    """`is_dense` for an array of this shape, with strides in bytes."""
     steps = (n * itemsize for n in channels_last(shape))
     return all(n == 1 or a == b for n, a, b in zip(shape, strides, steps, strict=True))
 
 
 def dense(run: Run, empty: Callable[..., Array], array: Array) -> Array:
-    """`array`, or a copy of it that is dense; the last copy is kept for others of this step."""
+    """`array`, or a dense copy; the last copy is cached for other calls of this step."""
     if lies_densely(array.shape, array.strides, array.dtype.itemsize):
         return array
     of, step, copy = run.memo.get("copied", (None, None, None))
@@ -103,14 +103,14 @@ def dense(run: Run, empty: Callable[..., Array], array: Array) -> Array:
 
 
 def dense_room(out: Array | None, empty: Callable[..., Array], shape: Sequence[int]) -> Array:
-    """`out` if it is dense, or an array that is, to be written; float32."""
+    """`out` if it is dense, or a new dense float32 array."""
     if out is not None and lies_densely(out.shape, out.strides):
         return out
     return empty_channels_last(empty, shape, np.float32)
 
 
 def into(out: Array | None, result: Array) -> Array:
-    """The result in `out`, if there is one: copied if it is another array."""
+    """The result in `out`, if given: copied if it is another array."""
     if out is None or out is result:
         return result
     out[...] = result
@@ -120,12 +120,12 @@ def into(out: Array | None, result: Array) -> Array:
 def joined(
     shape: Sequence[int], strides: Sequence[Sequence[int]]
 ) -> tuple[list[int], list[list[int]]]:
-    """Sizes and strides with the axes in the first array's memory order, outermost first, and those
-    that lie behind one another in every array joined.
+    """Sizes and strides with the axes in the memory order of the first array, outermost first,
+    merging axes that are contiguous in every array.
 
     Args:
-        shape: of all the arrays.
-        strides: of each array, 0 along what is repeated.
+        shape: the common shape.
+        strides: the strides of each array, 0 for broadcast axes.
     """
     order = sorted(
         (i for i in range(len(shape)) if shape[i] != 1), key=lambda i: -abs(strides[0][i])

@@ -1,6 +1,6 @@
-"""The provider in C: pointwise work, loops, products, sums, softmax, convolutions and pooling.
+"""The provider in C: pointwise programs, loops, products, sums, softmax, convolutions and pooling.
 
-There where the package's build found a C compiler.
+It is available if a C compiler was found when the package was built.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["Native", "NativeError"]
 
 
 class Native(Provider):
-    """What is in C, for float32.
+    """The kernels in C, for float32.
 
     Args:
-        empty: `empty(shape, dtype)`, memory to be written.
-        before_another: whether another library comes after it for convolutions and pooling. Then
-            it does only what it does faster: convolutions by minimal filtering.
+        empty: `empty(shape, dtype)`, allocates memory.
+        before_another: whether another library for convolutions and pooling comes after it. Then it
+            only takes the convolutions that it computes faster, by minimal filtering.
 
-    Raises `NativeError` where it can't be had.
+    Raises `NativeError` if it is not available.
     """
 
     name = "native"

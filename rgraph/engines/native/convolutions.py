@@ -37,12 +37,12 @@ _LEAST_FILLED = 0.6
 
 
 class Convolutions:
-    """Kernels that take what suits, and leave all else to those of the providers after this one.
+    """Kernels of convolutions; unsupported cases are left to the next providers.
 
     Args:
-        programs: the compiled library, and the tails' programs.
-        empty: `empty(shape, dtype)`, memory to be written.
-        only_filtering: whether products with patches are left to the others.
+        programs: the extension module, and the programs of tails.
+        empty: `empty(shape, dtype)`, allocates memory.
+        only_filtering: whether to leave products with patches to the next providers.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Convolutions:
     def _weights(
         self, rest: Kernel, operands: Sequence[Type], /, *, kernel: Shape, **at: Any
     ) -> Kernel | None:
-        """The gradient to the kernels."""
+        """The gradient with respect to the kernels."""
         if at["groups"] != 1:
             return None
         filtering = Filtering.of(self.lanes, kernel, at)
@@ -109,10 +109,10 @@ class Convolutions:
 
 
 class Filtering:
-    """Where minimal filtering suits.
+    """Decides where minimal filtering is used.
 
     Args:
-        lanes: the numbers of a vector.
+        lanes: the number of floats in a vector.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -120,15 +120,15 @@ class Filtering:
 
     @classmethod
     def of(cls, lanes: int, kernel: Shape, at: Attributes) -> Filtering | None:
-        """None for convolutions that it does not suit, whatever the images."""
+        """None for convolutions that it does not support, whatever the images."""
         plain = {*at["strides"], *at["dilation"]} == {1}
         return cls(lanes) if plain and tuple(kernel) == (3, 3) else None
 
     def tiles(self, channels: Sequence[int], images: int, size: Shape) -> int:
-        """The tiles of images of that size; 0 where it does not suit.
+        """The number of tiles of images of that size; 0 if filtering should not be used.
 
         Args:
-            channels: of the operand and of the result.
+            channels: the channels of the operand and of the result.
         """
         if math.prod(channels) > _MOST_KERNELS or any(n % self._lanes for n in channels):
             return 0
@@ -138,20 +138,20 @@ class Filtering:
 
 
 class BoundConvolution:
-    """The kernel of a convolution as it stands in a program.
+    """The kernel of one convolution in a plan.
 
     Args:
-        convolutions: what computes it.
-        kernel: the size of its kernels.
-        name: whether it is a convolution or a transposed one.
+        convolutions: what it belongs to.
+        kernel: the spatial size of the kernels.
+        name: "convolution" or "convolution_transpose".
         at: its arguments.
-        tail: what is pointwise after it.
-        rest: the kernel of what does not suit.
+        tail: the pointwise operations after it.
+        rest: the kernel for unsupported cases.
 
     Attributes:
-        filtering: where minimal filtering suits; None: nowhere.
-        form: the library's form of it.
-        right: the number of the operand that has the kernels.
+        filtering: decides where minimal filtering is used; None: nowhere.
+        form: the extension's object for it.
+        right: the index of the operand with the kernels.
     """
 
     right, rows_apart = 0, True
@@ -178,7 +178,7 @@ class BoundConvolution:
         self._result_of = lru_cache(maxsize=1024)(self._find_result)
 
     def _find_result(self, w: Shape, x: Shape) -> tuple[Shape, int] | None:
-        """The shape of the result, and the tiles for filtering; None where C can't compute it."""
+        """The shape of the result and the number of tiles; None if unsupported."""
         results, channels = (w[1], w[0]) if self._transposed else w[:2]
         if len(w) != len(x) or x[1] != channels:
             return None
@@ -204,22 +204,23 @@ class BoundConvolution:
         return self._rest(run, w, x, *more, out=out)
 
     def prepared(self, run: Run, w: Array, rows: int, shape: Shape) -> Array | None:
-        """The kernels, for so many images of a shape; None where they don't suit."""
+        """The prepared kernels for this many images of a shape; None if unsupported."""
         result = self._result_of(w.shape, (rows, *shape)) if w.dtype == _FLOAT else None
         return None if result is None else self._kernels(run, w, result[1] >= _LEAST_IN_LOOP)
 
     def _kernels(self, run: Run, w: Array, filtering: bool) -> Array | None:
-        """Kernels as the library wants them; None where that is left to the others."""
+        """The prepared kernels; None if the case is left to the next providers."""
         if filtering:
             return self._at_points(run, w)
         return None if self._only_filtering else self._in_panels(run, w)
 
     def _turned(self, w: Array) -> Array:
-        """Kernels (results, channels, ...): of a transposed convolution, of that which it is."""
+        """Kernels (results, channels, ...); for a transposed convolution, those of the equivalent
+        one."""
         return np.flip(w, tuple(range(2, w.ndim))).swapaxes(0, 1) if self._transposed else w
 
     def _at_points(self, run: Run, w: Array) -> Array:
-        """Kernels at the points of filtering; once in a run."""
+        """Kernels at the points of filtering, cached for the run."""
         key = (id(w), self._transposed, "at points")
         if key not in run.memo:
             plain = np.ascontiguousarray(self._turned(w))
@@ -229,7 +230,7 @@ class BoundConvolution:
         return run.memo[key][1]
 
     def _in_panels(self, run: Run, w: Array) -> Array:
-        """Kernels as the right factor of products with patches; once in a run."""
+        """Kernels as the right factor of products with patches, cached for the run."""
         key = (id(w), self._transposed, "in panels")
         if key not in run.memo:
             own = self._turned(w)

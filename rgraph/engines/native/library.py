@@ -1,6 +1,6 @@
-"""The engine's work in C: the extension module of this processor's instruction sets.
+"""The extension module in C for this processor's instruction set.
 
-The package's build makes one for each level of them, where there is a C compiler: see `setup.py`.
+The build makes one for each level, if there is a C compiler: see `setup.py`.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def _module(name: str) -> Extension:
 
 @cache
 def load() -> Extension:
-    """The fastest of them, which has as many threads as the engines.
+    """The fastest usable module, with its number of threads set.
 
-    Raises `NativeError` where there is none.
+    Raises `NativeError` if there is none.
     """
     for module in built().values():
         follow_number(module.set_threads)

@@ -1,4 +1,4 @@
-"""The steps of a loop without Python between them: see `plan.program`."""
+"""Loops that run in C, without Python between the steps: see `plan.program`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class _Line(NamedTuple):
     """An instruction in C.
 
     Attributes:
-        what: the library's form of it.
-        prepared: `prepared(run, array, rows)`, a factor that stays the same, as the library wants
-            it; None where it can't be. `of` is that array's number among the buffers.
+        what: the extension's object for it.
+        prepared: `prepared(run, array, rows)` returns a constant factor in the form that the
+            extension needs, or None if that is impossible. `of` is the number of its buffer.
     """
 
     what: object
@@ -36,10 +36,10 @@ class _Line(NamedTuple):
 
 
 class Compiler:
-    """What goes through the steps of a loop; see `engines.base.Compiler`.
+    """Runs loops in C; see `engines.base.Compiler`.
 
     Args:
-        programs: the compiled library.
+        programs: the extension module and its programs.
     """
 
     def __init__(self, programs: Programs) -> None:
@@ -74,7 +74,7 @@ class Compiler:
         return partial(self._go, loop, [line for line in lines if line.prepared is not None])
 
     def _lines(self, instruction: Instruction, places: list[Place]) -> list[_Line] | None:
-        """An instruction in C; None if there is no such."""
+        """An instruction in C; None if it is not supported."""
         values = (*instruction.operands, *instruction.results)
         if not instruction.calls:
             return [_Line(self._copy, values)]

@@ -1,7 +1,7 @@
-"""Pooling of images and volumes whose channels are innermost in memory.
+"""Pooling of channels-last images and volumes.
 
-The gradient of max pooling looks anew for what is largest: nothing is kept for a gradient that may
-never be asked for.
+The gradient of max pooling searches for the largest elements again: nothing is stored for a
+gradient that may not be needed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _LEAST_CHANNELS = 4  # of which loops are worth it
 
 
 class Poolings:
-    """Kernels that take what suits, and leave all else to those of the providers after this one.
+    """Kernels of pooling; unsupported cases are left to the next providers.
 
     Args:
-        library: what is in C.
-        empty: `empty(shape, dtype)`, memory to be written.
+        library: the extension module.
+        empty: `empty(shape, dtype)`, allocates memory.
     """
 
     def __init__(self, library: Extension, empty: Callable[..., Array]) -> None:

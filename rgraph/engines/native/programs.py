@@ -1,4 +1,4 @@
-"""Pointwise programs for the interpreter in C: any number of results, one pass over memory."""
+"""Pointwise programs for the interpreter in C: any number of results, in one pass over memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Compiled:
-    """A program made ready.
+    """A compiled program.
 
     Attributes:
-        program: the interpreter's form of it.
-        run: `run(*arrays)`, the operands and the results, does it; returns whether it could not:
-            nothing has been done then.
+        program: the extension's object for it.
+        run: `run(*arrays)` computes the results, the last arrays, from the operands, the first. It
+            returns whether it refused; then nothing has been done.
     """
 
     def __init__(self, library: Extension, program: Program) -> None:
@@ -31,10 +31,11 @@ class Compiled:
 
 
 class Programs:
-    """What the interpreter in C does for an engine.
+    """Compiles pointwise programs.
 
     Args:
-        library: the extension module; that of this processor, or `NativeError` is raised.
+        library: the extension module; by default that of this processor, or `NativeError` is
+            raised.
     """
 
     def __init__(self, library: Extension = None) -> None:
@@ -59,7 +60,7 @@ class Programs:
         return kernel
 
     def _compile(self, program: Program) -> Compiled | None:
-        """A program of float32 made ready; None if the interpreter lacks one of its operations."""
+        """Compile a program for float32; None if the interpreter lacks one of its operations."""
         if not self.operations.keys() >= {*program.names}:
             return None
         lines, registers = program.allocated()

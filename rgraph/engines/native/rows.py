@@ -1,4 +1,4 @@
-"""What runs along what is innermost in memory: softmax, and what is made of it."""
+"""Operations along the innermost axis: softmax and related ones."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _NAMES = ("softmax", "log_softmax", "hardmax", "cross_entropy_with_softmax")  # 
 
 
 class Rows:
-    """Kernels that take what suits, and leave all else to those of the providers after this one.
+    """Kernels along rows; unsupported cases are left to the next providers.
 
     Args:
-        programs: the compiled library.
-        empty: `empty(shape, dtype)`, memory to be written.
+        programs: the extension module.
+        empty: `empty(shape, dtype)`, allocates memory.
     """
 
     def __init__(self, programs: Programs, empty: Callable[..., Array]) -> None:

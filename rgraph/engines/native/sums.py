@@ -1,4 +1,4 @@
-"""Sums over rows, and over the pixels of images: what comes back to a bias."""
+"""Sums over rows and over the pixels of images: gradients of biases."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def per_channel(x: Array, shape: tuple[int, ...], rank: int) -> Array | None:
 
 
 class Sums:
-    """Kernels that take what suits, and leave all else to those of the providers after this one.
+    """Kernels of sums; unsupported cases are left to the next providers.
 
     Args:
-        programs: the compiled library.
+        programs: the extension module.
     """
 
     def __init__(self, programs: Programs) -> None:

@@ -1,4 +1,4 @@
-"""Numbers from lines of text, in C."""
+"""Parses numbers in lines of text, in C."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from .library import load
 def parse(
     text: bytes, lines: int, streams: Sequence[tuple[bytes, int, bool]]
 ) -> tuple[int, int, list[Found]]:
-    """What is wrong (0: nothing), before how many bytes, and what was found of each stream.
+    """Returns an error code (0: none), the position of the error in bytes, and what was found of
+    each stream.
 
     Args:
         lines: how many lines the text has.
-        streams: of each the name, a sample's size, and whether it is sparse.
+        streams: for each stream its name, the size of a sample, and whether it is sparse.
 
-    Raises `NativeError` where the package was built without C.
+    Raises `NativeError` if the package was built without C.
     """
     library = load()
     numbers = text.count(b":") if any(sparse for *_, sparse in streams) else 0

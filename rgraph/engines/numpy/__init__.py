@@ -1,4 +1,4 @@
-"""The provider that is always there: NumPy, on all cores of a CPU."""
+"""The provider that is always available: NumPy, on all cores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .threads import Array
 
 
 class Numpy(Provider):
-    """What is done piece by piece, in the cache and by all threads."""
+    """Kernels that work piece by piece in the cache, on all threads."""
 
     name = "numpy"
 
@@ -61,7 +61,7 @@ def _convolution(run: Run, w: Array, x: Array, *, out: Array | None = None, **at
 def _tailed(
     rest: Kernel, operands: Sequence[Type], /, *, head: Op, arguments: Attributes, program: Program
 ) -> Kernel | None:
-    """A convolution, with its tail on each part of the result while that is in the cache."""
+    """A convolution, with its tail applied to each part of the result while it is in the cache."""
     head_kernel = _HEADS.get(head.name)
     if head_kernel is None or not _in_one_piece(head, arguments):
         return None
@@ -77,7 +77,7 @@ def _tailed(
 
 
 def _in_one_piece(head: Op, at: Attributes) -> bool:
-    """Whether each part of the result is written once: not in groups, nor stride by stride."""
+    """Whether each part of the result is written once: neither in groups nor stride by stride."""
     turned = head.name == "convolution_transpose"
     return at["groups"] == 1 and not (turned and any(s > 1 for s in at["strides"]))
 

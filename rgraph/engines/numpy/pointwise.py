@@ -39,7 +39,7 @@ def kernel(program: Program) -> Kernel:
 
 
 def together(program: Program) -> Compute:
-    """What computes a program's results from its operands; both are given, whole."""
+    """Computes the results of a program from its operands; all arrays are given."""
     on_arrays, first = OnArrays(program, np), program.arity
     names = [f"register {i}" for i in range(on_arrays.registers)]
     none = [None] * on_arrays.registers
@@ -67,8 +67,9 @@ def together(program: Program) -> Compute:
 
 
 def on_parts(program: Program) -> Callable[..., After]:
-    """`of(*operands)` gives `after(part, place)`: the program on a part of a result, its first
-    operand, in its place. The others are of the whole result's shape."""
+    """`of(*operands)` returns `after(part, place)`, which applies the program to a part of a result
+    in place. The part is its first operand; the others have the shape of the whole result.
+    """
     on_arrays = OnArrays(program, np)
     names = [f"register {i}" for i in range(on_arrays.registers)]
 
@@ -83,7 +84,7 @@ def on_parts(program: Program) -> Callable[..., After]:
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """The array in parts of about `PIECE` elements, along its first axes."""
+    """The array in pieces of about `PIECE` elements, along its first axes."""
     inner = 1
     axis = len(shape)
     while axis and inner * shape[axis - 1] <= PIECE:
@@ -99,11 +100,11 @@ def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
 
 
 def collapsed(outs: Sequence[Array], arrays: Sequence[Array]) -> list[Array]:
-    """Operands and then results with the first result's memory order, and with as few axes as that
-    allows.
+    """The operands and then the results, in the memory order of the first result, with as few axes
+    as possible.
 
     Loops over short inner axes are slow; channels-last images become (pixels, channels), or one
-    axis if no operand is repeated.
+    axis if no operand is broadcast.
     """
     whole = outs[0].shape
     views = [*outs, *(np.broadcast_to(a, whole) for a in arrays)]

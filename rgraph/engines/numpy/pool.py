@@ -1,4 +1,4 @@
-"""Memory that is used again: fresh pages of large arrays cost more than the work on them."""
+"""A memory pool: fresh pages for large arrays cost more time than the work on them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Buffer:
 
 
 class _Loan(weakref.ref[np.ndarray]):
-    """An array that has a buffer's memory."""
+    """An array that uses the memory of a buffer."""
 
     __slots__ = ("buffer", "pool")
     buffer: _Buffer
@@ -38,9 +38,9 @@ class _Loan(weakref.ref[np.ndarray]):
 
 
 class Pool:
-    """Hands out arrays; one's memory is free again when it and all views of it are gone.
+    """Allocates arrays; their memory is reused once they and all views of them are gone.
 
-    That may be in any thread, at any time: there is no lock for it to meet.
+    That may happen in any thread at any time, so there is no lock.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Pool:
         self._run = 0
 
     def take(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-        """An array of undefined content."""
+        """An uninitialized array."""
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         if size < _SMALL:
@@ -66,8 +66,9 @@ class Pool:
     def _free_buffer(self, size: int) -> _Buffer | None:
         """The smallest free buffer of at least that size, and at most twice that.
 
-        Where there is none, the largest smaller one, to half that, is given back: a new one will
-        do in its place from now on.
+        If there is none, the largest free buffer between half that size and that size is dropped: a
+            new one
+        replaces it from now on.
         """
         larger = smaller = size
         for _ in range(_SIZES + 1):
@@ -81,7 +82,7 @@ class Pool:
         return None
 
     def next_run(self) -> None:
-        """Gives back what neither this run nor the one before used."""
+        """Drop buffers that neither this run nor the previous one used."""
         self._run += 1
         for free in list(self._free.values()):
             for _ in range(len(free)):
@@ -107,13 +108,13 @@ def _give_back(loan: _Loan) -> None:
 
 
 def _rounded(size: int) -> int:
-    """Sizes come in eighths of powers of two, so that ragged minibatches share buffers."""
+    """Sizes are rounded to eighths of powers of two, so that ragged minibatches share buffers."""
     step = _step(size)
     return -(-size // step) * step
 
 
 def _next_smaller(size: int) -> int:
-    """The size before one that is rounded."""
+    """The next smaller rounded size."""
     return size - _step(size - 1)
 
 

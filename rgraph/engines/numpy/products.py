@@ -1,4 +1,4 @@
-"""Products with a matrix that is the same in each step of a loop, to memory that is given."""
+"""Matrix products of NumPy."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MUCH = 1 << 23  # multiplications that are worth several threads
 def matmul(
     a: Array, b: Array, out: Array | None = None, empty: Callable[..., Array] = np.empty
 ) -> Array:
-    """`numpy.matmul`. Large products are shared among the threads that do all other work: the
-    BLAS's own would stay awake for a while afterwards, in the way of those.
+    """`numpy.matmul`, with large products divided among the threads that do all other work: the
+    BLAS's own threads would keep spinning for a while afterwards and slow those down.
 
     Args:
-        empty: `empty(shape, dtype)`, memory for the result of a large one.
+        empty: `empty(shape, dtype)`, allocates the result of a large product.
     """
     if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < _MUCH:
         return np.matmul(a, b, out=out)

@@ -1,7 +1,7 @@
-"""The threads of the NumPy engine, their scratch memory, and the BLAS held to one thread.
+"""The threads of the NumPy engine, their scratch memory, and the threads of the BLAS.
 
-NumPy releases the interpreter's lock while it computes, so plain threads use all cores. The BLAS's
-own threads would not help with what stands between the products.
+NumPy releases the interpreter's lock while it computes, so plain threads use all cores. The BLAS is
+limited to one thread meanwhile: its own threads would not help with the work between the products.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 def _first_number() -> int:
-    """What `OMP_NUM_THREADS` says, or as many as there are cores for this process."""
+    """`OMP_NUM_THREADS`, or the number of cores of this process."""
     told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if told.isdigit() and int(told):
         return int(told)
@@ -41,7 +41,7 @@ def number() -> int:
 
 
 def set_number(threads: int) -> None:
-    """Makes it so for all engines of the CPU, NumPy's BLAS included, from here on."""
+    """Set the number of threads for all CPU engines and for NumPy's BLAS."""
     global _number, _pool, _restore
     with _lock:
         _number = threads
@@ -56,7 +56,7 @@ def set_number(threads: int) -> None:
 
 
 def follow_number(follow: Callable[[int], object]) -> None:
-    """Calls `follow` with the number of threads, now and whenever it changes."""
+    """Call `follow` with the number of threads, now and whenever it changes."""
     _followers.append(follow)
     follow(_number)
 
@@ -65,9 +65,9 @@ _local = threading.local()
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-    """This thread's buffer of that name: its pages stay warm from call to call.
+    """A buffer of this thread, by name: its pages stay mapped from call to call.
 
-    It begins at a line of the cache; vector instructions are slower across two.
+    It is aligned to cache lines, since vector instructions are slower across two.
     """
     buffers: dict[str, Array] = _local.__dict__
     size = math.prod(shape) * dtype.itemsize
@@ -80,10 +80,11 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
 
 
 def openmp_library(path: str) -> ctypes.CDLL:
-    """Loads a library that has threads of its own, OpenMP's.
+    """Load a library that uses OpenMP.
 
-    Between calls that follow closely they wait awake (waking takes longer than many a call), but
-    not for long: NumPy's work goes on in others. OpenMP reads that when it is loaded itself.
+    Its threads spin briefly between calls that follow each other closely, since waking them takes
+    longer than many a call, but not for long, because NumPy uses other threads. OpenMP reads the
+    setting when it is loaded.
     """
     name = "GOMP_SPINCOUNT"
     spin = os.environ.get(name)
@@ -96,7 +97,7 @@ def openmp_library(path: str) -> ctypes.CDLL:
 
 
 def _blas_threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """The getter and setter of the number of threads of NumPy's OpenBLAS, if it is one."""
+    """The getter and setter of the number of threads of NumPy's OpenBLAS; None for another BLAS."""
     try:
         # Symbols of a library are found through the extension module that is linked to it.
         library = ctypes.CDLL(np.linalg._umath_linalg.__file__)
@@ -117,7 +118,7 @@ _openmp_calls: list[tuple[weakref.ref[object], str]] = []
 
 
 def lock() -> threading.Lock:
-    """A lock that forks wait for: what it guards is not left half done in the forked process."""
+    """A lock that forks wait for, so that a forked process never sees it held."""
     new = threading.Lock()
     _locks.add(new)
     return new
@@ -132,7 +133,7 @@ _restore = 1
 
 @contextmanager
 def _one_blas_thread() -> Iterator[None]:
-    """Hold the BLAS to one thread while any correlation runs."""
+    """Limit the BLAS to one thread while any correlation runs."""
     global _users, _restore
     if _blas is None:
         yield
@@ -153,10 +154,9 @@ def _one_blas_thread() -> Iterator[None]:
 
 
 def lives_over_forks(owner: object, name: str) -> None:
-    """Keeps the method `owner.name`, which calls an OpenMP library, usable in forked processes.
+    """Keep the method `owner.name`, which calls an OpenMP library, usable in forked processes.
 
-    There GNU's OpenMP waits for threads that have not come along, unless the thread that calls it
-    is a new one.
+    There, GNU OpenMP waits for threads that no longer exist, unless it is called from a new thread.
     """
     _openmp_calls.append((weakref.ref(owner), name))
 
@@ -176,7 +176,7 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Threads do not live on in a forked process, nor what they were at."""
+    """Reset state about threads, which do not exist in a forked process."""
     global _pool, _users
     _after_fork()
     _pool = None
@@ -207,10 +207,10 @@ def run(
     parallel: bool,
     fixed: bool = False,
 ) -> list[Any]:
-    """Shares the items among threads. Returns the result of `work` for each thread's share.
+    """Divide items among threads. Returns the result of `work` for each thread's share.
 
-    A thread takes what it can get, or, if `fixed`, the same items in every run: sums over them
-    are then the same to the last bit.
+    Threads take items as they are free, or, if `fixed`, the same ones in every run, so that sums
+    over them are bitwise reproducible.
     """
     global _pool
     threads = number()
