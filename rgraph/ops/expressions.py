@@ -1,7 +1,8 @@
-"""What pointwise operations are of single numbers, and how each target writes that.
+"""Scalar expressions of pointwise operations, and how to render them for each target.
 
-A record says it once, in Python's syntax, of its operands' names: "1 / (1 + exp(-x))". By one table
-it is written in C and CUDA, done by an array library's functions, or built of ONNX's operators.
+A record states its expression once, in Python's syntax, in terms of its operands' names:
+"1 / (1 + exp(-x))". One table renders it in C and CUDA, with an array library's functions, or with
+ONNX operators.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from ..graph.types import Array, Library
 
 
 class Scalar(NamedTuple):
-    """How the targets write a function of numbers.
+    """How each target writes a scalar function.
 
     Attributes:
-        arrays: the array library's function, or what gives it of the library.
+        arrays: the array library's function, or a function that returns it.
         c: in C and CUDA.
-        onnx: the operator; "" where it takes several.
+        onnx: the operator; "" if several are needed.
     """
 
     arrays: str | Callable[[Library], Callable[..., Array]]
@@ -32,7 +33,7 @@ class Scalar(NamedTuple):
 
 
 class Smallest(NamedTuple):
-    """What a logarithm cuts off at: it depends on how many bytes a number has."""
+    """The smallest argument of a logarithm, which depends on the size of a number in bytes."""
 
     by_bytes: tuple[tuple[int, float], ...]
 
@@ -41,7 +42,7 @@ class Smallest(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A function of the table, with what it is given."""
+    """A function of the table, with its arguments."""
 
     name: str
     operands: tuple[Tree, ...]
@@ -52,7 +53,7 @@ class Call(NamedTuple):
 
     @property
     def takes_truths(self) -> Sequence[int]:
-        """Which of its operands are truth values."""
+        """The operands that are truth values."""
         return range(1 if self.name == "where" else 2 if self.name in _LOGIC else 0)
 
 
@@ -60,7 +61,7 @@ Tree = Call | int | float | Smallest  # an int is an operand's number
 
 
 def _erf(xp: Library) -> Callable[..., Array]:
-    """SciPy's, or cupyx's for CuPy; of float16 they know nothing."""
+    """SciPy's, or cupyx's for CuPy; neither supports float16."""
     name = ("" if xp.__name__ == "numpy" else f"{xp.__name__}x.") + "scipy.special"
 
     def erf(x: Array, out: Array | None = None) -> Array:
@@ -71,7 +72,8 @@ def _erf(xp: Library) -> Callable[..., Array]:
 
 
 def negative(xp: Library, x: Array, out: Array | None = None) -> Array:
-    """-x. NumPy 2.4's `negative` is wrong for two elements that lie apart, into places apart."""
+    """-x. NumPy 2.4's `negative` is wrong for two elements with gaps, written to an array with
+    gaps."""
     return xp.multiply(x, -1, out=out)
 
 
@@ -127,11 +129,11 @@ CONSTANTS: dict[str, Tree] = {"inf": math.inf, "smallest_in_log": SMALLEST_IN_LO
 
 @lru_cache(maxsize=1024)
 def parsed(text: str, operands: tuple[str, ...]) -> Tree:
-    """The tree of an expression.
+    """Parse an expression.
 
     Args:
-        text: in Python's syntax, with the table's functions and the constants.
-        operands: the names that its operands have.
+        text: in Python's syntax, with the table's functions and constants.
+        operands: the names of its operands.
     """
 
     def tree(node: ast.expr) -> Tree:
@@ -162,7 +164,7 @@ def parsed(text: str, operands: tuple[str, ...]) -> Tree:
 
 
 def of(op: Op) -> Tree:
-    """What a pointwise operation is of single numbers."""
+    """The parsed expression of a pointwise operation."""
     return parsed(op.expression, op.operands)
 
 
@@ -170,7 +172,7 @@ def of(op: Op) -> Tree:
 
 
 def in_c(tree: Tree, variables: Sequence[str]) -> str:
-    """The expression on variables of the type `T`; a truth value is 1 or 0."""
+    """The expression for variables of the type `T`; truth values are 1 or 0."""
     return f"T({_c(tree, variables)})" if _is_truth(tree) else _c(tree, variables)
 
 
@@ -199,7 +201,7 @@ def _c(tree: Tree, variables: Sequence[str]) -> str:
 
 
 def _is_open(part: str) -> bool:
-    """Whether what stands beside it could bind to a part of it."""
+    """Whether an adjacent operator could bind to a part of it."""
     depth = 0
     for i, sign in enumerate(part):
         depth += (sign == "(") - (sign == ")")
@@ -216,7 +218,7 @@ Part = Callable[[Sequence[Array], Array | None], Array]
 
 
 def on_arrays(tree: Tree) -> Callable[[Library], Callable[..., Array]]:
-    """`of(xp)` gives the function `f(*arrays, out=None)` that does it with a library's."""
+    """`of(xp)` returns a function `f(*arrays, out=None)` that computes it with an array library."""
     if not isinstance(tree, Call):
         return lambda xp: xp.positive
     count = len({*_reads(tree)})
@@ -239,7 +241,7 @@ def on_arrays(tree: Tree) -> Callable[[Library], Callable[..., Array]]:
 
 
 def _reads(tree: Tree) -> list[int]:
-    """The operands that it reads, each as often as it does."""
+    """The operands that it reads, once for each time."""
     if isinstance(tree, Call):
         return [i for part in tree.operands for i in _reads(part)]
     return [tree] if isinstance(tree, int) else []
@@ -251,10 +253,10 @@ def _function(name: str, xp: Library) -> Callable[..., Array]:
 
 
 def _part(tree: Tree, xp: Library, over: bool) -> Part:
-    """A part of an expression on arrays.
+    """A part of an expression, on arrays.
 
     Args:
-        over: whether parts of it may be written to its result's place.
+        over: whether parts of it may be written to the memory of its result.
     """
     if isinstance(tree, Smallest):
         return lambda arrays, out: tree.of(arrays[0].dtype.itemsize)
@@ -278,7 +280,7 @@ def _part(tree: Tree, xp: Library, over: bool) -> Part:
 
 
 def _unary(function: Callable[..., Array], part: Part, over: bool, is_made: bool) -> Part:
-    """A function of a part, written over that part's value if it was made here."""
+    """A function of a part, written over the value of that part if it is temporary."""
     if not is_made:
         return lambda arrays, out: function(part(arrays, None), out=out)
 
@@ -294,7 +296,7 @@ def _unary(function: Callable[..., Array], part: Part, over: bool, is_made: bool
 def _with_number(
     function: Callable[..., Array], parts: Sequence[Part], over: bool, made: int, is_truth: bool
 ) -> Part:
-    """A function of a part that is made here and a number, as `_unary`."""
+    """A function of a temporary part and a number, like `_unary`."""
     part, number = parts[made], parts[1 - made]
 
     def compute(arrays: Sequence[Array], out: Array | None) -> Array:

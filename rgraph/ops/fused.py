@@ -1,6 +1,6 @@
-"""What passes make of several operations: a group of pointwise ones, and one with a tail.
+"""Operations that passes create: a group of pointwise ones, and one with a tail.
 
-They are records, but none that people write: they are not in the table.
+They are records, but not in the table, since users never write them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Steps = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Line(NamedTuple):
-    """A step, with the places that it reads and that of its value."""
+    """A step, with the places that it reads and the place of its value."""
 
     name: str
     reads: tuple[int, ...]
@@ -30,15 +30,16 @@ class Line(NamedTuple):
 
 
 class Program(NamedTuple):
-    """Pointwise operations in a row, on one element of each array.
+    """A sequence of pointwise operations, on one element of each array.
 
-    Values have numbers: first the arrays that are read, then each step's.
-    C interprets programs, CUDA's kernels are generated from them, NumPy does step by step.
+    Values are numbered: first the arrays that are read, then the values of the steps. C interprets
+        programs,
+    CUDA kernels are generated from them, and NumPy runs them step by step.
 
     Attributes:
-        steps: each operation's name, with the numbers of the values that it reads.
-        arity: how many arrays are read.
-        results: the numbers of the values that are wanted; -1 is the last step's.
+        steps: the name of each operation, with the numbers of the values that it reads.
+        arity: the number of arrays that are read.
+        results: the numbers of the values that are needed; -1 is the value of the last step.
     """
 
     steps: Steps
@@ -47,7 +48,7 @@ class Program(NamedTuple):
 
     @classmethod
     def of(cls, members: Sequence[Node], inputs: Sequence[Node]) -> Program:
-        """What these operations compute, the last one's value, of these."""
+        """The program that computes the value of the last of these operations from these inputs."""
         number = {n: i for i, n in enumerate([*inputs, *members])}
         steps = [
             (m.op.name, tuple(number[i] for i in m.inputs)) for m in members if m.op is not None
@@ -56,17 +57,17 @@ class Program(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The operations, in order."""
+        """The names of the operations, in order."""
         return tuple(name for name, _ in self.steps)
 
     @property
     def titles(self) -> str:
-        """What people call them."""
+        """Their titles, for people."""
         titles = ((name, TABLE[name].title) for name in self.names)
         return " ".join(t if isinstance(t, str) else name for name, t in titles)
 
     def work(self, node: Node) -> int:
-        """One floating-point operation for each of its own and each element of `node`'s row."""
+        """One floating-point operation for each step and each element of `node`'s row."""
         return len(self.steps) * elements(node.shape or ())
 
     def begins_by_adding(self, value: int) -> bool:
@@ -76,9 +77,9 @@ class Program(NamedTuple):
         return value > 0 and name == "plus" and value in reads and len(readers) == 1
 
     def allocated(self) -> tuple[list[Line], int]:
-        """The steps with the places of their values, and how many registers these need.
+        """The steps with the places of their values, and the number of registers they need.
 
-        Places are the arrays that are read, then the results', then the registers.
+        Places are first the arrays that are read, then the results, then the registers.
         """
         count = self.arity + len(self.steps)
         last = {i: step for step, (_, reads) in enumerate(self.steps) for i in reads}
@@ -105,10 +106,10 @@ _NONE = -1  # for an operand
 
 
 class OnArrays:
-    """A program as functions of an array library, one after the other.
+    """A program as calls of an array library's functions, one after the other.
 
     Attributes:
-        registers: how many arrays of the result's form it needs besides.
+        registers: how many temporary arrays of the result's form it needs.
     """
 
     def __init__(self, program: Program, xp: Library) -> None:
@@ -130,10 +131,10 @@ class OnArrays:
         return values[self._result]
 
     def fill(self, values: list[Array | None]) -> None:
-        """Computes all values but those of the operands, in the arrays that there are.
+        """Compute all values except the operands, in the given arrays.
 
         Args:
-            values: the operands, the results and the registers; None where there is no array.
+            values: the operands, the results and the registers; None to allocate an array.
         """
         for function, a, b, c, target in self._lines:
             into = values[target]
@@ -149,7 +150,7 @@ on_arrays = lru_cache(maxsize=1024)(OnArrays)
 
 
 def evaluate(run: Run, *arrays: Array, program: Program, out: Array | None = None) -> Array:
-    """Runs a program on whole arrays; the kernel of `FUSED`."""
+    """Run a program on whole arrays; the kernel of `FUSED`."""
     small = on_arrays(program, run.xp)
     if arrays[0].ndim or any(a.ndim for a in arrays):
         return small(arrays, out)

@@ -1,4 +1,4 @@
-"""Sums, maxima and what is made of them, over static axes, the batch, or everything."""
+"""Reductions over static axes, the batch, or everything: sums, maxima and functions of these."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _reduced_to_one(shape: Shape, *, axis: Named, keepdims: bool) -> Shape:
 
 
 def _back(value: Node, node: Node) -> Node:
-    """`value`, of the shape of the reduction `node`, repeated to its operand's shape."""
+    """`value`, of the shape of the reduction `node`, broadcast to the shape of its operand."""
     shape = node.inputs[0].shape or ()
     return broadcast_to(reshape_to(value, _kept(shape, node.attrs["axis"])), shape)
 
@@ -61,8 +61,8 @@ def _reduction(
     low: float = -2.0,
     shape: Callable[..., Shape] = reduced,
 ) -> Op:
-    """A record; `gradient(g, x, along)`: the adjoint repeated, the operand, and what applies others
-    along the same axes.
+    """A record of a reduction. `gradient(g, x, along)` is given the broadcast adjoint, the operand,
+    and a function that applies other reductions along the same axes.
     """
 
     _FORMULAS[name] = kernel, gradient
@@ -94,7 +94,8 @@ def _reduction(
 
 
 def below_top(xp: Library, x: Array, axis: Shape) -> tuple[Array, Array]:
-    """The largest elements along axes, and how far all are from them; equal infinities are not."""
+    """The largest elements along axes, and the distance of all elements from them; 0 for equal
+    infinities."""
     top = x.max(axis=axis, keepdims=True)
     distance = x - top
     if xp is np and np.isfinite(top).all():
@@ -169,7 +170,7 @@ _MEAN = define(
 
 
 def normal_axis(axis: object) -> tuple[int, ...] | None:
-    """None for all static axes, or those that are named, as a tuple."""
+    """None for all static axes, or the given axes as a tuple."""
     if axis is None or (isinstance(axis, Axis) and axis.name in ("AllStaticAxes", "AllAxes")):
         return None
     axes = axis if isinstance(axis, (list, tuple)) else (axis,)
@@ -179,7 +180,7 @@ def normal_axis(axis: object) -> tuple[int, ...] | None:
 
 
 def _split_axes(axis: Axes) -> tuple[tuple[int, ...] | None, bool]:
-    """The static axes, and whether the batch is named too (a sequence's frames with it)."""
+    """The static axes, and whether the batch axis is given too (with the frames of sequences)."""
     axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
     static = [a for a in axes if not (isinstance(a, Axis) and a.is_batch_axis)]
     whole = [a for a in axes if isinstance(a, Axis) and a.name == "AllAxes"]
@@ -191,7 +192,7 @@ def _split_axes(axis: Axes) -> tuple[tuple[int, ...] | None, bool]:
 
 
 def reduce(op: Op, x: OperandLike, axis: Axes, keepdims: bool) -> Node:
-    """`x` reduced over static axes by `op`, and over its rows if `axis` names the batch."""
+    """`x` reduced over static axes by `op`, and over its rows if `axis` includes the batch axis."""
     node = as_node(x)
     static, rows = _split_axes(axis)
     if static != ():
@@ -263,7 +264,7 @@ def row_count(x: Node) -> Node:
 
 @operation
 def over_space(x: OperandLike, op: str) -> Node:
-    """The reduction of this name over all static axes but the first, which stay with size 1."""
+    """The reduction of this name over all static axes but the first, keeping them with size 1."""
     return apply(TABLE[op], as_node(x), axis=SPACE, keepdims=True)
 
 
@@ -298,8 +299,9 @@ def reduce_mean(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Nod
 def reduce_max(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The largest element over static axes; arguments as `reduce_sum`.
 
-    Of several that are equally large the first has the gradient: so it is in all that choose the
-    largest or the smallest (`element_max`, `clip`, `pooling`, `sequence.reduce_max`, …).
+    Of several equal maxima, the first gets the gradient. The same holds for all operations that
+    select the largest or smallest element (`element_max`, `clip`, `pooling`,
+    `sequence.reduce_max`, …).
 
     >>> C.reduce_max([[1, 2], [3, 4]], axis=1).eval()
     array([[2.],
@@ -312,7 +314,7 @@ def reduce_max(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node
 def reduce_min(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The smallest element over static axes; arguments as `reduce_sum`.
 
-    Of several that are equally small the first has the gradient.
+    Of several equal minima, the first gets the gradient.
 
     >>> C.reduce_min([[1, 2], [3, 4]], axis=1).eval()
     array([[1.],

@@ -1,7 +1,7 @@
-"""Pooling of regions of interest: which element of each bin is largest, and taking it.
+"""Pooling of regions of interest: finding the largest element of each bin, and selecting it.
 
-ROI_LARGEST  for each region, channel and bin the number of the largest element there
-ROI_TAKE     the elements of these numbers;  ROI_PUT is its adjoint
+ROI_LARGEST  for each region, channel and bin, the index of its largest element
+ROI_TAKE     the elements with these indices;  ROI_PUT is its adjoint
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _bins(start: int, size: float, count: int, most: int) -> list[tuple[int, int]]:
-    """The first element of each bin and the one behind its last, within 0 to `most`."""
+    """The first element of each bin and the one after its last, clipped to `most`."""
     low = [int(i * size // count) + start for i in range(count)]
     high = [int(-(-(i + 1) * size // count)) + start for i in range(count)]
     return [(min(max(a, 0), most), min(max(b, 0), most)) for a, b in zip(low, high, strict=True)]
@@ -141,19 +141,19 @@ def roipooling(
     roi_output_shape: int | tuple[int, int],
     spatial_scale: float,
 ) -> Node:
-    """The largest elements of regions of images, each region cut into equally many bins.
+    """The largest elements in each bin of regions of images; all regions have equally many bins.
 
     Args:
         operand: images, shape (channels, height, width).
         rois: shape (regions, 4), the corners (left, top, right, bottom) of each region, in pixels
-            of the original image, rounded to whole ones of `operand`. No gradient flows to them.
+            of the original image; they are rounded to pixels of `operand`. They get no gradient.
         pooling_type: `C.MAX_POOLING`.
         roi_output_shape: (height, width), the number of bins; one number for both.
-        spatial_scale: how large `operand` is compared with the original image.
+        spatial_scale: the size of `operand` relative to the original image.
 
     Returns:
-        shape (regions, channels, height, width). A bin with nothing in it gives 0, as all do of a
-        region that lies outside the image.
+        shape (regions, channels, height, width). Empty bins give 0, and so do all bins of a region
+        outside the image.
 
     Source: Girshick, 2015 (Fast R-CNN); CNTK's `roipooling`.
 

@@ -1,4 +1,4 @@
-"""Softmax, its logarithm, what it becomes for large differences, and its cross entropy."""
+"""Softmax, its logarithm, its limit for large differences, and its cross entropy."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ CROSS_ENTROPY = define(
 def softmax(x: OperandLike, axis: int | Axis | None = None) -> Node:
     """exp(x) over the sum of exp(x) along an axis (None: over all static axes).
 
-    Where all are -infinity, and among several that are infinity, the shares are equal.
+    If all elements are -infinity they get equal shares, as do several that are infinity.
 
     >>> C.softmax([1, 1]).eval()
     array([0.5, 0.5], dtype=float32)

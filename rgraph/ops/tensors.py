@@ -1,6 +1,6 @@
-"""What people know from NumPy: contractions by letters, sums so far, sorting, stacking.
+"""Functions of NumPy that CNTK lacks: `einsum`, cumulative sums, sorting, stacking.
 
-They are for static axes; samples and frames stay apart. Their names and meaning are NumPy's.
+They work on static axes; samples and frames are kept apart. Names and meaning are NumPy's.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _labels(subscripts: str, operands: int) -> tuple[list[str], str]:
 
 
 def _single(x: Node, labels: str, keep: str) -> tuple[Node, str]:
-    """`x` with a repeated letter's diagonal taken, and summed over letters that are not kept."""
+    """`x` with the diagonal of repeated letters, summed over letters that are not in the result."""
     if x.shape is not None and len(x.shape) != len(labels):
         raise GraphError(
             f"the letters '{labels}' are for {len(labels)} axes, the operand has shape {x.shape}"
@@ -78,13 +78,13 @@ def _diagonal(x: Node, labels: str, letter: str) -> tuple[Node, str]:
 
 @operation
 def einsum(subscripts: str, *operands: OperandLike) -> Node:
-    """A sum of products over axes that are named by letters.
+    """A sum of products over axes named by letters.
 
     Args:
         subscripts: the letters of each operand's static axes, and of the result's: `"ij,jk->ik"`.
-            Samples and frames have no letter. Without `->` the result has the letters that stand
-            once, in the order of the alphabet.
-        operands: one for each group of letters. They are multiplied from left to right.
+            Samples and frames have no letter. Without `->` the result has the letters that occur
+            once, in alphabetical order.
+        operands: one for each group of letters, multiplied from left to right.
 
     Source: NumPy's `einsum`.
 
@@ -134,11 +134,11 @@ CUMSUM = define(
 
 @operation
 def cumsum(x: OperandLike, axis: int | Axis = -1, reverse: bool = False) -> Node:
-    """The sums of the elements so far along a static axis.
+    """Cumulative sums along a static axis.
 
     Args:
         axis: a static axis; for sums over frames write `layers.Recurrence(C.plus)(x)`.
-        reverse: whether to begin at the end.
+        reverse: whether to start at the end.
 
     Source: NumPy's `cumsum`.
 
@@ -192,7 +192,7 @@ def stack(*operands: OperandLike, axis: int | Axis = 0) -> Node:
 
     Args:
         operands: the values, or one list of them.
-        axis: where the new axis stands in the result.
+        axis: the position of the new axis in the result.
 
     Source: NumPy's `stack`.
 
@@ -211,7 +211,7 @@ def stack(*operands: OperandLike, axis: int | Axis = 0) -> Node:
 def where(condition: OperandLike, x: OperandLike, y: OperandLike) -> Node:
     """`x` where the condition is not 0, `y` elsewhere: NumPy's name for `element_select`.
 
-    (`sequence.where` gives the numbers of frames.)
+    (`sequence.where` returns the indices of frames.)
 
     >>> C.where([1, 0], [5, 6], 7).eval()
     array([5., 7.], dtype=float32)

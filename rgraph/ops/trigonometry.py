@@ -1,4 +1,4 @@
-"""Angles, and the hyperbolic functions, element by element."""
+"""Trigonometric and hyperbolic functions, element by element."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _leg(x: Node) -> Node:
-    """sqrt(1 - x * x), whose digits are not lost where x is almost 1."""
+    """sqrt(1 - x * x), accurate if x is almost 1."""
     return sqrt(element_times(minus(1.0, x), plus(1.0, x)))
 
 

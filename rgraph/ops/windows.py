@@ -1,4 +1,4 @@
-"""Windows over an operand: strides, padding, sizes, and what to say where they do not fit."""
+"""Windows over an operand: strides, padding, sizes, and errors for windows that do not fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ Flags = tuple[bool, ...]
 
 
 def per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
-    """One value for each spatial axis, from one for all, one each, or CNTK's with the channels'."""
+    """One value for each spatial axis, from one for all, one each, or CNTK's with a leading one for
+    channels."""
     values = tuple(value) if np.ndim(value) else (value,)
     if len(values) == 1:
         return values * rank
@@ -40,8 +41,10 @@ def geometry(
     dilation: ShapeLike,
     groups: int,
 ) -> Attributes:
-    """A convolution's attributes: strides, automatic padding and dilation per spatial axis; what
-    was given for the channels is without effect, and kept to be told."""
+    """Attributes of a convolution: strides, automatic padding and dilation for each spatial axis.
+    Values given for the channel axis have no effect; they are kept only so that they can be
+    reported.
+    """
     return {
         "channels": tuple(np.ravel(v)[0].item() for v in (strides, auto_padding, dilation)),
         "strides": steps(strides, rank, "strides"),
@@ -52,7 +55,7 @@ def geometry(
 
 
 def as_cntk_tells(node: Node, transpose: bool) -> dict[str, object]:
-    """A convolution's attributes as CNTK names them, with the channels' in front."""
+    """Attributes of a convolution under CNTK's names, with values for the channel axis first."""
     kernel, at = node.inputs[0].shape or (), node.attrs
     rank = max(len(kernel) - 1, len(at["strides"]) + 1)
     own = ("strides", "auto", "dilation")
@@ -74,14 +77,14 @@ def as_cntk_tells(node: Node, transpose: bool) -> dict[str, object]:
 
 
 def automatic(size: int, reach: int, stride: int, out: int) -> tuple[int, int]:
-    """CNTK's automatic padding of an axis: zeros before and after it, fewer than none cut it.
+    """CNTK's automatic padding of an axis: zeros before and after it; negative numbers crop it.
 
-    The windows' centres are centred on the operand. An even kernel reaches one further at the end.
+    The windows are centred on the operand. An even kernel reaches one further at the end.
 
     Args:
-        size: elements of the operand.
-        reach: how far the last tap of the kernel is from the first.
-        out: how many windows there are.
+        size: the number of elements of the operand.
+        reach: the distance between the first and the last tap of the kernel.
+        out: the number of windows.
     """
     low = reach // 2 - int((size - 1 - (out - 1) * stride) / 2)
     return low, (out - 1) * stride + reach + 1 - size - low

@@ -45,14 +45,15 @@ def test_a_long_film_takes_less_memory_than_the_work_outside_of_its_loop():
 @pytest.mark.cpu
 def test_films_of_different_lengths_are_not_copied_once_more_when_they_are_given_back():
     x = C.sequence.input_variable(16)
-    wide, data = C.layers.Recurrence(C.layers.RNNStep(WIDE))(x), films()
+    wide = C.layers.Recurrence(C.layers.RNNStep(WIDE))(x)
+    data = films(lengths=tuple(5 * n for n in LENGTHS))
     few = [film[:5] for film in data]  # whose memory is too little to be used again
     found, most = most_memory(lambda: wide.eval({x: data}), lambda: wide.eval({x: few}))
-    assert most < 2 * sum(a.nbytes for a in found)
+    assert most < 1.7 * sum(a.nbytes for a in found)
     for values, film in zip(found, data, strict=True):
         live = wide.stream()
-        one_by_one = [live(frame) for frame in film]
-        np.testing.assert_allclose(values, one_by_one, rtol=1e-4, atol=1e-5)
+        one_by_one = [live(frame) for frame in film[:400]]
+        np.testing.assert_allclose(values[:400], one_by_one, rtol=1e-4, atol=1e-5)
 
 
 def test_images_of_each_frame_and_of_each_film_are_those_of_each_film_alone():
