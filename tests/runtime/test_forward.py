@@ -45,7 +45,7 @@ def test_a_long_film_takes_less_memory_than_the_work_outside_of_its_loop():
 @pytest.mark.cpu
 def test_films_of_different_lengths_are_not_copied_once_more_when_they_are_given_back():
     x = C.sequence.input_variable(16)
-    wide = C.layers.Recurrence(C.layers.RNNStep(WIDE))(x)
+    wide = C.layers.Recurrence(C.layers.GRU(256))(x)
     data = films(lengths=tuple(5 * n for n in LENGTHS))
     few = [film[:5] for film in data]  # whose memory is too little to be used again
     found, most = most_memory(lambda: wide.eval({x: data}), lambda: wide.eval({x: few}))
