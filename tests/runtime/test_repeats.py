@@ -23,6 +23,7 @@ def truth(data, w=0.25, b=0.5):
     return np.tanh(data.astype(float) @ np.full((3, 2), w) + b)
 
 
+@pytest.mark.cpu
 def test_repeated_values_are_the_same_and_have_memory_of_their_own():
     x, _, _, f = dense()
     values = [f.eval({x: DATA}) for _ in range(4)]
@@ -86,6 +87,7 @@ def test_a_value_that_is_the_input_s_is_a_copy():
     np.testing.assert_array_equal(found[..., 0], DATA)
 
 
+@pytest.mark.cpu
 def test_an_engine_chosen_in_between_computes():
     x, _, _, f = dense()
     twice(f, x)
