@@ -20,6 +20,7 @@ from ..runtime.evaluation import Feed
 from ..runtime.jobs import assigned
 from ..runtime.workers import Sum, checksums
 from .distributed import DistributedLearner
+from .steps import in_order
 
 SAME = (
     "what sets parameters between steps must do so for all workers alike; all machines must have "
@@ -60,15 +61,19 @@ class Exchange:
     Args:
         learners: the trainer's learners, all of them distributed.
         statistics: the holders of running statistics.
+        loss: the loss.
 
     Before the learners' `distributed_after` all workers do the same, and rank 0 counts. Sums are
     made in CPU memory, or on the GPUs if every worker has one and NCCL is installed.
     """
 
-    def __init__(self, learners: Sequence[DistributedLearner], statistics: Sequence[Any]) -> None:
+    def __init__(
+        self, learners: Sequence[DistributedLearner], statistics: Sequence[Any], loss: Node
+    ) -> None:
         self.workers = learners[0].workers
         self.learners, self._statistics = learners, statistics
-        self._parameters = [p for k in learners if k.sums_gradients for p in k.parameters]
+        summed = [p for k in learners if k.sums_gradients for p in k.parameters]
+        self._parameters = in_order(summed, loss)
         self._all_parameters = [p for k in learners for p in k.parameters]
         self._after = max(k.distributed_after for k in learners)
         self._begun = False
@@ -324,7 +329,7 @@ def exchange_of(
             "the loss assigns values, which each worker would do by itself",
             hint="assign them outside of the loss, on all workers alike",
         )
-    return Exchange(distributed, statistics)
+    return Exchange(distributed, statistics, loss)
 
 
 class Bucket(NamedTuple):

@@ -19,6 +19,12 @@ from ..runtime.windows import Window
 from .scaling import Scaling
 
 
+def in_order(parameters: Sequence[Any], loss: Node) -> list[Any]:
+    """Parameters in the order in which back-propagation reaches them, whatever a learner's is."""
+    places = {node: place for place, node in enumerate(graph.order([loss]))}
+    return sorted(parameters, key=lambda p: -places.get(p.node, -1))
+
+
 class Step(NamedTuple):
     """A training step.
 
@@ -68,7 +74,7 @@ class Steps:
         looks: bool,
         scaling: Scaling,
     ) -> None:
-        self.loss, self._learners, self.parameters = loss, learners, parameters
+        self.loss, self._learners, self.parameters = loss, learners, in_order(parameters, loss)
         self._window, self._looks, self.scaling = window, looks, scaling
         parts = [n for n in (loss, metric, *model) if n is not None]
         self.program = Program(parts)
