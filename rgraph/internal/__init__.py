@@ -1,4 +1,4 @@
-"""What CNTK's own layers prepare arguments with, for programs that do so too: `internal`."""
+"""CNTK's `internal` module: helpers for arguments, for programs that import them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DTYPES = {
 
 
 def sanitize_dtype_numpy(dtype: DTypeLike) -> Any:
-    """The NumPy type that CNTK understands by this; whole numbers are float32 to it.
+    """The NumPy type that CNTK uses for a dtype; integers become float32, except int8 and int16.
 
     >>> C.internal.sanitize_dtype_numpy("float").__name__
     'float32'
@@ -43,7 +43,7 @@ def sanitize_dtype_numpy(dtype: DTypeLike) -> Any:
 
 
 def sanitize_dtype_cntk(dtype: DTypeLike) -> Any:
-    """As `sanitize_dtype_numpy`; None stays None. (CNTK numbers its types.)
+    """Same as `sanitize_dtype_numpy`, but None stays None. (CNTK returns an enum.)
 
     >>> C.internal.sanitize_dtype_cntk(np.float64) is C.cntk_py.DataType_Double
     True
@@ -52,7 +52,7 @@ def sanitize_dtype_cntk(dtype: DTypeLike) -> Any:
 
 
 def sanitize_precision(precision: Any) -> Any:
-    """As `sanitize_dtype_cntk`.
+    """Same as `sanitize_dtype_cntk`.
 
     >>> C.internal.sanitize_precision("double").__name__
     'float64'
@@ -61,7 +61,7 @@ def sanitize_precision(precision: Any) -> Any:
 
 
 def data_type_to_dtype(data_type: Any) -> Any:
-    """As `sanitize_dtype_cntk`; `object` for an unknown type.
+    """The NumPy type for one of CNTK's types; `object` if it is unknown (None).
 
     >>> C.internal.data_type_to_dtype(C.cntk_py.DataType_Float).__name__
     'float32'
@@ -70,9 +70,9 @@ def data_type_to_dtype(data_type: Any) -> Any:
 
 
 def get_data_type(*args: object) -> Any:
-    """The widest type among operands, or else among arrays; of numbers float32.
+    """The widest dtype of the operands, or if there are none of the arrays; numbers are float32.
 
-    None where there are placeholders alone.
+    None if all arguments are placeholders.
 
     >>> C.internal.get_data_type(C.input_variable(1), np.ones(1)).__name__
     'float32'
@@ -100,7 +100,7 @@ def sanitize_shape(shape: ShapeLike) -> tuple[int, ...]:
 
 
 def sanitize_input(arg: Any, fallback_dtype: Any = np.float32, reshape: Any = None) -> Any:
-    """An operand: a variable or function as it is, numbers and arrays as a constant.
+    """Converts to an operand: numbers and arrays become constants.
 
     Args:
         fallback_dtype: the constant's type.
@@ -112,26 +112,26 @@ def sanitize_input(arg: Any, fallback_dtype: Any = np.float32, reshape: Any = No
     if isinstance(arg, Operand):
         return arg
     if isinstance(arg, list) and not arg:
-        raise ValueError("input is empty")
+        raise ValueError("an operand must not be an empty list")
     array = asarray(arg).astype(fallback_dtype)
     return constant(array if reshape is None else np.reshape(array, reshape))
 
 
 def sanitize_batch(var: Variable, batch: Any, seq_starts: Any = None, device: Any = None) -> Value:
-    """As `Value.create`; a `Value` stays as it is.
+    """Same as `Value.create`; a `Value` is returned unchanged.
 
     >>> C.internal.sanitize_batch(C.input_variable(1), np.array([[1], [2]])).shape
     (2, 1)
     """
     if isinstance(batch, Value):
         if seq_starts is not None:
-            raise ValueError("a Value says itself which sequences begin anew")
+            raise ValueError("seq_starts can't be given for a Value, which already has them")
         return batch
     return Value.create(var, batch, seq_starts, device)
 
 
 def sanitize_value(shape: ShapeLike, value: object, dtype: DTypeLike, device: Any) -> Any:
-    """An array of a shape and type, as an `NDArrayView`.
+    """An `NDArrayView` with a value, 0 by default; a number fills the shape.
 
     >>> C.internal.sanitize_value((2,), 1, np.float32, C.cpu()).asarray()
     array([1., 1.], dtype=float32)
@@ -147,7 +147,7 @@ def sanitize_value(shape: ShapeLike, value: object, dtype: DTypeLike, device: An
 
 
 def sanitize_function(arg: object) -> Any:
-    """A function, of a variable too.
+    """Converts a variable to a function; functions are returned unchanged.
 
     >>> C.internal.sanitize_function(C.input_variable(2)).shape
     (2,)
@@ -156,18 +156,18 @@ def sanitize_function(arg: object) -> Any:
 
 
 def sanitize_variable_or_function(arg: object) -> Any:
-    """A variable or function as it is. Raises `TypeError` for all else.
+    """Returns a variable or function unchanged; raises `TypeError` for other objects.
 
     >>> C.internal.sanitize_variable_or_function(C.input_variable(2)).shape
     (2,)
     """
     if not isinstance(arg, Operand):
-        raise TypeError(f"a variable or function is expected, got {type(arg).__name__}")
+        raise TypeError(f"expected a variable or function, got {type(arg).__name__}")
     return arg
 
 
 def sanitize_variables_or_functions(arg: Any) -> list[Any]:
-    """Variables and functions in a list.
+    """A variable or function, or several, as a list.
 
     >>> len(C.internal.sanitize_variables_or_functions(C.input_variable(2)))
     1
@@ -177,7 +177,7 @@ def sanitize_variables_or_functions(arg: Any) -> list[Any]:
 
 
 def sanitize_axis(axis: Any) -> Axis:
-    """An axis from its number; None: all static axes. (CNTK's counts backwards, as C++ does.)
+    """The static axis with this number; None: all static axes. (CNTK's result counts from the end.)
 
     >>> C.internal.sanitize_axis(1).static_axis_index()
     1
@@ -188,7 +188,7 @@ def sanitize_axis(axis: Any) -> Axis:
 
 
 def sanitize_permutation(perm: Sequence[int]) -> list[int]:
-    """The permutation that does to axes in reverse order what this one does to axes.
+    """The same permutation for axes in reverse order, as CNTK's C++ code counts them.
 
     >>> C.internal.sanitize_permutation([3, 0, 2, 1])
     [2, 1, 3, 0]
@@ -196,12 +196,12 @@ def sanitize_permutation(perm: Sequence[int]) -> list[int]:
     count = len(perm)
     places = [p + count if p < 0 else p for p in perm]
     if sorted(places) != list(range(count)):
-        raise ValueError(f"{perm} is no permutation of 0 to {count - 1}")
+        raise ValueError(f"{perm} is not a permutation of 0 to {count - 1}")
     return [count - 1 - p for p in reversed(places)]
 
 
 def sanitize_axis_list(axes: object) -> list[Axis]:
-    """Axes from their numbers, in a list.
+    """A list of axes, from one or several numbers.
 
     >>> len(C.internal.sanitize_axis_list([0, 1]))
     2
@@ -210,14 +210,14 @@ def sanitize_axis_list(axes: object) -> list[Axis]:
 
 
 def sanitize_multi_axis_reduction_list(axes: object) -> list[Axis]:
-    """As `sanitize_axis_list`; no time axis may be among them.
+    """Same as `sanitize_axis_list`, but raises `GraphError` for a time axis.
 
     >>> len(C.internal.sanitize_multi_axis_reduction_list(0))
     1
     """
     found = sanitize_axis_list(axes)
     if any(a.is_sequence_axis and a.name not in ("AllStaticAxes", "AllAxes") for a in found):
-        raise GraphError("a reduction over several axes can't go over time")
+        raise GraphError("a reduction over several axes can't include the time axis")
     return found
 
 
@@ -230,24 +230,24 @@ def sanitize_dynamic_axes(axes: object) -> tuple[Axis, ...]:
     found = tuple(axes) if isinstance(axes, (list, tuple)) else (axes,)
     for axis in found:
         if not isinstance(axis, Axis):
-            raise TypeError(f"an Axis is expected, got {type(axis).__name__}")
+            raise TypeError(f"expected an Axis, got {type(axis).__name__}")
     return found
 
 
 def sanitize_2d_number(x: object) -> tuple[Any, Any]:
-    """Two numbers: of one, itself twice.
+    """A pair of numbers; a single number is repeated.
 
     >>> C.internal.sanitize_2d_number(3)
     (3, 3)
     """
     pair = (x, x) if np.isscalar(x) else x
     if not isinstance(pair, Sequence) or len(pair) != 2 or not all(map(np.isscalar, pair)):
-        raise ValueError("a number or a tuple of two numbers is expected")
+        raise ValueError("expected a number or a tuple of two numbers")
     return tuple(pair)
 
 
 def sanitize_range(x: object) -> tuple[Any, Any]:
-    """As `sanitize_2d_number`, of which the first is not above the second.
+    """Same as `sanitize_2d_number`, for a range (low, high).
 
     >>> C.internal.sanitize_range((1, 2))
     (1, 2)
@@ -259,7 +259,7 @@ def sanitize_range(x: object) -> tuple[Any, Any]:
 
 
 def set_device_from_pytest_env() -> None:
-    """Chooses the device that the environment variable `TEST_DEVICE` names, if there is one.
+    """Selects the device named by the environment variable `TEST_DEVICE`, if it is set.
 
     CNTK's tutorials call it, as `cntk.tests.test_utils.set_device_from_pytest_env`.
 
@@ -271,7 +271,7 @@ def set_device_from_pytest_env() -> None:
 
 
 class Record(dict):
-    """A dictionary whose values are attributes, too, and that does not change.
+    """An immutable dictionary whose values are also attributes.
 
     Source: CNTK's `Record`.
 
@@ -285,14 +285,14 @@ class Record(dict):
 
     def __getattr__(self, name: str) -> Any:
         if name not in self:
-            raise AttributeError(f"the record has no '{name}', it has {', '.join(self)}")
+            raise AttributeError(f"the record has no member '{name}', only {', '.join(self)}")
         return self[name]
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("a record does not change; updated_with makes another one")
+        raise AttributeError("a record can't be changed; use updated_with")
 
     def updated_with(self, **kwargs: object) -> Record:
-        """Another record with members changed or added."""
+        """A copy of the record with members changed or added."""
         return Record(**{**self, **kwargs})
 
 

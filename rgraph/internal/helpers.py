@@ -1,4 +1,4 @@
-"""Names that CNTK has for itself alone and other people's programs import all the same."""
+"""Private names of CNTK that programs import nevertheless."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INFERRED = (INFERRED,)
 
 
 def _as_tuple(x: object) -> tuple[Any, ...]:
-    """A single thing as a tuple of it.
+    """A list or tuple as a tuple; any other object as a tuple of one.
 
     >>> from rgraph.internal import _as_tuple
     >>> _as_tuple(3), _as_tuple([1, 2])
@@ -29,7 +29,7 @@ def _as_tuple(x: object) -> tuple[Any, ...]:
 
 
 def _inject_name(f: Any, name: str) -> Any:
-    """A function under a name, if there is one."""
+    """The function with the given name; unchanged if the name is empty."""
     if not name:
         return f
     made = f if isinstance(f, Operand) else hold(*trace(f))
@@ -38,14 +38,14 @@ def _inject_name(f: Any, name: str) -> Any:
 
 
 def _initializer_for(init: object, rank_params: dict[str, Any] | None = None) -> Any:
-    """An initializer with what a layer says of its parameter's axes; numbers stay numbers."""
+    """The initializer with the layer's rank parameters; numbers are returned unchanged."""
     if init is None:
-        raise ValueError("there is no init")
+        raise ValueError("init must not be None")
     return initializer_with_rank(init, **rank_params) if rank_params and callable(init) else init
 
 
 def _get_initial_state_or_default(initial_state: object) -> Any:
-    """The state before a recurrence's first frame: 0 where none is given, numbers as constants."""
+    """The initial state of a recurrence: 0 by default; numbers become constants."""
     if isinstance(initial_state, tuple):
         return tuple(map(_get_initial_state_or_default, initial_state))
     if initial_state is None:
@@ -54,12 +54,12 @@ def _get_initial_state_or_default(initial_state: object) -> Any:
 
 
 def _sanitize_function(f: object) -> Any:
-    """A Python function as one of ours."""
+    """Converts a Python function to a `Function`; other objects are returned unchanged."""
     return hold(*trace(f)) if isinstance(f, FunctionType) else f
 
 
 def _pad_to_shape(filter_shape: tuple[int, ...], param: object, what: str) -> tuple[Any, ...]:
-    """An option of a convolution for each axis of its filter, where one was given for all.
+    """An option of a convolution, with one value for each axis of the filter.
 
     >>> from rgraph.internal.helpers import _pad_to_shape
     >>> _pad_to_shape((3, 3), 2, "strides")
@@ -69,16 +69,19 @@ def _pad_to_shape(filter_shape: tuple[int, ...], param: object, what: str) -> tu
     if len(given) == 1:
         given *= max(len(filter_shape), 1)
     if len(given) != len(filter_shape):
-        raise ValueError(f"{what}: one is wanted, or as many as the filter has axes: {param!r:.60}")
+        raise ValueError(
+            f"{what}: expected one value, or one for each of the {len(filter_shape)} axes of the "
+            f"filter, got {param!r:.60}"
+        )
     return given
 
 
 def _window(
     x: Any, axis: Any, begin: int, end: int, step: int, stride: int, initial_state: Any = None
 ) -> Any:
-    """The frames from `begin` to before `end` around each frame, side by side along an axis."""
+    """The frames at offsets `begin` to `end` - 1 of each frame, spliced along an axis."""
     if stride != 1:
-        raise NotImplementedError("windows with a stride")
+        raise NotImplementedError("_window supports only a stride of 1")
     frames = []
     for t in range(begin, end, step):
         delay = sequence.past_value if t < 0 else sequence.future_value
@@ -90,7 +93,7 @@ _santize_step_function = _sanitize_function
 
 
 def typemap(f: object) -> Any:
-    """The function itself: there are no classes of C++ whose results would have to be mapped.
+    """Returns `f` unchanged. (In CNTK it converts the results of C++ classes.)
 
     >>> C.internal.typemap(abs) is abs
     True
@@ -99,7 +102,7 @@ def typemap(f: object) -> Any:
 
 
 def map_if_possible(obj: object) -> None:
-    """Does nothing, as `typemap`.
+    """Does nothing. (In CNTK it converts C++ objects.)
 
     >>> C.internal.map_if_possible(3)
     """
