@@ -1,4 +1,4 @@
-"""Repeating a value along axes that it lacks, and summing back: each the other's adjoint.
+"""Repeating a value along axes that it lacks, and the adjoint of that: summing over them.
 
 Dynamic axes: `spread` and `sum_rows`. Static axes: `broadcast_to` and `sum_to`.
 """
@@ -13,7 +13,7 @@ from ..graph.axis import is_fixed
 from ..graph.node import Shape
 from ..graph.types import Array
 from .records import carried, define
-from .sums import IN_A_ROW, total
+from .sums import MAX_SEQUENTIAL, total
 
 if TYPE_CHECKING:
     from ..plan import Run
@@ -29,8 +29,8 @@ def _spread_axes(
         what = "sequences" if len(own) == 2 else "values of samples"
         raise GraphError(
             f"{what} can't be repeated along the axes of an operand that does not have theirs",
-            hint="reconcile_dynamic_axes carries a sequence to a time axis of the same lengths, "
-            "and rows to a batch axis of as many",
+            hint="reconcile_dynamic_axes moves sequences to a time axis with the same lengths, "
+            "and rows to a batch axis with the same number of rows",
         )
     return target if is_fixed(own) else (*own, *target[len(own) :])
 
@@ -60,9 +60,11 @@ def _sum_rows(run: Run, x: Array, *, axes: tuple[Axis, ...], over: tuple[Axis, .
         return total(run.xp, x, (0,))
     layout = run.layouts[over[1]]
     steps = list(zip(layout.offsets, layout.counts, strict=False))
-    parts = run.xp.zeros((max(1, -(-len(steps) // IN_A_ROW)), len(layout), *x.shape[1:]), x.dtype)
+    parts = run.xp.zeros(
+        (max(1, -(-len(steps) // MAX_SEQUENTIAL)), len(layout), *x.shape[1:]), x.dtype
+    )
     for step, (start, count) in enumerate(steps):
-        parts[step // IN_A_ROW, :count] += x[start : start + count]
+        parts[step // MAX_SEQUENTIAL, :count] += x[start : start + count]
     sums = total(run.xp, parts, (0,)) if len(parts) > 1 else parts[0]
     return sums if layout.sorted_as_batch else sums[run.index(layout, "sorted_rows")]
 
@@ -80,7 +82,7 @@ SPREAD = define(
     gradient=lambda node, g: [sum_rows(g, node.inputs[0].axes or ()), None],
     on_one_frame=lambda node, operands, count: spread(operands[0], (node.batch_axis,)),
 )
-GATHER_UP = define(
+SUM_ROWS = define(
     "sum_rows",
     title="sum over samples or frames",
     shape=lambda s, **_: s,
@@ -101,12 +103,12 @@ def spread(x: Node, axes: tuple[Axis, ...]) -> Node:
 
 def sum_rows(x: Node, axes: tuple[Axis, ...]) -> Node:
     """The sum of `x` over its dynamic axes that are not in `axes`."""
-    return x if x.axes == axes else apply(GATHER_UP, x, axes=axes)
+    return x if x.axes == axes else apply(SUM_ROWS, x, axes=axes)
 
 
 def over_time(x: Node) -> Node:
     """The sum of each sequence's frames."""
-    return apply(GATHER_UP, x, axes=None)
+    return apply(SUM_ROWS, x, axes=None)
 
 
 def _broadcast_to(run: Run, x: Array, *, shape: Shape, rank: int) -> Array:
@@ -165,5 +167,5 @@ def broadcast_to(x: Node, shape: Shape) -> Node:
 
 
 def sum_to(x: Node, shape: Shape) -> Node:
-    """`x` summed to `shape`: over the axes where `shape` has 1, and those it lacks in front."""
+    """`x` summed to `shape`: over axes where `shape` has size 1, and leading axes that it lacks."""
     return x if x.shape == shape else apply(SUM_TO, x, shape=shape)

@@ -1,4 +1,4 @@
-"""Sums whose rounding does not grow with how many numbers there are."""
+"""Sums whose rounding error does not grow with the number of elements."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import numpy as np
 
 from ..graph.types import Array, Library
 
-IN_A_ROW = 64  # numbers that are added one after the other
+MAX_SEQUENTIAL = 64  # the number of elements that are added one after the other
 
 
 def total(xp: Library, x: Array, axis: tuple[int, ...], keepdims: bool = False) -> Array:
-    """The sum over axes, as the library's function.
+    """The sum over axes, like the library's function.
 
-    NumPy adds pairs, and pairs of these, but only along what is innermost in memory; all else it
-    adds one after the other, by which a million float32 lose four digits. Such sums are made of
-    sums of parts here, and so are faster too. CuPy adds in trees.
+    NumPy sums pairwise only along the innermost axis in memory. Along other axes it adds one
+    element after the other, so that sums of a million float32 numbers lose four digits. Here such
+    sums are made of partial sums, which is also faster. CuPy sums in trees by itself.
     """
-    if xp is np and math.prod([x.shape[a] for a in axis]) > IN_A_ROW:
+    if xp is np and math.prod([x.shape[a] for a in axis]) > MAX_SEQUENTIAL:
         axis = tuple(a % x.ndim for a in axis)
-        while _in_a_row(x, axis) > 2 * IN_A_ROW:
-            x = _of_parts(x, axis)
+        while _sequential_count(x, axis) > 2 * MAX_SEQUENTIAL:
+            x = _partial_sums(x, axis)
     return xp.add.reduce(x, axis=axis, keepdims=keepdims)
 
 
 def _outermost_first(x: np.ndarray, axes: Iterable[int]) -> list[int]:
-    """Those of some axes along which there is something to add, by their steps in memory."""
+    """The axes with more than one element, those with the largest strides in memory first."""
     some = [a for a in axes if x.shape[a] > 1]
     return sorted(some, key=lambda a: abs(x.strides[a]) or math.inf, reverse=True)
 
 
-def _in_a_row(x: np.ndarray, axis: tuple[int, ...]) -> int:
-    """How many numbers NumPy would add one after the other."""
+def _sequential_count(x: np.ndarray, axis: tuple[int, ...]) -> int:
+    """The number of elements that NumPy would add one after the other."""
     inner, step = True, 0
     count = 1
     for a in reversed(_outermost_first(x, range(x.ndim))):
@@ -44,15 +44,15 @@ def _in_a_row(x: np.ndarray, axis: tuple[int, ...]) -> int:
     return count
 
 
-def _of_parts(x: np.ndarray, axis: tuple[int, ...]) -> np.ndarray:
-    """Sums of parts of the outermost axis that is summed over, in the place of that."""
+def _partial_sums(x: np.ndarray, axis: tuple[int, ...]) -> np.ndarray:
+    """Replace the outermost axis to sum over by an axis of partial sums."""
     outermost = _outermost_first(x, axis)[0]
     size = x.shape[outermost]
-    if size <= IN_A_ROW:
+    if size <= MAX_SEQUENTIAL:
         return np.add.reduce(x, axis=outermost, keepdims=True)
     before = (slice(None),) * outermost
-    whole = size - size % IN_A_ROW
-    split = (*x.shape[:outermost], IN_A_ROW, -1, *x.shape[outermost + 1 :])
+    whole = size - size % MAX_SEQUENTIAL
+    split = (*x.shape[:outermost], MAX_SEQUENTIAL, -1, *x.shape[outermost + 1 :])
     parts = np.add.reduce(x[(*before, slice(whole))].reshape(split), axis=outermost)
     rest = x[(*before, slice(whole, None))]
     return np.concatenate([parts, rest], axis=outermost) if whole < size else parts

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...graph.types import Array
-from ...ops.sums import IN_A_ROW
+from ...ops.sums import MAX_SEQUENTIAL
 from ..strides import joined
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _THREADS = 256
 _FEWEST = 2  # results that lie beside one another; a single one is CuPy's
-_LEAST = 16 * IN_A_ROW  # numbers that are added: fewer are CuPy's
+_LEAST = 16 * MAX_SEQUENTIAL  # numbers that are added: fewer are CuPy's
 
 STRIPS = r"""
 extern "C" __global__ void strips(long long size, long long rows, long long columns, long long each, const T* x, T* y) {
@@ -112,9 +112,9 @@ class Sums:
     def _down(self, array: Array, count: int, rows: int, columns: int) -> Array:
         kernel = self._kernels[array.dtype.name]
         while rows > 1:
-            strips = -(-rows // IN_A_ROW)
+            strips = -(-rows // MAX_SEQUENTIAL)
             result = self.cupy.empty(count * strips * columns, array.dtype)
-            numbers = map(np.int64, (result.size, rows, columns, IN_A_ROW))
+            numbers = map(np.int64, (result.size, rows, columns, MAX_SEQUENTIAL))
             kernel((-(-result.size // _THREADS),), (_THREADS,), (*numbers, array, result))
             array, rows = result, strips
         return array
