@@ -92,8 +92,8 @@ class TestConvolutions:
     def test_filters_of_one_channel(self, told):
         """Seed 004: one set of filters for each of the channels by itself."""
         image, w = C.input_variable((3, 200, 200), name="image"), C.Parameter((20, 1, 5, 5))
-        hint = "let these be frames, sequence.input_variable((1, 200, 200)), or the slices of a "
-        hint += "volume: reshape the operand to (1, 3, 200, 200), the kernel to (20, 1, 1, 5, 5)"
+        hint = "the channels frames, sequence.input_variable((1, 200, 200)), or slices of a "
+        hint += "volume: reshape the operand to (1, 3, 200, 200) and the kernel to (20, 1, 1, 5, 5)"
         with told("for 1 input channels, the operand has 3", "'image' (3, 200, 200)", hint=hint):
             C.convolution(w, image)
 
@@ -169,7 +169,7 @@ class TestRecurrences:
         def step(h, x):
             return C.relu(C.convolution(w, x) + C.convolution(u, h))
 
-        with told("(40, 1, 40, 40)", hint="neither batch nor time"):
+        with told("(40, 1, 40, 40)", hint="do not include batch or time"):
             C.layers.Recurrence(step, initial_state=np.zeros((40, 1, 40, 40)))(slices)
 
     def test_a_fully_connected_layer_plus_a_convolution_of_the_state(self, told):
@@ -201,7 +201,7 @@ class TestRecurrences:
         """Seed 001: the batch in the state's shape; `state_size = units`."""
         fc, conv = C.layers.Dense((128, 4, 4, 4)), C.layers.Convolution3D(3, 128, pad=True)
         x = C.sequence.input_variable(1024)
-        hint = "neither batch nor time in it" if shape[1:] else "a vector has no neighbours"
+        hint = "do not include batch or time" if shape[1:] else "a vector has no spatial axes"
         with told("in layer Convolution", f"operand: {shape} (the previous state)", hint=hint):
             C.layers.Recurrence(
                 lambda h, x: C.tanh(fc(x) + conv(h)), initial_state=np.zeros(shape)

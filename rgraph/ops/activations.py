@@ -26,7 +26,7 @@ difference = pointwise(
     lambda g, *_: g,
     lambda g, *_: negate(g),
     operands=PAIR,
-    doc="left - right; 0 of equal infinities.",
+    doc="left - right; 0 if both are the same infinity.",
 )
 sigmoid = pointwise(
     "sigmoid",
@@ -41,7 +41,7 @@ sigmoid = pointwise(
 
 
 def logit_of(y: Node) -> Node | None:
-    """What `y` is the sigmoid of, under whatever name; None if it is no sigmoid."""
+    """The operand of the sigmoid `y`, seen through aliases; None if `y` is not a sigmoid."""
     while y.op is TABLE["alias"]:
         y = y.inputs[0]
     return y.inputs[0] if y.op is TABLE["sigmoid"] else None
@@ -80,7 +80,7 @@ relu = pointwise(
     array([0., 2.], dtype=float32)
     """,
 )
-# exp(x) - 1 below zero, 0 above: what elu and selu are made of
+# exp(x) - 1 below zero, 0 above: the negative part of elu and selu
 _expm1_negative = pointwise(
     "expm1_negative",
     "expm1(at_most(x, 0))",
@@ -90,12 +90,12 @@ _expm1_negative = pointwise(
 
 
 def _positive(x: Node) -> Node:
-    """`x` where it is positive, else 0; unlike relu's its gradient at 0 is 1."""
+    """`x` where it is positive, else 0; unlike that of relu, the gradient at 0 is 1."""
     return element_max(x, 0.0)
 
 
 def _leaky(x: Node, alpha: float | Node) -> Node:
-    """For any `alpha`; of a number one can tell which of x and alpha x is the larger."""
+    """`leaky_relu` for any `alpha`; for a number, a maximum or minimum does the same."""
     return minus(_positive(x), element_times(alpha, relu(negate(x))))
 
 
@@ -107,7 +107,7 @@ def leaky_relu(x: OperandLike, alpha: float = 0.01) -> Node:
     array([-0.1,  2. ], dtype=float32)
     """
     x = as_node(x)
-    if not isinstance(alpha, Real) or alpha == 0:  # 0 times infinity is no number
+    if not isinstance(alpha, Real) or alpha == 0:  # 0 * inf is NaN
         return _leaky(x, alpha)
     return (element_min if alpha > 1 else element_max)(x, element_times(alpha, x))
 
@@ -170,7 +170,7 @@ def softplus(x: OperandLike, steepness: float = 1) -> Node:
     return element_divide(softplus_of(element_times(steepness, x)), steepness)
 
 
-_ONE_FROM = 1e30  # where softsign has long been 1, in float64 too
+_SATURATED = 1e30  # softsign rounds to 1 well below this, even in float64
 
 
 @operation
@@ -183,5 +183,5 @@ def softsign(x: OperandLike, steepness: float = 1) -> Node:
     >>> C.softsign([-1, 1]).eval()
     array([-0.5,  0.5], dtype=float32)
     """
-    node = element_min(element_max(as_node(x), -_ONE_FROM), _ONE_FROM)  # not infinity over infinity
+    node = element_min(element_max(as_node(x), -_SATURATED), _SATURATED)  # inf / inf is NaN
     return element_divide(node, plus(1.0, abs(node)))

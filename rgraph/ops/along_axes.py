@@ -1,5 +1,6 @@
-"""What runs along static axes or along all rows and keeps the shape: of these the gradients of
-reductions and of softmax are made.
+"""Operations along static axes, or along all rows, that keep the shape.
+
+The gradients of reductions and of softmax are built from them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def chosen(axis: Named, rank: int) -> Shape:
 
 
 def chosen_of_some(shape: Shape, *, axis: Named) -> Shape:
-    """`chosen`, of axes that have elements to choose one of."""
+    """Same as `chosen`, but raises `GraphError` if one of the axes has no elements."""
     axes = chosen(axis, len(shape))
     if not all(shape[a] for a in axes):
         raise GraphError(f"a value of shape {shape} has no elements, so none is the largest")
@@ -44,12 +45,12 @@ def chosen_of_some(shape: Shape, *, axis: Named) -> Shape:
 
 
 def flattened(xp: Library, x: Array, axis: Shape) -> Array:
-    """`x` with these axes as one, the last."""
+    """`x` with these axes merged into one, the last."""
     return joined(xp.moveaxis(x, axis, tuple(range(-len(axis), 0))), -len(axis))
 
 
 def unflattened(xp: Library, flat: Array, shape: Shape, axis: Shape) -> Array:
-    """Undoes `flattened` of an array of this shape."""
+    """The inverse of `flattened` for an array of this shape."""
     last = tuple(range(-len(axis), 0))
     moved = xp.moveaxis(xp.empty(shape, bool), axis, last).shape
     return xp.moveaxis(flat.reshape(moved), last, axis)
@@ -65,7 +66,7 @@ class StaticAxes:
         return apply(TABLE[name], *operands, axis=self.axis)
 
     def total(self, x: Node) -> Node:
-        """The sum, of a shape that is repeated to that of `x`."""
+        """The sum of `x`, in a shape that broadcasts to that of `x`."""
         return apply(TABLE["reduce_sum"], x, axis=self.axis, keepdims=True)
 
 
@@ -89,12 +90,13 @@ _GRADIENTS: dict[str, Gradient | None] = {}
 def along_axes(
     name: str, kernel: Callable[..., Array], gradient: Gradient | None, operands: int = 1
 ) -> Op:
-    """A record of an operation along axes that keeps the shape.
+    """Define an operation along axes that keeps the shape.
 
     Args:
         kernel: `kernel(xp, *arrays, axis)`.
-        gradient: `gradient(along, node, adjoint)`, made of what `along` applies.
-        operands: how many the record is tested with, all of one shape.
+        gradient: `gradient(along, node, adjoint)`; it applies other operations with `along`, so
+            that it works for static axes and for rows.
+        operands: the number of operands in the test cases, all of the same shape.
     """
     _GRADIENTS[name] = gradient
 
@@ -138,13 +140,14 @@ _ALONG_ROWS = define(
 )
 
 
-# The product of all other elements: the gradient of a product, right where elements are 0 too
+# The product of all other elements: the gradient of a product, correct for zeros too
 
 
 def _products(xp: Library, a: Array, b: Array) -> Array:
-    """The products of two sums over subsets of small numbers whose squares are 0.
+    """The product of two polynomials in infinitesimals (e, f, …) whose squares are 0.
 
-    The first axis counts the subsets, by their bits.
+    The first axis holds the coefficients; the bits of its index say which infinitesimals a term
+    has.
     """
     result = xp.zeros_like(a)
     for union in range(len(a)):
@@ -155,7 +158,7 @@ def _products(xp: Library, a: Array, b: Array) -> Array:
 
 
 def _others(xp: Library, x: Array) -> Array:
-    """For each element along the last axis the product of the others, by halves of halves."""
+    """For each element along the last axis, the product of the others, by divide and conquer."""
     count = x.shape[-1]
     one = xp.zeros_like(x[..., :1])
     one[0] = 1
@@ -171,9 +174,9 @@ def _others(xp: Library, x: Array) -> Array:
 
 
 def _product_of_others(xp: Library, x: Array, *steps: Array, axis: Shape) -> Array:
-    """The others' product, derived along each of `steps`.
+    """The product of the other elements, differentiated once in the direction of each of `steps`.
 
-    That is its part with all of the small numbers e, f, … of x + e step + f other step + ….
+    It is the coefficient of e * f * … in the product for x + e * steps[0] + f * steps[1] + ….
     """
     shape = np.broadcast_shapes(x.shape, *(s.shape for s in steps))
     parts = xp.zeros((2 ** len(steps), *shape), x.dtype)
@@ -186,7 +189,7 @@ def _product_of_others(xp: Library, x: Array, *steps: Array, axis: Shape) -> Arr
 
 
 def _product_gradient(along: Along, node: Node, g: Node) -> list[Node]:
-    """It is linear in each step and the same for all orders of them."""
+    """The derivative is linear in each step and symmetric in the steps."""
     name, (x, *steps) = "product_of_others", node.inputs
     others = [steps, *(steps[:i] + steps[i + 1 :] for i in range(len(steps)))]
     return [shrink(along(name, x, *o, g), i) for o, i in zip(others, node.inputs, strict=True)]

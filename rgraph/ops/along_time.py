@@ -1,4 +1,4 @@
-"""What whole sequences give: ends, maxima; and carrying frames to another time axis."""
+"""Ends and maxima of sequences, and moving frames to another time axis."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _refuse_empty(layout: Layout, lacks: str = "no first and no last frame") -> 
 
 
 def in_batch_order(run: Run, frames: Array, *, axis: Axis) -> Array:
-    """A frame of each sequence, longest first, as rows of the minibatch."""
+    """One frame per sequence, reordered from longest first to the order of the minibatch."""
     layout = run.layouts[axis]
     _refuse_empty(layout)
     return frames if layout.sorted_as_batch else frames[run.index(layout, "sorted_rows")]
@@ -76,7 +76,7 @@ ENDS = define(
     ),
     framewise=False,
 )
-AT_ENDS = define(  # each value where it was taken from, zeros everywhere else
+AT_ENDS = define(  # puts each value back at the frame it was taken from, zeros everywhere else
     "at_ends",
     title=lambda node: "gradient of sequence." + ("last" if node.attrs["last"] else "first"),
     shape=lambda s, **_: s,
@@ -100,7 +100,7 @@ def _maximum(run: Run, x: Array, *, axis: Axis, of_none: bool) -> Array:
 
 
 def _largest_first(run: Run, x: Array, largest: Array, *, axis: Axis) -> Array:
-    """1 at the first of each sequence's frames that is the largest, element by element."""
+    """For each element: 1 at the first frame of its sequence that has the maximum, else 0."""
     layout = run.layouts[axis]
     found = x == largest
     free = run.xp.ones((len(layout), *x.shape[1:]), bool)
@@ -136,7 +136,7 @@ MAXIMUM = define(
     kernel=_maximum,
     arguments=lambda node: {
         "axis": node.inputs[0].time_axis,
-        "of_none": node.attrs["of_none"],  # whether an empty sequence's is -infinity
+        "of_none": node.attrs["of_none"],  # empty sequences give -infinity instead of an error
     },
     gradient=_maximum_gradient,
     framewise=False,
@@ -146,7 +146,7 @@ MAXIMUM = define(
 def _reconciled(
     run: Run, x: Array, like: Array, *, axis: Axis | None, source: Axis | None
 ) -> Array:
-    """The rows as they are: sequences of the same lengths are in the same order."""
+    """Return `x` unchanged: sequences of equal lengths are packed in the same order."""
     if axis != source and run.step is None:
         own, other = (run.layouts[a].given for a in (source, axis))
         if len(own) != len(other) or (own != other).any():

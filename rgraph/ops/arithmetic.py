@@ -20,8 +20,10 @@ from .records import as_node, operation
 
 
 def _divide(xp: Library, a: Array, b: Array, out: Array | None = None) -> Array:
-    seen = b if any(b.strides) else b[(slice(1),) * b.ndim]  # of a repeated number one
-    if xp is not np or not seen.all():  # nobody waits for a GPU
+    seen = (
+        b if any(b.strides) else b[(slice(1),) * b.ndim]
+    )  # one element is enough for a broadcast number
+    if xp is not np or not seen.all():  # on a GPU the check would have to wait for the result
         b = xp.where(xp.equal(b, 0), b.dtype.type(math.inf), b)
     return xp.divide(a, b, out=out)
 
@@ -42,13 +44,15 @@ adjoint_times = pointwise(
     lambda h, _, g, slope: adjoint_times(g, h),
     operands="adjoint slope",
     arrays=_adjoint_times,
-    doc="The product; 0 where the adjoint is 0, whatever the slope.",
+    doc="adjoint * slope; 0 where the adjoint is 0, even if the slope is infinite or NaN.",
 )
 
 
 def carried(g: Node, slope: Node) -> Node:
-    """An adjoint times a slope. What `element_select` leaves out has the adjoint 0, and must not
-    give a NaN where its slope is infinite.
+    """An adjoint times a slope.
+
+    Elements that `element_select` discards have adjoint 0; they must not give NaN where the slope
+    is infinite.
     """
     return (adjoint_times if may_be_infinite(slope) else element_times)(g, slope)
 
@@ -104,8 +108,8 @@ element_divide = pointwise(
     arrays=_divide,
     doc="""The element-wise quotient of two operands, with broadcasting.
 
-    Division by 0 gives 0, and the gradient of both operands is 0 there, as in CNTK: so a
-    mean of nothing is 0. Infinity and NaN divided by 0 are NaN. The same holds for `/`.
+    Division by 0 gives 0, and the gradient of both operands is 0 there, as in CNTK; so the
+    mean of no elements is 0. Infinity and NaN divided by 0 are NaN. The same holds for `/`.
 
     >>> C.element_divide([1, 2, 3], 2).eval()
     array([0.5, 1. , 1.5], dtype=float32)
@@ -121,9 +125,10 @@ pow = pointwise(
     low=0.5,
     doc="""`base` to the power of `exponent`, element by element, with broadcasting.
 
-    0 to a negative power is 0 (as in CNTK: what is divided by 0 is 0), to the power of 0 it is 1.
-    So the gradient to a base of 0 is 1 for the exponent 1, else 0; that to the exponent is 0
-    where the base is not positive. A negative base to a power that is no whole number is NaN.
+    0 to a negative power is 0 (in CNTK, division by 0 gives 0); 0 to the power of 0 is 1. The
+    gradient with respect to a base of 0 is 1 for the exponent 1, otherwise 0. The gradient with
+    respect to the exponent is 0 where the base is not positive. A negative base with a fractional
+    exponent gives NaN.
 
     >>> C.pow([1, 2, 3], 2).eval()
     array([1., 4., 9.], dtype=float32)
@@ -138,7 +143,7 @@ element_max = pointwise(
     variadic=True,
     doc="""The element-wise maximum of two or more operands, with broadcasting.
 
-    Of equal operands the first gets the gradient.
+    If operands are equal, the first one gets the gradient.
 
     >>> C.element_max([1, 5], [3, 2]).eval()
     array([3., 5.], dtype=float32)
@@ -153,7 +158,7 @@ element_min = pointwise(
     variadic=True,
     doc="""The element-wise minimum of two or more operands, with broadcasting.
 
-    Of equal operands the first gets the gradient.
+    If operands are equal, the first one gets the gradient.
 
     >>> C.element_min([1, 5], [3, 2]).eval()
     array([1., 2.], dtype=float32)
@@ -188,8 +193,8 @@ log = pointwise(
     low=0.5,
     doc="""The natural logarithm of `x`, at least -85.1 (as in CNTK), in float64 at least -708.
 
-    What is 0, negative, or smaller than exp(-85.1) (exp(-708) in float64) gives that number, and
-    its gradient is 0. So the logarithm of a probability that was rounded to 0 stays finite.
+    Operands below exp(-85.1) (exp(-708) in float64), including 0 and negative numbers, give this
+    minimum, with gradient 0. So the logarithm of a probability that was rounded to 0 stays finite.
 
     >>> C.log([1, 2]).eval()
     array([0.       , 0.6931472], dtype=float32)
@@ -240,7 +245,7 @@ mod = pointwise(
     arrays="remainder",
     doc="""The remainder of the division of the first operand by the second, with the second's sign.
 
-    Source: NumPy's `mod`; where the second operand is 0 it is NaN.
+    The result is NaN where the second operand is 0. Source: NumPy's `mod`.
 
     >>> C.mod([5, -5], 3).eval()
     array([2., 1.], dtype=float32)

@@ -1,7 +1,8 @@
-"""Between a batch and a static axis: `unpack_batch` and `to_batch`, each the other's adjoint.
+"""Conversion between a batch axis and a static axis: `unpack_batch` and `to_batch`.
 
-`to_batch` makes a batch axis. It is the minibatch's own if there are as many rows as samples,
-whatever their number, and one of its own otherwise: `graph.batch_of`.
+Each is the adjoint of the other. If `to_batch` makes as many rows as there are samples, for any
+number of samples, the result has the batch axis of the minibatch; otherwise a new one (see
+`graph.batch_of`).
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _pack(run: Run, x: Array, *, axis: Axis) -> Array:
 
 
 def _ordered(run: Run, x: Array, axis: Axis) -> Array:
-    """Rows in the minibatch's order as those of an axis."""
+    """Rows given in the order of the minibatch, in the order in which `axis` stores them."""
     order = run.order(axis)
     return x if order is None else x[run.engine.from_numpy(order)]
 
@@ -93,7 +94,7 @@ def _carry(run: Run, x: Array, like: Array = None, *, axis: Axis, source: Axis) 
 
 
 def _unused(*_: object, **__: object) -> NoReturn:
-    raise AssertionError("its shape comes from `type`")
+    raise AssertionError("the shape comes from `type`")
 
 
 UNPACK_BATCH = define(
@@ -116,7 +117,9 @@ TO_BATCH = define(
     gradient=lambda node, g: [apply(UNPACK_BATCH, g, unpacked=(node.inputs[0].shape or ())[:1])],
     framewise=False,
 )
-CARRY_ROWS = define(  # to the batch axis of `like`, or to that of `axes`: whoever says that counts
+# Moves rows to the batch axis of `like`, or to that of the attribute `axes`. With `axes`, the
+# operation that reads the result must check the number of rows.
+CARRY_ROWS = define(
     "carry_rows",
     title="reconcile_dynamic_axes",
     shape=lambda x, *_, **__: x,

@@ -1,4 +1,4 @@
-"""What CNTK calls the operations whose records have another name: `Function.op_name`."""
+"""CNTK's names of operations, for `Function.op_name`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from ..graph import Node
 
 _REDUCTIONS = ("sum", "mean", "max", "min", "prod", "log_sum_exp")
 
-# CNTK builds some of its operations of others; these have the names of their records.
+# Only names that do not follow from the record. Operations that CNTK composes of others keep the
+# names of their records.
 CNTK_NAMES: dict[str, str | Callable[[Node], str]] = {
     **{f"reduce_{name}": "ReduceElements" for name in _REDUCTIONS},
     "alias": "NoOp",
@@ -39,7 +40,7 @@ CNTK_NAMES: dict[str, str | Callable[[Node], str]] = {
 
 
 def cntk_name(node: Node) -> str:
-    """The kind of an operation under CNTK's name, by default its record's in capitals."""
+    """CNTK's name of an operation; by default that of its record in CamelCase."""
     assert node.op is not None
     name = node.op.name
     known = CNTK_NAMES.get(name) or "".join(word.capitalize() for word in name.split("_"))

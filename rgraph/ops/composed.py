@@ -1,4 +1,4 @@
-"""Operations composed of others: means of several operands, normalizations of a sample."""
+"""Operations composed of others: sums and means of operands, normalization of each sample."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Matrix products of every kind: one record, a sum over axes that two operands share.
+"""Matrix products of all kinds, as sums of products over axes that two operands share.
 
-`contract` is NumPy's `einsum` for two operands, with the rows of dynamic operands implied. Its
-gradients are contractions again, so products, outer products and weight gradients are one thing.
+`contract` works like NumPy's `einsum` for two operands; the rows of operands with dynamic axes are
+an implied axis. Its gradients are contractions too, so one kernel computes products, outer products
+and gradients of weights.
 """
 
 from __future__ import annotations
@@ -45,25 +46,25 @@ def _contracted(
 
 
 class Recipe(NamedTuple):
-    """How to see both operands as stacks of matrices: axes by number, in order."""
+    """How to arrange both operands as stacks of matrices. Axes are numbers, in the order needed."""
 
-    turned: bool  # the right operand is the first, so that the result lies in memory in order
-    lone: tuple[tuple[int, ...], tuple[int, ...]]  # summed over in one operand, not in the other
+    turned: bool  # the operands are swapped, so that the result is contiguous
+    lone: tuple[tuple[int, ...], tuple[int, ...]]  # axes of only one operand, summed beforehand
     left: tuple[int, ...]
     right: tuple[int, ...]
-    stack: int  # leading axes that both have and the result too
-    inner: int  # axes that are summed over
+    stack: int  # the number of leading axes that both operands and the result have
+    inner: int  # the number of axes that are summed over
     out: tuple[int, ...]
-    plain: bool  # the operands are two matrices, or turned they are
-    fixed: bool  # the right one has no rows: in a loop it is the same at every step
+    plain: bool  # both operands are matrices, possibly transposed
+    fixed: bool  # the right operand has no rows, so in a loop it is the same at every step
 
     @property
     def transposed(self) -> tuple[bool, bool]:
-        """Whether the factors of what is plain are."""
+        """Whether each factor of a plain product is transposed."""
         return self.left == (1, 0), self.right == (1, 0)
 
     def matrices(self, a: Array, b: Array) -> tuple[Array, Array]:
-        """The two factors, of what is plain."""
+        """The two factors of a plain product."""
         if self.turned:
             a, b = b, a
         return a.transpose(self.left), b.transpose(self.right)
@@ -158,7 +159,7 @@ def _infer(a: Shape, b: Shape, *, left: Labels, right: Labels, **_: object) -> l
 
 
 def _work(node: Node) -> int:
-    """Two operations for each element of the result and each of what is summed over."""
+    """Two operations for each element of the result and each index that is summed over."""
     assert node.op is not None
     recipe = node.op.arguments(node)["recipe"]
     a = node.inputs[recipe.turned]
@@ -208,7 +209,7 @@ def contract(
     return apply(CONTRACT, a, b, left=left, right=right, out=out, over_rows=over_rows)
 
 
-# CNTK's times: how many axes are contracted follows from the operands' ranks
+# CNTK's times: the operands' ranks determine how many axes are summed over
 
 TIMES_NO_INFERRED_INPUT_RANK = -1
 TIMES_REDUCE_SEQUENCE_AXIS_WITHOUT_INFERRED_INPUT_RANK = -2
@@ -360,7 +361,7 @@ def times_transpose(left: OperandLike, right: OperandLike) -> Node:
 
 
 def labels_of(node: Node) -> tuple[Labels, Labels, Labels]:
-    """A label for each static axis of the operands and the result of a product: equal ones meet."""
+    """Labels of the static axes of a product: left operand, right operand, result."""
     a, b = node.inputs
     if node.op is CONTRACT:
         return node.attrs["left"], node.attrs["right"], node.attrs["out"]

@@ -4,7 +4,8 @@
     CONVOLUTION_TRANSPOSE  kernel, result -> operand
     CONVOLUTION_WEIGHTS    operand, result -> kernel, summed over all rows
 
-The kernels here say what is meant, in a line a tap; engines bring faster ones.
+The kernels here are the reference implementation, a product per element of the kernel; engines
+have faster ones.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from .records import define
 from .shaping import RESHAPE
 from .windows import (
     Pads,
-    as_cntk_tells,
     check_fit,
+    cntk_attributes,
     convolved_shape,
     geometry,
     padding_of,
@@ -47,7 +48,7 @@ def _infer(kernel: Shape, operand: Shape, *, groups: int, **_: object) -> list[S
 def _taps(
     spatial: Shape, out: Shape, strides: Shape, dilation: Shape
 ) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
-    """For each element of the kernel: its index, and the padded operand's part it meets."""
+    """For each element of the kernel: its index, and the part of the padded operand it meets."""
     for tap in itertools.product(*map(range, spatial)):
         yield (
             tap,
@@ -158,7 +159,7 @@ def _geometry_of(node: Node) -> dict[str, Any]:
 
 
 def _arguments(node: Node, kernel: Shape, spatial: Shape) -> dict[str, object]:
-    """What the kernels are given: the padding itself, which depends on the operand's size."""
+    """The arguments of the kernels: padding in numbers, since it depends on the operand's size."""
     at = _geometry_of(node)
     auto = at.pop("auto")
     return {**at, "padding": padding_of(kernel, spatial, at["strides"], auto, at["dilation"])}
@@ -199,7 +200,7 @@ def _case(kernel: Shape, operand: Shape, **options: Any) -> Case:
 
 
 def _adjoint_cases(operands: str) -> tuple[Case, ...]:
-    """The cases of the forward record, turned round for its two adjoints."""
+    """Test cases of the two adjoints, derived from those of the convolution."""
 
     def turned(forward: Case) -> Case:
         def case(rng: np.random.Generator) -> tuple[list[np.ndarray], Attributes]:
@@ -221,7 +222,7 @@ def _work(kernel: Node, values: Node) -> int:
 
 
 def _fitted(node: Node) -> Node | None:
-    """The convolution over an operand that was not known when it was written down."""
+    """The convolution once the operand is known, if it was not when the node was created."""
     w, x = node.inputs
     given = node.attrs.get("given")
     no_outputs = given is not None and len(w.shape or ()) == len(x.shape or ())
@@ -245,7 +246,7 @@ CONVOLUTION = define(
     into=True,
     takes_tail=True,
     work=lambda node: _work(node.inputs[0], node),
-    attributes=lambda node: as_cntk_tells(node, transpose=False),
+    attributes=lambda node: cntk_attributes(node, transpose=False),
     cases=(
         _case((3, 2, 3, 3), (2, 4, 5)),
         _case((3, 2, 2, 3), (2, 5, 5), strides=2, auto_padding=False),
@@ -274,7 +275,7 @@ CONVOLUTION_TRANSPOSE = define(
     into=True,
     takes_tail=True,
     work=lambda node: _work(*node.inputs),
-    attributes=lambda node: as_cntk_tells(node, transpose=True),
+    attributes=lambda node: cntk_attributes(node, transpose=True),
     cases=_adjoint_cases("kernel"),
 )
 CONVOLUTION_WEIGHTS = define(
@@ -297,12 +298,12 @@ CONVOLUTION_WEIGHTS = define(
 
 
 def with_ones(x: Node, at: int, count: int = 1) -> Node:
-    """`x` with static axes of one element more."""
+    """`x` with `count` static axes of size 1 inserted at `at`."""
     return apply(RESHAPE, x, to=(1,) * count, begin=at, end=at)
 
 
 def full_kernel(w: Node, x: Node, reduction_rank: int, transposed: bool = False) -> Node:
-    """The kernels with axes for their output and input channels, where these are left out."""
+    """The kernels with their axes for output and input channels, inserting those left out."""
     kernel, operand = w.shape or (), x.shape or ()
     if not reduction_rank:
         one_output = x.shape is None or len(kernel) == len(operand)
@@ -314,13 +315,13 @@ def full_kernel(w: Node, x: Node, reduction_rank: int, transposed: bool = False)
 
 
 def convolved(w: Node, x: Node, *, reduction_rank: int = 1, **given: Any) -> Node:
-    """The convolution with kernels whose axes for channels may be left out.
+    """The convolution with kernels whose channel axes may be left out.
 
-    Kernels of as many axes as the operand are one filter; padded along the first axis it moves
-    along that too, as in CNTK, where it is no channel's then.
+    A kernel with as many axes as the operand is a single filter. As in CNTK, if it is padded along
+    its first axis it moves along that axis too, which is then a spatial axis, not the channels.
 
     Args:
-        given: strides, auto_padding, dilation and groups, as people give them.
+        given: strides, auto_padding, dilation and groups, as the user gave them.
     """
     kernel, operand = w.shape or (), x.shape or ()
     if reduction_rank and len(kernel) == len(operand):
@@ -329,8 +330,7 @@ def convolved(w: Node, x: Node, *, reduction_rank: int = 1, **given: Any) -> Nod
         if moves and len(kernel) > 3 and kernel[0] == operand[0]:
             raise GraphError(
                 f"a filter of shape {readable(kernel)} with padding along its first axis would "
-                "move "
-                "along more than three axes",
+                "move along more than three axes",
                 hint="use auto_padding=[False, True, …] if the first axis is channels",
             )
         if moves and len(kernel) <= 3:
@@ -343,14 +343,13 @@ def convolved(w: Node, x: Node, *, reduction_rank: int = 1, **given: Any) -> Nod
 def _apply(w: Node, x: Node, given: Attributes) -> Node:
     assert w.shape is not None
     rank = len(w.shape) - 2
-    if x.shape is None and rank in (0, 1, 2, 3):  # there may be no axis of output channels
+    if x.shape is None and rank in (0, 1, 2, 3):  # the axis of output channels may be left out
         several = max(np.size(given[k]) for k in ("strides", "auto_padding", "dilation"))
         attrs = geometry(max(rank, several - 1, 1), **given)
         return apply(CONVOLUTION, w, x, **attrs, given=given)
     if rank not in (1, 2, 3):
         raise GraphError(
             "kernels must have shape (output channels, input channels, *kernel) with 1 to 3 "
-            "spatial "
-            f"axes, got {readable(w.shape)}"
+            f"spatial axes, got {readable(w.shape)}"
         )
     return apply(CONVOLUTION, w, x, **geometry(rank, **given))

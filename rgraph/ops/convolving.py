@@ -75,8 +75,7 @@ def _along_time(w: Node, x: Node, *, reduction_rank: int, groups: int, **given: 
     if rank not in (1, 2, 3):
         raise GraphError(
             "kernels along time must have shape (output channels, input channels, frames, "
-            "*kernel), "
-            f"got {readable(w.shape or ())}"
+            f"*kernel), got {readable(w.shape or ())}"
         )
     steps = per_axis(given["strides"], rank, "strides")
     pad = per_axis(given["auto_padding"], rank, "auto_padding")
@@ -95,7 +94,7 @@ def _along_time(w: Node, x: Node, *, reduction_rank: int, groups: int, **given: 
 
 
 def _windows(x: Node, size: int, stride: int, pad: bool, dilation: int) -> Node:
-    """(channels, *size) per frame to (channels, frames, *size): each frame with its neighbours."""
+    """Stack each frame, (channels, *size), with its neighbours: (channels, frames, *size)."""
     reach = (size - 1) * dilation
     before = reach // 2
     x = with_ones(x, 1)
@@ -146,8 +145,7 @@ def convolution_transpose(
     if w.shape is None or not 3 <= len(w.shape) <= 5:
         raise GraphError(
             "transposed kernels must have shape (input channels, output channels, *kernel) with "
-            "1 to 3 "
-            f"spatial axes, got {w.shape}"
+            f"1 to 3 spatial axes, got {w.shape}"
         )
     rank = len(w.shape) - 2
     attrs = geometry(rank, strides, auto_padding, dilation, 1)

@@ -1,4 +1,4 @@
-"""Images cut to the size of others, by hand or where they lie over each other."""
+"""Cropping images to the size of others, at a given offset or at one computed from the graph."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ CROP = define(
 def crop_manual(
     node_input: OperandLike, node_referent: OperandLike, offset_x: int, offset_y: int
 ) -> Node:
-    """The part of images that is as large as others, from (`offset_x`, `offset_y`) on.
+    """Crops images to the size of others, starting at (`offset_x`, `offset_y`).
 
     Args:
         node_input: shape (…, height, width).
-        node_referent: of its shape only the last two axes are read.
+        node_referent: only the sizes of its last two axes are used.
 
     >>> C.crop_manual([[1, 2, 3], [4, 5, 6]], [[0, 0]], 1, 0).eval()
     array([[2., 3.]], dtype=float32)
@@ -74,14 +74,13 @@ def crop_manual(
 
 @operation
 def crop_automatic(node_input: OperandLike, node_referent: OperandLike) -> Node:
-    """The part of images that lies over others, computed from the same images.
+    """Crops images to the part that corresponds to other images computed from the same source.
 
     Args:
-        node_input: shape (…, height, width), computed by convolutions, poolings and the like.
-        node_referent: computed likewise, or itself what `node_input` is computed from.
+        node_input: shape (…, height, width), computed by convolutions, pooling and so on.
+        node_referent: computed in the same way, or the source of `node_input` itself.
 
-    Where the part begins follows from the strides, kernels and padding on both ways from the
-    images that both are computed from.
+    The offset follows from the strides, kernels and padding on both paths from their common source.
 
     >>> x = C.input_variable((1, 6, 6))
     >>> large = C.pad(x, [(0, 0), (1, 1), (1, 1)])
@@ -92,7 +91,9 @@ def crop_automatic(node_input: OperandLike, node_referent: OperandLike) -> Node:
     below = dict.fromkeys(order([like]))
     common = [n for n in reversed(order([x])) if n in below]
     if not common:
-        raise GraphError("both are not computed from the same images", hint="use crop_manual")
+        raise GraphError(
+            "crop_automatic needs two values computed from the same images", hint="use crop_manual"
+        )
     return _crop_between(x, like, common[0], common[0])
 
 
@@ -103,12 +104,12 @@ def crop_automatic_with_ancestors(
     ancestor_input: OperandLike,
     ancestor_referent: OperandLike,
 ) -> Node:
-    """As `crop_automatic`, for two networks of their own.
+    """Like `crop_automatic`, for values computed by two separate networks.
 
     Args:
-        ancestor_input: what `node_input` is computed from.
-        ancestor_referent: what `node_referent` is computed from; its pixels stand for those of
-            `ancestor_input`.
+        ancestor_input: the value that `node_input` is computed from.
+        ancestor_referent: the value that `node_referent` is computed from; its pixels correspond to
+            those of `ancestor_input`.
 
     >>> x, y = C.input_variable((1, 6, 6)), C.input_variable((1, 6, 6))
     >>> large = C.pad(x, [(0, 0), (1, 1), (1, 1)])
@@ -125,13 +126,15 @@ def _crop_between(x: Node, like: Node, from_x: Node, from_like: Node) -> Node:
     at = []
     for (scale, shift), (others_scale, others_shift) in zip(own, other, strict=True):
         if scale != others_scale:
-            raise GraphError(f"pixels are {scale} and {others_scale} apart, they do not correspond")
+            raise GraphError(
+                f"can't crop: pixels are {scale} and {others_scale} apart, they do not correspond"
+            )
         at.append(math.floor((others_shift - shift) / scale + 1e-6))
     return apply(CROP, x, like, at=tuple(at))
 
 
 def _placement(node: Node, ancestor: Node) -> list[tuple[float, float]]:
-    """Of each image axis: pixel i of `node` lies over pixel scale * i + shift of `ancestor`."""
+    """(scale, shift) for each image axis: pixel i is at scale * i + shift in `ancestor`."""
     if node is ancestor:
         return [(1.0, 0.0)] * 2
     way = next((i for i in node.inputs if ancestor in order([i])), None)
@@ -145,7 +148,7 @@ def _placement(node: Node, ancestor: Node) -> list[tuple[float, float]]:
 
 
 def _steps(node: Node) -> list[tuple[float, float]]:
-    """As `_placement`, from an operation's operand to its result."""
+    """Same as `_placement`, for one operation: from its result to its operand."""
     assert node.op is not None
     attrs = node.op.arguments(node)
     if node.op.name == "pad":

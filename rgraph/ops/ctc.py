@@ -1,10 +1,10 @@
 """Connectionist temporal classification: the loss for labels without an alignment to frames.
 
-A sequence labelled a b goes through the states _ a _ b _, `_` for blank. A path gives each frame
-a state, the same one as the frame before or a later one, and leaves out none but a blank between
-labels that differ; it begins in one of the first two states and ends in one of the last two. The
-loss is minus the logarithm of the sum of all paths' probabilities, and its derivative by a frame's
-log-probabilities is minus the share of the paths that go through each class there.
+A sequence labelled a b has the states _ a _ b _, where _ is blank. A path assigns a state to each
+frame: that of the previous frame or a later one. It may skip only a blank between two different
+labels; it starts in one of the first two states and ends in one of the last two. The loss is minus
+the logarithm of the sum of the probabilities of all paths. Its derivative with respect to the
+log-probability of a class at a frame is minus the share of the paths that go through that class.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Axes = tuple[Axis, ...]
 
-NEVER = -1e30  # the logarithm of no probability: finite, so that differences are numbers
+_LOG_ZERO = -1e30  # log(0), but finite, so that differences are not NaN
 
 labels_to_graph = pointwise(
     "labels_to_graph",
@@ -48,8 +48,12 @@ labels_to_graph = pointwise(
 def _states(
     labels: np.ndarray, layout: Layout, blank: int, delay: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What each sequence goes through, the longest first: how many states, and for each state
-    its class and the last frame at which it may be. Behind the last state stand more blanks."""
+    """The states of each sequence, longest first.
+
+    Returns:
+        the number of states of each sequence; and, for each state, its class and the last frame at
+        which it is allowed. Rows are padded with blanks.
+    """
     begins = np.flatnonzero(labels.max(-1) == 2)
     begins = begins[np.argsort(layout.sequence_of_row[begins], kind="stable")]
     sequence, step = layout.sequence_of_row[begins], layout.step_of_row[begins]
@@ -78,12 +82,13 @@ def _states(
 
 
 class _Paths:
-    """The sums over the paths of a minibatch's sequences, by frame and state.
+    """Sums of the probabilities of paths, for each frame and state of a minibatch's sequences.
 
-    Sums are logarithms, in float64: float32's rounding would add up over many frames.
+    Sums are logarithms in float64, since the rounding errors of float32 would add up over the
+    frames.
 
     Args:
-        labels, scores: as packed rows of (classes,); scores are log-probabilities.
+        labels, scores: packed rows of shape (classes,); scores are log-probabilities.
     """
 
     def __init__(
@@ -102,11 +107,11 @@ class _Paths:
             layout,
             number,
         )
-        self.skips = on_device(skips)  # from two states before to the third and each later one
+        self.skips = on_device(skips)  # whether state i + 2 can be reached from state i
         self.ends = on_device((left == 1) | (left == 2))
         self.classes = on_device(classes[layout.sequence_of_row])
         scores = xp.take_along_axis(scores.astype(np.float64), self.classes, 1)
-        self.scores = xp.where(on_device(over), NEVER, xp.maximum(scores, NEVER))
+        self.scores = xp.where(on_device(over), _LOG_ZERO, xp.maximum(scores, _LOG_ZERO))
         self.before = self._before()
         self.total = self._total()
 
@@ -114,28 +119,28 @@ class _Paths:
         return slice(self.layout.offsets[t], self.layout.offsets[t + 1])
 
     def _moved(self, sums: Array, skips: Array) -> Array:
-        """The sums a frame on: paths stay in their state, or go one or two states further."""
+        """The sums one frame later: paths stay in their state or advance by one or two states."""
         xp, moved = self.xp, sums.copy()
         moved[:, 1:] = xp.logaddexp(moved[:, 1:], sums[:, :-1])
-        moved[:, 2:] = xp.logaddexp(moved[:, 2:], xp.where(skips, sums[:, :-2], NEVER))
+        moved[:, 2:] = xp.logaddexp(moved[:, 2:], xp.where(skips, sums[:, :-2], _LOG_ZERO))
         return moved
 
     def _before(self) -> Array:
-        """The sums of what leads to each state, the frame's own score included."""
+        """Sums over the paths that lead to each state, including the frame's own score."""
         sums = self.scores.copy()
         for t, n in enumerate(self.layout.counts):
             if t == 0:
-                sums[:n, 2:] = NEVER
+                sums[:n, 2:] = _LOG_ZERO
             else:
                 sums[self._rows(t)] += self._moved(sums[self._rows(t - 1)][:n], self.skips[:n])
         return sums
 
     def _after(self) -> Array:
-        """The sums of what goes on from each state, the frame's own score left out."""
+        """Sums over the paths that continue from each state, without the frame's own score."""
         xp, n = self.xp, 0
         sums = xp.empty(self.scores.shape)
         for t in reversed(range(self.layout.steps)):
-            ended = xp.where(self.ends[n : self.layout.counts[t]], 0.0, NEVER)
+            ended = xp.where(self.ends[n : self.layout.counts[t]], 0.0, _LOG_ZERO)
             sums[self._rows(t)][n:] = ended
             if n:
                 later = sums[self._rows(t + 1)] + self.scores[self._rows(t + 1)]
@@ -145,13 +150,13 @@ class _Paths:
         return sums
 
     def _total(self) -> Array:
-        """The sum over all paths of each sequence that has frames."""
+        """The sum over all paths, for each sequence that has frames."""
         xp, n = self.xp, self.layout.counts[0] if self.layout.steps else 0
         rows = self.run.engine.from_numpy(self.layout.last_row[:n])
-        sums = xp.where(self.ends[:n], self.before[rows], NEVER)
+        sums = xp.where(self.ends[:n], self.before[rows], _LOG_ZERO)
         top = sums.max(1, keepdims=True)
         total = top[:, 0] + xp.log(xp.exp(sums - top).sum(1))
-        for i in np.flatnonzero(self.run.engine.to_numpy(total) < NEVER / 2)[:1]:
+        for i in np.flatnonzero(self.run.engine.to_numpy(total) < _LOG_ZERO / 2)[:1]:
             self._no_path(int(i))
         return total
 
@@ -161,9 +166,9 @@ class _Paths:
         needed = labels + max(labels - 1 - different, 0)
         frames, sequence = int(self.layout.lengths[i]), int(self.layout.order[i])
         raise GraphError(
-            f"sequence {sequence} of the minibatch has {frames} frames, and no path through them, "
-            f"of a probability above 0, gives its labels: {labels} labels need {needed} frames, "
-            "one each and one between two that are the same",
+            f"sequence {sequence} of the minibatch has {frames} frames, and no path through them "
+            f"with a probability above 0 gives its labels: {labels} labels need {needed} frames, "
+            "one each and one between two equal labels",
             hint="leave the sequence out, use less subsampling in time, or allow a "
             "longer delayConstraint",
         )
@@ -221,7 +226,7 @@ def _arguments(node: Node) -> dict[str, object]:
 
 
 def _no_second_derivative(node: Node, g: Node) -> NoReturn:
-    raise GraphError("there is no second derivative")
+    raise GraphError("forward_backward has no second derivative")
 
 
 SLOPE = define(

@@ -1,4 +1,4 @@
-"""The delay, the only operation along time that loops are made of."""
+"""The delay: the operation along time that closes loops."""
 
 from __future__ import annotations
 
@@ -60,11 +60,13 @@ def _delay_axes(axes: Sequence[Axes | None], *, offset: int) -> Axes | None:
 
 
 def _frame_before(inputs: Sequence[Node], axes: Axes, /, *, offset: int) -> list[Node]:
-    """Where the initial state is a sequence: its end that touches the delayed one."""
+    """If the initial state is a sequence, take its frame next to the delayed sequence."""
     x, initial = inputs
     if len(initial.axes or ()) == 2:
         initial = apply(TABLE["ends"], initial, last=offset > 0)
-    if initial.axes and initial.axes[0] != axes[0]:  # not `carried`: x may depend on the delay
+    if (
+        initial.axes and initial.axes[0] != axes[0]
+    ):  # not `carried`, since x may depend on the delay
         initial = apply(TABLE["carry_rows"], initial, axes=axes)
     return [x, initial]
 
@@ -85,12 +87,12 @@ def initial_rows(run: Run, initial: Array, own: int, layout: Array, shape: Shape
 def delayed_block(
     run: Run, past: Array, initial: Array, counts: Array, t: int, offset: int
 ) -> Array:
-    """The frames of step t, `offset` steps later (earlier if negative).
+    """The delayed frames at step t, which are the frames of step t - offset.
 
     Args:
-        past: a function that gives the frames of another step.
-        initial: as `initial_rows` gives it.
-        counts: how many sequences are alive at each step.
+        past: a function that returns the frames of another step.
+        initial: the result of `initial_rows`.
+        counts: the number of sequences that are still going at each step.
     """
     alive, source = counts[t], t - offset
     if not 0 <= source < len(counts):
@@ -150,7 +152,7 @@ DELAY = define(
 
 
 def delayed(x: Node, initial: OperandLike, offset: int) -> Node:
-    """`x` as it was `offset` steps ago (will be, if negative); `initial` outside the sequence."""
+    """`x` of `offset` steps ago (ahead, if negative); `initial` outside the sequence."""
     return apply(DELAY, x, as_node(initial), offset=offset)
 
 
@@ -169,7 +171,7 @@ def _sequence_axes(axes: Sequence[Axes | None], **_: object) -> Axes | None:
 
 
 def is_early(passed: Node, frames: int, dtype: DTypeLike) -> Node:
-    """1 while fewer than so many frames have passed, then 0."""
+    """1 while fewer than `frames` frames have passed, then 0."""
     early = less(passed, float(frames))
     return early if early.dtype == dtype else apply(TABLE["cast"], early, dtype=dtype)
 
@@ -180,7 +182,7 @@ def _outside_at(node: Node, operands: Sequence[Node], passed: Node) -> Node:
         raise failed(
             node,
             GraphError(
-                "it depends on the number of frames to come",
+                "it depends on the number of frames that are still to come",
                 hint="the last frame is not known while frames are streamed",
             ),
         )
@@ -218,8 +220,8 @@ def past_value(
     Args:
         x: a sequence.
         initial_state: the value before the first frame: a number, an array, a parameter, or a
-            value per sequence; 0 by default. Or a sequence, with any time axis, whose last frames
-            precede the first frame of `x`; a single frame is repeated.
+            value per sequence; 0 by default. If it is a sequence, with any time axis, its last
+            frames precede the first frame of `x`; a single frame is repeated.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.past_value(x).eval({x: np.array([[1], [2], [3]])})[0]
@@ -258,11 +260,12 @@ def _steps_away(time_step: int) -> int:
 
 @operation
 def delay(x: OperandLike, initial_state: OperandLike | None = None, time_step: int = 1) -> Node:
-    """Same as `past_value`, or for a negative `time_step` as `future_value`.
+    """Same as `past_value`, or as `future_value` if `time_step` is negative.
 
     Args:
         x: a sequence.
-        initial_state: as for `past_value`; with a negative `time_step` a sequence's first frames.
+        initial_state: as for `past_value`; of a sequence, a negative `time_step` uses the first
+            frames.
 
     Source: CNTK's `sequence.delay`.
 

@@ -1,6 +1,6 @@
-"""Edits sequences: reverse, stride, pad, join, window.
+"""Editing sequences: reverse, stride, pad, join, window.
 
-Results with other lengths have a new time axis.
+Results whose lengths differ from the operand's have a new time axis.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ LONGER = define(
 
 
 def _on_longer_axis(*parts: Node, extra: int = 0) -> Node:
-    """The numbers of frames on a new axis, whose sequences are as long as all parts together."""
+    """Frame numbers on a new time axis whose sequences are as long as all parts together."""
     axis = Axis.new_unique_dynamic_axis("longer")
     axis.source = apply(LONGER, *parts, extra=extra, axis=axis)
     return axis.source

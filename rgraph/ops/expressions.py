@@ -33,7 +33,7 @@ class Scalar(NamedTuple):
 
 
 class Smallest(NamedTuple):
-    """The smallest argument of a logarithm, which depends on the size of a number in bytes."""
+    """The smallest argument of a logarithm, for each size of a number in bytes."""
 
     by_bytes: tuple[tuple[int, float], ...]
 
@@ -42,7 +42,7 @@ class Smallest(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A function of the table, with its arguments."""
+    """A call of a function in `FUNCTIONS`."""
 
     name: str
     operands: tuple[Tree, ...]
@@ -72,8 +72,7 @@ def _erf(xp: Library) -> Callable[..., Array]:
 
 
 def negative(xp: Library, x: Array, out: Array | None = None) -> Array:
-    """-x. NumPy 2.4's `negative` is wrong for two elements with gaps, written to an array with
-    gaps."""
+    """-x. NumPy 2.4's `negative` is wrong for two elements if operand and `out` are strided."""
     return xp.multiply(x, -1, out=out)
 
 
@@ -99,7 +98,7 @@ FUNCTIONS: dict[str, Scalar] = {
     "where": Scalar("where", "{0} ? {1} : {2}", "Where"),
     "maximum": Scalar("maximum", "({0} >= {1} || {0} != {0} ? {0} : {1})", "Max"),
     "minimum": Scalar("minimum", "({0} <= {1} || {0} != {0} ? {0} : {1})", "Min"),
-    # Of what and a number: in fewer steps
+    # Maximum and minimum with a number, which can't be NaN: fewer comparisons
     "at_least": Scalar("maximum", "({0} < {1} ? {1} : {0})", "Max"),
     "at_most": Scalar("minimum", "({0} > {1} ? {1} : {0})", "Min"),
     "abs": Scalar("absolute", "fabs({0})", "Abs"),
@@ -122,7 +121,7 @@ _OPERATORS: dict[type[ast.AST], str] = {
 _LOGIC = {"and", "or", "xor"}  # of truth values
 _TRUTHS = _LOGIC | {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"}
 
-# CNTK's, and its like in float64; in float16 the least number that is not 0
+# For float32 as in CNTK, for float64 likewise, for float16 the smallest positive number
 SMALLEST_IN_LOG = Smallest(((2, 2.0**-24), (4, math.exp(-85.1)), (8, math.exp(-708))))
 CONSTANTS: dict[str, Tree] = {"inf": math.inf, "smallest_in_log": SMALLEST_IN_LOG}
 
@@ -158,7 +157,7 @@ def parsed(text: str, operands: tuple[str, ...]) -> Tree:
                 return Call("where", (tree(node.test), tree(node.body), tree(node.orelse)))
             case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
                 return Call(name, tuple(map(tree, node.args)))
-        raise ValueError(f"an expression that can't be read: {text}")
+        raise ValueError(f"unsupported expression: {text}")
 
     return tree(ast.parse(text, mode="eval").body)
 
@@ -186,7 +185,7 @@ def _c(tree: Tree, variables: Sequence[str]) -> str:
         parts = []
         for i, operand in enumerate(tree.operands):
             part = (_c if i in truths else in_c)(operand, variables)
-            # What is no call of a function stands in parentheses, but as the operand of one.
+            # Function calls need no parentheses, and neither do arguments of functions.
             parts.append(f"({part})" if " " in form and _is_open(part) else part)
         if tree.name == "negative" and _is_open(parts[0]):
             parts = [f"({parts[0]})"]
@@ -201,7 +200,7 @@ def _c(tree: Tree, variables: Sequence[str]) -> str:
 
 
 def _is_open(part: str) -> bool:
-    """Whether an adjacent operator could bind to a part of it."""
+    """Whether an adjacent operator could bind to only a part of this C expression."""
     depth = 0
     for i, sign in enumerate(part):
         depth += (sign == "(") - (sign == ")")
@@ -210,21 +209,21 @@ def _is_open(part: str) -> bool:
     return False
 
 
-# By an array library's functions
+# With an array library's functions
 
 
-# part(arrays, out), its value, in `out` if it is given
+# part(arrays, out) returns the value of a part of an expression, in `out` if that is not None
 Part = Callable[[Sequence[Array], Array | None], Array]
 
 
 def on_arrays(tree: Tree) -> Callable[[Library], Callable[..., Array]]:
-    """`of(xp)` returns a function `f(*arrays, out=None)` that computes it with an array library."""
+    """Return `of(xp)`, which gives a function `f(*arrays, out=None)` that evaluates `tree`."""
     if not isinstance(tree, Call):
         return lambda xp: xp.positive
     count = len({*_reads(tree)})
     if tree.operands == tuple(range(count)) and not tree.is_truth and tree.name != "where":
         return lambda xp: _function(tree.name, xp)
-    once = len(_reads(tree)) == 1  # what is read no more may be written over
+    once = len(_reads(tree)) == 1  # then `out` may be the operand itself
 
     def bound(xp: Library) -> Callable[..., Array]:
         part = _part(tree, xp, once)
@@ -241,7 +240,7 @@ def on_arrays(tree: Tree) -> Callable[[Library], Callable[..., Array]]:
 
 
 def _reads(tree: Tree) -> list[int]:
-    """The operands that it reads, once for each time."""
+    """The operands that an expression reads, with repetitions."""
     if isinstance(tree, Call):
         return [i for part in tree.operands for i in _reads(part)]
     return [tree] if isinstance(tree, int) else []
@@ -256,7 +255,7 @@ def _part(tree: Tree, xp: Library, over: bool) -> Part:
     """A part of an expression, on arrays.
 
     Args:
-        over: whether parts of it may be written to the memory of its result.
+        over: whether intermediate values may be written to `out`.
     """
     if isinstance(tree, Smallest):
         return lambda arrays, out: tree.of(arrays[0].dtype.itemsize)
@@ -296,7 +295,7 @@ def _unary(function: Callable[..., Array], part: Part, over: bool, is_made: bool
 def _with_number(
     function: Callable[..., Array], parts: Sequence[Part], over: bool, made: int, is_truth: bool
 ) -> Part:
-    """A function of a temporary part and a number, like `_unary`."""
+    """Like `_unary`, for a function of a temporary part and a number."""
     part, number = parts[made], parts[1 - made]
 
     def compute(arrays: Sequence[Array], out: Array | None) -> Array:
@@ -311,7 +310,7 @@ def _with_number(
 
 def _where(function: Callable[..., Array], condition: Part, yes: Part, no: Part) -> Part:
     def compute(arrays: Sequence[Array], out: Array | None) -> Array:
-        type_ = arrays[0].dtype.type  # of numbers, which would be of 64 bits
+        type_ = arrays[0].dtype.type  # Python numbers would give float64
         sides = (p(arrays, None) for p in (yes, no))
         a, b = (type_(s) if isinstance(s, float) else s for s in sides)
         chosen = function(condition(arrays, None), a, b)

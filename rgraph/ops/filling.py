@@ -1,4 +1,4 @@
-"""Constants of the shape of another value (without a gradient), and conversions of types."""
+"""Constants with the shape of another value (no gradient flows), and type conversion."""
 
 from __future__ import annotations
 

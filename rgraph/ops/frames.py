@@ -1,7 +1,7 @@
-"""Selects frames of sequences: the only operations with lengths that depend on values.
+"""Selecting frames of sequences: the only operations whose result lengths depend on values.
 
-`sequence_where` and `sequence_steps` give the numbers of the chosen frames, on a time axis of
-their own; `sequence_gather` fetches the frames, `sequence_scatter` is its adjoint.
+`sequence_where` and `sequence_steps` return the numbers of the selected frames on a new time axis;
+`sequence_gather` fetches these frames, and `sequence_scatter` is its adjoint.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def needs_time(axes: tuple[Axis, ...] | None, what: str) -> None:
-    """Raises `GraphError` for axes without a time axis; unknown ones pass."""
+    """Raise `GraphError` if `axes` have no time axis; unknown axes (None) are accepted."""
     if axes is not None and len(axes) < 2:
         raise GraphError(
             f"{what} needs a sequence, but the operand has no time axis",
@@ -33,7 +33,7 @@ def needs_time(axes: tuple[Axis, ...] | None, what: str) -> None:
 def on_new_axis(
     run: Run, chosen: Sequence[np.ndarray], axis: Axis, layout: Layout, dtype: DTypeLike
 ) -> Array:
-    """The chosen frames' numbers, given for each sequence, longest first, as rows on `axis`."""
+    """Pack the numbers of the chosen frames, listed by sequence (longest first), on `axis`."""
     in_batch_order = [chosen[i] for i in layout.order.argsort()]
     new = Layout([len(c) for c in in_batch_order], layout.batch_order)
     if not np.array_equal(run.layouts.setdefault(axis, new).given, new.given):
@@ -78,7 +78,7 @@ def _steps(
 
 
 def _chosen_rows(run: Run, index: Array, axis: Axis, source: Axis) -> Array:
-    """For each chosen frame: the row that it is in the sequence that it was chosen from."""
+    """For each chosen frame: its row in the packed sequences that it was chosen from."""
     new, layout = run.layouts[axis], run.layouts[source]
     step = run.engine.to_numpy(index).astype(int)
     sequence = layout.sorted_rows[new.batch_row_of_row]
@@ -98,7 +98,7 @@ def _scatter(run: Run, g: Array, index: Array, like: Array, *, axis: Axis, sourc
 def _on_axis(
     axes: Sequence[tuple[Axis, ...] | None], *, axis: Axis, **_: object
 ) -> tuple[Axis, ...] | None:
-    needs_time(axes[0], "choosing frames")
+    needs_time(axes[0], "selecting frames")
     return None if axes[0] is None else (axes[0][0], axis)
 
 
@@ -110,7 +110,7 @@ def _sliced_axes(
     step: int,
     axis: Axis,
 ) -> tuple[Axis, ...] | None:
-    """Slices of equal lengths lie on equal axes, as CNTK's: frames combine with their next."""
+    """Slices of equal lengths get equal axes, as in CNTK, so that x[1:] - x[:-1] is possible."""
     chosen = _on_axis(axes, axis=axis)
     if chosen is None or axes[0] is None:
         return None
@@ -119,7 +119,7 @@ def _sliced_axes(
 
 
 def _length(begin: int, end: int | None, step: int) -> str:
-    """What tells a slice's length: how many frames there are at most, or how many are missing."""
+    """A name for a slice's length: the maximum number of frames, or how many are left out."""
     if step != 1 or begin < 0 < (end or 0):
         return f"[{begin}:{end}:{step}]"
     if begin >= 0 and (end is None or end < 0):
@@ -162,7 +162,7 @@ STEPS = define(
 
 
 def _gathered_axes(axes: Sequence[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
-    needs_time(axes[0], "choosing frames")
+    needs_time(axes[0], "selecting frames")
     one_batch(axes)
     return axes[1]
 
@@ -211,16 +211,16 @@ SCATTER = define(
 
 
 def chosen_frames(x: Node, begin: int | None, end: int | None, step: int = 1) -> Node:
-    """The frames `begin:end:step` of each sequence, counted as Python counts."""
+    """The frames `begin:end:step` of each sequence, as in Python's slices."""
     axis = Axis.new_unique_dynamic_axis("frames")
     axis.source = index = apply(STEPS, x, begin=begin, end=end, step=step, axis=axis)
-    if index.axes is not None:  # else it comes to know its source when its type is found
+    if index.axes is not None:  # else the source is set once the type is known
         index.time_axis.source = index
     return apply(GATHER, x, index)
 
 
 def frames_where(condition: Node) -> Node:
-    """The numbers of the frames on which `condition` is not 0, on an axis of the condition's."""
+    """The numbers of the frames where `condition` is not 0, on an axis named after it."""
     axis = Axis(f"where {condition.uid}")
     axis.source = apply(WHERE, condition, axis=axis)
     return axis.source
@@ -245,7 +245,8 @@ def _continued_axes(
     return axes[0]
 
 
-CONTINUATION = define(  # for frames whose delay lies outside `x`: which of `outer`'s come there
+# For each frame whose delay is outside `x`: the number of the frame of `outer` to use instead
+CONTINUATION = define(
     "sequence_continuation",
     title="the states before a sequence",
     shape=lambda x, outer, offset: (),

@@ -1,6 +1,6 @@
-"""Operations that passes create: a group of pointwise ones, and one with a tail.
+"""Operations that only passes create: groups of pointwise operations, and operations with a tail.
 
-They are records, but not in the table, since users never write them.
+Their records are not in the table of operations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ Steps = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Line(NamedTuple):
-    """A step, with the places that it reads and the place of its value."""
+    """A step of a program after register allocation.
+
+    Attributes:
+        reads: the places of its operands.
+        target: the place of its value.
+    """
 
     name: str
     reads: tuple[int, ...]
@@ -32,9 +37,8 @@ class Line(NamedTuple):
 class Program(NamedTuple):
     """A sequence of pointwise operations, on one element of each array.
 
-    Values are numbered: first the arrays that are read, then the values of the steps. C interprets
-        programs,
-    CUDA kernels are generated from them, and NumPy runs them step by step.
+    Values are numbered: first the arrays that are read, then the values of the steps. The C engine
+    interprets programs, CUDA kernels are generated from them, and NumPy runs them step by step.
 
     Attributes:
         steps: the name of each operation, with the numbers of the values that it reads.
@@ -62,7 +66,7 @@ class Program(NamedTuple):
 
     @property
     def titles(self) -> str:
-        """Their titles, for people."""
+        """The titles of the operations, for reports."""
         titles = ((name, TABLE[name].title) for name in self.names)
         return " ".join(t if isinstance(t, str) else name for name, t in titles)
 
@@ -77,9 +81,9 @@ class Program(NamedTuple):
         return value > 0 and name == "plus" and value in reads and len(readers) == 1
 
     def allocated(self) -> tuple[list[Line], int]:
-        """The steps with the places of their values, and the number of registers they need.
+        """The steps with a place for each value, and the number of registers needed.
 
-        Places are first the arrays that are read, then the results, then the registers.
+        Places are numbered: first the arrays that are read, then the results, then the registers.
         """
         count = self.arity + len(self.steps)
         last = {i: step for step, (_, reads) in enumerate(self.steps) for i in reads}
@@ -102,14 +106,14 @@ class Program(NamedTuple):
         return lines, registers
 
 
-_NONE = -1  # for an operand
+_NONE = -1  # no operand
 
 
 class OnArrays:
-    """A program as calls of an array library's functions, one after the other.
+    """A program run as a sequence of calls of an array library's functions.
 
     Attributes:
-        registers: how many temporary arrays of the result's form it needs.
+        registers: the number of temporary arrays it needs, each of the shape of the result.
     """
 
     def __init__(self, program: Program, xp: Library) -> None:
@@ -125,7 +129,7 @@ class OnArrays:
     def __call__(
         self, arrays: Sequence[Array], out: Array | None = None, registers: Sequence[Array] = ()
     ) -> Array:
-        """The only result, in `out` if that is given."""
+        """Compute the result of a program that has only one, in `out` if that is given."""
         values = [*arrays, out, *(registers or self._none)]
         self.fill(values)
         return values[self._result]
@@ -154,7 +158,7 @@ def evaluate(run: Run, *arrays: Array, program: Program, out: Array | None = Non
     small = on_arrays(program, run.xp)
     if arrays[0].ndim or any(a.ndim for a in arrays):
         return small(arrays, out)
-    # NumPy would make numbers of the registers
+    # NumPy would return scalars, not arrays
     return small([a.reshape(1) for a in arrays], out if out is None else out[None]).reshape(())
 
 
@@ -182,8 +186,9 @@ def _tailed(
     return evaluate(run, result, *arrays[count:], program=program, out=out)
 
 
-# A convolution or product and then, on its result, a program of pointwise operations. Its operands
-# are the head's, and those of the program but for the first, which is that result.
+# A convolution or product (the head) followed by a program of pointwise operations on its result.
+# The operands are those of the head, then those of the program except for the first, which is
+# that result.
 TAILED = Op(
     "tailed",
     shape=lambda *shapes, **_: shapes[-1],

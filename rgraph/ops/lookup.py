@@ -1,4 +1,4 @@
-"""Selects elements by computed indices: gather, one_hot, top_k."""
+"""Selecting elements by computed indices: gather, one_hot, top_k."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ def _gathered(reference: Shape, indices: Shape, *, axis: int, **_: object) -> Sh
 
 
 class _Places:
-    """Where gather's axes lie in the arrays: how many rows come first, and the axes' numbers."""
+    """The positions of the axes of `gather` in its arrays.
+
+    Attributes:
+        before: the number of static axes before the gathered axis.
+        own, chosen: whether the reference and the indices have rows.
+        count: the number of static axes of the indices.
+    """
 
     def __init__(self, reference: Node, indices: Node, axis: int) -> None:
         rank = len(reference.shape or ())
@@ -36,10 +42,10 @@ class _Places:
     def lead(
         self, xp: Library, indices: Array, rows: int, size: int
     ) -> Array | tuple[Array, Array]:
-        """What picks out of the reference with its gathered axis (behind the rows) in front.
+        """An index into the reference, once its gathered axis is moved to the front (after rows).
 
         Args:
-            size: of that axis.
+            size: the size of the gathered axis.
         """
         index = _whole(xp, indices, size)
         if not self.own:
@@ -50,8 +56,8 @@ class _Places:
 
 
 def _whole(xp: Library, indices: Array, size: int) -> Array:
-    """Indices out of arithmetic as whole numbers: fractions are cut off, as in CNTK."""
-    if xp is np:  # on a GPU it would have to be waited for
+    """Indices as integers: fractions are truncated, as in CNTK."""
+    if xp is np:  # on a GPU the check would have to wait for the result
         outside = ~((indices > -1) & (indices < size))  # NaN too
         if outside.any():
             raise GraphError(
@@ -69,7 +75,8 @@ def _gather(run: Run, x: Array, indices: Array, *, places: _Places) -> Array:
 
 
 def _moves(places: _Places) -> tuple[Shape, Shape]:
-    """The indices' axes stand in front of those that the reference has before its gathered axis."""
+    """Where to move the axes of the indices: after indexing they are in front of the axes that come
+    before the gathered axis."""
     rows = int(places.own or places.chosen)
     source = tuple(range(rows, rows + places.count))
     return source, tuple(i + places.before for i in source)
@@ -217,7 +224,9 @@ def one_hot(
 def _top_shape(shape: Shape, *_: Shape, k: int, axis: int) -> Shape:
     at = static_index(axis, len(shape)) + len(shape)
     if not 0 < k <= shape[at]:
-        raise GraphError(f"k={k} is more than the {shape[at]} elements along axis {axis}")
+        raise GraphError(
+            f"top_k: k must be from 1 to the {shape[at]} elements along axis {axis}, got {k}"
+        )
     return (*shape[:at], k, *shape[at + 1 :])
 
 

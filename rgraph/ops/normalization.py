@@ -1,8 +1,8 @@
-"""Batch normalization: the minibatch's statistics in training, running ones otherwise.
+"""Batch normalization: with the statistics of the minibatch in training, else running statistics.
 
-It is put together from other operations and two records: `running_statistic` chooses between
-the two, and says how training carries the running ones on; `per_element` gives a vector of
-parameters the shape of what they are for.
+It is composed of other operations and two special ones: `running_statistic` selects between the two
+kinds of statistics and defines how training updates the running ones; `per_element` reshapes a
+vector of parameters so that it broadcasts to the operand.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ ONLY_IN_TRAINING = define(
     shape=lambda s: s,
     kernel=_only_in_training,
     gradient=lambda node, g: [apply(ONLY_IN_TRAINING, g)],
-    random=True,  # a run decides
+    random=True,  # not folded: the result depends on the run
     inference_form=lambda node: Constant(0, node.shape, node.dtype),
 )
 
@@ -79,9 +79,9 @@ def _statistic_axes(axes: Sequence[tuple[Axis, ...] | None], **_: object) -> tup
 
 
 def _updates(node: Node, now: Mapping[Node, Node]) -> dict[Node, Node]:
-    """CNTK's rule: what is new weighs 1 - exp(-samples / time constant), at first all.
+    """CNTK's rule: a minibatch has the weight 1 - exp(-samples / time constant), the first one 1.
 
-    The variance comes after the mean and carries the count on, for both.
+    The mean is updated before the variance; the update of the variance also updates the count.
     """
     batch, running, count, x = node.inputs
     time_constant, is_variance = node.attrs["time_constant"], node.attrs["unbiased"]
@@ -123,11 +123,11 @@ RUNNING_STATISTIC = define(
 
 
 def _as_state(value: OperandLike) -> Node:
-    """The node of a running statistic; a constant that people hold stands for one from now on."""
+    """The node of a running statistic; a constant that the user created is replaced by a state."""
     node = resolve(as_node(value))
     if not isinstance(node, Constant) or node.handle is None:
         return node
-    first = node.root.given  # its shape may follow from what is normalized
+    first = node.root.given  # the shape may be inferred from the operand
     state = State(
         node.shape or (),
         node.dtype,
@@ -165,8 +165,8 @@ def batch_normalization(
 
     In training, mean and variance are those of the minibatch, over all samples and frames.
     Otherwise they are running statistics, which are updated by training steps, by `grad`, and by
-    `forward` with `keep_for_backward`. If it is used several times, for example in a clone with
-    shared parameters, each use updates them in turn.
+    `forward` with `keep_for_backward`. If several nodes share running statistics, for example in a
+    clone with shared parameters, each of them updates the statistics in turn.
 
     Args:
         operand: a value of shape (channels, *size) if spatial, otherwise any shape.
@@ -196,8 +196,8 @@ def batch_normalization(
     if running_count is None:
         running_count = 0
         warnings.warn(
-            "batch_normalization: without running_count, a State or constant that starts at 0, "
-            "the running statistics stay as they are",
+            "batch_normalization: without running_count (a State or constant that starts at 0) "
+            "the running statistics are never updated",
             stacklevel=3,
         )
     mean, variance, count = map(_as_state, (running_mean, running_inv_std, running_count))

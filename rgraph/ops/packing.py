@@ -1,7 +1,7 @@
-"""Converts between sequences and padded arrays with a static axis for time.
+"""Conversion between sequences and padded arrays with a static axis for time.
 
-`sequence_unpack` and `to_sequence_like` are each the other's adjoint; `sequence_steps_of` makes
-a time axis for what becomes a sequence.
+`sequence_unpack` and `to_sequence_like` are each other's adjoint; `sequence_steps_of` creates the
+time axis of `to_sequence`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def _unpack(run: Run, x: Array, *, unpacked: Shape, padding: float, axis: Axis) -> Array:
     layout, steps = run.layouts[axis], unpacked[-1]
     if layout.steps > steps:
-        raise GraphError(f"a sequence of {layout.steps} frames does not fit into {steps}")
+        raise GraphError(
+            f"sequence.unpack: a sequence of {layout.steps} frames does not fit into {steps} frames"
+        )
     out = run.xp.full((len(layout), steps, *x.shape[1:]), padding, x.dtype)
     out[run.index(layout, "batch_row_of_row"), run.index(layout, "step_of_row")] = x
     return out
@@ -72,7 +74,7 @@ def _unpacked_shape(x: Shape, unpacked: Shape, padding: float = 0) -> Shape:
 
 
 def _steps_along(axis: Axis) -> int:
-    """How many frames the longest sequence has, if `to_sequence` made them all of a static axis."""
+    """The frames of each sequence, if `to_sequence` made them from all of a static axis."""
     source = axis.source
     if source is None or source.op is not STEPS_OF or len(source.inputs) > 1:
         return FREE
@@ -162,7 +164,7 @@ STEPS_OF = define(
 
 
 def unpacked(x: Node, padding: float) -> Node:
-    """A sequence's frames along a first static axis, as long as the longest sequence."""
+    """The frames of each sequence along a new first static axis, padded to the longest sequence."""
     return apply(UNPACK, x, unpacked=(FREE,), padding=float(padding))
 
 

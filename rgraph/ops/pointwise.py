@@ -1,5 +1,6 @@
-"""What operations on each element by itself have in common; they are in the modules
-`arithmetic`, `comparison` and `activations`.
+"""The common part of element-wise operations.
+
+The operations themselves are in `arithmetic`, `comparison`, `activations` and `trigonometry`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from .shaping import reshape_to
 if TYPE_CHECKING:
     from ..plan import Run
 
-PAIR = "left right"  # the operands of most
+PAIR = "left right"  # the names of the operands of most binary operations
 
 
 def broadcast(*shapes: Shape | None, **_: object) -> Shape | None:
-    """NumPy's broadcasting; an unknown shape agrees with the others."""
+    """The shape of operands broadcast as in NumPy; unknown shapes (None) are ignored."""
     known = [s for s in shapes if s is not None]
     if not known:
         return None
@@ -72,7 +73,7 @@ def _fill_in(*shapes: Shape, **_: object) -> list[Shape]:
 
 
 def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: object) -> list[Node]:
-    """Rows come first in memory, so an operand with rows must have the result's rank."""
+    """Reshape operands with rows to the result's rank, since the axis of rows comes first."""
     rank = max(len(i.shape or ()) for i in inputs)
     return [
         reshape_to(i, (1,) * (rank - len(i.shape or ())) + (i.shape or ())) if i.axes else i
@@ -80,20 +81,21 @@ def _align(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: object) -> li
     ]
 
 
-_MOST_SEEN = 100  # operations that a slope is looked through for one that may give an infinity
+_MAX_SEARCHED = 100  # the number of operations that `may_be_infinite` searches
 
 
 def may_be_infinite(node: Node) -> bool:
-    """Whether pointwise operations on finite data may have made it infinite, or NaN.
+    """Whether pointwise operations on finite data may have given an infinity or NaN.
 
-    Of very many operations it is said unseen: else long products would take time for each factor.
+    True without a search if there are very many operations: otherwise the gradient of a long
+    product would take a full search per factor.
     """
     seen, pending = {node}, [node]
     while pending:
         op = (node := pending.pop()).op
         if op is None or not op.pointwise:
             continue
-        if not op.finite or len(seen) > _MOST_SEEN:
+        if not op.finite or len(seen) > _MAX_SEARCHED:
             return True
         pending += [i for i in node.inputs if i not in seen]
         seen.update(node.inputs)
@@ -101,7 +103,7 @@ def may_be_infinite(node: Node) -> bool:
 
 
 def shrink(g: Node, like: Node) -> Node:
-    """The adjoint `g` of `like` repeated, summed back over what it was repeated along."""
+    """Sum the adjoint `g` over the axes along which `like` was broadcast."""
     return sum_rows(sum_to(g, like.shape or ()), like.axes or ())
 
 
@@ -119,16 +121,19 @@ def pointwise(
     low: float = -2.0,
     high: float = 2.0,
 ) -> Operation[...]:
-    """Enters a pointwise record and gives the function that people call.
+    """Define a pointwise operation; return the function that users call.
 
     Args:
-        expression: what it is of single numbers, by its operands' names; see `expressions`.
-        partials: for each operand, `partial(g, y, *operands)`: the adjoint g of the result y
-            carried back to that operand; None for all of them: no gradient flows.
-        arrays: what does it on arrays, `arrays(xp, *arrays, out=None)` or the name of the library's
-            function, where that is faster or more exact than the expression.
+        expression: the operation on single numbers, in terms of its operands; see `expressions`.
+        partials: for each operand a function `partial(g, y, *operands)` that returns the operand's
+            adjoint, given the adjoint g of the result y; None: no gradient flows to this operand.
+        arrays: the operation on arrays, if it is faster or more accurate than the expression: a
+            function `arrays(xp, *arrays, out=None)`, or the name of a function of the library.
+        doc: the docstring.
+        operands: the names of the operands.
+        variadic: whether it takes any number of operands, as a left fold.
         cheap, constant, finite: see `Op`.
-        low, high: the range of values to test it on.
+        low, high: the range of values in the test cases.
     """
     names = tuple(operands.split())
 
@@ -141,7 +146,9 @@ def pointwise(
         return getattr(xp, arrays) if isinstance(arrays, str) else partial(arrays, xp)
 
     def compute(run: Run, *arrays: Array, out: Array | None = None) -> Array:
-        if out is None and not any(a.ndim for a in arrays):  # NumPy would make a number of it
+        if out is None and not any(
+            a.ndim for a in arrays
+        ):  # NumPy would return a scalar, not an array
             out = run.empty((), arrays[0].dtype)
         return on_library(run.xp)(*arrays, out=out)
 

@@ -1,7 +1,7 @@
-"""Max and average pooling. Each is linear once its windows are chosen, so each has an adjoint.
+"""Max and average pooling. Both are linear once the maxima are selected, so both have adjoints.
 
-POOL_PICK   takes from `value`, in each window, the element where `guide` is largest
-POOL_PLACE  puts each element of `value` back to where POOL_PICK took it from
+POOL_PICK   selects from `value`, in each window, the element where `guide` is largest
+POOL_PLACE  its adjoint: puts each element of `value` back where POOL_PICK selected it
 POOL_MEAN   the mean of each window;  POOL_SPREAD is its adjoint
 """
 
@@ -28,7 +28,7 @@ from .windows import Flags, Pads, automatic, per_axis, steps
 if TYPE_CHECKING:
     from ..plan import Run
 
-LARGE_WINDOW = 256  # elements that no sum is made of one after the other: digits would be lost
+LARGE_WINDOW = 256  # sums of more elements are made of partial sums, for accuracy
 
 MAX_POOLING = 0
 AVG_POOLING = 1
@@ -36,10 +36,11 @@ MAX_UNPOOLING = 0
 
 
 def _along(size: int, window: int, stride: int, auto: bool, ceil: bool) -> tuple[int, int]:
-    """How far the first window along an axis begins before it, and how many windows there are.
+    """The padding before an axis, and the number of windows along it.
 
-    With `ceil` a last window that is not whole counts. One that lies outside altogether does not,
-    as in PyTorch (CNTK gives -inf or NaN for it); the others stand where they do in CNTK.
+    With `ceil`, a last window that is only partly inside counts. One that is completely outside
+    does not, as in PyTorch (CNTK gives -inf or NaN for it); the other windows are where CNTK has
+    them.
     """
     last = size - 1 if auto else size - window
 
@@ -60,8 +61,7 @@ def _pooled(
     if lead < 0:
         raise GraphError(
             f"a pooling window of shape {window} needs an operand with at least {len(window)} "
-            "axes, "
-            f"got {shape}",
+            f"axes, got {shape}",
             hint="images must have shape (channels, height, width)",
         )
     sizes = []
@@ -84,16 +84,16 @@ _Part = tuple[EllipsisType | slice, ...]  # of an array
 def _windows(
     shape: Shape, window: Shape, strides: Shape, padding: Pads, counts: Shape
 ) -> Iterator[tuple[_Part, _Part]]:
-    """For each place in the window: the part of an operand of `shape` there, and the part of the
-    result it is for.
+    """For each position in the window: the elements of the operand there, in all windows, and the
+    elements of the result that they belong to.
 
-    Places outside the operand are left out, so no padding is ever written.
+    Positions outside the operand are left out, so padding is never written to memory.
     """
     for tap in itertools.product(*map(range, window)):
         source, target = [], []
         axes = zip(tap, shape[-len(window) :], strides, padding, counts, strict=True)
         for t, n, s, (low, _), m in axes:
-            first = max(0, -((t - low) // s))  # the first result whose place t is inside
+            first = max(0, -((t - low) // s))  # the first result for which position t is inside
             last = min(m, (n - 1 + low - t) // s + 1)
             if last <= first:
                 break
@@ -114,8 +114,8 @@ def _result(run: Run, out: Array, sizes: Shape, fill: float, *operands: Array) -
         leads = [a.shape[: a.ndim - len(sizes)] for a in operands]
         shape = np.broadcast_shapes(*leads) + sizes
         like = next(a for a in operands if a.ndim == len(shape))
-        told = max(like.shape[-len(sizes) :]) > 1  # single pixels have no memory order
-        out = run.empty(shape, operands[-1].dtype, like if told else None)
+        has_order = max(like.shape[-len(sizes) :]) > 1  # single pixels have no memory order
+        out = run.empty(shape, operands[-1].dtype, like if has_order else None)
     out[...] = fill
     return out
 
@@ -128,7 +128,7 @@ def _largest(run: Run, out: Array, x: Array, at: Attributes) -> Array:
 
 
 def _choices(run: Run, guide: Array, at: Attributes) -> Iterator[tuple[_Part, _Part, Array]]:
-    """As `_windows`, and for each window whether `guide` is largest there (the first such)."""
+    """Like `_windows`, with a mask of the windows whose (first) maximum of `guide` is there."""
     largest = _largest(run, None, guide, at)
     free = run.empty(largest.shape, np.bool_, largest)
     free[...] = True
@@ -160,7 +160,7 @@ def _place(run: Run, value: Array, guide: Array, *, out: Array | None = None, **
 
 
 def _divisor(run: Run, shape: Shape, dtype: DTypeLike, at: Attributes, include_pad: bool) -> Array:
-    """How many elements each window's mean is over."""
+    """The number of elements in the mean of each window."""
     if include_pad:
         return math.prod(at["window"])
     count = run.xp.zeros(at["counts"], dtype)
@@ -184,7 +184,7 @@ def _mean(run: Run, x: Array, *, include_pad: bool, out: Array | None = None, **
 def _window_sums(
     xp: Library, x: Array, window: Shape, strides: Shape, padding: Pads, counts: Shape
 ) -> Array:
-    """The sum of each of few large windows: along one axis after the other."""
+    """Sums of a few large windows, computed along one axis after the other."""
     for axis, moves in enumerate(zip(window, strides, padding, counts, strict=True), -len(window)):
         size, stride, (low, _), count = moves
         before = (Ellipsis,)
@@ -210,7 +210,7 @@ def _spread(
 
 
 def _windows_of(node: Node, shape: Shape, out: Shape) -> dict[str, object]:
-    """What the kernels are given: the padding itself, which depends on the operand's size."""
+    """The arguments of the kernels: padding in numbers, since it depends on the operand's size."""
     at = node.attrs
     rank = len(at["window"])
     padding = []
@@ -229,7 +229,7 @@ def _adjoint_arguments(node: Node) -> dict[str, object]:
     return _windows_of(node, node.shape or (), node.inputs[0].shape or ())
 
 
-def _as_cntk_tells(node: Node, kind: int) -> dict[str, object]:
+def _cntk_attributes(node: Node, kind: int) -> dict[str, object]:
     at = node.attrs
     return {
         "poolingType": kind,
@@ -253,7 +253,7 @@ POOL_PICK = define(
     arguments=_arguments,
     gradient=lambda node, g: [apply(POOL_PLACE, g, node.inputs[1], **node.attrs), None],
     operands=("value", "guide"),
-    attributes=lambda node: _as_cntk_tells(node, MAX_POOLING),
+    attributes=lambda node: _cntk_attributes(node, MAX_POOLING),
     cases=(lambda rng: ([rng.normal(size=(2, 2, 4, 3)), rng.normal(size=(2, 2, 4, 3))], _EXAMPLE),),
 )
 POOL_PLACE = define(
@@ -272,7 +272,7 @@ POOL_MEAN = define(
     kernel=_mean,
     arguments=_arguments,
     gradient=lambda node, g: [apply(POOL_SPREAD, g, shape=node.inputs[0].shape, **node.attrs)],
-    attributes=lambda node: _as_cntk_tells(node, AVG_POOLING),
+    attributes=lambda node: _cntk_attributes(node, AVG_POOLING),
     cases=(
         lambda rng: ([rng.normal(size=(2, 2, 4, 3))], {"include_pad": False, **_EXAMPLE}),
         lambda rng: ([rng.normal(size=(2, 2, 4, 3))], {"include_pad": True, **_EXAMPLE}),
@@ -308,7 +308,7 @@ def pooling(
 ) -> Node:
     """The maximum or the mean of windows that slide along the last axes.
 
-    Of equal maxima the first gets the gradient.
+    If a window has several equal maxima, the first one gets the gradient.
 
     Args:
         operand: a value of shape (…, *size).

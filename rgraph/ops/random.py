@@ -1,4 +1,4 @@
-"""Random values. What a run draws depends on the seed, the operation and the run's number."""
+"""Random values. They depend on the seed, the operation and the number of the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def seeds(seed: int | None) -> Attributes:
-    """The attributes of what is made now: its seed, or CNTK's next one, which clones keep, too."""
+    """Seeds for the attributes of a new node: the given seed, and CNTK's next one if it is None.
+
+    Clones keep both.
+    """
     given = has_seed(seed)
     return {"seed": seed, "own_seed": seed if given else context().random.next_seed()}
 
@@ -30,8 +33,11 @@ def has_seed(seed: int | None) -> bool:
 
 
 def drawing(node: Node) -> dict[str, object]:
-    """What the kernel of a random operation is given; once `C.set_seed` was called, that says what
-    is drawn by what has no seed."""
+    """The kernel arguments of a random operation.
+
+    After a call of `C.set_seed`, a node without a seed uses the one that it took when it was
+    created.
+    """
     given = {**node.attrs, "key": random_key(node)}
     own = given.pop("own_seed", None)
     if not has_seed(given["seed"]) and context().random.initial_seeds is not None:
@@ -83,7 +89,8 @@ def dropout(x: OperandLike, dropout_rate: float = 0.0, seed: int | None = None) 
 
 # Values drawn from a distribution
 
-# From an array library and uniform numbers from 0 on, below 1
+# Functions of an array library, numbers u, and parameters; u is uniform in [0, 1) or standard
+# normal
 _DRAWS: dict[str, Callable[..., Array]] = {
     "uniform": lambda xp, u, low, high: low + (high - low) * u,
     "normal": lambda xp, u, mean, scale: mean + scale * u,

@@ -1,4 +1,4 @@
-"""Squeezing, padding and the like: shapes that follow from an operand's shape."""
+"""Squeezing, flattening, padding and so on: shapes that follow from the operand's shape."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MODES = ("constant", "reflect", "symmetric")
 
 
 def _reshaping(name: str, rule: Callable[..., Shape], *cases: Attributes) -> Op:
-    """The record of an operation that only changes the shape, by `rule(shape, **attrs)`."""
+    """Define an operation that only changes the shape, to `rule(shape, **attrs)`."""
 
     def case(attrs: Attributes) -> Case:
         return lambda rng: ([rng.normal(size=(2, 1, 3, 2))], attrs)
@@ -87,8 +87,8 @@ def expand_dims(x: OperandLike, axis: int | Axis) -> Node:
     """Adds a static axis of size 1.
 
     Args:
-        axis: the axis of `x` that the new one comes after; a negative one is the new axis' own
-            place in the result; `C.Axis.new_leading_axis()`: before all others.
+        axis: the axis of `x` after which to insert the new one. If negative, the position of the
+            new axis in the result. `C.Axis.new_leading_axis()`: before all others.
 
     Source: CNTK's `expand_dims`.
 
@@ -103,13 +103,13 @@ def expand_dims(x: OperandLike, axis: int | Axis) -> Node:
 
 
 def insert_axis(x: Node, at: int) -> Node:
-    """`x` with a static axis of one element more, which is axis `at` of the result."""
+    """`x` with a new static axis of size 1, which is axis `at` of the result."""
     return apply(_EXPAND, x, axis=at)
 
 
 @operation
 def flatten(x: OperandLike, axis: int | Axis | None = None) -> Node:
-    """Reshapes to a matrix: merges the axes before `axis`, and those from `axis` on.
+    """Reshapes to a matrix, by merging the axes before `axis` and those from `axis` on.
 
     Args:
         axis: by default 0, which gives a single row; -1 gives a single column.
@@ -162,11 +162,15 @@ def space_to_depth(operand: OperandLike, block_size: int) -> Node:
 
 def _padded(shape: Shape, *, pattern: Pads, mode: int, **_: object) -> Shape:
     if len(pattern) != len(shape):
-        raise GraphError(f"{len(pattern)} pairs of widths were given for shape {shape}")
+        raise GraphError(
+            f"pad: the pattern has {len(pattern)} pairs, but the operand has shape {shape}"
+        )
     if mode != CONSTANT_PAD:
         for n, (low, high) in zip(shape, pattern, strict=True):
             if max(low, high) > n - (mode == REFLECT_PAD):
-                raise GraphError(f"an axis of {n} elements can't be mirrored {max(low, high)} far")
+                raise GraphError(
+                    f"pad: {max(low, high)} elements are too many to mirror an axis of {n} elements"
+                )
     return tuple(n + low + high for n, (low, high) in zip(shape, pattern, strict=True))
 
 
@@ -230,9 +234,10 @@ def pad(
     """Pads `x` at the start and end of each static axis.
 
     Args:
-        pattern: for each static axis, how many in front and how many behind.
+        pattern: for each static axis, the number of elements to add before and after it.
         mode: `C.ops.CONSTANT_PAD`: `constant_value`; `C.ops.REFLECT_PAD`: mirrored at the last
-            element; `C.ops.SYMMETRIC_PAD`: mirrored at the edge, the last element repeated.
+            element, which is not repeated; `C.ops.SYMMETRIC_PAD`: mirrored at the edge, so that the
+            last element is repeated.
 
     >>> C.pad([1, 2, 3], [(1, 2)], mode=C.ops.REFLECT_PAD).eval()
     array([2., 1., 2., 3., 2., 1.], dtype=float32)

@@ -1,4 +1,4 @@
-"""The table of operations, and what turns a function over nodes into one that people call."""
+"""The table of operations, and the decorator of the functions that users call."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ P = ParamSpec("P")
 
 
 class Operation(Protocol[P]):
-    """What `operation` gives: a function as it was written, that also takes a name.
+    """The type of a function decorated with `operation`, which also takes `name`.
 
-    Of people's operands it makes a `Function`. Of a node, as the library itself calls it, it gives
-    what the function gave.
+    Called by users it returns a `Function`. Called within the library with nodes, it returns what
+    the decorated function returns.
     """
 
     @overload
@@ -38,15 +38,17 @@ class Operation(Protocol[P]):
 
 
 def define(name: str, **fields: Any) -> Op:
-    """Makes the record of an operation and enters it into the table."""
+    """Create the record of an operation and add it to the table."""
     fields.setdefault("align", follow_axes)
     TABLE[name] = op = Op(name, **fields)
     return op
 
 
 def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: object) -> list[Node]:
-    """What is the same for a whole sequence is given to each of its frames; rows are put on the
-    batch axis that they meet."""
+    """Bring operands to the dynamic axes of the result.
+
+    Values per sequence are repeated for each frame, and rows are moved to the result's batch axis.
+    """
     inputs = list(inputs)
     for n, i in enumerate(inputs):
         if not i.axes or i.axes == axes:
@@ -59,13 +61,13 @@ def follow_axes(inputs: Sequence[Node], axes: tuple[Axis, ...], /, **_: object) 
 
 
 def carried(x: Node, like: Node) -> Node:
-    """`x` on the batch axis of another operand, which must have as many rows."""
+    """`x` on the batch axis of `like`, which must have the same number of rows."""
     same = not x.axes or not like.axes or x.axes[0] == like.axes[0]
     return x if same else apply(TABLE["carry_rows"], x, like)
 
 
 class Sameness(int):
-    """What `==` between values of a graph gives: 1 or 0, and nothing to compute with."""
+    """The result of `==` between values of a graph: 1 or 0, but not allowed as an operand."""
 
     def __repr__(self) -> str:
         return repr(bool(self))
@@ -86,7 +88,7 @@ def as_node(value: OperandLike) -> Node:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise GraphError(f"a ragged list can't be an operand: {error}") from None
+        raise GraphError(f"an operand can't be a ragged list: {error}") from None
     if array.dtype.kind not in "biuf":
         raise GraphError(
             f"an operand must be a variable, a function, a number or an array of numbers, "
@@ -97,23 +99,24 @@ def as_node(value: OperandLike) -> Node:
 
 @functools.singledispatch
 def hold(node: Any, signature: Sequence[Node] | None = None, name: str = "") -> Any:
-    """What people hold for a node, or for several.
+    """Return the object that users get for a node, or for a list of nodes.
 
-    `model.function` says what that is, by registering it: all rooms below make functions by this.
+    `model.function` registers the implementation, so that lower packages can create functions
+    without importing it.
 
     Args:
-        signature: of a list of nodes: the function's arguments, in their order.
-        name: of a list of nodes: the function's name.
+        signature: for a list of nodes, the arguments of the function, in order.
+        name: for a list of nodes, the name of the function.
     """
     return node
 
 
 def operation(build: Callable[P, Any]) -> Operation[P]:
-    """Lets `build`, a function over nodes, be called by people.
+    """Decorate `build`, a function of nodes, so that users can call it.
 
-    Operands may be variables, functions, numbers and arrays. `name`, the last parameter, names
-    the result; after any number of operands a string is the name. Called with nodes it gives a
-    node, called by a person it gives what people hold.
+    Operands may be variables, functions, numbers and arrays. It gets one more parameter, `name`,
+    the last one, which names the result; with a variable number of operands, a string at the end
+    is the name. Called with nodes it returns nodes, otherwise the object that users get (`hold`).
     """
     signature, at = _with_name(build)
 
@@ -127,7 +130,7 @@ def operation(build: Callable[P, Any]) -> Operation[P]:
         if any(isinstance(a, Node) for a in args):
             return result
         held = hold(result)
-        if name and not isinstance(result, Node):  # several values: the name is the function's
+        if name and not isinstance(result, Node):  # with several values, the function gets the name
             held.name = name
         return held
 
@@ -136,7 +139,7 @@ def operation(build: Callable[P, Any]) -> Operation[P]:
 
 
 def _with_name(build: Callable[..., object]) -> tuple[inspect.Signature, int]:
-    """The signature of an operation with its `name`, and how many operands come before that."""
+    """The signature with `name` added, and the number of positional parameters before it."""
     signature = inspect.signature(build)
     parameters = list(signature.parameters.values())
     kinds = [p.kind for p in parameters]
@@ -149,7 +152,7 @@ def _with_name(build: Callable[..., object]) -> tuple[inspect.Signature, int]:
 
 
 def named(node: Node, name: str) -> Node:
-    """`node` under this name; a node that has a name of its own keeps it."""
+    """`node` with this name, or an alias of it if it is a leaf or already has a name."""
     if node.op is None or node.name:
         node = apply(TABLE["alias"], node)
     node.name = name

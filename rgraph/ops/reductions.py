@@ -61,8 +61,13 @@ def _reduction(
     low: float = -2.0,
     shape: Callable[..., Shape] = reduced,
 ) -> Op:
-    """A record of a reduction. `gradient(g, x, along)` is given the broadcast adjoint, the operand,
-    and a function that applies other reductions along the same axes.
+    """Define a reduction.
+
+    Args:
+        kernel: `kernel(xp, array, axes)`.
+        gradient: `gradient(g, x, along)`, with the broadcast adjoint, the operand, and a function
+            that applies other operations along the same axes.
+        low: the least value in the test cases.
     """
 
     _FORMULAS[name] = kernel, gradient
@@ -93,9 +98,8 @@ def _reduction(
     )
 
 
-def below_top(xp: Library, x: Array, axis: Shape) -> tuple[Array, Array]:
-    """The largest elements along axes, and the distance of all elements from them; 0 for equal
-    infinities."""
+def distance_from_max(xp: Library, x: Array, axis: Shape) -> tuple[Array, Array]:
+    """The maximum along axes, and x minus the maximum; 0 where both are the same infinity."""
     top = x.max(axis=axis, keepdims=True)
     distance = x - top
     if xp is np and np.isfinite(top).all():
@@ -104,12 +108,12 @@ def below_top(xp: Library, x: Array, axis: Shape) -> tuple[Array, Array]:
 
 
 def _log_sum_exp(xp: Library, x: Array, axis: Shape) -> Array:
-    top, distance = below_top(xp, x, axis)
+    top, distance = distance_from_max(xp, x, axis)
     return xp.log(total(xp, xp.exp(distance), axis, keepdims=True)) + top
 
 
 def _mean(xp: Library, x: Array, axis: Shape) -> Array:
-    return total(xp, x, axis) / (math.prod(x.shape[a] for a in axis) or 1)  # of none: 0
+    return total(xp, x, axis) / (math.prod(x.shape[a] for a in axis) or 1)  # 0 for no elements
 
 
 def _index_of(find: str) -> Callable[..., Array]:
@@ -219,7 +223,7 @@ def _over_rows(run: Run, x: Array, *, how: str, rows: bool) -> Array:
     if not rows:
         return x
     if not len(x) and TABLE[how].shape is _reduced_to_one:
-        raise GraphError(f"{how} of no samples has no value")
+        raise GraphError(f"{how} over an empty minibatch has no value")
     return _FORMULAS[how][0](run.xp, x, (0,)).reshape(x.shape[1:])
 
 
@@ -258,13 +262,13 @@ _ROW_COUNT = define(
 
 
 def row_count(x: Node) -> Node:
-    """How many samples or frames `x` has in the minibatch; 1 if it is the same for all."""
+    """The number of samples or frames of `x` in the minibatch; 1 if it has no dynamic axes."""
     return apply(_ROW_COUNT, x)
 
 
 @operation
 def over_space(x: OperandLike, op: str) -> Node:
-    """The reduction of this name over all static axes but the first, keeping them with size 1."""
+    """Apply the reduction `op` over all static axes but the first, keeping them with size 1."""
     return apply(TABLE[op], as_node(x), axis=SPACE, keepdims=True)
 
 
@@ -274,9 +278,9 @@ def reduce_sum(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node
 
     Args:
         axis: one axis or several; None for all static axes (the result is a scalar per sample),
-            `C.Axis.default_batch_axis()` for the batch (alone, or besides static axes),
+            `C.Axis.default_batch_axis()` for the batch (alone or together with static axes),
             `C.Axis.all_axes()` for everything.
-        keepdims: whether a reduced axis stays, with size 1.
+        keepdims: whether reduced axes are kept, with size 1.
 
     >>> C.reduce_sum([[1, 2], [3, 4]], axis=0).eval()
     array([[4., 6.]], dtype=float32)
@@ -299,8 +303,8 @@ def reduce_mean(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Nod
 def reduce_max(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The largest element over static axes; arguments as `reduce_sum`.
 
-    Of several equal maxima, the first gets the gradient. The same holds for all operations that
-    select the largest or smallest element (`element_max`, `clip`, `pooling`,
+    If there are several equal maxima, the first one gets the gradient. The same holds for all
+    operations that select the largest or smallest element (`element_max`, `clip`, `pooling`,
     `sequence.reduce_max`, …).
 
     >>> C.reduce_max([[1, 2], [3, 4]], axis=1).eval()
@@ -314,7 +318,7 @@ def reduce_max(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node
 def reduce_min(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
     """The smallest element over static axes; arguments as `reduce_sum`.
 
-    Of several equal minima, the first gets the gradient.
+    If there are several equal minima, the first one gets the gradient.
 
     >>> C.reduce_min([[1, 2], [3, 4]], axis=1).eval()
     array([[1.],
@@ -380,7 +384,7 @@ def reduce_l2(x: OperandLike, axis: Axes = None, keepdims: bool = True) -> Node:
 
 @operation
 def argmax(x: OperandLike, axis: int | Axis | None = None) -> Node:
-    """The index of the largest element along an axis (kept, with size 1); None: of all.
+    """The index of the largest element along an axis, which is kept with size 1 (None: of all).
 
     >>> C.argmax([1, 5, 2]).eval()
     array(1., dtype=float32)
@@ -390,7 +394,7 @@ def argmax(x: OperandLike, axis: int | Axis | None = None) -> Node:
 
 @operation
 def argmin(x: OperandLike, axis: int | Axis | None = None) -> Node:
-    """The index of the smallest element along an axis (kept, with size 1); None: of all.
+    """The index of the smallest element along an axis, which is kept with size 1 (None: of all).
 
     >>> C.argmin([4, 5, 2]).eval()
     array(2., dtype=float32)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _bins(start: int, size: float, count: int, most: int) -> list[tuple[int, int]]:
-    """The first element of each bin and the one after its last, clipped to `most`."""
+    """(start, stop) of each bin along one axis, clipped to the `most` elements of the image."""
     low = [int(i * size // count) + start for i in range(count)]
     high = [int(-(-(i + 1) * size // count)) + start for i in range(count)]
     return [(min(max(a, 0), most), min(max(b, 0), most)) for a, b in zip(low, high, strict=True)]
@@ -38,7 +38,7 @@ def _largest(run: Run, x: Array, rois: Array, *, out: Shape, scale: float, singl
     result = xp.full((count, rois.shape[1], x.shape[1], *out), -1, x.dtype)
     corners = run.engine.to_numpy(rois) * scale
     if not np.isfinite(corners).all():
-        raise GraphError("a region of interest has a corner that is no number")
+        raise GraphError("roipooling: a region has a corner that is NaN or infinite")
     corners = np.trunc(corners + np.copysign(0.5, corners)).astype(int)
     for n in range(count):
         image = x[n % len(x)]

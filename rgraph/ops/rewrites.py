@@ -1,13 +1,13 @@
-"""What computes the same with less work: each rewrite is a pattern and a replacement.
+"""Algebraic rewrites that compute the same with less work: patterns and their replacements.
 
-`passes.algebra` puts the replacement wherever the pattern is found. Both are Python expressions:
+`passes.algebra` replaces every occurrence of a pattern. Both are Python expressions:
 
-    x, a, b, …      any value; the same name is the same value
+    x, a, b, …      any value; equal names stand for the same value
     + - * / and -x  `plus`, `minus`, `element_times`, `element_divide`, `negate`;
                     the operands of + and * in either order
-    f(x, y)         the operation whose record is called so; `f(x, *rest)` whatever else it reads
-    0, 1            a constant that consists of this number
-    (n := …)        what is found there is called n
+    f(x, y)         the operation whose record has this name; `f(x, *rest)`: with any more operands
+    0, 1            a constant filled with this number
+    (n := …)        names the value that matches
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ SIGNS: dict[type[ast.operator | ast.unaryop], str] = {
 
 
 class Rewrite:
-    """One rewrite. What stands for the result must have its type: shape, axes and elements.
+    """One rewrite. The replacement must have the type of the result: shape, axes and dtype.
 
     Args:
-        alike: names of what must have the result's type too.
-        once: names of what nothing else may read.
+        alike: names of values that must have this type too.
+        once: names of values that nothing else may read.
     """
 
     def __init__(self, pattern: str, replacement: str, alike: str = "", once: str = "") -> None:
@@ -52,13 +52,13 @@ class Rewrite:
         return pattern, replacement
 
 
-Rule = Callable[[Node], Node | None]  # the node that may stand for one; None: none may
+Rule = Callable[[Node], Node | None]  # returns a replacement, or None
 
-_MOST_PARTS = 512  # that a value is looked at as taken apart into; the search is quadratic
+_MAX_PARTS = 512  # longer sums are not searched, since the search is quadratic
 
 
 def filling(node: Node) -> float | None:
-    """The number that a constant consists of, if it is one number throughout, for good."""
+    """The number that a constant is filled with; None if it is not, or if its value may change."""
     if not isinstance(node, Constant) or not node.is_fixed:
         return None
     value = node.value
@@ -68,7 +68,7 @@ def filling(node: Node) -> float | None:
 
 
 def _unrepeated(node: Node) -> Node | None:
-    """A pointwise operation repeats by itself what others have along rows and axes."""
+    """Remove repetition before a pointwise operation, which broadcasts its operands itself."""
     if node.op is None or not node.op.pointwise:
         return None
     inputs = list(node.inputs)
@@ -88,9 +88,9 @@ def _unrepeated(node: Node) -> Node | None:
 
 
 def _joined(node: Node) -> Node | None:
-    """A sum of parts put each in its own place is the parts joined.
+    """Replace a sum of parts, each put in its own place, by a splice of the parts.
 
-    That is what comes back to a value that was taken apart with `slice`, as an LSTM's gates are.
+    Such sums are the adjoints of values that were split with `slice`, such as the gates of an LSTM.
     """
     places = _placed(node)
     if len(places) < 2:
@@ -109,7 +109,7 @@ def _joined(node: Node) -> Node | None:
 
 
 def _placed(node: Node) -> list[Node]:
-    """The summands of a sum, in their order, if all of them are parts put in a place."""
+    """The summands of a sum, in order, if all of them are `PLACE` operations, else nothing."""
     found: list[Node] = []
     pending = [node]
     while pending:
@@ -124,17 +124,17 @@ def _placed(node: Node) -> list[Node]:
             pending += reversed(summand.inputs)
         else:
             return []
-        if len(found) + len(pending) > _MOST_PARTS:
+        if len(found) + len(pending) > _MAX_PARTS:
             return []
     return found
 
 
-# In stages: what a stage gives is what the next one looks at.
+# In stages: each stage works on the result of the one before.
 REWRITES: Sequence[Sequence[Rewrite | Rule]] = [
-    [  # what only meant something while the graph was built
+    [  # operations that matter only while the graph is built
         Rewrite("alias(x, *rest)", "x"),
         Rewrite("require_vector(x)", "x"),
-        Rewrite("cast(x)", "x"),  # to the type that it has
+        Rewrite("cast(x)", "x"),  # to the type that x has
         Rewrite("stop_gradient(x)", "x"),
         Rewrite("reconcile_dynamic_axes(x, like)", "x"),
     ],
@@ -149,9 +149,9 @@ REWRITES: Sequence[Sequence[Rewrite | Rule]] = [
     ],
     [_joined],
     [Rewrite("a + (n := -b)", "a - b", alike="n")],
-    # As in a GRU. Either is exact but for what the larger of a and b is rounded by: so only where
-    # z is rounded too, not a mask that chooses what must come out as it is. The first need not keep
-    # b, if nothing else reads it.
+    # As in a GRU. Both replacements have a rounding error relative to the larger of a and b. So
+    # they are used only for a z that is rounded itself, not for a mask of 0 and 1, which must
+    # select exactly. The first one frees b early if nothing else reads it.
     [
         Rewrite(
             "(z := sigmoid(x)) * a + (rest := 1 - z) * b",

@@ -1,4 +1,4 @@
-"""Classes drawn at random by their weights."""
+"""Random sampling of classes by their weights."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def inclusion(weights: np.ndarray, count: int, allow_duplicates: bool) -> np.ndarray:
-    """How often each class is expected in a sample of `count` classes.
+    """The expected number of occurrences of each class in a sample of `count` classes.
 
-    Without duplicates it is estimated: as often as it would be drawn at least once in a number of
-    draws with duplicates, chosen so that `count` different classes are expected.
+    Without duplicates this is an estimate: the probability to be drawn at least once in n draws
+    with duplicates, with n such that `count` different classes are expected.
     """
     p = weights / weights.sum()
     if allow_duplicates:
@@ -41,10 +41,11 @@ def inclusion(weights: np.ndarray, count: int, allow_duplicates: bool) -> np.nda
 
 def _check(weights: np.ndarray, count: int, allow_duplicates: bool) -> None:
     if (weights < 0).any() or not weights.any():
-        raise GraphError("the weights of classes must not be negative, nor all 0")
+        raise GraphError("the weights of classes must not be negative, and not all 0")
     if not allow_duplicates and count > np.count_nonzero(weights):
         raise GraphError(
-            f"{count} different classes can't be drawn of {np.count_nonzero(weights)} with a weight"
+            f"can't draw {count} different classes: only {np.count_nonzero(weights)} have a weight "
+            "above 0"
         )
 
 
@@ -54,7 +55,7 @@ def _draw(
     xp, weights = run.xp, weights.ravel()
     classes = len(weights)
     _check(run.engine.to_numpy(weights), count, allow_duplicates)
-    goes_on = has_seed(seed) and allow_duplicates  # CNTK's numbers: as many in each run
+    goes_on = has_seed(seed) and allow_duplicates  # CNTK's series: the same count in each run
     random = run.series(seed) if goes_on else run.random(seed, key)
     if allow_duplicates:
         ends = xp.cumsum(weights.astype(xp.float64))
@@ -75,7 +76,7 @@ def _classes(weights: Shape) -> int:
 
 
 def _weights(weights: OperandLike) -> Node:
-    """The operand; what is not yet of the graph, such as an array, as float32."""
+    """The operand as a node; lists and arrays become float32 constants."""
     node = as_node(weights)
     if isinstance(node, Constant) and isinstance(weights, (np.ndarray, list, tuple)):
         return node.as_dtype(np.dtype(np.float32))
@@ -122,12 +123,12 @@ def random_sample(
     """Classes drawn at random, as one-hot rows: shape (num_samples, classes).
 
     Args:
-        weights: how likely each class is; they need not sum to 1. Shape (classes,), with axes of
-            one element in front as one likes.
-        num_samples: how many to draw.
+        weights: the relative probability of each class; they need not sum to 1. Shape (classes,),
+            optionally with leading axes of size 1.
+        num_samples: the number of draws.
         allow_duplicates: whether a class may be drawn several times.
-        seed: for the same draws in every run of a program; by default `C.set_seed`'s. With
-            duplicates they are CNTK's on a CPU.
+        seed: for reproducible draws; by default that of `C.set_seed`. With duplicates the draws
+            are those of CNTK on a CPU.
 
     Source: CNTK's `random_sample`.
 
@@ -148,16 +149,16 @@ def random_sample(
 def random_sample_inclusion_frequency(
     weights: OperandLike, num_samples: int, allow_duplicates: bool, seed: int | None = None
 ) -> Node:
-    """How often each class is expected in a `random_sample` with the same arguments.
+    """The expected number of occurrences of each class in `random_sample` with these arguments.
 
-    Without duplicates it is an estimate, exact for equal weights.
+    Without duplicates this is an estimate, which is exact for equal weights.
 
     Source: CNTK's `random_sample_inclusion_frequency`.
 
     >>> C.random_sample_inclusion_frequency([1, 2, 1], 2, allow_duplicates=True).eval()
     array([0.5, 1. , 0.5], dtype=float32)
     """
-    seeds(seed)  # as CNTK counts
+    seeds(seed)  # CNTK takes a seed here too, so later seeds stay the same
     return apply(
         FREQUENCY,
         _weights(weights),

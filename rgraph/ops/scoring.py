@@ -1,4 +1,4 @@
-"""What losses and metrics need that is no formula of other operations: ranks, orders, edits."""
+"""Operations of losses and metrics that can't be composed of others: ranking, edit distance."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ CLASS_SUM = define(
 
 
 def class_sum(x: Node) -> Node:
-    """The sum over the places of each class, (classes, 1, 1), of (classes, height, width); over
-    all elements of other shapes."""
+    """The sum over the pixels of each class, (classes, height, width) to (classes, 1, 1); for
+    other shapes the sum over all elements."""
     return apply(CLASS_SUM, x)
 
 
-# Samples beside one another
+# Rolling samples
 
 
 def _roll(run: Run, x: Array, *, by: int, axes: Axes) -> Array:
@@ -69,8 +69,10 @@ ROLL = define(
 
 
 def roll_rows(x: Node, by: int) -> Node:
-    """In the place of each sample (or frame) the one `by` places after it, the last before the
-    first. Frames lie step by step, the longest sequence first."""
+    """Replace each sample (or frame) by the one `by` positions after it, cyclically.
+
+    Frames are in packed order: step by step, the longest sequence first.
+    """
     return apply(ROLL, x, by=by)
 
 
@@ -86,7 +88,7 @@ def _per_row(shapes: Sequence[Shape], what: str) -> None:
 def _groups(
     run: Run, score: Array, gain: Array, group: Array, axis: Axis
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """The samples that stand together in a group: (rows, scores, gains, ranks by score)."""
+    """For each group of adjacent samples: (rows, scores, gains, ranks by score)."""
     order = run.order(axis)
     rows = np.arange(len(score)) if order is None else np.argsort(order)
     columns = [run.engine.to_numpy(a).reshape(-1)[rows] for a in (score, gain, group)]
@@ -95,7 +97,7 @@ def _groups(
     for at in np.split(np.arange(len(rows)), starts):
         s, g = scores[at].astype(float), gains[at].astype(float)
         rank = np.empty(len(at), int)
-        rank[np.lexsort((g, -s))] = np.arange(len(at))  # of equal scores the lower gain first
+        rank[np.lexsort((g, -s))] = np.arange(len(at))  # for equal scores the lower gain first
         yield rows[at], s, g, rank
 
 
@@ -196,7 +198,7 @@ NDCG = define(
 def _labels(
     run: Run, x: Array, axes: Axes, squash: bool, ignore: tuple[int, ...]
 ) -> list[np.ndarray]:
-    """For each sequence, in the minibatch's order: the places of the largest elements."""
+    """For each sequence, in the minibatch's order: the classes (largest elements) of its frames."""
     best = joined(run.engine.to_numpy(x), 1).argmax(-1)
     if len(axes) == 2:
         sequences = run.layouts[axes[1]].unpack(best)
@@ -209,7 +211,7 @@ def _labels(
 
 
 def _edits(a: np.ndarray, b: np.ndarray, sub: float, delete: float, insert: float) -> int:
-    """How many edits the cheapest way from a to b takes (Wagner and Fischer, 1974)."""
+    """The number of edits on the cheapest path from a to b (Wagner and Fischer, 1974)."""
     row = [(j * insert, j) for j in range(len(b) + 1)]
     for i, label in enumerate(a, 1):
         before, row = row, [(i * delete, i)]
@@ -219,7 +221,7 @@ def _edits(a: np.ndarray, b: np.ndarray, sub: float, delete: float, insert: floa
                 row.append((diagonal, n))
                 continue
             ways = [(diagonal + sub, n + 1), (left + insert, k + 1), (above + delete, m + 1)]
-            row.append(min(ways, key=lambda way: way[0]))  # of equal costs the first
+            row.append(min(ways, key=lambda way: way[0]))  # the first of several with equal cost
     return row[-1][1]
 
 
@@ -238,7 +240,7 @@ def _edit_distance(
     )
     edits = sum(_edits(x, y, *penalties) for x, y in zip(first, second, strict=True))
     labels = sum(map(len, second))
-    # The sum over frames of the rate of errors per label: a trainer divides by the frames.
+    # Edits per label, times the number of frames, since a trainer divides by the number of frames.
     return run.xp.asarray(edits * len(a) / labels if labels else float(edits), a.dtype)
 
 

@@ -148,7 +148,8 @@ def reduce_sum(seq: OperandLike) -> Node:
 def reduce_max(seq: OperandLike) -> Node:
     """The element-wise maximum over the frames of each sequence.
 
-    Of equal maxima the first gets the gradient. An empty sequence raises `GraphError`.
+    If several frames have the maximum, the first one gets the gradient. An empty sequence raises
+    `GraphError`.
 
     >>> x = C.sequence.input_variable(1)
     >>> C.sequence.reduce_max(x).eval({x: np.array([[1], [5], [3]])})
@@ -232,8 +233,8 @@ def gather(
         seq: a sequence.
         condition: a sequence of 1 and 0 on the same time axis (`C.not_equal(x, 0)` converts other
             numbers); see `where` for other numbers.
-        new_sequence_axis_typeinfo: (0, 1) if exactly one frame of each sequence is selected; the
-            result then has no time axis.
+        new_sequence_axis_typeinfo: (0, 1) if exactly one frame of each sequence is selected; then
+            the result has no time axis.
 
     Returns:
         a sequence on a new time axis, which is the same for all values gathered by this condition.
@@ -299,9 +300,8 @@ def slice(seq: OperandLike, begin_index: int, end_index: int) -> Node:
         raise GraphError(f"a slice from {begin_index} to {end_index} is empty")
     frames = chosen_frames(as_node(seq), begin_index, end_index or None)
     one = (end_index == begin_index + 1) if end_index else begin_index == -1
-    return (
-        apply(ENDS, frames, last=False) if one else frames
-    )  # as in CNTK: the result has no time axis
+    # As in CNTK, a slice of one frame has no time axis.
+    return apply(ENDS, frames, last=False) if one else frames
 
 
 @operation

@@ -37,7 +37,7 @@ def static_index(axis: int | Axis, rank: int, extra: int = 0) -> int:
 
 
 def joined(x: Array, first: int) -> Array:
-    """The axes of an array from `first` on as one; where there are no elements -1 says no size."""
+    """Merge the axes of an array from `first` on. (A size of -1 would fail for empty arrays.)"""
     return x.reshape(*x.shape[:first], math.prod(x.shape[first:]))
 
 
@@ -65,7 +65,7 @@ ALIAS = define(
 def mark_block(
     outputs: Sequence[Node], kind: str, name: str, arguments: Sequence[Node]
 ) -> list[Node]:
-    """The values as what one layer of this kind and name makes of the arguments."""
+    """Mark `outputs` as the results of one layer of this kind and name, applied to `arguments`."""
     layer = outputs[0].uid if outputs else 0
     return [apply(ALIAS, x, *arguments, block=kind, layer=layer, name=name) for x in outputs]
 
@@ -95,8 +95,7 @@ def _vector(shape: Shape | None, *, who: str, map_rank: int) -> Shape | None:
             + (
                 "write a step function with convolutions"
                 if len(shape) > 2
-                else "declare what comes frame by frame as "
-                f"sequence.input_variable({shape[1:] or (1,)})".replace(
+                else f"declare sequences as sequence.input_variable({shape[1:] or (1,)})".replace(
                     str(FREE), "C.FreeDimension"
                 )
             ),
@@ -105,7 +104,7 @@ def _vector(shape: Shape | None, *, who: str, map_rank: int) -> Shape | None:
 
 
 def _vector_type(types: Sequence[Type], *, who: str, map_rank: int) -> Type:
-    """Free sizes are seen as such: a free axis before the vector's is one of many."""
+    """Keep free sizes: a free axis before the vector does not count as size 1."""
     x = types[0]
     return Type(_vector(x.shape, who=who, map_rank=map_rank), x.axes, x.dtype)
 
@@ -123,7 +122,7 @@ REQUIRE_VECTOR = define(
 
 
 def require_vector(x: OperandLike, who: str, map_rank: int = 0) -> Node:
-    """`x`, or an error which says that `who` needs a vector (or a grid of them) per frame."""
+    """`x`; raises `GraphError` unless it is a vector (or a grid of vectors) per frame."""
     return apply(REQUIRE_VECTOR, as_node(x), who=who, map_rank=map_rank)
 
 
@@ -170,7 +169,7 @@ def _total_hint(size: int, to: Shape) -> str:
     if times > 1 and not rest:
         leave = f": leave out the axis of {times}" if times in to else ""
         return f"{rule}{leave}; sequence.unpack puts all frames of a sequence into one array"
-    return f"to make a vector of it, reshape to ({size},) or to (-1,); {rule}"
+    return f"to make it a vector, reshape to ({size},) or to (-1,); {rule}"
 
 
 RESHAPE = define(
@@ -192,7 +191,7 @@ def reshape_to(x: Node, shape: Shape) -> Node:
 
 
 def as_shape(shape: ShapeLike) -> Shape:
-    """A shape as a tuple, one number being a vector's."""
+    """A shape as a tuple; a single number is the shape of a vector."""
     try:
         sizes = (shape,) if np.isscalar(shape) and not isinstance(shape, str) else shape
         return tuple(whole(n, "a size") for n in sizes)  # type: ignore[union-attr]
@@ -206,7 +205,7 @@ def as_shape(shape: ShapeLike) -> Shape:
 
 
 def as_size(shape: ShapeLike, of: str, least: int = 1) -> Shape:
-    """`as_shape` of what can't be inferred. `of`: what that is, for an error."""
+    """Same as `as_shape`, for sizes that can't be inferred. `of` names them in errors."""
     size = as_shape(shape)
     if min(size, default=least) < least:
         raise GraphError(f"{of}: sizes must be at least {least}, got {shape}")

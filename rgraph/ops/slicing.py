@@ -1,4 +1,4 @@
-"""Slices along static axes, and splices."""
+"""Slicing and splicing along static axes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .shaping import axis_number, rank_of, reshape_to, static_index
 if TYPE_CHECKING:
     from ..plan import Run
 
-# Slice, and its adjoint that puts a slice back where it was
+# Slice, and its adjoint, which puts a slice back into zeros
 
 
-# An axis, from where, to where, in what steps
+# (axis, begin, end, stride)
 _Cuts = Sequence[tuple[int, int | None, int | None, int]]
 
 
 def _cut(shape: Shape, cuts: _Cuts) -> list[builtins.slice | None]:
-    """One slice an axis; None where the axis' size is not known yet."""
+    """A slice for each axis, or None if the size of the axis is not known yet."""
     result = [None if n == INFERRED else builtins.slice(0, n, 1) for n in shape]
     for axis, begin, end, stride in cuts:
         at = static_index(axis, len(shape))
@@ -45,8 +45,7 @@ def _cut(shape: Shape, cuts: _Cuts) -> list[builtins.slice | None]:
         if not 0 <= first < last <= size:
             raise GraphError(
                 f"{begin} to {'the end' if end is None else end} is not a valid range of axis "
-                f"{axis} "
-                f"of {shape}"
+                f"{axis} of {shape}"
             )
         result[at] = (
             builtins.slice(first, last, 1) if stride == 1 else builtins.slice(first, last, stride)
@@ -83,8 +82,8 @@ def _part(node: Node) -> tuple[int, int, int] | None:
     return axis, ranges[axis][0], (node.shape or ())[axis]
 
 
-def _as_cntk_tells(node: Node) -> dict[str, object]:
-    """CNTK counts static axes from the last, as its C++ has them."""
+def _cntk_attributes(node: Node) -> dict[str, object]:
+    """Attributes under CNTK's names. Axes are counted from the last, as in CNTK's C++ code."""
     rank, cuts = rank_of(node), node.attrs["cuts"]
     axes = [("ordered", "static", -1 - a if a < 0 else rank - 1 - a) for a, *_ in cuts]
     names = "beginIndex", "endIndex", "sliceStrides"
@@ -109,7 +108,7 @@ SLICE = define(
     arguments=lambda node: {"where": _slices(node.inputs[0].shape or (), node.attrs["cuts"])},
     gradient=lambda node, g: [apply(PLACE, g, cuts=node.attrs["cuts"], shape=node.inputs[0].shape)],
     part=_part,
-    attributes=_as_cntk_tells,
+    attributes=_cntk_attributes,
     cases=(
         lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((1, 1, 3, 1),)}),
         lambda rng: ([rng.normal(size=(2, 3, 4))], {"cuts": ((0, 0, 3, 2), (1, 0, 4, -1))}),
@@ -283,10 +282,11 @@ def slice(
 
 @operation
 def get_item(x: OperandLike, key: OperandLike) -> Node:
-    """`x[key]` for Python's indices and slices of static axes, lists of indices, and `...`.
+    """`x[key]` with indices, slices and lists of indices of static axes, and `...`.
 
-    As in CNTK, an index keeps its axis. After `set_global_option("align_axis", 1)` keys include the
-    dynamic axes: `x[:, 0]` is the first element of each sample.
+    As in CNTK, an axis with a single index is kept, with size 1. After
+    `set_global_option("align_axis", 1)` keys include the dynamic axes: `x[:, 0]` is the first
+    element of each sample.
     """
     node = as_node(x)
     cuts: list[tuple[int, int, int | None, int]] = []
@@ -311,7 +311,7 @@ def get_item(x: OperandLike, key: OperandLike) -> Node:
 
 
 def _static(node: Node, keys: tuple[object, ...]) -> tuple[object, ...]:
-    """The keys without those of dynamic axes, if these count."""
+    """The keys of static axes: with the option `align_axis`, without those of dynamic axes."""
     if not get_global_option("align_axis", 0) or node.axes == ():
         return keys
     default = default_override_or(len(node.axes or ()))
@@ -341,7 +341,7 @@ def _whole(key: Any) -> int:
 
 
 def _keys(keys: tuple[object, ...]) -> list[tuple[int, object]]:
-    """Each key with its axis; those behind `...` are counted from the last axis."""
+    """Each key with its axis; axes after `...` are negative."""
     gaps = [i for i, k in enumerate(keys) if k is Ellipsis]
     if len(gaps) > 1:
         raise GraphError("an index can have only one ...")

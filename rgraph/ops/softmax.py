@@ -1,4 +1,4 @@
-"""Softmax, its logarithm, its limit for large differences, and its cross entropy."""
+"""Softmax, its logarithm, hardmax, and the cross entropy with softmax."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .along_axes import Along, Named, along_axes, chosen, chosen_of_some, flatte
 from .arithmetic import element_times, exp, minus, negate
 from .pointwise import broadcast, shrink
 from .records import as_node, define, operation
-from .reductions import below_top, normal_axis, reduced
+from .reductions import distance_from_max, normal_axis, reduced
 from .shaping import rank_of
 from .slicing import same_rank
 from .sums import total
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def _softmax_kernel(xp: Library, x: Array, *, axis: Shape) -> Array:
-    e = xp.exp(below_top(xp, x, axis)[1])
+    e = xp.exp(distance_from_max(xp, x, axis)[1])
     return e / total(xp, e, axis, keepdims=True)
 
 
 def _log_softmax_kernel(xp: Library, x: Array, *, axis: Shape) -> Array:
-    z = below_top(xp, x, axis)[1]
+    z = distance_from_max(xp, x, axis)[1]
     return z - xp.log(total(xp, xp.exp(z), axis, keepdims=True))
 
 
@@ -55,14 +55,18 @@ _LOG_SOFTMAX = along_axes("log_softmax", _log_softmax_kernel, _log_softmax_gradi
 _HARDMAX = along_axes("hardmax", _hardmax_kernel, None)
 
 
-# The cross entropy: it is the scores' distances from the largest that count, not how large they are
+# The cross entropy. It is computed from the distances to the largest score, so that large scores
+# lose no accuracy.
 
 
 def _entropy_shape(scores: Shape, target: Shape, *, axis: Named) -> Shape:
     shape = broadcast(scores, target) or ()
     axes = chosen_of_some(shape, axis=axis)
     if any(scores[a:][:1] != target[a:][:1] for a in axes):
-        raise GraphError(f"scores of shape {scores} and a target of shape {target} do not fit")
+        raise GraphError(
+            f"cross_entropy_with_softmax: scores of shape {scores} and a target of shape {target} "
+            "do not fit"
+        )
     return reduced(shape, axis=axis, keepdims=True)
 
 
@@ -75,12 +79,12 @@ def _entropy(run: Run, z: Array, t: Array, *, axis: Shape, shape: Shape, rank: i
     xp = run.xp
     if not axis:
         return _entropy(run, z[..., None], t[..., None], axis=(-1,), shape=shape, rank=1)
-    top, distance = below_top(xp, z, axis)
+    top, distance = distance_from_max(xp, z, axis)
 
     def sum_(value: Array) -> Array:
         return total(xp, value, axis, keepdims=True)
 
-    none = z.dtype.type(0)  # of an infinity too
+    none = z.dtype.type(0)  # 0 * inf must be 0 here
     own = sum_(t * distance)
     if xp is not np or not np.isfinite(own).all():
         own = sum_(xp.where(t == 0, none, t * distance))
@@ -117,7 +121,7 @@ CROSS_ENTROPY = define(
 def softmax(x: OperandLike, axis: int | Axis | None = None) -> Node:
     """exp(x) over the sum of exp(x) along an axis (None: over all static axes).
 
-    If all elements are -infinity they get equal shares, as do several that are infinity.
+    If all elements are -inf, or if several are inf, these get equal shares.
 
     >>> C.softmax([1, 1]).eval()
     array([0.5, 0.5], dtype=float32)
@@ -137,7 +141,7 @@ def log_softmax(x: OperandLike, axis: int | Axis | None = None) -> Node:
 
 @operation
 def hardmax(x: OperandLike) -> Node:
-    """1 at the largest element of each sample (the first such), 0 elsewhere. No gradient flows.
+    """1 at the (first) largest element of each sample, 0 elsewhere. No gradient flows.
 
     >>> C.hardmax([1, 1, 2, 3]).eval()
     array([0., 0., 0., 1.], dtype=float32)

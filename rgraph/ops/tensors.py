@@ -1,6 +1,6 @@
 """Functions of NumPy that CNTK lacks: `einsum`, cumulative sums, sorting, stacking.
 
-They work on static axes; samples and frames are kept apart. Names and meaning are NumPy's.
+They work on the static axes of each sample or frame. Names and behavior are those of NumPy.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 
 def _labels(subscripts: str, operands: int) -> tuple[list[str], str]:
-    """The letters of each operand's axes, and of the result's."""
+    """The letters of each operand and of the result."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     parts = inputs.split(",")
     letters = "".join([*parts, output])
     if letters and not (letters.isascii() and letters.isalpha()):
         raise GraphError(
-            f"einsum's axes are letters, got '{subscripts}'",
-            hint="samples and frames need no letter, and '...' stands for nothing here",
+            f"einsum: axes must be letters, got '{subscripts}'",
+            hint="samples and frames need no letters, and '...' is not supported",
         )
     if len(parts) != operands:
-        raise GraphError(f"'{subscripts}' is for {len(parts)} operands, {operands} were given")
+        raise GraphError(f"einsum: '{subscripts}' is for {len(parts)} operands, got {operands}")
     counts = Counter("".join(parts))
     if not arrow:
         output = "".join(sorted(n for n in counts if counts[n] == 1))
     missing = [n for n in output if n not in counts]
     if missing or len(set(output)) < len(output):
         raise GraphError(
-            f"'{subscripts}': each letter of the result must stand there once, and stand in an "
-            "operand"
+            f"einsum: in '{subscripts}' each letter of the result must occur once in the result, "
+            "and in at least one operand"
         )
     return parts, output
 
@@ -54,7 +54,7 @@ def _single(x: Node, labels: str, keep: str) -> tuple[Node, str]:
     """`x` with the diagonal of repeated letters, summed over letters that are not in the result."""
     if x.shape is not None and len(x.shape) != len(labels):
         raise GraphError(
-            f"the letters '{labels}' are for {len(labels)} axes, the operand has shape {x.shape}"
+            f"einsum: '{labels}' is for {len(labels)} axes, but the operand has shape {x.shape}"
         )
     for letter in [n for n in dict.fromkeys(labels) if labels.count(n) > 1]:
         x, labels = _diagonal(x, labels, letter)
@@ -67,10 +67,12 @@ def _single(x: Node, labels: str, keep: str) -> tuple[Node, str]:
 def _diagonal(x: Node, labels: str, letter: str) -> tuple[Node, str]:
     first, second = (i for i, n in enumerate(labels) if n == letter)  # NumPy's limit is higher
     if x.shape is None:
-        raise GraphError("the diagonal of a value can't be taken while its shape is not known")
+        raise GraphError("einsum: the shape of an operand with a repeated letter must be known")
     size = x.shape[first]
     if size != x.shape[second]:
-        raise GraphError(f"'{letter}' stands for {size} and for {x.shape[second]} elements")
+        raise GraphError(
+            f"einsum: '{letter}' is for axes of different sizes, {size} and {x.shape[second]}"
+        )
     shape = [size if i in (first, second) else 1 for i in range(len(labels))]
     x = element_times(x, Constant(np.eye(size).reshape(shape)))
     return reduce_sum(x, axis=[second], keepdims=False), labels[:second] + labels[second + 1 :]
@@ -93,7 +95,7 @@ def einsum(subscripts: str, *operands: OperandLike) -> Node:
     (2, 4)
     """
     if not isinstance(subscripts, str):
-        raise GraphError("einsum's first argument is a string such as 'ij,jk->ik'")
+        raise GraphError("einsum: the first argument must be a string such as 'ij,jk->ik'")
     parts, output = _labels(subscripts, len(operands))
     nodes = list(map(as_node, operands))
     later = ["".join([*parts[i + 1 :], output]) for i in range(len(parts))]
@@ -108,7 +110,7 @@ def einsum(subscripts: str, *operands: OperandLike) -> Node:
 
 def _cumulated(run: Run, x: Array, *, axis: int, reverse: bool) -> Array:
     x = run.xp.flip(x, axis) if reverse else x
-    # one after the other: in float64, lest digits are lost with each
+    # in float64: rounding errors would add up
     sums = run.xp.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype)
     return run.xp.flip(sums, axis) if reverse else sums
 

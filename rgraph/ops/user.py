@@ -1,14 +1,14 @@
-"""Operations that a user writes, with a forward and a backward of their own.
+"""Operations with forward and backward functions written by users.
 
-    user_call       the user's forward on all operands: a value that only the others read
-    user_output     one of its outputs
-    user_back       the user's backward from the gradient of one output
-    user_gradient   the gradient with respect to one operand, out of that
+    user_call       calls the user's forward on all operands; read only by those below
+    user_output     one of the outputs of that call
+    user_back       calls the user's backward with the gradient of one output
+    user_gradient   the gradient with respect to one operand, from that call
 
-What the user's code gets and gives are arrays as people read them: a batch in its order, a list
-of sequences. In a loop these are sequences of one frame, of the samples that are still alive.
-What it keeps and returns stays in the run's memo; the value of a call is its number there, for
-each frame that it computed.
+The user's code takes and returns arrays in the user's format: samples in the order of the
+minibatch, sequences as a list of arrays. In a loop these are sequences of one frame, of the
+samples that are still going. What the user's code returns is stored in the run's memo; the value
+of a call is its index there, for each frame that it computed.
 """
 
 from __future__ import annotations
@@ -29,52 +29,52 @@ if TYPE_CHECKING:
 
 
 class UserOperation:
-    """What the records and the files ask of a function that a user writes."""
+    """The interface of user functions that operations and model files use."""
 
     @classmethod
     def known_as(cls) -> str:
-        """The name by which a file knows it."""
+        """The name of the class in files."""
         return f"{cls.__module__}.{cls.__name__}"
 
     @property
     def op_name(self) -> str:
-        """The name by which a file knows this one; a user's class may say another."""
+        """The name in files; a user's class may override it."""
         return self.known_as()
 
     @property
     def instance_name(self) -> str:
-        """Its own name."""
+        """The name of this instance."""
         raise NotImplementedError
 
     def set_output(self, index: int, node: Node) -> None:
-        """Has a node that was read from a file be one of its outputs."""
+        """Set one of the outputs to a node that was read from a file."""
         raise NotImplementedError
 
     def output_type(self, types: Sequence[Type], index: int) -> Type:
-        """The type of an output, for operands of these types, which may not be known yet."""
+        """The type of an output for operands of these types, which may be unknown."""
         raise NotImplementedError
 
     def passes_gradient(self, index: int) -> bool:
-        """Whether an output's gradient goes back through it."""
+        """Whether the gradient of an output flows back through the function."""
         raise NotImplementedError
 
     def run_forward(self, arguments: Sequence[Array]) -> tuple[object, list[Data]]:
-        """A state for `run_backward`, and the outputs' values."""
+        """Return a state for `run_backward`, and the values of the outputs."""
         raise NotImplementedError
 
     def run_backward(
         self, state: object, results: Sequence[Data], index: int, g: Array
     ) -> list[Data | None]:
-        """For each operand its gradient from that of one output, or None."""
+        """Return the gradient (or None) of each operand, given the gradient `g` of one output."""
         raise NotImplementedError
 
     def serialize(self) -> Any:
-        """Its state, what `deserialize` gets: numbers, texts, arrays, lists and dicts of them."""
+        """Return the state for `deserialize`: numbers, strings, arrays, lists, dicts."""
         return {}
 
     @staticmethod
     def deserialize(inputs: Sequence[Any], name: str, state: Any) -> Any:
-        """The function, from its operands, its name and what `serialize` gave."""
+        """Create the function from its operands, its name and the result of `serialize`."""
         raise NotImplementedError("a user function that is to be loaded must define deserialize")
 
 
@@ -84,14 +84,14 @@ class _Called(NamedTuple):
 
 
 def _rows_of_sequences(run: Run, axis: Axis) -> list[np.ndarray]:
-    """For each sequence, in the minibatch's order: its rows among those that are computed."""
+    """For each sequence, in the minibatch's order: its rows among those computed now."""
     layout = run.layouts[axis]
     if not run.step:
         return layout.rows_of_sequences
     return [np.array([i]) for i in np.argsort(layout.order[: run.rows((BATCH, axis))])]
 
 
-def _as_people(run: Run, rows: Array, axes: tuple[Axis, ...]) -> Array:
+def _to_user(run: Run, rows: Array, axes: tuple[Axis, ...]) -> Array:
     array = run.engine.to_numpy(rows)
     if len(axes) == 2:
         if not run.step:
@@ -105,7 +105,7 @@ def _as_people(run: Run, rows: Array, axes: tuple[Axis, ...]) -> Array:
     return array
 
 
-def _as_rows(run: Run, value: Array, kind: Type) -> Array:
+def _from_user(run: Run, value: Array, kind: Type) -> Array:
     shape, axes = kind.shape or (), kind.axes or ()
     if FREE in shape:
         raise GraphError(
@@ -115,8 +115,8 @@ def _as_rows(run: Run, value: Array, kind: Type) -> Array:
     if len(axes) < 2:
         if run.step:
             raise GraphError(
-                "in a recurrence a user function is called frame by frame, and this value is one "
-                "for all frames of a sequence",
+                "in a recurrence a user function is called frame by frame, but this value is the "
+                "same for all frames of a sequence",
                 hint="make it a sequence: sequence.broadcast_as(value, x)",
             )
         array = _given(value, kind, run.rows(axes) if axes else 1, "samples")
@@ -124,7 +124,9 @@ def _as_rows(run: Run, value: Array, kind: Type) -> Array:
         array = array if order is None else array[order]
         return run.engine.from_numpy(array if axes else array[0])
     if axes[1] not in run.layouts:
-        raise GraphError("a user function gives sequences along the time axis of an operand only")
+        raise GraphError(
+            "a user function can return sequences only on the time axis of one of its operands"
+        )
     out = np.empty((run.rows(axes), *shape), kind.dtype)
     places = _rows_of_sequences(run, axes[1])
     _check_count(0 if value is None else len(value), len(places), "sequences")
@@ -134,25 +136,25 @@ def _as_rows(run: Run, value: Array, kind: Type) -> Array:
 
 
 def _given(value: Data, kind: Type, count: int, of: str) -> np.ndarray:
-    """So many rows that a user function gave."""
+    """Check and convert `count` rows that a user function returned."""
     array = as_numbers(value, "a user_function").astype(kind.dtype, copy=False)
     size = math.prod(kind.shape or ())
     if array.size != count * size:
         _check_count(array.size // max(size, 1), count, of)
-        raise GraphError(f"it gave an array of shape {array.shape} for {count} {of}")
+        raise GraphError(f"it returned an array of shape {array.shape} for {count} {of}")
     return array.reshape((count, *(kind.shape or ())))
 
 
 def _check_count(count: int, wanted: int, of: str) -> None:
     if count != wanted:
         raise GraphError(
-            f"it gave {count} {of} for {wanted}",
-            hint="forward and backward get a list of arrays where an operand has sequences, and "
-            "give such a list",
+            f"it returned {count} {of}, expected {wanted}",
+            hint="for sequences, forward and backward take a list of arrays and must return such "
+            "a list",
         )
 
 
-# What the user's code gave, and by which number a graph's values know it.
+# Results of the user's code, which values of the graph refer to by index
 
 
 def _kept(run: Run) -> list[Any]:
@@ -166,7 +168,7 @@ def _keep(run: Run, what: Array, axes: tuple[Axis, ...], dtype: DTypeLike) -> Ar
 
 
 def _parts(run: Run, called: Array, axes: tuple[Axis, ...]) -> Iterator[tuple[Any, Any]]:
-    """What was kept, with the rows that it is for: step by step if a loop made it."""
+    """Stored results with the rows they are for: one per step if the call was in a loop."""
     numbers = run.engine.to_numpy(called).astype(int).ravel()
     if run.step or len(axes) < 2 or not (numbers != numbers[:1]).any():
         if len(numbers):
@@ -187,14 +189,14 @@ def _call(
     own: tuple[Axis, ...],
     dtype: DTypeLike,
 ) -> Array:
-    arguments = [_as_people(run, r, a) for r, a in zip(rows, axes, strict=True)]
+    arguments = [_to_user(run, r, a) for r, a in zip(rows, axes, strict=True)]
     return _keep(run, _Called(*function.run_forward(arguments)), own, dtype)
 
 
 def _output(
     run: Run, called: Array, *rows: Array, index: int, kind: Type, axes: tuple[Axis, ...]
 ) -> Array:
-    parts = [_as_rows(run, c.results[index], kind) for c, _ in _parts(run, called, axes)]
+    parts = [_from_user(run, c.results[index], kind) for c, _ in _parts(run, called, axes)]
     return parts[0] if len(parts) == 1 else _joined(run, parts, kind)
 
 
@@ -212,7 +214,7 @@ def _back(
     parts = [
         _keep(
             run,
-            function.run_backward(c.state, c.results, index, _as_people(run, g[rows], axes)),
+            function.run_backward(c.state, c.results, index, _to_user(run, g[rows], axes)),
             own,
             dtype,
         )
@@ -227,7 +229,7 @@ def _gradient(
     parts = [
         run.xp.zeros_like(like[rows] if kind.axes else like)
         if gradients[index] is None
-        else _as_rows(run, gradients[index], kind)
+        else _from_user(run, gradients[index], kind)
         for gradients, rows in _parts(run, found, axes)
     ]
     return parts[0] if len(parts) == 1 else _joined(run, parts, kind)
@@ -239,10 +241,12 @@ def _joined(run: Run, parts: Sequence[Array], kind: Type) -> Array:
 
 
 def _number(types: Sequence[Type], **_: object) -> Type:
-    """The type of a call's number: one for each frame, for a loop keeps values by frames."""
+    """The type of the index of a call: one for each frame, since loops store values by frame."""
     known = [t.axes for t in types if t.axes is not None]
     axes = max(known, key=len, default=()) if len(known) == len(types) else None
-    if axes and any(a != axes[: len(a)] for a in known):  # several time axes: no loop can be
+    if axes and any(
+        a != axes[: len(a)] for a in known
+    ):  # with several time axes it can't be in a loop
         axes = ()
     return Type((), axes, next((t.dtype for t in types if t.dtype is not None), None))
 
@@ -259,13 +263,13 @@ def _output_gradient(node: Node, g: Node) -> list[Node | None]:
 
 def _refuse_gradient(node: Node, g: Node) -> list[Node | None]:
     raise GraphError(
-        "what a user_function's backward computes has no gradient of its own",
-        hint="write the function with operations where gradients of gradients are wanted",
+        "the backward of a user_function can't be differentiated",
+        hint="for gradients of gradients, write the function with operations of this library",
     )
 
 
 def _unused(*_: object, **__: object) -> NoReturn:
-    raise AssertionError("a user function's type comes from `type`")
+    raise AssertionError("the shape comes from `type`")
 
 
 CALL = define(

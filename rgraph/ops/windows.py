@@ -1,4 +1,4 @@
-"""Windows over an operand: strides, padding, sizes, and errors for windows that do not fit."""
+"""Sliding windows: strides, padding, sizes, and errors for windows that do not fit."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ Flags = tuple[bool, ...]
 
 
 def per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
-    """One value for each spatial axis, from one for all, one each, or CNTK's with a leading one for
-    channels."""
+    """One value for each spatial axis.
+
+    Args:
+        value: one value for all axes, one per axis, or as in CNTK with one more for the channels in
+            front, which is dropped.
+        what: the name of the argument, for error messages.
+    """
     values = tuple(value) if np.ndim(value) else (value,)
     if len(values) == 1:
         return values * rank
@@ -26,7 +31,9 @@ def per_axis(value: Any, rank: int, what: str) -> tuple[Any, ...]:
         return values[1:]
     if not 0 < len(values) <= rank:
         raise GraphError(f"{what} {values} should have 1 or {rank} values, one per spatial axis")
-    return values[:1] * (rank - len(values)) + values  # CNTK: the first stands for those missing
+    return (
+        values[:1] * (rank - len(values)) + values
+    )  # as in CNTK: the first value is used for the missing ones
 
 
 def steps(value: Any, rank: int, what: str) -> Shape:
@@ -54,7 +61,7 @@ def geometry(
     }
 
 
-def as_cntk_tells(node: Node, transpose: bool) -> dict[str, object]:
+def cntk_attributes(node: Node, transpose: bool) -> dict[str, object]:
     """Attributes of a convolution under CNTK's names, with values for the channel axis first."""
     kernel, at = node.inputs[0].shape or (), node.attrs
     rank = max(len(kernel) - 1, len(at["strides"]) + 1)
@@ -118,7 +125,7 @@ def check_fit(kernel: Shape, operand: Shape, groups: int) -> None:
         )
     if kernel[0] % groups or operand[0] % groups:
         raise GraphError(
-            f"{operand[0]} input and {kernel[0]} output channels can't be split in {groups} groups"
+            f"can't split {operand[0]} input and {kernel[0]} output channels into {groups} groups"
         )
 
 
@@ -130,14 +137,14 @@ def _channels_hint(kernel: Shape, operand: Shape, wanted: int) -> str:
         return f"a kernel is (filters, channels, height, width): {moved}, not {kernel}"
     if wanted == 1 and len(operand) == 3:
         return (
-            f"to run filters of one channel over each of {operand[0]} channels by itself, let "
-            f"these be frames, sequence.input_variable({(1, *operand[1:])}), or the slices of a "
-            f"volume: reshape the operand to {(1, *operand)}, the kernel to "
+            f"to run single-channel filters over each of {operand[0]} channels separately, make "
+            f"the channels frames, sequence.input_variable({(1, *operand[1:])}), or slices of a "
+            f"volume: reshape the operand to {(1, *operand)} and the kernel to "
             f"{(*kernel[:2], 1, *kernel[2:])}"
         )
     return (
-        "channels are the first axis, splice joins them along axis=0; a kernel with "
-        "C.InferredDimension as its second dimension takes as many as come"
+        "channels are the first axis (splice joins them along axis=0); a kernel with "
+        "C.InferredDimension as its second dimension adapts to the operand"
     )
 
 
@@ -160,18 +167,17 @@ def _rank_hint(kernel: Shape, operand: Shape) -> str:
         if operand[0] == 1 and rank == 2:
             frames = (operand[1], 1, *operand[2:])
             return (
-                "a volume with one channel takes filters with three axes; to go through its "
-                f"slices as the frames of a sequence: to_sequence(reshape(x, {frames}))"
+                "a volume with one channel needs filters with three spatial axes; to treat its "
+                f"slices as the frames of a sequence use to_sequence(reshape(x, {frames}))"
             )
         return (
-            "a shape here has neither batch nor time in it: leave out the first axis; what comes "
-            f"frame by frame is declared as sequence.input_variable({operand[1:]}), and the "
-            "convolution runs on every frame"
+            "shapes do not include batch or time: leave out the first axis; declare sequences as "
+            f"sequence.input_variable({operand[1:]}), and the convolution runs on every frame"
         )
     if len(operand) == 1:
         return (
-            "a vector has no neighbours: reshape it to (channels, …), or let the layer before it "
-            "give that shape, Dense((channels, …))"
+            "a vector has no spatial axes: reshape it to (channels, …), or have the layer before "
+            "it return that shape, Dense((channels, …))"
         )
     return ""
 
@@ -187,7 +193,8 @@ def out_spatial(
             continue
         if n <= reach:
             raise GraphError(
-                f"the kernel spans {reach + 1} elements, the operand has only {n} there",
+                f"the kernel spans {reach + 1} elements, but the operand has only {n} "
+                "along this axis",
                 hint=_size_hint(operand),
             )
         sizes.append((n - 1 - reach) // s + 1)
@@ -235,7 +242,7 @@ def transposed_shape(
         if least != INFERRED and not least <= want < least + s:
             most = tuple(n + s - 1 for n, s in zip(smallest, attrs["strides"], strict=True))
             raise GraphError(
-                f"output size {wanted} does not fit: with these strides and kernels it can be "
+                f"output size {wanted} does not fit: with these strides and kernels it must be "
                 f"from {smallest} to {most}"
             )
     return (kernel[1] * groups, *wanted)

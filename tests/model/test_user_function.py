@@ -337,7 +337,7 @@ def test_a_parameter_of_one_in_a_recurrence_must_be_spread():
             for v in variables:
                 variables[v] = root_gradients[self.outputs[0]]
 
-    with pytest.raises(GraphError, match=r"one for all frames(.|\n)*broadcast_as"):
+    with pytest.raises(GraphError, match=r"same for all frames(.|\n)*broadcast_as"):
         recurrent(b).grad({x: RAGGED}, wrt=[b])
     f = recurrent(C.sequence.broadcast_as(b, x))
     wanted = 0.0
@@ -353,11 +353,14 @@ def test_a_parameter_of_one_in_a_recurrence_must_be_spread():
 @pytest.mark.parametrize(
     "give, message",
     [
-        (lambda frames: frames[:1], "gave 1 sequences for 2"),
-        (lambda frames: frames * 2, "gave 4 sequences for 2"),
-        (lambda frames: None, "gave 0 sequences for 2"),
-        (lambda frames: [f[:, :1] for f in frames], "an array of shape|frames of a sequence for"),
-        (lambda frames: [np.repeat(f, 2, 0) for f in frames], "frames of a sequence for"),
+        (lambda frames: frames[:1], "returned 1 sequences, expected 2"),
+        (lambda frames: frames * 2, "returned 4 sequences, expected 2"),
+        (lambda frames: None, "returned 0 sequences, expected 2"),
+        (
+            lambda frames: [f[:, :1] for f in frames],
+            "an array of shape|frames of a sequence, expected",
+        ),
+        (lambda frames: [np.repeat(f, 2, 0) for f in frames], "frames of a sequence, expected"),
         (lambda frames: [["one"]] * 2, "is a number or an array of numbers"),
     ],
 )

@@ -77,7 +77,7 @@ def test_inclusion_frequency():
     "weights, count, duplicates, message",
     [
         ([1.0, -1], 1, True, "negative"),
-        ([1.0, 1], 3, False, "can't be drawn"),
+        ([1.0, 1], 3, False, "can't draw 3 different classes"),
         ([1.0, 1], 0, True, "at least 1"),
     ],
 )

@@ -47,13 +47,13 @@ def test_einsum(subscripts, shapes):
 @pytest.mark.parametrize(
     "subscripts, operands, words",
     [
-        ("ij,jk->ik", [np.ones((2, 3))], "2 operands, 1"),
-        ("i->j", [np.ones(3)], "stand in an operand"),
+        ("ij,jk->ik", [np.ones((2, 3))], "2 operands, got 1"),
+        ("i->j", [np.ones(3)], "at least one operand"),
         ("i->ii", [np.ones(3)], "once"),
         ("...i->i", [np.ones(3)], "letters"),
         ("ij->i", [np.ones(3)], "2 axes"),
         ("i,i->", [np.ones(3), np.ones(4)], "do not match"),
-        ("ii->i", [np.ones((3, 4))], "3 and for 4"),
+        ("ii->i", [np.ones((3, 4))], "different sizes, 3 and 4"),
     ],
 )
 def test_einsum_refuses(subscripts, operands, words):
